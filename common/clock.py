@@ -1,0 +1,30 @@
+"""Time, as something handed in: the core takes it as an argument, tests move it by hand."""
+
+import asyncio
+import time
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Only the shell owns one."""
+
+    def now_ms(self) -> int:
+        """Wall clock, ms UTC. May jump."""
+
+    def monotonic_ms(self) -> int:
+        """Never goes back; only differences mean anything."""
+
+    async def sleep_ms(self, ms: int) -> None: ...
+
+
+class SystemClock:
+    """The machine's."""
+
+    def now_ms(self) -> int:
+        return time.time_ns() // 1_000_000
+
+    def monotonic_ms(self) -> int:
+        return time.monotonic_ns() // 1_000_000
+
+    async def sleep_ms(self, ms: int) -> None:
+        await asyncio.sleep(ms / 1_000)

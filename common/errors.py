@@ -1,0 +1,29 @@
+"""Errors, by who must act."""
+
+
+class FleetError(Exception):
+    """Base of all errors raised on purpose. The message is one sentence: what was found, what expected."""
+
+
+class BadInput(FleetError):
+    """The user must act: the sentence names the value and what was expected."""
+
+
+class OperatorError(FleetError):
+    """The deployment must change: a setting, a port, a disk, a server."""
+
+
+class RetryableError(FleetError):
+    """Nobody must act: try again, after dropping what was in memory."""
+
+
+class StoreUnavailable(RetryableError):
+    """The store did not answer, or its answer was lost: the outcome of the last command is unknown."""
+
+
+class Fenced(RetryableError):
+    """Another holder has the symbol: the commit was refused because of the token."""
+
+
+class Stale(RetryableError):
+    """The store is not where this writer left it: the commit was refused because of `seq`."""

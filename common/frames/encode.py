@@ -1,0 +1,31 @@
+"""Frames to packed bytes (common.market.codec), the inverse of decode: what a bulk import stores."""
+
+import numpy as np
+import polars as pl
+
+from common.frames.decode import PACKED_CANDLE
+from common.frames.schema import LEVELS
+from common.market import codec
+from common.market.footprint import Footprint
+
+
+def candles(frame: pl.DataFrame) -> list[bytes]:
+    """Pack a CANDLES frame, one member per row. A value that does not fit its field raises, as in the codec."""
+    packed = np.zeros(len(frame), PACKED_CANDLE)
+    limbs = frame.with_columns(
+        turnover_low=pl.col("turnover") % (1 << 64),
+        turnover_high=pl.col("turnover") // (1 << 64),
+        first_after_ms=pl.col("first_ts_ms") - pl.col("open_ms"),
+        last_after_ms=pl.col("last_ts_ms") - pl.col("open_ms"),
+    )
+    for name, (dtype, *_) in (PACKED_CANDLE.fields or {}).items():
+        if name != "padding":
+            # Polars checks the range, an assignment in numpy would wrap.
+            packed[name] = limbs[name].cast(pl.datatypes.numpy_char_code_to_dtype(dtype.char)).to_numpy()
+    return packed.view(f"V{PACKED_CANDLE.itemsize}").tolist()
+
+
+def footprints(levels: pl.DataFrame) -> list[bytes]:
+    """Pack a LEVELS frame, one member per `open_ms`, in the order they first appear."""
+    groups = levels.select(list(LEVELS)).partition_by("open_ms", include_key=False, as_dict=True, maintain_order=True)
+    return [codec.pack_footprint(open_ms, Footprint.of(rows.rows())) for (open_ms,), rows in groups.items()]

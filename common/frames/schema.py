@@ -1,0 +1,67 @@
+"""The columns of every frame here. Integers only: ms, ticks, lots, and turnover in ticks x lots.
+
+Lots are 64 bits wide, but a sum of them need not fit: it is taken in 128 bits and narrowed with a check, for a
+64-bit sum in Polars wraps to a negative number without a word.
+"""
+
+import polars as pl
+
+from common.errors import BadInput
+
+TRADES = pl.Schema(
+    {
+        "ts_ms": pl.Int64,
+        "id": pl.Int64,
+        "price_ticks": pl.Int64,
+        "size_lots": pl.Int64,
+        "side": pl.UInt8,
+    }
+)
+
+# The fields of common.market.candle.Candle, in its order.
+CANDLES = pl.Schema(
+    {
+        "open_ms": pl.Int64,
+        "open_ticks": pl.Int64,
+        "high_ticks": pl.Int64,
+        "low_ticks": pl.Int64,
+        "close_ticks": pl.Int64,
+        "volume_lots": pl.Int64,
+        "buy_lots": pl.Int64,
+        "sell_lots": pl.Int64,
+        "turnover": pl.Int128,
+        "trades": pl.Int64,
+        "first_ts_ms": pl.Int64,
+        "first_id": pl.Int64,
+        "last_ts_ms": pl.Int64,
+        "last_id": pl.Int64,
+        "rev": pl.Int64,
+        "sources": pl.UInt8,
+    }
+)
+LOTS = ("volume_lots", "buy_lots", "sell_lots")
+
+# One row per price level (or row of levels) and candle: common.market.footprint.Row, with its candle's open.
+LEVELS = pl.Schema(
+    {
+        "open_ms": pl.Int64,
+        "price_ticks": pl.Int64,
+        "buy_lots": pl.Int64,
+        "sell_lots": pl.Int64,
+        "unknown_lots": pl.Int64,
+        "buy_trades": pl.Int64,
+        "sell_trades": pl.Int64,
+        "unknown_trades": pl.Int64,
+    }
+)
+# By side code (common.market.trade).
+LEVEL_LOTS = ("buy_lots", "sell_lots", "unknown_lots")
+LEVEL_TRADES = ("buy_trades", "sell_trades", "unknown_trades")
+
+
+def conform(frame: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
+    """Return the columns of `schema`, in its order and widths; BadInput where a sum does not fit them."""
+    try:
+        return frame.select(pl.col(name).cast(dtype) for name, dtype in schema.items())
+    except pl.exceptions.InvalidOperationError:
+        raise BadInput("one span holds more than 2**63 - 1 lots, expected a shorter timeframe") from None

@@ -1,0 +1,1 @@
+"""The pure core: values in, values out. No Redis, no asyncio, no clock, no logging."""

@@ -1,0 +1,284 @@
+"""The builder: trades in, closed and amended minutes out.
+
+    accepted = builder.accept(trades, now_ms)     refuses, with a reason each, what must not be applied
+    late = builder.late_minutes(accepted)         closed minutes the shell must hand back
+    changes = builder.apply(accepted, now_ms, {open_ms: minute, ...})
+
+`step` is the three in a row. The builder is deterministic: time is an argument, and how a sequence of trades is
+cut into batches changes nothing (a law under test). It is changed in place, so after an error it is to be thrown
+away and restored from the last checkpoint.
+
+The watermark is the greatest trade time seen, or the minute boundary the clock has passed by `grace_ms` (a quiet
+venue), whichever is later. It never goes back. A minute is open while the watermark is inside it and closed from
+then on. A trade of a closed minute is late: it is applied all the same, the minute is amended and its `rev`
+counts one more. A minute without trades has no candle.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import compress, groupby
+from operator import mul
+
+import orjson
+
+from common.market import codec
+from common.market.candle import LIVE, Candle
+from common.market.coverage import Coverage, IdCoverage, empty_coverage, load_coverage
+from common.market.footprint import Footprint
+from common.market.instrument import Instrument
+from common.market.timeframe import MINUTE_MS, minute_of
+from common.market.trade import BUY, MAX_ID, MAX_LOTS, MAX_TICKS, MAX_TS_MS, SELL, Trades
+
+# A venue's clock may run ahead of ours; a trade further ahead would close minutes that are still trading.
+MAX_AHEAD_MS = 60_000
+# What the packed candle holds; one more trade of the greatest size still fits the unsigned 64 bits.
+MAX_VOLUME_LOTS = (1 << 63) - 1
+
+# Why a trade is refused, besides coverage's DUPLICATE and TOO_LATE.
+BAD_TIME, BAD_ID, BAD_PRICE, BAD_SIZE, BAD_SIDE = "bad_time", "bad_id", "bad_price", "bad_size", "bad_side"
+FUTURE, OVERFLOW = "future", "volume_overflow"
+
+_IS_BUY = bytes(code == BUY for code in range(256))
+_IS_SELL = bytes(code == SELL for code in range(256))
+_KNOWN_SIDES = b"\x00\x01\x02"
+
+
+@dataclass(slots=True)
+class Minute:
+    """One minute's candle and footprint: they are made, stored and amended together."""
+
+    candle: Candle
+    footprint: Footprint
+
+    def merge(self, other: "Minute") -> "Minute":
+        return Minute(self.candle.merge(other.candle), self.footprint.merge(other.footprint))
+
+
+@dataclass(slots=True)
+class Changes:
+    """What one step did.
+
+    `trades` were applied, in this order. `open` is the minute still growing. `moved`: the watermark passed a
+    minute boundary; also without trades that is to be committed, for it closes coarser candles.
+    """
+
+    trades: Trades
+    closed: dict[int, Minute] = field(default_factory=dict)
+    amended: dict[int, Minute] = field(default_factory=dict)
+    open: Minute | None = None
+    moved: bool = False
+
+    @property
+    def any(self) -> bool:
+        return bool(self.trades) or self.moved
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """All a builder needs to go on, packed; what a commit stores beside the candles."""
+
+    watermark_ms: int
+    candle: bytes
+    footprint: bytes
+    coverage: bytes
+    refused: bytes
+
+
+@dataclass(slots=True)
+class Builder:
+    instrument: Instrument
+    sources: int = LIVE
+    grace_ms: int = 2_000
+    watermark_ms: int = -1
+    coverage: Coverage = field(default_factory=IdCoverage)
+    open: Minute | None = None
+    refused: Counter[str] = field(default_factory=Counter)
+
+    @classmethod
+    def new(cls, instrument: Instrument, sources: int = LIVE, grace_ms: int = 2_000) -> "Builder":
+        return cls(instrument, sources, grace_ms, coverage=empty_coverage(instrument.ids))
+
+    @classmethod
+    def restore(
+        cls, instrument: Instrument, checkpoint: Checkpoint, recent: Trades, sources: int, grace_ms: int
+    ) -> "Builder":
+        """`recent`: the last trades applied, needed only where ids are not contiguous (RecentCoverage)."""
+        return cls(
+            instrument,
+            sources,
+            grace_ms,
+            checkpoint.watermark_ms,
+            load_coverage(instrument.ids, orjson.loads(checkpoint.coverage), recent),
+            unpack_minute(checkpoint.candle, checkpoint.footprint) if checkpoint.candle else None,
+            Counter(orjson.loads(checkpoint.refused)),
+        )
+
+    def checkpoint(self) -> Checkpoint:
+        candle, footprint = pack_minute(self.open) if self.open else (b"", b"")
+        return Checkpoint(
+            self.watermark_ms,
+            candle,
+            footprint,
+            orjson.dumps(self.coverage.dump()),
+            orjson.dumps(self.refused, option=orjson.OPT_SORT_KEYS),
+        )
+
+    def accept(self, trades: Trades, now_ms: int) -> Trades:
+        """Return the trades to apply. Every other one is counted in `refused`, by reason."""
+        if not trades or (_all_valid(trades, now_ms) and self.coverage.extend(trades)):
+            return trades
+        kept = []
+        for at, (ts_ms, trade_id, ticks, lots, side) in enumerate(trades.rows()):
+            reason = _invalid(ts_ms, trade_id, ticks, lots, side, now_ms) or self.coverage.refuse(ts_ms, trade_id)
+            if reason:
+                self.refused[reason] += 1
+            else:
+                kept.append(at)
+        return trades.take(kept)
+
+    def late_minutes(self, accepted: Trades) -> list[int]:
+        """Opens of minutes that were closed before this batch and get a late trade in it."""
+        closed_before = minute_of(self.watermark_ms)
+        if not accepted or self.watermark_ms < 0 or min(accepted.ts_ms) >= closed_before:
+            return []
+        return sorted({minute_of(ts_ms) for ts_ms in accepted.ts_ms if ts_ms < closed_before})
+
+    def apply(self, accepted: Trades, now_ms: int, stored: Mapping[int, Minute]) -> Changes:
+        """Apply accepted trades, then the clock.
+
+        `stored`: those of `late_minutes(accepted)` that exist. While a backlog is read, `now_ms` is to be the time
+        of the backlog, else the clock closes minutes whose trades are still on their way.
+        """
+        changes = Changes(accepted)
+        for run in _runs(accepted):
+            open_ms = minute_of(run.ts_ms[0])
+            if open_ms + MINUTE_MS <= self.watermark_ms:
+                self._amend(changes, stored, open_ms, run)
+            else:
+                self._grow(changes, open_ms, run)
+        if self.watermark_ms >= 0:
+            self._pass(minute_of(now_ms - self.grace_ms), changes)
+        changes.open = self.open
+        return changes
+
+    def step(self, trades: Trades, now_ms: int, stored: Mapping[int, Minute]) -> Changes:
+        """All at once, for callers that hold every closed minute in memory."""
+        return self.apply(self.accept(trades, now_ms), now_ms, stored)
+
+    def next_close_ms(self) -> int | None:
+        """When the clock will close the current minute, or None before the first trade."""
+        return minute_of(self.watermark_ms) + MINUTE_MS + self.grace_ms if self.watermark_ms >= 0 else None
+
+    def _grow(self, changes: Changes, open_ms: int, run: Trades) -> None:
+        self._pass(open_ms, changes)
+        self.watermark_ms = max(self.watermark_ms, max(run.ts_ms))
+        self.open = self._add(self.open, open_ms, run)
+
+    def _amend(self, changes: Changes, stored: Mapping[int, Minute], open_ms: int, run: Trades) -> None:
+        target = changes.closed if open_ms in changes.closed else changes.amended
+        before = target.get(open_ms) or stored.get(open_ms)
+        after = self._add(before, open_ms, run)
+        if after is not None and after is not before:
+            after.candle = replace(after.candle, rev=after.candle.rev + len(run))
+            target[open_ms] = after
+
+    def _add(self, minute: Minute | None, open_ms: int, run: Trades) -> Minute | None:
+        """Return the minute with the run's trades in it; without them where its volume would overflow."""
+        volume = sum(run.size_lots) + (minute.candle.volume_lots if minute else 0)
+        if volume > MAX_VOLUME_LOTS:
+            self.refused[OVERFLOW] += len(run)
+            return minute
+        candle = _candle_of(open_ms, run, self.sources)
+        minute = Minute(minute.candle.merge(candle), minute.footprint) if minute else Minute(candle, Footprint())
+        minute.footprint.add(run.price_ticks, run.size_lots, run.sides)
+        return minute
+
+    def _pass(self, boundary_ms: int, changes: Changes) -> None:
+        """Move the watermark to a minute boundary; close the open minute if that lies behind it."""
+        if boundary_ms <= self.watermark_ms:
+            return
+        if self.open and self.open.candle.open_ms < boundary_ms:
+            changes.closed[self.open.candle.open_ms] = self.open
+            self.open = None
+        self.watermark_ms = boundary_ms
+        changes.moved = True
+
+
+def pack_minute(minute: Minute) -> tuple[bytes, bytes]:
+    return codec.pack_candle(minute.candle), codec.pack_footprint(minute.candle.open_ms, minute.footprint)
+
+
+def unpack_minute(candle: bytes, footprint: bytes) -> Minute:
+    return Minute(codec.unpack_candle(candle), codec.unpack_footprint(footprint)[1])
+
+
+def _runs(trades: Trades) -> Iterator[Trades]:
+    """Cut a batch where the minute changes, in the order the trades came."""
+    if trades and minute_of(min(trades.ts_ms)) == minute_of(max(trades.ts_ms)):
+        yield trades
+        return
+    start = 0
+    for _, group in groupby(trades.ts_ms, minute_of):
+        end = start + sum(1 for _ in group)
+        yield trades[start:end]
+        start = end
+
+
+def _candle_of(open_ms: int, run: Trades, sources: int) -> Candle:
+    """The candle of one minute's trades, in any order. Every pass over the columns runs in C."""
+    first, last = _ends(run)
+    return Candle(
+        open_ms=open_ms,
+        open_ticks=run.price_ticks[first],
+        high_ticks=max(run.price_ticks),
+        low_ticks=min(run.price_ticks),
+        close_ticks=run.price_ticks[last],
+        volume_lots=sum(run.size_lots),
+        buy_lots=sum(compress(run.size_lots, run.sides.translate(_IS_BUY))),
+        sell_lots=sum(compress(run.size_lots, run.sides.translate(_IS_SELL))),
+        turnover=sum(map(mul, run.price_ticks, run.size_lots)),
+        trades=len(run),
+        first_ts_ms=run.ts_ms[first],
+        first_id=run.ids[first],
+        last_ts_ms=run.ts_ms[last],
+        last_id=run.ids[last],
+        sources=sources,
+    )
+
+
+def _ends(run: Trades) -> tuple[int, int]:
+    """Positions of the trades with the least and the greatest order key."""
+    if sorted(run.ids) == run.ids and sorted(run.ts_ms) == run.ts_ms:
+        return 0, len(run) - 1
+    keys = list(zip(run.ts_ms, run.ids, strict=True))
+    return keys.index(min(keys)), keys.index(max(keys))
+
+
+def _all_valid(trades: Trades, now_ms: int) -> bool:
+    return (
+        min(trades.ts_ms) >= 0
+        and max(trades.ts_ms) < min(MAX_TS_MS, now_ms + MAX_AHEAD_MS)
+        and min(trades.ids) >= 0
+        and max(trades.ids) <= MAX_ID
+        and min(trades.price_ticks) > 0
+        and max(trades.price_ticks) < MAX_TICKS
+        and min(trades.size_lots) >= 0
+        and max(trades.size_lots) < MAX_LOTS
+        and not trades.sides.translate(None, _KNOWN_SIDES)
+    )
+
+
+def _invalid(ts_ms: int, trade_id: int, ticks: int, lots: int, side: int, now_ms: int) -> str | None:
+    """The same rules for one trade, with the reason. A size of 0 is valid: exchanges print such trades."""
+    if not 0 <= ts_ms < MAX_TS_MS:
+        return BAD_TIME
+    if ts_ms >= now_ms + MAX_AHEAD_MS:
+        return FUTURE
+    if not 0 <= trade_id <= MAX_ID:
+        return BAD_ID
+    if not 0 < ticks < MAX_TICKS:
+        return BAD_PRICE
+    if not 0 <= lots < MAX_LOTS:
+        return BAD_SIZE
+    return None if side in _KNOWN_SIDES else BAD_SIDE

@@ -1,0 +1,51 @@
+"""Decimal text to scaled integers and back: the only place where a price or a size is text.
+
+`parse("61800.3", 2)` is 6180030; `render(6180030, 2)` is "61800.3". Both are exact.
+"""
+
+import re
+from decimal import Decimal, InvalidOperation
+
+from common.errors import BadInput
+
+# Twice what any venue uses; keeps 10**decimals inside 64 bits.
+MAX_DECIMALS = 18
+# A longer text is not a number somebody meant; it also bounds the work spent on hostile input.
+MAX_TEXT = 64
+
+_PLAIN = re.compile(r"-?[0-9]+(?:\.[0-9]*)?|-?\.[0-9]+", re.ASCII)
+
+
+def parse(text: str, decimals: int) -> int:
+    """Return `text` in units of 10**-decimals. Digits beyond `decimals` must be zero, else BadInput."""
+    if len(text) > MAX_TEXT:
+        raise BadInput(f"number of {len(text)} characters, expected at most {MAX_TEXT}")
+    if not _PLAIN.fullmatch(text):
+        text = _expand(text)
+    whole, _, fraction = text.partition(".")
+    kept, beyond = fraction[:decimals], fraction[decimals:]
+    if beyond.strip("0"):
+        raise BadInput(f"number {text!r} has more than {decimals} decimals")
+    return int(whole + kept.ljust(decimals, "0")) if whole + kept else 0
+
+
+def render(value: int, decimals: int) -> str:
+    """Return the shortest decimal text of `value` units of 10**-decimals."""
+    if decimals == 0:
+        return str(value)
+    sign = "-" if value < 0 else ""
+    digits = str(abs(value)).zfill(decimals + 1)
+    fraction = digits[-decimals:].rstrip("0")
+    whole = sign + digits[:-decimals]
+    return f"{whole}.{fraction}" if fraction else whole
+
+
+def _expand(text: str) -> str:
+    """Write `1e-05` and the like out in plain digits."""
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        raise BadInput(f"{text!r} is not a decimal number") from None
+    if not number.is_finite() or abs(number.adjusted()) > 2 * MAX_DECIMALS:
+        raise BadInput(f"{text!r} is not a finite decimal number of usual size")
+    return format(number, "f")

@@ -1,0 +1,180 @@
+"""Settings: from the environment, frozen, each with its unit and its reason.
+
+Only mains and factories read them, by `load()`; everything else is handed values. Each name is `FLEET_` and
+the field's name in capitals, but for the two that platforms set themselves: `REDIS_URL` and `PORT`.
+"""
+
+import difflib
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+# Nothing heavier: every symbol worker imports this module and has 45 MB in all.
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from common.errors import OperatorError
+
+PREFIX = "FLEET_"
+REDIS_URL = "REDIS_URL"
+PORT = "PORT"
+# Names with our prefix that others read: the recorded data of the tests.
+FOREIGN_NAMES = frozenset({"FLEET_TEST_DATA"})
+
+_REDIS_URL_FORM = re.compile(r"rediss?://[^/]+(/\d*)?(\?.*)?|unix://([^/@]*@)?/.+")
+
+
+class Settings(BaseSettings):
+    """All of them. Built directly in tests, by `load()` in a main."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="forbid", validate_by_name=True, env_ignore_empty=True
+    )
+
+    redis_url: str | None = Field(
+        default=None,
+        validation_alias=REDIS_URL,
+        repr=False,  # it may hold a password
+        description="redis://, rediss:// or unix:///absolute/path; unset: the launcher runs its own store",
+    )
+    host: str = Field(
+        default="127.0.0.1",
+        description="address the feed listens on; this machine only, unless changed on purpose",
+    )
+    port: int = Field(
+        default=8700, ge=1, le=65_535, validation_alias=PORT, description="port the feed listens on"
+    )
+    symbols_per_worker: int = Field(
+        default=1,
+        ge=1,
+        le=1_000,
+        description="symbols one worker process claims; 1: a crash stops one symbol",
+    )
+    lease_ttl_ms: int = Field(
+        default=6_000,
+        ge=100,
+        le=600_000,
+        description="ms a lease's heartbeat must stand still before another worker takes the symbol",
+    )
+    commit_interval_ms: int = Field(
+        default=10,
+        ge=0,
+        le=60_000,
+        description="least ms between two commits of a symbol, unless a batch is full; bounds its load",
+    )
+    batch_trades: int = Field(
+        default=8_192,
+        ge=1,
+        le=100_000,
+        description="most trades in one commit; bounds how long a script blocks",
+    )
+    close_grace_ms: int = Field(
+        default=2_000,
+        ge=0,
+        le=60_000,
+        description="ms after its end when the clock closes a quiet venue's candle",
+    )
+    trades_kept: int = Field(
+        default=100_000, ge=1, description="trades kept per symbol; more bridges a longer outage of a reader"
+    )
+    events_kept: int = Field(
+        default=10_000,
+        ge=1,
+        description="events kept per symbol (closed, amended, gaps), for readers that return",
+    )
+    candle_days: int = Field(default=400, ge=1, description="days of 1-minute candles kept per symbol")
+    footprint_days: int = Field(
+        default=40, ge=1, description="days of 1-minute footprints kept per symbol; they are ten times larger"
+    )
+    query_limit_max: int = Field(
+        default=5_000, ge=1, le=1_000_000, description="most candles one request may ask for; bounds its cost"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="least severe log record that is written"
+    )
+    log_format: Literal["auto", "json", "text"] = Field(
+        default="auto",
+        description="form of a log record; auto: text on a terminal, else one JSON object a line",
+    )
+    data_dir: Path = Field(
+        default=Path(".fleet"),
+        description="folder of the embedded store; a relative one is taken from the project's folder",
+    )
+    durability: Literal["always", "everysec"] = Field(
+        default="always",
+        description="fsync of the embedded store: on every commit, or each second (may lose some on kill -9)",
+    )
+
+    @field_validator("redis_url")
+    @classmethod
+    def _check_redis_url(cls, url: str | None) -> str | None:
+        if url is not None and not _REDIS_URL_FORM.fullmatch(url):
+            raise ValueError("it must be redis://host:port/db, rediss://... or unix:///absolute/path")
+        return url
+
+    @property
+    def store_url(self) -> str:
+        """The store's address, for a process that cannot start one itself."""
+        if self.redis_url is None:
+            raise OperatorError(f"{REDIS_URL} is not set: start with infra/up, or name a running Redis")
+        return self.redis_url
+
+
+def load() -> Settings:
+    """Read the environment, or raise OperatorError with one sentence about the first thing wrong in it."""
+    for name in os.environ:
+        _check_name(name)
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise OperatorError(_sentence(error)) from None
+
+
+def variable(field: str) -> str:
+    """The environment variable of a field."""
+    alias = Settings.model_fields[field].validation_alias
+    return alias if isinstance(alias, str) else PREFIX + field.upper()
+
+
+def redacted(url: str) -> str:
+    """`url` without user and password, for logs and for people. Safe for a malformed one, too."""
+    _, at, rest = url.rpartition("@")
+    scheme = re.match(r"\w+://", url)
+    shown = f"{scheme[0] if scheme else ''}***@{rest}" if at else url
+    return re.sub(r"(?<=password=)[^&]*", "***", shown)
+
+
+def explain(settings: Settings) -> Iterator[tuple[str, str, str, str]]:
+    """Yield (variable, value, default, meaning) of every setting."""
+    for name, field in Settings.model_fields.items():
+        values = (_text(name, getattr(settings, name)), _text(name, field.default))
+        yield variable(name), *values, field.description or ""
+
+
+def _text(field: str, value: object) -> str:
+    if value is None:
+        return "(unset)"
+    return redacted(str(value)) if field == "redis_url" else str(value)
+
+
+def _check_name(name: str) -> None:
+    # pydantic-settings takes a misspelt name for somebody else's and starts with the default.
+    known = {variable(field) for field in Settings.model_fields}
+    if not name.upper().startswith(PREFIX) or name.upper() in known | FOREIGN_NAMES:
+        return
+    # Compared without the prefix: all share it, so it would make everything look alike.
+    bare = {valid.removeprefix(PREFIX): valid for valid in known}
+    nearest = difflib.get_close_matches(name.upper().removeprefix(PREFIX), bare, n=1, cutoff=0)
+    raise OperatorError(f"{name} is not a setting; the nearest valid name is {bare[nearest[0]]}")
+
+
+def _sentence(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    # pydantic names a field by its alias where it has one.
+    fields = {variable(field): field for field in Settings.model_fields}
+    name = str(first["loc"][0])
+    field = fields.get(name, name)
+    wanted = first["msg"].removeprefix("Value error, ").replace("Input should be", "it must be")
+    return f"{variable(field)} is {_text(field, first['input'])!r}: {wanted}"

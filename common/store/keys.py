@@ -1,0 +1,84 @@
+"""Every key and channel: type, writer, reader, bound.
+
+All keys of a symbol begin with the hash tag `{SYMBOL}:`, so that one script may write them, a cluster may split
+symbols, and an ACL may name them.
+
+| name                | type    | written by          | read by            | bound                                  |
+|---------------------|---------|---------------------|--------------------|----------------------------------------|
+| symbols             | hash    | fleet symbols, up   | workers, feed      | one field a symbol                     |
+| {S}:owner           | hash    | claim, commit, beat | claim, feed        | 6 fields                               |
+| {S}:state           | hash    | commit              | claim, feed        | 13 fields; coverage 4096 spans         |
+| {S}:trades          | stream  | commit              | worker, feed       | FLEET_TRADES_KEPT trades, and entries  |
+| {S}:candles:1m      | zset    | commit              | worker, feed       | FLEET_CANDLE_DAYS                      |
+| {S}:footprints:1m   | zset    | commit              | worker, feed       | FLEET_FOOTPRINT_DAYS                   |
+| {S}:events          | stream  | commit              | anybody            | FLEET_EVENTS_KEPT entries              |
+| {S}:health          | hash    | commit, beat        | feed               | 3 fields                               |
+| {S}:inbox           | stream  | anybody             | inbox source       | trimmed behind the worker              |
+
+Channels: {S}:candles:1m and {S}:events (JSON), {S}:trades (JSON, while somebody listens), {S}:commits (packed, for
+the feed; common.store.messages).
+"""
+
+from dataclasses import dataclass
+
+SYMBOLS = "symbols"
+
+
+@dataclass(frozen=True, slots=True)
+class SymbolKeys:
+    """The keys and channels of one symbol. A channel and a key may share a name: Redis keeps them apart."""
+
+    symbol: str
+
+    def _name(self, name: str) -> str:
+        return f"{{{self.symbol}}}:{name}"
+
+    @property
+    def owner(self) -> str:
+        return self._name("owner")
+
+    @property
+    def state(self) -> str:
+        return self._name("state")
+
+    @property
+    def trades(self) -> str:
+        return self._name("trades")
+
+    @property
+    def candles(self) -> str:
+        return self._name("candles:1m")
+
+    @property
+    def footprints(self) -> str:
+        return self._name("footprints:1m")
+
+    @property
+    def events(self) -> str:
+        return self._name("events")
+
+    @property
+    def health(self) -> str:
+        return self._name("health")
+
+    @property
+    def inbox(self) -> str:
+        return self._name("inbox")
+
+    @property
+    def commits(self) -> str:
+        """Channel only."""
+        return self._name("commits")
+
+    def all_keys(self) -> list[str]:
+        """Every key of the symbol, for removing it."""
+        return [
+            self.owner,
+            self.state,
+            self.trades,
+            self.candles,
+            self.footprints,
+            self.events,
+            self.health,
+            self.inbox,
+        ]

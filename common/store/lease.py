@@ -1,0 +1,46 @@
+"""Claim by observation: a lease without an expiry time and without anybody's wall clock.
+
+A spare notes the holder's token and beats, and its *own* monotonic time of that reply. Only when both have stood
+still for a whole lease does it claim, and the script checks the pair once more. So a paused spare, a jumped clock or
+a slow network can delay a takeover; none can take a lease from a holder that lives.
+"""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+from uuid import uuid4
+
+
+class Sighting(NamedTuple):
+    """What a BUSY reply says of the holder."""
+
+    token: str
+    beats: str
+
+
+NOTHING_SEEN = Sighting("", "")
+
+
+@dataclass(slots=True)
+class Observer:
+    """Watches the holders of many symbols. `seen` maps a symbol to its last sighting and when it was new (ms)."""
+
+    lease_ttl_ms: int
+    seen: dict[str, tuple[Sighting, int]] = field(default_factory=dict)
+
+    def stale(self, symbol: str, now_ms: int) -> Sighting:
+        """Return the sighting that has stood still for a lease, to be claimed over; else NOTHING_SEEN."""
+        sighting, since_ms = self.seen.get(symbol, (NOTHING_SEEN, now_ms))
+        return sighting if now_ms - since_ms >= self.lease_ttl_ms else NOTHING_SEEN
+
+    def note(self, symbol: str, sighting: Sighting, now_ms: int) -> None:
+        """Note a BUSY reply. A changed pair starts the symbol's wait anew."""
+        if self.seen.get(symbol, (NOTHING_SEEN, 0))[0] != sighting:
+            self.seen[symbol] = (sighting, now_ms)
+
+    def forget(self, symbol: str) -> None:
+        self.seen.pop(symbol, None)
+
+
+def new_token() -> str:
+    """A token of 32 characters, never used before: a rewound store may hand out the same epoch twice."""
+    return uuid4().hex

@@ -1,0 +1,60 @@
+"""The packed message of channel `{S}:commits`: all that one commit changed, for the feed's live bars.
+
+Exactly one message a commit, so a reader that sees `seq` jump has missed one and reads the stream. JSON would cost
+the integers: the feed merges minutes into any timeframe and must not parse decimals back.
+"""
+
+import struct
+from dataclasses import dataclass
+
+from common.market import codec
+from common.market.candle import Candle
+
+# version, closed, amended, open (0 or 1), seq, watermark_ms, token; then the packed candles, then packed trades.
+_HEAD = struct.Struct("<IIIIqq32s")
+_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class CommitMessage:
+    """`trades` is still packed: most readers don't need it."""
+
+    seq: int
+    token: str
+    watermark_ms: int
+    closed: list[Candle]
+    amended: list[Candle]
+    open: Candle | None
+    trades: bytes
+
+    def pack(self) -> bytes:
+        growing = [self.open] if self.open else []
+        head = _HEAD.pack(
+            _VERSION,
+            len(self.closed),
+            len(self.amended),
+            len(growing),
+            self.seq,
+            self.watermark_ms,
+            self.token.encode(),
+        )
+        candles = [*self.closed, *self.amended, *growing]
+        return b"".join([head, *map(codec.pack_candle, candles), self.trades])
+
+    @classmethod
+    def unpack(cls, packed: bytes) -> "CommitMessage":
+        version, closed, amended, growing, seq, watermark_ms, token = _HEAD.unpack_from(packed)
+        if version != _VERSION:
+            raise ValueError(f"commit message of version {version}, expected {_VERSION}")
+        size = codec.CANDLE.size
+        end = _HEAD.size + size * (closed + amended + growing)
+        candles = [codec.unpack_candle(packed[at : at + size]) for at in range(_HEAD.size, end, size)]
+        return cls(
+            seq,
+            token.decode(),
+            watermark_ms,
+            candles[:closed],
+            candles[closed : closed + amended],
+            candles[-1] if growing else None,
+            packed[end:],
+        )

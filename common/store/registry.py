@@ -1,0 +1,82 @@
+"""The wanted fleet: hash `symbols`, one JSON text per symbol."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from redis.asyncio import Redis
+
+from common.errors import OperatorError
+from common.market.instrument import Instrument
+from common.store.client import commit_client, translated
+from common.store.keys import SYMBOLS, SymbolKeys
+
+
+@dataclass(frozen=True, slots=True)
+class Market:
+    """An instrument and where its trades come from. `source["kind"]` names the kind; the rest is that kind's own."""
+
+    instrument: Instrument
+    source: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def symbol(self) -> str:
+        return self.instrument.symbol
+
+    @property
+    def kind(self) -> str:
+        return str(self.source.get("kind", ""))
+
+
+class Registry:
+    def __init__(self, client: Redis) -> None:
+        self._client = client
+
+    async def symbols(self) -> dict[str, Market]:
+        with translated("read of the symbols"):
+            found: Any = await self._client.hgetall(SYMBOLS)
+        return {name.decode(): _decode(name.decode(), text) for name, text in sorted(found.items())}
+
+    async def market(self, symbol: str) -> Market | None:
+        with translated(f"read of symbol {symbol}"):
+            text: Any = await self._client.hget(SYMBOLS, symbol)
+        return None if text is None else _decode(symbol, text)
+
+    async def add_symbol(self, market: Market) -> bool:
+        """Register the market; False if the symbol is there already, which is then left as it was."""
+        with translated(f"registration of {market.symbol}"):
+            return bool(await self._client.hsetnx(SYMBOLS, market.symbol, _encode(market)))
+
+    async def remove_symbol(self, symbol: str, *, purge: bool = False) -> bool:
+        """Take the symbol off the wanted fleet; `purge` deletes its data too."""
+        with translated(f"removal of {symbol}"):
+            removed = bool(await self._client.hdel(SYMBOLS, symbol))
+            if purge:
+                await self._client.delete(*SymbolKeys(symbol).all_keys())
+        return removed
+
+
+@asynccontextmanager
+async def open_store(url: str) -> AsyncIterator[Registry]:
+    client = commit_client(url)
+    try:
+        yield Registry(client)
+    finally:
+        await client.aclose()
+
+
+def _encode(market: Market) -> bytes:
+    i = market.instrument
+    decimals = {"price_decimals": i.price_decimals, "size_decimals": i.size_decimals}
+    return orjson.dumps({**decimals, "ids": i.ids, "source": market.source})
+
+
+def _decode(symbol: str, text: bytes) -> Market:
+    try:
+        fields = orjson.loads(text)
+        instrument = Instrument(symbol, fields["price_decimals"], fields["size_decimals"], fields["ids"])
+        return Market(instrument, fields["source"])
+    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+        raise OperatorError(f"entry {symbol!r} of hash {SYMBOLS!r} is not a market: {error!r}") from error

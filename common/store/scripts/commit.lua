@@ -1,0 +1,90 @@
+-- One atomic step of a symbol: trades, candles, footprints, checkpoint, events, publication. All or nothing: the
+-- checks come first, then the one write that may be refused (XADD trades), then the rest.
+--
+-- KEYS  1 owner, 2 state, 3 trades, 4 candles, 5 footprints, 6 events, 7 health
+-- ARGV  1 token, 2 seq the caller stands at, 3 the next seq
+--       4 number of trades, 5 packed trades, 6 watermark_ms
+--       7 trades to keep, 8 events to keep
+--       9 drop candles and 10 footprints that open before (ms; '' drops none)
+--       11 number of state pairs, 12 of health pairs, 13 of minutes, 14 of events, 15 of messages; then
+--       state field, value ... health field, value ... open_ms, candle, footprint ... event ... channel, message ...
+--       and last the channel whose number of subscribers is asked for
+-- RESULT  {'OK', subscribers}, {'FENCED'} (another holder) or {'STALE'} (the store is not where the caller left it)
+--
+-- trades: id <seq>-0, fields token, n, watermark_ms, trades; one entry a commit, also when n is 0, so that a reader
+--         sees every step. state.kept counts the trades in it.
+-- candles, footprints: score open_ms; a correction replaces the member of that score.
+-- events: id <seq>-<i>, field event (JSON).
+-- Numbers stay text: Lua 5.1 writes large ones with 14 digits.
+
+local owner, state, trades, candles, footprints, events, health = unpack(KEYS)
+local seq, next_seq, count = ARGV[2], ARGV[3], tonumber(ARGV[4])
+
+if redis.call('HGET', owner, 'token') ~= ARGV[1] then
+  return {'FENCED'}
+end
+if (redis.call('HGET', state, 'seq') or '0') ~= seq then
+  return {'STALE'}
+end
+
+local entry = next_seq .. '-0'
+redis.call('XADD', trades, entry, 'token', ARGV[1], 'n', ARGV[4], 'watermark_ms', ARGV[6], 'trades', ARGV[5])
+
+-- The stream is bounded by trades, not by entries: an entry holds 1 trade or 10,000. The step count is bounded too,
+-- so that a smaller bound is reached little by little.
+local most = tonumber(ARGV[7])
+local kept = tonumber(redis.call('HGET', state, 'kept') or '0') + count
+for _ = 1, 64 do
+  local length = redis.call('XLEN', trades)
+  if length == 1 or (kept <= most and length <= most) then
+    break
+  end
+  local oldest = tonumber(redis.call('XRANGE', trades, '-', '+', 'COUNT', 1)[1][2][4])
+  if length <= most and kept - oldest < most then
+    break
+  end
+  redis.call('XTRIM', trades, 'MAXLEN', '=', length - 1)
+  kept = kept - oldest
+end
+
+local time = redis.call('TIME')
+local now_ms = time[1] .. string.sub(string.format('%06d', time[2]), 1, 3)
+redis.call('HINCRBY', owner, 'beats', 1)
+redis.call('HSET', owner, 'beat_ms', now_ms)
+redis.call('HSET', state, 'seq', next_seq, 'token', ARGV[1], 'watermark_ms', ARGV[6], 'kept', kept)
+if count > 0 then
+  redis.call('HSET', state, 'updated_ms', now_ms)
+end
+
+local at = 16
+for _ = 1, tonumber(ARGV[11]) do
+  redis.call('HSET', state, ARGV[at], ARGV[at + 1])
+  at = at + 2
+end
+for _ = 1, tonumber(ARGV[12]) do
+  redis.call('HSET', health, ARGV[at], ARGV[at + 1])
+  at = at + 2
+end
+for _ = 1, tonumber(ARGV[13]) do
+  local open_ms = ARGV[at]
+  redis.call('ZREMRANGEBYSCORE', candles, open_ms, open_ms)
+  redis.call('ZADD', candles, open_ms, ARGV[at + 1])
+  redis.call('ZREMRANGEBYSCORE', footprints, open_ms, open_ms)
+  redis.call('ZADD', footprints, open_ms, ARGV[at + 2])
+  at = at + 3
+end
+if ARGV[9] ~= '' then
+  redis.call('ZREMRANGEBYSCORE', candles, '-inf', '(' .. ARGV[9])
+end
+if ARGV[10] ~= '' then
+  redis.call('ZREMRANGEBYSCORE', footprints, '-inf', '(' .. ARGV[10])
+end
+for i = 1, tonumber(ARGV[14]) do
+  redis.call('XADD', events, 'MAXLEN', '~', ARGV[8], next_seq .. '-' .. i, 'event', ARGV[at])
+  at = at + 1
+end
+for _ = 1, tonumber(ARGV[15]) do
+  redis.call('PUBLISH', ARGV[at], ARGV[at + 1])
+  at = at + 2
+end
+return {'OK', redis.call('PUBSUB', 'NUMSUB', ARGV[at])[2]}

@@ -1,0 +1,193 @@
+"""One symbol's writes: claim, commit, beat, release, and what a worker reads to go on.
+
+Every write is a compare-and-set on the owner's token and on `seq`, and is sent once. After any error the outcome is
+unknown: the caller drops what it has in memory and claims again under a new token.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any
+
+from redis.asyncio import Redis
+
+from common.errors import Fenced, Stale
+from common.market import codec
+from common.market.builder import Checkpoint, Minute, unpack_minute
+from common.market.trade import Trades
+from common.store.client import translated
+from common.store.keys import SymbolKeys
+from common.store.lease import Sighting
+from common.store.script import Argument, Script
+
+# Entries of the trade stream fetched at once while restoring: at most some 30 MB on the way.
+_TAIL_PAGE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A won claim: where the symbol stands. `checkpoint` is None for a symbol without a commit."""
+
+    epoch: int
+    seq: int
+    position: str
+    checkpoint: Checkpoint | None
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """One atomic step. `seq` is where the writer stands; the step makes it `seq + 1`.
+
+    `minutes`: closed and amended ones, packed, by open_ms. `position`: where the source goes on after this step.
+    `candle_floor_ms`, `footprint_floor_ms`: drop minutes that open before; None drops none.
+    """
+
+    token: str
+    seq: int
+    trade_count: int
+    trades: bytes
+    position: str
+    checkpoint: Checkpoint
+    minutes: dict[int, tuple[bytes, bytes]]
+    events: list[bytes]
+    messages: list[tuple[str, bytes]]
+    health: dict[str, str] = field(default_factory=dict)
+    candle_floor_ms: int | None = None
+    footprint_floor_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much of a symbol's streams is kept."""
+
+    trades: int
+    events: int
+
+
+class SymbolStore:
+    """The keys of one symbol, through a client that never re-sends (common.store.client.commit_client)."""
+
+    def __init__(self, client: Redis, symbol: str, bounds: Bounds) -> None:
+        self.keys = SymbolKeys(symbol)
+        self._client = client
+        self._bounds = bounds
+        self._claim = Script(client, "claim")
+        self._commit = Script(client, "commit")
+        self._beat = Script(client, "beat")
+        self._release = Script(client, "release")
+
+    async def claim(self, token: str, stale: Sighting, holder: str) -> Claim | Sighting:
+        """Take the symbol under `token`. A Sighting means: busy, and this is what its holder looks like."""
+        keys = [self.keys.owner, self.keys.state]
+        with translated(f"claim of {self.keys.symbol}"):
+            status, *rest = await self._claim(keys, token, stale.token, stale.beats, holder)
+        if status == b"BUSY":
+            return Sighting(rest[0].decode(), rest[1].decode())
+        epoch, flat = rest
+        return _claim_of(epoch, dict(zip(flat[::2], flat[1::2], strict=True)))
+
+    async def commit(self, commit: Commit) -> int:
+        """Apply one step and return how many listen to the trades channel. Raises Fenced, Stale, StoreUnavailable."""
+        k = self.keys
+        keys = [k.owner, k.state, k.trades, k.candles, k.footprints, k.events, k.health]
+        with translated(f"commit {commit.seq + 1} of {k.symbol}"):
+            result = await self._commit(keys, *self._arguments(commit))
+        _check(result, k.symbol, commit.seq)
+        return int(result[1])
+
+    async def beat(self, token: str, seq: int, health: dict[str, str]) -> None:
+        keys = [self.keys.owner, self.keys.state, self.keys.health]
+        with translated(f"beat of {self.keys.symbol}"):
+            result = await self._beat(keys, token, seq, *_flat(health.items()))
+        _check(result, self.keys.symbol, seq)
+
+    async def release(self, token: str) -> None:
+        with translated(f"release of {self.keys.symbol}"):
+            await self._release([self.keys.owner], token)
+
+    async def minutes(self, opens: Iterable[int]) -> dict[int, Minute]:
+        """Return the stored ones among the closed minutes named by their opens."""
+        opens = list(opens)
+        pipe = self._client.pipeline(transaction=True)
+        for open_ms in opens:
+            pipe.zrangebyscore(self.keys.candles, open_ms, open_ms)
+            pipe.zrangebyscore(self.keys.footprints, open_ms, open_ms)
+        with translated(f"read of {len(opens)} minutes of {self.keys.symbol}"):
+            found = await pipe.execute()
+        pairs = zip(opens, found[::2], found[1::2], strict=True)
+        return {open_ms: unpack_minute(c[0], f[0]) for open_ms, c, f in pairs if c and f}
+
+    async def recent_trades(self, count: int) -> Trades:
+        """Return at least the last `count` trades applied, oldest first, or all that the stream keeps."""
+        pages: list[Trades] = []
+        found, newest = 0, "+"
+        while found < count:
+            with translated(f"read of recent trades of {self.keys.symbol}"):
+                entries: Any = await self._client.xrevrange(self.keys.trades, newest, "-", count=_TAIL_PAGE)
+            if not entries:
+                break
+            batches = [codec.unpack_trades(fields[b"trades"]) for _, fields in entries]
+            pages += batches
+            found += sum(map(len, batches))
+            newest = "(" + entries[-1][0].decode()
+        return _concat(reversed(pages))
+
+    def _arguments(self, c: Commit) -> Iterable[Argument]:
+        state: dict[str, Argument] = {
+            "candle": c.checkpoint.candle,
+            "footprint": c.checkpoint.footprint,
+            "coverage": c.checkpoint.coverage,
+            "refused": c.checkpoint.refused,
+            "position": c.position,
+        }
+        head: list[Argument] = [c.token, c.seq, c.seq + 1, c.trade_count, c.trades, c.checkpoint.watermark_ms]
+        floors = ["" if ms is None else ms for ms in (c.candle_floor_ms, c.footprint_floor_ms)]
+        counts = [len(state), len(c.health), len(c.minutes), len(c.events), len(c.messages)]
+        minutes = ((open_ms, *packed) for open_ms, packed in c.minutes.items())
+        return chain(
+            head,
+            [self._bounds.trades, self._bounds.events],
+            floors,
+            counts,
+            _flat(state.items()),
+            _flat(c.health.items()),
+            _flat(minutes),
+            c.events,
+            _flat(c.messages),
+            [self.keys.trades],
+        )
+
+
+def _claim_of(epoch: int, state: dict[bytes, bytes]) -> Claim:
+    if b"seq" not in state:
+        return Claim(epoch, 0, "", None)
+    checkpoint = Checkpoint(
+        int(state[b"watermark_ms"]),
+        state[b"candle"],
+        state[b"footprint"],
+        state[b"coverage"],
+        state[b"refused"],
+    )
+    return Claim(epoch, int(state[b"seq"]), state[b"position"].decode(), checkpoint)
+
+
+def _check(result: list[Any], symbol: str, seq: int) -> None:
+    if result[0] == b"FENCED":
+        raise Fenced(f"{symbol} has another holder")
+    if result[0] == b"STALE":
+        raise Stale(f"{symbol} is not at seq {seq} any more")
+
+
+def _flat(groups: Iterable[tuple[Argument, ...]]) -> Iterable[Argument]:
+    return chain.from_iterable(groups)
+
+
+def _concat(batches: Iterable[Trades]) -> Trades:
+    joined = Trades()
+    for batch in batches:
+        joined.ts_ms += batch.ts_ms
+        joined.ids += batch.ids
+        joined.price_ticks += batch.price_ticks
+        joined.size_lots += batch.size_lots
+        joined.sides += batch.sides
+    return joined

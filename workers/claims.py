@@ -1,0 +1,161 @@
+"""Which symbols this process has: walk the wanted fleet, claim what is free, serve it, let it go."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from tenacity import AsyncRetrying, before_sleep_log, retry_if_exception_type, wait_random_exponential
+
+from common.clock import Clock
+from common.errors import FleetError, RetryableError, StoreUnavailable
+from common.store.lease import Observer, Sighting, new_token
+from common.store.registry import Market
+from common.store.symbol import Claim
+from workers.sources.base import Batch, Source
+from workers.term import Progress, Store, Term, TermSettings
+
+log = logging.getLogger(__name__)
+
+# Looks per lease at a symbol that is taken: a spare is late by two looks at most, and a look costs one script.
+LOOKS_PER_LEASE = 24
+# A term that failed on its own (a broken source, say) is tried again after 1 s, 2 s, ... at most this.
+MOST_BACKOFF_MS = 30_000
+# A symbol served that long is sound again: its backoff starts anew.
+SOUND_AFTER_MS = 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """How a process makes what a term needs, and whom it tells.
+
+    `on_end(symbol, error)`: a term ended, because its source did (None) or in an error that is not about the store.
+    """
+
+    holder: str
+    clock: Clock
+    settings: TermSettings
+    stores: Callable[[str], Store]
+    sources: Callable[[Market], Source]
+    on_progress: Callable[[Progress, Batch], None] = lambda progress, batch: None
+    on_end: Callable[[str, Exception | None], None] = lambda symbol, error: None
+
+
+@dataclass(slots=True)
+class Failures:
+    """Backoff per symbol. `until_ms` is our monotonic time."""
+
+    count: dict[str, int] = field(default_factory=dict)
+    until_ms: dict[str, int] = field(default_factory=dict)
+
+    def waiting(self, symbol: str, now_ms: int) -> bool:
+        return now_ms < self.until_ms.get(symbol, now_ms)
+
+    def add(self, symbol: str, now_ms: int, served_ms: int) -> None:
+        count = 1 if served_ms >= SOUND_AFTER_MS else self.count.get(symbol, 0) + 1
+        self.count[symbol] = count
+        # Full jitter, so that a fleet that failed together does not come back together.
+        self.until_ms[symbol] = now_ms + int(random.uniform(0.5, 1) * min(1_000 * 2 ** (count - 1), MOST_BACKOFF_MS))
+
+
+class Wanted(Protocol):
+    """Where the wanted fleet is read: common.store.registry.Registry, or one symbol of a replay."""
+
+    async def symbols(self) -> dict[str, Market]: ...
+
+
+class Claimer:
+    """Holds up to `most` symbols, a task each."""
+
+    def __init__(self, registry: Wanted, place: Workplace, kinds: frozenset[str], most: int) -> None:
+        self._registry = registry
+        self._place = place
+        self._kinds = kinds
+        self._most = most
+        self._observer = Observer(place.settings.lease_ttl_ms)
+        self._failures = Failures()
+        self._held: dict[str, asyncio.Task[None]] = {}
+        self._wanted: dict[str, Market] = {}
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """Finish the steps under way, release, return from `run`."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        look_s = self._place.settings.lease_ttl_ms / LOOKS_PER_LEASE / 1_000
+        while not self._stopping.is_set():
+            await self._walk_with_patience()
+            await self._pause(look_s)
+        await asyncio.gather(*self._held.values())
+
+    async def _walk_with_patience(self) -> None:
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type(StoreUnavailable),
+            wait=wait_random_exponential(multiplier=0.1, max=2),
+            before_sleep=before_sleep_log(log, logging.WARNING),
+            sleep=self._pause,
+            stop=lambda state: self._stopping.is_set(),
+            reraise=False,
+            retry_error_callback=lambda state: None,
+        )
+        await retrying(self._walk)
+
+    async def _walk(self) -> None:
+        """One look at every symbol that is wanted and not ours, in random order so that spares spread out."""
+        self._wanted = await self._registry.symbols()
+        free = [m for m in self._wanted.values() if m.kind in self._kinds and m.symbol not in self._held]
+        random.shuffle(free)
+        for market in free:
+            if len(self._held) >= self._most or self._stopping.is_set():
+                return
+            if not self._failures.waiting(market.symbol, self._place.clock.monotonic_ms()):
+                await self._try(market)
+
+    async def _try(self, market: Market) -> None:
+        symbol = market.symbol
+        store, token = self._place.stores(symbol), new_token()
+        stale = self._observer.stale(symbol, self._place.clock.monotonic_ms())
+        claim = await store.claim(token, stale, self._place.holder)
+        if isinstance(claim, Sighting):
+            self._observer.note(symbol, claim, self._place.clock.monotonic_ms())
+            return
+        self._observer.forget(symbol)
+        log.info("claimed", extra={"symbol": symbol, "epoch": claim.epoch, "seq": claim.seq})
+        term = Term(
+            instrument=market.instrument,
+            store=store,
+            source=self._place.sources(market),
+            clock=self._place.clock,
+            settings=self._place.settings,
+            token=token,
+            stopping=lambda: self._stopping.is_set() or self._wanted.get(symbol) != market,
+            on_progress=self._place.on_progress,
+        )
+        self._held[symbol] = asyncio.create_task(self._serve(term, claim))
+
+    async def _serve(self, term: Term, claim: Claim) -> None:
+        symbol, since_ms = term.instrument.symbol, self._place.clock.monotonic_ms()
+        try:
+            if await term.serve(claim):
+                self._place.on_end(symbol, None)
+            log.info("released", extra={"symbol": symbol, "commits": term.progress.commits})
+        except RetryableError as error:
+            log.warning("lost", extra={"symbol": symbol, "error": str(error)})
+        except Exception as error:
+            now_ms = self._place.clock.monotonic_ms()
+            self._failures.add(symbol, now_ms, now_ms - since_ms)
+            known = isinstance(error, FleetError)
+            log.error("failed", extra={"symbol": symbol, "error": str(error)}, exc_info=not known)
+            self._place.on_end(symbol, error)
+        finally:
+            del self._held[symbol]
+
+    async def _pause(self, seconds: float) -> None:
+        """Sleep, but no longer than until `stop`."""
+        try:
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+        except TimeoutError:
+            pass

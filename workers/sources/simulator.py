@@ -1,0 +1,138 @@
+"""A simulated market: trades with heavy-tailed sizes and bursts. Marked simulated wherever it appears.
+
+Prices walk in ticks with a volatility that changes slowly; sizes are log-normal with a Pareto tail; trades come in
+quiet stretches and bursts, as a Poisson process whose rate switches. It is as good as real for load, charts and tests
+of the path, and worth nothing as a model of any market.
+"""
+
+import random
+from dataclasses import dataclass, field
+
+import orjson
+
+from common.clock import Clock
+from common.errors import BadInput
+from common.market.candle import SIMULATED
+from common.market.instrument import Instrument
+from common.market.trade import BUY, SELL, Trades
+from common.store.registry import Market
+from workers.sources.base import Batch
+
+# What a fresh market has behind it, so that a first chart is not blank; also the most that a restart makes up for.
+HISTORY_MS = 2 * 60 * 60 * 1_000
+# Mean trades per second in quiet times and in bursts, and mean lengths of both in seconds.
+QUIET_RATE, BURST_RATE = 3.0, 120.0
+QUIET_S, BURST_S = 25.0, 0.8
+# A look at the clock every so often: what a venue's socket would push.
+TICK_MS = 50
+
+
+@dataclass(slots=True)
+class Walk:
+    """The market's state. Where it is left off is a position; the randomness after it starts anew."""
+
+    next_id: int
+    price_ticks: int
+    ts_ms: float
+
+    @classmethod
+    def at(cls, position: str) -> "Walk":
+        return cls(*orjson.loads(position))
+
+    @property
+    def position(self) -> str:
+        return orjson.dumps([self.next_id, self.price_ticks, self.ts_ms]).decode()
+
+
+@dataclass(slots=True)
+class Simulator:
+    """`ids` are contiguous. `_walk` is None until opened."""
+
+    instrument: Instrument
+    clock: Clock
+    seed: int
+    start_price_ticks: int
+    name: str = "simulator"
+    sources: int = SIMULATED
+    _walk: Walk | None = None
+    _random: random.Random = field(default_factory=random.Random)
+    _bursting_until_ms: float = 0
+    _quiet_until_ms: float = 0
+    _volatility: float = 1.0
+
+    @classmethod
+    def of(cls, market: Market, clock: Clock) -> "Simulator":
+        price = str(market.source.get("price", "100"))
+        return cls(market.instrument, clock, int(market.source.get("seed", 1)), market.instrument.price_ticks(price))
+
+    async def open(self, position: str) -> None:
+        earliest_ms = float(self.clock.now_ms() - HISTORY_MS)
+        try:
+            walk = Walk.at(position) if position else Walk(1, self.start_price_ticks, earliest_ms)
+        except (ValueError, TypeError) as error:
+            raise BadInput(f"position {position[:60]!r} of {self.instrument.symbol} is not a simulator's") from error
+        walk.ts_ms = max(walk.ts_ms, earliest_ms)
+        self._walk = walk
+        self._random = random.Random(f"{self.seed}:{walk.next_id}")
+        self._quiet_until_ms = self._bursting_until_ms = 0
+
+    async def read(self, limit: int, wait_ms: int) -> Batch:
+        assert self._walk is not None, "read before open"
+        until_ms = self.clock.now_ms()
+        if until_ms - self._walk.ts_ms < TICK_MS:
+            await self.clock.sleep_ms(min(wait_ms, TICK_MS))
+            until_ms = self.clock.now_ms()
+        trades = self._trades(self._walk, limit, until_ms)
+        backlog = len(trades) == limit
+        return Batch(trades, self._walk.position, complete_ms=0 if backlog else until_ms, backlog=backlog)
+
+    async def committed(self, position: str) -> None:
+        """Nothing is kept behind."""
+
+    async def close(self) -> None:
+        self._walk = None
+
+    def _trades(self, walk: Walk, limit: int, until_ms: int) -> Trades:
+        trades = Trades()
+        sides = bytearray()
+        while len(trades) < limit:
+            at_ms = walk.ts_ms + self._random.expovariate(self._rate(walk.ts_ms)) * 1_000
+            if at_ms > until_ms:
+                # Without a trade time passes all the same; an exponential wait may be drawn anew from here.
+                walk.ts_ms = float(until_ms)
+                break
+            walk.ts_ms = at_ms
+            side = self._move(walk)
+            trades.ts_ms.append(int(at_ms))
+            trades.ids.append(walk.next_id)
+            trades.price_ticks.append(walk.price_ticks)
+            trades.size_lots.append(self._size())
+            sides.append(side)
+            walk.next_id += 1
+        trades.sides = bytes(sides)
+        return trades
+
+    def _rate(self, ts_ms: float) -> float:
+        """Trades per second now; switches between quiet and burst."""
+        if ts_ms < self._bursting_until_ms:
+            return BURST_RATE
+        if ts_ms >= self._quiet_until_ms:
+            self._bursting_until_ms = ts_ms + self._random.expovariate(1 / BURST_S) * 1_000
+            self._quiet_until_ms = self._bursting_until_ms + self._random.expovariate(1 / QUIET_S) * 1_000
+            self._volatility = min(8.0, max(0.3, self._volatility * self._random.lognormvariate(0, 0.3)))
+        return QUIET_RATE
+
+    def _move(self, walk: Walk) -> int:
+        """Move the price by some ticks and return the side that did it."""
+        spread = walk.price_ticks * 2e-5
+        step = round(self._random.gauss(0, 1) * self._volatility * max(spread, 1))
+        walk.price_ticks = max(1, walk.price_ticks + step)
+        return BUY if step > 0 or (step == 0 and self._random.random() < 0.5) else SELL
+
+    def _size(self) -> int:
+        """Lots: mostly small, one in fifty from a Pareto tail."""
+        unit = 10 ** max(0, self.instrument.size_decimals - 2)
+        lots = self._random.lognormvariate(1.0, 1.2)
+        if self._random.random() < 0.02:
+            lots *= self._random.paretovariate(1.3)
+        return max(1, int(min(lots, 1e6) * unit))

@@ -1,0 +1,198 @@
+"""One term: from a won claim to the loss of it. Read, step, commit, renew; nothing in memory counts before OK.
+
+After any error the outcome of the last command is unknown. The term then ends: what is in memory is dropped, the
+right to write is given back as far as possible, and whoever claims next goes on from the last checkpoint.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from common.clock import Clock
+from common.errors import Fenced, StoreUnavailable
+from common.market.builder import Builder, Changes, Minute
+from common.market.coverage import RECENT_IDS
+from common.market.instrument import Instrument
+from common.market.trade import Trades
+from common.store.health import BACKFILLING, CLOSED, LIVE
+from common.store.lease import Sighting
+from common.store.symbol import Claim, Commit
+from workers.commit import Head, Retention, make_commit
+from workers.sources.base import Batch, Source
+
+log = logging.getLogger(__name__)
+
+# Signs of life per lease: two may be lost before anybody takes the symbol over.
+BEATS_PER_LEASE = 6
+
+
+class Store(Protocol):
+    """What a term needs of common.store.symbol.SymbolStore; the simulation has its own."""
+
+    async def claim(self, token: str, stale: Sighting, holder: str) -> Claim | Sighting: ...
+
+    async def commit(self, commit: Commit) -> int: ...
+
+    async def beat(self, token: str, seq: int, health: dict[str, str]) -> None: ...
+
+    async def release(self, token: str) -> None: ...
+
+    async def minutes(self, opens: list[int]) -> dict[int, Minute]: ...
+
+    async def recent_trades(self, count: int) -> Trades: ...
+
+
+@dataclass(frozen=True, slots=True)
+class TermSettings:
+    """All in ms but `batch_trades`, the most trades of one commit."""
+
+    lease_ttl_ms: int
+    commit_interval_ms: int
+    batch_trades: int
+    close_grace_ms: int
+    retention: Retention
+
+
+@dataclass(slots=True)
+class Progress:
+    """What a term has done so far, for logs and for `fleet replay`."""
+
+    commits: int = 0
+    applied: int = 0
+    closed: int = 0
+    amended: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(slots=True)
+class Term:
+    """`token` is the claim's, `stopping` is asked between commits."""
+
+    instrument: Instrument
+    store: Store
+    source: Source
+    clock: Clock
+    settings: TermSettings
+    token: str
+    stopping: Callable[[], bool]
+    on_progress: Callable[[Progress, Batch], None] = lambda progress, batch: None
+    progress: Progress = field(default_factory=Progress)
+    _builder: Builder = field(init=False)
+    _seq: int = field(init=False)
+    _position: str = field(init=False)
+    # Our own monotonic time of the last sign of life, and of the last commit.
+    _beat_at_ms: int = field(init=False)
+    _commit_at_ms: int = field(init=False)
+    _health: dict[str, str] = field(default_factory=dict)
+    _health_told: dict[str, str] = field(default_factory=dict)
+    _trades_wanted: bool = False
+
+    async def serve(self, claim: Claim) -> bool:
+        """Work until stopped, ended or in error. True if the source has ended and all of it is committed."""
+        try:
+            await self._restore(claim)
+            ended = await self._loop()
+        except Fenced:
+            raise
+        except Exception:
+            await self._release_quietly()
+            raise
+        finally:
+            await self.source.close()
+        await self.store.release(self.token)
+        return ended
+
+    async def _restore(self, claim: Claim) -> None:
+        settings, instrument = self.settings, self.instrument
+        if claim.checkpoint is None:
+            self._builder = Builder.new(instrument, self.source.sources, settings.close_grace_ms)
+        else:
+            recent = Trades() if instrument.ids == "contiguous" else await self.store.recent_trades(RECENT_IDS)
+            self._builder = Builder.restore(
+                instrument, claim.checkpoint, recent, self.source.sources, settings.close_grace_ms
+            )
+        self._seq, self._position = claim.seq, claim.position
+        self._beat_at_ms = self.clock.monotonic_ms()
+        self._commit_at_ms = self._beat_at_ms - settings.commit_interval_ms
+        await self.source.open(claim.position)
+
+    async def _loop(self) -> bool:
+        full = False
+        while not self.stopping():
+            if not full:
+                await self._pace()
+            batch = await self.source.read(self.settings.batch_trades, self._wait_ms())
+            full = len(batch.trades) >= self.settings.batch_trades
+            await self._take(batch)
+            if batch.ended:
+                return True
+        return False
+
+    async def _take(self, batch: Batch) -> None:
+        mode = CLOSED if batch.ended else BACKFILLING if batch.backlog else LIVE
+        self._health = {"mode": mode, "source": self.source.name}
+        changes = await self._step(batch)
+        if changes.any or batch.position != self._position:
+            await self._commit(batch, changes)
+        elif self._beat_due_ms() <= 0 or self._health != self._health_told:
+            await self.store.beat(self.token, self._seq, self._health)
+            self._alive()
+        self.on_progress(self.progress, batch)
+
+    async def _step(self, batch: Batch) -> Changes:
+        self._builder.refused.update(batch.refused)
+        accepted = self._builder.accept(batch.trades, self.clock.now_ms())
+        late = self._builder.late_minutes(accepted)
+        stored = await self.store.minutes(late) if late else {}
+        return self._builder.apply(accepted, batch.complete_ms, stored)
+
+    async def _commit(self, batch: Batch, changes: Changes) -> None:
+        health = {} if self._health == self._health_told else self._health
+        head = Head(self.token, self._seq, batch.position, health)
+        commit = make_commit(
+            head, self._builder, changes, self.settings.retention, trades_wanted=self._trades_wanted
+        )
+        self._trades_wanted = await self.store.commit(commit) > 0
+        self._seq += 1
+        self._position = batch.position
+        self._alive()
+        self._commit_at_ms = self._beat_at_ms
+        self._count(changes)
+        await self.source.committed(batch.position)
+
+    def _count(self, changes: Changes) -> None:
+        self.progress.commits += 1
+        self.progress.applied += len(changes.trades)
+        self.progress.closed += len(changes.closed)
+        self.progress.amended += len(changes.amended)
+        self.progress.refused = self._builder.refused
+
+    async def _pace(self) -> None:
+        """At most one commit an interval: trades that come meanwhile share the next one."""
+        rest_ms = self._commit_at_ms + self.settings.commit_interval_ms - self.clock.monotonic_ms()
+        if rest_ms > 0:
+            await self.clock.sleep_ms(rest_ms)
+
+    def _wait_ms(self) -> int:
+        """How long a read may wait: until the next sign of life, or until the clock closes a minute."""
+        wait_ms = self._beat_due_ms()
+        close_ms = self._builder.next_close_ms()
+        if close_ms is not None:
+            wait_ms = min(wait_ms, close_ms - self.clock.now_ms())
+        return max(wait_ms, 1)
+
+    def _beat_due_ms(self) -> int:
+        return self._beat_at_ms + self.settings.lease_ttl_ms // BEATS_PER_LEASE - self.clock.monotonic_ms()
+
+    def _alive(self) -> None:
+        self._beat_at_ms = self.clock.monotonic_ms()
+        self._health_told = self._health
+
+    async def _release_quietly(self) -> None:
+        """Best effort: without it the spare waits out a lease."""
+        try:
+            await self.store.release(self.token)
+        except StoreUnavailable as error:
+            log.info("release failed", extra={"symbol": self.instrument.symbol, "error": str(error)})
