@@ -18,3 +18,8 @@ def decimal_text(column: str | pl.Expr, decimals: int) -> pl.Expr:
     """Return the shortest text of a column in units of 10**-decimals."""
     text = decimal(column, decimals).cast(pl.String)
     return text.str.strip_chars_end("0").str.strip_chars_end(".") if decimals else text
+
+
+def only_where(condition: pl.Expr, text: pl.Expr) -> pl.Expr:
+    """Return `text` where the condition holds, else nothing."""
+    return pl.when(condition).then(text).otherwise(pl.lit(""))

@@ -1,0 +1,89 @@
+"""A worker process: claims symbols, serves them, ends in order on SIGTERM or SIGINT."""
+
+import asyncio
+import os
+import signal
+import socket
+from dataclasses import dataclass
+
+import orjson
+
+from common import log
+from common.clock import SystemClock
+from common.store.client import blocking_client, commit_client
+from common.store.registry import Registry
+from common.store.symbol import Bounds, SymbolStore
+from workers.claims import Claimer, Workplace
+from workers.commit import Retention
+from workers.sources import SOURCES, Means
+from workers.term import TermSettings
+
+# Where `workers.__main__` puts the checked settings.
+SETTINGS_VARIABLE = "WORKER_SETTINGS"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """The part of common.settings.Settings a worker needs, under the same names and in the same units."""
+
+    redis_url: str
+    symbols_per_worker: int
+    lease_ttl_ms: int
+    commit_interval_ms: int
+    batch_trades: int
+    close_grace_ms: int
+    trades_kept: int
+    events_kept: int
+    candle_days: int
+    footprint_days: int
+    log_level: str
+    log_format: log.Format
+
+    @property
+    def term(self) -> TermSettings:
+        return TermSettings(
+            lease_ttl_ms=self.lease_ttl_ms,
+            commit_interval_ms=self.commit_interval_ms,
+            batch_trades=self.batch_trades,
+            close_grace_ms=self.close_grace_ms,
+            retention=Retention(self.candle_days, self.footprint_days),
+        )
+
+    @property
+    def bounds(self) -> Bounds:
+        return Bounds(self.trades_kept, self.events_kept)
+
+
+async def work(settings: WorkerSettings) -> None:
+    """Serve until told to stop."""
+    means = Means(commit_client(settings.redis_url), blocking_client(settings.redis_url), SystemClock())
+    place = Workplace(
+        holder=holder_name(),
+        clock=means.clock,
+        settings=settings.term,
+        stores=lambda symbol: SymbolStore(means.commands, symbol, settings.bounds),
+        sources=lambda market: SOURCES[market.kind](market, means),
+    )
+    claimer = Claimer(Registry(means.commands), place, frozenset(SOURCES), settings.symbols_per_worker)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, claimer.stop)
+    try:
+        await claimer.run()
+    finally:
+        await means.commands.aclose()
+        await means.blocking.aclose()
+
+
+def holder_name() -> str:
+    """Who holds a lease, for people: host and process."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def main() -> None:
+    settings = WorkerSettings(**orjson.loads(os.environ[SETTINGS_VARIABLE]))
+    log.setup(settings.log_level, settings.log_format)
+    asyncio.run(work(settings))
+
+
+if __name__ == "__main__":
+    main()
