@@ -151,9 +151,7 @@ class Term:
     async def _commit(self, batch: Batch, changes: Changes) -> None:
         health = {} if self._health == self._health_told else self._health
         head = Head(self.token, self._seq, batch.position, health)
-        commit = make_commit(
-            head, self._builder, changes, self.settings.retention, trades_wanted=self._trades_wanted
-        )
+        commit = make_commit(head, self._builder, changes, self.settings.retention, trades_wanted=self._trades_wanted)
         self._trades_wanted = await self.store.commit(commit) > 0
         self._seq += 1
         self._position = batch.position

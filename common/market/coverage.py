@@ -73,9 +73,7 @@ class IdCoverage:
         ids = trades.ids
         first, last = ids[0], ids[-1]
         at = bisect_right(self._spans, first, key=_first)
-        free = (not at or self._spans[at - 1].last < first) and (
-            at == len(self._spans) or last < self._spans[at].first
-        )
+        free = (not at or self._spans[at - 1].last < first) and (at == len(self._spans) or last < self._spans[at].first)
         # The comparison with a range runs in C: a fifth of the cost of a loop.
         if not free or ids != list(range(first, first + len(ids))):
             return False
@@ -189,5 +187,3 @@ def _first(span: Span) -> int:
 
 def _join(left: Span, right: Span) -> Span:
     return Span(left.first, right.last, left.from_ms, right.to_ms)
-
-

@@ -49,9 +49,7 @@ class Trades:
         return len(self.ids)
 
     def __getitem__(self, span: slice) -> "Trades":
-        return Trades(
-            self.ts_ms[span], self.ids[span], self.price_ticks[span], self.size_lots[span], self.sides[span]
-        )
+        return Trades(self.ts_ms[span], self.ids[span], self.price_ticks[span], self.size_lots[span], self.sides[span])
 
     def __add__(self, other: "Trades") -> "Trades":
         return Trades(

@@ -1,5 +1,7 @@
 """Health of a symbol, in the words everybody sees: derived from one view, never guessed.
 
+The modes:
+
     LIVE          held, and trades come
     BACKFILLING   held, and its source is reading a backlog
     DEGRADED      held, but the holder says that something is wrong (throttled, source failing)

@@ -15,10 +15,31 @@
 --         sees every step. state.kept counts the trades in it.
 -- candles, footprints: score open_ms; a correction replaces the member of that score.
 -- events: id <seq>-<i>, field event (JSON).
+-- state, for readers that keep what they have read (feed/tail.py) or come back with a cursor (feed/changes.py):
+--   amended         '<seq>:<from_ms>:<to_ms>;...', newest first: the last 16 commits that wrote minutes which had been
+--                   closed before, and which those were at most (opens, both included)
+--   reshaped_seq    the last commit after which coverage differs by more than its newest span having grown: a gap
+--                   was opened, moved or filled, or coverage begins earlier
+--   candle_floor_ms, footprint_floor_ms   minutes that open before have been dropped
 -- Numbers stay text: Lua 5.1 writes large ones with 14 digits.
 
 local owner, state, trades, candles, footprints, events, health = unpack(KEYS)
 local seq, next_seq, count = ARGV[2], ARGV[3], tonumber(ARGV[4])
+local AMENDED_KEPT = 16
+
+-- Coverage (JSON, common.market.coverage) without what grows with every trade: the end of its newest span. Id spans
+-- are [first, last, from_ms, to_ms], the one span of time is [window, floor_ms, from_ms, to_ms].
+local function shape(coverage)
+  local before, from_ms = string.match(coverage, '^(.*%[%-?%d+),%-?%d+,(%-?%d+),%-?%d+%]%]$')
+  return before and (before .. ' ' .. from_ms)
+end
+
+-- Raise a floor that only ever rises: a backlog may close minutes older than the newest one.
+local function raise(field, floor_ms)
+  if tonumber(floor_ms) > tonumber(redis.call('HGET', state, field) or '-1') then
+    redis.call('HSET', state, field, floor_ms)
+  end
+end
 
 if redis.call('HGET', owner, 'token') ~= ARGV[1] then
   return {'FENCED'}
@@ -47,6 +68,7 @@ for _ = 1, 64 do
   kept = kept - oldest
 end
 
+local was = redis.call('HMGET', state, 'watermark_ms', 'coverage', 'amended')
 local time = redis.call('TIME')
 local now_ms = time[1] .. string.sub(string.format('%06d', time[2]), 1, 3)
 redis.call('HINCRBY', owner, 'beats', 1)
@@ -61,23 +83,42 @@ for _ = 1, tonumber(ARGV[11]) do
   redis.call('HSET', state, ARGV[at], ARGV[at + 1])
   at = at + 2
 end
+if was[2] and shape(was[2]) ~= shape(redis.call('HGET', state, 'coverage')) then
+  redis.call('HSET', state, 'reshaped_seq', next_seq)
+end
 for _ = 1, tonumber(ARGV[12]) do
   redis.call('HSET', health, ARGV[at], ARGV[at + 1])
   at = at + 2
 end
+local closed_before_ms = tonumber(was[1] or '-1')
+local from_ms, to_ms
 for _ = 1, tonumber(ARGV[13]) do
   local open_ms = ARGV[at]
+  if tonumber(open_ms) + 60000 <= closed_before_ms then
+    if not from_ms or tonumber(open_ms) < tonumber(from_ms) then from_ms = open_ms end
+    if not to_ms or tonumber(open_ms) > tonumber(to_ms) then to_ms = open_ms end
+  end
   redis.call('ZREMRANGEBYSCORE', candles, open_ms, open_ms)
   redis.call('ZADD', candles, open_ms, ARGV[at + 1])
   redis.call('ZREMRANGEBYSCORE', footprints, open_ms, open_ms)
   redis.call('ZADD', footprints, open_ms, ARGV[at + 2])
   at = at + 3
 end
+if from_ms then
+  local log, length = next_seq .. ':' .. from_ms .. ':' .. to_ms, 1
+  for older in string.gmatch(was[3] or '', '[^;]+') do
+    if length == AMENDED_KEPT then break end
+    log, length = log .. ';' .. older, length + 1
+  end
+  redis.call('HSET', state, 'amended', log)
+end
 if ARGV[9] ~= '' then
   redis.call('ZREMRANGEBYSCORE', candles, '-inf', '(' .. ARGV[9])
+  raise('candle_floor_ms', ARGV[9])
 end
 if ARGV[10] ~= '' then
   redis.call('ZREMRANGEBYSCORE', footprints, '-inf', '(' .. ARGV[10])
+  raise('footprint_floor_ms', ARGV[10])
 end
 for i = 1, tonumber(ARGV[14]) do
   redis.call('XADD', events, 'MAXLEN', '~', ARGV[8], next_seq .. '-' .. i, 'event', ARGV[at])

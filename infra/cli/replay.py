@@ -1,0 +1,162 @@
+"""`fleet replay`"""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Iterator
+from enum import Enum
+from itertools import islice
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from common import log
+from common.errors import BadInput
+from common.market.candle import IMPORT, SIMULATED
+from common.market.coverage import DUPLICATE
+from common.market.instrument import Ids, Instrument
+from common.settings import Settings, load
+from common.store.registry import Market
+from infra.cli.options import DataOption, store_session
+from workers.recordings import TradeFile
+from workers.replay import KIND, Replayer
+from workers.run import WorkerSettings, holder_name
+from workers.sources.base import Batch
+from workers.sources.replay import Replay
+from workers.term import Progress as Done
+
+# Ids of a venue that counts its trades follow each other; lost trades are the exception.
+_LOOKED_AT = 5_000
+_CONTIGUOUS_SHARE = 0.99
+
+
+class SourceChoice(Enum):
+    SIMULATED = "simulated"
+    IMPORT = "import"
+
+
+class IdsChoice(Enum):
+    AUTO = "auto"
+    CONTIGUOUS = "contiguous"
+    UNIQUE = "unique"
+
+
+def replay(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="CSV, Parquet, or recorded stream frames; .gz is read too.")
+    ],
+    symbol: Annotated[str, typer.Option(help="Symbol the trades are applied to, such as BINANCE:BTCUSDT.")],
+    price_decimals: Annotated[int, typer.Option(min=0, max=18, help="Decimals of a price: 2 makes 0.01 one tick.")],
+    size_decimals: Annotated[int, typer.Option(min=0, max=18, help="Decimals of a size: 8 makes 0.00000001 one lot.")],
+    speed: Annotated[str, typer.Option(metavar="1|10|max", help="Times the recorded pace, or max.")] = "max",
+    source: Annotated[SourceChoice, typer.Option(help="What the candles say of where they come from.")] = (
+        SourceChoice.IMPORT
+    ),
+    ids: Annotated[
+        IdsChoice, typer.Option(help="Whether trade ids count on by one, so that a hole in them is a lost trade.")
+    ] = IdsChoice.AUTO,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Count lines that are no trades, do not stop.")] = False,
+    data: DataOption = None,
+) -> None:
+    """Replay recorded trades through the same worker, lease and commit as live ones.
+
+    May run beside a running fleet: its feed shows the symbol. Run again, it goes on where it was stopped; trades that
+    were applied already are not applied twice. The last candle stays open.
+
+    Examples:
+
+    - `fleet replay trades.csv --symbol TEST:BTCUSD --price-decimals 2 --size-decimals 8`
+    - `fleet replay day1.parquet day2.parquet --symbol TEST:ETHUSD --price-decimals 2 --size-decimals 4`
+    - `fleet replay trades.csv.gz --symbol TEST:BTCUSD --price-decimals 2 --size-decimals 8 --speed 10`
+    """
+    settings = load()
+    log.setup("warning", settings.log_format)
+    pace = _speed(speed)
+    instrument = Instrument(symbol, price_decimals, size_decimals)
+    trade_files = [TradeFile(path, instrument, skip_bad) for path in files]
+    instrument = Instrument(symbol, price_decimals, size_decimals, _ids(ids, trade_files))
+    bits = SIMULATED if source is SourceChoice.SIMULATED else IMPORT
+    with store_session(settings, data) as url:
+        replay_settings = _worker_settings(settings, url)
+        replayer = Replayer(
+            url=url,
+            market=Market(instrument, {"kind": KIND, "simulated": bits == SIMULATED}),
+            replay=Replay(trade_files, bits, pace),
+            settings=replay_settings.term,
+            bounds=replay_settings.bounds,
+            holder=holder_name(),
+        )
+        done = asyncio.run(_run(replayer))
+    _report(replayer, done)
+
+
+async def _run(replayer: Replayer) -> Done:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, replayer.stop)
+    with _bar(replayer.market.symbol) as (bar, task):
+
+        def show(done: Done, batch: Batch) -> None:
+            rate = done.applied / max(bar.tasks[task].elapsed or 0, 1e-3)
+            bar.update(task, completed=replayer.replay.fraction, trades=done.applied, rate=rate)
+
+        replayer.on_progress = show
+        return await replayer.run()
+
+
+@contextlib.contextmanager
+def _bar(symbol: str) -> Iterator[tuple[Progress, TaskID]]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%  {task.fields[trades]:,} trades  {task.fields[rate]:,.0f}/s"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        yield bar, bar.add_task(symbol, total=1.0, trades=0, rate=0.0)
+
+
+def _report(replayer: Replayer, done: Done) -> None:
+    instrument = replayer.market.instrument
+    print(
+        f"{instrument.symbol}: {done.applied:,} trades applied in {done.commits:,} commits, "
+        f"{done.closed:,} minutes closed, {done.amended:,} amended ({instrument.ids} ids)"
+    )
+    for reason, count in sorted(done.refused.items()):
+        hint = " (applied before)" if reason == DUPLICATE else ""
+        print(f"refused so far: {count:,} {reason}{hint}")
+    if replayer.ended and not done.applied:
+        print("nothing was new: this recording has been applied before")
+    if not replayer.ended:
+        print("stopped before the end: run the same command again to go on")
+        raise typer.Exit(1)
+
+
+def _speed(text: str) -> float | None:
+    if text == "max":
+        return None
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0.0
+    if not 0 < speed <= 1e6:
+        raise BadInput(f"--speed is {text!r}, expected max or a number above 0 such as 1 or 10")
+    return speed
+
+
+def _ids(choice: IdsChoice, files: list[TradeFile]) -> Ids:
+    """What was chosen, or what the beginning of the first file shows."""
+    if choice is IdsChoice.CONTIGUOUS:
+        return "contiguous"
+    if choice is IdsChoice.UNIQUE:
+        return "unique"
+    first = next(files[0].chunks(), None)
+    found = sorted(set(first.trades.ids[:_LOOKED_AT])) if first else []
+    steps = sum(b - a == 1 for a, b in zip(found, islice(found, 1, None), strict=False))
+    return "contiguous" if steps >= _CONTIGUOUS_SHARE * (len(found) - 1) else "unique"
+
+
+def _worker_settings(settings: Settings, url: str) -> WorkerSettings:
+    return WorkerSettings(**settings.model_dump(include=set(WorkerSettings.__dataclass_fields__)) | {"redis_url": url})
