@@ -1,0 +1,104 @@
+"""What the rows share: a figure, percentiles, and a small fleet of real processes on a store of its own."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import redis
+
+from infra import embedded
+from infra.paths import ROOT
+
+# How long a process may take to do what a row waits for; far above any figure here.
+PATIENCE_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One line of the table. `met` is None where there is no target, only something to know."""
+
+    what: str
+    target: str
+    measured: str
+    met: bool | None = None
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
+
+
+@contextmanager
+def store() -> Iterator[str]:
+    """A server of our own, with fsync on every commit, in a folder that goes away."""
+    with tempfile.TemporaryDirectory(prefix="fleet-bench-") as folder, embedded.session(Path(folder)) as url:
+        yield url
+
+
+@asynccontextmanager
+async def process(url: str, *command: str, **environment: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """`python COMMAND` on the store, stopped (SIGTERM, then SIGKILL) at the end of the block."""
+    env = {**os.environ, "REDIS_URL": url, "FLEET_LOG_LEVEL": "error", **environment}
+    child = await asyncio.create_subprocess_exec(sys.executable, *command, env=env, cwd=ROOT)
+    try:
+        yield child
+    finally:
+        await _stop(child)
+
+
+async def _stop(child: asyncio.subprocess.Process) -> None:
+    if child.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            child.send_signal(signal.SIGTERM)
+        try:
+            await asyncio.wait_for(child.wait(), 5)
+        except TimeoutError:
+            child.kill()
+            await child.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@asynccontextmanager
+async def feed(url: str) -> AsyncIterator[int]:
+    """A feed on the store; yields its port once it answers."""
+    port = free_port()
+    async with process(url, "-m", "feed", PORT=str(port)):
+        deadline_s = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline_s:
+            with contextlib.suppress(OSError):
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.close()
+                break
+            await asyncio.sleep(0.02)
+        yield port
+
+
+def owner(url: str, symbol: str) -> dict[bytes, bytes]:
+    with redis.Redis.from_url(url, protocol=2) as client:
+        found: dict[bytes, bytes] = client.hgetall(f"{{{symbol}}}:owner")
+    return found
+
+
+async def await_owner(url: str, symbol: str, other_than: bytes = b"") -> bytes:
+    """Wait until somebody (else) holds the symbol; return the token."""
+    deadline_s = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline_s:
+        token = owner(url, symbol).get(b"token", b"")
+        if token not in (b"", other_than):
+            return token
+        await asyncio.sleep(0.005)
+    raise TimeoutError(f"nobody took {symbol} within {PATIENCE_S} s")

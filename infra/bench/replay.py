@@ -1,0 +1,58 @@
+"""Replay at `max`: Parquet through the worker and Redis, with footprints, one symbol, fsync on every commit."""
+
+import asyncio
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from common.market.candle import IMPORT
+from common.market.instrument import Instrument
+from common.settings import Settings
+from common.store.registry import Market
+from infra.bench.base import Figure, store
+from workers.recordings import TradeFile
+from workers.replay import KIND, Replayer
+from workers.run import WorkerSettings, holder_name
+from workers.sources.replay import Replay
+
+TRADES = 3_000_000
+TARGET_PER_S = 500_000
+
+
+def measure() -> list[Figure]:
+    with tempfile.TemporaryDirectory() as folder, store() as url:
+        path = Path(folder) / "trades.parquet"
+        _write(path)
+        started_s = time.perf_counter()
+        applied = asyncio.run(_replayer(url, path).run()).applied
+        per_s = applied / (time.perf_counter() - started_s)
+    assert applied == TRADES, f"{applied} trades applied, expected {TRADES}"
+    what = f"replay of Parquet at max, {TRADES:,} trades, footprints, fsync on every commit"
+    return [Figure(what, f">= {TARGET_PER_S:,} trades/s", f"{per_s:,.0f} trades/s", per_s >= TARGET_PER_S)]
+
+
+def _replayer(url: str, path: Path) -> Replayer:
+    instrument = Instrument("BENCH:REPLAY", 2, 8, "contiguous")
+    fields = Settings().model_dump(include=set(WorkerSettings.__dataclass_fields__))
+    settings = WorkerSettings(**fields | {"redis_url": url})
+    files = [TradeFile(path, instrument)]
+    market = Market(instrument, {"kind": KIND})
+    return Replayer(url, market, Replay(files, IMPORT), settings.term, settings.bounds, holder_name())
+
+
+def _write(path: Path) -> None:
+    """A walk of a busy market: 100 trades/s, some 300 levels a minute."""
+    rng = np.random.default_rng(1)
+    ts_ms = 1_700_000_000_000 + np.cumsum(rng.integers(0, 20, TRADES))
+    ticks = 6_000_000 + np.cumsum(rng.integers(-3, 4, TRADES))
+    columns = {
+        "ts_ms": ts_ms,
+        "price": ticks / 100,
+        "size": rng.integers(1, 10**9, TRADES) / 1e8,
+        "side": np.where(rng.random(TRADES) < 0.5, "buy", "sell"),
+        "id": np.arange(1, TRADES + 1),
+    }
+    pl.DataFrame(columns).write_parquet(path)
