@@ -10,7 +10,6 @@ file is a chunk and a number of trades in it, and can be found again without par
 
 import gzip
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -18,7 +17,7 @@ from pathlib import Path
 from common.errors import BadInput
 from common.market.instrument import Instrument
 from workers.recordings.base import Chunk
-from workers.recordings.text import csv_chunks, frame_chunks, is_frame, open_lines
+from workers.recordings.text import csv_chunks, frame_chunks, is_frame, opened
 
 # Enough to tell one recording from another without reading all of it.
 _FINGERPRINT_BYTES = 1 << 16
@@ -61,5 +60,5 @@ def _reader_of(path: Path) -> Reader:
         from workers.recordings.parquet import parquet_chunks
 
         return parquet_chunks
-    with closing(open_lines(path)[0]) as lines:
+    with opened(path) as (lines, _):
         return frame_chunks if is_frame(lines.readline()) else csv_chunks

@@ -3,7 +3,7 @@
 import gzip
 import io
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import IO, cast
@@ -22,12 +22,13 @@ _GZIP_MAGIC = b"\x1f\x8b"
 Parse = Callable[[bytes, int, Bad], Trade | None]
 
 
-def open_lines(path: Path) -> tuple[IO[bytes], IO[bytes]]:
+@contextmanager
+def opened(path: Path) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
     """The file as lines, unpacked where it is packed, and the raw file, whose position is the progress."""
-    raw = path.open("rb")
-    packed = raw.read(2) == _GZIP_MAGIC
-    raw.seek(0)
-    return (cast(IO[bytes], io.BufferedReader(gzip.GzipFile(fileobj=raw))) if packed else raw), raw
+    with path.open("rb") as raw:
+        packed = raw.read(2) == _GZIP_MAGIC
+        raw.seek(0)
+        yield (cast(IO[bytes], io.BufferedReader(gzip.GzipFile(fileobj=raw))) if packed else raw), raw
 
 
 def is_frame(line: bytes) -> bool:
@@ -37,7 +38,7 @@ def is_frame(line: bytes) -> bool:
 
 
 def csv_chunks(path: Path, instrument: Instrument, skip_bad: bool, first: int) -> Iterator[Chunk]:
-    with closing(open_lines(path)[0]) as lines:
+    with opened(path) as (lines, _):
         header = [name.strip() for name in lines.readline().decode(errors="replace").split(",")]
     missing = [name for name in COLUMNS if name not in header]
     if missing:
@@ -80,10 +81,9 @@ def frame_chunks(path: Path, instrument: Instrument, skip_bad: bool, first: int)
 
 
 def _chunks(path: Path, skip_bad: bool, first: int, header_lines: int, parse: Parse) -> Iterator[Chunk]:
-    lines, raw = open_lines(path)
     size = max(1, path.stat().st_size)
     number = header_lines + first * CHUNK_LINES
-    with closing(raw), closing(lines):
+    with opened(path) as (lines, raw):
         for _ in islice(lines, number):
             pass
         while chunk := list(islice(lines, CHUNK_LINES)):
