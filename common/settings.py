@@ -43,9 +43,7 @@ class Settings(BaseSettings):
         default="127.0.0.1",
         description="address the feed listens on; this machine only, unless changed on purpose",
     )
-    port: int = Field(
-        default=8700, ge=1, le=65_535, validation_alias=PORT, description="port the feed listens on"
-    )
+    port: int = Field(default=8700, ge=1, le=65_535, validation_alias=PORT, description="port the feed listens on")
     symbols_per_worker: int = Field(
         default=1,
         ge=1,

@@ -1,0 +1,132 @@
+"""The checks of `fleet doctor`: what Redis says of itself in, findings out. Nothing here talks to it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+# The protocol needs EVAL, streams, hashes and sorted sets as they are since 6.2.
+LEAST_VERSION = (6, 2)
+# A beat more than this far off in the future or past misleads people who compare times; nothing decides by it.
+SKEW_WARN_MS, SKEW_FAIL_MS = 250, 5_000
+# Above this share of its memory a store that must not evict will soon refuse writes.
+MEMORY_WARN, MEMORY_FAIL = 0.75, 0.95
+
+
+class Level(Enum):
+    OK = "OK"
+    WARN = "WARN"
+    FAIL = "FAIL"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    level: Level
+    what: str
+    found: str
+    # What to do about it; empty when all is well.
+    advice: str = ""
+
+
+def version(info: Mapping[str, Any]) -> Finding:
+    # Valkey's redis_version is a number for old clients' sake, not its own.
+    name = "Valkey" if "valkey_version" in info else "Redis"
+    text = str(info.get("valkey_version") or info.get("redis_version", "0"))
+    numbers = tuple(int(part) for part in text.split(".")[:2] if part.isdigit())
+    if numbers >= LEAST_VERSION:
+        return Finding(Level.OK, "version", f"{name} {text}")
+    least = ".".join(map(str, LEAST_VERSION))
+    return Finding(Level.FAIL, "version", f"{name} {text}", f"Use Redis {least} or newer, or any Valkey.")
+
+
+def persistence(info: Mapping[str, Any], appendfsync: str | None) -> Finding:
+    """`appendfsync` is None where the server does not tell (managed ones may deny CONFIG)."""
+    if not info.get("aof_enabled"):
+        advice = "A restart loses acknowledged trades: set 'appendonly yes' and 'appendfsync always'."
+        return Finding(Level.FAIL, "persistence", "appendonly no", advice)
+    if info.get("aof_last_write_status", "ok") != "ok":
+        advice = "Its disk is full or failing: free some space, writes then go on by themselves."
+        return Finding(Level.FAIL, "persistence", "the last write to disk failed", advice)
+    return _fsync(appendfsync)
+
+
+def _fsync(appendfsync: str | None) -> Finding:
+    found = f"appendonly yes, appendfsync {appendfsync or 'unknown'}"
+    match appendfsync:
+        case "always":
+            return Finding(Level.OK, "persistence", found)
+        case "everysec":
+            advice = "On a slow disk a kill -9 may lose commits of some seconds; 'appendfsync always' loses none."
+            return Finding(Level.WARN, "persistence", found, advice)
+        case None:
+            advice = "The server denies CONFIG GET: ask its provider for 'appendfsync always'."
+            return Finding(Level.WARN, "persistence", found, advice)
+    advice = "Nothing forces commits to disk: set 'appendfsync always'."
+    return Finding(Level.FAIL, "persistence", found, advice)
+
+
+def eviction(info: Mapping[str, Any]) -> Finding:
+    policy = str(info.get("maxmemory_policy", "unknown"))
+    if policy == "noeviction":
+        return Finding(Level.OK, "eviction", policy)
+    if policy == "unknown":
+        advice = "The server does not tell: make sure that 'maxmemory-policy' is noeviction."
+        return Finding(Level.WARN, "eviction", policy, advice)
+    advice = "It may drop candles in silence when memory is short: set 'maxmemory-policy noeviction'."
+    return Finding(Level.FAIL, "eviction", policy, advice)
+
+
+def memory(info: Mapping[str, Any]) -> Finding:
+    used = int(info.get("used_memory", 0))
+    limit = int(info.get("maxmemory", 0)) or int(info.get("total_system_memory", 0))
+    if not limit:
+        return Finding(Level.OK, "memory", f"{_mb(used)}, no limit known")
+    share = used / limit
+    found = f"{_mb(used)} of {_mb(limit)} ({share:.0%})"
+    if share < MEMORY_WARN:
+        return Finding(Level.OK, "memory", found)
+    level = Level.WARN if share < MEMORY_FAIL else Level.FAIL
+    advice = "When it is full, commits are refused: raise 'maxmemory', or keep less (fleet settings: FLEET_*_DAYS)."
+    return Finding(level, "memory", found, advice)
+
+
+def clock(skew_ms: float) -> Finding:
+    """`skew_ms`: the server's time minus ours."""
+    found = f"the store's is {abs(skew_ms):.0f} ms {'ahead of' if skew_ms > 0 else 'behind'} ours"
+    if abs(skew_ms) <= SKEW_WARN_MS:
+        return Finding(Level.OK, "clock", found)
+    level = Level.WARN if abs(skew_ms) <= SKEW_FAIL_MS else Level.FAIL
+    return Finding(level, "clock", found, "Keep both machines on network time (NTP): times in health are off.")
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """One symbol's owner as seen twice: at first, and after waiting for a beat."""
+
+    symbol: str
+    holder: str
+    epoch: str
+    beats: str
+    held: bool
+    beating: bool
+
+    @property
+    def state(self) -> str:
+        if not self.held:
+            return "UNASSIGNED"
+        return "alive" if self.beating else "standing still"
+
+
+def leases(found: list[Lease]) -> Finding:
+    if not found:
+        return Finding(Level.WARN, "leases", "no symbols", "Add one: fleet symbols add --help.")
+    troubled = [lease.symbol for lease in found if lease.state != "alive"]
+    counted = f"{len(found) - len(troubled)} of {len(found)} symbols have a live worker"
+    if not troubled:
+        return Finding(Level.OK, "leases", counted)
+    advice = f"Start more workers (infra/up does by itself) for {', '.join(troubled)}."
+    return Finding(Level.WARN, "leases", counted, advice)
+
+
+def _mb(count: int) -> str:
+    return f"{count / 1e6:,.0f} MB"

@@ -1,0 +1,142 @@
+"""`fleet doctor`"""
+
+import asyncio
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import typer
+from redis.asyncio import Redis
+from redis.exceptions import RedisError, ResponseError
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from common.settings import Settings, load, redacted
+from common.store.client import commit_client
+from common.store.keys import SYMBOLS, SymbolKeys
+from infra import checks
+from infra.checks import Finding, Lease, Level
+from infra.cli.options import DataOption, store_url
+
+# A holder beats several times per lease: one lease without a beat means that it is gone.
+BEAT_POLL_S = 0.1
+
+_COLOURS = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "red"}
+
+Owners = dict[str, dict[str, str]]
+
+
+def doctor(data: DataOption = None) -> None:
+    """Check the store and the leases, and say what to do. Exit code 1 if a check fails.
+
+    Examples:
+
+    - `fleet doctor`
+    - `fleet doctor --data /tmp/second`
+    - `REDIS_URL=redis://db.example:6379/0 fleet doctor`
+    """
+    settings = load()
+    url = store_url(settings, data)
+    console = Console()
+    findings, found = asyncio.run(_examine(settings, url, console))
+    for finding in findings:
+        _print(console, finding)
+    if found:
+        console.print(_table(found))
+    if any(finding.level is Level.FAIL for finding in findings):
+        raise typer.Exit(1)
+
+
+async def _examine(settings: Settings, url: str, console: Console) -> tuple[list[Finding], list[Lease]]:
+    async with commit_client(url) as client:
+        try:
+            info: Mapping[str, Any] = await client.info("everything")
+            reached = Finding(Level.OK, "reachable", redacted(url))
+            findings = [reached, *_judge(info, await _appendfsync(client)), await _clock(client)]
+            with console.status("waiting for the workers' heartbeats"):
+                found = await _leases(client, settings.lease_ttl_ms / 1_000)
+            return [*findings, checks.leases(found)], found
+        except (RedisError, OSError) as error:
+            advice = "Start it with infra/up, or check REDIS_URL and the network in between."
+            return [Finding(Level.FAIL, "reachable", f"{redacted(url)}: {error}", advice)], []
+
+
+def _judge(info: Mapping[str, Any], appendfsync: str | None) -> Iterator[Finding]:
+    yield checks.version(info)
+    yield checks.persistence(info, appendfsync)
+    yield checks.eviction(info)
+    yield checks.memory(info)
+
+
+async def _appendfsync(client: Redis) -> str | None:
+    try:
+        found: Mapping[Any, Any] = await client.config_get("appendfsync")
+    except ResponseError:
+        return None
+    return next((_text(value) for value in found.values()), None)
+
+
+async def _clock(client: Redis) -> Finding:
+    before_s = time.time()
+    seconds, micros = await client.time()
+    # The server read its clock about half way through.
+    ours_s = (before_s + time.time()) / 2
+    return checks.clock((seconds + micros / 1e6 - ours_s) * 1_000)
+
+
+async def _leases(client: Redis, ttl_s: float) -> list[Lease]:
+    """Watch the owners until all held ones have beaten, for one lease at most."""
+    names = sorted(_text(name) for name in await client.hkeys(SYMBOLS))
+    first = now = await _owners(client, names)
+    deadline_s = time.monotonic() + ttl_s
+    while time.monotonic() < deadline_s and any(_held(now[name]) and now[name] == first[name] for name in names):
+        await asyncio.sleep(BEAT_POLL_S)
+        now = await _owners(client, names)
+    return [_lease(name, first[name], now[name]) for name in names]
+
+
+async def _owners(client: Redis, names: list[str]) -> Owners:
+    pipeline = client.pipeline(transaction=False)
+    for name in names:
+        pipeline.hgetall(SymbolKeys(name).owner)
+    return {
+        name: {_text(field): _text(value) for field, value in owner.items()}
+        for name, owner in zip(names, await pipeline.execute(), strict=True)
+    }
+
+
+def _held(owner: Mapping[str, str]) -> bool:
+    # A release leaves an empty token behind.
+    return bool(owner.get("token"))
+
+
+def _lease(symbol: str, first: Mapping[str, str], now: Mapping[str, str]) -> Lease:
+    return Lease(
+        symbol=symbol,
+        holder=now.get("holder", ""),
+        epoch=now.get("epoch", ""),
+        beats=now.get("beats", ""),
+        held=_held(now),
+        beating=now != first,
+    )
+
+
+def _print(console: Console, finding: Finding) -> None:
+    colour = _COLOURS[finding.level]
+    label = f"[{colour}]{finding.level.value:<5}[/] {finding.what:<12}"
+    console.print(f"{label} {escape(finding.found)}", highlight=False, soft_wrap=True)
+    if finding.advice:
+        console.print(f"{'':18} {escape(finding.advice)}", highlight=False, soft_wrap=True)
+
+
+def _table(found: list[Lease]) -> Table:
+    table = Table("symbol", "lease", "holder", "epoch", "beats", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for lease in found:
+        colour = "green" if lease.state == "alive" else "yellow"
+        table.add_row(lease.symbol, f"[{colour}]{lease.state}[/]", escape(lease.holder), lease.epoch, lease.beats)
+    return table
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else value

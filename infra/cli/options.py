@@ -1,0 +1,42 @@
+"""Options that several commands share, and what they mean."""
+
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from common.errors import OperatorError
+from common.settings import Settings
+from infra import embedded
+from infra.paths import data_folder
+
+DataOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        metavar="DIR",
+        resolve_path=True,
+        file_okay=False,
+        help="Folder the data lies in. Default: .fleet in the project's folder, or FLEET_DATA_DIR.",
+        show_default=False,
+    ),
+]
+
+
+def store_url(settings: Settings, data: Path | None) -> str:
+    """The store to work with: of the folder that was named, else REDIS_URL, else of the default folder."""
+    if data is None and settings.redis_url:
+        return settings.redis_url
+    folder = data_folder(data or settings.data_dir)
+    url = embedded.locate(folder)
+    if url is None:
+        raise OperatorError(f"no store runs for {folder}: start one with infra/up, or set REDIS_URL")
+    return url
+
+
+def store_session(settings: Settings, data: Path | None) -> AbstractContextManager[str]:
+    """The same store; where none runs for the folder, one of our own for as long as we work."""
+    if data is None and settings.redis_url:
+        return nullcontext(settings.redis_url)
+    return embedded.session(data_folder(data or settings.data_dir), settings.durability)

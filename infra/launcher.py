@@ -1,0 +1,124 @@
+"""`fleet up`: the store, the markets, then the Procfile's processes under the supervisor."""
+
+import asyncio
+import errno
+import os
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+from common import settings as settings_module
+from common.errors import OperatorError
+from common.settings import Settings, redacted
+from infra import embedded, markets, procfile
+from infra.child import Output
+from infra.paths import ROOT, data_folder
+from infra.supervisor import STOP_SIGNALS, Hooks, Supervisor, handled
+
+# A feed that has not answered by then is asked again.
+READY_TIMEOUT_S = 1.0
+
+
+def run(settings: Settings, chosen: Sequence[str] | None) -> None:
+    """Run the fleet until it is told to stop. `chosen`: the simulated symbols asked for, None for the default."""
+    check_port_free(settings.host, settings.port)
+    commands = procfile.read(ROOT / "Procfile")
+    # Before and after the supervisor's own handlers every stop signal ends us as Ctrl-C does: through `finally`.
+    with handled(STOP_SIGNALS, signal.default_int_handler), _store(settings) as url:
+        asyncio.run(_supervise(settings, url, commands, chosen))
+
+
+def check_port_free(host: str, port: int) -> None:
+    """Raise OperatorError if the feed could not listen there. Asked before anything is started."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            # As servers do: else a port whose last connection has just ended looks taken.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise OperatorError(
+                f"port {port} on {host} is taken: stop what listens there, or choose another with --port"
+            ) from None
+        raise OperatorError(f"the feed can't listen on {host} port {port}: {error.strerror}") from None
+
+
+def child_environ(settings: Settings, url: str, *, text_logs: bool) -> dict[str, str]:
+    """What every process of the fleet finds in its environment."""
+    variable = settings_module.variable
+    found = {
+        variable("redis_url"): url,
+        variable("host"): settings.host,
+        variable("port"): str(settings.port),
+        variable("data_dir"): str(data_folder(settings.data_dir)),
+        # The commands of a Procfile say `python`: ours.
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
+        # Else what a process prints stays in its buffer until it ends.
+        "PYTHONUNBUFFERED": "1",
+    }
+    if text_logs and settings.log_format == "auto":
+        # To a process our pipe is no terminal; we know that a person reads along.
+        found[variable("log_format")] = "text"
+    return {**os.environ, **found}
+
+
+async def feed_is_ready(host: str, port: int) -> bool:
+    """Does `GET /readyz` answer 200?"""
+    try:
+        async with asyncio.timeout(READY_TIMEOUT_S):
+            reader, writer = await asyncio.open_connection(_local(host), port)
+            try:
+                writer.write(f"GET /readyz HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+                status = await reader.readline()
+            finally:
+                writer.close()
+    except (OSError, TimeoutError):
+        return False
+    return b" 200 " in status
+
+
+def _store(settings: Settings) -> AbstractContextManager[str]:
+    if settings.redis_url:
+        return nullcontext(settings.redis_url)
+    return embedded.session(data_folder(settings.data_dir), settings.durability)
+
+
+async def _supervise(settings: Settings, url: str, commands: dict[str, str], chosen: Sequence[str] | None) -> None:
+    await markets.register(url, chosen)
+    output = Output(sys.stdout.buffer)
+
+    async def wanted_workers() -> int:
+        return -(-await markets.served(url) // settings.symbols_per_worker)
+
+    async def ready_line() -> str | None:
+        if not await feed_is_ready(settings.host, settings.port):
+            return None
+        return _announcement(settings, url, await markets.symbols(url))
+
+    async def keep_store() -> None:
+        if not settings.redis_url:
+            # In a thread: it waits for a server that reads its data.
+            await asyncio.to_thread(embedded.revive, data_folder(settings.data_dir), settings.durability)
+
+    await Supervisor(
+        commands=commands,
+        environ=child_environ(settings, url, text_logs=sys.stdout.isatty()),
+        cwd=ROOT,
+        output=output,
+        hooks=Hooks(wanted_workers, ready_line, keep_store),
+    ).run()
+
+
+def _announcement(settings: Settings, url: str, symbols: Sequence[str]) -> str:
+    where = redacted(url) if settings.redis_url else str(data_folder(settings.data_dir))
+    names = ", ".join(symbols) or "no symbols yet"
+    return f"Fleet ready: http://{_local(settings.host)}:{settings.port}  symbols: {names}  data: {where}"
+
+
+def _local(host: str) -> str:
+    """An address to reach from this machine a feed that listens on `host`."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)

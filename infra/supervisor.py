@@ -1,0 +1,150 @@
+"""The supervisor: the Procfile's processes, each kept running, and all of them stopped in order.
+
+It knows nothing of the store, symbols or HTTP: what it needs to know it asks the callables it was given.
+"""
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from types import FrameType
+
+from common.errors import FleetError
+from infra.child import Backoff, Child, Output
+
+# SIGHUP: the terminal was closed.
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+WEB, WORKER = "web", "worker"
+
+# One stop takes at most their sum, last words, and the store's own 0.1 s: under the 5 s that are promised.
+WRITERS_STOP_S = 2.5
+WEB_STOP_S = 1.0
+
+# How often the number of workers and the store are looked at.
+WATCH_S = 1.0
+# How often a feed that is still starting is asked; it takes about a second.
+READY_POLL_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What the supervisor asks and tells."""
+
+    # How many workers there should be.
+    wanted_workers: Callable[[], Awaitable[int]]
+    # What to announce once the feed answers; None until then.
+    ready_line: Callable[[], Awaitable[str | None]]
+    # Start the store again if it has died; nothing to do when it is somebody else's.
+    keep_store: Callable[[], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class Supervisor:
+    commands: Mapping[str, str]
+    environ: Mapping[str, str]
+    cwd: Path
+    output: Output
+    hooks: Hooks
+    backoff: Backoff = field(default_factory=Backoff)
+    watch_s: float = WATCH_S
+    _children: dict[str, list[Child]] = field(default_factory=dict)
+    _signals: int = 0
+    _stop_asked: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def run(self) -> None:
+        """Run until SIGINT, SIGTERM or SIGHUP, then stop in order. A second signal kills at once."""
+        loop = asyncio.get_running_loop()
+        with handled(STOP_SIGNALS, lambda *_: loop.call_soon_threadsafe(self._on_signal)):
+            try:
+                await self._work()
+            finally:
+                await self._stop_all()
+
+    async def _work(self) -> None:
+        for kind in self.commands:
+            if kind != WORKER:
+                self._scale(kind, 1)
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(job) for job in (self._announce(), self._grow(), self._keep_store())]
+            await self._stop_asked.wait()
+            for task in tasks:
+                task.cancel()
+
+    def _scale(self, kind: str, count: int) -> None:
+        """Start what is missing. Nobody is stopped: a worker too many is a spare."""
+        running = self._children.setdefault(kind, [])
+        while len(running) < count:
+            child = self._new_child(f"{kind}.{len(running) + 1}", self.commands[kind])
+            running.append(child)
+            child.start()
+
+    def _new_child(self, name: str, command: str) -> Child:
+        return Child(name, command, environ=self.environ, cwd=self.cwd, output=self.output, backoff=self.backoff)
+
+    async def _grow(self) -> None:
+        while WORKER in self.commands:
+            try:
+                self._scale(WORKER, await self.hooks.wanted_workers())
+            except FleetError as error:
+                self._say(f"number of workers unknown, kept as it is: {error}")
+            await asyncio.sleep(self.watch_s)
+
+    async def _keep_store(self) -> None:
+        failures = 0
+        while True:
+            try:
+                await self.hooks.keep_store()
+                failures = 0
+            except FleetError as error:
+                failures += 1
+                self._say(str(error))
+            await asyncio.sleep(self.backoff.delay_s(failures) if failures else self.watch_s)
+
+    async def _announce(self) -> None:
+        line: str | None = None
+        while line is None:
+            await asyncio.sleep(READY_POLL_S)
+            # Nothing to tell: what hinders the start is said by whom it hinders.
+            with suppress(FleetError):
+                line = await self.hooks.ready_line()
+        self.output.plain(line)
+
+    def _on_signal(self) -> None:
+        self._signals += 1
+        if self._signals == 1:
+            self._say("stopping (once more kills at once)")
+            self._stop_asked.set()
+            return
+        for child in self._all():
+            child.kill()
+
+    async def _stop_all(self) -> None:
+        """Writers first, while their store and the feed's readers are there; then the feed."""
+        web = self._children.get(WEB, [])
+        writers = [child for child in self._all() if child not in web]
+        await _stop(writers, WRITERS_STOP_S)
+        await _stop(web, WEB_STOP_S)
+
+    def _all(self) -> Iterable[Child]:
+        return chain.from_iterable(self._children.values())
+
+    def _say(self, text: str) -> None:
+        self.output.line("fleet", text.encode())
+
+
+@contextmanager
+def handled(numbers: Iterable[signal.Signals], handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
+    """Handle the signals inside the block, and give them back as they were."""
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, previous in before.items():
+            signal.signal(number, previous)
+
+
+async def _stop(children: Iterable[Child], grace_s: float) -> None:
+    await asyncio.gather(*(child.stop(grace_s) for child in children))

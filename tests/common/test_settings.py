@@ -1,0 +1,115 @@
+"""Settings: what the environment may say, and how a wrong word in it is answered."""
+
+import sys
+from subprocess import run
+
+import pytest
+from pydantic import ValidationError
+
+from common import settings
+from common.errors import OperatorError
+from common.settings import Settings, explain, load, redacted
+
+
+def test_defaults_need_no_environment() -> None:
+    found = load()
+    assert (found.host, found.port, found.lease_ttl_ms, found.durability) == ("127.0.0.1", 8700, 6000, "always")
+    assert found.redis_url is None
+
+
+def test_the_environment_is_read_with_the_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLEET_LEASE_TTL_MS", "600")
+    monkeypatch.setenv("FLEET_DURABILITY", "everysec")
+    assert (load().lease_ttl_ms, load().durability) == (600, "everysec")
+
+
+def test_the_platforms_own_names_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORT", "9000")
+    monkeypatch.setenv("REDIS_URL", "unix:///run/fleet/s")
+    assert (load().port, load().redis_url) == (9000, "unix:///run/fleet/s")
+
+
+def test_an_empty_value_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORT", "")
+    assert load().port == 8700
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("FLEET_LEASE_TTL", "FLEET_LEASE_TTL_MS"),
+        ("FLEET_PORT", "PORT"),
+        ("FLEET_REDISURL", "REDIS_URL"),
+        ("FLEET_DATADIR", "FLEET_DATA_DIR"),
+        ("fleet_log_levle", "FLEET_LOG_LEVEL"),
+    ],
+)
+def test_an_unknown_name_stops_the_start_and_names_the_nearest(
+    monkeypatch: pytest.MonkeyPatch, name: str, nearest: str
+) -> None:
+    monkeypatch.setenv(name, "1")
+    with pytest.raises(OperatorError, match=f"^{name} is not a setting; the nearest valid name is {nearest}$"):
+        load()
+
+
+def test_the_folder_of_the_tests_data_is_no_unknown_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLEET_TEST_DATA", "/somewhere")
+    load()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("FLEET_LEASE_TTL_MS", "soon", "FLEET_LEASE_TTL_MS is 'soon': it must be a valid integer"),
+        ("FLEET_SYMBOLS_PER_WORKER", "0", "'0': it must be greater than or equal to 1"),
+        ("PORT", "99999", "PORT is '99999': it must be less than or equal to 65535"),
+        ("FLEET_DURABILITY", "never", "FLEET_DURABILITY is 'never': it must be 'always' or 'everysec'"),
+        ("REDIS_URL", "localhost:6379", "REDIS_URL is 'localhost:6379': it must be redis://host:port/db"),
+        ("REDIS_URL", "unix://relative", "REDIS_URL is 'unix://relative': it must be redis://host:port/db"),
+    ],
+)
+def test_a_bad_value_is_one_sentence(monkeypatch: pytest.MonkeyPatch, name: str, value: str, sentence: str) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(OperatorError) as caught:
+        load()
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://u:secret@h:1/0", "redis:secret@h", "redis://h:1/0?password=secret&db=1", "//:secret@/h"]
+)
+def test_a_password_is_never_shown(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    assert "secret" not in redacted(url)
+    assert "secret" not in repr(Settings(redis_url="redis://u:secret@h:1/0"))
+    assert "secret" not in str(list(explain(Settings(redis_url="redis://u:secret@h:1/0"))))
+    monkeypatch.setenv("REDIS_URL", f"http{url}")
+    with pytest.raises(OperatorError) as caught:
+        load()
+    assert "secret" not in str(caught.value)
+
+
+def test_settings_are_built_by_name_and_frozen() -> None:
+    found = Settings(port=9000, redis_url="redis://localhost:6379/0")
+    assert found.store_url == "redis://localhost:6379/0"
+    with pytest.raises(ValidationError):
+        found.port = 1
+
+
+def test_a_process_without_a_store_says_how_to_get_one() -> None:
+    with pytest.raises(OperatorError, match="REDIS_URL is not set: start with infra/up"):
+        _ = Settings().store_url
+
+
+def test_every_setting_says_what_it_means() -> None:
+    rows = list(explain(Settings()))
+    assert len(rows) == len(Settings.model_fields)
+    assert all(meaning for *_, meaning in rows)
+    assert all(value == default for _, value, default, _ in rows)
+
+
+def test_importing_settings_loads_no_heavy_library() -> None:
+    heavy = "{'polars', 'numpy', 'redis', 'rich', 'typer', 'starlette'}"
+    code = f"import sys, {settings.__name__}; print({heavy} & set(sys.modules))"
+    found = run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "set()"

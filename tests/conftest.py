@@ -1,0 +1,46 @@
+"""Fixtures of every test. The real server is never skipped: it comes with the dependencies."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+import redis
+
+from common.settings import FOREIGN_NAMES, PORT, PREFIX, REDIS_URL
+from infra import embedded
+from tests.support import FakeClock
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """What async tests run on: what we run on."""
+    return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever runs the tests may have settings of a real fleet in the shell: not ours."""
+    for name in list(os.environ):
+        if name in (REDIS_URL, PORT) or (name.startswith(PREFIX) and name not in FOREIGN_NAMES):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a real server on a Unix socket, with its data in a temporary folder."""
+    with embedded.session(tmp_path_factory.mktemp("fleet")) as url:
+        yield url
+
+
+@pytest.fixture
+def redis_url(redis_server: str) -> str:
+    """The URL of the real server, emptied."""
+    with redis.Redis.from_url(redis_server) as client:
+        client.flushall()
+        client.script_flush()
+    return redis_server
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()

@@ -1,0 +1,108 @@
+"""The doctor's judgement, on what servers have been seen to say."""
+
+import pytest
+
+from infra import checks
+from infra.checks import Lease, Level
+
+AOF = {"aof_enabled": 1, "aof_last_write_status": "ok"}
+
+
+@pytest.mark.parametrize(
+    ("info", "level", "found"),
+    [
+        ({"redis_version": "7.2.4", "valkey_version": "9.1.2"}, Level.OK, "Valkey 9.1.2"),
+        ({"redis_version": "6.2.0"}, Level.OK, "Redis 6.2.0"),
+        ({"redis_version": "10.0.1"}, Level.OK, "Redis 10.0.1"),
+        ({"redis_version": "6.0.16"}, Level.FAIL, "Redis 6.0.16"),
+        ({}, Level.FAIL, "Redis 0"),
+    ],
+)
+def test_a_server_below_6_2_fails(info: dict[str, object], level: Level, found: str) -> None:
+    finding = checks.version(info)
+    assert (finding.level, finding.found) == (level, found)
+
+
+@pytest.mark.parametrize(
+    ("info", "appendfsync", "level"),
+    [
+        (AOF, "always", Level.OK),
+        (AOF, "everysec", Level.WARN),
+        (AOF, None, Level.WARN),
+        (AOF, "no", Level.FAIL),
+        ({"aof_enabled": 0}, "always", Level.FAIL),
+        (AOF | {"aof_last_write_status": "err"}, "always", Level.FAIL),
+    ],
+)
+def test_persistence_is_judged_by_what_a_kill_would_lose(
+    info: dict[str, object], appendfsync: str | None, level: Level
+) -> None:
+    assert checks.persistence(info, appendfsync).level is level
+
+
+@pytest.mark.parametrize(
+    ("policy", "level"),
+    [("noeviction", Level.OK), ("allkeys-lru", Level.FAIL), ("volatile-ttl", Level.FAIL), (None, Level.WARN)],
+)
+def test_a_store_must_not_evict(policy: str | None, level: Level) -> None:
+    assert checks.eviction({"maxmemory_policy": policy} if policy else {}).level is level
+
+
+@pytest.mark.parametrize(
+    ("used", "limit", "total", "level"),
+    [
+        (10, 0, 0, Level.OK),
+        (74, 100, 0, Level.OK),
+        (75, 100, 1_000, Level.WARN),
+        (94, 0, 100, Level.WARN),
+        (95, 100, 1_000, Level.FAIL),
+    ],
+)
+def test_memory_is_measured_against_its_limit_or_the_machine(used: int, limit: int, total: int, level: Level) -> None:
+    info = {"used_memory": used, "maxmemory": limit, "total_system_memory": total}
+    assert checks.memory(info).level is level
+
+
+@pytest.mark.parametrize(
+    ("skew_ms", "level"), [(0, Level.OK), (-250, Level.OK), (251, Level.WARN), (-6_000, Level.FAIL)]
+)
+def test_a_clock_that_is_off_is_told(skew_ms: float, level: Level) -> None:
+    assert checks.clock(skew_ms).level is level
+
+
+def lease(symbol: str, *, held: bool, beating: bool) -> Lease:
+    return Lease(symbol, "host:1", "1", "7", held, beating)
+
+
+def test_leases_are_fine_when_every_holder_beats() -> None:
+    finding = checks.leases([lease("A", held=True, beating=True)])
+    assert (finding.level, finding.advice) == (Level.OK, "")
+
+
+def test_leases_name_the_symbols_nobody_works_on() -> None:
+    found = [
+        lease("A", held=True, beating=True),
+        lease("B", held=True, beating=False),
+        lease("C", held=False, beating=False),
+    ]
+    assert [one.state for one in found] == ["alive", "standing still", "UNASSIGNED"]
+    finding = checks.leases(found)
+    assert finding.level is Level.WARN
+    assert finding.found == "1 of 3 symbols have a live worker"
+    assert "for B, C." in finding.advice
+
+
+def test_whatever_is_not_ok_says_what_to_do() -> None:
+    findings = [
+        checks.version({}),
+        checks.persistence({}, None),
+        checks.persistence(AOF, "everysec"),
+        checks.persistence(AOF, "no"),
+        checks.persistence(AOF, None),
+        checks.eviction({}),
+        checks.eviction({"maxmemory_policy": "allkeys-lru"}),
+        checks.memory({"used_memory": 99, "maxmemory": 100}),
+        checks.clock(1_000),
+        checks.leases([]),
+    ]
+    assert all(finding.advice for finding in findings)

@@ -1,0 +1,171 @@
+"""The `fleet` command: help, exit codes, and errors in one sentence."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event, Thread
+
+import pytest
+import redis
+
+from infra import cli, embedded
+
+Fleet = Callable[..., "Result"]
+
+
+@dataclass
+class Result:
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def fleet(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Fleet:
+    """Run a command line; return what it said and its exit code."""
+
+    def run(*arguments: str) -> Result:
+        monkeypatch.setattr(sys, "argv", ["fleet", *arguments])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        said = capsys.readouterr()
+        return Result(int(caught.value.code or 0), said.out, said.err)
+
+    return run
+
+
+@pytest.fixture
+def beating(redis_url: str) -> Iterator[redis.Redis]:
+    """A store with one symbol whose worker shows signs of life."""
+    stop = Event()
+
+    def beat() -> None:
+        with redis.Redis.from_url(redis_url) as mine:
+            while not stop.wait(0.05):
+                mine.hincrby("{A:B}:owner", "beats", 1)
+
+    with redis.Redis.from_url(redis_url) as client:
+        client.hset("symbols", "A:B", "{}")
+        client.hset("{A:B}:owner", mapping={"token": "t", "holder": "here:1", "epoch": 4, "beats": 1})
+        thread = Thread(target=beat)
+        thread.start()
+        try:
+            yield client
+        finally:
+            stop.set()
+            thread.join()
+
+
+def test_every_command_explains_itself_with_an_example(fleet: Fleet) -> None:
+    commands = [command.name for command in cli.app.registered_commands]
+    assert {"up", "settings", "doctor"} <= set(commands)
+    for command in commands:
+        shown = fleet(str(command), "--help")
+        assert shown.code == 0
+        assert "Example" in shown.out
+        assert f"fleet {command}" in shown.out
+
+
+def test_without_a_command_the_help_is_shown(fleet: Fleet) -> None:
+    shown = fleet()
+    assert "Usage" in shown.out + shown.err
+    assert "doctor" in shown.out + shown.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("up", "--port", "0"), ("up", "--port", "x"), ("up", "--symbols", "A/B"), ("doctor", "--no"), ("dance",)],
+)
+def test_bad_input_is_exit_code_2_without_a_traceback(fleet: Fleet, arguments: tuple[str, ...]) -> None:
+    shown = fleet(*arguments)
+    assert shown.code == 2
+    assert "Traceback" not in shown.err
+    assert shown.out == ""
+
+
+def test_our_errors_are_one_line(fleet: Fleet) -> None:
+    shown = fleet("up", "--symbols", "A/B")
+    assert shown.err == "fleet: symbol 'A/B' is not 1 to 32 characters of A-Z, 0-9 and :_.-\n"
+
+
+def test_a_wrong_environment_is_exit_code_1(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLEET_LEASE_TTL", "1")
+    shown = fleet("settings")
+    assert shown.code == 1
+    assert shown.err == "fleet: FLEET_LEASE_TTL is not a setting; the nearest valid name is FLEET_LEASE_TTL_MS\n"
+
+
+def test_the_command_is_installed() -> None:
+    shown = subprocess.run(
+        [Path(sys.executable).parent / "fleet", "settings"], capture_output=True, text=True, check=True
+    )
+    assert "FLEET_LEASE_TTL_MS" in shown.stdout
+
+
+def test_settings_marks_what_was_changed(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLEET_LEASE_TTL_MS", "3000")
+    (line,) = [line for line in fleet("settings").out.splitlines() if "FLEET_LEASE_TTL_MS" in line]
+    assert line.split()[:4] == ["FLEET_LEASE_TTL_MS", "*", "3000", "6000"]
+
+
+def test_doctor_finds_a_healthy_fleet_healthy(
+    fleet: Fleet, beating: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REDIS_URL", redis_url)
+    shown = fleet("doctor")
+    assert shown.code == 0
+    for check in ("reachable", "version", "persistence", "eviction", "memory", "clock", "leases"):
+        assert f"OK    {check}" in shown.out
+    assert "A:B" in shown.out
+    assert "alive" in shown.out
+    assert "here:1" in shown.out
+
+
+def test_doctor_tells_a_dead_holder_and_a_symbol_without_one(
+    fleet: Fleet, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with redis.Redis.from_url(redis_url) as client:
+        client.hset("symbols", mapping={"A:B": "{}", "C:D": "{}"})
+        client.hset("{A:B}:owner", mapping={"token": "t", "holder": "here:1", "epoch": 4, "beats": 1})
+        client.hset("{C:D}:owner", mapping={"token": "", "holder": "here:2", "epoch": 4, "beats": 1})
+    monkeypatch.setenv("REDIS_URL", redis_url)
+    monkeypatch.setenv("FLEET_LEASE_TTL_MS", "300")
+    shown = fleet("doctor")
+    assert shown.code == 0
+    assert "WARN  leases       0 of 2 symbols have a live worker" in shown.out
+    assert "standing still" in shown.out
+    assert "UNASSIGNED" in shown.out
+
+
+def test_doctor_fails_on_a_store_that_may_evict(fleet: Fleet, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", redis_url)
+    with redis.Redis.from_url(redis_url) as client:
+        client.config_set("maxmemory-policy", "allkeys-lru")
+        try:
+            shown = fleet("doctor")
+        finally:
+            client.config_set("maxmemory-policy", "noeviction")
+    assert shown.code == 1
+    assert "FAIL  eviction     allkeys-lru" in shown.out
+    assert "set 'maxmemory-policy noeviction'" in shown.out
+
+
+def test_doctor_says_what_to_do_when_nothing_answers(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis://u:secret@127.0.0.1:1/0")
+    shown = fleet("doctor")
+    assert shown.code == 1
+    assert "FAIL  reachable" in shown.out
+    assert "Start it with infra/up" in shown.out
+    assert "secret" not in shown.out + shown.err
+
+
+def test_doctor_finds_the_store_of_a_folder(fleet: Fleet, tmp_path: Path) -> None:
+    shown = fleet("doctor", "--data", str(tmp_path))
+    assert shown.code == 1
+    assert shown.err == f"fleet: no store runs for {tmp_path}: start one with infra/up, or set REDIS_URL\n"
+    with embedded.session(tmp_path) as url:
+        shown = fleet("doctor", "--data", str(tmp_path))
+    assert shown.code == 0
+    assert url in shown.out

@@ -1,0 +1,198 @@
+"""`fleet up` as a process of its own, with a Procfile of tiny processes and the real store."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+import redis
+
+from common.errors import OperatorError
+from common.settings import Settings
+from infra import embedded, launcher
+from infra.paths import ROOT
+from tests.support import wait_until
+
+# The command as installed, but with another folder for the Procfile.
+FLEET = """
+import pathlib, sys
+from infra import cli, launcher
+launcher.ROOT = pathlib.Path(sys.argv.pop(1))
+cli.main()
+"""
+
+FEED = """
+import http.server, os
+
+class Ready(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200 if self.path == "/readyz" else 404)
+        self.end_headers()
+
+http.server.HTTPServer(("127.0.0.1", int(os.environ["PORT"])), Ready).serve_forever()
+"""
+
+# Each worker leaves a mark in the store that it was given, at its start and at its end.
+WORKER = """
+import os, redis, signal, sys, time
+store = redis.Redis.from_url(os.environ["REDIS_URL"])
+def stop(*_):
+    store.incr("stopped")
+    sys.exit()
+signal.signal(signal.SIGTERM, stop)
+store.incr("started")
+time.sleep(1000)
+"""
+
+
+@pytest.fixture
+def port() -> int:
+    with closing(socket.create_server(("127.0.0.1", 0))) as found:
+        return int(found.getsockname()[1])
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "feed.py").write_text(FEED)
+    (tmp_path / "worker.py").write_text(WORKER)
+    (tmp_path / "Procfile").write_text("web: python feed.py\nworker: python worker.py\n")
+    return tmp_path
+
+
+@contextmanager
+def fleet(project: Path, *arguments: str, **environ: str) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", FLEET, str(project), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | environ,
+        # As from a terminal, where Ctrl-C reaches the whole group.
+        start_new_session=True,
+        cwd=ROOT,
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+            embedded.stop(project / "data")
+
+
+def ready_line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout
+    for line in process.stdout:
+        if "Fleet ready" in line:
+            return line.rstrip()
+    raise AssertionError("it ended before it was ready")
+
+
+def count(url: str, key: str) -> int:
+    with redis.Redis.from_url(url) as client:
+        return int(client.get(key) or 0)
+
+
+def test_up_runs_everything_and_ctrl_c_stops_it_in_order_with_nothing_lost(project: Path, port: int) -> None:
+    arguments = ("up", "--port", str(port), "--data", str(project / "data"))
+    with fleet(project, *arguments) as process:
+        assert ready_line(process) == (
+            f"Fleet ready: http://127.0.0.1:{port}"
+            "  symbols: SIMULATED:BTCUSD, SIMULATED:ETHUSD, SIMULATED:SOLUSD"
+            f"  data: {project}/data"
+        )
+        url = embedded.locate(project / "data")
+        assert url
+        wait_until(lambda: count(url, "started") == 3)
+        asked_s = time.monotonic()
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(timeout=5) == 0
+        assert time.monotonic() - asked_s < 5
+        assert embedded.locate(project / "data") is None
+
+    # The store went last: the workers' last words are in it, and the next run goes on from there.
+    with fleet(project, *arguments) as process:
+        ready_line(process)
+        wait_until(lambda: count(url, "started") == 6)
+        assert count(url, "stopped") == 3
+        process.terminate()
+        assert process.wait(timeout=5) == 0
+
+
+def test_a_store_that_dies_is_started_again(project: Path, port: int) -> None:
+    with fleet(project, "up", "--port", str(port), "--data", str(project / "data")) as process:
+        ready_line(process)
+        url = embedded.locate(project / "data")
+        assert url
+        with redis.Redis.from_url(url) as client:
+            client.set("kept", 1)
+            os.kill(int(client.info("server")["process_id"]), signal.SIGKILL)
+        wait_until(lambda: embedded.locate(project / "data"))
+        assert count(url, "kept") == 1
+        process.terminate()
+        assert process.wait(timeout=5) == 0
+
+
+def test_redis_url_is_used_instead_of_a_store_of_our_own(project: Path, port: int, redis_url: str) -> None:
+    arguments = ("up", "--port", str(port), "--data", str(project / "data"), "--symbols", "XRPUSD")
+    with fleet(project, *arguments, REDIS_URL=redis_url) as process:
+        line = ready_line(process)
+        assert "symbols: SIMULATED:XRPUSD " in line
+        assert redis_url in line
+        assert embedded.locate(project / "data") is None
+        process.terminate()
+        assert process.wait(timeout=5) == 0
+    with redis.Redis.from_url(redis_url) as client:
+        assert client.ping()
+
+
+def test_a_symbol_added_while_running_gets_a_worker(project: Path, port: int, redis_url: str) -> None:
+    arguments = ("up", "--port", str(port), "--data", str(project / "data"), "--symbols", "none")
+    with fleet(project, *arguments, REDIS_URL=redis_url) as process:
+        assert "no symbols yet" in ready_line(process)
+        assert count(redis_url, "started") == 0
+        with redis.Redis.from_url(redis_url) as client:
+            client.hset(
+                "symbols", "X", '{"price_decimals":2,"size_decimals":2,"ids":"unique","source":{"kind":"inbox"}}'
+            )
+        wait_until(lambda: count(redis_url, "started") == 1)
+        process.terminate()
+        assert process.wait(timeout=5) == 0
+
+
+def test_a_taken_port_is_one_sentence_before_anything_starts(project: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        with fleet(project, "up", "--port", port, "--data", str(project / "data")) as process:
+            said, _ = process.communicate(timeout=10)
+    assert process.returncode == 1
+    assert said == (
+        f"fleet: port {port} on 127.0.0.1 is taken: stop what listens there, or choose another with --port\n"
+    )
+    assert not (project / "data").exists()
+
+
+def test_a_host_of_another_machine_is_refused() -> None:
+    # 192.0.2.0/24 is reserved for documentation: no machine has it.
+    with pytest.raises(OperatorError, match="can't listen on 192.0.2.1 port 8700"):
+        launcher.check_port_free("192.0.2.1", 8700)
+
+
+def test_children_get_their_settings_and_our_python_first() -> None:
+    settings = Settings(port=9000, data_dir=Path("data"))
+    environ = launcher.child_environ(settings, "unix:///s", text_logs=True)
+    assert environ["PATH"].split(os.pathsep)[0] == str(Path(sys.executable).parent)
+    wanted = {"REDIS_URL": "unix:///s", "PORT": "9000", "FLEET_DATA_DIR": str(ROOT / "data")}
+    assert wanted.items() <= environ.items()
+    assert environ["FLEET_LOG_FORMAT"] == "text"
+
+
+def test_a_chosen_log_format_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLEET_LOG_FORMAT", "json")
+    environ = launcher.child_environ(Settings(), "unix:///s", text_logs=True)
+    assert environ["FLEET_LOG_FORMAT"] == "json"

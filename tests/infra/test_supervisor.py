@@ -1,0 +1,186 @@
+"""The supervisor with tiny processes: how many run, and in which order they stop."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from common.errors import OperatorError, StoreUnavailable
+from infra import supervisor
+from infra.child import Backoff
+from infra.supervisor import Hooks, Supervisor
+from tests.infra.processes import QUICK, Shown, is_alive
+from tests.support import wait_until_async
+
+# Takes a moment to stop, as a worker does that writes its last commit.
+POLITE = "trap 'sleep 0.2; echo bye; exit 0' TERM; echo up $$; while :; do sleep 0.01; done"
+DEAF = "trap '' TERM; echo up $$; while :; do sleep 0.01; done"
+
+
+class Asked:
+    """The answers to what the supervisor asks."""
+
+    def __init__(self, workers: int = 1, ready: str | None = None) -> None:
+        self.workers = workers
+        self.ready = ready
+        self.store_checks = 0
+        self.trouble: Exception | None = None
+
+    @property
+    def hooks(self) -> Hooks:
+        return Hooks(self._wanted_workers, self._ready_line, self._keep_store)
+
+    async def _wanted_workers(self) -> int:
+        if self.trouble:
+            raise StoreUnavailable("the store is away")
+        return self.workers
+
+    async def _ready_line(self) -> str | None:
+        return self.ready
+
+    async def _keep_store(self) -> None:
+        self.store_checks += 1
+        if self.trouble:
+            raise self.trouble
+
+
+def commands(tmp_path: Path, **texts: str) -> dict[str, str]:
+    for kind, text in texts.items():
+        (tmp_path / kind).write_text(text)
+    return {kind: f"sh {tmp_path / kind}" for kind in texts}
+
+
+@asynccontextmanager
+async def running(
+    commands: dict[str, str], asked: Asked, shown: Shown, backoff: Backoff = QUICK
+) -> AsyncIterator[asyncio.Task[None]]:
+    """Run a supervisor, and end it as a terminal does."""
+    fleet = Supervisor(commands, os.environ, Path("."), shown.output, asked.hooks, backoff=backoff, watch_s=0.02)
+    task = asyncio.create_task(fleet.run())
+    await wait_until_async(lambda: signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL)
+    try:
+        yield task
+    finally:
+        if not task.done():
+            os.kill(os.getpid(), signal.SIGTERM)
+        await task
+
+
+def ups(shown: Shown, kind: str) -> list[str]:
+    return [line for line in shown.lines if line.startswith(kind) and "| up" in line]
+
+
+def pids(shown: Shown) -> list[int]:
+    return [int(line.split()[-1]) for line in shown.lines if "| up" in line]
+
+
+def line_of(shown: Shown, text: str) -> int:
+    (found,) = [number for number, line in enumerate(shown.lines) if text in line]
+    return found
+
+
+async def test_one_of_each_kind_and_as_many_workers_as_wanted(tmp_path: Path) -> None:
+    shown, asked = Shown(), Asked(workers=3)
+    async with running(commands(tmp_path, web=POLITE, worker=POLITE, clock=POLITE), asked, shown):
+        await wait_until_async(lambda: len(pids(shown)) == 5)
+    names = sorted(line.split()[0] for line in shown.lines if "| up" in line)
+    assert names == ["clock.1", "web.1", "worker.1", "worker.2", "worker.3"]
+
+
+async def test_workers_are_added_while_running_and_never_taken_away(tmp_path: Path) -> None:
+    shown, asked = Shown(), Asked(workers=0)
+    async with running(commands(tmp_path, web=POLITE, worker=POLITE), asked, shown):
+        await wait_until_async(lambda: ups(shown, "web"))
+        assert ups(shown, "worker") == []
+        asked.workers = 2
+        await wait_until_async(lambda: len(ups(shown, "worker")) == 2)
+        asked.workers = 1
+        seen = asked.store_checks
+        await wait_until_async(lambda: asked.store_checks > seen + 2)
+        assert "bye" not in shown.text
+
+
+async def test_workers_stop_before_the_feed(tmp_path: Path) -> None:
+    shown, asked = Shown(), Asked(workers=2)
+    async with running(commands(tmp_path, web=POLITE, worker=POLITE), asked, shown):
+        await wait_until_async(lambda: len(pids(shown)) == 3)
+    feed = line_of(shown, "web.1    | bye")
+    assert line_of(shown, "worker.1 | bye") < feed
+    assert line_of(shown, "worker.2 | bye") < feed
+    assert not any(map(is_alive, pids(shown)))
+
+
+async def test_a_fleet_that_does_not_listen_is_stopped_within_five_seconds(tmp_path: Path) -> None:
+    shown, asked = Shown(), Asked(workers=2)
+    async with running(commands(tmp_path, web=DEAF, worker=DEAF), asked, shown):
+        await wait_until_async(lambda: len(pids(shown)) == 3)
+        asked_s = time.monotonic()
+    assert time.monotonic() - asked_s < 5
+    assert not any(map(is_alive, pids(shown)))
+
+
+async def test_a_second_ctrl_c_kills_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "WRITERS_STOP_S", 1000)
+    monkeypatch.setattr(supervisor, "WEB_STOP_S", 1000)
+    shown, asked = Shown(), Asked(workers=2)
+    async with running(commands(tmp_path, web=DEAF, worker=DEAF), asked, shown) as task:
+        await wait_until_async(lambda: len(pids(shown)) == 3)
+        os.kill(os.getpid(), signal.SIGINT)
+        await wait_until_async(lambda: "stopping" in shown.text)
+        os.kill(os.getpid(), signal.SIGINT)
+        await wait_until_async(task.done)
+    assert not any(map(is_alive, pids(shown)))
+
+
+async def test_the_signals_are_given_back(tmp_path: Path) -> None:
+    def handlers() -> list[object]:
+        return [signal.getsignal(number) for number in supervisor.STOP_SIGNALS]
+
+    before = handlers()
+    async with running({}, Asked(), Shown()):
+        assert handlers() != before
+    assert handlers() == before
+
+
+async def test_readiness_is_announced_once(tmp_path: Path) -> None:
+    shown, asked = Shown(), Asked()
+    async with running(commands(tmp_path, web=POLITE, worker=POLITE), asked, shown):
+        await wait_until_async(lambda: len(pids(shown)) == 2)
+        assert "Fleet ready" not in shown.text
+        asked.ready = "Fleet ready: here"
+        await wait_until_async(lambda: asked.ready in shown.lines)
+        seen = asked.store_checks
+        await wait_until_async(lambda: asked.store_checks > seen + 2)
+    assert shown.lines.count("Fleet ready: here") == 1
+
+
+@pytest.mark.parametrize("trouble", [OperatorError("the disk is full"), StoreUnavailable("it is away")])
+async def test_trouble_with_the_store_is_told_and_survived(tmp_path: Path, trouble: Exception) -> None:
+    shown, asked = Shown(), Asked()
+    async with running(commands(tmp_path, web=POLITE, worker=POLITE), asked, shown):
+        await wait_until_async(lambda: len(pids(shown)) == 2)
+        asked.trouble = trouble
+        await wait_until_async(lambda: f"fleet    | {trouble}" in shown.lines)
+        await wait_until_async(lambda: "number of workers unknown, kept as it is" in shown.text)
+        asked.trouble, asked.workers = None, 2
+        await wait_until_async(lambda: len(ups(shown, "worker")) == 2)
+
+
+async def test_a_process_asked_to_stop_while_it_starts_does_stop(tmp_path: Path) -> None:
+    shown = Shown()
+    async with running(commands(tmp_path, web="sleep 1000", worker="sleep 1000"), Asked(), shown):
+        pass  # at once
+    assert "killed" not in shown.text
+
+
+def test_handled_calls_the_handler_only_inside() -> None:
+    got: list[int] = []
+    with supervisor.handled([signal.SIGHUP], lambda number, _: got.append(number)):
+        os.kill(os.getpid(), signal.SIGHUP)
+    assert got == [signal.SIGHUP]
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
