@@ -1,0 +1,179 @@
+"""`fleet symbols` and `fleet replay`, as a user runs them: on a real store, by exit code and by what is printed."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+import pytest
+import redis
+
+from infra.paths import ROOT
+from tests.support import wait_until
+
+
+@dataclass
+class Result:
+    code: int
+    out: str
+    err: str
+
+
+@dataclass
+class Fleet:
+    """The `fleet` command in a process of its own, on the test's store."""
+
+    url: str
+
+    def __call__(self, *arguments: str) -> Result:
+        done = subprocess.run(self.command(*arguments), env=self.environ, cwd=ROOT, capture_output=True, text=True)
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    def start(self, *arguments: str) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            self.command(*arguments),
+            env=self.environ,
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "infra.cli", *arguments]
+
+    @property
+    def environ(self) -> dict[str, str]:
+        return {**os.environ, "REDIS_URL": self.url, "COLUMNS": "200"}
+
+
+@pytest.fixture
+def fleet(redis_url: str) -> Fleet:
+    return Fleet(redis_url)
+
+
+def recording(path: Path, count: int, step_ms: int = 1_000) -> Path:
+    lines = (
+        f"{1_700_000_000_000 + step_ms * i},{100 + i % 7}.25,0.5,{('buy', 'sell')[i % 2]},{i}" for i in range(count)
+    )
+    path.write_text("ts_ms,price,size,side,id\n" + "\n".join(lines) + "\n", "utf-8")
+    return path
+
+
+def replayed(fleet: Fleet, path: Path, *more: str) -> Result:
+    return fleet("replay", str(path), "--symbol", "TEST:X", "--price-decimals", "2", "--size-decimals", "4", *more)
+
+
+def test_a_symbol_is_added_listed_and_removed(fleet: Fleet) -> None:
+    assert fleet("symbols", "list").out == "no symbols yet: fleet symbols add\n"
+    assert fleet("symbols", "add", "MY:BTCUSD", "--size-decimals", "3").out == "MY:BTCUSD added\n"
+    listed = fleet("symbols", "list").out
+    assert re.search(r"MY:BTCUSD.+inbox.+2.+3.+unique", listed)
+    assert fleet("symbols", "remove", "MY:BTCUSD").out == "MY:BTCUSD removed\n"
+    assert "no symbols yet" in fleet("symbols", "list").out
+
+
+def test_a_stream_of_another_collector_is_read_and_not_cut(fleet: Fleet) -> None:
+    assert fleet("symbols", "add", "COINBASE:BTC-USD", "--stream", "trades-COINBASE-BTC-USD", "--contiguous").code == 0
+    with redis.Redis.from_url(fleet.url) as client:
+        market = orjson.loads(client.hget("symbols", "COINBASE:BTC-USD"))
+    assert market["source"] == {"kind": "inbox", "trim": False, "stream": "trades-COINBASE-BTC-USD"}
+    assert market["ids"] == "contiguous"
+
+
+def test_removing_with_purge_deletes_the_data(fleet: Fleet, tmp_path: Path) -> None:
+    assert replayed(fleet, recording(tmp_path / "t.csv", 100)).code == 0
+    assert fleet("symbols", "remove", "TEST:X", "--purge").out == "TEST:X removed with its data\n"
+    with redis.Redis.from_url(fleet.url) as client:
+        assert client.keys("*") == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("add", "my:btc"), "symbol 'my:btc' is not 1 to 32 characters of A-Z, 0-9 and :_.-"),
+        (("add", "X", "--source", "simulator"), "symbol 'X' of a simulated market must begin with SIMULATED:"),
+        (("add", "SIMULATED:X", "--source", "simulator", "--price", "x"), "'x' is not a decimal number"),
+        (("add", "SIMULATED:X", "--source", "simulator", "--price", "0"), "--price is '0', expected a price above 0"),
+        (("remove", "X"), "symbol X is not there: fleet symbols list"),
+    ],
+)
+def test_what_cannot_be_is_one_sentence_and_exit_code_2(
+    fleet: Fleet, arguments: tuple[str, ...], sentence: str
+) -> None:
+    result = fleet("symbols", *arguments)
+    assert (result.code, result.err) == (2, f"fleet: {sentence}\n")
+
+
+def test_a_symbol_cannot_be_added_twice(fleet: Fleet) -> None:
+    assert fleet("symbols", "add", "X").code == 0
+    assert fleet("symbols", "add", "X").err == "fleet: symbol X is there already: fleet symbols list\n"
+
+
+def test_a_replay_says_what_it_did_and_a_second_one_that_there_was_nothing_new(fleet: Fleet, tmp_path: Path) -> None:
+    path = recording(tmp_path / "t.csv", 1_000)
+    first = replayed(fleet, path)
+    assert (first.code, first.out) == (
+        0,
+        "TEST:X: 1,000 trades applied in 1 commits, 16 minutes closed, 0 amended (contiguous ids)\n",
+    )
+    second = replayed(fleet, path)
+    assert second.code == 0 and "nothing was new: this recording has been applied before" in second.out
+
+
+def test_a_replay_into_a_folder_starts_a_store_and_leaves_the_data(tmp_path: Path) -> None:
+    path = recording(tmp_path / "t.csv", 200)
+    environ = {name: value for name, value in os.environ.items() if name != "REDIS_URL"}
+    command = [sys.executable, "-m", "infra.cli", "replay", str(path), "--data", str(tmp_path / "data")]
+    command += ["--symbol", "TEST:X", "--price-decimals", "2", "--size-decimals", "4"]
+    first, second = (subprocess.run(command, env=environ, cwd=ROOT, capture_output=True, text=True) for _ in range(2))
+    assert first.returncode == 0 and "200 trades applied" in first.stdout
+    assert second.returncode == 0 and "nothing was new" in second.stdout
+
+
+def test_ids_with_many_holes_are_taken_as_unique(fleet: Fleet, tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("ts_ms,price,size,side,id\n" + "".join(f"{i},1,1,buy,{i * 3}\n" for i in range(50)), "utf-8")
+    assert "(unique ids)" in replayed(fleet, path).out
+
+
+def test_a_bad_line_is_named_and_counted_with_skip_bad(fleet: Fleet, tmp_path: Path) -> None:
+    path = recording(tmp_path / "t.csv", 10)
+    with path.open("a", encoding="utf-8") as file:
+        file.write("1700000100000,1.005,1,buy,10\n")
+    result = replayed(fleet, path)
+    expected = "number '1.005' has more than 2 decimals, expected a number of at most 2 decimals"
+    assert (result.code, result.err) == (2, f"fleet: {path} line 12: price: {expected}\n")
+    skipped = replayed(fleet, path, "--skip-bad")
+    assert skipped.code == 0 and "refused so far: 1 bad_line" in skipped.out
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        (("--speed", "fast"), "--speed is 'fast', expected max or a number above 0 such as 1 or 10"),
+        (("--speed", "0"), "--speed is '0', expected max or a number above 0 such as 1 or 10"),
+    ],
+)
+def test_a_speed_that_is_none_is_refused(fleet: Fleet, tmp_path: Path, more: tuple[str, ...], sentence: str) -> None:
+    result = replayed(fleet, recording(tmp_path / "t.csv", 5), *more)
+    assert (result.code, result.err) == (2, f"fleet: {sentence}\n")
+
+
+def test_ctrl_c_stops_a_replay_where_it_can_go_on(fleet: Fleet, tmp_path: Path) -> None:
+    path = recording(tmp_path / "t.csv", 2_000, step_ms=50)
+    arguments = ("replay", str(path), "--symbol", "TEST:X", "--price-decimals", "2", "--size-decimals", "4")
+    child = fleet.start(*arguments, "--speed", "10")
+    with redis.Redis.from_url(fleet.url) as client:
+        wait_until(lambda: int(client.hget("{TEST:X}:state", "seq") or 0) > 2, timeout_s=20)
+    child.send_signal(signal.SIGINT)
+    out, _ = child.communicate(timeout=10)
+    assert child.returncode == 1 and "stopped before the end: run the same command again to go on" in out
+    rest = fleet(*arguments)
+    assert rest.code == 0
+    applied = sum(int(re.findall(r"([\d,]+) trades applied", text)[0].replace(",", "")) for text in (out, rest.out))
+    assert applied == 2_000
