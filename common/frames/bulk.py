@@ -4,6 +4,8 @@ Equal to the incremental Builder on the same trades, in any order (a law under t
 must be valid and each there once: refusing is the Builder's work.
 """
 
+from collections.abc import Iterable
+
 import polars as pl
 
 from common.frames.schema import CANDLES, LEVEL_LOTS, LEVEL_TRADES, LEVELS, conform
@@ -11,25 +13,31 @@ from common.frames.spans import span_open
 from common.market.timeframe import MINUTE, Timeframe
 from common.market.trade import BUY, SELL
 
-_FIRST = (pl.col("price_ticks").alias("open_ticks"), pl.col("ts_ms").alias("first_ts_ms"), pl.col("id").alias("first_id"))
-_LAST = (pl.col("price_ticks").alias("close_ticks"), pl.col("ts_ms").alias("last_ts_ms"), pl.col("id").alias("last_id"))
-_LOTS = pl.col("size_lots").cast(pl.Int128)
+_TURNOVER = pl.col("price_ticks").cast(pl.Int128) * pl.col("size_lots")
 
 
 def candles(trades: pl.DataFrame, timeframe: Timeframe, sources: int) -> pl.DataFrame:
     """Build a CANDLES frame, ascending, of a TRADES frame. `sources`: where they came from, as bits."""
     if not (trades["ts_ms"].is_sorted() and trades["id"].is_sorted()):
         trades = trades.sort("ts_ms", "id")
-    spans = trades.group_by(open_ms=span_open(pl.col("ts_ms"), timeframe).set_sorted(), maintain_order=True)
+    # Columns computed ahead of the grouping: twice as fast as filtering within each group.
+    columns = trades.select(
+        "ts_ms",
+        "id",
+        "price_ticks",
+        span_open(pl.col("ts_ms"), timeframe).set_sorted().alias("open_ms"),
+        *_by_side("size_lots", {BUY: "buy_lots", SELL: "sell_lots"}),
+        volume_lots="size_lots",
+        turnover=_TURNOVER,
+    )
+    spans = columns.group_by("open_ms", maintain_order=True)
     built = spans.agg(
-        *(column.first() for column in _FIRST),
-        *(column.last() for column in _LAST),
-        high_ticks=pl.col("price_ticks").max(),
-        low_ticks=pl.col("price_ticks").min(),
-        volume_lots=_LOTS.sum(),
-        buy_lots=_of_side(BUY).sum(),
-        sell_lots=_of_side(SELL).sum(),
-        turnover=(pl.col("price_ticks") * _LOTS).sum(),
+        *(pl.first(column).alias(name) for name, column in _FIRST.items()),
+        *(pl.last(column).alias(name) for name, column in _LAST.items()),
+        pl.col("volume_lots", "buy_lots", "sell_lots").cast(pl.Int128).sum(),
+        pl.col("turnover").sum(),
+        high_ticks=pl.max("price_ticks"),
+        low_ticks=pl.min("price_ticks"),
         trades=pl.len(),
     )
     return conform(built.with_columns(rev=0, sources=sources), CANDLES)
@@ -37,10 +45,18 @@ def candles(trades: pl.DataFrame, timeframe: Timeframe, sources: int) -> pl.Data
 
 def footprints(trades: pl.DataFrame, timeframe: Timeframe = MINUTE) -> pl.DataFrame:
     """Build a LEVELS frame of a TRADES frame, by open and then price, both ascending."""
-    levels = trades.group_by(span_open(pl.col("ts_ms"), timeframe).alias("open_ms"), "price_ticks").agg(
-        *(_of_side(side).sum().alias(name) for side, name in enumerate(LEVEL_LOTS)),
-        *((pl.col("side") == side).sum().alias(name) for side, name in enumerate(LEVEL_TRADES)),
+    open_ms = span_open(pl.col("ts_ms"), timeframe).alias("open_ms")
+    # First by side: that leaves few rows to spread over the columns of the sides.
+    sums = trades.group_by(open_ms, "price_ticks", "side").agg(
+        lots=pl.col("size_lots").cast(pl.Int128).sum(), trades=pl.len()
     )
+    spread = sums.select(
+        "open_ms",
+        "price_ticks",
+        *_by_side("lots", dict(enumerate(LEVEL_LOTS))),
+        *_by_side("trades", dict(enumerate(LEVEL_TRADES))),
+    )
+    levels = spread.group_by("open_ms", "price_ticks").agg(pl.all().sum())
     return conform(levels.sort("open_ms", "price_ticks"), LEVELS)
 
 
@@ -49,5 +65,10 @@ def minutes(trades: pl.DataFrame, sources: int) -> tuple[pl.DataFrame, pl.DataFr
     return candles(trades, MINUTE, sources), footprints(trades)
 
 
-def _of_side(side: int) -> pl.Expr:
-    return _LOTS.filter(pl.col("side") == side)
+def _by_side(column: str, names: dict[int, str]) -> Iterable[pl.Expr]:
+    """Return per side code a column that holds `column` where the side is that one, else 0."""
+    return (pl.when(pl.col("side") == side).then(column).otherwise(0).alias(name) for side, name in names.items())
+
+
+_FIRST = {"open_ticks": "price_ticks", "first_ts_ms": "ts_ms", "first_id": "id"}
+_LAST = {"close_ticks": "price_ticks", "last_ts_ms": "ts_ms", "last_id": "id"}

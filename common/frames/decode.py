@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from common.frames.schema import CANDLES, LEVEL_LOTS, LEVEL_TRADES, LEVELS, TRADES, conform
+from common.frames.schema import CANDLES, LEVEL_LOTS, LEVEL_TRADES, LEVELS, TRADES
 from common.market import codec
 
 # The two structs of the codec as numpy sees them; a test holds them equal, field by field.
@@ -41,6 +41,8 @@ FOOTPRINT_HEAD = np.dtype(
     ]
 )
 
+_AS_THEY_ARE = [name for name in CANDLES if name in (PACKED_CANDLE.names or ()) and name != "sources"]
+
 Ints = npt.NDArray[np.int64]
 
 
@@ -48,13 +50,13 @@ def candles(members: list[bytes]) -> pl.DataFrame:
     """Decode packed candles into a CANDLES frame."""
     packed = np.frombuffer(b"".join(members), PACKED_CANDLE)
     assert len(packed) == len(members)
-    columns = {name: np.ascontiguousarray(packed[name]) for name in PACKED_CANDLE.fields or () if name != "padding"}
-    frame = pl.DataFrame(columns).with_columns(
-        turnover=pl.col("turnover_high").cast(pl.Int128) * (1 << 64) + pl.col("turnover_low"),
-        first_ts_ms=pl.col("open_ms") + pl.col("first_after_ms"),
-        last_ts_ms=pl.col("open_ms") + pl.col("last_after_ms"),
-    )
-    return conform(frame, CANDLES)
+    # A copy per field, widened on the way: Polars needs whole columns, and each of its expressions has its price.
+    columns: dict[str, Ints | pl.Series] = {name: packed[name].astype(np.int64) for name in _AS_THEY_ARE}
+    columns["first_ts_ms"] = packed["open_ms"] + packed["first_after_ms"]
+    columns["last_ts_ms"] = packed["open_ms"] + packed["last_after_ms"]
+    columns["turnover"] = _turnover(packed)
+    columns["sources"] = np.ascontiguousarray(packed["sources"])
+    return pl.DataFrame({name: columns[name] for name in CANDLES})
 
 
 def footprints(members: list[bytes]) -> pl.DataFrame:
@@ -105,6 +107,12 @@ def _levels(shape: int, heads: npt.NDArray[np.void], rows: bytes) -> Ints:
 def _signed(values: npt.NDArray[np.unsignedinteger]) -> Ints:
     """Every packed value is below 2**63 (common.market.builder refuses more), so nothing is lost."""
     return values.astype(np.int64)
+
+
+def _turnover(packed: npt.NDArray[np.void]) -> pl.Series:
+    limbs = {name: np.ascontiguousarray(packed[name]) for name in ("turnover_low", "turnover_high")}
+    high, low = pl.col("turnover_high").cast(pl.Int128), pl.col("turnover_low")
+    return pl.DataFrame(limbs).select(high * (1 << 64) + low).to_series()
 
 
 def _count(blob: bytes) -> int:

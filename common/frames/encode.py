@@ -8,6 +8,8 @@ from common.frames.schema import LEVELS
 from common.market import codec
 from common.market.footprint import Footprint
 
+_WIDTHS = {"<i8": pl.Int64, "<u8": pl.UInt64, "<u4": pl.UInt32, "|u1": pl.UInt8}
+
 
 def candles(frame: pl.DataFrame) -> list[bytes]:
     """Pack a CANDLES frame, one member per row. A value that does not fit its field raises, as in the codec."""
@@ -18,11 +20,13 @@ def candles(frame: pl.DataFrame) -> list[bytes]:
         first_after_ms=pl.col("first_ts_ms") - pl.col("open_ms"),
         last_after_ms=pl.col("last_ts_ms") - pl.col("open_ms"),
     )
-    for name, (dtype, *_) in (PACKED_CANDLE.fields or {}).items():
+    for name in PACKED_CANDLE.names or ():
         if name != "padding":
-            # Polars checks the range, an assignment in numpy would wrap.
-            packed[name] = limbs[name].cast(pl.datatypes.numpy_char_code_to_dtype(dtype.char)).to_numpy()
-    return packed.view(f"V{PACKED_CANDLE.itemsize}").tolist()
+            # Polars checks the range here; the assignment in numpy would wrap without a word.
+            width = _WIDTHS[PACKED_CANDLE[name].str]
+            packed[name] = limbs[name].cast(width).to_numpy()
+    members: list[bytes] = packed.view(f"V{PACKED_CANDLE.itemsize}").tolist()
+    return members
 
 
 def footprints(levels: pl.DataFrame) -> list[bytes]:

@@ -15,9 +15,9 @@ def regroup(levels: pl.DataFrame, timeframe: Timeframe, row_ticks: int) -> pl.Da
     """Sum levels into spans of `timeframe` and rows of `row_ticks` (at least 1): a LEVELS frame, both ascending.
 
     A row is named by its middle price, as in common.market.footprint.row_of: the nearest multiple of `row_ticks`,
-    and exactly between two of them the higher.
+    and exactly between two of them the lower.
     """
-    row = (2 * pl.col("price_ticks") + row_ticks) // (2 * row_ticks) * row_ticks
+    row = (2 * pl.col("price_ticks") + row_ticks - 1) // (2 * row_ticks) * row_ticks
     rows = levels.group_by(span_open(pl.col("open_ms"), timeframe), row.alias("price_ticks")).agg(
         pl.col(LEVEL_LOTS).cast(pl.Int128).sum(), pl.col(LEVEL_TRADES).sum()
     )
@@ -32,7 +32,7 @@ def poc(rows: pl.DataFrame) -> pl.DataFrame:
     """
     price, volume = pl.col("price_ticks"), pl.sum_horizontal(pl.col(LEVEL_LOTS).cast(pl.Int128))
     from_middle = (2 * price - price.min() - price.max()).abs()
-    best = price.sort_by(-volume, from_middle, price).first()
+    best = price.sort_by(volume, from_middle, price, descending=[True, False, False]).first()
     return rows.group_by("open_ms", maintain_order=True).agg(poc_ticks=best)
 
 

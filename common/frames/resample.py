@@ -22,7 +22,7 @@ def resample(candles: pl.DataFrame, timeframe: Timeframe) -> pl.DataFrame:
         candles = candles.sort("first_ts_ms", "first_id")
     last = pl.col(_LAST) if ordered else pl.col(_LAST).sort_by("last_ts_ms", "last_id")
     # A candle lies within its span, so the order of the first keys is the order of the spans.
-    spans = candles.group_by(span_open(pl.col("open_ms"), timeframe).set_sorted(), maintain_order=True)
+    spans = candles.group_by(span_open(pl.col("open_ms"), timeframe), maintain_order=True)
     merged = spans.agg(
         pl.col(_FIRST).first(),
         last.last(),

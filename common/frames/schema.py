@@ -61,7 +61,9 @@ LEVEL_TRADES = ("buy_trades", "sell_trades", "unknown_trades")
 
 def conform(frame: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
     """Return the columns of `schema`, in its order and widths; BadInput where a sum does not fit them."""
+    have = dict(zip(frame.columns, frame.dtypes, strict=True))
     try:
-        return frame.select(pl.col(name).cast(dtype) for name, dtype in schema.items())
+        # Only what differs is cast: an expression costs as much as copying thousands of rows.
+        return frame.select(name if have[name] == dtype else pl.col(name).cast(dtype) for name, dtype in schema.items())
     except pl.exceptions.InvalidOperationError:
         raise BadInput("one span holds more than 2**63 - 1 lots, expected a shorter timeframe") from None

@@ -180,16 +180,22 @@ class Builder:
         before = target.get(open_ms) or stored.get(open_ms)
         after = self._add(before, open_ms, run)
         if after is not None and after is not before:
-            after.candle = replace(after.candle, rev=after.candle.rev + len(run))
+            added = after.candle.trades - (before.candle.trades if before else 0)
+            after.candle = replace(after.candle, rev=after.candle.rev + added)
             target[open_ms] = after
 
     def _add(self, minute: Minute | None, open_ms: int, run: Trades) -> Minute | None:
-        """Return the minute with the run's trades in it; without them where its volume would overflow."""
+        """Return the minute with the run's trades in it; without those that would overflow its volume."""
         volume = sum(run.size_lots) + (minute.candle.volume_lots if minute else 0)
+        if volume > MAX_VOLUME_LOTS and len(run) > 1:
+            # One by one, so that which of them fit does not depend on how they were cut into batches.
+            for at in range(len(run)):
+                minute = self._add(minute, open_ms, run[at : at + 1])
+            return minute
         if volume > MAX_VOLUME_LOTS:
             self.refused[OVERFLOW] += len(run)
             return minute
-        candle = _candle_of(open_ms, run, self.sources)
+        candle = candle_of(open_ms, run, self.sources)
         minute = Minute(minute.candle.merge(candle), minute.footprint) if minute else Minute(candle, Footprint())
         minute.footprint.add(run.price_ticks, run.size_lots, run.sides)
         return minute
@@ -225,8 +231,8 @@ def _runs(trades: Trades) -> Iterator[Trades]:
         start = end
 
 
-def _candle_of(open_ms: int, run: Trades, sources: int) -> Candle:
-    """The candle of one minute's trades, in any order. Every pass over the columns runs in C."""
+def candle_of(open_ms: int, run: Trades, sources: int) -> Candle:
+    """The candle of one span's trades, in any order. Every pass over the columns runs in C."""
     first, last = _ends(run)
     return Candle(
         open_ms=open_ms,

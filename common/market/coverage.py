@@ -73,9 +73,12 @@ class IdCoverage:
         ids = trades.ids
         first, last = ids[0], ids[-1]
         at = bisect_right(self._spans, first, key=_first)
-        free = (not at or self._spans[at - 1].last < first) and (at == len(self._spans) or last < self._spans[at].first)
+        before = self._spans[at - 1].last if at else -2
+        free = before < first and (at == len(self._spans) or last < self._spans[at].first)
+        # At the bound a new span gives up the oldest hole, which may be where the batch goes: trade by trade then.
+        roomy = len(self._spans) < MAX_SPANS or before + 1 == first
         # The comparison with a range runs in C: a fifth of the cost of a loop.
-        if not free or ids != list(range(first, first + len(ids))):
+        if not free or not roomy or ids != list(range(first, first + len(ids))):
             return False
         self._insert(at, Span(first, last, trades.ts_ms[0], trades.ts_ms[-1]))
         return True

@@ -65,5 +65,9 @@ class Footprint:
 
 
 def row_of(price_ticks: int, row_ticks: int) -> int:
-    """Return the row of a price: the nearest multiple of `row_ticks`; exactly between two, the higher."""
-    return (2 * price_ticks + row_ticks) // (2 * row_ticks) * row_ticks
+    """Return the row of a price: the nearest multiple of `row_ticks`; exactly between two, the lower.
+
+    So every row is equally high, which rounding half to even would not give, and the rows of the recorded footprints
+    come out as their tool has them.
+    """
+    return (2 * price_ticks + row_ticks - 1) // (2 * row_ticks) * row_ticks

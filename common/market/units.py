@@ -26,7 +26,8 @@ def parse(text: str, decimals: int) -> int:
     kept, beyond = fraction[:decimals], fraction[decimals:]
     if beyond.strip("0"):
         raise BadInput(f"number {text!r} has more than {decimals} decimals")
-    return int(whole + kept.ljust(decimals, "0")) if whole + kept else 0
+    digits = whole + kept.ljust(decimals, "0")
+    return int(digits) if digits not in ("", "-") else 0
 
 
 def render(value: int, decimals: int) -> str:

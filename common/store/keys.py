@@ -7,13 +7,15 @@ symbols, and an ACL may name them.
 |---------------------|---------|---------------------|--------------------|----------------------------------------|
 | symbols             | hash    | fleet symbols, up   | workers, feed      | one field a symbol                     |
 | {S}:owner           | hash    | claim, commit, beat | claim, feed        | 6 fields                               |
-| {S}:state           | hash    | commit              | claim, feed        | 13 fields; coverage 4096 spans         |
+| {S}:state           | hash    | commit              | claim, feed        | 14 fields; coverage 4096 spans         |
 | {S}:trades          | stream  | commit              | worker, feed       | FLEET_TRADES_KEPT trades, and entries  |
 | {S}:candles:1m      | zset    | commit              | worker, feed       | FLEET_CANDLE_DAYS                      |
 | {S}:footprints:1m   | zset    | commit              | worker, feed       | FLEET_FOOTPRINT_DAYS                   |
+| {S}:depth           | zset    | depth               | worker, feed       | chunks kept, one a minute              |
 | {S}:events          | stream  | commit              | anybody            | FLEET_EVENTS_KEPT entries              |
 | {S}:health          | hash    | commit, beat        | feed               | 3 fields                               |
 | {S}:inbox           | stream  | anybody             | inbox source       | trimmed behind the worker              |
+| {VENUE}:budget      | hash    | spend, cooldown     | venue clients      | 61 buckets a limit                     |
 
 Channels: {S}:candles:1m and {S}:events (JSON), {S}:trades (JSON, while somebody listens), {S}:commits (packed, for
 the feed; common.store.messages).
@@ -22,6 +24,11 @@ the feed; common.store.messages).
 from dataclasses import dataclass
 
 SYMBOLS = "symbols"
+
+
+def budget_key(venue: str) -> str:
+    """The requests spent at a venue. `venue` names an address too, where several are used."""
+    return f"{{{venue}}}:budget"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +61,10 @@ class SymbolKeys:
         return self._name("footprints:1m")
 
     @property
+    def depth(self) -> str:
+        return self._name("depth")
+
+    @property
     def events(self) -> str:
         return self._name("events")
 
@@ -78,6 +89,7 @@ class SymbolKeys:
             self.trades,
             self.candles,
             self.footprints,
+            self.depth,
             self.events,
             self.health,
             self.inbox,

@@ -1,0 +1,57 @@
+"""The Budget of workers.venues.budget, shared by the whole fleet through Redis."""
+
+import logging
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from common.clock import Clock
+from common.store.budget import BudgetStore
+from workers.venues.base import Throttled
+
+log = logging.getLogger(__name__)
+
+# What a venue that gave no Retry-After is spared, and a ban without one: Binance's shortest is two minutes.
+COOLDOWN_MS, BAN_MS = 10_000, 120_000
+# So that a fleet that waited together does not come back together.
+JITTER_SHARE = 0.1
+# A wait longer than this is no wait but a ban: the caller is told, and shows what it has.
+PATIENCE_MS = 90_000
+
+
+@dataclass(slots=True)
+class FleetBudget:
+    """`window_ms` of each header that says what has been used, by its lower-case name."""
+
+    venue: str
+    store: BudgetStore
+    clock: Clock
+    headers: Mapping[str, int]
+
+    async def spend(self, endpoint: str, weight: int) -> None:
+        while wait_ms := await self.store.spend(weight):
+            if wait_ms > PATIENCE_MS:
+                raise Throttled(f"{self.venue} is not to be asked for {wait_ms} ms", wait_ms, banned=True)
+            await self.clock.sleep_ms(self._jittered(wait_ms))
+
+    async def used(self, headers: Mapping[str, str]) -> None:
+        for name, window_ms in self.headers.items():
+            text = headers.get(name, "")
+            if text.isdigit():
+                await self.store.witness(window_ms, int(text))
+
+    async def throttled(self, error: Throttled) -> None:
+        least_ms = BAN_MS if error.banned else COOLDOWN_MS
+        span_ms = self._jittered(error.retry_after_ms or least_ms)
+        what = {
+            "venue": self.venue,
+            "error": str(error),
+            "retry_after_ms": error.retry_after_ms,
+            "cooldown_ms": span_ms,
+        }
+        left_ms = await self.store.cool_down(span_ms, what)
+        log.warning("throttled", extra=what | {"left_ms": left_ms})
+
+    @staticmethod
+    def _jittered(ms: int) -> int:
+        return ms + int(random.uniform(0, JITTER_SHARE * ms)) + 1
