@@ -1,0 +1,77 @@
+"""The architecture's arrows, read from the imports themselves (common.market <- frames, store <- workers, feed)."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+from infra.paths import ROOT
+
+PARTS = ("common.market", "common.frames", "common.store", "common", "workers", "feed", "infra", "tests")
+
+# What each part may import of this project, besides itself.
+ALLOWED = {
+    "common.market": {"common.errors"},
+    "common.frames": {"common.market", "common.errors"},
+    "common.store": {"common.market", "common.errors"},
+    "common": {"common.errors"},
+    "workers": {"common", "common.market", "common.store"},
+    "feed": {"common", "common.market", "common.frames", "common.store"},
+    "infra": {"common", "common.market", "common.frames", "common.store", "workers", "feed"},
+}
+# What the pure core may use of the rest of the world: nothing with a clock, a socket or a log.
+PURE = {"orjson", "numpy", "polars"}
+SIDE_EFFECTS = {"asyncio", "socket", "logging", "time", "os", "random", "subprocess", "threading"}
+
+
+def imports(path: Path) -> set[str]:
+    """Modules imported anywhere in the file, except for types only."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, f"{path} imports relatively"
+            # `from common import log` imports the module common.log.
+            named = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= named if node.module in ("common", "infra") else {node.module}
+    return found
+
+
+def part_of(module: str) -> str | None:
+    return next((part for part in PARTS if module == part or module.startswith(part + ".")), None)
+
+
+def files_of(part: str) -> list[Path]:
+    folder = ROOT / part.replace(".", "/")
+    return sorted(folder.glob("*.py") if part == "common" else folder.rglob("*.py"))
+
+
+@pytest.mark.parametrize("part", ALLOWED)
+def test_imports_follow_the_arrows(part: str) -> None:
+    files = files_of(part)
+    assert files, f"{part} has no files: this test would hold anything"
+    for path in files:
+        for module in imports(path):
+            target = part_of(module)
+            allowed = target in (None, part) or target in ALLOWED[part] or module in ALLOWED[part]
+            assert allowed, f"{path.relative_to(ROOT)} imports {module}"
+
+
+@pytest.mark.parametrize("part", ["common.market", "common.frames"])
+def test_the_core_is_pure(part: str) -> None:
+    for path in files_of(part):
+        top = {module.partition(".")[0] for module in imports(path)}
+        foreign = top - PURE - set(sys.stdlib_module_names) - {"common"}
+        assert not foreign, f"{path.relative_to(ROOT)} imports {foreign}"
+        assert not top & SIDE_EFFECTS, f"{path.relative_to(ROOT)} imports {top & SIDE_EFFECTS}"
+
+
+def test_a_symbol_process_stays_small() -> None:
+    """Polars and numpy would double a worker: only a replay of Parquet, in a process of its own, loads them."""
+    heavy = {"polars", "numpy", "pydantic", "pydantic_settings"}
+    for path in files_of("workers"):
+        if path.name not in ("parquet.py", "__main__.py"):
+            found = {module.partition(".")[0] for module in imports(path)} & heavy
+            assert not found, f"{path.relative_to(ROOT)} imports {found}"
