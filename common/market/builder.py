@@ -101,9 +101,9 @@ class Builder:
 
     @classmethod
     def restore(
-        cls, instrument: Instrument, checkpoint: Checkpoint, recent: Trades, sources: int, grace_ms: int
+        cls, instrument: Instrument, checkpoint: Checkpoint, recent: Trades | None, sources: int, grace_ms: int
     ) -> "Builder":
-        """`recent`: the last trades applied, needed only where ids are not contiguous (RecentCoverage)."""
+        """`recent`: the last trades applied, needed only where ids are not contiguous (RecentCoverage.load)."""
         return cls(
             instrument,
             sources,

@@ -153,9 +153,12 @@ class RecentCoverage:
         return [[self.window, self.floor_ms, self.from_ms, self.to_ms]]
 
     @classmethod
-    def load(cls, rows: list[list[int]], recent: Trades) -> "RecentCoverage":
-        """`recent`: the last trades applied, at least `window` of them if there were so many."""
+    def load(cls, rows: list[list[int]], recent: Trades | None) -> "RecentCoverage":
+        """`recent`: the last trades applied, at least `window` of them if there were so many; None if that is lost."""
         window, floor_ms, from_ms, to_ms = rows[0]
+        if recent is None:
+            # Only what comes after all others is surely no duplicate.
+            return cls(window, to_ms, from_ms, to_ms)
         newest = recent[-window:]
         return cls(window, floor_ms, from_ms, to_ms, dict(zip(newest.ids, newest.ts_ms, strict=True)))
 
@@ -180,7 +183,7 @@ def empty_coverage(ids: Ids) -> IdCoverage | RecentCoverage:
     return IdCoverage() if ids == "contiguous" else RecentCoverage()
 
 
-def load_coverage(ids: Ids, rows: list[list[int]], recent: Trades) -> IdCoverage | RecentCoverage:
+def load_coverage(ids: Ids, rows: list[list[int]], recent: Trades | None) -> IdCoverage | RecentCoverage:
     return IdCoverage.load(rows) if ids == "contiguous" else RecentCoverage.load(rows, recent)
 
 

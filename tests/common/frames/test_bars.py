@@ -1,0 +1,94 @@
+import csv
+import io
+from decimal import Decimal
+
+import polars as pl
+import pyarrow as pa
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.frames.bars import bars_arrow, bars_csv, bars_json
+from common.market.bar_json import bar_json
+from common.market.candle import SIMULATED, Candle
+from common.market.instrument import Instrument
+from tests.common.frames.build import candles_frame
+from tests.strategies import LAW, START_MS, candles, instruments
+
+COLUMNS = ["t", "o", "h", "l", "c", "v", "bv", "uv", "q", "n", "isFinal", "rev", "source", "partial"]
+BAR = st.tuples(candles(), st.booleans(), st.booleans())
+INSTRUMENT = Instrument("BTCUSDT", 2, 3)
+CANDLE = Candle(START_MS, 812, 820, 810, 815, 124_500, 70_110, 54_383, 1_014_230_550, 9, 0, 0, 0, 0, 2, SIMULATED)
+
+
+def _frame(bars: list[tuple[Candle, bool, bool]]) -> pl.DataFrame:
+    flags = {name: [bar[at] for bar in bars] for at, name in ((1, "is_final"), (2, "partial"))}
+    columns = [pl.Series(name, values, pl.Boolean) for name, values in flags.items()]
+    return candles_frame(bar[0] for bar in bars).with_columns(columns)
+
+
+def _texts(candle: Candle, instrument: Instrument) -> dict[str, str]:
+    price, size = instrument.price_text, instrument.size_text
+    return {
+        "o": price(candle.open_ticks),
+        "h": price(candle.high_ticks),
+        "l": price(candle.low_ticks),
+        "c": price(candle.close_ticks),
+        "v": size(candle.volume_lots),
+        "bv": size(candle.buy_lots),
+        "uv": size(candle.unknown_lots),
+        "q": instrument.turnover_text(candle.turnover),
+    }
+
+
+@LAW
+@given(st.lists(BAR, max_size=6), instruments())
+def test_json_is_byte_for_byte_what_the_core_writes(
+    bars: list[tuple[Candle, bool, bool]], instrument: Instrument
+) -> None:
+    one_by_one = [bar_json(candle, instrument, is_final=final, partial=partial) for candle, final, partial in bars]
+    assert bars_json(_frame(bars), instrument) == f"[{','.join(one_by_one)}]".encode()
+
+
+@LAW
+@given(st.lists(BAR, max_size=6), instruments())
+def test_csv_has_every_column_as_the_shortest_exact_text(
+    bars: list[tuple[Candle, bool, bool]], instrument: Instrument
+) -> None:
+    rows = list(csv.DictReader(io.StringIO(bars_csv(_frame(bars), instrument).decode())))
+    for row, (candle, final, partial) in zip(rows, bars, strict=True):
+        expected = _texts(candle, instrument) | {
+            "t": str(candle.open_ms),
+            "n": str(candle.trades),
+            "rev": str(candle.rev),
+            "source": candle.source,
+            "isFinal": "true" if final else "false",
+            "partial": "true" if partial else "false",
+        }
+        assert row == expected
+
+
+def test_csv_reads_as_documented() -> None:
+    assert bars_csv(_frame([(CANDLE, True, False)]), INSTRUMENT).decode() == (
+        ",".join(COLUMNS) + f"\n{START_MS},8.12,8.2,8.1,8.15,124.5,70.11,0.007,10142.3055,9,true,2,simulated,false\n"
+    )
+    assert bars_csv(_frame([]), INSTRUMENT).decode() == ",".join(COLUMNS) + "\n"
+
+
+@LAW
+@given(st.lists(BAR, max_size=6), instruments())
+def test_arrow_is_read_by_others_with_every_number_exact(
+    bars: list[tuple[Candle, bool, bool]], instrument: Instrument
+) -> None:
+    table = pa.ipc.open_stream(bars_arrow(_frame(bars), instrument)).read_all()
+    for row, (candle, final, partial) in zip(table.to_pylist(), bars, strict=True):
+        exact = {name: Decimal(text) for name, text in _texts(candle, instrument).items()}
+        flags = {"isFinal": final, "partial": partial, "source": candle.source}
+        assert row == {"t": candle.open_ms, "n": candle.trades, "rev": candle.rev, **exact, **flags}
+
+
+def test_arrow_has_the_documented_types() -> None:
+    schema = pa.ipc.open_stream(bars_arrow(_frame([(CANDLE, True, False)]), INSTRUMENT)).schema
+    price, size, both = pa.decimal128(38, 2), pa.decimal128(38, 3), pa.decimal128(38, 5)
+    numbers = [pa.int64(), price, price, price, price, size, size, size, both, pa.int64()]
+    assert schema.names == COLUMNS
+    assert schema.types == [*numbers, pa.bool_(), pa.int64(), pa.large_string(), pa.bool_()]

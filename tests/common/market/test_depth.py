@@ -1,0 +1,71 @@
+"""The packed minute of a book's history."""
+
+from operator import itemgetter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.market.depth import HEAD, Chunk, Run, Span, pack_chunk, unpack_chunk, unpack_head
+from common.market.timeframe import MINUTE_MS
+from common.market.trade import MAX_LOTS, MAX_TICKS
+from tests.book_model import chunks
+from tests.strategies import LAW, START_MS
+
+
+def _sorted(chunk: Chunk) -> Chunk:
+    for runs in (chunk.bids, chunk.asks):
+        runs.sort(key=itemgetter(0, 2))
+    return chunk
+
+
+@LAW
+@given(chunks())
+def test_a_chunk_survives_packing_and_comes_back_by_price_and_time(chunk: Chunk) -> None:
+    packed = pack_chunk(chunk)
+    assert unpack_chunk(packed) == _sorted(chunk)
+    assert pack_chunk(unpack_chunk(packed)) == packed
+
+
+@LAW
+@given(chunks(), st.data())
+def test_the_bytes_do_not_depend_on_the_order_of_prices(chunk: Chunk, data: st.DataObject) -> None:
+    packed = pack_chunk(chunk)
+    first = {run[0]: at for at, run in enumerate(data.draw(st.permutations(chunk.bids)))}
+    chunk.bids.sort(key=lambda run: (first[run[0]], run[2]))
+    assert pack_chunk(chunk) == packed
+
+
+def test_the_greatest_values_survive_packing() -> None:
+    end_ms = START_MS + MINUTE_MS
+    greatest, least = (MAX_TICKS - 1, MAX_LOTS - 1, START_MS - 1, end_ms), (1, 1, START_MS, START_MS + 1)
+    spans = [Span(START_MS, end_ms, 1, MAX_TICKS - 1)]
+    chunk = Chunk(START_MS, end_ms, spans, [least, greatest], [least, greatest], truncated=True)
+    assert unpack_chunk(pack_chunk(chunk)) == chunk
+
+
+def test_every_millisecond_of_a_minute_may_have_a_run_of_its_own() -> None:
+    runs: list[Run] = [(100, 1 + at % 2, START_MS + at, START_MS + at + 1) for at in range(MINUTE_MS)]
+    chunk = Chunk(START_MS, START_MS + MINUTE_MS, [], [], runs)
+    assert unpack_chunk(pack_chunk(chunk)) == chunk
+
+
+def test_a_chunk_without_runs_says_how_far_it_is_known() -> None:
+    chunk = Chunk(START_MS, START_MS + 5_000, [Span(START_MS + 1, START_MS + 5_000, 10, 20)])
+    assert unpack_chunk(pack_chunk(chunk)) == chunk
+
+
+def test_a_quiet_book_takes_under_four_bytes_a_level() -> None:
+    """1,000 levels a side that stand all minute, sizes of two bytes."""
+    end_ms = START_MS + MINUTE_MS
+    bids, asks = (
+        [(low + at, at * 7919 % 60_000 + 1, START_MS - 1, end_ms) for at in range(1_000)] for low in (1, 1_001)
+    )
+    packed = pack_chunk(Chunk(START_MS, end_ms, [Span(START_MS, end_ms, 1, 2_000)], bids, asks))
+    assert len(packed) < 4 * 2_000
+
+
+def test_another_version_is_refused_by_name() -> None:
+    packed = pack_chunk(Chunk(START_MS, START_MS + 1))
+    with pytest.raises(ValueError, match="version 9, expected 1"):
+        unpack_head(b"\x09" + packed[1 : HEAD.size])
