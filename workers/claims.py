@@ -3,11 +3,11 @@
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
-from tenacity import AsyncRetrying, before_sleep_log, retry_if_exception_type, wait_random_exponential
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
 from common.clock import Clock
 from common.errors import FleetError, RetryableError, StoreUnavailable
@@ -32,6 +32,7 @@ class Workplace:
     """How a process makes what a term needs, and whom it tells.
 
     `on_end(symbol, error)`: a term ended, because its source did (None) or in an error that is not about the store.
+    `spawn`: let a term run beside the others; the simulation has a scheduler of its own.
     """
 
     holder: str
@@ -41,6 +42,7 @@ class Workplace:
     sources: Callable[[Market], Source]
     on_progress: Callable[[Progress, Batch], None] = lambda progress, batch: None
     on_end: Callable[[str, Exception | None], None] = lambda symbol, error: None
+    spawn: Callable[[Coroutine[Any, Any, None]], Awaitable[None]] = asyncio.create_task
 
 
 @dataclass(slots=True)
@@ -76,13 +78,17 @@ class Claimer:
         self._most = most
         self._observer = Observer(place.settings.lease_ttl_ms)
         self._failures = Failures()
-        self._held: dict[str, asyncio.Task[None]] = {}
+        self._held: dict[str, Awaitable[None]] = {}
         self._wanted: dict[str, Market] = {}
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
         """Finish the steps under way, release, return from `run`."""
         self._stopping.set()
+
+    @property
+    def stopping(self) -> bool:
+        return self._stopping.is_set()
 
     async def run(self) -> None:
         look_s = self._place.settings.lease_ttl_ms / LOOKS_PER_LEASE / 1_000
@@ -95,15 +101,15 @@ class Claimer:
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(StoreUnavailable),
             wait=wait_random_exponential(multiplier=0.1, max=2),
-            before_sleep=before_sleep_log(log, logging.WARNING),
+            before_sleep=_log_retry,
             sleep=self._pause,
             stop=lambda state: self._stopping.is_set(),
             reraise=False,
             retry_error_callback=lambda state: None,
         )
-        await retrying(self._walk)
+        await retrying(self.walk)
 
-    async def _walk(self) -> None:
+    async def walk(self) -> None:
         """One look at every symbol that is wanted and not ours, in random order so that spares spread out."""
         self._wanted = await self._registry.symbols()
         free = [m for m in self._wanted.values() if m.kind in self._kinds and m.symbol not in self._held]
@@ -124,21 +130,12 @@ class Claimer:
             return
         self._observer.forget(symbol)
         log.info("claimed", extra={"symbol": symbol, "epoch": claim.epoch, "seq": claim.seq})
-        term = Term(
-            instrument=market.instrument,
-            store=store,
-            source=self._place.sources(market),
-            clock=self._place.clock,
-            settings=self._place.settings,
-            token=token,
-            stopping=lambda: self._stopping.is_set() or self._wanted.get(symbol) != market,
-            on_progress=self._place.on_progress,
-        )
-        self._held[symbol] = asyncio.create_task(self._serve(term, claim))
+        self._held[symbol] = self._place.spawn(self._serve(market, store, token, claim))
 
-    async def _serve(self, term: Term, claim: Claim) -> None:
-        symbol, since_ms = term.instrument.symbol, self._place.clock.monotonic_ms()
+    async def _serve(self, market: Market, store: Store, token: str, claim: Claim) -> None:
+        symbol, since_ms = market.symbol, self._place.clock.monotonic_ms()
         try:
+            term = await self._term(market, store, token)
             if await term.serve(claim):
                 self._place.on_end(symbol, None)
             log.info("released", extra={"symbol": symbol, "commits": term.progress.commits})
@@ -153,9 +150,32 @@ class Claimer:
         finally:
             del self._held[symbol]
 
+    async def _term(self, market: Market, store: Store, token: str) -> Term:
+        try:
+            source = self._place.sources(market)
+        except Exception:
+            # A market that describes no source must cost this symbol its worker, and neither the lease nor a process.
+            await store.release(token)
+            raise
+        return Term(
+            instrument=market.instrument,
+            store=store,
+            source=source,
+            clock=self._place.clock,
+            settings=self._place.settings,
+            token=token,
+            stopping=lambda: self._stopping.is_set() or self._wanted.get(market.symbol) != market,
+            on_progress=self._place.on_progress,
+        )
+
     async def _pause(self, seconds: float) -> None:
         """Sleep, but no longer than until `stop`."""
         try:
             await asyncio.wait_for(self._stopping.wait(), seconds)
         except TimeoutError:
             pass
+
+
+def _log_retry(state: RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome else None
+    log.warning("store unavailable", extra={"error": str(error), "next_try_in_s": round(state.upcoming_sleep, 3)})

@@ -1,14 +1,14 @@
 """From what a step changed to what one commit writes and publishes."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from common.market import codec
 from common.market.bar_json import bar_json
-from common.market.builder import Builder, Changes, Minute, pack_minute
+from common.market.builder import Builder, Changes, Checkpoint, Minute, pack_minute
 from common.market.coverage import covers
 from common.market.instrument import Instrument
-from common.market.timeframe import DAY_MS, MINUTE_MS
+from common.market.timeframe import DAY_MS, MINUTE_MS, minute_of
 from common.market.trade import SIDE_NAMES, Trades
 from common.store.keys import SymbolKeys
 from common.store.messages import CommitMessage
@@ -17,7 +17,7 @@ from common.store.symbol import Commit
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """Days of minutes kept, counted back from the newest closed one."""
+    """Days of minutes kept, counted back from the watermark."""
 
     candle_days: int
     footprint_days: int
@@ -38,14 +38,18 @@ def make_commit(
 ) -> Commit:
     """`trades_wanted`: whether anybody listens to the trades channel; their JSON is not written for nobody."""
     keys = SymbolKeys(builder.instrument.symbol)
-    packed = {open_ms: pack_minute(minute) for open_ms, minute in (changes.closed | changes.amended).items()}
+    candle_floor_ms = _floor(builder, changes, retention.candle_days)
+    # Of an older minute nothing is left: its amendment would be made of the late trades alone.
+    amended = {open_ms: m for open_ms, m in changes.amended.items() if open_ms >= (candle_floor_ms or 0)}
+    bars = [*changes.closed.values(), *([changes.open] if changes.open else [])]
     trades = codec.pack_trades(changes.trades)
+    checkpoint = builder.checkpoint()
     text = _Text(builder, head)
-    events = [*text.events("candle", changes.closed), *text.events("amend", changes.amended)]
+    events = [*text.events("candle", changes.closed), ]
     messages = [
-        (keys.commits, _packed_message(head, builder, changes, trades)),
-        *([(keys.candles, text.bars("amend", changes.amended.values()))] if changes.amended else []),
-        (keys.candles, text.bars("candle", [*changes.closed.values(), *([changes.open] if changes.open else [])])),
+        (keys.commits, _packed_message(head, checkpoint, replace(changes, amended=amended), trades)),
+        *([(keys.candles, text.bars("amend", amended.values()))] if amended else []),
+        *([(keys.candles, text.bars("candle", bars))] if bars else []),
         *((keys.events, event) for event in events),
         *([(keys.trades, text.trades(changes.trades))] if trades_wanted and changes.trades else []),
     ]
@@ -55,13 +59,13 @@ def make_commit(
         trade_count=len(changes.trades),
         trades=trades,
         position=head.position,
-        checkpoint=builder.checkpoint(),
-        minutes=packed,
+        checkpoint=checkpoint,
+        minutes={open_ms: pack_minute(minute) for open_ms, minute in (changes.closed | amended).items()},
         events=events,
         messages=messages,
         health=head.health,
-        candle_floor_ms=_floor(changes, retention.candle_days),
-        footprint_floor_ms=_floor(changes, retention.footprint_days),
+        candle_floor_ms=candle_floor_ms,
+        footprint_floor_ms=_floor(builder, changes, retention.footprint_days),
     )
 
 
@@ -99,14 +103,15 @@ class _Text:
         )
 
 
-def _packed_message(head: Head, builder: Builder, changes: Changes, trades: bytes) -> bytes:
+def _packed_message(head: Head, checkpoint: Checkpoint, changes: Changes, trades: bytes) -> bytes:
     return CommitMessage(
         seq=head.seq + 1,
         token=head.token,
-        watermark_ms=builder.watermark_ms,
+        watermark_ms=checkpoint.watermark_ms,
         closed=[minute.candle for minute in changes.closed.values()],
         amended=[minute.candle for minute in changes.amended.values()],
         open=changes.open.candle if changes.open else None,
+        coverage_json=checkpoint.coverage,
         trades=trades,
     ).pack()
 
@@ -116,6 +121,7 @@ def _trade(instrument: Instrument, ts_ms: int, trade_id: int, ticks: int, lots: 
     return f'{{"t":{ts_ms},"id":{trade_id},"p":{price},"q":{size},"side":"{SIDE_NAMES[side]}"}}'
 
 
-def _floor(changes: Changes, days: int) -> int | None:
-    """Where retention ends, asked only when a minute closes: that is when a series grows."""
-    return max(changes.closed) - days * DAY_MS if changes.closed else None
+def _floor(builder: Builder, changes: Changes, days: int) -> int | None:
+    """Where retention ends, asked only when a minute is written: that is when a series grows, also at its old end."""
+    grows = changes.closed or changes.amended
+    return minute_of(builder.watermark_ms) - days * DAY_MS if grows else None

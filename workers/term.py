@@ -20,12 +20,14 @@ from common.store.health import BACKFILLING, CLOSED, LIVE
 from common.store.lease import Sighting
 from common.store.symbol import Claim, Commit
 from workers.commit import Head, Retention, make_commit
-from workers.sources.base import Batch, Source
+from workers.sources.base import NEVER, Batch, Source
 
 log = logging.getLogger(__name__)
 
 # Signs of life per lease: two may be lost before anybody takes the symbol over.
 BEATS_PER_LEASE = 6
+# Between reads a term notices that it is to stop; so no read may wait for longer, however long the lease.
+MOST_WAIT_MS = 1_000
 
 
 class Store(Protocol):
@@ -41,7 +43,7 @@ class Store(Protocol):
 
     async def minutes(self, opens: list[int]) -> dict[int, Minute]: ...
 
-    async def recent_trades(self, count: int) -> Trades: ...
+    async def recent_trades(self, count: int) -> Trades | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,8 @@ class Term:
     _health: dict[str, str] = field(default_factory=dict)
     _health_told: dict[str, str] = field(default_factory=dict)
     _trades_wanted: bool = False
+    # The `complete_ms` of the last batch.
+    _complete_ms: int = NEVER
 
     async def serve(self, claim: Claim) -> bool:
         """Work until stopped, ended or in error. True if the source has ended and all of it is committed."""
@@ -143,6 +147,7 @@ class Term:
 
     async def _step(self, batch: Batch) -> Changes:
         self._builder.refused.update(batch.refused)
+        self._complete_ms = batch.complete_ms
         accepted = self._builder.accept(batch.trades, self.clock.now_ms())
         late = self._builder.late_minutes(accepted)
         stored = await self.store.minutes(late) if late else {}
@@ -174,11 +179,11 @@ class Term:
             await self.clock.sleep_ms(rest_ms)
 
     def _wait_ms(self) -> int:
-        """How long a read may wait: until the next sign of life, or until the clock closes a minute."""
-        wait_ms = self._beat_due_ms()
+        """How long a read may wait: until the next sign of life, or until the source's time closes a minute."""
+        wait_ms = min(self._beat_due_ms(), MOST_WAIT_MS)
         close_ms = self._builder.next_close_ms()
-        if close_ms is not None:
-            wait_ms = min(wait_ms, close_ms - self.clock.now_ms())
+        if close_ms is not None and self._complete_ms != NEVER:
+            wait_ms = min(wait_ms, close_ms - self._complete_ms)
         return max(wait_ms, 1)
 
     def _beat_due_ms(self) -> int:

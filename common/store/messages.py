@@ -10,14 +10,15 @@ from dataclasses import dataclass
 from common.market import codec
 from common.market.candle import Candle
 
-# version, closed, amended, open (0 or 1), seq, watermark_ms, token; then the packed candles, then packed trades.
-_HEAD = struct.Struct("<IIIIqq32s")
+# version, closed, amended, open (0 or 1), seq, watermark_ms, token, bytes of coverage; then the packed candles,
+# coverage as in the state (JSON), and the packed trades.
+_HEAD = struct.Struct("<IIIIqq32sI")
 _VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
 class CommitMessage:
-    """`trades` is still packed: most readers don't need it."""
+    """`trades` is still packed: most readers don't need it. `coverage_json` is that of the state."""
 
     seq: int
     token: str
@@ -25,6 +26,7 @@ class CommitMessage:
     closed: list[Candle]
     amended: list[Candle]
     open: Candle | None
+    coverage_json: bytes
     trades: bytes
 
     def pack(self) -> bytes:
@@ -37,13 +39,14 @@ class CommitMessage:
             self.seq,
             self.watermark_ms,
             self.token.encode(),
+            len(self.coverage_json),
         )
         candles = [*self.closed, *self.amended, *growing]
-        return b"".join([head, *map(codec.pack_candle, candles), self.trades])
+        return b"".join([head, *map(codec.pack_candle, candles), self.coverage_json, self.trades])
 
     @classmethod
     def unpack(cls, packed: bytes) -> "CommitMessage":
-        version, closed, amended, growing, seq, watermark_ms, token = _HEAD.unpack_from(packed)
+        version, closed, amended, growing, seq, watermark_ms, token, coverage = _HEAD.unpack_from(packed)
         if version != _VERSION:
             raise ValueError(f"commit message of version {version}, expected {_VERSION}")
         size = codec.CANDLE.size
@@ -56,5 +59,6 @@ class CommitMessage:
             candles[:closed],
             candles[closed : closed + amended],
             candles[-1] if growing else None,
-            packed[end:],
+            packed[end : end + coverage],
+            packed[end + coverage :],
         )

@@ -1,7 +1,8 @@
-"""What readers see of a symbol: its state and a range of its series, from one transaction, so that they agree."""
+"""What readers see of a symbol: its state and ranges of its series, from one transaction, so that they agree."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from redis.asyncio import Redis
@@ -12,21 +13,50 @@ from common.market.trade import Trades
 from common.store.client import translated
 from common.store.keys import SymbolKeys
 
-_STATE_FIELDS = ("seq", "token", "watermark_ms", "updated_ms", "candle", "footprint", "coverage", "refused", "position")
+_STATE_FIELDS = (
+    "seq",
+    "token",
+    "watermark_ms",
+    "updated_ms",
+    "candle",
+    "coverage",
+    "refused",
+    "position",
+    "amended",
+    "reshaped_seq",
+    "candle_floor_ms",
+    "footprint_floor_ms",
+)
+# How many amendments commit.lua keeps; a full list may have lost older ones.
+AMENDED_KEPT = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Minutes that open in `[start_ms, end_ms)`; with `newest`, only the last that many of them."""
+    """Minutes that open in `[start_ms, end_ms)`; with `newest` or `oldest`, at most that many from that end."""
 
     start_ms: int
     end_ms: int
     newest: int | None = None
+    oldest: int | None = None
+
+
+class Amendment(NamedTuple):
+    """Commit `seq` wrote minutes that had been closed before; they open from `from_ms` to `to_ms`, both included."""
+
+    seq: int
+    from_ms: int
+    to_ms: int
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The last commit. `candle` and `footprint` are the packed open minute, empty while there is none."""
+    """The last commit. `candle` and `footprint` are the packed open minute, empty while there is none.
+
+    `footprint` is read only together with footprints. `amended`: the last amendments, newest first. `reshaped_seq`:
+    the last commit that changed coverage otherwise than by letting its newest span grow. The floors: minutes that
+    open before have been dropped, -1 while none were.
+    """
 
     seq: int
     token: str
@@ -37,6 +67,10 @@ class State:
     coverage_json: bytes
     refused: dict[str, int]
     position: str
+    amended: tuple[Amendment, ...] = ()
+    reshaped_seq: int = 0
+    candle_floor_ms: int = -1
+    footprint_floor_ms: int = -1
 
     @property
     def cursor(self) -> str:
@@ -70,15 +104,20 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One consistent look. `state` is None before the first commit. `server_ms`: Redis' clock, for ages."""
+    """One consistent look. `state` is None before the first commit. `server_ms`: Redis' clock, for ages.
+
+    `candles` has one list per range asked for. `first`: the oldest entry of the trade stream; None if it is empty, or
+    if no entries were asked for.
+    """
 
     state: State | None
     owner: Owner
     health: dict[str, str]
     server_ms: int
-    candles: list[bytes]
+    candles: list[list[bytes]]
     footprints: list[bytes]
     entries: list[Entry]
+    first: Entry | None
 
 
 class SymbolReader:
@@ -89,52 +128,64 @@ class SymbolReader:
         self._client = client
 
     async def view(
-        self, candles: Range | None = None, footprints: Range | None = None, since_seq: int | None = None
+        self, candles: Sequence[Range] = (), footprints: Range | None = None, since_seq: int | None = None
     ) -> View:
         """Read the state and what is asked for. `since_seq`: trade stream entries from that one on, itself included."""
         pipe = self._client.pipeline(transaction=True)
-        pipe.hmget(self.keys.state, _STATE_FIELDS)
+        # The packed footprint of the open minute is by far the largest field.
+        pipe.hmget(self.keys.state, (*_STATE_FIELDS, "footprint") if footprints else _STATE_FIELDS)
         pipe.hmget(self.keys.owner, ("token", "holder", "epoch", "beat_ms"))
         pipe.hgetall(self.keys.health)
         pipe.time()
-        _ask(pipe, self.keys.candles, candles)
-        _ask(pipe, self.keys.footprints, footprints)
+        for wanted in candles:
+            _ask(pipe, self.keys.candles, wanted)
+        if footprints:
+            _ask(pipe, self.keys.footprints, footprints)
         if since_seq is not None:
             pipe.xrange(self.keys.trades, f"{since_seq}-0", "+")
+            pipe.xrange(self.keys.trades, "-", "+", count=1)
         with translated(f"read of {self.keys.symbol}"):
             state, owner, health, (seconds, micros), *rest = await pipe.execute()
+        oldest = rest.pop() if since_seq is not None else []
         entries = rest.pop() if since_seq is not None else []
         footprint_members = rest.pop() if footprints else []
-        candle_members = rest.pop() if candles else []
         return View(
             _state(state),
             _owner(owner),
             {key.decode(): value.decode() for key, value in health.items()},
             int(seconds) * 1000 + int(micros) // 1000,
-            _ascending(candle_members, candles),
-            _ascending(footprint_members, footprints),
+            [_ascending(members, wanted) for members, wanted in zip(rest, candles, strict=True)],
+            _ascending(footprint_members, footprints) if footprints else [],
             [_entry(entry_id, fields) for entry_id, fields in entries],
+            _entry(*oldest[0]) if oldest else None,
         )
 
+    async def entries(self, after_seq: int, count: int) -> list[Entry]:
+        """Return up to `count` entries of the trade stream after `after_seq`, oldest first."""
+        with translated(f"read of trades of {self.keys.symbol}"):
+            found: Any = await self._client.xrange(self.keys.trades, f"({after_seq}-0", "+", count=count)
+        return [_entry(entry_id, fields) for entry_id, fields in found]
 
-def _ask(pipe: Any, key: str, wanted: Range | None) -> None:
-    if wanted is None:
-        return
+
+def _ask(pipe: Any, key: str, wanted: Range) -> None:
     before_end = f"({wanted.end_ms}"
-    if wanted.newest is None:
-        pipe.zrangebyscore(key, wanted.start_ms, before_end)
-    else:
+    if wanted.newest is not None:
         pipe.zrevrangebyscore(key, before_end, wanted.start_ms, start=0, num=wanted.newest)
+    elif wanted.oldest is not None:
+        pipe.zrangebyscore(key, wanted.start_ms, before_end, start=0, num=wanted.oldest)
+    else:
+        pipe.zrangebyscore(key, wanted.start_ms, before_end)
 
 
-def _ascending(members: list[bytes], wanted: Range | None) -> list[bytes]:
-    return members[::-1] if wanted and wanted.newest is not None else members
+def _ascending(members: list[bytes], wanted: Range) -> list[bytes]:
+    return members[::-1] if wanted.newest is not None else members
 
 
 def _state(values: list[bytes | None]) -> State | None:
     if values[0] is None:
         return None
-    seq, token, watermark_ms, updated_ms, candle, footprint, coverage, refused, position = (v or b"" for v in values)
+    seq, token, watermark_ms, updated_ms, candle, coverage, refused, position, *rest = (v or b"" for v in values)
+    amended, reshaped_seq, candle_floor_ms, footprint_floor_ms, footprint = [*rest, b""][:5]
     return State(
         int(seq),
         token.decode(),
@@ -145,6 +196,10 @@ def _state(values: list[bytes | None]) -> State | None:
         coverage,
         orjson.loads(refused),
         position.decode(),
+        tuple(Amendment(*map(int, item.split(b":"))) for item in amended.split(b";")) if amended else (),
+        int(reshaped_seq or 0),
+        int(candle_floor_ms or -1),
+        int(footprint_floor_ms or -1),
     )
 
 
@@ -160,3 +215,4 @@ def _entry(entry_id: bytes, fields: dict[bytes, bytes]) -> Entry:
         int(fields[b"watermark_ms"]),
         fields[b"trades"],
     )
+

@@ -1,5 +1,6 @@
 """The wanted fleet: hash `symbols`, one JSON text per symbol."""
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -8,10 +9,12 @@ from typing import Any
 import orjson
 from redis.asyncio import Redis
 
-from common.errors import OperatorError
+from common.errors import BadInput, OperatorError
 from common.market.instrument import Instrument
 from common.store.client import commit_client, translated
 from common.store.keys import SYMBOLS, SymbolKeys
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +36,15 @@ class Market:
 class Registry:
     def __init__(self, client: Redis) -> None:
         self._client = client
+        # Entries already complained of: they are met again at every look.
+        self._told: set[str] = set()
 
     async def symbols(self) -> dict[str, Market]:
+        """All that are markets. An entry that is none is logged and left out: it must not stop the others."""
         with translated("read of the symbols"):
             found: Any = await self._client.hgetall(SYMBOLS)
-        return {name.decode(): _decode(name.decode(), text) for name, text in sorted(found.items())}
+        markets = (self._decoded(name, text) for name, text in sorted(found.items()))
+        return {market.symbol: market for market in markets if market}
 
     async def market(self, symbol: str) -> Market | None:
         with translated(f"read of symbol {symbol}"):
@@ -56,6 +63,16 @@ class Registry:
             if purge:
                 await self._client.delete(*SymbolKeys(symbol).all_keys())
         return removed
+
+    def _decoded(self, name: bytes, text: bytes) -> Market | None:
+        symbol = name.decode(errors="replace")
+        try:
+            return _decode(symbol, text)
+        except OperatorError as error:
+            if symbol not in self._told:
+                log.error("bad symbol entry", extra={"error": str(error)})
+            self._told.add(symbol)
+            return None
 
 
 @asynccontextmanager
@@ -77,6 +94,6 @@ def _decode(symbol: str, text: bytes) -> Market:
     try:
         fields = orjson.loads(text)
         instrument = Instrument(symbol, fields["price_decimals"], fields["size_decimals"], fields["ids"])
-        return Market(instrument, fields["source"])
-    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+        return Market(instrument, dict(fields["source"]))
+    except (BadInput, KeyError, TypeError, ValueError) as error:
         raise OperatorError(f"entry {symbol!r} of hash {SYMBOLS!r} is not a market: {error!r}") from error

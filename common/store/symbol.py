@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from common.errors import Fenced, Stale
 from common.market import codec
 from common.market.builder import Checkpoint, Minute, unpack_minute
+from common.market.footprint import Footprint
 from common.market.trade import Trades
 from common.store.client import translated
 from common.store.keys import SymbolKeys
@@ -22,6 +23,8 @@ from common.store.script import Argument, Script
 
 # Entries of the trade stream fetched at once while restoring: at most some 30 MB on the way.
 _TAIL_PAGE = 100
+# Where reading backwards ends in a stream from which nothing was cut.
+_BEFORE_FIRST = "(1-0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,17 +118,20 @@ class SymbolStore:
         with translated(f"read of {len(opens)} minutes of {self.keys.symbol}"):
             found = await pipe.execute()
         pairs = zip(opens, found[::2], found[1::2], strict=True)
-        return {open_ms: unpack_minute(c[0], f[0]) for open_ms, c, f in pairs if c and f}
+        return {open_ms: _minute(c[0], f) for open_ms, c, f in pairs if c}
 
-    async def recent_trades(self, count: int) -> Trades:
-        """Return at least the last `count` trades applied, oldest first, or all that the stream keeps."""
+    async def recent_trades(self, count: int) -> Trades | None:
+        """Return at least the last `count` trades applied, or all there ever were, oldest first.
+
+        None if the stream is shorter than that: it is bounded (`Bounds`), and commits without trades fill it too.
+        """
         pages: list[Trades] = []
         found, newest = 0, "+"
         while found < count:
             with translated(f"read of recent trades of {self.keys.symbol}"):
                 entries: Any = await self._client.xrevrange(self.keys.trades, newest, "-", count=_TAIL_PAGE)
             if not entries:
-                break
+                return _concat(reversed(pages)) if newest == _BEFORE_FIRST else None
             batches = [codec.unpack_trades(fields[b"trades"]) for _, fields in entries]
             pages += batches
             found += sum(map(len, batches))
@@ -169,6 +175,11 @@ def _claim_of(epoch: int, state: dict[bytes, bytes]) -> Claim:
         state[b"refused"],
     )
     return Claim(epoch, int(state[b"seq"]), state[b"position"].decode(), checkpoint)
+
+
+def _minute(candle: bytes, footprints: list[bytes]) -> Minute:
+    """Footprints are kept for less long: a late trade of an old minute finds only its candle to add to."""
+    return unpack_minute(candle, footprints[0]) if footprints else Minute(codec.unpack_candle(candle), Footprint())
 
 
 def _check(result: list[Any], symbol: str, seq: int) -> None:

@@ -110,7 +110,7 @@ class Inbox:
             self._remember(entry_id, text)
             try:
                 trade = trade_of(entry_id, fields, self.instrument)
-            except (BadInput, ValueError, KeyError):
+            except (BadInput, ValueError, KeyError, OverflowError):
                 refused[BAD_FIELDS] += 1
                 continue
             if duplicate:
@@ -130,7 +130,7 @@ class Inbox:
 
 
 def trade_of(entry_id: str, fields: Fields, instrument: Instrument) -> Trade:
-    """Read one entry. BadInput, ValueError or KeyError where it is no trade."""
+    """Read one entry. BadInput, ValueError, KeyError or OverflowError (an infinite time) where it is no trade."""
     texts = {name.decode(): value.decode() for name, value in fields.items()}
     if "ts_ms" in texts:
         ts_ms, size = int(texts["ts_ms"]), texts["size"]

@@ -99,7 +99,7 @@ class Simulator:
             at_ms = walk.ts_ms + self._random.expovariate(self._rate(walk.ts_ms)) * 1_000
             if at_ms > until_ms:
                 # Without a trade time passes all the same; an exponential wait may be drawn anew from here.
-                walk.ts_ms = float(until_ms)
+                walk.ts_ms = max(walk.ts_ms, float(until_ms))
                 break
             walk.ts_ms = at_ms
             side = self._move(walk)

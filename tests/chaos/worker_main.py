@@ -1,0 +1,41 @@
+"""`python -m tests.chaos.worker_main`: the real worker process, with one more kind of source.
+
+Under UNGUARDED, for the negative control, it runs a commit.lua without its two checks. The product has no such switch:
+the text of the script is changed here, on its way into this process.
+"""
+
+import os
+import re
+import tempfile
+from pathlib import Path
+
+from common.store import script
+from tests.chaos.recording import KIND, RecordingFile
+from workers import run
+from workers.sources import SOURCES
+
+UNGUARDED = "CHAOS_UNGUARDED"
+_CHECK = re.compile(r"^if [^\n]+ then\n  return \{'(FENCED|STALE)'\}\nend\n", re.MULTILINE)
+
+
+def without_checks(text: str) -> str:
+    found = [check[1] for check in _CHECK.finditer(text)]
+    assert found == ["FENCED", "STALE"], f"commit.lua has the checks {found}, not the two that the control takes away"
+    return _CHECK.sub("", text)
+
+
+def main() -> None:
+    SOURCES[KIND] = lambda market, means: RecordingFile.of(market, means.clock)
+    if not os.environ.get(UNGUARDED):
+        run.main()
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        for path in script._FOLDER.glob("*.lua"):
+            text = path.read_text()
+            Path(folder, path.name).write_text(without_checks(text) if path.name == "commit.lua" else text)
+        script._FOLDER = Path(folder)
+        run.main()
+
+
+if __name__ == "__main__":
+    main()

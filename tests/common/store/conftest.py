@@ -1,0 +1,21 @@
+"""Every store test runs on both servers."""
+
+import pytest
+from redis.asyncio import Redis
+
+from common.store.reads import SymbolReader
+from common.store.symbol import Bounds, SymbolStore
+from tests.common.store.steps import SYMBOL
+from tests.servers import client
+
+__all__ = ["client"]
+
+
+@pytest.fixture
+def store(client: Redis) -> SymbolStore:
+    return SymbolStore(client, SYMBOL, Bounds(trades=1_000, events=1_000))
+
+
+@pytest.fixture
+def reader(client: Redis) -> SymbolReader:
+    return SymbolReader(client, SYMBOL)

@@ -1,0 +1,124 @@
+"""What a client does when the store does not answer: nothing is ever sent twice, and nobody guesses."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from redis.asyncio import Redis
+
+from common.errors import Stale, StoreUnavailable
+from common.store.client import COMMAND_TIMEOUT_S, blocking_client, commit_client
+from common.store.keys import SymbolKeys
+from common.store.symbol import Bounds, SymbolStore
+from tests.common.store.steps import SYMBOL, claim, step, trades
+from tests.proxy import Proxy, proxied
+
+KEYS = SymbolKeys(SYMBOL)
+A = "a" * 32
+
+
+@pytest.fixture
+def proxy(redis_url: str, tmp_path: Path) -> Iterator[Proxy]:
+    with proxied(Path(unquote(urlsplit(redis_url).path)), tmp_path / "p") as made:
+        yield made
+
+
+@pytest.fixture
+async def behind_proxy(proxy: Proxy, tmp_path: Path) -> AsyncIterator[Redis]:
+    client = commit_client(f"unix://{tmp_path}/p")
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+async def direct(redis_url: str) -> AsyncIterator[Redis]:
+    client = commit_client(redis_url)
+    yield client
+    await client.aclose()
+
+
+async def test_a_commit_whose_reply_is_lost_is_applied_once_and_told_as_unknown(
+    proxy: Proxy, behind_proxy: Redis, direct: Redis
+) -> None:
+    store = SymbolStore(behind_proxy, SYMBOL, Bounds(10_000, 10))
+    await claim(store, A)
+    # The text of a script goes to the store with its first use.
+    await store.commit(step(A, 0, 1))
+    for seq in range(1, 300):
+        # A connection whose reply was lost is closed; here a new one is made.
+        await store.beat(A, seq, {})
+        proxy.swallow = 1
+        with pytest.raises(StoreUnavailable, match=f"commit {seq + 1} of {SYMBOL} failed"):
+            await store.commit(step(A, seq, seq + 1))
+        assert await direct.hget(KEYS.state, "seq") == b"%d" % (seq + 1)
+    assert proxy.swallowed == 299
+    assert await store.recent_trades(10_000) == trades(*range(1, 301))
+
+
+async def test_sent_again_by_hand_a_commit_does_nothing(proxy: Proxy, behind_proxy: Redis) -> None:
+    store = SymbolStore(behind_proxy, SYMBOL, Bounds(10, 10))
+    await claim(store, A)
+    once = step(A, 0, 1)
+    await store.commit(once)
+    with pytest.raises(Stale):
+        await store.commit(once)
+
+
+@pytest.mark.parametrize("command", ["claim", "beat", "release", "minutes", "recent_trades"])
+async def test_every_command_says_that_its_outcome_is_unknown(proxy: Proxy, behind_proxy: Redis, command: str) -> None:
+    store = SymbolStore(behind_proxy, SYMBOL, Bounds(10, 10))
+    won = await claim(store, A)
+    await store.beat(A, won.seq, {})
+    await store.release("nobody")
+    proxy.swallow = 1
+    with pytest.raises(StoreUnavailable, match=SYMBOL):
+        await ask(store, command)
+    assert proxy.swallowed == 1
+
+
+async def ask(store: SymbolStore, command: str) -> None:
+    match command:
+        case "claim":
+            await claim(store, A)
+        case "beat":
+            await store.beat(A, 0, {})
+        case "release":
+            await store.release(A)
+        case "minutes":
+            await store.minutes([0])
+        case _:
+            await store.recent_trades(1)
+
+
+async def test_a_store_that_is_not_there_is_unavailable(tmp_path: Path) -> None:
+    client = commit_client(f"unix://{tmp_path}/nobody")
+    with pytest.raises(StoreUnavailable, match="release of TEST:A failed"):
+        await SymbolStore(client, SYMBOL, Bounds(1, 1)).release(A)
+    await client.aclose()
+
+
+async def test_a_store_that_is_silent_is_given_up_after_one_attempt(tmp_path: Path) -> None:
+    calls = 0
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal calls
+        calls += 1
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_unix_server(silent, tmp_path / "s")
+    client = commit_client(f"unix://{tmp_path}/s")
+    async with server:
+        with pytest.raises(StoreUnavailable):
+            await SymbolStore(client, SYMBOL, Bounds(1, 1)).release(A)
+        await client.aclose()
+    assert calls == 1
+
+
+async def test_a_blocking_read_may_last_longer_than_a_command(redis_url: str) -> None:
+    client = blocking_client(redis_url)
+    wait_ms = int(COMMAND_TIMEOUT_S * 1_000) + 200
+    assert not await client.xread({"nothing": "0-0"}, block=wait_ms)
+    await client.aclose()

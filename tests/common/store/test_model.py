@@ -1,0 +1,199 @@
+"""The model of the simulation and the Lua scripts are the same: command by command, on both servers."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from redis.asyncio import Redis
+
+from common.errors import FleetError
+from common.market.builder import Checkpoint
+from common.store.client import commit_client
+from common.store.keys import SymbolKeys
+from common.store.lease import NOTHING_SEEN, Sighting
+from common.store.symbol import Bounds, Commit, SymbolStore
+from tests.common.store.steps import MINUTE_MS, SYMBOL, everything, step
+from tests.servers import fake
+from tests.store_model import DirectStore, StoreModel
+
+KEYS = SymbolKeys(SYMBOL)
+# Few trades are kept, so that runs come to the bound; all events are: Redis trims those roughly.
+BOUNDS = Bounds(trades=7, events=10_000)
+
+TOKENS = st.sampled_from([letter * 32 for letter in "abc"])
+OPENS = st.integers(0, 5).map(lambda at: at * MINUTE_MS)
+FLOORS = st.one_of(st.none(), OPENS)
+BYTES = st.binary(max_size=4)
+HEALTH = st.dictionaries(st.sampled_from(["mode", "source"]), st.sampled_from(["LIVE", "x"]))
+# Mostly where the store stands; else behind or ahead of it.
+OFFSETS = st.sampled_from([0, 0, 0, 0, 0, -1, 1, 2])
+
+
+class Machine(RuleBasedStateMachine):
+    """Every command goes to both; answers, refusals and all that is stored must be equal."""
+
+    connect: Callable[[], Redis]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.Runner()
+        self.model = StoreModel(BOUNDS)
+        self.sighting = NOTHING_SEEN
+        self.next_id = 1
+
+    @initialize()
+    def start(self) -> None:
+        self.client = self.connect()
+        self.store = SymbolStore(self.client, SYMBOL, BOUNDS)
+        self.loop.run(_done(self.client.flushall()))
+
+    def teardown(self) -> None:
+        self.loop.run(self.client.aclose())
+        self.loop.close()
+
+    @rule(token=TOKENS, looks_away=st.booleans())
+    def claim(self, token: str, looks_away: bool) -> None:
+        seen = NOTHING_SEEN if looks_away else self.sighting
+        found = self.both(lambda store: store.claim(token, seen, "holder"))
+        if isinstance(found, Sighting):
+            self.sighting = found
+
+    @rule(token=TOKENS)
+    def release(self, token: str) -> None:
+        self.both(lambda store: store.release(token))
+
+    @rule(token=TOKENS, offset=OFFSETS, health=HEALTH)
+    def beat(self, token: str, offset: int, health: dict[str, str]) -> None:
+        self.both(lambda store: store.beat(self.token(token, offset), self.seq(offset), health))
+
+    @rule(
+        token=TOKENS,
+        offset=OFFSETS,
+        count=st.integers(0, 5),
+        minutes=st.dictionaries(OPENS, st.tuples(BYTES, BYTES), max_size=3),
+        floors=st.tuples(FLOORS, FLOORS),
+        events=st.lists(BYTES, max_size=2),
+        health=HEALTH,
+        checkpoint=st.builds(Checkpoint, st.integers(0, 1 << 43), BYTES, BYTES, BYTES, BYTES),
+    )
+    def commit(self, token: str, offset: int, count: int, floors: tuple[int | None, int | None], **fields: Any) -> None:
+        ids = range(self.next_id, self.next_id + count)
+        self.next_id += count
+        # Members of a sorted set are unique: those of different minutes differ, as packed candles do.
+        fields["minutes"] = {
+            open_ms: (b"%d:" % open_ms + candle, b"%d:" % open_ms + footprint)
+            for open_ms, (candle, footprint) in fields["minutes"].items()
+        }
+        made: Commit = step(
+            self.token(token, offset),
+            self.seq(offset),
+            *ids,
+            candle_floor_ms=floors[0],
+            footprint_floor_ms=floors[1],
+            **fields,
+        )
+        self.both(lambda store: store.commit(made))
+
+    @rule(count=st.integers(1, 10))
+    def recent_trades(self, count: int) -> None:
+        self.both(lambda store: store.recent_trades(count))
+
+    @invariant()
+    def stores_are_equal(self) -> None:
+        found, expected = self.loop.run(everything(self.client)), shown(self.model)
+        state = found.get(KEYS.state, {})
+        # What readers alone want to know is not in the model.
+        found[KEYS.state] = {name: value for name, value in state.items() if name in STATE_FIELDS}
+        assert {key: value for key, value in found.items() if value} == expected
+
+    def both(self, command: "Callable[[SymbolStore | DirectStore], Awaitable[Any]]") -> Any:
+        model = self.loop.run(_answer(command(DirectStore(self.model))))
+        redis = self.loop.run(_answer(command(self.store)))
+        assert redis == model
+        return redis
+
+    def seq(self, offset: int) -> int:
+        return max(0, self.model.tables.seq + offset)
+
+    def token(self, token: str, offset: int) -> str:
+        """The holder's own, as long as the offset is none: else hardly a command would be carried out."""
+        return (self.model.tables.token or token) if offset == 0 else token
+
+
+STATE_FIELDS = frozenset(
+    b"seq token watermark_ms kept candle footprint coverage refused position".split(),
+)
+
+
+def shown(model: StoreModel) -> dict[str, Any]:
+    """The model in the shape of `everything`, empty keys left out."""
+    t = model.tables
+    found: dict[str, Any] = {
+        KEYS.candles: [(packed, float(open_ms)) for open_ms, packed in sorted(t.candles.items())],
+        KEYS.footprints: [(packed, float(open_ms)) for open_ms, packed in sorted(t.footprints.items())],
+        KEYS.events: [(event_id.encode(), {b"event": event}) for event_id, event in t.events],
+        KEYS.health: {name.encode(): value.encode() for name, value in t.health.items()},
+        KEYS.trades: [
+            (
+                b"%d-0" % entry.seq,
+                {
+                    b"token": entry.token.encode(),
+                    b"n": b"%d" % entry.trade_count,
+                    b"watermark_ms": b"%d" % entry.watermark_ms,
+                    b"trades": entry.trades,
+                },
+            )
+            for entry in t.entries
+        ],
+    }
+    if t.token is not None:
+        found[KEYS.owner] = {
+            b"token": t.token.encode(),
+            b"holder": t.holder.encode(),
+            b"epoch": b"%d" % t.epoch,
+            b"beats": b"%d" % t.beats,
+        }
+    if t.checkpoint:
+        c = t.checkpoint
+        found[KEYS.state] = {
+            b"seq": b"%d" % t.seq,
+            b"token": t.writer.encode(),
+            b"watermark_ms": b"%d" % c.watermark_ms,
+            b"kept": b"%d" % t.kept,
+            b"candle": c.candle,
+            b"footprint": c.footprint,
+            b"coverage": c.coverage,
+            b"refused": c.refused,
+            b"position": t.position.encode(),
+        }
+    return {key: value for key, value in found.items() if value}
+
+
+async def _answer(command: Awaitable[Any]) -> Any:
+    """The result, or the kind of refusal."""
+    try:
+        return await command
+    except FleetError as error:
+        return type(error)
+
+
+async def _done(command: Awaitable[Any]) -> None:
+    await command
+
+
+@pytest.mark.parametrize("server", ["fakeredis", "real"])
+def test_the_model_is_equal_to_the_scripts(server: str, redis_url: str) -> None:
+    def connect_to() -> Redis:
+        return commit_client(redis_url) if server == "real" else fake()
+
+    class Connected(Machine):
+        connect = staticmethod(connect_to)
+
+    run_state_machine_as_test(
+        Connected,
+        settings=settings(deadline=None, max_examples=60, stateful_step_count=40),
+    )

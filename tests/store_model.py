@@ -1,0 +1,171 @@
+"""The four Lua scripts and the worker's reads, said once more in Python: a store without Redis.
+
+The simulation and the worker tests run on it; tests/common/store/test_model.py holds it equal to the scripts, command
+by command, on fakeredis and on the real server. Two switches take a guard away, for the negative controls.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from common.errors import Fenced, Stale, StoreUnavailable
+from common.market import codec
+from common.market.builder import Checkpoint, Minute, unpack_minute
+from common.market.footprint import Footprint
+from common.market.trade import Trades
+from common.store.lease import Sighting
+from common.store.symbol import Bounds, Claim, Commit
+
+# A step of the trimming loop in commit.lua drops one entry; it makes at most that many a commit.
+TRIM_STEPS = 64
+
+
+class Entry(NamedTuple):
+    """One entry of the trade stream, id `<seq>-0`."""
+
+    seq: int
+    token: str
+    trade_count: int
+    watermark_ms: int
+    trades: bytes
+
+
+@dataclass(slots=True)
+class Tables:
+    """All that Redis holds of one symbol. `token` is None before the first claim, `checkpoint` before a commit."""
+
+    token: str | None = None
+    holder: str = ""
+    beats: int = 0
+    epoch: int = 0
+    seq: int = 0
+    writer: str = ""
+    position: str = ""
+    checkpoint: Checkpoint | None = None
+    kept: int = 0
+    entries: list[Entry] = field(default_factory=list)
+    candles: dict[int, bytes] = field(default_factory=dict)
+    footprints: dict[int, bytes] = field(default_factory=dict)
+    events: list[tuple[str, bytes]] = field(default_factory=list)
+    health: dict[str, str] = field(default_factory=dict)
+
+    def copy(self) -> "Tables":
+        return replace(
+            self,
+            entries=self.entries.copy(),
+            candles=self.candles.copy(),
+            footprints=self.footprints.copy(),
+            events=self.events.copy(),
+            health=self.health.copy(),
+        )
+
+
+@dataclass(slots=True)
+class StoreModel:
+    """`has_fence`: commits and beats compare the token. `has_seq_check`: they compare `seq`."""
+
+    bounds: Bounds
+    has_fence: bool = True
+    has_seq_check: bool = True
+    tables: Tables = field(default_factory=Tables)
+
+    def claim(self, token: str, stale: Sighting, holder: str) -> Claim | Sighting:
+        t = self.tables
+        if t.token and stale != (t.token, str(t.beats)):
+            return Sighting(t.token, str(t.beats))
+        t.epoch += 1
+        t.beats += 1
+        t.token, t.holder = token, holder
+        return Claim(t.epoch, t.seq, t.position, t.checkpoint)
+
+    def commit(self, commit: Commit) -> int:
+        self._check(commit.token, commit.seq)
+        t, seq = self.tables, commit.seq + 1
+        if t.entries and seq <= t.entries[-1].seq:
+            raise StoreUnavailable(f"XADD of {seq}-0 was refused")
+        watermark_ms = commit.checkpoint.watermark_ms
+        t.entries.append(Entry(seq, commit.token, commit.trade_count, watermark_ms, commit.trades))
+        t.kept += commit.trade_count
+        self._trim()
+        t.beats += 1
+        t.seq, t.writer, t.position, t.checkpoint = seq, commit.token, commit.position, commit.checkpoint
+        t.health.update(commit.health)
+        for open_ms, (candle, footprint) in commit.minutes.items():
+            t.candles[open_ms], t.footprints[open_ms] = candle, footprint
+        t.candles = _from(t.candles, commit.candle_floor_ms)
+        t.footprints = _from(t.footprints, commit.footprint_floor_ms)
+        t.events += [(f"{seq}-{at}", event) for at, event in enumerate(commit.events, 1)]
+        del t.events[: -self.bounds.events]
+        return 0
+
+    def beat(self, token: str, seq: int, health: dict[str, str]) -> None:
+        self._check(token, seq)
+        self.tables.beats += 1
+        self.tables.health.update(health)
+
+    def release(self, token: str) -> None:
+        if self.tables.token == token:
+            self.tables.token = ""
+
+    def minutes(self, opens: Iterable[int]) -> dict[int, Minute]:
+        return {open_ms: self._minute(open_ms) for open_ms in opens if open_ms in self.tables.candles}
+
+    def recent_trades(self, count: int) -> Trades | None:
+        """All that is kept, if it is as many as asked for, or all there ever were."""
+        joined = Trades()
+        for entry in self.tables.entries:
+            joined += codec.unpack_trades(entry.trades)
+        is_whole = len(joined) >= count or [entry.seq for entry in self.tables.entries[:1]] == [1]
+        return joined if is_whole else None
+
+    def _minute(self, open_ms: int) -> Minute:
+        candle, footprint = self.tables.candles[open_ms], self.tables.footprints.get(open_ms)
+        return unpack_minute(candle, footprint) if footprint else Minute(codec.unpack_candle(candle), Footprint())
+
+    def _check(self, token: str, seq: int) -> None:
+        if self.has_fence and self.tables.token != token:
+            raise Fenced("another holder")
+        if self.has_seq_check and self.tables.seq != seq:
+            raise Stale(f"not at seq {seq} any more")
+
+    def _trim(self) -> None:
+        """Keep as many whole entries as `bounds.trades` trades need, and no more entries than that either."""
+        t, most = self.tables, self.bounds.trades
+        for _ in range(TRIM_STEPS):
+            length, oldest = len(t.entries), t.entries[0].trade_count
+            needed = length <= most and (t.kept <= most or t.kept - oldest < most)
+            if length == 1 or needed:
+                break
+            del t.entries[0]
+            t.kept -= oldest
+
+
+class DirectStore:
+    """The model as workers.term.Store: every command answers at once."""
+
+    def __init__(self, model: StoreModel) -> None:
+        self.model = model
+
+    async def claim(self, token: str, stale: Sighting, holder: str) -> Claim | Sighting:
+        return self.model.claim(token, stale, holder)
+
+    async def commit(self, commit: Commit) -> int:
+        return self.model.commit(commit)
+
+    async def beat(self, token: str, seq: int, health: dict[str, str]) -> None:
+        self.model.beat(token, seq, health)
+
+    async def release(self, token: str) -> None:
+        self.model.release(token)
+
+    async def minutes(self, opens: list[int]) -> dict[int, Minute]:
+        return self.model.minutes(opens)
+
+    async def recent_trades(self, count: int) -> Trades | None:
+        return self.model.recent_trades(count)
+
+
+def _from(series: dict[int, bytes], floor_ms: int | None) -> dict[int, bytes]:
+    return (
+        series if floor_ms is None else {open_ms: packed for open_ms, packed in series.items() if open_ms >= floor_ms}
+    )

@@ -1,0 +1,330 @@
+"""Which symbols a process has: claims by observation, at most so many, let go in order; and it stays up."""
+
+import asyncio
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+
+from common.clock import SystemClock
+from common.errors import BadInput, StoreUnavailable
+from common.market.instrument import Instrument
+from common.market.trade import Trades
+from common.store.registry import Market
+from common.store.symbol import Bounds
+from tests.store_model import DirectStore, StoreModel
+from tests.support import FakeClock, wait_until_async
+from tests.workers.fakes import SETTINGS, ScriptedSource, trades
+from workers.claims import MOST_BACKOFF_MS, SOUND_AFTER_MS, Claimer, Failures, Workplace
+from workers.sources.base import Batch, Source
+
+TTL_MS = SETTINGS.lease_ttl_ms
+KIND = "scripted"
+
+
+def market(symbol: str, **source: Any) -> Market:
+    return Market(Instrument(symbol, 2, 3, "contiguous"), {"kind": KIND} | source)
+
+
+@dataclass(slots=True)
+class Fleet:
+    """The wanted symbols and their stores, shared by all workers; and whether the registry answers."""
+
+    clock: FakeClock
+    wanted: dict[str, Market] = field(default_factory=dict)
+    models: dict[str, StoreModel] = field(default_factory=dict)
+    outages: int = 0
+
+    def want(self, *markets: Market) -> None:
+        self.wanted = {market.symbol: market for market in markets}
+
+    async def symbols(self) -> dict[str, Market]:
+        if self.outages:
+            self.outages -= 1
+            raise StoreUnavailable("registry")
+        return self.wanted
+
+    def model(self, symbol: str) -> StoreModel:
+        return self.models.setdefault(symbol, StoreModel(Bounds(1_000, 1_000)))
+
+    def holder(self, symbol: str) -> str:
+        tables = self.model(symbol).tables
+        return tables.holder if tables.token else ""
+
+
+@dataclass(slots=True)
+class Worker:
+    """A Claimer whose terms run only when a test lets them: `terms` are those begun."""
+
+    fleet: Fleet
+    name: str
+    most: int = 1
+    broken: set[str] = field(default_factory=set)
+    terms: list[Coroutine[Any, Any, None]] = field(default_factory=list)
+    ends: list[tuple[str, str]] = field(default_factory=list)
+    claimer: Claimer = field(init=False)
+
+    def __post_init__(self) -> None:
+        place = Workplace(
+            holder=self.name,
+            clock=self.fleet.clock,
+            settings=SETTINGS,
+            stores=lambda symbol: DirectStore(self.fleet.model(symbol)),
+            sources=self.source,
+            on_end=lambda symbol, error: self.ends.append((symbol, str(error))),
+            spawn=self.spawn,
+        )
+        self.claimer = Claimer(self.fleet, place, frozenset([KIND]), self.most)
+
+    def source(self, market: Market) -> Source:
+        if "error" in market.source:
+            raise BadInput(market.source["error"])
+        source = ScriptedSource(self.fleet.clock)
+        is_broken = market.symbol in self.broken
+        source.script.append(ConnectionError("venue") if is_broken else Batch(Trades(), "", ended=True))
+        return source
+
+    def spawn(self, term: Coroutine[Any, Any, None]) -> "asyncio.Future[None]":
+        self.terms.append(term)
+        return asyncio.get_running_loop().create_future()
+
+    async def run_terms(self) -> None:
+        while self.terms:
+            await self.terms.pop(0)
+
+
+@pytest.fixture
+def fleet(clock: FakeClock) -> Fleet:
+    return Fleet(clock)
+
+
+@contextmanager
+def workers(*found: Worker) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        for worker in found:
+            for term in worker.terms:
+                term.close()
+
+
+async def test_a_free_symbol_is_claimed_at_the_first_look(fleet: Fleet) -> None:
+    fleet.want(market("A"))
+    with workers(first := Worker(fleet, "first")):
+        await first.claimer.walk()
+        assert fleet.holder("A") == "first"
+
+
+async def test_only_kinds_this_process_can_serve_are_claimed(fleet: Fleet) -> None:
+    fleet.want(market("A", kind="replay"))
+    with workers(first := Worker(fleet, "first")):
+        await first.claimer.walk()
+        assert fleet.holder("A") == ""
+
+
+async def test_a_spare_takes_over_only_after_a_whole_lease_of_standstill(fleet: Fleet) -> None:
+    fleet.want(market("A"))
+    with workers(first := Worker(fleet, "first"), spare := Worker(fleet, "spare")):
+        await first.claimer.walk()
+        await spare.claimer.walk()
+        for _ in range(TTL_MS // 250 - 1):
+            fleet.clock.advance(250)
+            await spare.claimer.walk()
+            assert fleet.holder("A") == "first"
+        fleet.clock.advance(250)
+        await spare.claimer.walk()
+        assert fleet.holder("A") == "spare"
+
+
+async def test_a_holder_that_beats_keeps_its_symbol(fleet: Fleet) -> None:
+    fleet.want(market("A"))
+    with workers(first := Worker(fleet, "first"), spare := Worker(fleet, "spare")):
+        await first.claimer.walk()
+        model = fleet.model("A")
+        for _ in range(100):
+            await spare.claimer.walk()
+            fleet.clock.advance(TTL_MS - 1)
+            model.beat(model.tables.token or "", 0, {})
+        assert fleet.holder("A") == "first"
+
+
+async def test_an_observer_that_was_paused_itself_steals_nothing(fleet: Fleet) -> None:
+    """Its last look is long ago, but the holder has moved since."""
+    fleet.want(market("A"))
+    with workers(first := Worker(fleet, "first"), spare := Worker(fleet, "spare")):
+        await first.claimer.walk()
+        await spare.claimer.walk()
+        fleet.clock.advance(100 * TTL_MS)
+        model = fleet.model("A")
+        model.beat(model.tables.token or "", 0, {})
+        await spare.claimer.walk()
+        assert fleet.holder("A") == "first"
+        fleet.clock.advance(TTL_MS - 1)
+        await spare.claimer.walk()
+        assert fleet.holder("A") == "first"
+
+
+async def test_a_clock_that_is_set_moves_no_lease(fleet: Fleet) -> None:
+    fleet.want(market("A"))
+    with workers(first := Worker(fleet, "first"), spare := Worker(fleet, "spare")):
+        await first.claimer.walk()
+        await spare.claimer.walk()
+        fleet.clock.jump(3_600_000)
+        await spare.claimer.walk()
+        assert fleet.holder("A") == "first"
+
+
+async def test_a_process_holds_as_many_symbols_as_it_may(fleet: Fleet) -> None:
+    fleet.want(*map(market, "ABC"))
+    with workers(first := Worker(fleet, "first", most=2), spare := Worker(fleet, "spare", most=2)):
+        for worker in (first, spare, first, spare):
+            await worker.claimer.walk()
+        held = sorted(fleet.holder(symbol) for symbol in "ABC")
+        assert held == ["first", "first", "spare"]
+
+
+async def test_a_symbol_that_is_no_longer_wanted_is_let_go(fleet: Fleet) -> None:
+    fleet.want(market("A"), market("B"))
+    with workers(first := Worker(fleet, "first", most=2)):
+        await first.claimer.walk()
+        fleet.want(market("B"))
+        await first.claimer.walk()
+        await first.run_terms()
+        # A stops before its first read; B reads until its source ends.
+        assert fleet.holder("A") == ""
+        assert first.ends == [("B", "None")]
+
+
+async def test_a_market_that_has_changed_is_let_go_and_claimed_as_it_is_now(fleet: Fleet) -> None:
+    fleet.want(market("A"))
+    with workers(first := Worker(fleet, "first")):
+        await first.claimer.walk()
+        fleet.want(market("A", seed=2))
+        await first.claimer.walk()
+        await first.run_terms()
+        assert fleet.holder("A") == ""
+        await first.claimer.walk()
+        assert (fleet.holder("A"), fleet.model("A").tables.epoch) == ("first", 2)
+
+
+async def test_a_broken_source_frees_its_symbol_and_waits_longer_each_time(fleet: Fleet) -> None:
+    fleet.want(market("A"))
+    with workers(first := Worker(fleet, "first", broken={"A"})):
+        failures = 0
+        while fleet.clock.monotonic_ms() < 100_000:
+            await first.claimer.walk()
+            failures += len(first.terms)
+            await first.run_terms()
+            assert fleet.holder("A") == ""
+            fleet.clock.advance(100)
+    # After 1, 2, 4, 8, 16, 30, 30 s, or half of it: full jitter.
+    assert 6 <= failures <= 12
+    assert first.ends[0] == ("A", "venue")
+
+
+async def test_a_symbol_whose_source_is_broken_does_not_keep_others_waiting(fleet: Fleet) -> None:
+    fleet.want(market("A"), market("B"))
+    with workers(first := Worker(fleet, "first", broken={"A"})):
+        for _ in range(20):
+            await first.claimer.walk()
+            if fleet.holder("A"):
+                await first.run_terms()
+        assert fleet.holder("B") == "first"
+
+
+async def test_a_market_that_describes_no_source_costs_nobody_a_lease_or_a_process(fleet: Fleet) -> None:
+    fleet.want(market("A", error="price is 'x'"), market("B"))
+    with workers(first := Worker(fleet, "first", most=2)):
+        await first.claimer.walk()
+        await first.run_terms()
+        assert set(first.ends) == {("A", "price is 'x'"), ("B", "None")}
+        assert fleet.holder("A") == ""
+        await first.claimer.walk()
+        assert (fleet.model("A").tables.epoch, fleet.model("B").tables.epoch) == (1, 2)
+
+
+def test_a_symbol_that_was_served_for_long_is_sound_again() -> None:
+    failures = Failures()
+    for _ in range(10):
+        failures.add("A", 0, served_ms=10)
+    assert failures.waiting("A", MOST_BACKOFF_MS // 2 - 1)
+    assert not failures.waiting("A", MOST_BACKOFF_MS)
+    failures.add("A", 0, served_ms=SOUND_AFTER_MS)
+    assert not failures.waiting("A", 1_000)
+    assert not failures.waiting("B", 0)
+
+
+# the real loop
+
+
+def real(fleet: Fleet, script: list[Batch | Exception]) -> Claimer:
+    clock = SystemClock()
+
+    def source(market: Market) -> Source:
+        made = Endless(FakeClock())
+        made.script.extend(script)
+        return made
+
+    place = Workplace(
+        holder="real",
+        clock=clock,
+        settings=replace(SETTINGS, lease_ttl_ms=240),
+        stores=lambda symbol: DirectStore(fleet.model(symbol)),
+        sources=source,
+    )
+    return Claimer(fleet, place, frozenset([KIND]), most=3)
+
+
+class Endless(ScriptedSource):
+    """After its script nothing comes any more."""
+
+    async def read(self, limit: int, wait_ms: int) -> Batch:
+        if self.script:
+            return await ScriptedSource.read(self, limit, wait_ms)
+        await asyncio.sleep(wait_ms / 1_000)
+        return Batch(Trades(), "1")
+
+
+async def test_a_process_rides_out_a_store_that_is_away(fleet: Fleet) -> None:
+    fleet.want(market("A"))
+    fleet.outages = 4
+    claimer = real(fleet, [Batch(trades((1, 0)), "1")])
+    running = asyncio.create_task(claimer.run())
+    await wait_until_async(lambda: fleet.model("A").tables.seq == 1)
+    claimer.stop()
+    await running
+    assert fleet.outages == 0
+
+
+async def test_a_stop_is_heard_while_the_store_is_away(fleet: Fleet) -> None:
+    fleet.outages = 1_000_000
+    claimer = real(fleet, [])
+    running = asyncio.create_task(claimer.run())
+    await wait_until_async(lambda: fleet.outages < 1_000_000)
+    claimer.stop()
+    await asyncio.wait_for(running, 5)
+
+
+async def test_a_stop_ends_all_terms_and_frees_their_symbols(fleet: Fleet) -> None:
+    fleet.want(*map(market, "ABC"))
+    claimer = real(fleet, [Batch(trades((1, 0)), "1")])
+    running = asyncio.create_task(claimer.run())
+    await wait_until_async(lambda: all(fleet.model(symbol).tables.seq == 1 for symbol in "ABC"))
+    claimer.stop()
+    await asyncio.wait_for(running, 5)
+    assert [fleet.holder(symbol) for symbol in "ABC"] == ["", "", ""]
+
+
+async def test_a_lost_symbol_is_claimed_anew_from_where_it_stands(fleet: Fleet) -> None:
+    fleet.want(market("A"))
+    claimer = real(fleet, [Batch(trades((1, 0)), "1")])
+    running = asyncio.create_task(claimer.run())
+    await wait_until_async(lambda: fleet.model("A").tables.seq == 1)
+    # Somebody else takes it and goes away.
+    fleet.model("A").tables.token = "z" * 32
+    await wait_until_async(lambda: fleet.holder("A") == "real" and fleet.model("A").tables.epoch == 2)
+    claimer.stop()
+    await asyncio.wait_for(running, 5)
+    assert [entry.trade_count for entry in fleet.model("A").tables.entries] in ([1], [1, 0])
