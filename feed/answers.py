@@ -1,0 +1,99 @@
+"""The JSON of an answer, put together from parts that are JSON already: bars are never parsed and written again."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import orjson
+
+from common.market.coverage import Hole
+from common.store.health import health_of
+from common.store.reads import State, View
+from common.store.registry import Market
+from feed.cover import Cover
+
+# Cursor before the first commit.
+NO_COMMIT = "0-"
+PARTIAL = b',"partial":true'
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A run of bars and what they are true of. `bars` is a JSON array; `from_ms..to_ms` the time it speaks of."""
+
+    bars: bytes
+    from_ms: int
+    to_ms: int
+
+
+def array_of(pieces: Sequence[bytes], partial: Iterable[int] = ()) -> bytes:
+    """Return the JSON array of bars given without braces. `partial`: positions of those that are."""
+    marked = sorted(partial)
+    if marked:
+        pieces = list(pieces)
+        for at in marked:
+            pieces[at] += PARTIAL
+    return b"[{" + b"},{".join(pieces) + b"}]" if pieces else b"[]"
+
+
+def history(market: Market, timeframe: str, page: Page, view: View, cover: Cover, lease_ttl_ms: int) -> bytes:
+    """The answer of `GET /v1/candles` and `GET /v1/footprint`."""
+    return b"{" + head(market, timeframe) + body(market, page, view, cover, lease_ttl_ms) + b"}"
+
+
+def current(market: Market, timeframe: str, bar: str, view: View, cover: Cover, lease_ttl_ms: int) -> bytes:
+    """The answer of `GET /v1/candles/{symbol}/current`; `bar` is null while nothing grows."""
+    return b"".join(
+        [
+            b"{",
+            head(market, timeframe),
+            b',"bar":',
+            bar.encode(),
+            b',"cursor":',
+            orjson.dumps(cursor_of(view.state)),
+            b',"health":',
+            orjson.dumps(health(market, view, cover, lease_ttl_ms)),
+            b"}",
+        ]
+    )
+
+
+def head(market: Market, timeframe: str) -> bytes:
+    mark = ',"simulated":true' if simulated(market) else ""
+    return f'"symbol":"{market.symbol}","timeframe":"{timeframe}"{mark}'.encode()
+
+
+def body(market: Market, page: Page, view: View, cover: Cover, lease_ttl_ms: int) -> bytes:
+    """Bars, cursor, coverage, gaps and health, the same in a history answer and in a snapshot."""
+    spans, holes = cover.within(page.from_ms, page.to_ms)
+    parts = {
+        b"bars": page.bars,
+        b"cursor": orjson.dumps(cursor_of(view.state)),
+        b"coverage": orjson.dumps(spans),
+        b"gaps": orjson.dumps([gap(hole) for hole in holes]),
+        b"health": orjson.dumps(health(market, view, cover, lease_ttl_ms)),
+    }
+    return b"".join(chain.from_iterable((b',"', name, b'":', part) for name, part in parts.items()))
+
+
+def gap(hole: Hole) -> dict[str, int | str]:
+    return {
+        "from": hole.from_ms,
+        "to": hole.to_ms,
+        "firstId": hole.first,
+        "lastId": hole.last,
+        "state": "open",
+        "cause": "unknown",
+    }
+
+
+def health(market: Market, view: View, cover: Cover, lease_ttl_ms: int) -> dict[str, object]:
+    return health_of(view, market.kind, lease_ttl_ms, len(cover.holes))
+
+
+def cursor_of(state: State | None) -> str:
+    return state.cursor if state else NO_COMMIT
+
+
+def simulated(market: Market) -> bool:
+    return market.kind == "simulator" or market.source.get("simulated") is True

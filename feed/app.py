@@ -1,0 +1,50 @@
+"""The application: what there is, wired together once."""
+
+import asyncio
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+
+from common.settings import Settings
+from common.store.client import blocking_client, commit_client
+from feed import errors, stream
+from feed.guard import Guard
+from feed.hub import Hub
+from feed.metrics import Metrics
+from feed.queries import Queries
+from feed.routes import candles, fleet, process
+from feed.services import Services
+
+
+def create_app(settings: Settings, *, allowed_origins: Collection[str] = ()) -> Starlette:
+    """`allowed_origins`: pages of other sites that may open a stream, such as `https://charts.example.org`."""
+    metrics = Metrics()
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        client, pubsub = commit_client(settings.store_url), blocking_client(settings.store_url)
+        queries = Queries(client, settings.lease_ttl_ms)
+        hub = Hub(queries, pubsub, settings.lease_ttl_ms, metrics)
+        app.state.services = Services(settings, client, queries, hub, metrics)
+        running = asyncio.create_task(hub.run())
+        try:
+            yield
+        finally:
+            hub.close()
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+            await client.aclose()
+            await pubsub.aclose()
+
+    app = Starlette(
+        routes=[*candles.routes, *fleet.routes, *process.routes, *stream.routes],
+        middleware=[Middleware(Guard, metrics=metrics)],
+        exception_handlers={kind: errors.answer for kind in errors.HANDLED},
+        lifespan=lifespan,
+    )
+    # A redirect would repeat the Host header of whoever asks.
+    app.router.redirect_slashes = False
+    app.state.allowed_origins = frozenset(allowed_origins)
+    return app

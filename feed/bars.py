@@ -1,0 +1,120 @@
+"""Bars as frames: windows, flags and filling, for the forms and timeframes that no tail serves."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from common.frames.resample import fill_flat
+from common.market.timeframe import Timeframe
+from common.market.trade import MAX_TS_MS
+from common.store.reads import Range, State, SymbolReader, View
+from common.store.registry import Market
+from feed.cover import EMPTY, Cover
+from feed.minutes import ATTEMPTS, FOREVER_MS, Bounds, Closed, Kind, cut, fit, read_closed, with_open
+from feed.params import Window
+from feed.tape import Tapes
+
+
+@dataclass(frozen=True, slots=True)
+class Bars:
+    """Bars with `is_final` and `partial`, the view and coverage they are true of, and the time they speak of."""
+
+    frame: pl.DataFrame
+    view: View
+    cover: Cover
+    from_ms: int
+    to_ms: int
+
+
+async def of_minutes(
+    reader: SymbolReader, market: Market, timeframe: Timeframe, window: Window, *, flat: bool
+) -> Bars:
+    kind, bounds = Kind.candles(timeframe), Bounds.of(window, timeframe)
+    closed, lender = await _with_lender(reader, kind, timeframe, bounds, flat)
+    state = closed.view.state
+    frame = with_open(closed, kind, bounds)
+    if flat:
+        frame = filled(pl.concat([lender, frame]), timeframe, bounds, state)
+    cover = cover_of(market, state)
+    return _bars(frame, closed.view, cover, timeframe, bounds)
+
+
+async def of_trades(
+    tapes: Tapes, reader: SymbolReader, market: Market, timeframe: Timeframe, window: Window, *, flat: bool
+) -> Bars:
+    taped = await tapes.read(reader)
+    state, bounds = taped.view.state, Bounds.of(window, timeframe)
+    frame = taped.bars(timeframe)
+    if flat:
+        frame = filled(frame, timeframe, bounds, state)
+    inside = pl.col("open_ms").is_between(bounds.start_ms, bounds.end_ms, closed="left")
+    frame = cut(frame.filter(inside), bounds)
+    cover = cover_of(market, state).since(taped.from_ms + 1)
+    return _bars(frame, taped.view, cover, timeframe, bounds)
+
+
+def _bars(frame: pl.DataFrame, view: View, cover: Cover, timeframe: Timeframe, bounds: Bounds) -> Bars:
+    from_ms, to_ms = spoken(frame["open_ms"].to_list(), timeframe, bounds)
+    return Bars(flagged(frame, timeframe, cover, view.state), view, cover, from_ms, to_ms)
+
+
+def cover_of(market: Market, state: State | None) -> Cover:
+    """What the minutes of a symbol cover."""
+    if state is None:
+        return EMPTY
+    return Cover.load(state.coverage_json, market.instrument.ids, state.candle_floor_ms)
+
+
+def flagged(frame: pl.DataFrame, timeframe: Timeframe, cover: Cover, state: State | None) -> pl.DataFrame:
+    """Add `is_final` and `partial`. A bar is final once the watermark has reached its end."""
+    growing_ms = timeframe.open_of(max(state.watermark_ms, 0)) if state else 0
+    partial = cover.partial_among(frame["open_ms"].to_list(), timeframe)
+    flags = pl.Series("partial", [at in partial for at in range(len(frame))], dtype=pl.Boolean)
+    return frame.with_columns(flags, is_final=pl.col("open_ms") < growing_ms)
+
+
+def filled(bars: pl.DataFrame, timeframe: Timeframe, bounds: Bounds, state: State | None) -> pl.DataFrame:
+    """Fill spans without trades, up to the watermark's. As many as the limit allows, not as there are: a gap of a
+    year has millions of milliseconds."""
+    if bars.is_empty() or state is None:
+        return bars
+    end_ms = min(bounds.end_ms, timeframe.next_open(timeframe.open_of(max(state.watermark_ms, 0))))
+    start_ms = max(bounds.start_ms, bars["open_ms"][0])
+    if bounds.oldest_first:
+        end_ms = min(end_ms, _step(timeframe, start_ms, bounds.limit))
+    else:
+        start_ms = max(start_ms, _step(timeframe, end_ms, -bounds.limit))
+    return fill_flat(bars, timeframe, start_ms, end_ms)
+
+
+def spoken(opens: Sequence[int], timeframe: Timeframe, bounds: Bounds) -> tuple[int, int]:
+    """The time an answer with these bars speaks of: the bounds, as far as the limit did not cut them."""
+    if len(opens) < bounds.limit:
+        return bounds.start_ms, bounds.end_ms
+    return (bounds.start_ms, timeframe.next_open(opens[-1])) if bounds.oldest_first else (opens[0], bounds.end_ms)
+
+
+async def _with_lender(
+    reader: SymbolReader, kind: Kind, timeframe: Timeframe, bounds: Bounds, flat: bool
+) -> tuple[Closed, pl.DataFrame]:
+    """Read bars and, to fill from the start on, the minute before them that lends its close."""
+    for _ in range(ATTEMPTS):
+        closed = await read_closed(reader, kind, timeframe, bounds)
+        if not flat or bounds.start_ms == 0:
+            break
+        view = await reader.view([Range(0, bounds.start_ms, newest=1)])
+        if fit([closed.view, view], kind):
+            return closed, kind.merge(kind.decode(view.candles[0]))
+    return closed, kind.decode([])
+
+
+def _step(timeframe: Timeframe, open_ms: int, spans: int) -> int:
+    """Return the open so many spans later or earlier, within the times there are."""
+    if timeframe.fixed_ms is not None:
+        return min(max(open_ms + spans * timeframe.fixed_ms, 0), FOREVER_MS)
+    for _ in range(abs(spans)):
+        if not 0 < open_ms < MAX_TS_MS:
+            break
+        open_ms = timeframe.next_open(open_ms) if spans > 0 else timeframe.open_of(open_ms - 1)
+    return open_ms

@@ -1,0 +1,183 @@
+"""What changed since a cursor: the seam between an answer or a lost connection and the stream.
+
+The trade stream has one entry per commit. If it still has the one the cursor names, the entries after it say which
+bars were touched since; these are read as they are now. Together they are one sequence with what came before: nothing
+is lost, and nothing is told that did not change.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import polars as pl
+
+from common.errors import BadInput
+from common.market import codec
+from common.market.timeframe import MINUTE_MS, Timeframe, minute_of
+from common.store.reads import Entry, State, SymbolReader, View
+from feed.cover import Cover
+from feed.live import RECENT_BARS, At, Grid, Live, MinuteLive, TradeLive, Update
+from feed.minutes import candles_of, merged
+from feed.tail import Reading, Span, Tails, united
+from feed.tape import Taped, Tapes
+
+# Beyond that a fresh snapshot is the shorter answer.
+MOST_SPANS = 1_000
+MOST_MINUTES = 200_000
+ROUNDS = 16
+
+_CURSOR = re.compile(r"([0-9]{1,19})-([0-9A-Za-z]{0,64})", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """Names a commit: its seq and its writer's token."""
+
+    seq: int
+    token: str
+
+    @classmethod
+    def parse(cls, text: str) -> "Cursor":
+        match = _CURSOR.fullmatch(text)
+        if not match or int(match[1]) >= 1 << 63:
+            raise BadInput(f"cursor {text[:40]!r} is not one that an answer or a message carried")
+        return cls(int(match[1]), match[2])
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """`updates`, oldest bar first, lead from the cursor to `live.at`."""
+
+    live: Live
+    updates: list[Update]
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where one symbol's bars are read."""
+
+    reader: SymbolReader
+    tails: Tails
+    tapes: Tapes
+
+    async def live(self, grid: Grid) -> tuple[Live, View]:
+        """Return live bars as of now, and the view they are of."""
+        if grid.timeframe.of_minutes:
+            reading = await self.tails.read(self.reader, grid.instrument, grid.timeframe)
+            return _minute_live(grid, reading), reading.view
+        taped = await self.tapes.read(self.reader)
+        return _trade_live(grid, taped), taped.view
+
+    async def changes(self, grid: Grid, cursor: Cursor, known: Cover | None = None) -> Changes | None:
+        """Return what changed since the cursor, or None if that can't be said: a snapshot is due.
+
+        `known`: the coverage at the cursor. Without it a gap that changed since is a reason for None, for its bars may
+        have become partial, or stopped being so, without a trade of their own.
+        """
+        if grid.timeframe.of_minutes:
+            return await self._of_minutes(grid, cursor, known)
+        return await self._of_trades(grid, cursor, known)
+
+    async def _of_minutes(self, grid: Grid, cursor: Cursor, known: Cover | None) -> Changes | None:
+        spans: list[Span] = []
+        for _ in range(ROUNDS):
+            reading = await self.tails.read(self.reader, grid.instrument, grid.timeframe, spans, cursor.seq)
+            touched = _touched(grid, reading.view.state, reading.view.entries, cursor, known)
+            if touched is None:
+                return None
+            needed = united(touched.closed_spans(grid.timeframe))
+            if len(needed) > MOST_SPANS or sum(to - start for start, to in needed) > MOST_MINUTES * MINUTE_MS:
+                return None
+            # What was touched by a commit that came between the two reads is read in the next round.
+            if set(needed) <= set(spans):
+                live = _minute_live(grid, reading)
+                return Changes(live, list(_minute_updates(live, touched, reading)))
+            spans = needed
+        return None
+
+    async def _of_trades(self, grid: Grid, cursor: Cursor, known: Cover | None) -> Changes | None:
+        taped = await self.tapes.read(self.reader, cursor.seq)
+        touched = _touched(grid, taped.view.state, taped.view.entries, cursor, known)
+        if touched is None:
+            return None
+        live = _trade_live(grid, taped)
+        spans = united(touched.spans(grid.timeframe))
+        if not spans:
+            return Changes(live, [])
+        bars = taped.bars(grid.timeframe, spans[0][0], spans[-1][1])
+        inside = pl.any_horizontal(pl.col("open_ms").is_between(*span, closed="left") for span in spans)
+        updates = [grid.update(bar, live.at, touched.was_ms) for bar in candles_of(bars.filter(inside))]
+        return Changes(live, updates)
+
+
+@dataclass(frozen=True, slots=True)
+class Touched:
+    """Bars that changed after the watermark was `was_ms`: by their opens, and all those within spans of time."""
+
+    was_ms: int
+    growing_ms: int
+    opens: set[int]
+    ranges: list[tuple[int, int]]
+
+    def spans(self, timeframe: Timeframe) -> Iterator[Span]:
+        for open_ms in self.opens:
+            yield open_ms, timeframe.next_open(open_ms)
+        for from_ms, to_ms in self.ranges:
+            yield timeframe.open_of(from_ms), timeframe.next_open(timeframe.open_of(to_ms))
+
+    def closed_spans(self, timeframe: Timeframe) -> list[Span]:
+        """The same without the growing bar, which the tail has."""
+        return [(start, min(end, self.growing_ms)) for start, end in self.spans(timeframe) if start < self.growing_ms]
+
+    def grew(self, timeframe: Timeframe) -> bool:
+        return any(end > self.growing_ms for _, end in self.spans(timeframe))
+
+
+def _touched(
+    grid: Grid, state: State | None, entries: list[Entry], cursor: Cursor, known: Cover | None
+) -> Touched | None:
+    """Return what commits after the cursor's touched; None if the stream has not got the cursor's commit."""
+    if state is None or not entries or (entries[0].seq, entries[0].token) != (cursor.seq, cursor.token):
+        return None
+    if known is None and state.reshaped_seq > cursor.seq:
+        return None
+    timeframe, was_ms = grid.timeframe, entries[0].watermark_ms
+    opens = {timeframe.open_of(ts_ms) for ts_ms in _times(entries[1:], timeframe)}
+    before_ms = timeframe.open_of(max(was_ms, 0))
+    if timeframe.next_open(before_ms) <= state.watermark_ms:
+        # It was growing then, and is closed now even if no trade came: by the clock.
+        opens.add(before_ms)
+    cover = Cover.load(state.coverage_json, grid.instrument.ids)
+    ranges = list(cover.differences(known)) if known else []
+    return Touched(was_ms, timeframe.open_of(max(state.watermark_ms, 0)), opens, ranges)
+
+
+def _times(entries: Iterable[Entry], timeframe: Timeframe) -> set[int]:
+    """The times of their trades; for bars of whole minutes the minutes will do, and are far fewer."""
+    times = {ts_ms for entry in entries for ts_ms in codec.unpack_trades(entry.trades).ts_ms}
+    return {minute_of(ts_ms) for ts_ms in times} if timeframe.of_minutes else times
+
+
+def _minute_updates(live: MinuteLive, touched: Touched, reading: Reading) -> Iterator[Update]:
+    grid, at = live.grid, live.at
+    for members in reading.extra:
+        for bar in merged(members, grid.timeframe):
+            yield grid.update(bar, at, touched.was_ms)
+    if live.growing and touched.grew(grid.timeframe):
+        yield grid.update(live.growing, at, touched.was_ms)
+
+
+def _minute_live(grid: Grid, reading: Reading) -> MinuteLive:
+    state, tail = reading.view.state, reading.tail
+    at = At.of(state, grid.instrument.ids, state.candle_floor_ms if state else -1)
+    return MinuteLive(grid, at, tail.base if tail else None, tail.growing if tail else None)
+
+
+def _trade_live(grid: Grid, taped: Taped) -> TradeLive:
+    state = taped.view.state
+    at = At.of(state, grid.instrument.ids, max(taped.from_ms + 1, state.candle_floor_ms if state else -1))
+    first_ms = grid.timeframe.open_of(max(taped.from_ms, 0))
+    bars = taped.bars(grid.timeframe)
+    recent = candles_of(bars.tail(RECENT_BARS))
+    from_ms = recent[0].open_ms if len(bars) > len(recent) else first_ms
+    return TradeLive(grid, at, {bar.open_ms: bar for bar in recent}, from_ms, taped.sources)

@@ -1,0 +1,68 @@
+"""Errors as everybody sees them: `{"error":{"code","message"}}`, one sentence, never an exception's text."""
+
+import logging
+from dataclasses import dataclass
+
+import orjson
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from common.errors import BadInput, FleetError, StoreUnavailable
+
+log = logging.getLogger(__name__)
+
+# The store is back within a second after most outages (restart, failover).
+RETRY_AFTER_S = 1
+
+
+class UnknownSymbol(FleetError):
+    """The user must act: no such symbol is registered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What a client is told. `code` is for programs and never changes, `message` is one sentence for people."""
+
+    status: int
+    code: str
+    message: str
+
+    def json(self) -> bytes:
+        return orjson.dumps({"error": {"code": self.code, "message": self.message}})
+
+    def response(self) -> Response:
+        headers = {"retry-after": str(RETRY_AFTER_S)} if self.status == 503 else None
+        return Response(self.json(), self.status, headers, media_type="application/json")
+
+
+UNAVAILABLE = Failure(503, "store_unavailable", "the store does not answer, try again in a second")
+INTERNAL = Failure(500, "internal", "the feed failed to answer, its log says why")
+_HTTP = {
+    404: Failure(404, "not_found", "there is no such path, see docs/protocol.md"),
+    405: Failure(405, "method_not_allowed", "this path answers GET only"),
+    413: Failure(413, "too_large", "the request's body is too large, expected none"),
+}
+
+
+def failure_of(error: Exception) -> Failure:
+    """Return what to tell a client. Errors nobody foresaw are logged here, and only here."""
+    if isinstance(error, BadInput):
+        return Failure(400, "bad_input", str(error))
+    if isinstance(error, UnknownSymbol):
+        return Failure(404, "unknown_symbol", str(error))
+    if isinstance(error, StoreUnavailable):
+        log.warning("store unavailable", extra={"error": str(error)})
+        return UNAVAILABLE
+    if isinstance(error, HTTPException):
+        return _HTTP.get(error.status_code, Failure(error.status_code, "refused", "the request was refused"))
+    log.error("unexpected error", exc_info=error)
+    return INTERNAL
+
+
+async def answer(request: Request, error: Exception) -> Response:
+    """Exception handler of the application."""
+    return failure_of(error).response()
+
+
+HANDLED = (FleetError, HTTPException)

@@ -1,0 +1,70 @@
+"""The fleet as a whole: every symbol with its health, and what the store says of itself."""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from redis.asyncio import Redis
+
+from common.store.health import BACKFILLING, CLOSED, LIVE, mode_of
+from common.store.reads import SymbolReader, View
+from common.store.registry import Market, Registry
+from common.store.server import ServerInfo, server_info
+from feed import answers
+from feed.bars import cover_of
+
+# Symbols looked at side by side: a fleet of hundreds must not open hundreds of connections.
+AT_ONCE = 16
+SOUND = (LIVE, BACKFILLING, CLOSED)
+
+Look = tuple[Market, View]
+
+
+async def look(client: Redis) -> list[Look]:
+    """Return every registered symbol with a view of it."""
+    markets = list((await Registry(client).symbols()).values())
+    free = asyncio.Semaphore(AT_ONCE)
+
+    async def view(market: Market) -> Look:
+        async with free:
+            return market, await SymbolReader(client, market.symbol).view()
+
+    return list(await asyncio.gather(*map(view, markets)))
+
+
+async def health(client: Redis, lease_ttl_ms: int) -> dict[str, Any]:
+    """The answer of `GET /v1/health`."""
+    looks, server = await asyncio.gather(look(client), server_info(client))
+    symbols = {market.symbol: symbol_health(market, view, lease_ttl_ms) for market, view in looks}
+    sound = server.writable and all(found["mode"] in SOUND for found in symbols.values())
+    return {"status": "ok" if sound else "degraded", "symbols": symbols, "store": _store(server)}
+
+
+def symbol_health(market: Market, view: View, lease_ttl_ms: int) -> dict[str, Any]:
+    """A symbol's health with its seq and what it refused, by reason."""
+    state = view.state
+    found = answers.health(market, view, cover_of(market, state), lease_ttl_ms)
+    refused: Mapping[str, int] = state.refused if state else {}
+    return {**found, "seq": state.seq if state else 0, "refused": refused}
+
+
+def symbols(looks: Iterable[Look], lease_ttl_ms: int) -> dict[str, Any]:
+    """The answer of `GET /v1/symbols`."""
+    return {"symbols": [_symbol(market, mode_of(view, lease_ttl_ms)) for market, view in looks]}
+
+
+def _symbol(market: Market, mode: str) -> dict[str, Any]:
+    instrument = market.instrument
+    return {
+        "symbol": market.symbol,
+        "priceDecimals": instrument.price_decimals,
+        "sizeDecimals": instrument.size_decimals,
+        "ids": instrument.ids,
+        "source": market.kind,
+        "simulated": answers.simulated(market),
+        "mode": mode,
+    }
+
+
+def _store(server: ServerInfo) -> dict[str, Any]:
+    return {"version": server.version, "persistence": server.persistence, "writable": server.writable}

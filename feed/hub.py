@@ -1,0 +1,155 @@
+"""Live bars for all clients of this process: one pub/sub connection, one channel per symbol in use."""
+
+import asyncio
+import logging
+import struct
+from dataclasses import dataclass, field
+
+import orjson
+from redis.asyncio import Redis
+
+from common.errors import FleetError
+from common.market.timeframe import Timeframe
+from common.store.keys import SymbolKeys
+from common.store.messages import CommitMessage
+from common.store.reads import View
+from common.store.registry import Market
+from common.store.subscriber import Subscriber
+from feed import answers
+from feed.bars import cover_of
+from feed.changes import Sources
+from feed.cover import EMPTY, Cover
+from feed.metrics import Metrics
+from feed.queries import Queries
+from feed.series import Listener, Series
+
+log = logging.getLogger(__name__)
+
+# How often health is looked at, in seconds. The same look finds a subscription that has silently stopped.
+HEALTH_EVERY_S = 2.0
+
+
+@dataclass(slots=True)
+class Feed:
+    """A symbol in use. As of the last look: the store's seq, the newest one applied here, and the mode told."""
+
+    market: Market
+    sources: Sources
+    series: dict[Timeframe, Series] = field(default_factory=dict)
+    stored_seq: int = 0
+    applied_seq: int = 0
+    mode: str = ""
+    _cover: tuple[bytes, Cover] = (b"", EMPTY)
+
+    def take(self, message: CommitMessage) -> None:
+        if message.coverage_json != self._cover[0]:
+            cover = Cover.load(message.coverage_json, self.market.instrument.ids)
+            self._cover = (message.coverage_json, cover)
+        for series in self.series.values():
+            series.take(message, self._cover[1])
+
+    def look(self, view: View, lease_ttl_ms: int) -> None:
+        """Tell a change of mode. Read again what is behind, or ahead, though a whole interval has passed."""
+        stored_seq = view.state.seq if view.state else 0
+        for series in self.series.values():
+            at_seq = series.live.at.seq if series.live else stored_seq
+            if at_seq < self.stored_seq:
+                series.read_again("behind")
+            elif stored_seq < min(at_seq, self.applied_seq):
+                series.read_again("rewound")
+        self.stored_seq = stored_seq
+        self.applied_seq = max((s.live.at.seq for s in self.series.values() if s.live), default=0)
+        health = answers.health(self.market, view, cover_of(self.market, view.state), lease_ttl_ms)
+        mode = str(health["mode"])
+        if self.mode not in ("", mode):
+            for series in self.series.values():
+                series.tell("health", "health", f',"health":{orjson.dumps(health).decode()}')
+        self.mode = mode
+
+
+class Hub:
+    """Keeps a Series for everything somebody listens to, and nothing else."""
+
+    def __init__(self, queries: Queries, pubsub: Redis, lease_ttl_ms: int, metrics: Metrics) -> None:
+        self._queries = queries
+        self._lease_ttl_ms = lease_ttl_ms
+        self._metrics = metrics
+        self._feeds: dict[str, Feed] = {}
+        self._subscriber = Subscriber(pubsub, self._on_message, self._on_subscribed, self._on_outage)
+
+    @property
+    def channels(self) -> frozenset[str]:
+        return self._subscriber.channels
+
+    @property
+    def feeds(self) -> list[Feed]:
+        return list(self._feeds.values())
+
+    async def run(self) -> None:
+        """Run until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._subscriber.run())
+            group.create_task(self._watch())
+
+    def join(self, listener: Listener, market: Market, timeframe: Timeframe) -> Series:
+        """Begin to push news to the listener; it is told when the series is ready, or finds it so."""
+        channel = SymbolKeys(market.symbol).commits
+        feed = self._feeds.get(channel)
+        if feed is None:
+            feed = self._feeds[channel] = Feed(market, self._queries.sources(market))
+            self._subscriber.add(channel)
+        series = feed.series.get(timeframe)
+        if series is None:
+            series = feed.series[timeframe] = Series(feed.market, timeframe, feed.sources, self._metrics)
+            if len(feed.series) > 1:
+                # The channel is subscribed, or its confirmation will read the series again.
+                series.read_again("began")
+        series.listeners.add(listener)
+        return series
+
+    def leave(self, listener: Listener, series: Series) -> None:
+        series.listeners.discard(listener)
+        channel = SymbolKeys(series.market.symbol).commits
+        feed = self._feeds.get(channel)
+        if series.listeners or feed is None or feed.series.get(series.timeframe) is not series:
+            return
+        series.close()
+        del feed.series[series.timeframe]
+        if not feed.series:
+            del self._feeds[channel]
+            self._subscriber.drop(channel)
+
+    def close(self) -> None:
+        for feed in self._feeds.values():
+            for series in feed.series.values():
+                series.close()
+
+    def _on_message(self, channel: str, packed: bytes) -> None:
+        feed = self._feeds.get(channel)
+        if feed:
+            self._metrics.commits.inc()
+            try:
+                message = CommitMessage.unpack(packed)
+            except (ValueError, struct.error) as error:
+                # A worker of another release: live bars then come with the looks at health, and not from messages.
+                log.warning("message not understood", extra={"channel": channel, "error": str(error)})
+                return
+            feed.take(message)
+
+    def _on_subscribed(self, channel: str) -> None:
+        """Commits from before the subscription are not coming: read them."""
+        feed = self._feeds.get(channel)
+        for series in feed.series.values() if feed else ():
+            series.read_again("subscribed")
+
+    def _on_outage(self) -> None:
+        self._metrics.outages.inc()
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(HEALTH_EVERY_S)
+            for feed in self.feeds:
+                try:
+                    feed.look(await feed.sources.reader.view(), self._lease_ttl_ms)
+                except FleetError as error:
+                    log.warning("health not known", extra={"symbol": feed.market.symbol, "error": str(error)})

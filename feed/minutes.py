@@ -1,0 +1,209 @@
+"""Bars out of the stored minutes, as read from Redis, with nothing kept in between.
+
+For timeframes made of whole minutes. What is here is the truth; feed.tail keeps what was read here.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import polars as pl
+
+from common.errors import StoreUnavailable
+from common.frames import decode
+from common.frames.footprint import regroup
+from common.frames.resample import resample
+from common.market import codec
+from common.market.candle import Candle
+from common.market.timeframe import MINUTE_MS, Timeframe
+from common.market.trade import MAX_TS_MS
+from common.store.reads import Range, State, SymbolReader, View
+from feed.params import Window
+
+# Later than any minute there is.
+FOREVER_MS = 2 * MAX_TS_MS
+# Minutes fetched by one command: 2.4 MB and some 10 ms, in which the store does nothing else.
+CHUNK = 20_000
+# Footprints are ten times larger.
+FOOTPRINT_CHUNK = 2_000
+# An answer pieced together is thrown away when an amendment came in between. Then everything is read at once.
+ATTEMPTS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """A window on the grid of a timeframe: bars open in `[start_ms, end_ms)`, and so do exactly their minutes."""
+
+    start_ms: int
+    end_ms: int
+    limit: int
+    oldest_first: bool
+
+    @classmethod
+    def of(cls, window: Window, timeframe: Timeframe) -> "Bounds":
+        end_ms = FOREVER_MS if window.end_ms is None else grid_at(timeframe, window.end_ms)
+        start_ms = 0 if window.start_ms is None else min(grid_at(timeframe, window.start_ms), end_ms)
+        return cls(start_ms, end_ms, window.limit, window.oldest_first)
+
+
+def grid_at(timeframe: Timeframe, ts_ms: int) -> int:
+    """Return the first open at or after `ts_ms`."""
+    open_ms = timeframe.open_of(ts_ms)
+    return open_ms if open_ms == ts_ms else timeframe.next_open(open_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What is read: candles or footprints. Both decode into frames that merge into coarser ones in any order."""
+
+    series: Literal["candles", "footprints"]
+    chunk: int
+    decode: Callable[[list[bytes]], pl.DataFrame]
+    merge: Callable[[pl.DataFrame], pl.DataFrame]
+
+    @classmethod
+    def candles(cls, timeframe: Timeframe) -> "Kind":
+        return cls("candles", CHUNK, decode.candles, partial(resample, timeframe=timeframe))
+
+    @classmethod
+    def footprints(cls, timeframe: Timeframe, row_ticks: int) -> "Kind":
+        merge = partial(regroup, timeframe=timeframe, row_ticks=row_ticks)
+        return cls("footprints", FOOTPRINT_CHUNK, decode.footprints, merge)
+
+    async def read(self, reader: SymbolReader, wanted: Range) -> tuple[View, list[bytes]]:
+        if self.series == "footprints":
+            view = await reader.view(footprints=wanted)
+            return view, view.footprints
+        view = await reader.view([wanted])
+        return view, view.candles[0]
+
+    def open(self, state: State | None) -> bytes:
+        """The packed open minute, empty if there is none."""
+        if state is None:
+            return b""
+        return state.footprint if self.series == "footprints" else state.candle
+
+    def floor_ms(self, state: State) -> int:
+        return state.footprint_floor_ms if self.series == "footprints" else state.candle_floor_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """Bars merged of closed minutes, ascending. `view` is what they are true of.
+
+    `to_end`: nothing closed follows them, so the open minute may belong to the last one. `from_start`: nothing that
+    is kept precedes them within the bounds.
+    """
+
+    view: View
+    bars: pl.DataFrame
+    to_end: bool
+    from_start: bool
+
+
+async def read_closed(reader: SymbolReader, kind: Kind, timeframe: Timeframe, bounds: Bounds) -> Closed:
+    """Read at most `bounds.limit` bars.
+
+    As many minutes are read as so many bars can have, so it is enough however few of them there are.
+    """
+    wanted = bounds.limit * (timeframe.longest_ms // MINUTE_MS)
+    for _ in range(ATTEMPTS):
+        closed = await _read(reader, kind, bounds, wanted, min(wanted, kind.chunk))
+        if closed:
+            return closed
+    closed = await _read(reader, kind, bounds, wanted, wanted)
+    if closed is None:
+        raise StoreUnavailable(f"{reader.keys.symbol} changed under every attempt to read it")
+    return closed
+
+
+def with_open(closed: Closed, kind: Kind, bounds: Bounds) -> pl.DataFrame:
+    """Return the bars with the open minute merged in, cut to the bounds."""
+    bars, packed = closed.bars, kind.open(closed.view.state)
+    if packed and closed.to_end:
+        minute = kind.decode([packed])
+        if bounds.start_ms <= minute["open_ms"][0] < bounds.end_ms:
+            bars = kind.merge(pl.concat([bars, minute]))
+    return cut(bars, bounds)
+
+
+def cut(bars: pl.DataFrame, bounds: Bounds) -> pl.DataFrame:
+    """Return the rows of the first or last `bounds.limit` bars. A footprint has many rows with one open."""
+    opens = bars["open_ms"].unique(maintain_order=True)
+    if len(opens) <= bounds.limit:
+        return bars
+    if bounds.oldest_first:
+        return bars.filter(pl.col("open_ms") <= opens[bounds.limit - 1])
+    return bars.filter(pl.col("open_ms") >= opens[-bounds.limit])
+
+
+def merged(members: list[bytes], timeframe: Timeframe) -> list[Candle]:
+    """Merge packed minutes, ascending, into bars: in Python while that is faster than starting up Polars."""
+    if len(members) > 256:
+        return candles_of(resample(decode.candles(members), timeframe))
+    bars: list[Candle] = []
+    for minute in map(codec.unpack_candle, members):
+        grow(bars, minute, timeframe)
+    return bars
+
+
+def grow(bars: list[Candle], minute: Candle, timeframe: Timeframe) -> None:
+    """Merge a minute into the last bar, or begin the next."""
+    open_ms = timeframe.open_of(minute.open_ms)
+    if bars and bars[-1].open_ms == open_ms:
+        bars[-1] = bars[-1].merge(minute)
+    else:
+        bars.append(minute.rename(open_ms))
+
+
+def candles_of(frame: pl.DataFrame) -> list[Candle]:
+    return [Candle(*row) for row in frame.iter_rows()]
+
+
+async def _read(
+    reader: SymbolReader, kind: Kind, bounds: Bounds, wanted: int, chunk: int
+) -> Closed | None:
+    """Read in chunks. None if they don't fit together: minutes of an earlier one have been changed since."""
+    views: list[View] = []
+    parts = [kind.merge(kind.decode([]))]
+    start_ms, end_ms, count = bounds.start_ms, bounds.end_ms, 0
+    exhausted = False
+    while not exhausted and count < wanted and _bars(parts) <= bounds.limit:
+        ends = {"oldest": chunk} if bounds.oldest_first else {"newest": chunk}
+        view, members = await kind.read(reader, Range(start_ms, end_ms, **ends))
+        views.append(view)
+        count += len(members)
+        exhausted = len(members) < chunk
+        if members:
+            minutes = kind.decode(members)
+            parts.append(kind.merge(minutes))
+            start_ms = minutes["open_ms"][-1] + MINUTE_MS if bounds.oldest_first else start_ms
+            end_ms = end_ms if bounds.oldest_first else minutes["open_ms"][0]
+    if not fit(views, kind):
+        return None
+    bars = kind.merge(pl.concat(parts))
+    ended = exhausted and _bars([bars]) <= bounds.limit
+    if bounds.oldest_first:
+        return Closed(views[-1], cut(bars, bounds), to_end=ended, from_start=True)
+    return Closed(views[0], cut(bars, bounds), to_end=True, from_start=ended)
+
+
+def _bars(parts: list[pl.DataFrame]) -> int:
+    """At least so many bars: neighbouring parts share one at most."""
+    return sum(part["open_ms"].n_unique() for part in parts) - max(0, len(parts) - 2)
+
+
+def fit(views: list[View], kind: Kind) -> bool:
+    """Whether what each view saw is still true at the others."""
+    first, last = views[0].state, views[-1].state
+    if first is last:
+        return True
+    if first is None or last is None:
+        return False
+    return (
+        first.token == last.token
+        and first.seq <= last.seq
+        and not any(amendment.seq > first.seq for amendment in last.amended)
+        and kind.floor_ms(first) == kind.floor_ms(last)
+    )

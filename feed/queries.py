@@ -1,0 +1,141 @@
+"""The read side: questions in, answers out, each true of one commit.
+
+Bars of whole minutes come from the stored minutes, with their JSON kept in tails; other timeframes from the kept
+trades; footprints from the stored footprints. Every answer names the commit it is true of (`cursor`).
+"""
+
+import time
+from bisect import bisect_left
+from dataclasses import dataclass, field
+
+from redis.asyncio import Redis
+
+from common.frames.bars import bars_arrow, bars_csv, bars_json
+from common.market.instrument import check_symbol
+from common.market.timeframe import Timeframe
+from common.store.reads import SymbolReader, View
+from common.store.registry import Market, Registry
+from feed import answers, bars, footprints
+from feed.answers import Page
+from feed.bars import Bars, cover_of, spoken
+from feed.changes import Sources
+from feed.cover import Cover
+from feed.errors import UnknownSymbol
+from feed.flight import SingleFlight
+from feed.live import Grid
+from feed.minutes import Bounds
+from feed.params import CandleQuery, FootprintQuery, Window
+from feed.tail import Tail, Tails, piece_of
+from feed.tape import Tapes
+
+# How long a symbol's entry in the registry is believed. Unknown symbols are asked for every time.
+MARKET_TTL_S = 2.0
+
+
+@dataclass(slots=True)
+class Queries:
+    """All reading of the feed. `client` answers at once and never re-sends."""
+
+    client: Redis
+    lease_ttl_ms: int
+    tails: Tails = field(default_factory=Tails)
+    tapes: Tapes = field(default_factory=Tapes)
+    _flights: SingleFlight[bytes] = field(default_factory=SingleFlight)
+    _pages: SingleFlight[tuple[Page, View, Cover]] = field(default_factory=SingleFlight)
+    _markets: dict[str, tuple[float, Market]] = field(default_factory=dict)
+
+    def sources(self, market: Market) -> Sources:
+        return Sources(SymbolReader(self.client, market.symbol), self.tails, self.tapes)
+
+    async def market(self, symbol: str) -> Market:
+        """Return a registered symbol, or raise UnknownSymbol."""
+        read_at_s, market = self._markets.get(symbol, (0.0, None))
+        now_s = time.monotonic()
+        if market is None or now_s - read_at_s > MARKET_TTL_S:
+            market = await Registry(self.client).market(check_symbol(symbol))
+            if market is None:
+                self._markets.pop(symbol, None)
+                raise UnknownSymbol(f"symbol {symbol} is not registered, GET /v1/symbols lists those that are")
+            self._markets[symbol] = (now_s, market)
+        return market
+
+    async def candles(self, market: Market, query: CandleQuery) -> bytes:
+        """Answer `GET /v1/candles/{symbol}` in the form asked for."""
+        return await self._flights.run((market.symbol, query), lambda: self._candles(market, query))
+
+    async def current(self, market: Market, timeframe: Timeframe) -> bytes:
+        """Answer `GET /v1/candles/{symbol}/current`."""
+        return await self._flights.run((market.symbol, timeframe), lambda: self._current(market, timeframe))
+
+    async def footprint(self, market: Market, query: FootprintQuery) -> bytes:
+        """Answer `GET /v1/footprint/{symbol}`."""
+        return await self._flights.run((market.symbol, query), lambda: self._footprint(market, query))
+
+    async def page(self, market: Market, timeframe: Timeframe, window: Window) -> tuple[Page, View, Cover]:
+        """Return bars as JSON, none filled in."""
+        return await self._pages.run((market.symbol, timeframe, window), lambda: self._page(market, timeframe, window))
+
+    async def _page(self, market: Market, timeframe: Timeframe, window: Window) -> tuple[Page, View, Cover]:
+        """Of the tail where it reaches, else read anew."""
+        if timeframe.of_minutes:
+            bounds, reader = Bounds.of(window, timeframe), SymbolReader(self.client, market.symbol)
+            reading = await self.tails.read_bars(reader, market.instrument, timeframe, bounds)
+            if reading:
+                cover = cover_of(market, reading.view.state)
+                return _tail_page(market, timeframe, reading.tail, bounds, cover), reading.view, cover
+        read = await self.frame(market, timeframe, window)
+        return _page(market, read), read.view, read.cover
+
+    async def frame(self, market: Market, timeframe: Timeframe, window: Window, *, flat: bool = False) -> Bars:
+        """Return bars as a frame, read anew."""
+        reader = SymbolReader(self.client, market.symbol)
+        if timeframe.of_minutes:
+            return await bars.of_minutes(reader, market, timeframe, window, flat=flat)
+        return await bars.of_trades(self.tapes, reader, market, timeframe, window, flat=flat)
+
+    async def _candles(self, market: Market, query: CandleQuery) -> bytes:
+        if query.form == "json" and query.fill == "none":
+            page, view, cover = await self.page(market, query.timeframe, query.window)
+            return answers.history(market, query.timeframe.text, page, view, cover, self.lease_ttl_ms)
+        read = await self.frame(market, query.timeframe, query.window, flat=query.fill == "flat")
+        if query.form == "json":
+            page = _page(market, read)
+            return answers.history(market, query.timeframe.text, page, read.view, read.cover, self.lease_ttl_ms)
+        write = bars_csv if query.form == "csv" else bars_arrow
+        return write(read.frame, market.instrument)
+
+    async def _current(self, market: Market, timeframe: Timeframe) -> bytes:
+        grid = Grid(market.instrument, timeframe)
+        live, view = await self.sources(market).live(grid)
+        bar = grid.json(live.growing, live.at) if live.growing else "null"
+        return answers.current(market, timeframe.text, bar, view, live.at.cover, self.lease_ttl_ms)
+
+    async def _footprint(self, market: Market, query: FootprintQuery) -> bytes:
+        reader = SymbolReader(self.client, market.symbol)
+        page, view, cover = await footprints.read(reader, self.tapes, market, query)
+        return answers.history(market, query.timeframe.text, page, view, cover, self.lease_ttl_ms)
+
+
+def _tail_page(market: Market, timeframe: Timeframe, tail: Tail | None, bounds: Bounds, cover: Cover) -> Page:
+    """Cut the bars of a window out of a tail that has them."""
+    if tail is None:
+        return Page(b"[]", bounds.start_ms, bounds.end_ms)
+    first, end = bisect_left(tail.opens, bounds.start_ms), bisect_left(tail.opens, bounds.end_ms)
+    growing = tail.growing
+    if growing and not bounds.start_ms <= growing.open_ms < bounds.end_ms:
+        growing = None
+    if bounds.oldest_first:
+        end = min(end, first + bounds.limit)
+        growing = growing if end - first < bounds.limit else None
+    else:
+        first = max(first, end + (growing is not None) - bounds.limit)
+    opens, pieces = tail.opens[first:end], tail.pieces[first:end]
+    if growing:
+        opens.append(growing.open_ms)
+        pieces.append(piece_of(growing, market.instrument, is_final=False))
+    array = answers.array_of(pieces, cover.partial_among(opens, timeframe))
+    return Page(array, *spoken(opens, timeframe, bounds))
+
+
+def _page(market: Market, read: Bars) -> Page:
+    return Page(bars_json(read.frame, market.instrument), read.from_ms, read.to_ms)

@@ -1,0 +1,1 @@
+"""What the feed answers over HTTP, one file per group. Each offers `routes`."""

@@ -1,0 +1,44 @@
+"""`/v1/symbols` and `/v1/health`."""
+
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from common.store.reads import SymbolReader
+from feed import fleet, params
+from feed.services import services_of
+
+
+async def symbols(request: Request) -> Response:
+    services = services_of(request)
+    params.nothing(request.scope["query_string"])
+    return _json(fleet.symbols(await fleet.look(services.client), services.settings.lease_ttl_ms))
+
+
+async def health(request: Request) -> Response:
+    services = services_of(request)
+    params.nothing(request.scope["query_string"])
+    return _json(await fleet.health(services.client, services.settings.lease_ttl_ms))
+
+
+async def symbol_health(request: Request) -> Response:
+    services = services_of(request)
+    params.nothing(request.scope["query_string"])
+    market = await services.queries.market(request.path_params["symbol"])
+    view = await SymbolReader(services.client, market.symbol).view()
+    found = fleet.symbol_health(market, view, services.settings.lease_ttl_ms)
+    return _json({"symbol": market.symbol, **found})
+
+
+def _json(content: dict[str, Any]) -> Response:
+    return Response(orjson.dumps(content), media_type="application/json")
+
+
+routes = [
+    Route("/v1/symbols", symbols),
+    Route("/v1/health", health),
+    Route("/v1/health/{symbol}", symbol_health),
+]

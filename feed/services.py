@@ -1,0 +1,27 @@
+"""What routes and streams work with, made once per process (feed.app)."""
+
+from dataclasses import dataclass
+
+from redis.asyncio import Redis
+from starlette.requests import HTTPConnection
+
+from common.settings import Settings
+from feed.hub import Hub
+from feed.metrics import Metrics
+from feed.queries import Queries
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """`client` is for reads that answer at once."""
+
+    settings: Settings
+    client: Redis
+    queries: Queries
+    hub: Hub
+    metrics: Metrics
+
+
+def services_of(connection: HTTPConnection) -> Services:
+    services: Services = connection.app.state.services
+    return services

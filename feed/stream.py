@@ -1,0 +1,219 @@
+"""`WS /v1/stream`: what a client may say, and what it is answered. docs/protocol.md has the messages.
+
+Nothing a client sends closes the connection but a flood or a frame beyond what the server takes in at all.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+from starlette.routing import WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from common.errors import BadInput, FleetError
+from common.market.timeframe import Timeframe
+from feed import params
+from feed.changes import Cursor
+from feed.client import Client, ClientGone, Wish
+from feed.errors import Failure, failure_of
+from feed.replies import RequestId, echoed, error_reply, reply
+from feed.services import Services, services_of
+
+log = logging.getLogger(__name__)
+
+# In: bytes of a message, subscriptions of a client, messages a second, and how many may come at once.
+MOST_BYTES = 64 << 10
+MOST_SUBSCRIPTIONS = 50
+RATE_PER_S = 10.0
+BURST = 60
+# Messages refused for their rate, one after the other, before the connection is closed.
+MOST_REFUSED = 200
+POLICY_VIOLATION = 1008
+
+ACTIONS = ("subscribe", "unsubscribe", "ping", "list")
+# Where the server leaves the way to cut a connection (feed.server).
+ABORT = "feed.abort"
+
+_TOO_LARGE = Failure(413, "too_large", f"the message is too large, expected at most {MOST_BYTES >> 10} kB")
+_NOT_TEXT = Failure(400, "bad_input", "the message is binary, expected JSON in a text frame")
+_NOT_JSON = Failure(400, "bad_input", 'the message is not a JSON object such as {"action":"ping"}')
+_TOO_FAST = Failure(429, "rate_limited", f"more than {RATE_PER_S:.0f} messages a second, this one was ignored")
+
+
+async def stream(websocket: WebSocket) -> None:
+    services = services_of(websocket)
+    if not origin_allowed(websocket, websocket.app.state.allowed_origins):
+        # Before accept: the handshake is answered with 403.
+        await websocket.close(POLICY_VIOLATION)
+        return
+    await websocket.accept()
+    abort = websocket.scope["extensions"].get(ABORT, lambda: None)
+    client = Client(websocket.send_text, abort, services.hub, services.queries, services.metrics)
+    services.metrics.clients.inc()
+    sender = asyncio.create_task(_send(client))
+    try:
+        await Conversation(websocket, client, services).run()
+    except (WebSocketDisconnect, ClientGone):
+        pass
+    finally:
+        services.metrics.clients.dec()
+        client.leave()
+        sender.cancel()
+        await asyncio.gather(sender, return_exceptions=True)
+
+
+async def _send(client: Client) -> None:
+    try:
+        await client.run()
+    except (WebSocketDisconnect, ClientGone):
+        # The receiving side sees the end of the connection, too, and cleans up.
+        pass
+    except Exception:
+        log.exception("sending failed")
+        client.abort()
+
+
+def origin_allowed(websocket: WebSocket, allowed: frozenset[str]) -> bool:
+    """A browser says where the page comes from: only our own pages, and those listed. Programs say nothing."""
+    origin = websocket.headers.get("origin")
+    return origin is None or origin in allowed or urlsplit(origin).netloc == websocket.headers.get("host")
+
+
+@dataclass(slots=True)
+class Rate:
+    """A bucket of `BURST` messages that fills at RATE_PER_S."""
+
+    left: float = BURST
+    at_s: float = field(default_factory=time.monotonic)
+
+    def take(self) -> bool:
+        now_s = time.monotonic()
+        self.left = min(BURST, self.left + (now_s - self.at_s) * RATE_PER_S)
+        self.at_s = now_s
+        if self.left < 1:
+            return False
+        self.left -= 1
+        return True
+
+
+@dataclass(slots=True)
+class Conversation:
+    websocket: WebSocket
+    client: Client
+    services: Services
+    rate: Rate = field(default_factory=Rate)
+    refused: int = 0
+
+    async def run(self) -> None:
+        """Answer until the connection ends."""
+        while True:
+            message = await self.websocket.receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            if self.rate.take():
+                self.refused = 0
+                await self._hear(message)
+            elif self.refused >= MOST_REFUSED:
+                await self.websocket.close(POLICY_VIOLATION)
+                return
+            else:
+                self.refused += 1
+                self._fail(_TOO_FAST)
+
+    async def _hear(self, message: Mapping[str, Any]) -> None:
+        text = message.get("text")
+        if text is None:
+            self._fail(_NOT_TEXT)
+        elif len(text.encode()) > MOST_BYTES:
+            self._fail(_TOO_LARGE)
+        else:
+            await self._answer(text)
+
+    async def _answer(self, text: str) -> None:
+        try:
+            request = orjson.loads(text)
+        except orjson.JSONDecodeError:
+            request = None
+        if not isinstance(request, dict):
+            self._fail(_NOT_JSON)
+            return
+        request_id = request.pop("id", None)
+        request_id = request_id if isinstance(request_id, str | int) else None
+        try:
+            await self._act(request, request_id)
+        except FleetError as error:
+            self._fail(failure_of(error), request_id)
+
+    async def _act(self, request: dict[str, Any], request_id: RequestId) -> None:
+        match request.pop("action", None):
+            case "ping":
+                _nothing_more(request)
+                self.client.reply(reply("pong", request_id))
+            case "list":
+                _nothing_more(request)
+                self.client.reply(reply("list", request_id, subscriptions=self._list()))
+            case "subscribe":
+                await self._subscribe(request, request_id)
+            case "unsubscribe":
+                self._unsubscribe(request, request_id)
+            case other:
+                raise BadInput(f"action is {str(other)[:40]!r}, expected {', '.join(ACTIONS)}")
+
+    async def _subscribe(self, request: dict[str, Any], request_id: RequestId) -> None:
+        symbol, timeframe = _series(request)
+        limit = _limit(request, self.services.settings.query_limit_max)
+        cursor = Cursor.parse(_text(request, "cursor")) if "cursor" in request else None
+        _nothing_more(request)
+        market = await self.services.queries.market(symbol)
+        held = self.client.subscriptions
+        if len(held) >= MOST_SUBSCRIPTIONS and (symbol, timeframe) not in held:
+            raise BadInput(f"this would be more than {MOST_SUBSCRIPTIONS} subscriptions of one connection")
+        self.client.subscribe(market, timeframe, limit, Wish(cursor, echoed(request_id)))
+
+    def _unsubscribe(self, request: dict[str, Any], request_id: RequestId) -> None:
+        symbol, timeframe = _series(request)
+        _nothing_more(request)
+        if not self.client.unsubscribe(symbol, timeframe):
+            raise BadInput(f"there is no subscription of {symbol[:40]!r} {timeframe.text}")
+        self.client.reply(reply("unsubscribed", request_id, symbol=symbol, timeframe=timeframe.text))
+
+    def _list(self) -> list[dict[str, str]]:
+        return [{"symbol": symbol, "timeframe": timeframe.text} for symbol, timeframe in self.client.subscriptions]
+
+    def _fail(self, failure: Failure, request_id: RequestId = None) -> None:
+        self.client.reply(error_reply(failure, request_id))
+
+
+def _series(request: dict[str, Any]) -> tuple[str, Timeframe]:
+    return _text(request, "symbol"), params.timeframe_of(_text(request, "timeframe"))
+
+
+def _text(request: dict[str, Any], name: str) -> str:
+    value = request.pop(name, None)
+    if not isinstance(value, str):
+        raise BadInput(f"{name} is {_shown(value)}, expected text")
+    return value
+
+
+def _limit(request: dict[str, Any], limit_max: int) -> int:
+    value = request.pop("limit", min(params.DEFAULT_LIMIT, limit_max))
+    if type(value) is not int:
+        raise BadInput(f"limit is {_shown(value)}, expected a whole number")
+    return params.limit_of(str(value), limit_max)
+
+
+def _nothing_more(request: dict[str, Any]) -> None:
+    for name in request:
+        raise BadInput(f"{name[:40]!r} is not known here, see docs/protocol.md")
+
+
+def _shown(value: object) -> str:
+    return "missing" if value is None else orjson.dumps(value).decode()[:40]
+
+
+routes = [WebSocketRoute("/v1/stream", stream)]
