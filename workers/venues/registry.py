@@ -1,0 +1,71 @@
+"""Venues by name, and which of them a symbol of the fleet is of: `BINANCE:BTCUSDT` is `BTCUSDT` of BINANCE."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from common.clock import Clock
+from common.errors import BadInput
+from common.market.instrument import check_symbol
+from workers.venues.base import Venue
+from workers.venues.binance import SPOT, Api, Binance
+from workers.venues.binance_usdm import USDM
+from workers.venues.budget import Budget
+from workers.venues.coinbase import Coinbase
+from workers.venues.kraken import Kraken
+from workers.venues.live import Timing
+
+
+class Place(NamedTuple):
+    """A market: its venue, and its name there as far as a symbol of the fleet can say it (`XBT-USD`, no slash)."""
+
+    venue: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How a venue is reached. Empty URLs are the venue's own. A `key` opens Binance USD-M's history of raw trades."""
+
+    clock: Clock
+    budget: Budget
+    rest_url: str = ""
+    socket_url: str = ""
+    key: str = field(default="", repr=False)
+    timing: Timing | None = None
+
+
+def _binance(access: Access, api: Api) -> Venue:
+    a = access
+    return Binance(a.clock, a.budget, api, rest_url=a.rest_url, socket_url=a.socket_url, key=a.key, timing=a.timing)
+
+
+def _coinbase(access: Access) -> Venue:
+    a = access
+    return Coinbase(a.clock, a.budget, rest_url=a.rest_url, socket_url=a.socket_url, timing=a.timing)
+
+
+def _kraken(access: Access) -> Venue:
+    a = access
+    return Kraken(a.clock, a.budget, rest_url=a.rest_url, socket_url=a.socket_url, timing=a.timing)
+
+
+VENUES: dict[str, Callable[[Access], Venue]] = {
+    SPOT.name: lambda access: _binance(access, SPOT),
+    USDM.name: lambda access: _binance(access, USDM),
+    Coinbase.name: _coinbase,
+    Kraken.name: _kraken,
+}
+
+
+def venue_of(symbol: str) -> Place:
+    """Read `VENUE:NAME`. BadInput where there is no such venue."""
+    venue, _, name = check_symbol(symbol).partition(":")
+    if venue not in VENUES or not name:
+        known = ", ".join(VENUES)
+        raise BadInput(f"symbol {symbol!r} is of no venue we know, expected VENUE:NAME with one of {known}")
+    return Place(venue, name)
+
+
+def open_venue(name: str, access: Access) -> Venue:
+    return VENUES[name](access)
