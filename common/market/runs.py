@@ -36,8 +36,8 @@ LEVELS_LEFT, RUNS_LEFT = 7 / 8, 15 / 16
 MIN_REACH_TICKS = 50
 # Spans of a minute; a market that needs more is not recorded until the next minute. 5 kB.
 MAX_SPANS = 256
-# A venue's clock may run ahead of ours; a time further ahead would stop the history until that time comes. A time further
-# behind than any backlog is no time.
+# A venue's clock may run ahead of ours; a time further ahead would stop the history until that time comes. A time
+# further behind than any backlog is no time at all.
 MAX_AHEAD_MS, MAX_BEHIND_MS = 60_000, DAY_MS
 # Nobody vouches for a book that neither the venue nor the clock has spoken of for so long: we were asleep.
 MAX_SILENT_MS = 3 * MINUTE_MS

@@ -111,6 +111,8 @@ def test_the_clock_closes_a_quiet_minute_once_its_grace_is_over() -> None:
     assert list(due.closed) == [OPEN_MS]
     assert due.open is None
     assert shell.builder.watermark_ms == OPEN_MS + MINUTE_MS
+    again = _step(shell, now_s=63)
+    assert not again.any
 
 
 def test_the_clock_moves_on_through_minutes_nobody_trades_in() -> None:
@@ -177,6 +179,10 @@ def test_late_minutes_are_exactly_the_closed_ones_a_batch_touches() -> None:
     _step(shell, _at(10, 1), _at(70, 5), _at(130, 9))
     batch = Trades.of([_at(125, 8), _at(75, 6), _at(11, 2), _at(12, 3), _at(200, 10)])
     assert shell.builder.late_minutes(batch) == [OPEN_MS, OPEN_MS + MINUTE_MS]
+    # The last moment of a closed minute, and the first of the open one.
+    assert shell.builder.late_minutes(Trades.of([_at(119.999, 7)])) == [OPEN_MS + MINUTE_MS]
+    assert shell.builder.late_minutes(Trades.of([_at(120, 7)])) == []
+    assert shell.builder.late_minutes(Trades.of([_at(11, 2), _at(120, 7)])) == [OPEN_MS]
     assert shell.builder.late_minutes(Trades()) == []
 
 
@@ -196,6 +202,15 @@ def test_a_trade_out_of_bounds_is_refused_with_its_reason_and_its_neighbours_are
     changes = _step(shell, good[0], trade, good[1], now_s=1)
     assert list(changes.trades.rows()) == good
     assert shell.builder.refused == {reason: 1}
+
+
+@pytest.mark.parametrize(("reason", "trade"), [(reason, trade) for reason, rows in REFUSALS.items() for trade in rows])
+def test_a_trade_out_of_bounds_is_refused_also_where_it_is_the_whole_batch(reason: str, trade: Trade) -> None:
+    """A batch in order takes a faster way, with the same rules written a second time."""
+    shell = _shell()
+    assert not _step(shell, trade, now_s=1).trades
+    assert shell.builder.refused == {reason: 1}
+    assert shell.builder.coverage.spans() == []
 
 
 def test_the_greatest_values_within_bounds_are_taken() -> None:
