@@ -1,0 +1,80 @@
+"""One market, and the truth of it: all its trades, its klines, its book at any update."""
+
+from typing import NamedTuple
+
+from common.market.timeframe import MINUTE_MS
+from common.market.trade import MAX_ID, Trade, Trades
+from infra.exchange.book import Book
+from infra.exchange.driver import Driver
+from infra.exchange.klines import Minutes
+from infra.exchange.ranges import Ranges
+from infra.exchange.rules import Rules
+from infra.exchange.tape import Aggregate, Tape
+
+
+class Happening(NamedTuple):
+    """One thing that happened: the book may have changed, and one taker order may have traded."""
+
+    ts_ms: int
+    trades: list[Trade]
+    aggregates: list[Aggregate]
+
+
+class Market:
+    """`hidden_ids`: trades REST does not have; `hidden_minutes`: opens of minutes it has no kline of."""
+
+    def __init__(self, driver: Driver, rules: Rules | None = None) -> None:
+        rules = rules or Rules()
+        self.listing = driver.listing
+        self.symbol = driver.listing.symbol
+        self.driver = driver
+        self.tape = Tape(rules.keep_trades)
+        self.book = Book(rules.keep_book_changes)
+        self.minutes = Minutes(rules.keep_minutes)
+        self.hidden_ids = Ranges()
+        self.hidden_minutes: set[int] = set()
+        self.halted_until_ms = 0
+        self.halt_announced = False
+        # Market time minus the driver's: a recording put elsewhere in time, and the halts so far.
+        self._shift_ms = 0
+
+    def begin(self, at_ms: int, shift_ms: int) -> None:
+        """`shift_ms`: market time minus the driver's, where the driver has a time of its own."""
+        self._shift_ms = 0 if self.driver.first_ms is None else shift_ms
+        self.driver.begin(self.book, at_ms - self._shift_ms)
+
+    @property
+    def due_ms(self) -> int | None:
+        """When the next thing happens; None: nothing will any more."""
+        due_ms = self.driver.due_ms
+        return None if due_ms is None else due_ms + self._shift_ms
+
+    def happen(self) -> Happening:
+        """Make the next thing happen."""
+        ts_ms = self.due_ms
+        assert ts_ms is not None, "the market has ended"
+        trades = self.driver.happen(self.book)
+        if self._shift_ms:
+            trades = [trade._replace(ts_ms=trade.ts_ms + self._shift_ms) for trade in trades]
+        aggregates = self.tape.append(trades)
+        for trade in trades:
+            self.minutes.add(trade)
+        return Happening(ts_ms, trades, aggregates)
+
+    def halt(self, from_ms: int, span_ms: int, announced: bool) -> None:
+        """Nothing happens for `span_ms` from then, or from the end of a halt under way; all comes later by as much."""
+        self._shift_ms += span_ms
+        self.halted_until_ms = max(from_ms, self.halted_until_ms) + span_ms
+        self.halt_announced = announced
+
+    def hide(self, trades: list[Trade], *, klines: bool) -> None:
+        """Have REST deny the trades; with `klines` also the minutes they are in."""
+        self.hidden_ids.add(trades[0].id, trades[-1].id)
+        if klines:
+            self.hidden_minutes.update(trade.ts_ms - trade.ts_ms % MINUTE_MS for trade in trades)
+            # Those no longer kept need not be hidden.
+            self.hidden_minutes = {open_ms for open_ms in self.hidden_minutes if open_ms >= self.minutes.opens[0]}
+
+    def trades(self, first_id: int = 0, last_id: int = MAX_ID) -> Trades:
+        """The truth: all trades kept with ids in `[first_id, last_id]`, also those nobody is told of."""
+        return self.tape.columns(self.tape.at_id(first_id), self.tape.at_id(last_id + 1))
