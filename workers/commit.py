@@ -45,7 +45,7 @@ def make_commit(
     trades = codec.pack_trades(changes.trades)
     checkpoint = builder.checkpoint()
     text = _Text(builder, head)
-    events = [*text.events("candle", changes.closed), ]
+    events = [*text.events("candle", changes.closed), *text.events("amend", amended)]
     messages = [
         (keys.commits, _packed_message(head, checkpoint, replace(changes, amended=amended), trades)),
         *([(keys.candles, text.bars("amend", amended.values()))] if amended else []),

@@ -103,10 +103,12 @@ class Term:
         except Exception:
             await self._release_quietly()
             raise
+        else:
+            # First of all: a spare waits for this, and closing a connection may take a while or fail.
+            await self.store.release(self.token)
+            return ended
         finally:
             await self.source.close()
-        await self.store.release(self.token)
-        return ended
 
     async def _restore(self, claim: Claim) -> None:
         settings, instrument = self.settings, self.instrument

@@ -76,6 +76,7 @@ class ScriptedSource:
     waits_ms: list[int] = field(default_factory=list)
     committed_positions: list[str] = field(default_factory=list)
     is_closed: bool = False
+    close_error: Exception | None = None
 
     async def open(self, position: str) -> None:
         self.opened.append(position)
@@ -92,6 +93,8 @@ class ScriptedSource:
 
     async def close(self) -> None:
         self.is_closed = True
+        if self.close_error:
+            raise self.close_error
 
 
 @dataclass(slots=True)

@@ -122,6 +122,20 @@ async def test_a_read_waits_for_a_moment_at_most(clock: FakeClock) -> None:
         assert clock.monotonic_ms() - before_ms <= min(wait_ms, TICK_MS)
 
 
+async def test_looking_in_vain_moves_no_position(clock: FakeClock) -> None:
+    """A position that moves is a commit."""
+    market = simulator(clock)
+    await market.open("")
+    _, position = await history(market)
+    moved = 0
+    for _ in range(200):
+        batch = await market.read(1_000, TICK_MS)
+        assert (batch.position != position) == bool(batch.trades)
+        moved += batch.position != position
+        position = batch.position
+    assert 0 < moved < 150
+
+
 async def test_a_clock_that_was_set_back_makes_no_trade_of_the_past(clock: FakeClock) -> None:
     market = simulator(clock)
     await market.open("")

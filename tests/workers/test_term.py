@@ -269,6 +269,14 @@ async def test_a_stop_gives_the_symbol_back(bench: Bench) -> None:
     assert bench.source.is_closed
 
 
+async def test_the_symbol_is_free_before_the_source_is_closed(bench: Bench) -> None:
+    """A spare waits for it; and closing may fail."""
+    bench.source.close_error = ConnectionError("venue")
+    with pytest.raises(ConnectionError):
+        await bench.serve(Batch(trades((1, 0)), "1"))
+    assert bench.model.tables.token == ""
+
+
 async def test_a_fenced_term_leaves_the_symbol_to_its_new_holder(bench: Bench) -> None:
     bench.store.fails["commit"] = Fenced("")
     with pytest.raises(Fenced):

@@ -55,6 +55,7 @@ class Simulator:
     name: str = "simulator"
     sources: int = SIMULATED
     _walk: Walk | None = None
+    _position: str = ""
     _random: random.Random = field(default_factory=random.Random)
     _bursting_until_ms: float = 0
     _quiet_until_ms: float = 0
@@ -72,7 +73,7 @@ class Simulator:
         except (ValueError, TypeError) as error:
             raise BadInput(f"position {position[:60]!r} of {self.instrument.symbol} is not a simulator's") from error
         walk.ts_ms = max(walk.ts_ms, earliest_ms)
-        self._walk = walk
+        self._walk, self._position = walk, position
         self._random = random.Random(f"{self.seed}:{walk.next_id}")
         self._quiet_until_ms = self._bursting_until_ms = 0
 
@@ -84,7 +85,10 @@ class Simulator:
             until_ms = self.clock.now_ms()
         trades = self._trades(self._walk, limit, until_ms)
         backlog = len(trades) == limit
-        return Batch(trades, self._walk.position, complete_ms=0 if backlog else until_ms, backlog=backlog)
+        if trades:
+            # Not where no trade came: each new position is a commit, and there are 20 looks a second.
+            self._position = self._walk.position
+        return Batch(trades, self._position, complete_ms=0 if backlog else until_ms, backlog=backlog)
 
     async def committed(self, position: str) -> None:
         """Nothing is kept behind."""
