@@ -203,7 +203,9 @@ def _start(place: Place, durability: Durability) -> None:
     with _opened(place.folder / "server.lock") as lock:
         if not _take_server_lock(place, lock):
             return
-        _reap(place)
+        if ended := _children.pop(place.folder, None):
+            # A server of ours held the lock before: having given it up, it has ended or is about to.
+            ended.wait()
         if place.log.exists():
             # One log per run and the one before: it stays small, and its last words are of this run.
             place.log.replace(place.log.with_suffix(".log.1"))
