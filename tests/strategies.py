@@ -96,11 +96,13 @@ def candles(draw: st.DrawFn, open_ms: int = START_MS) -> Candle:
     """Draw any candle of one minute, with prices and volumes that a builder could have made."""
     o, c = draw(PRICES), draw(PRICES)
     high, low = max(o, c) + draw(st.integers(0, 50)), max(1, min(o, c) - draw(st.integers(0, 50)))
-    buy, sell, unknown = (draw(st.integers(0, 1 << 60)) for _ in range(3))
+    lots = st.one_of(st.integers(0, 3), st.integers(0, 1 << 60))
+    buy, sell, unknown = (draw(lots) for _ in range(3))
     volume = buy + sell + unknown
-    keys = sorted(
-        draw(st.lists(st.tuples(st.integers(0, MINUTE_MS - 1), st.integers(0, MAX_ID)), min_size=2, max_size=2))
-    )
+    # Few moments and few ids among all there are, so that candles do begin or end in the same ms.
+    moment = st.one_of(st.integers(0, 2), st.integers(0, MINUTE_MS - 1))
+    trade_id = st.one_of(st.integers(0, 5), st.integers(0, MAX_ID))
+    keys = sorted((draw(moment), draw(trade_id)) for _ in range(2))
     (first_ms, first_id), (last_ms, last_id) = keys
     return Candle(
         open_ms,

@@ -4,7 +4,7 @@
 """
 
 import re
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 
 from common.errors import BadInput
 
@@ -14,6 +14,8 @@ MAX_DECIMALS = 18
 MAX_TEXT = 64
 
 _PLAIN = re.compile(r"-?[0-9]+(?:\.[0-9]*)?|-?\.[0-9]+", re.ASCII)
+# Decimal alone would read `1_000` and ` 5` as well.
+_EXPONENT = re.compile(rf"(?:{_PLAIN.pattern})[eE][+-]?[0-9]{{1,3}}", re.ASCII)
 
 
 def parse(text: str, decimals: int) -> int:
@@ -43,10 +45,9 @@ def render(value: int, decimals: int) -> str:
 
 def _expand(text: str) -> str:
     """Write `1e-05` and the like out in plain digits."""
-    try:
-        number = Decimal(text)
-    except InvalidOperation:
-        raise BadInput(f"{text!r} is not a decimal number") from None
-    if not number.is_finite() or abs(number.adjusted()) > 2 * MAX_DECIMALS:
-        raise BadInput(f"{text!r} is not a finite decimal number of usual size")
+    if not _EXPONENT.fullmatch(text):
+        raise BadInput(f"{text!r} is not a decimal number")
+    number = Decimal(text)
+    if abs(number.adjusted()) > 2 * MAX_DECIMALS:
+        raise BadInput(f"{text!r} is not a decimal number of usual size")
     return format(number, "f")

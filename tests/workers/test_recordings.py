@@ -116,8 +116,8 @@ def test_frames_of_two_markets_are_refused(tmp_path: Path) -> None:
         ("1,1,1,bid,1", "line 2: side 'bid', expected buy, sell or unknown"),
         ("1,abc,1,buy,1", "line 2: price: 'abc' is not a decimal number, expected a number of at most 2 decimals"),
         ("1,1.005,1,buy,1", "line 2: price: number '1.005' has more than 2 decimals"),
-        ("1,1,nan,buy,1", "line 2: size: 'nan' is not a finite decimal number"),
-        ("1,1,1e999,buy,1", "line 2: size: '1e999' is not a finite decimal number"),
+        ("1,1,nan,buy,1", "line 2: size: 'nan' is not a decimal number"),
+        ("1,1,1e999,buy,1", "line 2: size: '1e999' is not a decimal number of usual size"),
         ("1,1,buy,1", "line 2: 4 fields, expected 5"),
     ],
 )

@@ -15,7 +15,9 @@ from tests.strategies import LAW, MINUTE_TIMEFRAMES, START_MS, candles, trades
 
 # Some minutes more than once: the same minute of two sources, with other trades each.
 MINUTES = st.lists(
-    st.integers(0, 30).flatmap(lambda number: candles(open_ms=START_MS + number * MINUTE_MS)),
+    st.one_of(st.integers(0, 2), st.integers(0, 30)).flatmap(
+        lambda number: candles(open_ms=START_MS + number * MINUTE_MS)
+    ),
     max_size=12,
     unique_by=(lambda c: (c.first_ts_ms, c.first_id), lambda c: (c.last_ts_ms, c.last_id)),
 )
@@ -53,6 +55,30 @@ def test_days_of_hours_of_minutes_are_days_of_minutes(whole: Trades) -> None:
     hour, day = Timeframe(1, "h"), Timeframe(1, "d")
     frame = candles_frame(built(whole)[0])
     assert resample(resample(frame, hour), day).equals(resample(frame, day))
+
+
+def _part(first: tuple[int, int], last: tuple[int, int], opened: int, closed: int) -> Candle:
+    """A candle of the one minute, with order keys `(ms after its open, id)`."""
+    keys = (START_MS + first[0], first[1], START_MS + last[0], last[1])
+    return Candle(START_MS, opened, 9, 1, closed, 5, 2, 2, 25, 2, *keys)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "opened", "closed"),
+    [
+        # Same ms at both ends: the ids decide.
+        (_part((5, 2), (9, 8), 2, 2), _part((5, 1), (9, 7), 3, 3), 3, 2),
+        (_part((5, 1), (9, 7), 3, 3), _part((5, 2), (9, 8), 2, 2), 3, 2),
+        # One inside the other: it gives neither open nor close.
+        (_part((5, 1), (50, 8), 2, 2), _part((6, 2), (40, 7), 3, 3), 2, 2),
+        # One after the other.
+        (_part((5, 1), (20, 2), 2, 2), _part((30, 3), (40, 4), 3, 3), 2, 3),
+    ],
+)
+def test_two_candles_of_one_minute_merge_by_their_order_keys(a: Candle, b: Candle, opened: int, closed: int) -> None:
+    for frame in (candles_frame([a, b]), candles_frame([b, a])):
+        (merged,) = candles_of(resample(frame, Timeframe(1, "m")))
+        assert (merged.open_ticks, merged.close_ticks) == (opened, closed)
 
 
 def test_a_sum_of_volumes_beyond_63_bits_is_an_error_and_not_a_negative_number() -> None:

@@ -71,7 +71,26 @@ def test_the_usual_ways_to_write_a_number_are_read(text: str, decimals: int, val
 
 @pytest.mark.parametrize(
     "text",
-    ["", " ", "-", ".", "-.", "abc", "1,5", "0x10", "nan", "inf", "-Infinity", "1e400", "1e-400", "1.2.3", "--1"]
+    [
+        "",
+        " ",
+        " 5",
+        "1_000",
+        "１２",
+        "-",
+        ".",
+        "-.",
+        "abc",
+        "1,5",
+        "0x10",
+        "nan",
+        "inf",
+        "-Infinity",
+        "1e400",
+        "1e-400",
+        "1.2.3",
+        "--1",
+    ]
     + ["1e999999999999", "9" * 65, "½", "1.001", "1e-3"],
 )
 def test_what_is_no_number_of_two_decimals_is_refused(text: str) -> None:
