@@ -27,9 +27,7 @@ class Bars:
     to_ms: int
 
 
-async def of_minutes(
-    reader: SymbolReader, market: Market, timeframe: Timeframe, window: Window, *, flat: bool
-) -> Bars:
+async def of_minutes(reader: SymbolReader, market: Market, timeframe: Timeframe, window: Window, *, flat: bool) -> Bars:
     kind, bounds = Kind.candles(timeframe), Bounds.of(window, timeframe)
     closed, lender = await _with_lender(reader, kind, timeframe, bounds, flat)
     state = closed.view.state
@@ -45,9 +43,10 @@ async def of_trades(
 ) -> Bars:
     taped = await tapes.read(reader)
     state, bounds = taped.view.state, Bounds.of(window, timeframe)
-    frame = taped.bars(timeframe)
     if flat:
-        frame = filled(frame, timeframe, bounds, state)
+        frame = filled(taped.bars(timeframe), timeframe, bounds, state)
+    else:
+        frame = taped.bars(timeframe, bounds)
     inside = pl.col("open_ms").is_between(bounds.start_ms, bounds.end_ms, closed="left")
     frame = cut(frame.filter(inside), bounds)
     cover = cover_of(market, state).since(taped.from_ms + 1)

@@ -7,7 +7,7 @@ is lost, and nothing is told that did not change.
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
@@ -19,7 +19,7 @@ from feed.cover import Cover
 from feed.live import RECENT_BARS, At, Grid, Live, MinuteLive, TradeLive, Update
 from feed.minutes import candles_of, merged
 from feed.tail import Reading, Span, Tails, united
-from feed.tape import Taped, Tapes
+from feed.tape import EVERYTHING, Taped, Tapes
 
 # Beyond that a fresh snapshot is the shorter answer.
 MOST_SPANS = 1_000
@@ -104,7 +104,7 @@ class Sources:
         spans = united(touched.spans(grid.timeframe))
         if not spans:
             return Changes(live, [])
-        bars = taped.bars(grid.timeframe, spans[0][0], spans[-1][1])
+        bars = taped.bars(grid.timeframe, replace(EVERYTHING, start_ms=spans[0][0], end_ms=spans[-1][1]))
         inside = pl.any_horizontal(pl.col("open_ms").is_between(*span, closed="left") for span in spans)
         updates = [grid.update(bar, live.at, touched.was_ms) for bar in candles_of(bars.filter(inside))]
         return Changes(live, updates)
@@ -137,6 +137,7 @@ def _touched(
     grid: Grid, state: State | None, entries: list[Entry], cursor: Cursor, known: Cover | None
 ) -> Touched | None:
     """Return what commits after the cursor's touched; None if the stream has not got the cursor's commit."""
+    entries = [entry for entry in entries if entry.seq >= cursor.seq]
     if state is None or not entries or (entries[0].seq, entries[0].token) != (cursor.seq, cursor.token):
         return None
     if known is None and state.reshaped_seq > cursor.seq:
@@ -177,7 +178,7 @@ def _trade_live(grid: Grid, taped: Taped) -> TradeLive:
     state = taped.view.state
     at = At.of(state, grid.instrument.ids, max(taped.from_ms + 1, state.candle_floor_ms if state else -1))
     first_ms = grid.timeframe.open_of(max(taped.from_ms, 0))
-    bars = taped.bars(grid.timeframe)
+    bars = taped.bars(grid.timeframe, replace(EVERYTHING, limit=RECENT_BARS + 1))
     recent = candles_of(bars.tail(RECENT_BARS))
     from_ms = recent[0].open_ms if len(bars) > len(recent) else first_ms
     return TradeLive(grid, at, {bar.open_ms: bar for bar in recent}, from_ms, taped.sources)

@@ -8,6 +8,7 @@ newest state of each bar instead of every step. What waits is bounded; at the bo
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Hashable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple, NoReturn
@@ -111,6 +112,9 @@ class Subscription:
     def restart(self) -> None:
         self._wait(Wish(extra=self.wish.extra, reset=True))
 
+    def end(self, error: FleetError) -> None:
+        self.client.end(self, error)
+
     def opened(self, opening: Opening) -> None:
         """From now on it is the news that follows the opening."""
         self.seq, self.token, self.watermark_ms = opening.seq, opening.token, opening.watermark_ms
@@ -176,6 +180,11 @@ class Client:
         self._hub.leave(subscription, subscription.series)
         self.metrics.subscriptions.dec()
         return True
+
+    def end(self, subscription: Subscription, error: FleetError) -> None:
+        """Give the subscription up and say why."""
+        self._tell(subscription, error)
+        self.unsubscribe(subscription.series.market.symbol, subscription.series.timeframe)
 
     def leave(self) -> None:
         for symbol, timeframe in list(self.subscriptions):
@@ -247,17 +256,24 @@ class Client:
             await self._send(text)
 
     def _failed(self, subscription: Subscription, error: FleetError) -> None:
-        """Tell the client, once. While the store is away it is tried again; any other error ends the subscription."""
-        series, wish = subscription.series, subscription.wish
-        if not wish.failed and subscription.stage is Stage.READING:
-            names = {"symbol": series.market.symbol, "timeframe": series.timeframe.text}
-            self.reply(error_reply(failure_of(error), **names))
+        """While the store is away it is tried again, and the client told once. Any other error is the end."""
+        if subscription.stage is not Stage.READING:
+            return
         if not isinstance(error, StoreUnavailable):
-            self.unsubscribe(series.market.symbol, series.timeframe)
-        elif subscription.stage is Stage.READING:
-            wish.failed = True
-            subscription.stage = Stage.WAITING
-            asyncio.get_running_loop().call_later(RETRY_S, self.wake, subscription)
+            self.end(subscription, error)
+            return
+        if not subscription.wish.failed:
+            self._tell(subscription, error)
+        subscription.wish.failed = True
+        subscription.stage = Stage.WAITING
+        asyncio.get_running_loop().call_later(RETRY_S, self.wake, subscription)
+
+    def _tell(self, subscription: Subscription, error: FleetError) -> None:
+        series = subscription.series
+        names = {"symbol": series.market.symbol, "timeframe": series.timeframe.text}
+        with suppress(ClientGone):
+            # It is cut off then, which ends both its tasks.
+            self.reply(error_reply(failure_of(error), **names))
 
     async def _send(self, text: str) -> None:
         try:

@@ -17,9 +17,7 @@ from feed.params import FootprintQuery
 from feed.tape import Tapes
 
 
-async def read(
-    reader: SymbolReader, tapes: Tapes, market: Market, query: FootprintQuery
-) -> tuple[Page, View, Cover]:
+async def read(reader: SymbolReader, tapes: Tapes, market: Market, query: FootprintQuery) -> tuple[Page, View, Cover]:
     bounds = Bounds.of(query.window, query.timeframe)
     if query.timeframe.of_minutes:
         kind = Kind.footprints(query.timeframe, query.row_ticks)
@@ -28,7 +26,7 @@ async def read(
         cover = _cover_of(market, view.state)
     else:
         taped = await tapes.read(reader)
-        trades = taped.between(query.timeframe, bounds.start_ms, bounds.end_ms)
+        trades = taped.trades_of(query.timeframe, bounds)
         levels = bulk.footprints(trades.select(list(TRADES)), query.timeframe)
         rows, view = cut(regroup(levels, query.timeframe, query.row_ticks), bounds), taped.view
         cover = _cover_of(market, view.state).since(taped.from_ms + 1)

@@ -4,12 +4,14 @@ import asyncio
 import logging
 import struct
 from dataclasses import dataclass, field
+from functools import partial
 
 import orjson
 from redis.asyncio import Redis
 
-from common.errors import FleetError
+from common.errors import BadInput, FleetError, StoreUnavailable
 from common.market.timeframe import Timeframe
+from common.store.health import mode_of
 from common.store.keys import SymbolKeys
 from common.store.messages import CommitMessage
 from common.store.reads import View
@@ -27,6 +29,7 @@ log = logging.getLogger(__name__)
 
 # How often health is looked at, in seconds. The same look finds a subscription that has silently stopped.
 HEALTH_EVERY_S = 2.0
+RESTART_S = 1.0
 
 
 @dataclass(slots=True)
@@ -47,6 +50,16 @@ class Feed:
             self._cover = (message.coverage_json, cover)
         for series in self.series.values():
             series.take(message, self._cover[1])
+
+    def begin(self, view: View, lease_ttl_ms: int) -> None:
+        """The mode that the first snapshots show."""
+        self.mode = self.mode or mode_of(view, lease_ttl_ms)
+
+    def end(self, error: FleetError) -> None:
+        """The symbol is not what it was: whoever listens has to ask anew."""
+        for series in list(self.series.values()):
+            for listener in list(series.listeners):
+                listener.end(error)
 
     def look(self, view: View, lease_ttl_ms: int) -> None:
         """Tell a change of mode. Read again what is behind, or ahead, though a whole interval has passed."""
@@ -86,10 +99,15 @@ class Hub:
         return list(self._feeds.values())
 
     async def run(self) -> None:
-        """Run until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._subscriber.run())
-            group.create_task(self._watch())
+        """Run until cancelled. After an error of ours everything is subscribed and read again."""
+        while True:
+            try:
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self._subscriber.run())
+                    group.create_task(self._watch())
+            except* Exception:
+                log.exception("hub failed, begins again")
+                await asyncio.sleep(RESTART_S)
 
     def join(self, listener: Listener, market: Market, timeframe: Timeframe) -> Series:
         """Begin to push news to the listener; it is told when the series is ready, or finds it so."""
@@ -100,11 +118,16 @@ class Hub:
             self._subscriber.add(channel)
         series = feed.series.get(timeframe)
         if series is None:
-            series = feed.series[timeframe] = Series(feed.market, timeframe, feed.sources, self._metrics)
+            series = self._series(feed, timeframe)
             if len(feed.series) > 1:
                 # The channel is subscribed, or its confirmation will read the series again.
                 series.read_again("began")
         series.listeners.add(listener)
+        return series
+
+    def _series(self, feed: Feed, timeframe: Timeframe) -> Series:
+        begin = partial(feed.begin, lease_ttl_ms=self._lease_ttl_ms)
+        series = feed.series[timeframe] = Series(feed.market, timeframe, feed.sources, self._metrics, begin)
         return series
 
     def leave(self, listener: Listener, series: Series) -> None:
@@ -150,6 +173,14 @@ class Hub:
             await asyncio.sleep(HEALTH_EVERY_S)
             for feed in self.feeds:
                 try:
-                    feed.look(await feed.sources.reader.view(), self._lease_ttl_ms)
-                except FleetError as error:
+                    await self._look(feed)
+                except StoreUnavailable as error:
                     log.warning("health not known", extra={"symbol": feed.market.symbol, "error": str(error)})
+                except FleetError as error:
+                    feed.end(error)
+
+    async def _look(self, feed: Feed) -> None:
+        symbol = feed.market.symbol
+        if (await self._queries.market(symbol)).instrument != feed.market.instrument:
+            raise BadInput(f"symbol {symbol} has been registered anew with other decimals, subscribe again")
+        feed.look(await feed.sources.reader.view(), self._lease_ttl_ms)

@@ -161,9 +161,7 @@ def candles_of(frame: pl.DataFrame) -> list[Candle]:
     return [Candle(*row) for row in frame.iter_rows()]
 
 
-async def _read(
-    reader: SymbolReader, kind: Kind, bounds: Bounds, wanted: int, chunk: int
-) -> Closed | None:
+async def _read(reader: SymbolReader, kind: Kind, bounds: Bounds, wanted: int, chunk: int) -> Closed | None:
     """Read in chunks. None if they don't fit together: minutes of an earlier one have been changed since."""
     views: list[View] = []
     parts = [kind.merge(kind.decode([]))]

@@ -10,14 +10,15 @@ import asyncio
 import logging
 import random
 from collections import deque
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from typing import Protocol
 
 import orjson
 
-from common.errors import StoreUnavailable
+from common.errors import FleetError, StoreUnavailable
 from common.market.timeframe import Timeframe
 from common.store.messages import CommitMessage
+from common.store.reads import View
 from common.store.registry import Market
 from feed import answers
 from feed.changes import Cursor, Sources
@@ -52,11 +53,24 @@ class Listener(Protocol):
     def restart(self) -> None:
         """What the listener has been told is not true any more: it needs a snapshot."""
 
+    def end(self, error: FleetError) -> None:
+        """There will be no more news."""
+
 
 class Series:
-    """`live` is None until first read. `epoch` counts changes of the writer, across which reads may not fit."""
+    """`live` is None until first read. `epoch` counts changes of the writer, across which reads may not fit.
 
-    def __init__(self, market: Market, timeframe: Timeframe, sources: Sources, metrics: Metrics) -> None:
+    `on_begin` is told what was seen with the first read.
+    """
+
+    def __init__(
+        self,
+        market: Market,
+        timeframe: Timeframe,
+        sources: Sources,
+        metrics: Metrics,
+        on_begin: Callable[[View], None],
+    ) -> None:
         self.market = market
         self.grid = Grid(market.instrument, timeframe)
         self.sources = sources
@@ -65,6 +79,7 @@ class Series:
         self.listeners: set[Listener] = set()
         self.names = answers.head(market, timeframe.text).decode()
         self._metrics = metrics
+        self._on_begin = on_begin
         self._backlog: deque[tuple[CommitMessage, Cover]] = deque(maxlen=BACKLOG)
         self._reading: asyncio.Task[None] | None = None
         self._again = False
@@ -145,7 +160,8 @@ class Series:
 
     async def _catch_up(self) -> None:
         if self.live is None:
-            self.live, _ = await self.sources.live(self.grid)
+            self.live, view = await self.sources.live(self.grid)
+            self._on_begin(view)
             for listener in self.listeners:
                 listener.ready()
             return

@@ -19,7 +19,7 @@ from common.market import codec
 from common.market.candle import LIVE
 from common.market.timeframe import Timeframe
 from common.store.reads import Entry, Range, State, SymbolReader, View
-from feed.minutes import FOREVER_MS
+from feed.minutes import FOREVER_MS, Bounds
 
 # Entries fetched by one command.
 PAGE = 4_096
@@ -28,6 +28,7 @@ MOST_BYTES = 128 << 20
 # Appending leaves the frame in pieces; so many of them cost more than copying it.
 MOST_CHUNKS = 32
 ROUNDS = 8
+EVERYTHING = Bounds(0, FOREVER_MS, 1 << 62, oldest_first=False)
 
 # Besides the trade: the commit it came with, and the watermark just before it.
 _COLUMNS = pl.Schema([*TRADES.items(), ("seq", pl.Int64()), ("before_ms", pl.Int64())])
@@ -89,17 +90,26 @@ class Taped:
     from_ms: int
     sources: int
 
-    def bars(self, timeframe: Timeframe, start_ms: int = 0, end_ms: int = FOREVER_MS) -> pl.DataFrame:
-        """Return the bars that open in `[start_ms, end_ms)`, the growing one included."""
-        trades = self.between(timeframe, start_ms, end_ms)
+    def bars(self, timeframe: Timeframe, bounds: Bounds = EVERYTHING) -> pl.DataFrame:
+        """Return at least the bars of `bounds`, the growing one included."""
+        trades = self.trades_of(timeframe, bounds)
         bars = bulk.candles(trades.select(list(TRADES)), timeframe, self.sources)
         return _with_revisions(bars, trades, timeframe)
 
-    def between(self, timeframe: Timeframe, start_ms: int, end_ms: int) -> pl.DataFrame:
-        """Return the trades of bars that open in `[start_ms, end_ms)`."""
+    def trades_of(self, timeframe: Timeframe, bounds: Bounds) -> pl.DataFrame:
+        """Return all trades of at least the bars of `bounds`, and not of many more: cost follows the answer's size."""
         first_ms = timeframe.open_of(self.from_ms) if self.from_ms >= 0 else 0
         trades = self.tape.trades if self.tape else _COLUMNS.to_frame()
-        return trades.filter(pl.col("ts_ms").is_between(max(first_ms, start_ms), end_ms, closed="left"))
+        trades = trades.filter(pl.col("ts_ms").is_between(max(first_ms, bounds.start_ms), bounds.end_ms, closed="left"))
+        spans = bounds.limit
+        while not trades.is_empty():
+            some = trades.filter(_at_the_end(trades["ts_ms"], timeframe, spans, oldest=bounds.oldest_first))
+            opens = some.select(span_open(pl.col("ts_ms"), timeframe)).to_series()
+            if len(some) == len(trades) or opens.n_unique() >= bounds.limit:
+                return some
+            # Some spans are empty: look at more of them.
+            spans *= 4
+        return trades
 
 
 class Tapes:
@@ -154,6 +164,20 @@ def _followed(tape: Tape | None, view: View) -> Tape | None:
     return tape.then(newer[1:]).since(view.first.seq)
 
 
+def _at_the_end(ts_ms: pl.Series, timeframe: Timeframe, spans: int, *, oldest: bool) -> pl.Expr:
+    """Whether a trade is in the first or last so many spans of these times."""
+    times, length_ms = ts_ms.to_numpy(), min(spans * _length_ms(timeframe), FOREVER_MS)
+    if oldest:
+        return pl.col("ts_ms") < timeframe.open_of(int(times.min())) + length_ms
+    return pl.col("ts_ms") >= timeframe.next_open(timeframe.open_of(int(times.max()))) - length_ms
+
+
+def _length_ms(timeframe: Timeframe) -> int:
+    # Months are made of minutes, and so never come here.
+    assert timeframe.fixed_ms is not None
+    return timeframe.fixed_ms
+
+
 def _from_ms(view: View) -> int:
     """Entries that are gone had trades up to the watermark of the first one that is left, at most."""
     return view.first.watermark_ms if view.first and view.first.seq > 1 else -1
@@ -166,9 +190,8 @@ def _sources(state: State, newest: list[bytes]) -> int:
 
 def _with_revisions(bars: pl.DataFrame, trades: pl.DataFrame, timeframe: Timeframe) -> pl.DataFrame:
     """Count in `rev` the trades that came after their bar's span was closed, as the Builder does for minutes."""
-    assert timeframe.fixed_ms is not None  # months are made of minutes
     open_ms = span_open(pl.col("ts_ms"), timeframe)
-    late = trades.filter(open_ms + timeframe.fixed_ms <= pl.col("before_ms"))
+    late = trades.filter(open_ms + _length_ms(timeframe) <= pl.col("before_ms"))
     if late.is_empty():
         return bars
     counts = late.group_by(open_ms=open_ms).agg(late=pl.len().cast(pl.Int64))

@@ -1,0 +1,77 @@
+"""What bars must be, worked out one by one in plain Python from what is in the store. Shares no code with the feed."""
+
+from dataclasses import replace
+from typing import Any
+
+import orjson
+from redis.asyncio import Redis
+
+from common.market import codec
+from common.market.bar_json import bar_json
+from common.market.candle import LIVE, Candle
+from common.market.coverage import covers, load_coverage
+from common.market.timeframe import Timeframe
+from common.market.trade import UNKNOWN, Trades
+from common.store.keys import SymbolKeys
+from tests.feed.writer import Applied, Writer
+
+Bars = dict[int, dict[str, Any]]
+
+
+async def expected(client: Redis, writer: Writer, timeframe: Timeframe) -> Bars:
+    """All bars there are, by their open."""
+    keys = SymbolKeys(writer.instrument.symbol)
+    state: Any = await client.hgetall(keys.state)
+    if not state:
+        return {}
+    members = [*await client.zrange(keys.candles, 0, -1), *([state[b"candle"]] if state[b"candle"] else [])]
+    minutes = [codec.unpack_candle(member) for member in members]
+    bars = of_minutes(minutes, timeframe) if timeframe.of_minutes else of_trades(writer.applied, timeframe, minutes)
+    coverage = load_coverage(writer.instrument.ids, orjson.loads(state[b"coverage"]), Trades())
+    floor_ms = int(state.get(b"candle_floor_ms", -1))
+    found = {}
+    for open_ms, bar in sorted(bars.items()):
+        end_ms = timeframe.next_open(open_ms)
+        partial = open_ms < floor_ms or not covers(coverage, open_ms, end_ms)
+        is_final = end_ms <= int(state[b"watermark_ms"])
+        found[open_ms] = orjson.loads(bar_json(bar, writer.instrument, is_final=is_final, partial=partial))
+    return found
+
+
+def of_minutes(minutes: list[Candle], timeframe: Timeframe) -> dict[int, Candle]:
+    bars: dict[int, Candle] = {}
+    for minute in minutes:
+        bar = minute.rename(timeframe.open_of(minute.open_ms))
+        bars[bar.open_ms] = bars[bar.open_ms].merge(bar) if bar.open_ms in bars else bar
+    return bars
+
+
+def of_trades(applied: list[Applied], timeframe: Timeframe, minutes: list[Candle]) -> dict[int, Candle]:
+    bars: dict[int, Candle] = {}
+    for one in applied:
+        bar = _of_trade(one, timeframe, minutes[-1].sources if minutes else LIVE)
+        bars[bar.open_ms] = bars[bar.open_ms].merge(bar) if bar.open_ms in bars else bar
+    return bars
+
+
+def _of_trade(one: Applied, timeframe: Timeframe, sources: int) -> Candle:
+    ts_ms, trade_id, ticks, lots, side = one.trade
+    open_ms = timeframe.open_of(ts_ms)
+    candle = Candle(
+        open_ms=open_ms,
+        open_ticks=ticks,
+        high_ticks=ticks,
+        low_ticks=ticks,
+        close_ticks=ticks,
+        volume_lots=lots,
+        buy_lots=lots if side == 0 else 0,
+        sell_lots=lots if side not in (0, UNKNOWN) else 0,
+        turnover=ticks * lots,
+        trades=1,
+        first_ts_ms=ts_ms,
+        first_id=trade_id,
+        last_ts_ms=ts_ms,
+        last_id=trade_id,
+        sources=sources,
+    )
+    return replace(candle, rev=int(timeframe.next_open(open_ms) <= one.before_ms))

@@ -1,0 +1,127 @@
+"""`/v1/symbols`, `/v1/health`, `/healthz`, `/readyz`, `/metrics`, and what every answer carries."""
+
+import asyncio
+
+from redis.asyncio import Redis
+
+from common.market.instrument import Instrument
+from tests.feed.served import Served, hear, say
+from tests.feed.writer import INSTRUMENT, START_MS, Writer
+
+S = INSTRUMENT.symbol
+
+
+async def test_symbols_lists_all_that_are_registered(feed: Served, writer: Writer, client: Redis) -> None:
+    await writer.commit(writer.trade())
+    await Writer(client, Instrument("SIMULATED:X", 1, 0)).register(kind="simulator")
+    assert (await feed.json("/v1/symbols"))["symbols"] == [
+        {
+            "symbol": "SIMULATED:X",
+            "priceDecimals": 1,
+            "sizeDecimals": 0,
+            "ids": "unique",
+            "source": "simulator",
+            "simulated": True,
+            "mode": "UNASSIGNED",
+        },
+        {
+            "symbol": S,
+            "priceDecimals": 2,
+            "sizeDecimals": 3,
+            "ids": "contiguous",
+            "source": "inbox",
+            "simulated": False,
+            "mode": "LIVE",
+        },
+    ]
+
+
+async def test_health_is_of_the_whole_fleet_and_of_one_symbol(feed: Served, writer: Writer, client: Redis) -> None:
+    first = writer.trade()
+    await writer.commit(first, first)
+    answer = await feed.json("/v1/health")
+    found = answer["symbols"][S]
+    assert (answer["status"], found["mode"], found["refused"], found["seq"]) == ("ok", "LIVE", {"duplicate": 1}, 1)
+    assert answer["store"] == {"version": answer["store"]["version"], "persistence": "always", "writable": True}
+    assert answer["store"]["version"].startswith("Valkey ")
+    assert (await feed.json(f"/v1/health/{S}")) | {"lastUpdateMsAgo": 0} == {
+        "symbol": S,
+        **found,
+        "lastUpdateMsAgo": 0,
+    }
+    await writer.store.release(writer.token)
+    answer = await feed.json("/v1/health")
+    assert (answer["status"], answer["symbols"][S]["mode"]) == ("degraded", "UNASSIGNED")
+
+
+async def test_the_process_is_alive_and_ready(feed: Served) -> None:
+    for path in ("/healthz", "/readyz"):
+        assert (await feed.get(path)).status_code == 200
+
+
+async def test_metrics_count_requests_messages_and_symbols(feed: Served, writer: Writer) -> None:
+    trade = writer.trade()
+    await writer.commit(trade, trade)
+    await feed.get(f"/v1/candles/{S}")
+    await feed.get("/v1/candles/TEST:NONE")
+    await feed.get("/made/up/path")
+    async with feed.connect() as socket:
+        await say(socket, action="subscribe", symbol=S, timeframe="1m")
+        await hear(socket, "snapshot")
+        text = (await feed.get("/metrics")).text
+    for line in (
+        'feed_requests_total{route="/v1/candles/{symbol}",status="200"} 1.0',
+        'feed_requests_total{route="/v1/candles/{symbol}",status="404"} 1.0',
+        'feed_requests_total{route="none",status="404"} 1.0',
+        "feed_ws_clients 1.0",
+        "feed_ws_subscriptions 1.0",
+        "feed_ws_messages_sent_total 1.0",
+        f'fleet_seq{{symbol="{S}"}} 1.0',
+        f'fleet_trades_refused{{reason="duplicate",symbol="{S}"}} 1.0',
+        f'fleet_health{{mode="LIVE",symbol="{S}"}} 1.0',
+    ):
+        assert line in text.splitlines(), line
+    assert "/made/up/path" not in text
+    text = (await feed.get("/metrics")).text
+    assert "feed_ws_clients 0.0" in text and "feed_ws_subscriptions 0.0" in text
+
+
+async def test_a_removed_symbol_is_gone_from_the_metrics(feed: Served, writer: Writer, client: Redis) -> None:
+    await writer.commit(writer.trade())
+    assert f'symbol="{S}"' in (await feed.get("/metrics")).text
+    await client.delete("symbols")
+    assert f'symbol="{S}"' not in (await feed.get("/metrics")).text
+
+
+async def test_every_answer_carries_the_security_headers_and_none_for_other_origins(
+    feed: Served, writer: Writer
+) -> None:
+    for path in ("/healthz", f"/v1/candles/{S}", "/v1/nothing", "/v1/symbols?x=1"):
+        headers = (await feed.http.get(path, headers={"origin": "https://evil.example.org"})).headers
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["referrer-policy"] == "no-referrer"
+        assert headers["content-security-policy"].startswith("default-src 'none'")
+        assert not any(name.startswith("access-control") for name in headers)
+        assert "server" not in headers
+
+
+async def test_a_failure_nobody_foresaw_is_a_500_without_its_text(feed: Served, writer: Writer) -> None:
+    # A registry entry that is no market is not the client's fault.
+    await feed.services.client.hset("symbols", "TEST:BROKEN", "{}")
+    response = await feed.get("/v1/candles/TEST:BROKEN")
+    assert response.status_code == 500
+    assert response.json() == {"error": {"code": "internal", "message": "the feed failed to answer, its log says why"}}
+    assert response.headers["x-content-type-options"] == "nosniff"
+    async with feed.connect() as socket:
+        await say(socket, action="subscribe", symbol="TEST:BROKEN", timeframe="1m")
+        assert (await hear(socket))["code"] == "internal"
+
+
+async def test_identical_questions_in_flight_are_answered_once(feed: Served, writer: Writer) -> None:
+    await writer.commit(writer.trade(START_MS))
+    await feed.get(f"/v1/candles/{S}")
+    before = (await feed.services.client.info("commandstats"))["cmdstat_exec"]["calls"]
+    responses = await asyncio.gather(*(feed.get(f"/v1/candles/{S}") for _ in range(20)))
+    assert len({response.content for response in responses}) <= 20
+    after = (await feed.services.client.info("commandstats"))["cmdstat_exec"]["calls"]
+    assert after - before < 20

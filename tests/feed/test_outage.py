@@ -1,0 +1,179 @@
+"""The store goes away, goes back in time, or forgets us: nothing is lost, and it is said."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from common.market.instrument import Instrument
+from common.market.timeframe import Timeframe
+from common.store.client import commit_client
+from common.store.registry import Market, Registry
+from infra import embedded
+from tests.feed.folding import Folding
+from tests.feed.oracle import expected
+from tests.feed.served import Served, hear, say, served
+from tests.feed.writer import INSTRUMENT, Writer
+from tests.support import wait_until_async
+
+S = INSTRUMENT.symbol
+MINUTE_MS = 60_000
+
+
+async def kill_pubsub(client: Redis) -> None:
+    await client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")  # type: ignore[no-untyped-call]
+
+
+async def settled(client: Redis, writer: Writer, *clients: Folding) -> None:
+    for one in clients:
+        bars = await expected(client, writer, Timeframe.parse(one.timeframe))
+        await wait_until_async(lambda one=one, bars=bars: not one.differences(bars), 10)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("timeframe", ["1m", "1s", "1h"])
+async def test_nothing_is_lost_when_the_subscription_is_lost(
+    feed: Served, writer: Writer, client: Redis, timeframe: str
+) -> None:
+    await writer.commit(writer.trade())
+    one = Folding(feed, S, timeframe, 5_000)
+    one.join()
+    await wait_until_async(lambda: one.cursor)
+    for _ in range(5):
+        await kill_pubsub(client)
+        for _ in range(10):
+            writer.now_ms += 7_000
+            await writer.commit(writer.trade())
+    await settled(client, writer, one)
+    # It was told what it had missed; it did not have to begin anew.
+    assert one.heard.count("snapshot") == 1
+    assert feed.services.metrics.outages._value.get() >= 1
+    await one.leave()
+
+
+async def test_after_a_rewind_under_a_new_writer_everybody_begins_anew(
+    feed: Served, writer: Writer, client: Redis
+) -> None:
+    await writer.commit(writer.trade())
+    saved = await writer.save()
+    clients = [Folding(feed, S, timeframe, 5_000) for timeframe in ("1m", "1s", "15m")]
+    for one in clients:
+        one.join()
+    await wait_until_async(lambda: all(one.cursor for one in clients))
+    for _ in range(3):
+        writer.now_ms += MINUTE_MS
+        await writer.commit(writer.trade(lots=7))
+    await settled(client, writer, *clients)
+    await writer.rewind(saved)
+    for _ in range(3):
+        writer.now_ms += 2 * MINUTE_MS
+        await writer.commit(writer.trade(lots=9))
+    await settled(client, writer, *clients)
+    for one in clients:
+        assert one.heard.count("snapshot") == 2
+        await one.leave()
+
+
+async def test_a_rewind_is_noticed_even_if_nobody_writes_any_more(
+    feed: Served, writer: Writer, client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("feed.hub.HEALTH_EVERY_S", 0.05)
+    await writer.commit(writer.trade())
+    saved = await writer.save()
+    one = Folding(feed, S, "1m", 5_000)
+    one.join()
+    await wait_until_async(lambda: one.cursor)
+    await writer.commit(writer.trade())
+    await settled(client, writer, one)
+    await writer.rewind(saved)
+    await settled(client, writer, one)
+    assert one.cursor == saved.cursor
+    await one.leave()
+
+
+async def test_a_silent_subscription_is_noticed(
+    feed: Served, writer: Writer, client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("feed.hub.HEALTH_EVERY_S", 0.05)
+    await writer.commit(writer.trade())
+    one = Folding(feed, S, "1m", 5_000)
+    one.join()
+    await wait_until_async(lambda: one.cursor)
+    # The messages come, but mean nothing to us: as if the writer were of another release.
+    monkeypatch.setattr("common.store.messages._VERSION", 99)
+    await writer.commit(writer.trade())
+    monkeypatch.setattr("common.store.messages._VERSION", 1)
+    await settled(client, writer, one)
+    await one.leave()
+
+
+async def test_who_listens_to_a_symbol_that_is_removed_or_registered_anew_is_told(
+    feed: Served, writer: Writer, client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("feed.hub.HEALTH_EVERY_S", 0.02)
+    monkeypatch.setattr("feed.queries.MARKET_TTL_S", 0)
+    await writer.commit(writer.trade())
+    registry = Registry(client)
+    other = Instrument(S, price_decimals=5, size_decimals=3, ids="contiguous")
+    for again, code in ((None, "unknown_symbol"), (other, "bad_input")):
+        async with feed.connect() as socket:
+            await say(socket, action="subscribe", symbol=S, timeframe="1m")
+            await hear(socket, "snapshot")
+            await registry.remove_symbol(S)
+            if again:
+                await registry.add_symbol(Market(again, {"kind": "inbox"}))
+            error = await hear(socket, "error")
+            assert (error["code"], error["symbol"], error["timeframe"]) == (code, S, "1m")
+        await registry.remove_symbol(S)
+        await writer.register()
+    await wait_until_async(lambda: not feed.services.hub.channels)
+
+
+@pytest.fixture
+async def own_store(tmp_path: Path) -> AsyncIterator[str]:
+    """A store that may be stopped and started."""
+    url = embedded.ensure(tmp_path)
+    yield url
+    await asyncio.to_thread(embedded.stop, tmp_path)
+
+
+async def test_without_the_store_it_is_503_and_afterwards_everything_goes_on(
+    own_store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Who subscribes to a symbol we know waits for the store.
+    monkeypatch.setattr("feed.queries.MARKET_TTL_S", 60)
+    client = commit_client(own_store)
+    writer = Writer(client)
+    await writer.register()
+    await writer.claim()
+    await writer.commit(writer.trade())
+    async with served(own_store) as feed:
+        one, late = Folding(feed, S, "1m", 5_000), Folding(feed, S, "1s", 5_000)
+        one.join()
+        await wait_until_async(lambda: one.cursor)
+        assert (await feed.get("/readyz")).status_code == 200
+        await asyncio.to_thread(embedded.stop, tmp_path)
+        for path in ("/readyz", f"/v1/candles/{S}", f"/v1/candles/{S}?format=csv", "/v1/symbols", "/v1/health"):
+            response = await feed.get(path)
+            assert response.status_code == 503, path
+            assert response.headers["retry-after"] == "1"
+            assert response.json()["error"]["message"] == "the store does not answer, try again in a second"
+        assert (await feed.get("/healthz")).status_code == 200
+        assert (await feed.get("/metrics")).status_code == 200
+        async with feed.connect() as socket:
+            await say(socket, action="subscribe", symbol="TEST:OTHER", timeframe="1m", id=1)
+            assert (await hear(socket))["code"] == "store_unavailable"
+            await say(socket, action="ping")
+            assert (await hear(socket))["type"] == "pong"
+        late.join()
+        await asyncio.to_thread(embedded.ensure, tmp_path)
+        assert (await feed.get("/readyz")).status_code == 200
+        assert len((await feed.json(f"/v1/candles/{S}"))["bars"]) == 1
+        await writer.claim()
+        await writer.commit(writer.trade())
+        await settled(client, writer, one, late)
+        assert one.heard.count("snapshot") == 1
+        await one.leave()
+        await late.leave()
+    await client.aclose()

@@ -1,0 +1,115 @@
+"""`python -m feed` as a process: starts, says what is wrong, ends in order."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import httpx2
+import orjson
+import pytest
+from redis.asyncio import Redis
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+
+from common.settings import variable
+from tests.feed.writer import INSTRUMENT, Writer
+from tests.support import wait_until_async
+
+# What a process with Polars may take, idle; it is 110 MB here.
+MOST_RSS_KB = 160_000
+MOST_STOP_S = 2.0
+
+
+@contextmanager
+def running(redis_url: str, port: int) -> Iterator[subprocess.Popen[str]]:
+    environment = {**os.environ, variable("redis_url"): redis_url, variable("port"): str(port)}
+    process = subprocess.Popen([sys.executable, "-m", "feed"], env=environment, stderr=subprocess.PIPE, text=True)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port: int = listening.getsockname()[1]
+        return port
+
+
+async def ready(port: int) -> bool:
+    try:
+        async with httpx2.AsyncClient() as http:
+            return (await http.get(f"http://127.0.0.1:{port}/readyz")).status_code == 200
+    except httpx2.ConnectError:
+        return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_it_ends_in_order_in_under_two_seconds_with_open_streams(
+    redis_url: str, writer: Writer, number: signal.Signals
+) -> None:
+    await writer.commit(writer.trade())
+    port = free_port()
+    with running(redis_url, port) as process, ExitStack() as connections:
+        await wait_until_async(lambda: ready(port), 20)
+        connections.enter_context(stalled(port))
+        async with connect(f"ws://127.0.0.1:{port}/v1/stream") as open_stream:
+            subscribe = {"action": "subscribe", "symbol": INSTRUMENT.symbol, "timeframe": "1m"}
+            await open_stream.send(orjson.dumps(subscribe).decode())
+            await open_stream.recv()
+            assert rss_kb(process.pid) < MOST_RSS_KB
+            began_s = time.monotonic()
+            process.send_signal(number)
+            with pytest.raises(ConnectionClosed):
+                while True:
+                    await open_stream.recv()
+            assert open_stream.close_code in (1001, 1012)
+            _, log = await asyncio.to_thread(process.communicate, timeout=5)
+            assert time.monotonic() - began_s < MOST_STOP_S
+        assert process.returncode == 0
+        assert "Traceback" not in log, log
+
+
+@contextmanager
+def stalled(port: int) -> Iterator[None]:
+    """A connection in the middle of its handshake."""
+    with socket.create_connection(("127.0.0.1", port)) as raw:
+        raw.sendall(b"GET /v1/stream HTTP/1.1\r\nHost: x\r\n")
+        yield
+
+
+def rss_kb(pid: int) -> int:
+    with open(f"/proc/{pid}/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
+
+
+async def test_without_a_store_to_read_it_does_not_start(redis_url: str) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != variable("redis_url")}
+    done = await asyncio.to_thread(
+        subprocess.run, [sys.executable, "-m", "feed"], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert done.stderr == "REDIS_URL is not set: start with infra/up, or name a running Redis\n"
+
+
+async def test_it_starts_before_the_store_does(client: Redis) -> None:
+    port = free_port()
+    with running("unix:///tmp/there/is/no/such/socket", port) as process:
+        await wait_until_async(lambda: answers(port), 20)
+        assert not await ready(port)
+        assert process.poll() is None
+
+
+async def answers(port: int) -> bool:
+    try:
+        async with httpx2.AsyncClient() as http:
+            return (await http.get(f"http://127.0.0.1:{port}/healthz")).status_code == 200
+    except httpx2.ConnectError:
+        return False

@@ -1,0 +1,159 @@
+"""Writes a symbol as a worker does: Builder, make_commit, SymbolStore. And makes the accidents of a worker's life."""
+
+import random
+from dataclasses import dataclass, field
+from typing import Any
+
+from redis.asyncio import Redis
+
+from common.market.builder import Builder
+from common.market.candle import LIVE
+from common.market.instrument import Instrument
+from common.market.trade import Trade, Trades
+from common.store.keys import SymbolKeys
+from common.store.lease import NOTHING_SEEN, Sighting, new_token
+from common.store.registry import Market, Registry
+from common.store.symbol import Bounds, Claim, SymbolStore
+from workers.commit import Head, Retention, make_commit
+
+START_MS = 1_700_000_000_000
+GRACE_MS = 2_000
+INSTRUMENT = Instrument("TEST:BTC.USD_1-2", 2, 3, "contiguous")
+KEEP_ALL = Retention(candle_days=400, footprint_days=400)
+
+
+@dataclass(slots=True)
+class Applied:
+    """A trade in the store, with the watermark just before it, for an oracle of bars shorter than a minute."""
+
+    trade: Trade
+    before_ms: int
+
+
+@dataclass(slots=True)
+class Saved:
+    """All of a symbol at one moment: what a store may go back to."""
+
+    keys: dict[str, bytes]
+    seq: int
+    cursor: str
+    applied: list[Applied]
+    next_id: int
+    missing: list[Trade]
+
+
+@dataclass(slots=True)
+class Writer:
+    client: Redis
+    instrument: Instrument = INSTRUMENT
+    retention: Retention = KEEP_ALL
+    trades_kept: int = 100_000
+    sources: int = LIVE
+    now_ms: int = START_MS
+    next_id: int = 1
+    token: str = ""
+    seq: int = 0
+    # Of the last commit, whoever made it.
+    cursor: str = "0-"
+    applied: list[Applied] = field(default_factory=list)
+    # Trades that were left out: holes in the ids, to be filled later.
+    missing: list[Trade] = field(default_factory=list)
+    builder: Builder = field(init=False)
+
+    @property
+    def store(self) -> SymbolStore:
+        return SymbolStore(self.client, self.instrument.symbol, Bounds(self.trades_kept, 10_000))
+
+    async def register(self, **source: Any) -> None:
+        await Registry(self.client).add_symbol(Market(self.instrument, {"kind": "inbox"} | source))
+
+    async def claim(self) -> None:
+        """Take the symbol over, as another worker: under a new token, from the last checkpoint."""
+        self.token = new_token()
+        claim = await self.store.claim(self.token, NOTHING_SEEN, "tests:1")
+        if isinstance(claim, Sighting):
+            # A lease has passed, and the holder's heart stood still.
+            claim = await self.store.claim(self.token, claim, "tests:1")
+        assert isinstance(claim, Claim)
+        self.seq = claim.seq
+        if claim.checkpoint is None:
+            self.builder = Builder.new(self.instrument, self.sources, GRACE_MS)
+        else:
+            recent = await self.store.recent_trades(50_000)
+            self.builder = Builder.restore(self.instrument, claim.checkpoint, recent, self.sources, GRACE_MS)
+
+    async def commit(self, *trades: Trade, health: dict[str, str] | None = None) -> str:
+        """One step with these trades, and what the clock closes. Return its cursor."""
+        watermark_ms = self.builder.watermark_ms
+        accepted = self.builder.accept(Trades.of(trades), self.now_ms)
+        stored = await self.store.minutes(self.builder.late_minutes(accepted))
+        changes = self.builder.apply(accepted, self.now_ms, stored)
+        for trade in accepted.rows():
+            self.applied.append(Applied(trade, watermark_ms))
+            watermark_ms = max(watermark_ms, trade.ts_ms)
+        head = Head(self.token, self.seq, "", health or {"mode": "LIVE", "source": "inbox"})
+        await self.store.commit(make_commit(head, self.builder, changes, self.retention))
+        self.seq += 1
+        self.cursor = f"{self.seq}-{self.token}"
+        return self.cursor
+
+    def trade(self, ts_ms: int | None = None, ticks: int = 10_000, lots: int = 5, side: int = 0) -> Trade:
+        """The next trade, now unless said otherwise; the clock is moved on to it."""
+        self.next_id += 1
+        self.now_ms = max(self.now_ms, ts_ms or 0)
+        return Trade(self.now_ms if ts_ms is None else ts_ms, self.next_id - 1, ticks, lots, side)
+
+    async def save(self) -> Saved:
+        found = {}
+        for key in SymbolKeys(self.instrument.symbol).all_keys():
+            packed: Any = await self.client.dump(key)
+            if packed is not None:
+                found[key] = packed
+        return Saved(found, self.seq, self.cursor, self.applied.copy(), self.next_id, self.missing.copy())
+
+    async def rewind(self, saved: Saved) -> None:
+        """The store goes back in time, as after a failover; then somebody claims, and ids are given out again."""
+        pipe = self.client.pipeline(transaction=True)
+        pipe.delete(*SymbolKeys(self.instrument.symbol).all_keys())
+        for key, packed in saved.keys.items():
+            pipe.restore(key, 0, packed)
+        await pipe.execute()
+        self.seq, self.cursor, self.next_id = saved.seq, saved.cursor, saved.next_id
+        self.applied, self.missing = saved.applied.copy(), saved.missing.copy()
+        await self.claim()
+
+
+def some_trades(writer: Writer, rng: random.Random, count: int) -> list[Trade]:
+    """Trades of the next moments: most in order, some late by seconds or hours, some left out for now."""
+    trades = []
+    for _ in range(count):
+        writer.now_ms += rng.choice((0, 1, 40, 300, 2_000, 2_000, 20_000, 70_000 if rng.random() < 0.3 else 900))
+        late_ms = 0
+        if rng.random() < 0.15:
+            late_ms = rng.choice((30, 700, 5_000, 65_000, 20 * 60_000, 5 * 3_600_000))
+        trade = writer.trade(
+            max(START_MS, writer.now_ms - late_ms), rng.randint(9_000, 11_000), rng.randint(0, 50), rng.randint(0, 2)
+        )
+        if rng.random() < 0.02:
+            writer.missing.append(trade)
+        else:
+            trades.append(trade)
+    return trades
+
+
+async def random_step(writer: Writer, rng: random.Random) -> None:
+    """One commit of a random kind."""
+    kind = rng.random()
+    if kind < 0.12:
+        # Nobody trades: the clock closes.
+        writer.now_ms += rng.choice((1_000, 63_000, 16 * 60_000, 26 * 3_600_000 if rng.random() < 0.4 else 3_000))
+        await writer.commit()
+    elif kind < 0.2 and writer.missing:
+        rng.shuffle(writer.missing)
+        filled = [writer.missing.pop() for _ in range(rng.randint(1, len(writer.missing)))]
+        await writer.commit(*filled, *some_trades(writer, rng, rng.randint(0, 2)))
+    elif kind < 0.24 and writer.applied:
+        # Known already: refused, nothing changes.
+        await writer.commit(rng.choice(writer.applied).trade)
+    else:
+        await writer.commit(*some_trades(writer, rng, rng.choice((1, 1, 2, 5, 40))))
