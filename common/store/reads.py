@@ -215,4 +215,3 @@ def _entry(entry_id: bytes, fields: dict[bytes, bytes]) -> Entry:
         int(fields[b"watermark_ms"]),
         fields[b"trades"],
     )
-
