@@ -215,7 +215,7 @@ async def test_leaving_and_joining_at_once_gets_a_subscription_that_works(feed: 
         assert (await hear(socket, "candle"))["bar"]["v"] == 0.014
 
 
-WRONG = [
+WRONG: list[tuple[Any, str]] = [
     ("{", "bad_input"),
     ("[]", "bad_input"),
     ("7", "bad_input"),
