@@ -1,6 +1,7 @@
 """What a client may say on `/v1/stream`, and what it hears."""
 
 from collections.abc import Awaitable
+from typing import Any
 
 import orjson
 import pytest
