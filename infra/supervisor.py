@@ -70,6 +70,7 @@ class Supervisor:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(job) for job in (self._announce(), self._grow(), self._keep_store())]
             await self._stop_asked.wait()
+            # Only so that nobody waits for an answer: a library may swallow it, and then their loops see the stop.
             for task in tasks:
                 task.cancel()
 
@@ -85,32 +86,39 @@ class Supervisor:
         return Child(name, command, environ=self.environ, cwd=self.cwd, output=self.output, backoff=self.backoff)
 
     async def _grow(self) -> None:
-        while WORKER in self.commands:
+        while WORKER in self.commands and not self._stop_asked.is_set():
             try:
                 self._scale(WORKER, await self.hooks.wanted_workers())
             except FleetError as error:
                 self._say(f"number of workers unknown, kept as it is: {error}")
-            await asyncio.sleep(self.watch_s)
+            await self._pause(self.watch_s)
 
     async def _keep_store(self) -> None:
         failures = 0
-        while True:
+        while not self._stop_asked.is_set():
             try:
                 await self.hooks.keep_store()
                 failures = 0
             except FleetError as error:
                 failures += 1
                 self._say(str(error))
-            await asyncio.sleep(self.backoff.delay_s(failures) if failures else self.watch_s)
+            await self._pause(self.backoff.delay_s(failures) if failures else self.watch_s)
 
     async def _announce(self) -> None:
         line: str | None = None
-        while line is None:
-            await asyncio.sleep(READY_POLL_S)
+        while line is None and not self._stop_asked.is_set():
+            await self._pause(READY_POLL_S)
             # Nothing to tell: what hinders the start is said by whom it hinders.
             with suppress(FleetError):
                 line = await self.hooks.ready_line()
-        self.output.plain(line)
+        if line is not None:
+            self.output.plain(line)
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, but not for longer than the fleet runs."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stop_asked.wait()
 
     def _on_signal(self) -> None:
         self._signals += 1

@@ -4,10 +4,14 @@ redis-py re-sends a command up to ten times by itself, so a commit whose reply i
 its default time-out of 5 s ends every longer blocking read. Both are decided here and nowhere else.
 """
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
+from typing import Any
 
 from redis.asyncio import Redis
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
@@ -31,7 +35,7 @@ def blocking_client(url: str) -> Redis:
 
 
 def _client(url: str, timeout_s: float | None) -> Redis:
-    return Redis.from_url(
+    client = Redis.from_url(
         url,
         socket_timeout=timeout_s,
         socket_connect_timeout=COMMAND_TIMEOUT_S,
@@ -39,6 +43,30 @@ def _client(url: str, timeout_s: float | None) -> Redis:
         retry=Retry(NoBackoff(), 0),
         protocol=3,
     )
+    # Its class depends on the URL's scheme (TCP, TLS or Unix socket), so it is known only now.
+    client.connection_pool.connection_class = _cancellable(client.connection_pool.connection_class)
+    return client
+
+
+class _CancellableWrites(AbstractConnection):
+    """Ends with the task that waits for it.
+
+    redis-py writes under `asyncio.wait_for`, and before Python 3.12 that returns, as if nothing had happened, when
+    the write ends in the turn of the loop in which its task is cancelled. The task then runs on for ever.
+    """
+
+    async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+        limit_s, self.socket_timeout = self.socket_timeout, None
+        try:
+            async with asyncio.timeout(limit_s):
+                await super().send_packed_command(command, check_health)
+        finally:
+            self.socket_timeout = limit_s
+
+
+@cache
+def _cancellable(connection_class: type[AbstractConnection]) -> type[AbstractConnection]:
+    return type(f"Cancellable{connection_class.__name__}", (_CancellableWrites, connection_class), {})
 
 
 @contextmanager

@@ -5,7 +5,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -30,6 +30,8 @@ class Asked:
         self.ready = ready
         self.store_checks = 0
         self.trouble: Exception | None = None
+        self.stubborn = False
+        self.asking = False
 
     @property
     def hooks(self) -> Hooks:
@@ -38,6 +40,12 @@ class Asked:
     async def _wanted_workers(self) -> int:
         if self.trouble:
             raise StoreUnavailable("the store is away")
+        if self.stubborn:
+            self.asking = True
+            # As asyncio.wait_for may before Python 3.12.
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+            self.stubborn = False
         return self.workers
 
     async def _ready_line(self) -> str | None:
@@ -184,3 +192,19 @@ def test_handled_calls_the_handler_only_inside() -> None:
         os.kill(os.getpid(), signal.SIGHUP)
     assert got == [signal.SIGHUP]
     assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
+
+
+async def test_a_question_that_swallows_its_cancellation_does_not_keep_the_fleet_from_stopping(
+    tmp_path: Path,
+) -> None:
+    asked, shown = Asked(), Shown()
+    asked.stubborn = True
+    async with running(commands(tmp_path, web=POLITE, worker=POLITE), asked, shown) as task:
+        await wait_until_async(lambda: asked.asking and len(pids(shown)) == 1)
+        os.kill(os.getpid(), signal.SIGTERM)
+        try:
+            await wait_until_async(task.done)
+        except AssertionError:
+            task.cancel()
+            raise
+    assert not any(is_alive(pid) for pid in pids(shown))

@@ -17,6 +17,7 @@ from tests.proxy import Proxy, proxied
 
 KEYS = SymbolKeys(SYMBOL)
 A = "a" * 32
+WELL_OVER_A_COMMAND_S = 1.0
 
 
 @pytest.fixture
@@ -122,3 +123,18 @@ async def test_a_blocking_read_may_last_longer_than_a_command(redis_url: str) ->
     wait_ms = int(COMMAND_TIMEOUT_S * 1_000) + 200
     assert not await client.xread({"nothing": "0-0"}, block=wait_ms)
     await client.aclose()
+
+
+async def test_a_cancelled_task_ends_wherever_its_command_stands(direct: Redis) -> None:
+    async def ask_for_ever() -> None:
+        while True:
+            await direct.ping()
+
+    await direct.ping()
+    for turns in range(100):
+        task = asyncio.create_task(ask_for_ever())
+        for _ in range(turns % 20):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait({task}, timeout=WELL_OVER_A_COMMAND_S)
+        assert task.cancelled(), f"{turns % 20} turns of the loop after its start"
