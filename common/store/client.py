@@ -7,7 +7,6 @@ its default time-out of 5 s ends every longer blocking read. Both are decided he
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from typing import Any
 
 from redis.asyncio import Redis
@@ -64,7 +63,6 @@ class _CancellableWrites(AbstractConnection):
             self.socket_timeout = limit_s
 
 
-@cache
 def _cancellable(connection_class: type[AbstractConnection]) -> type[AbstractConnection]:
     return type(f"Cancellable{connection_class.__name__}", (_CancellableWrites, connection_class), {})
 
