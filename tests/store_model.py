@@ -12,6 +12,7 @@ from common.errors import Fenced, Stale, StoreUnavailable
 from common.market import codec
 from common.market.builder import Checkpoint, Minute, unpack_minute
 from common.market.footprint import Footprint
+from common.market.gaps import Ledger
 from common.market.trade import Trades
 from common.store.lease import Sighting
 from common.store.symbol import Bounds, Claim, Commit
@@ -48,6 +49,7 @@ class Tables:
     footprints: dict[int, bytes] = field(default_factory=dict)
     events: list[tuple[str, bytes]] = field(default_factory=list)
     health: dict[str, str] = field(default_factory=dict)
+    gaps: dict[str, bytes] = field(default_factory=dict)
 
     def copy(self) -> "Tables":
         return replace(
@@ -57,6 +59,7 @@ class Tables:
             footprints=self.footprints.copy(),
             events=self.events.copy(),
             health=self.health.copy(),
+            gaps=self.gaps.copy(),
         )
 
 
@@ -90,8 +93,14 @@ class StoreModel:
         t.beats += 1
         t.seq, t.writer, t.position, t.checkpoint = seq, commit.token, commit.position, commit.checkpoint
         t.health.update(commit.health)
+        t.gaps.update(commit.gaps)
+        for gap_id in commit.forgotten:
+            t.gaps.pop(gap_id, None)
         for open_ms, (candle, footprint) in commit.minutes.items():
-            t.candles[open_ms], t.footprints[open_ms] = candle, footprint
+            t.candles[open_ms] = candle
+            t.footprints.pop(open_ms, None)
+            if footprint:
+                t.footprints[open_ms] = footprint
         t.candles = _from(t.candles, commit.candle_floor_ms)
         t.footprints = _from(t.footprints, commit.footprint_floor_ms)
         t.events += [(f"{seq}-{at}", event) for at, event in enumerate(commit.events, 1)]
@@ -109,6 +118,9 @@ class StoreModel:
 
     def minutes(self, opens: Iterable[int]) -> dict[int, Minute]:
         return {open_ms: self._minute(open_ms) for open_ms in opens if open_ms in self.tables.candles}
+
+    def gaps(self) -> Ledger:
+        return Ledger.load(self.tables.gaps)
 
     def recent_trades(self, count: int) -> Trades | None:
         """All that is kept, if it is as many as asked for, or all there ever were."""
@@ -160,6 +172,9 @@ class DirectStore:
 
     async def minutes(self, opens: list[int]) -> dict[int, Minute]:
         return self.model.minutes(opens)
+
+    async def gaps(self) -> Ledger:
+        return self.model.gaps()
 
     async def recent_trades(self, count: int) -> Trades | None:
         return self.model.recent_trades(count)

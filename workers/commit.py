@@ -1,12 +1,15 @@
 """From what a step changed to what one commit writes and publishes."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+
+import orjson
 
 from common.market import codec
 from common.market.bar_json import bar_json
 from common.market.builder import Builder, Changes, Checkpoint, Minute, pack_minute
 from common.market.coverage import covers
+from common.market.gaps import Gap
 from common.market.instrument import Instrument
 from common.market.timeframe import DAY_MS, MINUTE_MS, minute_of
 from common.market.trade import SIDE_NAMES, Trades
@@ -25,12 +28,17 @@ class Retention:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What a commit says of its writer: token, where it stands, where its source goes on, and its health if new."""
+    """What a commit says of its writer: token, where it stands, where its source goes on, and its health if new.
+
+    `gaps` changed with this step, and gaps with the ids `forgotten` are to be dropped.
+    """
 
     token: str
     seq: int
     position: str
     health: dict[str, str]
+    gaps: Sequence[Gap] = ()
+    forgotten: Sequence[str] = ()
 
 
 def make_commit(
@@ -45,7 +53,7 @@ def make_commit(
     trades = codec.pack_trades(changes.trades)
     checkpoint = builder.checkpoint()
     text = _Text(builder, head)
-    events = [*text.events("candle", changes.closed), *text.events("amend", amended)]
+    events = [*text.events("candle", changes.closed), *text.events("amend", amended), *map(text.gap, head.gaps)]
     messages = [
         (keys.commits, _packed_message(head, checkpoint, replace(changes, amended=amended), trades)),
         *([(keys.candles, text.bars("amend", amended.values()))] if amended else []),
@@ -64,6 +72,8 @@ def make_commit(
         events=events,
         messages=messages,
         health=head.health,
+        gaps={gap.id: gap.dump() for gap in head.gaps},
+        forgotten=list(head.forgotten),
         candle_floor_ms=candle_floor_ms,
         footprint_floor_ms=_floor(builder, changes, retention.footprint_days),
     )
@@ -82,6 +92,9 @@ class _Text:
 
     def bars(self, kind: str, minutes: Iterable[Minute]) -> bytes:
         return self._message(kind, f'"timeframe":"1m","bars":[{",".join(map(self._bar, minutes))}]')
+
+    def gap(self, gap: Gap) -> bytes:
+        return self._message("gap", f'"gap":{orjson.dumps(gap.json()).decode()}')
 
     def trades(self, trades: Trades) -> bytes:
         rows = ",".join(_trade(self.builder.instrument, *row) for row in trades.rows())

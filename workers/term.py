@@ -14,13 +14,14 @@ from common.clock import Clock
 from common.errors import Fenced, StoreUnavailable
 from common.market.builder import Builder, Changes, Minute
 from common.market.coverage import RECENT_IDS
+from common.market.gaps import Gap, Ledger
 from common.market.instrument import Instrument
 from common.market.trade import Trades
 from common.store.health import BACKFILLING, CLOSED, LIVE
 from common.store.lease import Sighting
 from common.store.symbol import Claim, Commit
 from workers.commit import Head, Retention, make_commit
-from workers.sources.base import NEVER, Batch, Source
+from workers.sources.base import NEVER, Applied, Batch, Source
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,8 @@ class Store(Protocol):
     async def minutes(self, opens: list[int]) -> dict[int, Minute]: ...
 
     async def recent_trades(self, count: int) -> Trades | None: ...
+
+    async def gaps(self) -> Ledger: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,9 @@ class Term:
     on_progress: Callable[[Progress, Batch], None] = lambda progress, batch: None
     progress: Progress = field(default_factory=Progress)
     _builder: Builder = field(init=False)
+    _gaps: Ledger = field(default_factory=Ledger)
+    # Coverage's, when the ledger was last brought up to it.
+    _reshaped: int = 0
     _seq: int = field(init=False)
     _position: str = field(init=False)
     # Our own monotonic time of the last sign of life, and of the last commit.
@@ -119,10 +125,11 @@ class Term:
             self._builder = Builder.restore(
                 instrument, claim.checkpoint, recent, self.source.sources, settings.close_grace_ms
             )
+            self._gaps = await self.store.gaps()
         self._seq, self._position = claim.seq, claim.position
         self._beat_at_ms = self.clock.monotonic_ms()
         self._commit_at_ms = self._beat_at_ms - settings.commit_interval_ms
-        await self.source.open(claim.position)
+        await self.source.open(claim.position, Applied(self._builder.coverage, self._gaps))
 
     async def _loop(self) -> bool:
         full = False
@@ -140,8 +147,9 @@ class Term:
         mode = CLOSED if batch.ended else BACKFILLING if batch.backlog else LIVE
         self._health = {"mode": mode, "source": self.source.name}
         changes = await self._step(batch)
-        if changes.any or batch.position != self._position:
-            await self._commit(batch, changes)
+        gaps = self._follow(batch)
+        if changes.any or gaps or batch.covered or batch.position != self._position:
+            await self._commit(batch, changes, gaps)
         elif self._beat_due_ms() <= 0 or self._health != self._health_told:
             await self.store.beat(self.token, self._seq, self._health)
             self._alive()
@@ -149,15 +157,32 @@ class Term:
 
     async def _step(self, batch: Batch) -> Changes:
         self._builder.refused.update(batch.refused)
+        self._builder.sources = batch.sources or self.source.sources
         self._complete_ms = batch.complete_ms
         accepted = self._builder.accept(batch.trades, self.clock.now_ms())
-        late = self._builder.late_minutes(accepted)
+        self._builder.coverage.cover(batch.covered)
+        late = sorted({*self._builder.late_minutes(accepted), *(candle.open_ms for candle in batch.candles)})
         stored = await self.store.minutes(late) if late else {}
-        return self._builder.apply(accepted, batch.complete_ms, stored)
+        changes = self._builder.apply(accepted, batch.complete_ms, stored)
+        self._builder.replace(changes, batch.candles, stored)
+        return changes
 
-    async def _commit(self, batch: Batch, changes: Changes) -> None:
+    def _follow(self, batch: Batch) -> list[Gap]:
+        """Bring the ledger up to coverage; return the gaps that changed."""
+        coverage, now_ms = self._builder.coverage, self.clock.now_ms()
+        changed: dict[str, Gap] = {}
+        if coverage.reshaped != self._reshaped:
+            self._reshaped = coverage.reshaped
+            found = self._gaps.follow(coverage.holes(), batch.cause, now_ms, batch.covered)
+            changed = {gap.id: gap for gap in found}
+        given_up = [self._gaps.give_up(hole, now_ms) for hole in batch.given_up]
+        changed |= {gap.id: gap for gap in given_up if gap}
+        return list(changed.values())
+
+    async def _commit(self, batch: Batch, changes: Changes, gaps: list[Gap]) -> None:
         health = {} if self._health == self._health_told else self._health
-        head = Head(self.token, self._seq, batch.position, health)
+        forgotten = self._gaps.forgotten() if gaps else []
+        head = Head(self.token, self._seq, batch.position, health, gaps, forgotten)
         commit = make_commit(head, self._builder, changes, self.settings.retention, trades_wanted=self._trades_wanted)
         self._trades_wanted = await self.store.commit(commit) > 0
         self._seq += 1

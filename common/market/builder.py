@@ -15,7 +15,7 @@ counts one more. A minute without trades has no candle.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import compress, groupby
 from operator import mul
@@ -23,7 +23,7 @@ from operator import mul
 import orjson
 
 from common.market import codec
-from common.market.candle import LIVE, Candle
+from common.market.candle import BACKFILL, LIVE, Candle
 from common.market.coverage import Coverage, IdCoverage, empty_coverage, load_coverage
 from common.market.footprint import Footprint
 from common.market.instrument import Instrument
@@ -71,7 +71,7 @@ class Changes:
 
     @property
     def any(self) -> bool:
-        return bool(self.trades) or self.moved
+        return bool(self.trades or self.amended) or self.moved
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +166,18 @@ class Builder:
         """All at once, for callers that hold every closed minute in memory."""
         return self.apply(self.accept(trades, now_ms), now_ms, stored)
 
+    def replace(self, changes: Changes, candles: Iterable[Candle], stored: Mapping[int, Minute]) -> None:
+        """Put the venue's own candles in the place of closed minutes whose trades can't be had any more.
+
+        Without a footprint: of which prices the volume is made is not known. `stored`: those of the minutes that exist.
+        Such an amendment counts as one late trade in `rev`. A minute that is not closed yet is left alone.
+        """
+        for candle in candles:
+            before = changes.amended.get(candle.open_ms) or stored.get(candle.open_ms)
+            if candle.open_ms + MINUTE_MS <= self.watermark_ms:
+                rev = before.candle.rev + 1 if before else 1
+                changes.amended[candle.open_ms] = Minute(replace(candle, rev=rev, sources=BACKFILL), Footprint())
+
     def next_close_ms(self) -> int | None:
         """When the clock will close the current minute, or None before the first trade."""
         return minute_of(self.watermark_ms) + MINUTE_MS + self.grace_ms if self.watermark_ms >= 0 else None
@@ -212,7 +224,9 @@ class Builder:
 
 
 def pack_minute(minute: Minute) -> tuple[bytes, bytes]:
-    return codec.pack_candle(minute.candle), codec.pack_footprint(minute.candle.open_ms, minute.footprint)
+    """Candle and footprint; b"" for a footprint without a level."""
+    candle, footprint = minute.candle, minute.footprint
+    return codec.pack_candle(candle), codec.pack_footprint(candle.open_ms, footprint) if footprint.levels else b""
 
 
 def unpack_minute(candle: bytes, footprint: bytes) -> Minute:

@@ -8,6 +8,7 @@ Two kinds, by what the venue's trade ids promise:
 """
 
 from bisect import bisect_right
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import NamedTuple, Protocol
@@ -48,9 +49,16 @@ class Coverage(Protocol):
     def extend(self, trades: Trades) -> bool:
         """Remember a whole batch if all of it is new and in order; else change nothing, return False."""
 
+    def cover(self, spans: Iterable[Span]) -> None:
+        """Count these ids as applied though no trade of them will come. Nothing where ids are not contiguous."""
+
     def spans(self) -> list[Span]: ...
 
     def holes(self) -> list[Hole]: ...
+
+    @property
+    def reshaped(self) -> int:
+        """Grows with every change but that of the newest span's end: while it stands, so do the holes."""
 
     def dump(self) -> list[list[int]]: ...
 
@@ -61,6 +69,7 @@ class IdCoverage:
 
     _spans: list[Span] = field(default_factory=list)
     forgotten: int = 0
+    reshaped: int = field(default=0, compare=False)
 
     def refuse(self, ts_ms: int, trade_id: int) -> str | None:
         at = bisect_right(self._spans, trade_id, key=_first)
@@ -83,6 +92,18 @@ class IdCoverage:
         self._insert(at, Span(first, last, trades.ts_ms[0], trades.ts_ms[-1]))
         return True
 
+    def cover(self, spans: Iterable[Span]) -> None:
+        for span in spans:
+            first = span.first
+            while first <= span.last:
+                at = bisect_right(self._spans, first, key=_first)
+                if at and first <= self._spans[at - 1].last:
+                    first = self._spans[at - 1].last + 1
+                    continue
+                last = min(span.last, self._spans[at].first - 1) if at < len(self._spans) else span.last
+                self._insert(at, Span(first, last, span.from_ms, span.to_ms))
+                first = last + 1
+
     def spans(self) -> list[Span]:
         return self._spans
 
@@ -100,12 +121,15 @@ class IdCoverage:
     def _insert(self, at: int, span: Span) -> None:
         """Put `span` before position `at`, joined with a neighbour it touches."""
         left, right = at, at
+        is_newest = at == len(self._spans)
         if at and self._spans[at - 1].last + 1 == span.first:
             left -= 1
             span = _join(self._spans[left], span)
         if at < len(self._spans) and span.last + 1 == self._spans[at].first:
             right += 1
             span = _join(span, self._spans[at])
+        if left == at or not is_newest:
+            self.reshaped += 1
         self._spans[left:right] = [span]
         if len(self._spans) > MAX_SPANS:
             self._spans[:2] = [_join(*self._spans[:2])]
@@ -140,6 +164,13 @@ class RecentCoverage:
             return False
         self._remember(trades.ts_ms, trades.ids)
         return True
+
+    def cover(self, spans: Iterable[Span]) -> None:
+        """Of ids that are not contiguous none is missing."""
+
+    @property
+    def reshaped(self) -> int:
+        return 0
 
     def spans(self) -> list[Span]:
         """One span of time: nothing is known of the ids."""

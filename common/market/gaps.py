@@ -1,20 +1,21 @@
 """The gap ledger: every hole in coverage as an object with a cause and a state, from the moment it is seen.
 
-    open         seen; nobody works on it
-    repairing    trades of it have come back, some are missing
-    repaired     all of it came back
-    unfillable   the venue has it no more; what could be had of its candles is there, its trades are lost
+    open         seen; nothing of it has come back
+    repairing    a part of it has come back
+    repaired     nothing of it is missing: its trades came back, or the venue's own candles took their place
+    unfillable   the venue gives out neither its trades nor its candles any more
 
 The ledger follows coverage: `follow` compares the holes with what it knows. A hole that shrinks or is cut in two is
 still the same gap; a gap is over when no hole is left in its ids.
 """
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
 
-from common.market.coverage import Hole
+from common.market.coverage import Hole, Span
 
 OPEN, REPAIRING, REPAIRED, UNFILLABLE = "open", "repairing", "repaired", "unfillable"
 DISCONNECT, ID_JUMP, THROTTLE, START, UNKNOWN = "disconnect", "id_jump", "throttle", "start", "unknown"
@@ -26,7 +27,8 @@ MOST_ENDED = 500
 class Gap:
     """Ids `first..last` were missing when it was seen, traded between `from_ms` and `to_ms`. Times in ms UTC.
 
-    `missing` counts the ids still missing, `recovered` those that came back.
+    `missing` counts the ids still missing, `recovered` those whose trades came back, `replaced` those of which no trade
+    came: the venue's own candles took their place, or it spent the id on something else.
     """
 
     first: int
@@ -38,6 +40,7 @@ class Gap:
     state: str = OPEN
     missing: int = 0
     recovered: int = 0
+    replaced: int = 0
     ended_ms: int | None = None
 
     @property
@@ -47,6 +50,10 @@ class Gap:
     @property
     def over(self) -> bool:
         return self.state in (REPAIRED, UNFILLABLE)
+
+    def dump(self) -> bytes:
+        """As it is stored."""
+        return orjson.dumps(self)
 
     def json(self) -> dict[str, Any]:
         """The shape of docs/protocol.md."""
@@ -60,6 +67,7 @@ class Gap:
             "state": self.state,
             "missing": self.missing,
             "tradesRecovered": self.recovered,
+            "tradesReplaced": self.replaced,
             "seenAt": self.seen_ms,
             "endedAt": self.ended_ms,
         }
@@ -71,9 +79,13 @@ class Ledger:
 
     gaps: dict[str, Gap] = field(default_factory=dict)
 
-    def follow(self, holes: list[Hole], cause: str, now_ms: int) -> list[Gap]:
-        """Bring the ledger up to the holes there are; return the gaps that changed. `cause`: of those new to it."""
-        changed = [gap for known in list(self.gaps.values()) if (gap := _seen_again(known, holes, now_ms)) != known]
+    def follow(self, holes: list[Hole], cause: str, now_ms: int, covered: Sequence[Span] = ()) -> list[Gap]:
+        """Bring the ledger up to the holes there are; return the gaps that changed.
+
+        `cause`: of those new to it. `covered`: ids that stopped missing without a trade.
+        """
+        known = list(self.gaps.values())
+        changed = [gap for was in known if (gap := _seen_again(was, holes, covered, now_ms)) != was]
         live = [gap for gap in self.gaps.values() if gap.state != REPAIRED]
         for hole in holes:
             if not any(gap.first <= hole.first and hole.last <= gap.last for gap in live):
@@ -83,17 +95,26 @@ class Ledger:
         self._put(changed)
         return changed
 
-    def give_up(self, gap_id: str, now_ms: int) -> Gap:
-        """The venue has it no more."""
-        gap = replace(self.gaps[gap_id], state=UNFILLABLE, ended_ms=now_ms)
-        self._put([gap])
-        return gap
+    def give_up(self, hole: Hole, now_ms: int) -> Gap | None:
+        """The venue has it no more. None if no gap that goes on holds it."""
+        for gap in self.gaps.values():
+            if not gap.over and gap.first <= hole.first and hole.last <= gap.last:
+                given_up = replace(gap, state=UNFILLABLE, ended_ms=now_ms)
+                self._put([given_up])
+                return given_up
+        return None
+
+    def given_up(self, hole: Hole) -> bool:
+        """Whether the hole is of a gap nobody can fill."""
+        return any(
+            gap.state == UNFILLABLE and gap.first <= hole.first and hole.last <= gap.last for gap in self.gaps.values()
+        )
 
     def dump(self) -> dict[str, bytes]:
-        return {gap.id: orjson.dumps(gap) for gap in self.gaps.values()}
+        return {gap.id: gap.dump() for gap in self.gaps.values()}
 
     @classmethod
-    def load(cls, dumped: dict[str, bytes]) -> "Ledger":
+    def load(cls, dumped: Mapping[Any, bytes]) -> "Ledger":
         gaps = [Gap(**orjson.loads(text)) for text in dumped.values()]
         return cls({gap.id: gap for gap in sorted(gaps, key=lambda gap: (gap.seen_ms, gap.first))})
 
@@ -109,16 +130,22 @@ class Ledger:
         self.gaps.update((gap.id, gap) for gap in gaps)
 
 
-def _seen_again(gap: Gap, holes: list[Hole], now_ms: int) -> Gap:
+def _seen_again(gap: Gap, holes: list[Hole], covered: Sequence[Span], now_ms: int) -> Gap:
     """The gap as the holes show it now. One that was given up may still be filled, by another source."""
     if gap.state == REPAIRED:
         return gap
-    inside = [(max(hole.first, gap.first), min(hole.last, gap.last)) for hole in holes]
-    missing = sum(last - first + 1 for first, last in inside if first <= last)
-    recovered = gap.last - gap.first + 1 - missing
-    if missing == 0:
-        return replace(gap, state=REPAIRED, missing=0, recovered=recovered, ended_ms=now_ms)
-    if recovered == gap.recovered and gap.missing == missing:
+    missing = _shared(gap, holes)
+    if missing == gap.missing:
         return gap
-    state = gap.state if gap.state == UNFILLABLE else REPAIRING
-    return replace(gap, state=state, missing=missing, recovered=recovered)
+    # What was covered may have been there already.
+    replaced = gap.replaced + min(_shared(gap, covered), gap.missing - missing)
+    recovered = gap.last - gap.first + 1 - missing - replaced
+    gap = replace(gap, missing=missing, recovered=recovered, replaced=replaced)
+    if missing == 0:
+        return replace(gap, state=REPAIRED, ended_ms=now_ms)
+    return gap if gap.state == UNFILLABLE else replace(gap, state=REPAIRING)
+
+
+def _shared(gap: Gap, ranges: Iterable[Hole | Span]) -> int:
+    """How many ids of the gap are in the ranges, which do not overlap."""
+    return sum(max(0, min(one.last, gap.last) - max(one.first, gap.first) + 1) for one in ranges)

@@ -13,6 +13,7 @@ symbols, and an ACL may name them.
 | {S}:footprints:1m   | zset    | commit              | worker, feed       | FLEET_FOOTPRINT_DAYS                   |
 | {S}:depth           | zset    | depth               | worker, feed       | chunks kept, one a minute              |
 | {S}:events          | stream  | commit              | anybody            | FLEET_EVENTS_KEPT entries              |
+| {S}:gaps            | hash    | commit              | worker, feed       | gaps.MOST_ENDED ended, 4096 open       |
 | {S}:health          | hash    | commit, beat        | feed               | 3 fields                               |
 | {S}:inbox           | stream  | anybody             | inbox source       | trimmed behind the worker              |
 | {VENUE}:budget      | hash    | spend, cooldown     | venue clients      | 61 buckets a limit                     |
@@ -69,6 +70,10 @@ class SymbolKeys:
         return self._name("events")
 
     @property
+    def gaps(self) -> str:
+        return self._name("gaps")
+
+    @property
     def health(self) -> str:
         return self._name("health")
 
@@ -91,6 +96,7 @@ class SymbolKeys:
             self.footprints,
             self.depth,
             self.events,
+            self.gaps,
             self.health,
             self.inbox,
         ]

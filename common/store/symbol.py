@@ -15,6 +15,7 @@ from common.errors import Fenced, Stale
 from common.market import codec
 from common.market.builder import Checkpoint, Minute, unpack_minute
 from common.market.footprint import Footprint
+from common.market.gaps import Ledger
 from common.market.trade import Trades
 from common.store.client import translated
 from common.store.keys import SymbolKeys
@@ -42,6 +43,7 @@ class Commit:
     """One atomic step. `seq` is where the writer stands; the step makes it `seq + 1`.
 
     `minutes`: closed and amended ones, packed, by open_ms. `position`: where the source goes on after this step.
+    `gaps`: the gaps that changed (Gap.dump), by id; `forgotten`: ids of those to be dropped.
     `candle_floor_ms`, `footprint_floor_ms`: drop minutes that open before; None drops none.
     """
 
@@ -55,6 +57,8 @@ class Commit:
     events: list[bytes]
     messages: list[tuple[str, bytes]]
     health: dict[str, str] = field(default_factory=dict)
+    gaps: dict[str, bytes] = field(default_factory=dict)
+    forgotten: list[str] = field(default_factory=list)
     candle_floor_ms: int | None = None
     footprint_floor_ms: int | None = None
 
@@ -92,7 +96,7 @@ class SymbolStore:
     async def commit(self, commit: Commit) -> int:
         """Apply one step and return how many listen to the trades channel. Raises Fenced, Stale, StoreUnavailable."""
         k = self.keys
-        keys = [k.owner, k.state, k.trades, k.candles, k.footprints, k.events, k.health]
+        keys = [k.owner, k.state, k.trades, k.candles, k.footprints, k.events, k.health, k.gaps]
         with translated(f"commit {commit.seq + 1} of {k.symbol}"):
             result = await self._commit(keys, *self._arguments(commit))
         _check(result, k.symbol, commit.seq)
@@ -138,6 +142,12 @@ class SymbolStore:
             newest = "(" + entries[-1][0].decode()
         return _concat(reversed(pages))
 
+    async def gaps(self) -> Ledger:
+        """The gap ledger, as last committed."""
+        with translated(f"read of gaps of {self.keys.symbol}"):
+            found: Any = await self._client.hgetall(self.keys.gaps)
+        return Ledger.load(found)
+
     def _arguments(self, c: Commit) -> Iterable[Argument]:
         state: dict[str, Argument] = {
             "candle": c.checkpoint.candle,
@@ -148,7 +158,8 @@ class SymbolStore:
         }
         head: list[Argument] = [c.token, c.seq, c.seq + 1, c.trade_count, c.trades, c.checkpoint.watermark_ms]
         floors = ["" if ms is None else ms for ms in (c.candle_floor_ms, c.footprint_floor_ms)]
-        counts = [len(state), len(c.health), len(c.minutes), len(c.events), len(c.messages)]
+        counts = [len(state), len(c.health), len(c.gaps), len(c.forgotten)]
+        counts += [len(c.minutes), len(c.events), len(c.messages)]
         minutes = ((open_ms, *packed) for open_ms, packed in c.minutes.items())
         return chain(
             head,
@@ -157,6 +168,8 @@ class SymbolStore:
             counts,
             _flat(state.items()),
             _flat(c.health.items()),
+            _flat(c.gaps.items()),
+            c.forgotten,
             _flat(minutes),
             c.events,
             _flat(c.messages),

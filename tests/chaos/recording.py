@@ -11,7 +11,7 @@ from common.clock import Clock
 from common.market.candle import LIVE
 from common.market.trade import Trade, Trades
 from common.store.registry import Market
-from workers.sources.base import NEVER, Batch
+from workers.sources.base import NEVER, Applied, Batch
 
 KIND = "chaos"
 START_MS = 1_690_000_000_000
@@ -44,7 +44,7 @@ class RecordingFile:
     def of(cls, market: Market, clock: Clock) -> "RecordingFile":
         return cls(Path(market.source["path"]), clock)
 
-    async def open(self, position: str) -> None:
+    async def open(self, position: str, applied: Applied) -> None:
         self._at = int(position or "0")
         self._file = open(self.path, "rb")  # noqa: ASYNC230 - a local file of a test
         self._file.seek(self._at * _ROW.size)

@@ -9,7 +9,7 @@ from common.market.candle import LIVE
 from common.market.timeframe import MINUTE_MS
 from common.market.trade import Trade, Trades
 from tests.simulation.scheduler import VirtualClock
-from workers.sources.base import NEVER, Batch
+from workers.sources.base import NEVER, Applied, Batch
 
 # Trade times begin here; the clocks of the simulation are days ahead of them.
 START_MS = 1_690_000_020_000
@@ -47,7 +47,7 @@ class RecordingSource:
     sources: int = LIVE
     _at: int = 0
 
-    async def open(self, position: str) -> None:
+    async def open(self, position: str, applied: Applied) -> None:
         self._at = int(position or "0")
 
     async def read(self, limit: int, wait_ms: int) -> Batch:

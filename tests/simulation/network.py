@@ -9,6 +9,7 @@ from typing import Any
 
 from common.errors import FleetError, StoreUnavailable
 from common.market.builder import Minute
+from common.market.gaps import Ledger
 from common.market.trade import Trades
 from common.store.lease import Sighting
 from common.store.registry import Market
@@ -121,6 +122,10 @@ class RemoteStore:
 
     async def minutes(self, opens: list[int]) -> dict[int, Minute]:
         found: dict[int, Minute] = await self.network.call(lambda: self.server.model.minutes(opens))
+        return found
+
+    async def gaps(self) -> Ledger:
+        found: Ledger = await self.network.call(lambda: self.server.model.gaps())
         return found
 
     async def recent_trades(self, count: int) -> Trades | None:

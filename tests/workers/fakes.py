@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from common.market.candle import LIVE
+from common.market.coverage import IdCoverage
+from common.market.gaps import Ledger
 from common.market.instrument import Instrument
 from common.market.trade import BUY, Trade, Trades
 from common.store.lease import NOTHING_SEEN
@@ -12,7 +14,7 @@ from common.store.symbol import Bounds, Claim, Commit
 from tests.store_model import DirectStore, StoreModel
 from tests.support import FakeClock
 from workers.commit import Retention
-from workers.sources.base import NEVER, Batch
+from workers.sources.base import NEVER, Applied, Batch
 from workers.term import Term, TermSettings
 
 INSTRUMENT = Instrument("TEST:A", 2, 3, "contiguous")
@@ -64,6 +66,9 @@ class NotingStore(DirectStore):
             raise self.fails[command]
 
 
+NOTHING_APPLIED = Applied(IdCoverage(), Ledger())
+
+
 @dataclass(slots=True)
 class ScriptedSource:
     """Gives the batches of its script one by one: a value, an error, or what a function of the clock makes."""
@@ -78,7 +83,7 @@ class ScriptedSource:
     is_closed: bool = False
     close_error: Exception | None = None
 
-    async def open(self, position: str) -> None:
+    async def open(self, position: str, applied: Applied) -> None:
         self.opened.append(position)
 
     async def read(self, limit: int, wait_ms: int) -> Batch:

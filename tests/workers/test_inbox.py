@@ -18,7 +18,7 @@ from common.store.lease import NOTHING_SEEN
 from common.store.registry import Market
 from common.store.symbol import Bounds, Claim, SymbolStore
 from tests.support import FakeClock
-from tests.workers.fakes import SETTINGS
+from tests.workers.fakes import NOTHING_APPLIED, SETTINGS
 from workers.sources import inbox
 from workers.sources.base import Batch
 from workers.sources.inbox import BAD_FIELDS, Inbox
@@ -58,7 +58,7 @@ async def read(client: Redis, *entries: dict[Any, Any]) -> Batch:
     """Push the entries, and read them from the beginning."""
     await push(client, *entries)
     reader = source(client)
-    await reader.open("")
+    await reader.open("", NOTHING_APPLIED)
     return await reader.read(100, 10)
 
 
@@ -116,7 +116,7 @@ async def test_a_text_id_is_remembered_across_a_restart(client: Redis) -> None:
     first = await read(client, OURS | {"id": "abc"})
     await push(client, OURS | {"id": "abc"}, OURS | {"id": "abd"})
     again = source(client)
-    await again.open(first.position)
+    await again.open(first.position, NOTHING_APPLIED)
     batch = await again.read(100, 10)
     assert (len(batch.trades), batch.refused) == (1, {DUPLICATE: 1})
 
@@ -176,7 +176,7 @@ async def test_a_key_of_another_type_gives_one_clear_error(client: Redis, kind: 
     else:
         await client.zadd(STREAM, {"x": 1})
     with pytest.raises(OperatorError, match=rf"key '{STREAM}' is a {kind}, expected a stream of trades"):
-        await source(client).open("")
+        await source(client).open("", NOTHING_APPLIED)
 
 
 # position, waiting, trimming
@@ -185,27 +185,27 @@ async def test_a_key_of_another_type_gives_one_clear_error(client: Redis, kind: 
 async def test_a_committed_position_is_gone_on_from_exactly(client: Redis) -> None:
     ids = await push(client, *(OURS | {"id": str(number)} for number in range(10)))
     first = source(client)
-    await first.open("")
+    await first.open("", NOTHING_APPLIED)
     batch = await first.read(4, 10)
     assert (batch.trades.ids, batch.position, batch.backlog, batch.complete_ms) == ([0, 1, 2, 3], ids[3], True, 0)
     await first.read(4, 10)
 
     again = source(client)
-    await again.open(batch.position)
+    await again.open(batch.position, NOTHING_APPLIED)
     rest = await again.read(100, 10)
     assert (rest.trades.ids, rest.position, rest.backlog) == ([4, 5, 6, 7, 8, 9], ids[9], False)
 
 
 async def test_an_empty_inbox_is_waited_for_and_is_complete_by_now(client: Redis, clock: FakeClock) -> None:
     reader = source(client, clock)
-    await reader.open("")
+    await reader.open("", NOTHING_APPLIED)
     batch = await reader.read(10, 5)
     assert (len(batch.trades), batch.position, batch.complete_ms) == (0, "0-0", clock.now_ms())
 
 
 async def test_what_is_pushed_while_it_waits_is_read(client: Redis, redis_url: str) -> None:
     reader = source(client)
-    await reader.open("")
+    await reader.open("", NOTHING_APPLIED)
     await push(client, OURS)
     assert (await reader.read(10, 1_000)).trades.ids == [42]
     await push(client, OURS | {"id": "43"})
@@ -215,7 +215,7 @@ async def test_what_is_pushed_while_it_waits_is_read(client: Redis, redis_url: s
 async def test_a_stream_of_another_name_is_read(client: Redis) -> None:
     await client.xadd("trades-COINBASE-BTC-USD", CRYPTOFEED)  # type: ignore[arg-type]
     reader = source(client, stream="trades-COINBASE-BTC-USD")
-    await reader.open("")
+    await reader.open("", NOTHING_APPLIED)
     assert (await reader.read(10, 5)).trades.ids == [42]
 
 
@@ -225,7 +225,7 @@ async def test_what_is_committed_is_trimmed_but_for_the_last_entries(
     monkeypatch.setattr(inbox, "KEPT_BEHIND", 200)
     await push(client, *(OURS | {"id": str(number)} for number in range(1_000)))
     reader = source(client, clock)
-    await reader.open("")
+    await reader.open("", NOTHING_APPLIED)
     batch = await reader.read(900, 5)
     clock.advance(inbox.TRIM_EVERY_MS)
     await reader.committed(batch.position)
@@ -241,7 +241,7 @@ async def test_a_stream_that_is_not_ours_is_left_alone(
     monkeypatch.setattr(inbox, "KEPT_BEHIND", 2)
     await push(client, *(OURS | {"id": str(number)} for number in range(500)))
     reader = source(client, clock, trim=False)
-    await reader.open("")
+    await reader.open("", NOTHING_APPLIED)
     batch = await reader.read(500, 5)
     clock.advance(inbox.TRIM_EVERY_MS)
     await reader.committed(batch.position)

@@ -17,6 +17,7 @@ from common.store.client import commit_client
 from common.store.reads import Range, SymbolReader, View
 from common.store.registry import Market, Registry
 from tests.support import FakeClock
+from tests.workers.fakes import NOTHING_APPLIED
 from workers.recordings import TradeFile, text
 from workers.replay import KIND, Replayer
 from workers.run import WorkerSettings
@@ -69,37 +70,37 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_several_files_are_one_sequence_and_any_position_goes_on_exactly(tmp_path: Path) -> None:
     files = [TradeFile(recorded(tmp_path / name, 200), INSTRUMENT) for name in ("a.csv", "b.csv")]
     source = Replay(files, IMPORT)
-    await source.open("")
+    await source.open("", NOTHING_APPLIED)
     whole = await read_all(source, 33)
     assert len(whole) == 400
-    await source.open("")
+    await source.open("", NOTHING_APPLIED)
     taken: list[Trade] = []
     while not (batch := await source.read(33, 10)).ended:
         taken += batch.trades.rows()
         again = Replay(files, IMPORT)
-        await again.open(batch.position)
+        await again.open(batch.position, NOTHING_APPLIED)
         assert taken + await read_all(again, 50) == whole
         await again.close()
 
 
 async def test_another_recording_begins_at_its_beginning(tmp_path: Path) -> None:
     one, other = (Replay([TradeFile(recorded(tmp_path / n, c), INSTRUMENT)], IMPORT) for n, c in (("a", 50), ("b", 60)))
-    await one.open("")
+    await one.open("", NOTHING_APPLIED)
     end = (await one.read(1_000, 10)).position
     await one.close()
-    await other.open(end)
+    await other.open(end, NOTHING_APPLIED)
     assert len(await read_all(other, 1_000)) == 60
 
 
 async def test_a_position_that_is_no_replays_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="position '12-0' is not a replay's"):
-        await Replay([TradeFile(recorded(tmp_path / "a", 5), INSTRUMENT)], IMPORT).open("12-0")
+        await Replay([TradeFile(recorded(tmp_path / "a", 5), INSTRUMENT)], IMPORT).open("12-0", NOTHING_APPLIED)
 
 
 async def test_at_ten_times_the_pace_a_trade_comes_when_its_time_has_come(tmp_path: Path) -> None:
     clock = FakeClock()
     source = Replay([TradeFile(recorded(tmp_path / "a", 100), INSTRUMENT)], IMPORT, 10.0, clock)
-    await source.open("")
+    await source.open("", NOTHING_APPLIED)
     assert len((await source.read(1_000, 0)).trades) == 1
     assert not (await source.read(1_000, 0)).trades
     clock.advance(600)  # 6 s of the recording: ten trades

@@ -12,6 +12,7 @@ from common.market.timeframe import MINUTE_MS
 from common.market.trade import Trades
 from common.store.registry import Market
 from tests.support import FakeClock
+from tests.workers.fakes import NOTHING_APPLIED
 from workers.sources.simulator import HISTORY_MS, TICK_MS, Simulator
 
 INSTRUMENT = Instrument("SIM:A", 2, 4, "contiguous")
@@ -34,7 +35,7 @@ async def history(market: Simulator) -> tuple[Trades, str]:
 @pytest.fixture
 async def fresh(clock: FakeClock) -> Trades:
     market = simulator(clock)
-    await market.open("")
+    await market.open("", NOTHING_APPLIED)
     return (await history(market))[0]
 
 
@@ -50,8 +51,8 @@ async def test_ids_count_up_from_one(fresh: Trades) -> None:
 
 async def test_the_same_seed_is_the_same_market(clock: FakeClock, fresh: Trades) -> None:
     same, other = simulator(FakeClock()), simulator(FakeClock(), seed=8)
-    await same.open("")
-    await other.open("")
+    await same.open("", NOTHING_APPLIED)
+    await other.open("", NOTHING_APPLIED)
     assert (await history(same))[0] == fresh
     assert (await history(other))[0] != fresh
 
@@ -78,12 +79,12 @@ async def test_trades_come_in_bursts(fresh: Trades) -> None:
 
 async def test_a_market_goes_on_where_it_was_left(clock: FakeClock) -> None:
     market = simulator(clock)
-    await market.open("")
+    await market.open("", NOTHING_APPLIED)
     before, position = await history(market)
     clock.advance(20_000)
 
     again = simulator(clock)
-    await again.open(position)
+    await again.open(position, NOTHING_APPLIED)
     after, _ = await history(again)
     assert after.ids[0] == before.ids[-1] + 1
     assert before.ts_ms[-1] <= after.ts_ms[0]
@@ -92,11 +93,11 @@ async def test_a_market_goes_on_where_it_was_left(clock: FakeClock) -> None:
 
 async def test_a_market_that_was_away_for_days_makes_up_for_hours_only(clock: FakeClock) -> None:
     market = simulator(clock)
-    await market.open("")
+    await market.open("", NOTHING_APPLIED)
     before, position = await history(market)
     clock.advance(10 * 24 * 3_600_000)
     again = simulator(clock)
-    await again.open(position)
+    await again.open(position, NOTHING_APPLIED)
     after, _ = await history(again)
     assert after.ids[0] == before.ids[-1] + 1
     assert after.ts_ms[0] >= clock.now_ms() - HISTORY_MS - TICK_MS
@@ -104,7 +105,7 @@ async def test_a_market_that_was_away_for_days_makes_up_for_hours_only(clock: Fa
 
 async def test_a_backlog_is_told_and_closes_nothing_by_the_clock(clock: FakeClock) -> None:
     market = simulator(clock)
-    await market.open("")
+    await market.open("", NOTHING_APPLIED)
     batch = await market.read(10, 100)
     assert (len(batch.trades), batch.backlog, batch.complete_ms) == (10, True, 0)
     await history(market)
@@ -114,7 +115,7 @@ async def test_a_backlog_is_told_and_closes_nothing_by_the_clock(clock: FakeCloc
 
 async def test_a_read_waits_for_a_moment_at_most(clock: FakeClock) -> None:
     market = simulator(clock)
-    await market.open("")
+    await market.open("", NOTHING_APPLIED)
     await history(market)
     for wait_ms in (1, 20, 5_000):
         before_ms = clock.monotonic_ms()
@@ -125,7 +126,7 @@ async def test_a_read_waits_for_a_moment_at_most(clock: FakeClock) -> None:
 async def test_looking_in_vain_moves_no_position(clock: FakeClock) -> None:
     """A position that moves is a commit."""
     market = simulator(clock)
-    await market.open("")
+    await market.open("", NOTHING_APPLIED)
     _, position = await history(market)
     moved = 0
     for _ in range(200):
@@ -138,11 +139,11 @@ async def test_looking_in_vain_moves_no_position(clock: FakeClock) -> None:
 
 async def test_a_clock_that_was_set_back_makes_no_trade_of_the_past(clock: FakeClock) -> None:
     market = simulator(clock)
-    await market.open("")
+    await market.open("", NOTHING_APPLIED)
     before, position = await history(market)
     clock.jump(-3_600_000)
     again = simulator(clock)
-    await again.open(position)
+    await again.open(position, NOTHING_APPLIED)
     assert not (await again.read(1_000, 100)).trades
     clock.jump(3_600_000)
     clock.advance(60_000)
@@ -157,7 +158,7 @@ async def test_bars_of_it_are_marked_simulated(clock: FakeClock) -> None:
 @pytest.mark.parametrize("position", ["nonsense", "[1,2]", "7", "[]", "null", "[1,2,3,4]"])
 async def test_a_position_of_another_source_is_refused_in_one_sentence(clock: FakeClock, position: str) -> None:
     with pytest.raises(BadInput, match="is not a simulator's"):
-        await simulator(clock).open(position)
+        await simulator(clock).open(position, NOTHING_APPLIED)
 
 
 async def test_a_price_that_is_none_is_refused(clock: FakeClock) -> None:

@@ -8,8 +8,11 @@ from dataclasses import replace
 import pytest
 
 from common.errors import Fenced, Stale, StoreUnavailable
-from common.market.builder import unpack_minute
+from common.market.builder import candle_of, unpack_minute
+from common.market.candle import BACKFILL, LIVE
 from common.market.codec import unpack_candle
+from common.market.coverage import Hole, Span
+from common.market.gaps import DISCONNECT, ID_JUMP, REPAIRED, REPAIRING, START, UNFILLABLE
 from common.market.instrument import Instrument
 from common.market.trade import Trades
 from common.store.symbol import Bounds
@@ -24,7 +27,7 @@ def bench() -> Bench:
     return Bench()
 
 
-def gaps(times: list[int]) -> list[int]:
+def pauses(times: list[int]) -> list[int]:
     return [after - before for before, after in zip(times, times[1:], strict=False)]
 
 
@@ -40,7 +43,7 @@ async def test_trades_that_come_one_by_one_share_commits(bench: Bench) -> None:
         return Batch(trades((after_ms, after_ms)), str(after_ms))
 
     await bench.serve(*[arriving] * 30)
-    assert min(gaps(bench.store.times("commit"))) >= SETTINGS.commit_interval_ms
+    assert min(pauses(bench.store.times("commit"))) >= SETTINGS.commit_interval_ms
 
 
 async def test_the_first_commit_does_not_wait(bench: Bench) -> None:
@@ -80,7 +83,7 @@ async def test_an_idle_holder_gives_signs_of_life_six_times_a_lease(lease_ms: in
     await bench.serve(*[bench.idle()] * 60)
     beats = bench.store.times("beat")
     assert len(beats) > 50
-    assert max(gaps(beats)) <= lease_ms // BEATS_PER_LEASE
+    assert max(pauses(beats)) <= lease_ms // BEATS_PER_LEASE
 
 
 async def test_a_commit_is_a_sign_of_life(bench: Bench) -> None:
@@ -206,7 +209,8 @@ async def test_a_late_trade_older_than_all_candles_is_counted_and_tells_of_no_ca
         Batch(trades((3, 20)), "4"),
     )
     last = bench.store.commits[-1]
-    assert (last.trade_count, last.minutes, last.events) == (1, {}, [])
+    assert (last.trade_count, last.minutes) == (1, {})
+    assert [json.loads(event)["type"] for event in last.events] == ["gap"]
     assert START_MS not in bench.model.tables.candles
 
 
@@ -317,3 +321,71 @@ async def test_a_holder_that_was_paused_past_its_lease_is_fenced(bench: Bench) -
         await bench.serve(Batch(trades((1, 0)), "1"), paused)
     assert bench.model.tables.token == "b" * 32
     assert bench.model.tables.seq == 1
+
+
+# gaps
+
+
+def ledger(bench: Bench) -> list[tuple[str, str, str, int, int]]:
+    gaps = bench.model.gaps().gaps.values()
+    return [(gap.id, gap.state, gap.cause, gap.recovered, gap.replaced) for gap in gaps]
+
+
+async def test_a_hole_is_in_the_ledger_by_the_commit_that_opens_it_and_is_told(bench: Bench) -> None:
+    await bench.serve(Batch(trades((1, 0), (4, 40)), "", cause=DISCONNECT), Batch(trades((3, 30)), "", cause=START))
+    first, second = (json.loads(commit.events[0])["gap"] for commit in bench.store.commits)
+    assert (first["id"], first["state"], first["missing"], first["from"], first["to"]) == (
+        "2-3",
+        "open",
+        2,
+        START_MS,
+        START_MS + 40,
+    )
+    assert (second["id"], second["state"], second["cause"], second["missing"]) == ("2-3", "repairing", "disconnect", 1)
+    assert ledger(bench) == [("2-3", REPAIRING, DISCONNECT, 1, 0)]
+
+
+async def test_the_next_term_goes_on_with_the_ledger(bench: Bench) -> None:
+    await bench.serve(Batch(trades((1, 0), (4, 40)), "", cause=DISCONNECT))
+    again = Bench(model=bench.model)
+    await again.serve(Batch(trades((2, 20), (3, 30)), "", cause=START))
+    assert ledger(again) == [("2-3", REPAIRED, DISCONNECT, 2, 0)]
+
+
+async def test_ids_without_a_trade_are_committed_as_covered(bench: Bench) -> None:
+    await bench.serve(
+        Batch(trades((1, 0), (4, 40)), "", cause=ID_JUMP),
+        Batch(Trades(), "", covered=[Span(2, 3, START_MS, START_MS)]),
+    )
+    assert ledger(bench) == [("2-3", REPAIRED, ID_JUMP, 0, 2)]
+    assert bench.model.tables.checkpoint and json.loads(bench.model.tables.checkpoint.coverage)[1][:2] == [1, 4]
+
+
+async def test_the_venues_candle_takes_the_place_of_a_closed_minute_without_its_footprint(bench: Bench) -> None:
+    theirs = candle_of(START_MS, trades((1, 0), (2, 20), (3, 30)), LIVE)
+    await bench.serve(
+        Batch(trades((1, 0), (4, MINUTE_MS)), "", cause=DISCONNECT),
+        Batch(Trades(), "", candles=[theirs], covered=[Span(2, 3, START_MS, START_MS)]),
+    )
+    tables = bench.model.tables
+    assert unpack_candle(tables.candles[START_MS]) == replace(theirs, rev=1, sources=BACKFILL)
+    assert START_MS not in tables.footprints
+    assert ledger(bench) == [("2-3", REPAIRED, DISCONNECT, 0, 2)]
+
+
+async def test_a_candle_of_the_open_minute_is_left_alone(bench: Bench) -> None:
+    theirs = candle_of(START_MS, trades((1, 0), (2, 20)), LIVE)
+    await bench.serve(Batch(trades((1, 0)), "1"), Batch(Trades(), "2", candles=[theirs]))
+    assert bench.model.tables.candles == {}
+
+
+async def test_a_hole_that_can_not_be_filled_stays_and_is_said_to_be_so(bench: Bench) -> None:
+    hole = Hole(2, 3, START_MS, START_MS + 40)
+    await bench.serve(Batch(trades((1, 0), (4, 40)), "", cause=DISCONNECT), Batch(Trades(), "", given_up=[hole]))
+    assert ledger(bench) == [("2-3", UNFILLABLE, DISCONNECT, 0, 0)]
+    assert json.loads(bench.store.commits[-1].events[-1])["gap"]["state"] == "unfillable"
+
+
+async def test_backfilled_trades_mark_their_minute(bench: Bench) -> None:
+    await bench.serve(Batch(trades((2, 20), (3, MINUTE_MS)), "1"), Batch(trades((1, 0)), "2", sources=BACKFILL))
+    assert unpack_candle(bench.model.tables.candles[START_MS]).sources == LIVE | BACKFILL

@@ -1,9 +1,13 @@
 """Where trades come from: one protocol for a venue, a recording, a simulation and the inbox."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
+from common.market.candle import Candle
+from common.market.coverage import Coverage, Hole, Span
+from common.market.gaps import UNKNOWN, Ledger
 from common.market.trade import Trades
 
 # `complete_ms` of a source that cannot say: the clock closes nothing.
@@ -18,6 +22,11 @@ class Batch:
     `complete_ms`: the source has no trades left from before that time, so quiet minutes may be closed up to it.
     `backlog`: more trades are waiting. `ended`: there will never be more. `refused`: what could not be read as a
     trade, by reason.
+
+    What follows is for sources that can ask again for what is missing. `sources`: bits of common.market.candle for
+    these trades, if not the source's own. `cause`: why holes that these trades open are there. `covered`: ids of which
+    no trade will come. `candles`: the venue's own, for closed minutes whose trades can't be had. `given_up`: holes that
+    can't be filled at all.
     """
 
     trades: Trades
@@ -26,6 +35,18 @@ class Batch:
     backlog: bool = False
     ended: bool = False
     refused: Counter[str] = field(default_factory=Counter)
+    sources: int = 0
+    cause: str = UNKNOWN
+    covered: Sequence[Span] = ()
+    candles: Sequence[Candle] = ()
+    given_up: Sequence[Hole] = ()
+
+
+class Applied(NamedTuple):
+    """What has been applied, and what is known to be missing. The term's own: it grows with each commit."""
+
+    coverage: Coverage
+    gaps: Ledger
 
 
 class Source(Protocol):
@@ -36,8 +57,8 @@ class Source(Protocol):
     # Bits of common.market.candle for the candles made of it.
     sources: int
 
-    async def open(self, position: str) -> None:
-        """Go to a committed position; `''` is the beginning."""
+    async def open(self, position: str, applied: Applied) -> None:
+        """Go to a committed position; `''` is the beginning. `applied` stays true for the whole term."""
 
     async def read(self, limit: int, wait_ms: int) -> Batch:
         """Return what is there, at most `limit` trades; wait for the first one for at most `wait_ms`."""

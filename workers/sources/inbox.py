@@ -27,7 +27,7 @@ from common.market.units import parse
 from common.store.client import COMMAND_TIMEOUT_S, translated
 from common.store.keys import SymbolKeys
 from common.store.registry import Market
-from workers.sources.base import Batch
+from workers.sources.base import Applied, Batch
 
 # Entries left in the stream behind the worker: they tell which text ids were there already.
 KEPT_BEHIND = 10_000
@@ -63,7 +63,7 @@ class Inbox:
         trim = bool(market.source.get("trim", True))
         return cls(market.instrument, stream, commands, blocking, clock, trim)
 
-    async def open(self, position: str) -> None:
+    async def open(self, position: str, applied: Applied) -> None:
         await self._check_type()
         self._position = position or "0-0"
         with translated(f"read of {self.stream}"):

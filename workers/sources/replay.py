@@ -15,7 +15,7 @@ from common.errors import BadInput
 from common.market.trade import Trades
 from workers.recordings import TradeFile
 from workers.recordings.base import Chunk
-from workers.sources.base import NEVER, Batch
+from workers.sources.base import NEVER, Applied, Batch
 
 BAD_LINE = "bad_line"
 
@@ -60,7 +60,7 @@ class Replay:
     # Recorded time minus our monotonic time x speed, set by the first trade of a term.
     _offset_ms: float | None = None
 
-    async def open(self, position: str) -> None:
+    async def open(self, position: str, applied: Applied) -> None:
         recording = "".join(file.fingerprint() for file in self.files)[:32]
         place = Place.parse(position) if position else Place(recording)
         # Another recording begins at its beginning; trades the symbol has already are refused as duplicates.

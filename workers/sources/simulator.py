@@ -16,7 +16,7 @@ from common.market.candle import SIMULATED
 from common.market.instrument import Instrument
 from common.market.trade import BUY, SELL, Trades
 from common.store.registry import Market
-from workers.sources.base import Batch
+from workers.sources.base import Applied, Batch
 
 # What a fresh market has behind it, so that a first chart is not blank; also the most that a restart makes up for.
 HISTORY_MS = 2 * 60 * 60 * 1_000
@@ -66,7 +66,7 @@ class Simulator:
         price = str(market.source.get("price", "100"))
         return cls(market.instrument, clock, int(market.source.get("seed", 1)), market.instrument.price_ticks(price))
 
-    async def open(self, position: str) -> None:
+    async def open(self, position: str, applied: Applied) -> None:
         earliest_ms = float(self.clock.now_ms() - HISTORY_MS)
         try:
             walk = Walk.at(position) if position else Walk(1, self.start_price_ticks, earliest_ms)

@@ -1,19 +1,20 @@
 -- One atomic step of a symbol: trades, candles, footprints, checkpoint, events, publication. All or nothing: the
 -- checks come first, then the one write that may be refused (XADD trades), then the rest.
 --
--- KEYS  1 owner, 2 state, 3 trades, 4 candles, 5 footprints, 6 events, 7 health
+-- KEYS  1 owner, 2 state, 3 trades, 4 candles, 5 footprints, 6 events, 7 health, 8 gaps
 -- ARGV  1 token, 2 seq the caller stands at, 3 the next seq
 --       4 number of trades, 5 packed trades, 6 watermark_ms
 --       7 trades to keep, 8 events to keep
 --       9 drop candles and 10 footprints that open before (ms; '' drops none)
---       11 number of state pairs, 12 of health pairs, 13 of minutes, 14 of events, 15 of messages; then
---       state field, value ... health field, value ... open_ms, candle, footprint ... event ... channel, message ...
---       and last the channel whose number of subscribers is asked for
+--       11 number of state pairs, 12 of health pairs, 13 of gaps, 14 of forgotten gaps, 15 of minutes, 16 of events,
+--       17 of messages; then
+--       state field, value ... health field, value ... gap id, gap ... gap id ... open_ms, candle, footprint ... event ...
+--       channel, message ... and last the channel whose number of subscribers is asked for
 -- RESULT  {'OK', subscribers}, {'FENCED'} (another holder) or {'STALE'} (the store is not where the caller left it)
 --
 -- trades: id <seq>-0, fields token, n, watermark_ms, trades; one entry a commit, also when n is 0, so that a reader
 --         sees every step. state.kept counts the trades in it.
--- candles, footprints: score open_ms; a correction replaces the member of that score.
+-- candles, footprints: score open_ms; a correction replaces the member of that score; '' only drops it.
 -- events: id <seq>-<i>, field event (JSON).
 -- state, for readers that keep what they have read (feed/tail.py) or come back with a cursor (feed/changes.py):
 --   amended         '<seq>:<from_ms>:<to_ms>;...', newest first: the last 16 commits that wrote minutes which had been
@@ -23,7 +24,7 @@
 --   candle_floor_ms, footprint_floor_ms   minutes that open before have been dropped
 -- Numbers stay text: Lua 5.1 writes large ones with 14 digits.
 
-local owner, state, trades, candles, footprints, events, health = unpack(KEYS)
+local owner, state, trades, candles, footprints, events, health, gaps = unpack(KEYS)
 local seq, next_seq, count = ARGV[2], ARGV[3], tonumber(ARGV[4])
 local AMENDED_KEPT = 16
 
@@ -78,7 +79,7 @@ if count > 0 then
   redis.call('HSET', state, 'updated_ms', now_ms)
 end
 
-local at = 16
+local at = 18
 for _ = 1, tonumber(ARGV[11]) do
   redis.call('HSET', state, ARGV[at], ARGV[at + 1])
   at = at + 2
@@ -90,9 +91,17 @@ for _ = 1, tonumber(ARGV[12]) do
   redis.call('HSET', health, ARGV[at], ARGV[at + 1])
   at = at + 2
 end
+for _ = 1, tonumber(ARGV[13]) do
+  redis.call('HSET', gaps, ARGV[at], ARGV[at + 1])
+  at = at + 2
+end
+for _ = 1, tonumber(ARGV[14]) do
+  redis.call('HDEL', gaps, ARGV[at])
+  at = at + 1
+end
 local closed_before_ms = tonumber(was[1] or '-1')
 local from_ms, to_ms
-for _ = 1, tonumber(ARGV[13]) do
+for _ = 1, tonumber(ARGV[15]) do
   local open_ms = ARGV[at]
   if tonumber(open_ms) + 60000 <= closed_before_ms then
     if not from_ms or tonumber(open_ms) < tonumber(from_ms) then from_ms = open_ms end
@@ -101,7 +110,9 @@ for _ = 1, tonumber(ARGV[13]) do
   redis.call('ZREMRANGEBYSCORE', candles, open_ms, open_ms)
   redis.call('ZADD', candles, open_ms, ARGV[at + 1])
   redis.call('ZREMRANGEBYSCORE', footprints, open_ms, open_ms)
-  redis.call('ZADD', footprints, open_ms, ARGV[at + 2])
+  if ARGV[at + 2] ~= '' then
+    redis.call('ZADD', footprints, open_ms, ARGV[at + 2])
+  end
   at = at + 3
 end
 if from_ms then
@@ -120,11 +131,11 @@ if ARGV[10] ~= '' then
   redis.call('ZREMRANGEBYSCORE', footprints, '-inf', '(' .. ARGV[10])
   raise('footprint_floor_ms', ARGV[10])
 end
-for i = 1, tonumber(ARGV[14]) do
+for i = 1, tonumber(ARGV[16]) do
   redis.call('XADD', events, 'MAXLEN', '~', ARGV[8], next_seq .. '-' .. i, 'event', ARGV[at])
   at = at + 1
 end
-for _ = 1, tonumber(ARGV[15]) do
+for _ = 1, tonumber(ARGV[17]) do
   redis.call('PUBLISH', ARGV[at], ARGV[at + 1])
   at = at + 2
 end

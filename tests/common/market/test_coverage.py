@@ -209,3 +209,38 @@ def test_each_kind_of_ids_has_its_coverage_and_its_way_back() -> None:
     assert isinstance(empty_coverage("unique"), RecentCoverage)
     assert isinstance(load_coverage("contiguous", IdCoverage().dump(), Trades()), IdCoverage)
     assert isinstance(load_coverage("unique", RecentCoverage().dump(), Trades()), RecentCoverage)
+
+
+@LAW
+@given(BATCHES, st.lists(st.tuples(IDS, st.integers(0, 8)), max_size=4))
+def test_covering_ids_is_as_if_their_trades_had_been_applied(
+    batches: list[list[int]], ranges: list[tuple[int, int]]
+) -> None:
+    covered, applied = IdCoverage(), IdCoverage()
+    for batch in batches:
+        _apply(covered, _trades(batch))
+        _apply(applied, _trades(batch))
+    for first, count in ranges:
+        covered.cover([Span(first, first + count, 10 * first, 10 * (first + count))])
+        _apply(applied, _trades(list(range(first, first + count + 1))))
+    assert covered == applied
+
+
+@LAW
+@given(BATCHES)
+def test_while_reshaped_stands_so_do_the_holes(batches: list[list[int]]) -> None:
+    coverage = IdCoverage()
+    for batch in batches:
+        before, holes = coverage.reshaped, coverage.holes()
+        _apply(coverage, _trades(batch))
+        assert coverage.reshaped != before or coverage.holes() == holes
+
+
+def test_growing_at_the_newest_end_reshapes_nothing() -> None:
+    coverage = IdCoverage()
+    coverage.extend(_trades([5, 6]))
+    before = coverage.reshaped
+    coverage.extend(_trades([7, 8]))
+    assert coverage.refuse(90, 9) is None and coverage.reshaped == before
+    coverage.refuse(110, 11)
+    assert coverage.reshaped > before

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.market.coverage import Hole, IdCoverage
+from common.market.coverage import Hole, IdCoverage, Span
 from common.market.gaps import DISCONNECT, MOST_ENDED, OPEN, REPAIRED, REPAIRING, START, UNFILLABLE, Ledger
 
 HOLE = Hole(10, 19, 1_000, 2_000)
@@ -29,11 +29,23 @@ def test_a_gap_that_is_cut_in_two_is_still_the_same_gap_and_is_over_when_nothing
 def test_a_gap_that_was_given_up_stays_so_until_its_trades_come_after_all() -> None:
     ledger = Ledger()
     ledger.follow([HOLE], DISCONNECT, 5_000)
-    assert ledger.give_up("10-19", 6_000).state == UNFILLABLE
+    given_up = ledger.give_up(Hole(12, 14, 0, 0), 6_000)
+    assert given_up and (given_up.id, given_up.state) == ("10-19", UNFILLABLE)
+    assert ledger.given_up(Hole(12, 14, 0, 0)) and not ledger.given_up(Hole(12, 20, 0, 0))
+    assert ledger.give_up(Hole(12, 14, 0, 0), 6_001) is None
     (gap,) = ledger.follow([Hole(10, 18, 0, 0)], START, 7_000)
     assert gap.state == UNFILLABLE
     (gap,) = ledger.follow([], START, 8_000)
     assert gap.state == REPAIRED
+
+
+def test_ids_that_stop_missing_without_a_trade_are_replaced_and_not_recovered() -> None:
+    ledger = Ledger()
+    ledger.follow([HOLE], DISCONNECT, 5_000)
+    (gap,) = ledger.follow([Hole(16, 19, 0, 0)], DISCONNECT, 6_000, [Span(10, 13, 0, 0)])
+    assert (gap.state, gap.missing, gap.recovered, gap.replaced) == (REPAIRING, 4, 2, 4)
+    (gap,) = ledger.follow([], DISCONNECT, 7_000, [Span(5, 30, 0, 0)])
+    assert (gap.state, gap.recovered, gap.replaced) == (REPAIRED, 2, 8)
 
 
 def test_the_ledger_survives_being_stored() -> None:

@@ -29,6 +29,7 @@ OPENS = st.integers(0, 5).map(lambda at: at * MINUTE_MS)
 FLOORS = st.one_of(st.none(), OPENS)
 BYTES = st.binary(max_size=4)
 HEALTH = st.dictionaries(st.sampled_from(["mode", "source"]), st.sampled_from(["LIVE", "x"]))
+GAP_IDS = st.sampled_from(["1-2", "5-9", "20-20"])
 # Mostly where the store stands; else behind or ahead of it.
 OFFSETS = st.sampled_from([0, 0, 0, 0, 0, -1, 1, 2])
 
@@ -78,6 +79,8 @@ class Machine(RuleBasedStateMachine):
         floors=st.tuples(FLOORS, FLOORS),
         events=st.lists(BYTES, max_size=2),
         health=HEALTH,
+        gaps=st.dictionaries(GAP_IDS, BYTES, max_size=2),
+        forgotten=st.lists(GAP_IDS, max_size=2),
         checkpoint=st.builds(Checkpoint, st.integers(0, 1 << 43), BYTES, BYTES, BYTES, BYTES),
     )
     def commit(self, token: str, offset: int, count: int, floors: tuple[int | None, int | None], **fields: Any) -> None:
@@ -85,7 +88,7 @@ class Machine(RuleBasedStateMachine):
         self.next_id += count
         # Members of a sorted set are unique: those of different minutes differ, as packed candles do.
         fields["minutes"] = {
-            open_ms: (b"%d:" % open_ms + candle, b"%d:" % open_ms + footprint)
+            open_ms: (b"%d:" % open_ms + candle, footprint and b"%d:" % open_ms + footprint)
             for open_ms, (candle, footprint) in fields["minutes"].items()
         }
         made: Commit = step(
@@ -136,6 +139,7 @@ def shown(model: StoreModel) -> dict[str, Any]:
         KEYS.candles: [(packed, float(open_ms)) for open_ms, packed in sorted(t.candles.items())],
         KEYS.footprints: [(packed, float(open_ms)) for open_ms, packed in sorted(t.footprints.items())],
         KEYS.events: [(event_id.encode(), {b"event": event}) for event_id, event in t.events],
+        KEYS.gaps: {gap_id.encode(): gap for gap_id, gap in t.gaps.items()},
         KEYS.health: {name.encode(): value.encode() for name, value in t.health.items()},
         KEYS.trades: [
             (
