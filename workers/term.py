@@ -86,8 +86,6 @@ class Term:
     progress: Progress = field(default_factory=Progress)
     _builder: Builder = field(init=False)
     _gaps: Ledger = field(default_factory=Ledger)
-    # Coverage's, when the ledger was last brought up to it.
-    _reshaped: int = 0
     _seq: int = field(init=False)
     _position: str = field(init=False)
     # Our own monotonic time of the last sign of life, and of the last commit.
@@ -169,12 +167,9 @@ class Term:
 
     def _follow(self, batch: Batch) -> list[Gap]:
         """Bring the ledger up to coverage; return the gaps that changed."""
-        coverage, now_ms = self._builder.coverage, self.clock.now_ms()
-        changed: dict[str, Gap] = {}
-        if coverage.reshaped != self._reshaped:
-            self._reshaped = coverage.reshaped
-            found = self._gaps.follow(coverage.holes(), batch.cause, now_ms, batch.covered)
-            changed = {gap.id: gap for gap in found}
+        now_ms = self.clock.now_ms()
+        found = self._gaps.follow(self._builder.coverage, batch.cause, now_ms, batch.covered)
+        changed = {gap.id: gap for gap in found}
         given_up = [self._gaps.give_up(hole, now_ms) for hole in batch.given_up]
         changed |= {gap.id: gap for gap in given_up if gap}
         return list(changed.values())

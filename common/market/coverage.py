@@ -56,9 +56,14 @@ class Coverage(Protocol):
 
     def holes(self) -> list[Hole]: ...
 
-    @property
-    def reshaped(self) -> int:
-        """Grows with every change but that of the newest span's end: while it stands, so do the holes."""
+    def holes_at(self, first: int, last: int) -> list[Hole]:
+        """Those with an id in `first..last`."""
+
+    def take_reshaped(self) -> list[tuple[int, int]]:
+        """The ids `first..last` applied since the last call, but for those the newest span grew by at its end.
+
+        Holes have changed only at these, and right beside them.
+        """
 
     def dump(self) -> list[list[int]]: ...
 
@@ -69,7 +74,7 @@ class IdCoverage:
 
     _spans: list[Span] = field(default_factory=list)
     forgotten: int = 0
-    reshaped: int = field(default=0, compare=False)
+    _reshaped: list[tuple[int, int]] = field(default_factory=list, compare=False)
 
     def refuse(self, ts_ms: int, trade_id: int) -> str | None:
         at = bisect_right(self._spans, trade_id, key=_first)
@@ -111,6 +116,17 @@ class IdCoverage:
         pairs = zip(self._spans, self._spans[1:], strict=False)
         return [Hole(a.last + 1, b.first - 1, a.to_ms, b.from_ms) for a, b in pairs]
 
+    def holes_at(self, first: int, last: int) -> list[Hole]:
+        start = max(0, bisect_right(self._spans, first, key=_first) - 1)
+        end = bisect_right(self._spans, last, key=_first) + 1
+        pairs = zip(self._spans[start:end], self._spans[start + 1 : end], strict=False)
+        holes = (Hole(a.last + 1, b.first - 1, a.to_ms, b.from_ms) for a, b in pairs)
+        return [hole for hole in holes if hole.first <= last and first <= hole.last]
+
+    def take_reshaped(self) -> list[tuple[int, int]]:
+        found, self._reshaped = self._reshaped, []
+        return found
+
     def dump(self) -> list[list[int]]:
         return [[self.forgotten], *map(list, self._spans)]
 
@@ -121,15 +137,14 @@ class IdCoverage:
     def _insert(self, at: int, span: Span) -> None:
         """Put `span` before position `at`, joined with a neighbour it touches."""
         left, right = at, at
-        is_newest = at == len(self._spans)
+        if at < len(self._spans) or not at or self._spans[-1].last + 1 != span.first:
+            self._reshaped.append((span.first, span.last))
         if at and self._spans[at - 1].last + 1 == span.first:
             left -= 1
             span = _join(self._spans[left], span)
         if at < len(self._spans) and span.last + 1 == self._spans[at].first:
             right += 1
             span = _join(span, self._spans[at])
-        if left == at or not is_newest:
-            self.reshaped += 1
         self._spans[left:right] = [span]
         if len(self._spans) > MAX_SPANS:
             self._spans[:2] = [_join(*self._spans[:2])]
@@ -168,15 +183,17 @@ class RecentCoverage:
     def cover(self, spans: Iterable[Span]) -> None:
         """Of ids that are not contiguous none is missing."""
 
-    @property
-    def reshaped(self) -> int:
-        return 0
-
     def spans(self) -> list[Span]:
         """One span of time: nothing is known of the ids."""
         return [Span(0, 0, self.from_ms, self.to_ms)] if self.to_ms >= 0 else []
 
     def holes(self) -> list[Hole]:
+        return []
+
+    def holes_at(self, first: int, last: int) -> list[Hole]:
+        return []
+
+    def take_reshaped(self) -> list[tuple[int, int]]:
         return []
 
     def dump(self) -> list[list[int]]:

@@ -5,17 +5,18 @@
     repaired     nothing of it is missing: its trades came back, or the venue's own candles took their place
     unfillable   the venue gives out neither its trades nor its candles any more
 
-The ledger follows coverage: `follow` compares the holes with what it knows. A hole that shrinks or is cut in two is
-still the same gap; a gap is over when no hole is left in its ids.
+The ledger follows coverage: `follow` looks at the holes where coverage has changed. A hole that shrinks or is cut in
+two is still the same gap; a gap is over when no hole is left in its ids.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
 
-from common.market.coverage import Hole, Span
+from common.market.coverage import Coverage, Hole, Span
 
 OPEN, REPAIRING, REPAIRED, UNFILLABLE = "open", "repairing", "repaired", "unfillable"
 DISCONNECT, ID_JUMP, THROTTLE, START, UNKNOWN = "disconnect", "id_jump", "throttle", "start", "unknown"
@@ -78,37 +79,43 @@ class Ledger:
     """Gaps by id, in the order they were seen."""
 
     gaps: dict[str, Gap] = field(default_factory=dict)
+    # (first id, gap id) of those that are not repaired, ascending. Their ids never overlap.
+    _pending: list[tuple[int, str]] = field(default_factory=list)
 
-    def follow(self, holes: list[Hole], cause: str, now_ms: int, covered: Sequence[Span] = ()) -> list[Gap]:
-        """Bring the ledger up to the holes there are; return the gaps that changed.
+    def __post_init__(self) -> None:
+        self._pending = sorted((gap.first, gap.id) for gap in self.gaps.values() if gap.state != REPAIRED)
+
+    def follow(self, coverage: Coverage, cause: str, now_ms: int, covered: Sequence[Span] = ()) -> list[Gap]:
+        """Bring the ledger up to coverage; return the gaps that changed.
 
         `cause`: of those new to it. `covered`: ids that stopped missing without a trade.
         """
-        known = list(self.gaps.values())
-        changed = [gap for was in known if (gap := _seen_again(was, holes, covered, now_ms)) != was]
-        live = [gap for gap in self.gaps.values() if gap.state != REPAIRED]
-        for hole in holes:
-            if not any(gap.first <= hole.first and hole.last <= gap.last for gap in live):
-                changed.append(
-                    Gap(*hole, cause=cause, seen_ms=now_ms, missing=hole.last - hole.first + 1),
-                )
-        self._put(changed)
-        return changed
+        changed: dict[str, Gap] = {}
+        for first, last in coverage.take_reshaped():
+            for gap in self._pending_at(first - 1, last + 1):
+                seen = _seen_again(gap, coverage.holes_at(gap.first, gap.last), covered, now_ms)
+                if seen != gap:
+                    self._put(seen)
+                    changed[seen.id] = seen
+            for hole in coverage.holes_at(first - 1, last + 1):
+                if not self._pending_at(*hole[:2]):
+                    new = Gap(*hole, cause=cause, seen_ms=now_ms, missing=hole.last - hole.first + 1)
+                    self._put(new)
+                    changed[new.id] = new
+        return list(changed.values())
 
     def give_up(self, hole: Hole, now_ms: int) -> Gap | None:
         """The venue has it no more. None if no gap that goes on holds it."""
-        for gap in self.gaps.values():
-            if not gap.over and gap.first <= hole.first and hole.last <= gap.last:
+        for gap in self._pending_at(*hole[:2]):
+            if not gap.over:
                 given_up = replace(gap, state=UNFILLABLE, ended_ms=now_ms)
-                self._put([given_up])
+                self._put(given_up)
                 return given_up
         return None
 
     def given_up(self, hole: Hole) -> bool:
         """Whether the hole is of a gap nobody can fill."""
-        return any(
-            gap.state == UNFILLABLE and gap.first <= hole.first and hole.last <= gap.last for gap in self.gaps.values()
-        )
+        return any(gap.state == UNFILLABLE for gap in self._pending_at(*hole[:2]))
 
     def dump(self) -> dict[str, bytes]:
         return {gap.id: gap.dump() for gap in self.gaps.values()}
@@ -120,20 +127,37 @@ class Ledger:
 
     def forgotten(self) -> list[str]:
         """Drop the oldest of the gaps that are over beyond the bound; return their ids."""
-        ended = [gap.id for gap in self.gaps.values() if gap.over]
+        if len(self.gaps) <= MOST_ENDED:
+            return []
+        ended = [gap for gap in self.gaps.values() if gap.over]
         dropped = ended[: max(0, len(ended) - MOST_ENDED)]
-        for gap_id in dropped:
-            del self.gaps[gap_id]
-        return dropped
+        for gap in dropped:
+            del self.gaps[gap.id]
+            if gap.state != REPAIRED:
+                self._pending.remove((gap.first, gap.id))
+        return [gap.id for gap in dropped]
 
-    def _put(self, gaps: list[Gap]) -> None:
-        self.gaps.update((gap.id, gap) for gap in gaps)
+    def _pending_at(self, first: int, last: int) -> list[Gap]:
+        """Those with an id in `first..last`."""
+        start = max(0, bisect_right(self._pending, (first, "~")) - 1)
+        end = bisect_right(self._pending, (last, "~"))
+        found = (self.gaps[gap_id] for _, gap_id in self._pending[start:end])
+        return [gap for gap in found if gap.last >= first]
+
+    def _put(self, gap: Gap) -> None:
+        place, entry = bisect_left(self._pending, (gap.first, gap.id)), (gap.first, gap.id)
+        is_there = self._pending[place : place + 1] == [entry]
+        if is_there and gap.state == REPAIRED:
+            del self._pending[place]
+        elif not is_there and gap.state != REPAIRED:
+            self._pending.insert(place, entry)
+        # To the end: what is over is forgotten in the order it was.
+        self.gaps.pop(gap.id, None)
+        self.gaps[gap.id] = gap
 
 
-def _seen_again(gap: Gap, holes: list[Hole], covered: Sequence[Span], now_ms: int) -> Gap:
+def _seen_again(gap: Gap, holes: Sequence[Hole], covered: Sequence[Span], now_ms: int) -> Gap:
     """The gap as the holes show it now. One that was given up may still be filled, by another source."""
-    if gap.state == REPAIRED:
-        return gap
     missing = _shared(gap, holes)
     if missing == gap.missing:
         return gap

@@ -228,19 +228,31 @@ def test_covering_ids_is_as_if_their_trades_had_been_applied(
 
 @LAW
 @given(BATCHES)
-def test_while_reshaped_stands_so_do_the_holes(batches: list[list[int]]) -> None:
+def test_holes_change_only_at_what_was_reshaped_and_right_beside_it(batches: list[list[int]]) -> None:
     coverage = IdCoverage()
     for batch in batches:
-        before, holes = coverage.reshaped, coverage.holes()
+        before = coverage.holes()
         _apply(coverage, _trades(batch))
-        assert coverage.reshaped != before or coverage.holes() == holes
+        touched = {at for first, last in coverage.take_reshaped() for at in range(first - 1, last + 2)}
+        for hole in set(before) ^ set(coverage.holes()):
+            assert touched & set(range(hole.first, hole.last + 1))
+
+
+@LAW
+@given(BATCHES, IDS, st.integers(0, 10))
+def test_holes_at_are_the_holes_that_share_an_id(batches: list[list[int]], first: int, more: int) -> None:
+    coverage = IdCoverage()
+    for batch in batches:
+        _apply(coverage, _trades(batch))
+    expected = [hole for hole in coverage.holes() if hole.first <= first + more and first <= hole.last]
+    assert coverage.holes_at(first, first + more) == expected
 
 
 def test_growing_at_the_newest_end_reshapes_nothing() -> None:
     coverage = IdCoverage()
     coverage.extend(_trades([5, 6]))
-    before = coverage.reshaped
+    coverage.take_reshaped()
     coverage.extend(_trades([7, 8]))
-    assert coverage.refuse(90, 9) is None and coverage.reshaped == before
+    assert coverage.refuse(90, 9) is None and coverage.take_reshaped() == []
     coverage.refuse(110, 11)
-    assert coverage.reshaped > before
+    assert coverage.take_reshaped() == [(11, 11)]
