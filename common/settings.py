@@ -86,6 +86,9 @@ class Settings(BaseSettings):
     footprint_days: int = Field(
         default=40, ge=1, description="days of 1-minute footprints kept per symbol; they are ten times larger"
     )
+    backfill_hours: int = Field(
+        default=2, ge=0, le=168, description="hours of trades a new symbol of a venue is given; a restart fills its gap"
+    )
     query_limit_max: int = Field(
         default=5_000, ge=1, le=1_000_000, description="most candles one request may ask for; bounds its cost"
     )

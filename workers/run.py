@@ -10,6 +10,7 @@ import orjson
 
 from common import log
 from common.clock import SystemClock
+from common.market.timeframe import MINUTE_MS
 from common.store.client import blocking_client, commit_client
 from common.store.registry import Registry
 from common.store.symbol import Bounds, SymbolStore
@@ -36,6 +37,7 @@ class WorkerSettings:
     events_kept: int
     candle_days: int
     footprint_days: int
+    backfill_hours: int
     log_level: str
     log_format: log.Format
 
@@ -56,7 +58,12 @@ class WorkerSettings:
 
 async def work(settings: WorkerSettings) -> None:
     """Serve until told to stop."""
-    means = Means(commit_client(settings.redis_url), blocking_client(settings.redis_url), SystemClock())
+    means = Means(
+        commit_client(settings.redis_url),
+        blocking_client(settings.redis_url),
+        SystemClock(),
+        settings.backfill_hours * 60 * MINUTE_MS,
+    )
     place = Workplace(
         holder=holder_name(),
         clock=means.clock,

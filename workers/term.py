@@ -143,7 +143,7 @@ class Term:
 
     async def _take(self, batch: Batch) -> None:
         mode = CLOSED if batch.ended else BACKFILLING if batch.backlog else LIVE
-        self._health = {"mode": mode, "source": self.source.name}
+        self._health = {"mode": mode, "source": self.source.name, **batch.health}
         changes = await self._step(batch)
         gaps = self._follow(batch)
         if changes.any or gaps or batch.covered or batch.position != self._position:

@@ -89,6 +89,7 @@ class Fleet:
             events_kept=1_000,
             candle_days=400,
             footprint_days=400,
+            backfill_hours=2,
             log_level="info",
             log_format="json",
         )

@@ -14,16 +14,29 @@ from workers.sources.simulator import Simulator
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """What a source may need from the process: `commands` answers at once, `blocking` may wait."""
+    """What a source may need from the process: `commands` answers at once, `blocking` may wait.
+
+    `backfill_ms`: how much history a new market of a venue is given.
+    """
 
     commands: Redis
     blocking: Redis
     clock: Clock
+    backfill_ms: int
 
 
 SourceFactory = Callable[[Market, Means], Source]
 
+
+def _venue(market: Market, means: Means) -> Source:
+    # Its HTTP and WebSocket clients are a third of an idle worker: only for those that need them.
+    from workers.sources.venue import VenueSource
+
+    return VenueSource.of(market, means.commands, means.clock, means.backfill_ms)
+
+
 SOURCES: dict[str, SourceFactory] = {
     "inbox": lambda market, means: Inbox.of(market, means.commands, means.blocking, means.clock),
     "simulator": lambda market, means: Simulator.of(market, means.clock),
+    "venue": lambda market, means: _venue(market, means),
 }

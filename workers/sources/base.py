@@ -1,7 +1,7 @@
 """Where trades come from: one protocol for a venue, a recording, a simulation and the inbox."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -26,7 +26,7 @@ class Batch:
     What follows is for sources that can ask again for what is missing. `sources`: bits of common.market.candle for
     these trades, if not the source's own. `cause`: why holes that these trades open are there. `covered`: ids of which
     no trade will come. `candles`: the venue's own, for closed minutes whose trades can't be had. `given_up`: holes that
-    can't be filled at all.
+    can't be filled at all. `health`: what the source says of itself (common.store.health).
     """
 
     trades: Trades
@@ -40,6 +40,7 @@ class Batch:
     covered: Sequence[Span] = ()
     candles: Sequence[Candle] = ()
     given_up: Sequence[Hole] = ()
+    health: Mapping[str, str] = field(default_factory=dict)
 
 
 class Applied(NamedTuple):

@@ -148,6 +148,8 @@ class Venue(Protocol):
     book_levels: int | None
     # Fields of Candle that `candles` gives as the venue states them. The rest are 0 or estimates: not to be compared.
     candle_fields: frozenset[str]
+    # Whether any page of trades by id costs one request; else the way to it is read from a time on.
+    asked_by_id: bool
 
     async def listing(self, name: str) -> Listing:
         """Decimals, steps and what the ids promise, from the venue."""

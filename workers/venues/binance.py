@@ -92,6 +92,7 @@ class Binance:
     """
 
     book_levels: int | None = None
+    asked_by_id = True
     candle_fields = frozenset(
         "open_ticks high_ticks low_ticks close_ticks volume_lots buy_lots sell_lots turnover trades".split()
     )

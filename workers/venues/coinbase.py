@@ -96,6 +96,7 @@ class CoinbaseParser:
 class Coinbase:
     name = "COINBASE"
     book_levels: int | None = None
+    asked_by_id = True
     candle_fields = frozenset("open_ticks high_ticks low_ticks close_ticks volume_lots".split())
 
     def __init__(

@@ -124,6 +124,7 @@ class KrakenParser:
 class Kraken:
     name = "KRAKEN"
     book_levels: int | None = BOOK_LEVELS
+    asked_by_id = False
     candle_fields = frozenset("open_ticks high_ticks low_ticks close_ticks volume_lots trades".split())
 
     def __init__(

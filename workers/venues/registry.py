@@ -1,17 +1,21 @@
 """Venues by name, and which of them a symbol of the fleet is of: `BINANCE:BTCUSDT` is `BTCUSDT` of BINANCE."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
+
+from redis.asyncio import Redis
 
 from common.clock import Clock
 from common.errors import BadInput
 from common.market.instrument import check_symbol
+from common.store.budget import BudgetStore, Limit
 from workers.venues.base import Venue
 from workers.venues.binance import SPOT, Api, Binance
 from workers.venues.binance_usdm import USDM
 from workers.venues.budget import Budget
 from workers.venues.coinbase import Coinbase
+from workers.venues.fleet_budget import FleetBudget
 from workers.venues.kraken import Kraken
 from workers.venues.live import Timing
 
@@ -50,9 +54,32 @@ def _kraken(access: Access) -> Venue:
     return Kraken(a.clock, a.budget, rest_url=a.rest_url, socket_url=a.socket_url, timing=a.timing)
 
 
+# A local exchange that speaks the format of Binance's spot market; its URLs are those of each symbol.
+LOCAL = replace(SPOT, name="LOCAL")
+
+
+class Limits(NamedTuple):
+    """What a venue allows one address. `header` says the weight used in the window of the first of `requests`."""
+
+    requests: tuple[Limit, ...]
+    connects: tuple[Limit, ...]
+    header: str = ""
+
+
+_BINANCE_WEIGHT = "x-mbx-used-weight-1m"
+# Under the documented limits where these are counted in ways we can't see (Kraken's counter falls by itself).
+LIMITS: dict[str, Limits] = {
+    SPOT.name: Limits((Limit(6_000, 60_000),), (Limit(300, 300_000),), _BINANCE_WEIGHT),
+    USDM.name: Limits((Limit(2_400, 60_000),), (Limit(300, 300_000),), _BINANCE_WEIGHT),
+    LOCAL.name: Limits((Limit(6_000, 60_000),), (Limit(300, 300_000),), _BINANCE_WEIGHT),
+    Coinbase.name: Limits((Limit(10, 1_000),), (Limit(8, 1_000),)),
+    Kraken.name: Limits((Limit(1, 1_000),), (Limit(150, 600_000),)),
+}
+
 VENUES: dict[str, Callable[[Access], Venue]] = {
     SPOT.name: lambda access: _binance(access, SPOT),
     USDM.name: lambda access: _binance(access, USDM),
+    LOCAL.name: lambda access: _binance(access, LOCAL),
     Coinbase.name: _coinbase,
     Kraken.name: _kraken,
 }
@@ -65,6 +92,18 @@ def venue_of(symbol: str) -> Place:
         known = ", ".join(VENUES)
         raise BadInput(f"symbol {symbol!r} is of no venue we know, expected VENUE:NAME with one of {known}")
     return Place(venue, name)
+
+
+def fleet_budget(venue: str, client: Redis, clock: Clock) -> FleetBudget:
+    """The budget the whole fleet has at a venue."""
+    limits = LIMITS[venue]
+    return FleetBudget(
+        venue,
+        BudgetStore(client, venue, limits.requests),
+        BudgetStore(client, f"{venue}:connects", limits.connects),
+        clock,
+        {limits.header: limits.requests[0].window_ms} if limits.header else {},
+    )
 
 
 def open_venue(name: str, access: Access) -> Venue:

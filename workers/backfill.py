@@ -1,0 +1,317 @@
+"""What is missing, fetched from the venue behind the live stream: newest hole first, page by page, through the budget.
+
+    the newest hole      its trades by id, the newest page first where the venue is asked by id
+    what is denied       ids the venue does not give out: its own candles take their minutes, once those are closed and
+                         nothing else is missing in them; where it has no candle either, the hole is given up
+    the head             after a reconnect into silence: has anything been traded since the last trade?
+    the beginning        of a market that is new: the first page of its history; the hole after it is like any other
+
+One such job at a time. Before the next one is chosen, all that was fetched has been applied, so coverage says what is
+missing and nothing is asked for twice. Only the holder of a symbol has a source, so a backfill runs once in the fleet,
+and it ends with the term.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+from common.clock import Clock
+from common.errors import StoreUnavailable
+from common.market.candle import BACKFILL, Candle
+from common.market.coverage import Hole, Span
+from common.market.gaps import START
+from common.market.timeframe import MINUTE_MS, minute_of
+from common.market.trade import Trades
+from workers.sources.base import Applied, Batch
+from workers.venues.base import Listing, Throttled, Unserved, Venue, VenueError, VenueUnavailable
+
+log = logging.getLogger(__name__)
+
+# Trades asked for at once; venues that give fewer have it continued.
+PAGE = 1_000
+# Requests under way side by side: enough to hide the way to the venue, and the budget bounds them anyhow.
+AT_ONCE = 4
+# Batches that wait to be applied before more is fetched.
+MOST_WAITING = 32
+# A venue's REST may lag behind its stream: an id it does not know yet is asked for so often before it counts as denied.
+MOST_FRUITLESS = 6
+# How long a closed minute rests before its candle is taken for final.
+SETTLE_MS = 3_000
+# Silence after a reconnect before the head is asked for.
+HEAD_MS = 2_000
+BACKOFF_MS, BACKOFF_CAP_MS = 250, 30_000
+# A refusal for good (a delisted market, say) is tried again so rarely.
+REFUSED_MS = 60_000
+
+
+@dataclass(slots=True)
+class Desk:
+    """Where fetched batches wait to be read. `applied` is set while there are none and the last one is applied."""
+
+    batches: list[Batch] = field(default_factory=list)
+    applied: asyncio.Event = field(default_factory=asyncio.Event)
+    room: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def put(self, batch: Batch) -> None:
+        self.batches.append(batch)
+        self.applied.clear()
+        if len(self.batches) >= MOST_WAITING:
+            self.room.clear()
+
+    def read(self) -> list[Batch]:
+        """Everything. To be called again only when what it returned has been applied."""
+        found, self.batches = self.batches, []
+        self.room.set()
+        if not found:
+            self.applied.set()
+        return found
+
+
+@dataclass(slots=True)
+class Backfill:
+    """`desk` takes what was found, `on_put` is told of it. `history_ms`: how much a new market has behind it."""
+
+    venue: Venue
+    listing: Listing
+    clock: Clock
+    applied: Applied
+    desk: Desk
+    on_put: Callable[[], None]
+    history_ms: int
+    # Whether the history of a new market has begun.
+    begun: bool
+    # Nothing was traded between the newest trade and the reconnect, or all of it is known.
+    head_known: bool = False
+    _head_due_ms: int | None = None
+    _denied: list[Span] = field(default_factory=list)
+    _fruitless: dict[int, int] = field(default_factory=dict)
+    _failures: int = 0
+    # Whether something that is missing is being fetched.
+    is_busy: bool = False
+    _woken: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def wake(self) -> None:
+        """Coverage has changed: look again."""
+        self._woken.set()
+
+    def reconnected(self) -> None:
+        self.head_known = False
+        self._head_due_ms = self.clock.monotonic_ms() + HEAD_MS
+        self.wake()
+
+    def disconnected(self) -> None:
+        self.head_known = False
+        self._head_due_ms = None
+
+    def heard(self) -> None:
+        """A live trade came: what lies before it is a hole like any other."""
+        self.head_known = True
+        self._head_due_ms = None
+
+    async def run(self) -> None:
+        while True:
+            await self.desk.applied.wait()
+            job = self._next()
+            self.is_busy = job is not None
+            if job is None:
+                await self._rest()
+                continue
+            try:
+                await job()
+            except (VenueUnavailable, StoreUnavailable) as error:
+                self._failures += 1
+                await self._back_off(error)
+            except VenueError as error:
+                log.error("backfill refused", extra={"symbol": self._symbol, "error": str(error)})
+                await self.clock.sleep_ms(REFUSED_MS)
+            else:
+                self._failures = 0
+
+    @property
+    def _symbol(self) -> str:
+        return self.listing.instrument.symbol
+
+    def _next(self) -> Callable[[], Awaitable[None]] | None:
+        if not self.begun:
+            return self._begin
+        holes = [hole for hole in self.applied.coverage.holes() if not self.applied.gaps.given_up(hole)]
+        for hole in reversed(holes):
+            if not self._is_denied(hole):
+                return lambda: self._fill(hole)
+        if group := self._replaceable(holes):
+            return lambda: self._replace(group)
+        if self._head_due_ms is not None and self.clock.monotonic_ms() >= self._head_due_ms:
+            return self._look_at_head
+        return None
+
+    async def _rest(self) -> None:
+        """Wait for a change, or until something may be due that nobody tells of."""
+        self._woken.clear()
+        woken = asyncio.ensure_future(self._woken.wait())
+        due = asyncio.ensure_future(self.clock.sleep_ms(HEAD_MS // 4))
+        try:
+            await asyncio.wait({woken, due}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            woken.cancel()
+            due.cancel()
+
+    async def _back_off(self, error: Exception) -> None:
+        bound_ms = min(BACKOFF_MS << min(self._failures, 10), BACKOFF_CAP_MS)
+        wait_ms = int(random.uniform(0.5, 1) * bound_ms)
+        if isinstance(error, Throttled):
+            # The budget of the fleet waits as well; it is asked again only when that makes sense.
+            wait_ms = max(wait_ms, int(min(error.retry_after_ms, BACKOFF_CAP_MS) * random.uniform(1, 1.1)))
+        log.warning("backfill waits", extra={"symbol": self._symbol, "error": str(error), "wait_ms": wait_ms})
+        await self.clock.sleep_ms(wait_ms)
+
+    # The beginning of a new market.
+
+    async def _begin(self) -> None:
+        now_ms = self.clock.now_ms()
+        spans = self.applied.coverage.spans()
+        from_ms = now_ms - self.history_ms
+        if self.history_ms and (not spans or spans[0].from_ms > from_ms):
+            try:
+                found = await self.venue.trades_between(self.listing, from_ms, now_ms)
+            except Unserved as error:
+                log.warning("no history", extra={"symbol": self._symbol, "error": str(error)})
+                found = Trades()
+            self._put(Batch(found, "", sources=BACKFILL, cause=START))
+        self.begun = True
+
+    # Trades.
+
+    async def _fill(self, hole: Hole) -> None:
+        try:
+            found = await (self._newest_first(hole) if self.venue.asked_by_id else self._oldest_first(hole))
+        except Unserved as error:
+            log.warning("trades are not served", extra={"symbol": self._symbol, "gap": str(hole), "error": str(error)})
+            self._deny(Span(*hole))
+            return
+        if found or self._is_denied(hole):
+            self._fruitless.pop(hole.last, None)
+            return
+        # Keyed by its end: what is found is cut off there.
+        self._fruitless[hole.last] = self._fruitless.get(hole.last, 0) + 1
+        if self._fruitless[hole.last] >= MOST_FRUITLESS:
+            del self._fruitless[hole.last]
+            self._deny(Span(*hole))
+            return
+        raise VenueUnavailable(f"ids {hole.first} to {hole.last} are not there yet")
+
+    async def _newest_first(self, hole: Hole) -> int:
+        found = 0
+        for end in range(hole.last, hole.first - 1, -PAGE * AT_ONCE):
+            ends = range(end, max(hole.first - 1, end - PAGE * AT_ONCE), -PAGE)
+            pages = (self._page(max(hole.first, last - PAGE + 1), last, hole.from_ms) for last in ends)
+            results = await asyncio.gather(*pages, return_exceptions=True)
+            found += sum(result for result in results if isinstance(result, int))
+            for result in results:
+                if isinstance(result, BaseException):
+                    raise result
+            await self.desk.room.wait()
+        return found
+
+    async def _oldest_first(self, hole: Hole) -> int:
+        found, first, at_ms = 0, hole.first, hole.from_ms
+        while first <= hole.last:
+            asked = await self.venue.trades_from_id(self.listing, first, PAGE, at_ms)
+            kept = self._take(asked, first, hole.last)
+            if not kept:
+                break
+            found, first, at_ms = found + len(kept), kept.ids[-1] + 1, kept.ts_ms[-1]
+            await self.desk.room.wait()
+        return found
+
+    async def _page(self, first: int, last: int, at_ms: int) -> int:
+        # One more than is missing: only a later trade shows that what is not there will not come.
+        asked = await self.venue.trades_from_id(self.listing, first, min(PAGE, last - first + 2), at_ms)
+        return len(self._take(asked, first, last))
+
+    def _take(self, asked: Trades, first: int, last: int) -> Trades:
+        """Put on the desk what is missing; ids the venue skips are denied."""
+        kept = asked.take([at for at, trade_id in enumerate(asked.ids) if first <= trade_id <= last])
+        if kept:
+            self._put(Batch(kept, "", sources=BACKFILL))
+        known_to = min(last, asked.ids[-1] if asked else -1)
+        expected = first
+        for trade_id in [*kept.ids, known_to + 1]:
+            if expected < trade_id:
+                self._deny(Span(expected, trade_id - 1, 0, 0))
+            expected = trade_id + 1
+        return kept
+
+    def _put(self, batch: Batch) -> None:
+        self.desk.put(batch)
+        self.on_put()
+
+    # What the venue does not give out.
+
+    def _deny(self, span: Span) -> None:
+        self._denied.append(span)
+
+    def _is_denied(self, hole: Hole) -> bool:
+        return any(span.first <= hole.first and hole.last <= span.last for span in self._denied)
+
+    def _replaceable(self, holes: Sequence[Hole]) -> list[Hole]:
+        """The newest denied holes that share minutes, once those are closed and at rest; else none."""
+        newest_ms = self.applied.coverage.spans()[-1].to_ms if self.applied.coverage.spans() else 0
+        rest = list(reversed(holes))
+        while rest:
+            group = [rest.pop(0)]
+            while rest and minute_of(rest[0].to_ms) >= minute_of(group[-1].from_ms):
+                group.append(rest.pop(0))
+            if minute_of(group[0].to_ms) + MINUTE_MS + SETTLE_MS <= newest_ms:
+                return group
+        return []
+
+    async def _replace(self, group: Sequence[Hole]) -> None:
+        """`group`: from the newest to the oldest."""
+        from_ms, to_ms = minute_of(group[-1].from_ms), minute_of(group[0].to_ms) + MINUTE_MS
+        try:
+            candles = await self.venue.candles(self.listing, from_ms, to_ms)
+        except VenueError as error:
+            log.warning("candles are not served", extra={"symbol": self._symbol, "error": str(error)})
+            candles = list[Candle]()
+        opens = {candle.open_ms for candle in candles}
+        # In both of these minutes there was a trade: without a candle of each the venue does not have them any more.
+        filled = [hole for hole in group if {minute_of(hole.from_ms), minute_of(hole.to_ms)} <= opens]
+        kept = {open_ms for hole in filled for open_ms in range(minute_of(hole.from_ms), hole.to_ms + 1, MINUTE_MS)}
+        lost = [hole for hole in group if hole not in filled]
+        # A minute of which a part is lost stays as it is: its candle would count what is found there later twice.
+        for hole in lost:
+            kept -= set(range(minute_of(hole.from_ms), hole.to_ms + 1, MINUTE_MS))
+        self._put(
+            Batch(
+                Trades(),
+                "",
+                candles=[candle for candle in candles if candle.open_ms in kept],
+                covered=[Span(*hole) for hole in filled],
+                given_up=lost,
+            )
+        )
+        log.info("gaps closed by candles", extra={"symbol": self._symbol, "filled": len(filled), "lost": len(lost)})
+
+    # The head.
+
+    async def _look_at_head(self) -> None:
+        spans = self.applied.coverage.spans()
+        self._head_due_ms = None
+        if not spans:
+            self.head_known = True
+            return
+        try:
+            found = await self.venue.trades_from_id(self.listing, spans[-1].last + 1, PAGE, spans[-1].to_ms)
+        except Unserved:
+            # There is no telling; the next live trade shows the hole.
+            return
+        except BaseException:
+            self._head_due_ms = self.clock.monotonic_ms()
+            raise
+        # Only the newest: what lies before it is then a hole with a cause, and filled like one.
+        self._put(Batch(found[-1:], "", sources=BACKFILL))
+        self.head_known = len(found) < PAGE
+        if not self.head_known:
+            self._head_due_ms = self.clock.monotonic_ms()

@@ -1,0 +1,246 @@
+"""A venue as a source: its live trades at once, and behind them what is missing (workers/backfill.py).
+
+The coverage that is committed with the trades says where to go on, so the position only tells whether the history of
+a new market has begun. The clock closes quiet minutes only while nothing can be missing at the newest end: the socket
+is open, and a live trade or the venue itself has said what came since the last one.
+"""
+
+import asyncio
+import logging
+from collections import Counter, deque
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+
+from redis.asyncio import Redis
+
+from common.clock import Clock
+from common.errors import BadInput
+from common.market.candle import LIVE
+from common.market.coverage import Span
+from common.market.gaps import DISCONNECT, ID_JUMP, START, THROTTLE, UNKNOWN
+from common.market.trade import Trades
+from common.store.health import BACKFILLING, DEGRADED
+from common.store.registry import Market
+from workers.backfill import Backfill, Desk
+from workers.sources.base import NEVER, Applied, Batch
+from workers.venues import live
+from workers.venues.base import Connected, Disconnected, Event, Listing, NoTrade, Refused, TradesEvent, Venue
+from workers.venues.fleet_budget import FleetBudget
+from workers.venues.registry import Access, fleet_budget, open_venue
+
+log = logging.getLogger(__name__)
+
+BEGUN = "begun"
+# Live trades that wait to be read before the socket waits.
+MOST_WAITING = 200_000
+# The lag follows a rise by one part in so many a frame, and a fall at once.
+LAG_EVENTS = 64
+
+
+@dataclass(slots=True)
+class VenueSource:
+    """One market of one venue. `history_ms`: how much a new market has behind it."""
+
+    venue: Venue
+    listing: Listing
+    clock: Clock
+    budget: FleetBudget
+    history_ms: int
+    name: str = "ws"
+    sources: int = LIVE
+    _live: deque[Batch] = field(default_factory=deque)
+    _waiting: int = 0
+    _desk: Desk = field(default_factory=Desk)
+    _backfill: Backfill | None = None
+    _tasks: "list[asyncio.Task[None]]" = field(default_factory=list)
+    _something: asyncio.Event = field(default_factory=asyncio.Event)
+    _room: asyncio.Event = field(default_factory=asyncio.Event)
+    # Why the next hole at the newest end is there.
+    _cause: str = START
+    _connected: bool = False
+    _refused: Counter[str] = field(default_factory=Counter)
+    _told: Counter[str] = field(default_factory=Counter)
+    # How far the venue's trades are behind our clock.
+    _lag_ms: int | None = None
+    # Whose turn it is when live and fetched trades wait.
+    _desk_is_next: bool = False
+
+    @classmethod
+    def of(cls, market: Market, client: Redis, clock: Clock, history_ms: int) -> "VenueSource":
+        """BadInput where the market's source says no venue we know."""
+        found = market.source
+        try:
+            venue = str(found["venue"])
+            listing = Listing(
+                str(found["name"]), market.instrument, int(found["price_step_ticks"]), int(found["size_step_lots"])
+            )
+            budget = fleet_budget(venue, client, clock)
+        except (KeyError, ValueError, TypeError) as error:
+            raise BadInput(f"the source of {market.symbol} is {found}, expected a venue, a name and steps") from error
+        rest_url, socket_url = str(found.get("rest_url", "")), str(found.get("socket_url", ""))
+        access = Access(clock, budget, rest_url, socket_url)
+        return cls(open_venue(venue, access), listing, clock, budget, history_ms)
+
+    async def open(self, position: str, applied: Applied) -> None:
+        self._backfill = Backfill(
+            self.venue,
+            self.listing,
+            self.clock,
+            applied,
+            self._desk,
+            self._something.set,
+            self.history_ms,
+            begun=position == BEGUN,
+        )
+        jobs = {"live": self._follow(), "backfill": self._backfill.run()}
+        self._tasks = [asyncio.create_task(job, name=f"{name} {self.listing.name}") for name, job in jobs.items()]
+        for task in self._tasks:
+            task.add_done_callback(lambda _: self._something.set())
+
+    async def read(self, limit: int, wait_ms: int) -> Batch:
+        self._raise_failure()
+        fetched = self._desk.read() if self._desk_is_next or not self._live else []
+        if not (self._live or fetched):
+            await self._wait(wait_ms)
+            self._raise_failure()
+            fetched = [] if self._live else self._desk.read()
+        self._desk_is_next = not fetched
+        batch = _joined(fetched) if fetched else self._take_live(limit)
+        assert self._backfill is not None, "read before open"
+        self._backfill.wake()
+        return self._dressed(batch)
+
+    async def committed(self, position: str) -> None:
+        """Nothing is kept behind: coverage says what is there."""
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.venue.close()
+
+    def _dressed(self, batch: Batch) -> Batch:
+        """The batch with what holds for all of them."""
+        assert self._backfill is not None, "read before open"
+        complete = self._connected and self._backfill.head_known and not self._live
+        refused, self._refused = self._refused, Counter()
+        return replace(
+            batch,
+            position=BEGUN if self._backfill.begun else "",
+            complete_ms=self.clock.now_ms() - (self._lag_ms or 0) if complete else NEVER,
+            cause=self._cause if batch.cause == UNKNOWN else batch.cause,
+            refused=refused,
+            health=self._health(),
+        )
+
+    def _health(self) -> dict[str, str]:
+        assert self._backfill is not None, "read before open"
+        throttled = self.budget.is_throttled
+        found = {"throttled": "true" if throttled else "false"}
+        if throttled or not self._connected:
+            found["mode"] = DEGRADED
+        elif self._backfill.is_busy:
+            found["mode"] = BACKFILLING
+        return found
+
+    def _take_live(self, limit: int) -> Batch:
+        """What waits, up to `limit`, of one cause."""
+        if not self._live:
+            return Batch(Trades(), "")
+        parts, count = [self._live.popleft()], 0
+        count = len(parts[0].trades)
+        while self._live and count < limit and self._live[0].cause == parts[0].cause:
+            parts.append(self._live.popleft())
+            count += len(parts[-1].trades)
+        self._waiting -= count
+        self._room.set()
+        return _joined(parts)
+
+    async def _wait(self, wait_ms: int) -> None:
+        self._something.clear()
+        something = asyncio.ensure_future(self._something.wait())
+        over = asyncio.ensure_future(self.clock.sleep_ms(wait_ms))
+        try:
+            await asyncio.wait({something, over}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            something.cancel()
+            over.cancel()
+
+    def _raise_failure(self) -> None:
+        for task in self._tasks:
+            if task.done():
+                task.result()
+
+    # The stream.
+
+    async def _follow(self) -> None:
+        async with aclosing(self.venue.stream([self.listing], depth=False, quotes=False)) as events:
+            async for event in events:
+                self._take(event)
+                while self._waiting > MOST_WAITING:
+                    self._room.clear()
+                    await self._room.wait()
+
+    def _take(self, event: Event) -> None:
+        assert self._backfill is not None, "an event before open"
+        match event:
+            case TradesEvent(_, trades):
+                self._put(Batch(trades, "", cause=self._cause))
+                self._heard(trades.ts_ms[-1])
+            case NoTrade(_, ts_ms, trade_id):
+                self._put(Batch(Trades(), "", cause=self._cause, covered=[Span(trade_id, trade_id, ts_ms, ts_ms)]))
+                self._heard(ts_ms)
+            case Connected():
+                self._connected = True
+                self._backfill.reconnected()
+            case Disconnected(_, cause):
+                self._connected = False
+                if self._cause != START:
+                    self._cause = THROTTLE if cause == live.THROTTLED else DISCONNECT
+                self._backfill.disconnected()
+            case Refused(reason, detail):
+                self._refuse(reason, detail)
+        self._something.set()
+
+    def _put(self, batch: Batch) -> None:
+        self._live.append(batch)
+        self._waiting += len(batch.trades)
+
+    def _heard(self, ts_ms: int) -> None:
+        assert self._backfill is not None, "an event before open"
+        lag_ms = max(0, self.clock.now_ms() - ts_ms)
+        if self._lag_ms is None or lag_ms < self._lag_ms:
+            self._lag_ms = lag_ms
+        else:
+            self._lag_ms += (lag_ms - self._lag_ms) // LAG_EVENTS
+        self._cause = ID_JUMP
+        self._backfill.heard()
+
+    def _refuse(self, reason: str, detail: str) -> None:
+        """Counted each; logged the first time, and then ever more rarely."""
+        self._refused[reason] += 1
+        self._told[reason] += 1
+        count = self._told[reason]
+        if count & (count - 1) == 0:
+            what = {"symbol": self.listing.instrument.symbol, "reason": reason, "detail": detail, "count": count}
+            log.warning("frame refused", extra=what)
+
+
+def _joined(parts: list[Batch]) -> Batch:
+    """One batch of several of one cause: their trades in order, and all else."""
+    if len(parts) == 1:
+        return parts[0]
+    trades = Trades()
+    for part in parts:
+        trades.ts_ms += part.trades.ts_ms
+        trades.ids += part.trades.ids
+        trades.price_ticks += part.trades.price_ticks
+        trades.size_lots += part.trades.size_lots
+    trades.sides = b"".join(part.trades.sides for part in parts)
+    return replace(
+        parts[0],
+        trades=trades,
+        covered=[span for part in parts for span in part.covered],
+        candles=[candle for part in parts for candle in part.candles],
+        given_up=[hole for part in parts for hole in part.given_up],
+    )
