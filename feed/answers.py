@@ -1,12 +1,13 @@
 """The JSON of an answer, put together from parts that are JSON already: bars are never parsed and written again."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
 import orjson
 
 from common.market.coverage import Hole
+from common.market.gaps import Ledger
 from common.store.health import health_of
 from common.store.reads import State, View
 from common.store.registry import Market
@@ -56,6 +57,23 @@ def current(market: Market, timeframe: str, bar: str, view: View, cover: Cover, 
             b"}",
         ]
     )
+
+
+def about(market: Market, fields: Mapping[str, bytes]) -> bytes:
+    """An answer about a symbol that is not of bars; the values are JSON already."""
+    mark = {"simulated": b"true"} if simulated(market) else {}
+    parts = {"symbol": orjson.dumps(market.symbol), **mark, **fields}
+    return b"{" + b",".join(b'"%s":%s' % (name.encode(), part) for name, part in parts.items()) + b"}"
+
+
+def gap_list(market: Market, ledger: Ledger, state: str | None, limit: int) -> bytes:
+    """The answer of `GET /v1/gaps/{symbol}`."""
+    newest_first = [gap for gap in reversed(ledger.gaps.values()) if state in (None, gap.state)]
+    fields = {
+        "gaps": orjson.dumps([gap.json() for gap in newest_first[:limit]]),
+        "open": orjson.dumps(sum(not gap.over for gap in ledger.gaps.values())),
+    }
+    return about(market, fields)
 
 
 def head(market: Market, timeframe: str) -> bytes:

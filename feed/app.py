@@ -14,7 +14,7 @@ from feed.guard import Guard
 from feed.hub import Hub
 from feed.metrics import Metrics
 from feed.queries import Queries
-from feed.routes import candles, fleet, process
+from feed.routes import candles, fleet, market, process
 from feed.services import Services
 
 
@@ -39,7 +39,7 @@ def create_app(settings: Settings, *, allowed_origins: Collection[str] = ()) -> 
             await pubsub.aclose()
 
     app = Starlette(
-        routes=[*candles.routes, *fleet.routes, *process.routes, *stream.routes],
+        routes=[*candles.routes, *market.routes, *fleet.routes, *process.routes, *stream.routes],
         middleware=[Middleware(Guard, metrics=metrics)],
         exception_handlers={kind: errors.answer for kind in errors.HANDLED},
         lifespan=lifespan,

@@ -20,6 +20,10 @@ class UnknownSymbol(FleetError):
     """The user must act: no such symbol is registered."""
 
 
+class NoBook(FleetError):
+    """The user must act: the symbol has no order book."""
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """What a client is told. `code` is for programs and never changes, `message` is one sentence for people."""
@@ -51,6 +55,8 @@ def failure_of(error: Exception) -> Failure:
         return Failure(400, "bad_input", str(error))
     if isinstance(error, UnknownSymbol):
         return Failure(404, "unknown_symbol", str(error))
+    if isinstance(error, NoBook):
+        return Failure(404, "no_book", str(error))
     if isinstance(error, StoreUnavailable):
         log.warning("store unavailable", extra={"error": str(error)})
         return UNAVAILABLE

@@ -11,12 +11,20 @@ from typing import Literal, get_args
 from urllib.parse import parse_qsl
 
 from common.errors import BadInput
+from common.market import gaps
 from common.market.instrument import Instrument
 from common.market.timeframe import Timeframe
 from common.market.trade import MAX_TICKS, MAX_TS_MS
+from common.store.book import MOST_LEVELS
 
 DEFAULT_TIMEFRAME = "1m"
 DEFAULT_LIMIT = 500
+# Most trades of one answer: some 700 kB of JSON.
+TRADES_LIMIT_MAX = 10_000
+# Levels of a side of the book.
+DEFAULT_DEPTH = 20
+DEPTH_MAX = MOST_LEVELS
+GAP_STATES = (gaps.OPEN, gaps.REPAIRING, gaps.REPAIRED, gaps.UNFILLABLE)
 # What is echoed of a value: enough to find it, too little to be misused.
 SHOWN = 40
 
@@ -59,6 +67,24 @@ class FootprintQuery:
     row_ticks: int
 
 
+@dataclass(frozen=True, slots=True)
+class TradesQuery:
+    """Trades of `[start_ms, end_ms)`, None without bound; of more than `limit` always the newest."""
+
+    start_ms: int | None
+    end_ms: int | None
+    limit: int
+    form: Form
+
+
+@dataclass(frozen=True, slots=True)
+class GapsQuery:
+    """`state`: gaps in that state only, None for any."""
+
+    state: str | None
+    limit: int
+
+
 def candle_query(query_string: bytes, limit_max: int) -> CandleQuery:
     given = _given(query_string, ("timeframe", "start", "end", "limit", "fill", "format"))
     return CandleQuery(
@@ -83,6 +109,27 @@ def footprint_query(query_string: bytes, limit_max: int, instrument: Instrument)
     )
 
 
+def trades_query(query_string: bytes) -> TradesQuery:
+    given = _given(query_string, ("start", "end", "limit", "format"))
+    window = _window(given, TRADES_LIMIT_MAX)
+    form = _one_of("format", given.get("format", "json"), get_args(Form))
+    return TradesQuery(window.start_ms, window.end_ms, window.limit, form)  # type: ignore[arg-type]
+
+
+def gaps_query(query_string: bytes, limit_max: int) -> GapsQuery:
+    given = _given(query_string, ("state", "limit"))
+    return GapsQuery(
+        state=_one_of("state", given["state"], GAP_STATES) if "state" in given else None,
+        limit=limit_of(given["limit"], limit_max) if "limit" in given else min(DEFAULT_LIMIT, limit_max),
+    )
+
+
+def book_depth(query_string: bytes) -> int:
+    """Levels of a side."""
+    given = _given(query_string, ("depth",))
+    return _within("depth", given["depth"], DEPTH_MAX) if "depth" in given else DEFAULT_DEPTH
+
+
 def nothing(query_string: bytes) -> None:
     """For paths without parameters."""
     _given(query_string, ())
@@ -93,10 +140,7 @@ def timeframe_of(text: str) -> Timeframe:
 
 
 def limit_of(text: str, limit_max: int) -> int:
-    limit = whole("limit", text)
-    if not 1 <= limit <= limit_max:
-        raise BadInput(f"limit is {text[:SHOWN]}, expected 1 to {limit_max}")
-    return limit
+    return _within("limit", text, limit_max)
 
 
 def whole(name: str, text: str) -> int:
@@ -147,6 +191,13 @@ def _iso_ms(name: str, text: str) -> int:
     if moment.utcoffset() != timedelta(0):
         raise BadInput(f"{name} is {text[:SHOWN]!r} and not in UTC, {wanted}")
     return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+
+
+def _within(name: str, text: str, most: int) -> int:
+    number = whole(name, text)
+    if not 1 <= number <= most:
+        raise BadInput(f"{name} is {text[:SHOWN]}, expected 1 to {most}")
+    return number
 
 
 def _row_ticks(text: str, instrument: Instrument) -> int:

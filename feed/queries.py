@@ -4,27 +4,32 @@ Bars of whole minutes come from the stored minutes, with their JSON kept in tail
 trades; footprints from the stored footprints. Every answer names the commit it is true of (`cursor`).
 """
 
+import asyncio
 import time
 from bisect import bisect_left
 from dataclasses import dataclass, field
 
+import orjson
 from redis.asyncio import Redis
 
 from common.frames.bars import bars_arrow, bars_csv, bars_json
+from common.frames.trades import trades_arrow, trades_csv, trades_json
+from common.market import codec
 from common.market.instrument import check_symbol
 from common.market.timeframe import Timeframe
-from common.store.reads import SymbolReader, View
+from common.store.book import BookReader
+from common.store.reads import Range, SymbolReader, View
 from common.store.registry import Market, Registry
-from feed import answers, bars, footprints
+from feed import answers, bars, books, footprints, sales
 from feed.answers import Page
 from feed.bars import Bars, cover_of, spoken
 from feed.changes import Sources
 from feed.cover import Cover
-from feed.errors import UnknownSymbol
+from feed.errors import NoBook, UnknownSymbol
 from feed.flight import SingleFlight
 from feed.live import Grid
-from feed.minutes import Bounds
-from feed.params import CandleQuery, FootprintQuery, Window
+from feed.minutes import FOREVER_MS, Bounds
+from feed.params import CandleQuery, FootprintQuery, GapsQuery, TradesQuery, Window
 from feed.tail import Tail, Tails, piece_of
 from feed.tape import Tapes
 
@@ -71,6 +76,22 @@ class Queries:
         """Answer `GET /v1/footprint/{symbol}`."""
         return await self._flights.run((market.symbol, query), lambda: self._footprint(market, query))
 
+    async def trades(self, market: Market, query: TradesQuery) -> bytes:
+        """Answer `GET /v1/trades/{symbol}` in the form asked for."""
+        return await self._flights.run((market.symbol, query), lambda: self._trades(market, query))
+
+    async def book(self, market: Market, depth: int) -> bytes:
+        """Answer `GET /v1/book/{symbol}`."""
+        return await self._flights.run((market.symbol, "book", depth), lambda: self._book(market, depth))
+
+    async def quote(self, market: Market) -> bytes:
+        """Answer `GET /v1/quote/{symbol}`."""
+        return await self._flights.run((market.symbol, "quote"), lambda: self._quote(market))
+
+    async def gaps(self, market: Market, query: GapsQuery) -> bytes:
+        """Answer `GET /v1/gaps/{symbol}`."""
+        return await self._flights.run((market.symbol, query), lambda: self._gaps(market, query))
+
     async def page(self, market: Market, timeframe: Timeframe, window: Window) -> tuple[Page, View, Cover]:
         """Return bars as JSON, none filled in."""
         return await self._pages.run((market.symbol, timeframe, window), lambda: self._page(market, timeframe, window))
@@ -114,6 +135,46 @@ class Queries:
         reader = SymbolReader(self.client, market.symbol)
         page, view, cover = await footprints.read(reader, self.tapes, market, query)
         return answers.history(market, query.timeframe.text, page, view, cover, self.lease_ttl_ms)
+
+    async def _trades(self, market: Market, query: TradesQuery) -> bytes:
+        read = await sales.read(SymbolReader(self.client, market.symbol), query)
+        if query.form == "csv":
+            return trades_csv(read.trades, market.instrument)
+        if query.form == "arrow":
+            return trades_arrow(read.trades, market.instrument)
+        cover = cover_of(market, read.view.state)
+        fields = {
+            "trades": trades_json(read.trades, market.instrument),
+            "complete": orjson.dumps(read.complete(query, cover)),
+            "cursor": orjson.dumps(answers.cursor_of(read.view.state)),
+        }
+        return answers.about(market, fields | self._health(market, read.view))
+
+    async def _book(self, market: Market, depth: int) -> bytes:
+        reader = SymbolReader(self.client, market.symbol)
+        book, view = await asyncio.gather(BookReader(self.client, market.symbol).book(), reader.view())
+        if book is None:
+            raise NoBook(f"{market.symbol} has no order book: its source brings none, or has not brought one yet")
+        live = books.is_live(book, view, self.lease_ttl_ms)
+        fields = books.book_fields(book, depth, market.instrument, live=live)
+        return answers.about(market, fields | self._health(market, view))
+
+    async def _quote(self, market: Market) -> bytes:
+        reader, newest_closed = SymbolReader(self.client, market.symbol), Range(0, FOREVER_MS, newest=1)
+        book, view = await asyncio.gather(BookReader(self.client, market.symbol).book(), reader.view([newest_closed]))
+        packed = [view.state.candle] if view.state and view.state.candle else view.candles[0]
+        newest = codec.unpack_candle(packed[0]) if packed else None
+        live = books.is_live(book, view, self.lease_ttl_ms)
+        fields = books.quote_fields(book, newest, market.instrument, live=live)
+        return answers.about(market, fields | self._health(market, view))
+
+    async def _gaps(self, market: Market, query: GapsQuery) -> bytes:
+        ledger = await SymbolReader(self.client, market.symbol).gaps()
+        return answers.gap_list(market, ledger, query.state, query.limit)
+
+    def _health(self, market: Market, view: View) -> dict[str, bytes]:
+        cover = cover_of(market, view.state)
+        return {"health": orjson.dumps(answers.health(market, view, cover, self.lease_ttl_ms))}
 
 
 def _tail_page(market: Market, timeframe: Timeframe, tail: Tail | None, bounds: Bounds, cover: Cover) -> Page:

@@ -12,6 +12,7 @@ symbols, and an ACL may name them.
 | {S}:candles:1m      | zset    | commit              | worker, feed       | FLEET_CANDLE_DAYS                      |
 | {S}:footprints:1m   | zset    | commit              | worker, feed       | FLEET_FOOTPRINT_DAYS                   |
 | {S}:depth           | zset    | depth               | worker, feed       | chunks kept, one a minute              |
+| {S}:book            | hash    | book                | feed               | 5 fields; book.MOST_LEVELS a side      |
 | {S}:events          | stream  | commit              | anybody            | FLEET_EVENTS_KEPT entries              |
 | {S}:gaps            | hash    | commit              | worker, feed       | gaps.MOST_ENDED ended, 4096 open       |
 | {S}:health          | hash    | commit, beat        | feed               | 3 fields                               |
@@ -66,6 +67,10 @@ class SymbolKeys:
         return self._name("depth")
 
     @property
+    def book(self) -> str:
+        return self._name("book")
+
+    @property
     def events(self) -> str:
         return self._name("events")
 
@@ -95,6 +100,7 @@ class SymbolKeys:
             self.candles,
             self.footprints,
             self.depth,
+            self.book,
             self.events,
             self.gaps,
             self.health,

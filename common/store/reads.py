@@ -8,6 +8,7 @@ import orjson
 from redis.asyncio import Redis
 
 from common.market.coverage import Coverage, load_coverage
+from common.market.gaps import Ledger
 from common.market.instrument import Ids
 from common.market.trade import Trades
 from common.store.client import translated
@@ -165,6 +166,24 @@ class SymbolReader:
         with translated(f"read of trades of {self.keys.symbol}"):
             found: Any = await self._client.xrange(self.keys.trades, f"({after_seq}-0", "+", count=count)
         return [_entry(entry_id, fields) for entry_id, fields in found]
+
+    async def entries_back(self, from_seq: int, count: int) -> tuple[list[Entry], Entry | None]:
+        """Return up to `count` entries of the trade stream from commit `from_seq` back, itself included, newest first.
+
+        And the oldest entry the stream had at that moment, None if it was empty.
+        """
+        pipe = self._client.pipeline(transaction=True)
+        pipe.xrevrange(self.keys.trades, f"{from_seq}-0", "-", count=count)
+        pipe.xrange(self.keys.trades, "-", "+", count=1)
+        with translated(f"read of trades of {self.keys.symbol}"):
+            found, oldest = await pipe.execute()
+        return [_entry(*one) for one in found], _entry(*oldest[0]) if oldest else None
+
+    async def gaps(self) -> Ledger:
+        """Return the gap ledger, as last committed."""
+        with translated(f"read of gaps of {self.keys.symbol}"):
+            found: Any = await self._client.hgetall(self.keys.gaps)
+        return Ledger.load(found)
 
 
 def _ask(pipe: Any, key: str, wanted: Range) -> None:

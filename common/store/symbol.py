@@ -20,6 +20,7 @@ from common.market.trade import Trades
 from common.store.client import translated
 from common.store.keys import SymbolKeys
 from common.store.lease import Sighting
+from common.store.reads import SymbolReader
 from common.store.script import Argument, Script
 
 # Entries of the trade stream fetched at once while restoring: at most some 30 MB on the way.
@@ -144,9 +145,7 @@ class SymbolStore:
 
     async def gaps(self) -> Ledger:
         """The gap ledger, as last committed."""
-        with translated(f"read of gaps of {self.keys.symbol}"):
-            found: Any = await self._client.hgetall(self.keys.gaps)
-        return Ledger.load(found)
+        return await SymbolReader(self._client, self.keys.symbol).gaps()
 
     def _arguments(self, c: Commit) -> Iterable[Argument]:
         state: dict[str, Argument] = {

@@ -65,6 +65,44 @@ BAD_FOOTPRINTS: list[dict[str, Any]] = [
 ]
 
 
+BAD_TRADES: list[dict[str, Any]] = [
+    {"limit": 0},
+    {"limit": 10_001},
+    {"limit": "ten"},
+    {"format": "parquet"},
+    {"start": "yesterday"},
+    {"start": 2_000, "end": 1_000},
+    {"timeframe": "1m"},
+]
+BAD_BOOKS: list[dict[str, Any]] = [
+    {"depth": 0},
+    {"depth": -1},
+    {"depth": 1_001},
+    {"depth": HUGE},
+    {"depth": "all"},
+    {"depth": ""},
+    {"depth": [1, 2]},
+    {"limit": 5},
+]
+BAD_GAPS: list[dict[str, Any]] = [
+    {"state": "closed"},
+    {"state": ""},
+    {"state": "OPEN"},
+    {"limit": 0},
+    {"limit": 5_001},
+    {"start": 1},
+]
+
+
+async def test_bad_parameters_of_trades_books_quotes_and_gaps_are_answered_with_400(
+    feed: Served, writer: Writer
+) -> None:
+    await writer.commit(writer.trade())
+    for kind, all_params in (("trades", BAD_TRADES), ("book", BAD_BOOKS), ("quote", [{"x": 1}]), ("gaps", BAD_GAPS)):
+        for params in all_params:
+            await refused(feed, f"/v1/{kind}/{S}", 400, "bad_input", params)
+
+
 async def test_bad_parameters_are_answered_with_400_and_a_sentence(feed: Served, writer: Writer) -> None:
     await writer.commit(writer.trade())
     for kind, others in (("candles", BAD_CANDLES), ("footprint", BAD_FOOTPRINTS)):
@@ -105,7 +143,8 @@ SYMBOLS = [
 
 
 async def test_unknown_symbols_are_404_and_what_is_no_symbol_at_all_is_400(feed: Served) -> None:
-    for path in ("/v1/candles/{}", "/v1/candles/{}/current", "/v1/footprint/{}", "/v1/health/{}"):
+    kinds = ("candles", "footprint", "health", "trades", "book", "quote", "gaps")
+    for path in ("/v1/candles/{}/current", *(f"/v1/{kind}/{{}}" for kind in kinds)):
         for symbol, status in SYMBOLS:
             # As raw bytes: a client library would tidy the path up.
             request = f"GET {path.format(symbol)} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
@@ -117,6 +156,10 @@ async def test_unknown_symbols_are_404_and_what_is_no_symbol_at_all_is_400(feed:
 async def test_the_sentence_names_the_value_and_what_is_expected(feed: Served, writer: Writer) -> None:
     error = await refused(feed, f"/v1/candles/{S}", 400, "bad_input", {"limit": 6_000})
     assert error["message"] == "limit is 6000, expected 1 to 5000"
+    error = await refused(feed, f"/v1/book/{S}", 400, "bad_input", {"depth": 1_001})
+    assert error["message"] == "depth is 1001, expected 1 to 1000"
+    error = await refused(feed, f"/v1/gaps/{S}", 400, "bad_input", {"state": "shut"})
+    assert error["message"] == "state is 'shut', expected open or repairing or repaired or unfillable"
     error = await refused(feed, f"/v1/footprint/{S}", 400, "bad_input", {"row": "0.005"})
     assert error["message"] == "row is '0.005', expected a multiple of the tick 0.01"
 

@@ -154,7 +154,9 @@ async def test_without_the_store_it_is_503_and_afterwards_everything_goes_on(
         await wait_until_async(lambda: one.cursor)
         assert (await feed.get("/readyz")).status_code == 200
         await asyncio.to_thread(embedded.stop, tmp_path)
-        for path in ("/readyz", f"/v1/candles/{S}", f"/v1/candles/{S}?format=csv", "/v1/symbols", "/v1/health"):
+        of_symbol = ("candles", "trades", "book", "quote", "gaps")
+        paths = ["/readyz", f"/v1/candles/{S}?format=csv", "/v1/symbols", "/v1/health"]
+        for path in (*paths, *(f"/v1/{kind}/{S}" for kind in of_symbol)):
             response = await feed.get(path)
             assert response.status_code == 503, path
             assert response.headers["retry-after"] == "1"

@@ -5,6 +5,7 @@ import pytest
 from redis.asyncio import Redis
 
 from common.market.builder import Checkpoint
+from common.market.gaps import Gap
 from common.store.reads import AMENDED_KEPT, Amendment, Owner, Range, SymbolReader
 from common.store.symbol import Bounds, SymbolStore
 from tests.common.store.steps import MINUTE_MS, SYMBOL, claim, step
@@ -91,6 +92,31 @@ async def test_entries_since_a_commit_include_it(reader: SymbolReader) -> None:
     assert [entry.seq for entry in view.entries] == [4, 5]
     assert view.first and view.first.seq == 1
     assert [entry.seq for entry in await reader.entries(after_seq=2, count=2)] == [3, 4]
+
+
+@pytest.mark.usefixtures("five_minutes")
+async def test_entries_back_begin_with_the_commit_asked_for_and_name_the_oldest(
+    client: Redis, reader: SymbolReader
+) -> None:
+    for asked, seqs in (((4, 3), [4, 3, 2]), ((2, 9), [2, 1]), ((99, 1), [5])):
+        entries, oldest = await reader.entries_back(*asked)
+        assert [entry.seq for entry in entries] == seqs
+        assert oldest and (oldest.seq, oldest.token) == (1, A)
+    await client.xtrim(reader.keys.trades, maxlen=2, approximate=False)
+    entries, oldest = await reader.entries_back(3, 9)
+    assert entries == [] and oldest and oldest.seq == 4
+    await client.delete(reader.keys.trades)
+    assert await reader.entries_back(3, 9) == ([], None)
+
+
+async def test_gaps_are_those_of_the_last_commit(store: SymbolStore, reader: SymbolReader) -> None:
+    assert (await reader.gaps()).gaps == {}
+    await claim(store, A)
+    gap = Gap(3, 5, 10, 20, "disconnect", 30, missing=3)
+    await store.commit(step(A, 0, 1, gaps={gap.id: gap.dump()}))
+    assert (await reader.gaps()).gaps == {"3-5": gap}
+    await store.commit(step(A, 1, 2, forgotten=[gap.id]))
+    assert (await reader.gaps()).gaps == {}
 
 
 async def test_a_view_is_one_moment_of_a_store_that_is_being_written(client: Redis, reader: SymbolReader) -> None:

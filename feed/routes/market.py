@@ -1,0 +1,45 @@
+"""`/v1/trades`, `/v1/book`, `/v1/quote` and `/v1/gaps`: a symbol's market as it is, and what is missing of it."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from feed import params
+from feed.routes.candles import MEDIA_TYPES
+from feed.services import services_of
+
+
+async def trades(request: Request) -> Response:
+    services = services_of(request)
+    query = params.trades_query(request.scope["query_string"])
+    market = await services.queries.market(request.path_params["symbol"])
+    return Response(await services.queries.trades(market, query), media_type=MEDIA_TYPES[query.form])
+
+
+async def book(request: Request) -> Response:
+    services = services_of(request)
+    depth = params.book_depth(request.scope["query_string"])
+    market = await services.queries.market(request.path_params["symbol"])
+    return Response(await services.queries.book(market, depth), media_type=MEDIA_TYPES["json"])
+
+
+async def quote(request: Request) -> Response:
+    services = services_of(request)
+    params.nothing(request.scope["query_string"])
+    market = await services.queries.market(request.path_params["symbol"])
+    return Response(await services.queries.quote(market), media_type=MEDIA_TYPES["json"])
+
+
+async def gaps(request: Request) -> Response:
+    services = services_of(request)
+    query = params.gaps_query(request.scope["query_string"], services.settings.query_limit_max)
+    market = await services.queries.market(request.path_params["symbol"])
+    return Response(await services.queries.gaps(market, query), media_type=MEDIA_TYPES["json"])
+
+
+routes = [
+    Route("/v1/trades/{symbol}", trades),
+    Route("/v1/book/{symbol}", book),
+    Route("/v1/quote/{symbol}", quote),
+    Route("/v1/gaps/{symbol}", gaps),
+]
