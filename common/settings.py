@@ -89,6 +89,9 @@ class Settings(BaseSettings):
     backfill_hours: int = Field(
         default=2, ge=0, le=168, description="hours of trades a new symbol of a venue is given; a restart fills its gap"
     )
+    depth_hours: int = Field(
+        default=6, ge=0, le=168, description="hours of order book history kept per symbol of a venue; 0: no book"
+    )
     query_limit_max: int = Field(
         default=5_000, ge=1, le=1_000_000, description="most candles one request may ask for; bounds its cost"
     )

@@ -38,6 +38,7 @@ class WorkerSettings:
     candle_days: int
     footprint_days: int
     backfill_hours: int
+    depth_hours: int
     log_level: str
     log_format: log.Format
 
@@ -63,6 +64,7 @@ async def work(settings: WorkerSettings) -> None:
         blocking_client(settings.redis_url),
         SystemClock(),
         settings.backfill_hours * 60 * MINUTE_MS,
+        settings.depth_hours * 60,
     )
     place = Workplace(
         holder=holder_name(),

@@ -127,7 +127,7 @@ class Term:
         self._seq, self._position = claim.seq, claim.position
         self._beat_at_ms = self.clock.monotonic_ms()
         self._commit_at_ms = self._beat_at_ms - settings.commit_interval_ms
-        await self.source.open(claim.position, Applied(self._builder.coverage, self._gaps))
+        await self.source.open(claim.position, Applied(self._builder.coverage, self._gaps, self.token))
 
     async def _loop(self) -> bool:
         full = False

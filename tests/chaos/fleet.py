@@ -90,6 +90,7 @@ class Fleet:
             candle_days=400,
             footprint_days=400,
             backfill_hours=2,
+            depth_hours=0,
             log_level="info",
             log_format="json",
         )

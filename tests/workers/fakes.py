@@ -66,7 +66,7 @@ class NotingStore(DirectStore):
             raise self.fails[command]
 
 
-NOTHING_APPLIED = Applied(IdCoverage(), Ledger())
+NOTHING_APPLIED = Applied(IdCoverage(), Ledger(), TOKEN)
 
 
 @dataclass(slots=True)

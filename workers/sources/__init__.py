@@ -16,13 +16,15 @@ from workers.sources.simulator import Simulator
 class Means:
     """What a source may need from the process: `commands` answers at once, `blocking` may wait.
 
-    `backfill_ms`: how much history a new market of a venue is given.
+    `backfill_ms`: how much history a new market of a venue is given. `depth_minutes`: how much of the history of a
+    venue's book is kept; 0 keeps no book.
     """
 
     commands: Redis
     blocking: Redis
     clock: Clock
-    backfill_ms: int
+    backfill_ms: int = 0
+    depth_minutes: int = 0
 
 
 SourceFactory = Callable[[Market, Means], Source]
@@ -30,9 +32,9 @@ SourceFactory = Callable[[Market, Means], Source]
 
 def _venue(market: Market, means: Means) -> Source:
     # Its HTTP and WebSocket clients are a third of an idle worker: only for those that need them.
-    from workers.sources.venue import VenueSource
+    from workers.sources.venue import venue_source
 
-    return VenueSource.of(market, means.commands, means.clock, means.backfill_ms)
+    return venue_source(market, means.commands, means.clock, means.backfill_ms, means.depth_minutes)
 
 
 SOURCES: dict[str, SourceFactory] = {

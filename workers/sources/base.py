@@ -48,6 +48,8 @@ class Applied(NamedTuple):
 
     coverage: Coverage
     gaps: Ledger
+    # For what a source writes by itself, under the same fence.
+    token: str
 
 
 class Source(Protocol):

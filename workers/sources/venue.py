@@ -19,18 +19,33 @@ from common.market.candle import LIVE
 from common.market.coverage import Span
 from common.market.gaps import DISCONNECT, ID_JUMP, START, THROTTLE, UNKNOWN
 from common.market.trade import Trades
+from common.store.book import BookStore
+from common.store.depth import DepthReader, DepthStore
 from common.store.health import BACKFILLING, DEGRADED
 from common.store.registry import Market
 from workers.backfill import Backfill, Desk
+from workers.book import BookKeeper, BookStores
 from workers.sources.base import NEVER, Applied, Batch
 from workers.venues import live
-from workers.venues.base import Connected, Disconnected, Event, Listing, NoTrade, Refused, TradesEvent, Venue
+from workers.venues.base import (
+    Connected,
+    DepthEvent,
+    Disconnected,
+    Event,
+    Listing,
+    NoTrade,
+    Refused,
+    TradesEvent,
+    Venue,
+)
 from workers.venues.fleet_budget import FleetBudget
-from workers.venues.registry import Access, fleet_budget, open_venue
+from workers.venues.registry import RULES, Access, fleet_budget, open_venue
 
 log = logging.getLogger(__name__)
 
 BEGUN = "begun"
+# Why the stream was opened anew: the book is out of step, and only a new subscription brings a whole one.
+RESUBSCRIBED = "resubscribed"
 # Live trades that wait to be read before the socket waits.
 MOST_WAITING = 200_000
 # The lag follows a rise by one part in so many a frame, and a fall at once.
@@ -39,19 +54,21 @@ LAG_EVENTS = 64
 
 @dataclass(slots=True)
 class VenueSource:
-    """One market of one venue. `history_ms`: how much a new market has behind it."""
+    """One market of one venue. `history_ms`: how much a new market has behind it. `books`: None keeps no book."""
 
     venue: Venue
     listing: Listing
     clock: Clock
     budget: FleetBudget
     history_ms: int
+    books: BookStores | None = None
     name: str = "ws"
     sources: int = LIVE
     _live: deque[Batch] = field(default_factory=deque)
     _waiting: int = 0
     _desk: Desk = field(default_factory=Desk)
     _backfill: Backfill | None = None
+    _book: BookKeeper | None = None
     _tasks: "list[asyncio.Task[None]]" = field(default_factory=list)
     _something: asyncio.Event = field(default_factory=asyncio.Event)
     _room: asyncio.Event = field(default_factory=asyncio.Event)
@@ -65,22 +82,6 @@ class VenueSource:
     # Whose turn it is when live and fetched trades wait.
     _desk_is_next: bool = False
 
-    @classmethod
-    def of(cls, market: Market, client: Redis, clock: Clock, history_ms: int) -> "VenueSource":
-        """BadInput where the market's source says no venue we know."""
-        found = market.source
-        try:
-            venue = str(found["venue"])
-            listing = Listing(
-                str(found["name"]), market.instrument, int(found["price_step_ticks"]), int(found["size_step_lots"])
-            )
-            budget = fleet_budget(venue, client, clock)
-        except (KeyError, ValueError, TypeError) as error:
-            raise BadInput(f"the source of {market.symbol} is {found}, expected a venue, a name and steps") from error
-        rest_url, socket_url = str(found.get("rest_url", "")), str(found.get("socket_url", ""))
-        access = Access(clock, budget, rest_url, socket_url)
-        return cls(open_venue(venue, access), listing, clock, budget, history_ms)
-
     async def open(self, position: str, applied: Applied) -> None:
         self._backfill = Backfill(
             self.venue,
@@ -93,6 +94,9 @@ class VenueSource:
             begun=position == BEGUN,
         )
         jobs = {"live": self._follow(), "backfill": self._backfill.run()}
+        if self.books:
+            self._book = self._keeper(self.books, applied.token)
+            jobs["book"] = self._book.run()
         self._tasks = [asyncio.create_task(job, name=f"{name} {self.listing.name}") for name, job in jobs.items()]
         for task in self._tasks:
             task.add_done_callback(lambda _: self._something.set())
@@ -131,6 +135,16 @@ class VenueSource:
             cause=self._cause if batch.cause == UNKNOWN else batch.cause,
             refused=refused,
             health=self._health(),
+        )
+
+    def _keeper(self, stores: BookStores, token: str) -> BookKeeper:
+        return BookKeeper(
+            RULES[self.venue.name],
+            stores,
+            lambda: asyncio.ensure_future(self.venue.depth(self.listing)),
+            self.clock,
+            token,
+            self.listing.instrument.symbol,
         )
 
     def _health(self) -> dict[str, str]:
@@ -174,12 +188,16 @@ class VenueSource:
     # The stream.
 
     async def _follow(self) -> None:
-        async with aclosing(self.venue.stream([self.listing], depth=False, quotes=False)) as events:
-            async for event in events:
-                self._take(event)
-                while self._waiting > MOST_WAITING:
-                    self._room.clear()
-                    await self._room.wait()
+        while True:
+            async with aclosing(self.venue.stream([self.listing], depth=bool(self._book), quotes=False)) as events:
+                async for event in events:
+                    self._take(event)
+                    if self._book and self._book.needs_resubscription:
+                        break
+                    while self._waiting > MOST_WAITING:
+                        self._room.clear()
+                        await self._room.wait()
+            self._take(Disconnected(self.clock.now_ms(), RESUBSCRIBED))
 
     def _take(self, event: Event) -> None:
         assert self._backfill is not None, "an event before open"
@@ -193,11 +211,18 @@ class VenueSource:
             case Connected():
                 self._connected = True
                 self._backfill.reconnected()
+                if self._book:
+                    self._book.connected()
             case Disconnected(_, cause):
                 self._connected = False
                 if self._cause != START:
                     self._cause = THROTTLE if cause == live.THROTTLED else DISCONNECT
                 self._backfill.disconnected()
+                if self._book:
+                    self._book.lost()
+            case DepthEvent():
+                if self._book:
+                    self._book.take(event)
             case Refused(reason, detail):
                 self._refuse(reason, detail)
         self._something.set()
@@ -224,6 +249,26 @@ class VenueSource:
         if count & (count - 1) == 0:
             what = {"symbol": self.listing.instrument.symbol, "reason": reason, "detail": detail, "count": count}
             log.warning("frame refused", extra=what)
+
+
+def venue_source(market: Market, client: Redis, clock: Clock, history_ms: int, depth_minutes: int) -> VenueSource:
+    """The source a market describes. BadInput where it names no venue we know."""
+    found = market.source
+    try:
+        name = str(found["venue"])
+        listing = Listing(
+            str(found["name"]), market.instrument, int(found["price_step_ticks"]), int(found["size_step_lots"])
+        )
+        budget = fleet_budget(name, client, clock)
+    except (KeyError, ValueError, TypeError) as error:
+        raise BadInput(f"the source of {market.symbol} is {found}, expected a venue, a name and steps") from error
+    access = Access(clock, budget, str(found.get("rest_url", "")), str(found.get("socket_url", "")))
+    stores = book_stores(client, market.symbol, depth_minutes) if depth_minutes else None
+    return VenueSource(open_venue(name, access), listing, clock, budget, history_ms, stores)
+
+
+def book_stores(client: Redis, symbol: str, minutes: int) -> BookStores:
+    return BookStores(DepthStore(client, symbol, minutes), DepthReader(client, symbol), BookStore(client, symbol))
 
 
 def _joined(parts: list[Batch]) -> Batch:

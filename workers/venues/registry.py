@@ -8,6 +8,7 @@ from redis.asyncio import Redis
 
 from common.clock import Clock
 from common.errors import BadInput
+from common.market.book import BinanceSpotRule, BinanceUsdmRule, CoinbaseRule, KrakenRule, Rule
 from common.market.instrument import check_symbol
 from common.store.budget import BudgetStore, Limit
 from workers.venues.base import Venue
@@ -16,7 +17,7 @@ from workers.venues.binance_usdm import USDM
 from workers.venues.budget import Budget
 from workers.venues.coinbase import Coinbase
 from workers.venues.fleet_budget import FleetBudget
-from workers.venues.kraken import Kraken
+from workers.venues.kraken import BOOK_LEVELS, Kraken
 from workers.venues.live import Timing
 
 
@@ -92,6 +93,16 @@ def venue_of(symbol: str) -> Place:
         known = ", ".join(VENUES)
         raise BadInput(f"symbol {symbol!r} is of no venue we know, expected VENUE:NAME with one of {known}")
     return Place(venue, name)
+
+
+# How each venue's book is kept in step.
+RULES: dict[str, Rule] = {
+    SPOT.name: BinanceSpotRule(),
+    USDM.name: BinanceUsdmRule(),
+    LOCAL.name: BinanceSpotRule(),
+    Coinbase.name: CoinbaseRule(),
+    Kraken.name: KrakenRule(BOOK_LEVELS),
+}
 
 
 def fleet_budget(venue: str, client: Redis, clock: Clock) -> FleetBudget:

@@ -1,0 +1,216 @@
+"""A symbol of the local exchange as a worker has it, over real sockets, and the truth to compare it with."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+
+import orjson
+from redis.asyncio import Redis
+
+from common.clock import Clock
+from common.market.builder import Minute, candle_of, unpack_minute
+from common.market.candle import LIVE, Candle
+from common.market.coverage import IdCoverage
+from common.market.footprint import Footprint
+from common.market.gaps import Gap
+from common.market.instrument import Instrument
+from common.market.timeframe import MINUTE_MS, minute_of
+from common.store.budget import BudgetStore, Limit
+from common.store.client import commit_client
+from common.store.keys import SymbolKeys
+from common.store.lease import NOTHING_SEEN
+from common.store.symbol import Bounds, Claim
+from infra.exchange import (
+    Address,
+    Exchange,
+    Halt,
+    Market,
+    MarketClock,
+    Rules,
+    Simulation,
+    listing_of,
+    serving,
+)
+from tests.store_model import DirectStore, StoreModel
+from tests.support import wait_until_async
+from workers.commit import Retention
+from workers.sources.venue import VenueSource, book_stores
+from workers.term import Term, TermSettings
+from workers.venues.base import Listing
+from workers.venues.fleet_budget import FleetBudget
+from workers.venues.live import Timing
+from workers.venues.pace import Patience
+from workers.venues.registry import Access, open_venue
+
+NAME = "BTCUSDT"
+SYMBOL = f"LOCAL:{NAME}"
+# A minute of the market in a second.
+SPEED = 60.0
+# The venue's limits, as fast as its market.
+EASY = Rules(message_limit=1_000_000, weight_window_ms=int(MINUTE_MS / SPEED), connect_limit=1_000_000)
+LIMITS = [Limit(EASY.weight_limit, EASY.weight_window_ms)]
+SETTINGS = TermSettings(
+    lease_ttl_ms=60_000, commit_interval_ms=0, batch_trades=10_000, close_grace_ms=2_000, retention=Retention(400, 400)
+)
+# As patient in market time as it is usually in wall time, so that stalls are noticed soon.
+PATIENCE = Patience(30_000, 300_000, 60_000)
+QUICK = Timing(backoff_ms=100, backoff_cap_ms=2_000, check_ms=20, overlap_ms=50, patience=PATIENCE)
+
+
+@dataclass
+class Line:
+    """One symbol of the exchange as a worker has it. `terms` were served, `books` were compared."""
+
+    exchange: Exchange
+    address: Address
+    clock: Clock
+    client: Redis
+    history_ms: int
+    model: StoreModel = field(default_factory=lambda: StoreModel(Bounds(1_000_000, 100_000)))
+    health: list[dict[str, str]] = field(default_factory=list)
+    _stop: asyncio.Event = field(default_factory=asyncio.Event)
+    _task: "asyncio.Task[bool] | None" = None
+    terms: int = 0
+    books: int = 0
+    source: VenueSource = field(init=False)
+
+    @property
+    def market(self) -> Market:
+        return self.exchange.market(NAME)
+
+    @property
+    def instrument(self) -> Instrument:
+        listed = self.market.listing.instrument
+        return replace(listed, symbol=SYMBOL, size_decimals=8)
+
+    async def start(self) -> None:
+        """Claim the symbol and serve it."""
+        self.terms += 1
+        token = f"{self.terms:032d}"
+        claim = self.model.claim(token, NOTHING_SEEN, "tests")
+        assert isinstance(claim, Claim)
+        # The book is fenced by the real store.
+        await self.client.hset(SymbolKeys(SYMBOL).owner, "token", token)
+        self._stop, self.source = asyncio.Event(), self._source()
+        term = Term(
+            instrument=self.instrument,
+            store=DirectStore(self.model),
+            source=self.source,
+            clock=self.clock,
+            settings=SETTINGS,
+            token=token,
+            stopping=self._stop.is_set,
+            on_progress=lambda progress, batch: self._note(dict(batch.health)),
+        )
+        self._task = asyncio.create_task(term.serve(claim))
+
+    async def stop(self) -> None:
+        if self._task:
+            self._stop.set()
+            task, self._task = self._task, None
+            await task
+
+    def _note(self, health: dict[str, str]) -> None:
+        if self.health[-1:] != [health]:
+            self.health.append(health)
+
+    def _source(self) -> VenueSource:
+        requests, connects = BudgetStore(self.client, "LOCAL", LIMITS), BudgetStore(self.client, "LOCAL:connects", [])
+        budget = FleetBudget("LOCAL", requests, connects, self.clock, {})
+        access = Access(self.clock, budget, self.address.rest, self.address.ws, timing=QUICK)
+        listing = Listing(NAME, self.instrument, 1, 1)
+        books = book_stores(self.client, SYMBOL, 600)
+        return VenueSource(open_venue("LOCAL", access), listing, self.clock, budget, self.history_ms, books)
+
+    # What came out.
+
+    @property
+    def gaps(self) -> list[Gap]:
+        return list(self.model.gaps().gaps.values())
+
+    @property
+    def coverage(self) -> IdCoverage:
+        checkpoint = self.model.tables.checkpoint
+        if checkpoint is None:
+            return IdCoverage()
+        return IdCoverage.load(orjson.loads(checkpoint.coverage))
+
+    @property
+    def is_whole(self) -> bool:
+        """All there was since coverage began has been applied."""
+        spans = self.coverage.spans()
+        return len(spans) == 1 and spans[0].last == self.market.trades().ids[-1]
+
+    def closed(self) -> dict[int, Minute]:
+        tables = self.model.tables
+        return {
+            open_ms: unpack_minute(packed, tables.footprints[open_ms])
+            for open_ms, packed in tables.candles.items()
+            if open_ms in tables.footprints
+        }
+
+    def expected(self) -> dict[int, Minute]:
+        """Candles and footprints of the truth, of the minutes that coverage has whole."""
+        (span,) = self.coverage.spans()
+        scale = 10 ** (8 - self.market.listing.instrument.size_decimals)
+        trades = self.market.trades(span.first, span.last)
+        trades.size_lots = [lots * scale for lots in trades.size_lots]
+        minutes: dict[int, Minute] = {}
+        for open_ms in {minute_of(ts_ms) for ts_ms in trades.ts_ms}:
+            at = [i for i, ts_ms in enumerate(trades.ts_ms) if minute_of(ts_ms) == open_ms]
+            run = trades.take(at)
+            footprint = Footprint()
+            footprint.add(run.price_ticks, run.size_lots, run.sides)
+            minutes[open_ms] = Minute(candle_of(open_ms, run, LIVE), footprint)
+        return minutes
+
+    def assert_true(self) -> None:
+        """Every closed minute is that of the truth, and there is none too many or too few."""
+        expected, found = self.expected(), self.closed()
+        # The clock may have closed the newest one or not.
+        assert sorted({*found, max(expected)}) == sorted(expected)
+        for at, minute in found.items():
+            assert told(minute.candle) == told(expected[at].candle)
+            assert minute.footprint == expected[at].footprint
+
+
+def told(candle: Candle) -> Candle:
+    """Without how it came to be."""
+    return replace(candle, rev=0, sources=LIVE)
+
+
+def bare(candle: Candle) -> Candle:
+    """What a venue's candle says: no order keys."""
+    return replace(told(candle), first_ts_ms=0, first_id=0, last_ts_ms=0, last_id=0)
+
+
+def exchange_of(seed: int = 7, history_ms: int = 0, rules: Rules = EASY, orders_per_s: float = 3.0) -> Exchange:
+    market = Market(Simulation(listing_of(NAME), seed, orders_per_s), rules)
+    return Exchange([market], history_ms=history_ms, rules=rules)
+
+
+@asynccontextmanager
+async def line(exchange: Exchange, redis_url: str, history_ms: int = 0, speed: float = SPEED) -> AsyncIterator[Line]:
+    client = commit_client(redis_url)
+    async with serving(exchange) as address:
+        made = Line(exchange, address, MarketClock(exchange), client, history_ms)
+        exchange.speed = speed
+        try:
+            yield made
+        finally:
+            # Time must go on until everybody has stopped.
+            await made.stop()
+            await client.aclose()
+
+
+async def pass_market_time(made: Line, ms: int) -> None:
+    until_ms = made.exchange.now_ms + ms
+    await wait_until_async(lambda: made.exchange.now_ms >= until_ms, timeout_s=60)
+
+
+async def come_to_rest(made: Line) -> None:
+    """Let the market stand still, and wait until all of it is applied."""
+    await wait_until_async(lambda: made.coverage.spans(), timeout_s=20)
+    made.exchange.inject(Halt(NAME, ms=10_000_000))
+    await wait_until_async(lambda: made.is_whole and all(gap.over for gap in made.gaps), timeout_s=30)
