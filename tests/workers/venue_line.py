@@ -38,6 +38,7 @@ from workers.commit import Retention
 from workers.sources.venue import VenueSource, book_stores
 from workers.term import Term, TermSettings
 from workers.venues.base import Listing
+from workers.venues.budget import OpenBudget
 from workers.venues.fleet_budget import FleetBudget
 from workers.venues.live import Timing
 from workers.venues.pace import Patience
@@ -49,7 +50,6 @@ SYMBOL = f"LOCAL:{NAME}"
 SPEED = 60.0
 # The venue's limits, as fast as its market.
 EASY = Rules(message_limit=1_000_000, weight_window_ms=int(MINUTE_MS / SPEED), connect_limit=1_000_000)
-LIMITS = [Limit(EASY.weight_limit, EASY.weight_window_ms)]
 SETTINGS = TermSettings(
     lease_ttl_ms=60_000, commit_interval_ms=0, batch_trades=10_000, close_grace_ms=2_000, retention=Retention(400, 400)
 )
@@ -60,13 +60,20 @@ QUICK = Timing(backoff_ms=100, backoff_cap_ms=2_000, check_ms=20, overlap_ms=50,
 
 @dataclass
 class Line:
-    """One symbol of the exchange as a worker has it. `terms` were served, `books` were compared."""
+    """One symbol of the exchange as a worker has it. `terms` were served, `books` were compared.
+
+    `limits`: those of the exchange, which the fleet keeps, but for a worker with a budget of its own.
+    """
 
     exchange: Exchange
     address: Address
     clock: Clock
     client: Redis
     history_ms: int
+    name: str = NAME
+    limits: Rules = EASY
+    keeps_book: bool = True
+    own_budget: OpenBudget | None = None
     model: StoreModel = field(default_factory=lambda: StoreModel(Bounds(1_000_000, 100_000)))
     health: list[dict[str, str]] = field(default_factory=list)
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
@@ -77,12 +84,16 @@ class Line:
 
     @property
     def market(self) -> Market:
-        return self.exchange.market(NAME)
+        return self.exchange.market(self.name)
+
+    @property
+    def symbol(self) -> str:
+        return f"LOCAL:{self.name}"
 
     @property
     def instrument(self) -> Instrument:
         listed = self.market.listing.instrument
-        return replace(listed, symbol=SYMBOL, size_decimals=8)
+        return replace(listed, symbol=self.symbol, size_decimals=8)
 
     async def start(self) -> None:
         """Claim the symbol and serve it."""
@@ -91,7 +102,7 @@ class Line:
         claim = self.model.claim(token, NOTHING_SEEN, "tests")
         assert isinstance(claim, Claim)
         # The book is fenced by the real store.
-        await self.client.hset(SymbolKeys(SYMBOL).owner, "token", token)
+        await self.client.hset(SymbolKeys(self.symbol).owner, "token", token)
         self._stop, self.source = asyncio.Event(), self._source()
         term = Term(
             instrument=self.instrument,
@@ -116,11 +127,12 @@ class Line:
             self.health.append(health)
 
     def _source(self) -> VenueSource:
-        requests, connects = BudgetStore(self.client, "LOCAL", LIMITS), BudgetStore(self.client, "LOCAL:connects", [])
+        limits = [Limit(self.limits.weight_limit, self.limits.weight_window_ms)]
+        requests, connects = BudgetStore(self.client, "LOCAL", limits), BudgetStore(self.client, "LOCAL:connects", [])
         budget = FleetBudget("LOCAL", requests, connects, self.clock, {})
-        access = Access(self.clock, budget, self.address.rest, self.address.ws, timing=QUICK)
-        listing = Listing(NAME, self.instrument, 1, 1)
-        books = book_stores(self.client, SYMBOL, 600)
+        access = Access(self.clock, self.own_budget or budget, self.address.rest, self.address.ws, timing=QUICK)
+        listing = Listing(self.name, self.instrument, 1, 1)
+        books = book_stores(self.client, self.symbol, 600) if self.keeps_book else None
         return VenueSource(open_venue("LOCAL", access), listing, self.clock, budget, self.history_ms, books)
 
     # What came out.
@@ -141,6 +153,12 @@ class Line:
         """All there was since coverage began has been applied."""
         spans = self.coverage.spans()
         return len(spans) == 1 and spans[0].last == self.market.trades().ids[-1]
+
+    @property
+    def has_caught_up(self) -> bool:
+        """Nothing is missing up to a moment ago."""
+        spans = self.coverage.spans()
+        return len(spans) == 1 and self.terms > 1 and self.market.trades().ids[-1] - spans[-1].last < 20
 
     def closed(self) -> dict[int, Minute]:
         tables = self.model.tables
