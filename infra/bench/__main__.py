@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from infra.bench import candles, latency, replay, worker
+from infra.bench import candles, latency, replay, venue, worker
 from infra.bench.base import Figure
 
 ROWS: dict[str, Callable[[], list[Figure]]] = {
@@ -15,6 +15,7 @@ ROWS: dict[str, Callable[[], list[Figure]]] = {
     "latency": latency.measure,
     "candles": candles.measure,
     "worker": worker.measure,
+    "venue": venue.measure,
 }
 
 

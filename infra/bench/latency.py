@@ -49,11 +49,11 @@ async def _measure(url: str) -> tuple[list[float], list[float], list[float]]:
                 await raw.get_message(timeout=1)
                 await socket.send(json.dumps({"action": "subscribe", "symbol": SYMBOL, "timeframe": "1m"}))
                 pairs = [await _round(client, raw, socket, number) for number in range(2, ROUNDS + 2)]
-                warm_s = [await _raw_s(client, raw) for _ in range(ROUNDS)]
+                warm_s = [await raw_round_trip_s(client, raw) for _ in range(ROUNDS)]
     return [a for a, _ in pairs], [b for _, b in pairs], warm_s
 
 
-async def _raw_s(client: Redis, raw: PubSub) -> float:
+async def raw_round_trip_s(client: Redis, raw: PubSub) -> float:
     started_s = time.perf_counter()
     await client.publish("bench", b"x" * 200)
     while await raw.get_message(ignore_subscribe_messages=True, timeout=1) is None:
@@ -64,11 +64,11 @@ async def _raw_s(client: Redis, raw: PubSub) -> float:
 async def _round(client: Redis, raw: PubSub, socket: ClientConnection, number: int) -> tuple[float, float]:
     """One raw round trip and one trade's way, each after a rest: both meet the same machine."""
     await asyncio.sleep(REST_S)
-    raw_s = await _raw_s(client, raw)
+    raw_s = await raw_round_trip_s(client, raw)
     await asyncio.sleep(REST_S)
     started_s = time.perf_counter()
     await _push(client, number)
-    while not _shows(await socket.recv(), number):
+    while not shows(await socket.recv(), number):
         pass
     return raw_s, time.perf_counter() - started_s
 
@@ -78,6 +78,6 @@ async def _push(client: Redis, number: int) -> None:
     await client.xadd(SymbolKeys(SYMBOL).inbox, fields)  # type: ignore[arg-type]
 
 
-def _shows(text: str | bytes, number: int) -> bool:
+def shows(text: str | bytes, number: int) -> bool:
     message = json.loads(text)
     return message["type"] == "candle" and bool(message["bar"]["c"] == number)
