@@ -7,7 +7,7 @@ from itertools import chain
 import orjson
 
 from common.market.coverage import Hole
-from common.market.gaps import Ledger
+from common.market.gaps import REPAIRING, UNKNOWN, Ledger
 from common.store.health import health_of
 from common.store.reads import State, View
 from common.store.registry import Market
@@ -37,9 +37,9 @@ def array_of(pieces: Sequence[bytes], partial: Iterable[int] = ()) -> bytes:
     return b"[{" + b"},{".join(pieces) + b"}]" if pieces else b"[]"
 
 
-def history(market: Market, timeframe: str, page: Page, view: View, cover: Cover, lease_ttl_ms: int) -> bytes:
+def history(market: Market, timeframe: str, body: bytes) -> bytes:
     """The answer of `GET /v1/candles` and `GET /v1/footprint`."""
-    return b"{" + head(market, timeframe) + body(market, page, view, cover, lease_ttl_ms) + b"}"
+    return b"{" + head(market, timeframe) + body + b"}"
 
 
 def current(market: Market, timeframe: str, bar: str, view: View, cover: Cover, lease_ttl_ms: int) -> bytes:
@@ -81,28 +81,29 @@ def head(market: Market, timeframe: str) -> bytes:
     return f'"symbol":"{market.symbol}","timeframe":"{timeframe}"{mark}'.encode()
 
 
-def body(market: Market, page: Page, view: View, cover: Cover, lease_ttl_ms: int) -> bytes:
+def body(market: Market, page: Page, view: View, cover: Cover, ledger: Ledger, lease_ttl_ms: int) -> bytes:
     """Bars, cursor, coverage, gaps and health, the same in a history answer and in a snapshot."""
     spans, holes = cover.within(page.from_ms, page.to_ms)
     parts = {
         b"bars": page.bars,
         b"cursor": orjson.dumps(cursor_of(view.state)),
         b"coverage": orjson.dumps(spans),
-        b"gaps": orjson.dumps([gap(hole) for hole in holes]),
+        b"gaps": orjson.dumps([told_gap(hole, ledger) for hole in holes]),
         b"health": orjson.dumps(health(market, view, cover, lease_ttl_ms)),
     }
     return b"".join(chain.from_iterable((b',"', name, b'":', part) for name, part in parts.items()))
 
 
 def gap(hole: Hole) -> dict[str, int | str]:
-    return {
-        "from": hole.from_ms,
-        "to": hole.to_ms,
-        "firstId": hole.first,
-        "lastId": hole.last,
-        "state": "open",
-        "cause": "unknown",
-    }
+    return {"from": hole.from_ms, "to": hole.to_ms, "firstId": hole.first, "lastId": hole.last}
+
+
+def told_gap(hole: Hole, ledger: Ledger) -> dict[str, int | str]:
+    """With what the ledger knows of it. It is read after the hole was: by then the hole may be filled."""
+    known = ledger.gap_of(hole)
+    if known is None:
+        return gap(hole) | {"state": REPAIRING, "cause": UNKNOWN}
+    return gap(hole) | {"state": known.state, "cause": known.cause}
 
 
 def health(market: Market, view: View, cover: Cover, lease_ttl_ms: int) -> dict[str, object]:

@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 from common.frames.bars import bars_arrow, bars_csv, bars_json
 from common.frames.trades import trades_arrow, trades_csv, trades_json
 from common.market import codec
+from common.market.gaps import Ledger
 from common.market.instrument import check_symbol
 from common.market.timeframe import Timeframe
 from common.store.book import BookReader
@@ -96,6 +97,12 @@ class Queries:
         """Return bars as JSON, none filled in."""
         return await self._pages.run((market.symbol, timeframe, window), lambda: self._page(market, timeframe, window))
 
+    async def body(self, market: Market, page: Page, view: View, cover: Cover) -> bytes:
+        """Return what an answer or a snapshot says of bars that were read; the ledger only if a hole is among them."""
+        _, holes = cover.within(page.from_ms, page.to_ms)
+        ledger = await SymbolReader(self.client, market.symbol).gaps() if holes else Ledger()
+        return answers.body(market, page, view, cover, ledger, self.lease_ttl_ms)
+
     async def _page(self, market: Market, timeframe: Timeframe, window: Window) -> tuple[Page, View, Cover]:
         """Of the tail where it reaches, else read anew."""
         if timeframe.of_minutes:
@@ -117,11 +124,11 @@ class Queries:
     async def _candles(self, market: Market, query: CandleQuery) -> bytes:
         if query.form == "json" and query.fill == "none":
             page, view, cover = await self.page(market, query.timeframe, query.window)
-            return answers.history(market, query.timeframe.text, page, view, cover, self.lease_ttl_ms)
+            return answers.history(market, query.timeframe.text, await self.body(market, page, view, cover))
         read = await self.frame(market, query.timeframe, query.window, flat=query.fill == "flat")
         if query.form == "json":
-            page = _page(market, read)
-            return answers.history(market, query.timeframe.text, page, read.view, read.cover, self.lease_ttl_ms)
+            body = await self.body(market, _page(market, read), read.view, read.cover)
+            return answers.history(market, query.timeframe.text, body)
         write = bars_csv if query.form == "csv" else bars_arrow
         return write(read.frame, market.instrument)
 
@@ -134,7 +141,7 @@ class Queries:
     async def _footprint(self, market: Market, query: FootprintQuery) -> bytes:
         reader = SymbolReader(self.client, market.symbol)
         page, view, cover = await footprints.read(reader, self.tapes, market, query)
-        return answers.history(market, query.timeframe.text, page, view, cover, self.lease_ttl_ms)
+        return answers.history(market, query.timeframe.text, await self.body(market, page, view, cover))
 
     async def _trades(self, market: Market, query: TradesQuery) -> bytes:
         read = await sales.read(SymbolReader(self.client, market.symbol), query)

@@ -113,9 +113,14 @@ class Ledger:
                 return given_up
         return None
 
+    def gap_of(self, hole: Hole) -> Gap | None:
+        """The gap the hole is of; None if that is repaired, or was never seen."""
+        return next(iter(self._pending_at(*hole[:2])), None)
+
     def given_up(self, hole: Hole) -> bool:
         """Whether the hole is of a gap nobody can fill."""
-        return any(gap.state == UNFILLABLE for gap in self._pending_at(*hole[:2]))
+        gap = self.gap_of(hole)
+        return gap is not None and gap.state == UNFILLABLE
 
     def dump(self) -> dict[str, bytes]:
         return {gap.id: gap.dump() for gap in self.gaps.values()}

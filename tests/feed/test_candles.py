@@ -12,7 +12,9 @@ import pytest
 from redis.asyncio import Redis
 
 from common.market.candle import SIMULATED
+from common.market.gaps import DISCONNECT, UNFILLABLE, Gap
 from common.market.timeframe import Timeframe
+from common.store.keys import SymbolKeys
 from tests.feed.oracle import expected
 from tests.feed.served import Served, served
 from tests.feed.writer import INSTRUMENT, Writer, some_trades
@@ -214,7 +216,7 @@ async def test_bars_before_the_first_kept_trade_are_not_made_up_and_the_first_is
     assert len((await feed.json(PATH, timeframe="1m"))["bars"]) == 4
 
 
-async def test_the_first_bar_and_bars_over_a_hole_are_partial(feed: Served, writer: Writer) -> None:
+async def test_the_first_bar_and_bars_over_a_hole_are_partial(feed: Served, writer: Writer, client: Redis) -> None:
     await writer.commit(writer.trade(NOON_MS + 30_000))
     await minutes(writer, 1, 2)
     writer.trade()
@@ -227,10 +229,16 @@ async def test_the_first_bar_and_bars_over_a_hole_are_partial(feed: Served, writ
             "to": NOON_MS + 4 * MINUTE_MS,
             "firstId": 4,
             "lastId": 4,
-            "state": "open",
+            # It was there when the answer was read, and the ledger does not have it.
+            "state": "repairing",
             "cause": "unknown",
         }
     ]
+    known = Gap(4, 4, NOON_MS, NOON_MS, DISCONNECT, NOON_MS, UNFILLABLE, missing=1)
+    dumped: dict[Any, Any] = {known.id: known.dump()}
+    await client.hset(SymbolKeys(INSTRUMENT.symbol).gaps, mapping=dumped)
+    (told,) = (await feed.json(PATH))["gaps"]
+    assert (told["state"], told["cause"]) == ("unfillable", "disconnect")
     assert answer["health"]["gapsDetected"] == 1
     assert len(answer["coverage"]) == 2
     # Only what touches the answer.
