@@ -8,31 +8,43 @@ import socket
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 from common import settings as settings_module
 from common.errors import OperatorError
 from common.settings import Settings, redacted
-from infra import embedded, markets, procfile
+from common.store.registry import open_store
+from infra import embedded, local_exchange, markets, procfile, venues
 from infra.child import Output
+from infra.local_exchange import LocalExchange
 from infra.paths import ROOT, data_folder
 from infra.supervisor import STOP_SIGNALS, Hooks, Supervisor, handled
+from workers.venues.registry import LOCAL
 
 # A feed that has not answered by then is asked again.
 READY_TIMEOUT_S = 1.0
 
 
-def run(settings: Settings, chosen: Sequence[str] | None) -> None:
-    """Run the fleet until it is told to stop. `chosen`: the simulated symbols asked for, None for the default."""
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """`simulated`: the symbols asked for, None for the default. `of_venues`: symbols such as `BINANCE:BTCUSDT`."""
+
+    simulated: Sequence[str] | None = None
+    of_venues: Sequence[str] = ()
+
+
+def run(settings: Settings, wanted: Wanted) -> None:
+    """Run the fleet until it is told to stop."""
     check_port_free(settings.host, settings.port)
     commands = procfile.read(ROOT / "Procfile")
     # Before and after the supervisor's own handlers every stop signal ends us as Ctrl-C does: through `finally`.
     with handled(STOP_SIGNALS, signal.default_int_handler), _store(settings) as url:
-        asyncio.run(_supervise(settings, url, commands, chosen))
+        asyncio.run(_supervise(settings, url, commands, wanted))
 
 
-def check_port_free(host: str, port: int) -> None:
-    """Raise OperatorError if the feed could not listen there. Asked before anything is started."""
+def check_port_free(host: str, port: int, way_out: str = "choose another with --port", who: str = "the feed") -> None:
+    """Raise OperatorError if nobody could listen there. Asked before anything is started."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
@@ -41,10 +53,8 @@ def check_port_free(host: str, port: int) -> None:
             probe.bind(address)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            raise OperatorError(
-                f"port {port} on {host} is taken: stop what listens there, or choose another with --port"
-            ) from None
-        raise OperatorError(f"the feed can't listen on {host} port {port}: {error.strerror}") from None
+            raise OperatorError(f"port {port} on {host} is taken: stop what listens there, or {way_out}") from None
+        raise OperatorError(f"{who} can't listen on {host} port {port}: {error.strerror}") from None
 
 
 def child_environ(settings: Settings, url: str, *, text_logs: bool) -> dict[str, str]:
@@ -87,9 +97,16 @@ def _store(settings: Settings) -> AbstractContextManager[str]:
     return embedded.session(data_folder(settings.data_dir), settings.durability)
 
 
-async def _supervise(settings: Settings, url: str, commands: dict[str, str], chosen: Sequence[str] | None) -> None:
-    await markets.register(url, chosen)
+async def _supervise(settings: Settings, url: str, commands: dict[str, str], wanted: Wanted) -> None:
+    await markets.register(url, wanted.simulated)
+    folder = data_folder(settings.data_dir)
+    exchange, helpers = await _local_exchange(url, folder, wanted.of_venues)
     output = Output(sys.stdout.buffer)
+
+    async def prepare() -> None:
+        if exchange:
+            output.plain(f"{LOCAL.name}: a simulated exchange at {exchange.rest_url}")
+        await venues.register(url, wanted.of_venues, folder)
 
     async def wanted_workers() -> int:
         return -(-await markets.served(url) // settings.symbols_per_worker)
@@ -102,15 +119,35 @@ async def _supervise(settings: Settings, url: str, commands: dict[str, str], cho
     async def keep_store() -> None:
         if not settings.redis_url:
             # In a thread: it waits for a server that reads its data.
-            await asyncio.to_thread(embedded.revive, data_folder(settings.data_dir), settings.durability)
+            await asyncio.to_thread(embedded.revive, folder, settings.durability)
 
     await Supervisor(
         commands=commands,
         environ=child_environ(settings, url, text_logs=sys.stdout.isatty()),
         cwd=ROOT,
         output=output,
-        hooks=Hooks(wanted_workers, ready_line, keep_store),
+        hooks=Hooks(wanted_workers, ready_line, keep_store, prepare),
+        helpers=helpers,
     ).run()
+
+
+async def _local_exchange(
+    url: str, folder: Path, of_venues: Sequence[str]
+) -> tuple[LocalExchange | None, dict[str, str]]:
+    """The exchange of the data folder, if a symbol asked for or registered is traded there, and how it is run."""
+    asked = [place.name for symbol in of_venues if (place := venues.place_of(symbol)) and place.venue == LOCAL.name]
+    exchange = local_exchange.placed(folder) if asked else local_exchange.found(folder)
+    if exchange is None:
+        return None, {}
+    async with open_store(url) as store:
+        names = venues.local_names(await store.symbols(), exchange) + asked
+    if not names:
+        return None, {}
+    command = exchange.command(list(dict.fromkeys(names)))
+    check_port_free(
+        local_exchange.HOST, exchange.port, f"move the local exchange by removing {exchange.folder} and its symbols"
+    )
+    return exchange, {"exchange": command}
 
 
 def _announcement(settings: Settings, url: str, symbols: Sequence[str]) -> str:

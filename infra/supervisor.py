@@ -39,6 +39,8 @@ class Hooks:
     ready_line: Callable[[], Awaitable[str | None]]
     # Start the store again if it has died; nothing to do when it is somebody else's.
     keep_store: Callable[[], Awaitable[None]]
+    # What must be done before anything but the helpers is started. Its FleetError ends the fleet.
+    prepare: Callable[[], Awaitable[None]] | None = None
 
 
 @dataclass(slots=True)
@@ -48,6 +50,8 @@ class Supervisor:
     cwd: Path
     output: Output
     hooks: Hooks
+    # One of each runs, too; from before the others are started until after the writers have stopped.
+    helpers: Mapping[str, str] = field(default_factory=dict)
     backoff: Backoff = field(default_factory=Backoff)
     watch_s: float = WATCH_S
     _children: dict[str, list[Child]] = field(default_factory=dict)
@@ -64,6 +68,10 @@ class Supervisor:
                 await self._stop_all()
 
     async def _work(self) -> None:
+        for kind in self.helpers:
+            self._scale(kind, 1)
+        if not await self._prepared():
+            return
         for kind in self.commands:
             if kind != WORKER:
                 self._scale(kind, 1)
@@ -74,11 +82,28 @@ class Supervisor:
             for task in tasks:
                 task.cancel()
 
+    async def _prepared(self) -> bool:
+        """Run the hook; False if a stop is asked for meanwhile."""
+        if self.hooks.prepare is None:
+            return True
+        preparing = asyncio.ensure_future(self.hooks.prepare())
+        asked = asyncio.create_task(self._stop_asked.wait())
+        await asyncio.wait((preparing, asked), return_when=asyncio.FIRST_COMPLETED)
+        asked.cancel()
+        if not preparing.done():
+            preparing.cancel()
+            # Not for longer than a stop may take: a library may swallow it.
+            await asyncio.wait((preparing,), timeout=WRITERS_STOP_S)
+            return False
+        await preparing
+        return not self._stop_asked.is_set()
+
     def _scale(self, kind: str, count: int) -> None:
         """Start what is missing. Nobody is stopped: a worker too many is a spare."""
+        command = self.helpers[kind] if kind in self.helpers else self.commands[kind]
         running = self._children.setdefault(kind, [])
         while len(running) < count:
-            child = self._new_child(f"{kind}.{len(running) + 1}", self.commands[kind])
+            child = self._new_child(f"{kind}.{len(running) + 1}", command)
             running.append(child)
             child.start()
 
@@ -130,11 +155,11 @@ class Supervisor:
             child.kill()
 
     async def _stop_all(self) -> None:
-        """Writers first, while their store and the feed's readers are there; then the feed."""
-        web = self._children.get(WEB, [])
-        writers = [child for child in self._all() if child not in web]
+        """Writers first, while their store, helpers and the feed's readers are there; then the feed and the helpers."""
+        others = [child for kind in (WEB, *self.helpers) for child in self._children.get(kind, [])]
+        writers = [child for child in self._all() if child not in others]
         await _stop(writers, WRITERS_STOP_S)
-        await _stop(web, WEB_STOP_S)
+        await _stop(others, WEB_STOP_S)
 
     def _all(self) -> Iterable[Child]:
         return chain.from_iterable(self._children.values())

@@ -3,6 +3,7 @@
 import asyncio
 import zlib
 from enum import Enum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,11 +11,14 @@ from rich.console import Console
 from rich.table import Table
 
 from common.errors import BadInput
-from common.market.instrument import Ids, Instrument
+from common.market.instrument import Ids, Instrument, check_symbol
 from common.settings import load
 from common.store.registry import Market, open_store
+from infra import venues
 from infra.cli.options import DataOption, store_url
-from workers.sources import SOURCES
+from infra.paths import data_folder
+from infra.venues import Demand
+from workers.venues.registry import VENUES
 
 app = typer.Typer(help="The symbols the fleet is to run: list, add, remove.", no_args_is_help=True)
 
@@ -22,6 +26,7 @@ SymbolArgument = Annotated[str, typer.Argument(metavar="SYMBOL", help="1 to 32 o
 
 
 class Kind(Enum):
+    VENUE = "venue"
     INBOX = "inbox"
     SIMULATOR = "simulator"
 
@@ -39,10 +44,27 @@ def list_symbols(data: DataOption = None) -> None:
 
 @app.command()
 def add(
-    symbol: SymbolArgument,
-    source: Annotated[Kind, typer.Option(help="inbox: trades that anybody pushes; simulator: made up.")] = Kind.INBOX,
-    price_decimals: Annotated[int, typer.Option(min=0, max=18, help="Decimals of a price.")] = 2,
-    size_decimals: Annotated[int, typer.Option(min=0, max=18, help="Decimals of a size.")] = 8,
+    symbols: Annotated[
+        list[str],
+        typer.Argument(metavar="SYMBOL", help="1 to 32 of A-Z 0-9 : _ . - such as BINANCE:BTCUSDT or MY:BTCUSD."),
+    ],
+    source: Annotated[
+        Kind | None,
+        typer.Option(
+            help="venue: live from an exchange; inbox: trades that anybody pushes; simulator: made up. "
+            f"Default: venue for a symbol of {', '.join(VENUES)}, unless --stream is given; else inbox.",
+            show_default=False,
+        ),
+    ] = None,
+    on_demand: Annotated[
+        bool, typer.Option("--on-demand/--always", help="Stream from the venue only while somebody looks, or always.")
+    ] = False,
+    price_decimals: Annotated[
+        int | None, typer.Option(min=0, max=18, help="Decimals of a price. Default: 2.", show_default=False)
+    ] = None,
+    size_decimals: Annotated[
+        int | None, typer.Option(min=0, max=18, help="Decimals of a size. Default: 8.", show_default=False)
+    ] = None,
     contiguous: Annotated[
         bool, typer.Option("--contiguous", help="Trade ids count on by one: a hole in them is a lost trade.")
     ] = False,
@@ -56,25 +78,44 @@ def add(
     price: Annotated[str, typer.Option(help="Price a simulated market begins at.")] = "100",
     data: DataOption = None,
 ) -> None:
-    """Add a symbol; a running fleet takes it up within a second or two.
+    """Add symbols; a running fleet takes them up within a second or two.
+
+    A venue is asked for the decimals of its symbols. Of several symbols all are added, or none.
 
     Examples:
 
+    - `fleet symbols add BINANCE:BTCUSDT COINBASE:BTC-USD`
+    - `fleet symbols add KRAKEN:XBT-USD --on-demand`
     - `fleet symbols add MY:BTCUSD --price-decimals 2 --size-decimals 8`
     - `fleet symbols add COINBASE:BTC-USD --stream trades-COINBASE-BTC-USD --contiguous`
     - `fleet symbols add SIMULATED:XRPUSD --source simulator --price-decimals 4 --price 0.52`
     """
+    kinds = {check_symbol(symbol): _kind(symbol, source, stream) for symbol in symbols}
+    of_venues = [symbol for symbol, kind in kinds.items() if kind is Kind.VENUE]
+    others = [symbol for symbol, kind in kinds.items() if kind is not Kind.VENUE]
+    of_others = {
+        "--price-decimals": price_decimals is not None,
+        "--size-decimals": size_decimals is not None,
+        "--contiguous": contiguous,
+        "--stream": stream is not None,
+        "--trim": trim is not None,
+    }
+    for symbol in of_venues:
+        _check_of_venue(symbol, [option for option, given in of_others.items() if given])
+    if on_demand and others:
+        raise BadInput(f"--on-demand does not go with {others[0]}, which is not streamed from a venue")
+    decimals = (2 if price_decimals is None else price_decimals, 8 if size_decimals is None else size_decimals)
     if source is Kind.SIMULATOR:
-        if not symbol.startswith("SIMULATED:"):
-            raise BadInput(f"symbol {symbol!r} of a simulated market must begin with SIMULATED:")
-        market = _simulated(Instrument(symbol, price_decimals, size_decimals, "contiguous"), price)
+        markets = [_simulated(symbol, decimals, price) for symbol in others]
     else:
         ids: Ids = "contiguous" if contiguous else "unique"
-        market = Market(Instrument(symbol, price_decimals, size_decimals, ids), _inbox(stream, trim))
-    assert market.kind in SOURCES
-    if not asyncio.run(_add(store_url(load(), data), market)):
-        raise BadInput(f"symbol {symbol} is there already: fleet symbols list")
-    print(f"{symbol} added")
+        markets = [Market(Instrument(symbol, *decimals, ids), _inbox(stream, trim)) for symbol in others]
+    demand: Demand = "on_demand" if on_demand else "always"
+    settings = load()
+    folder = data_folder(data or settings.data_dir)
+    asyncio.run(_add(store_url(settings, data), markets, of_venues, folder, demand))
+    for symbol in kinds:
+        print(f"{symbol} added")
 
 
 @app.command()
@@ -94,7 +135,25 @@ def _inbox(stream: str | None, trim: bool | None) -> dict[str, object]:
     return found | ({"stream": stream} if stream else {})
 
 
-def _simulated(instrument: Instrument, price: str) -> Market:
+def _kind(symbol: str, source: Kind | None, stream: str | None) -> Kind:
+    """Where a symbol's trades come from, if nobody says so: from the venue that its prefix names."""
+    if source is not None:
+        return source
+    return Kind.VENUE if venues.place_of(symbol) and stream is None else Kind.INBOX
+
+
+def _check_of_venue(symbol: str, options: list[str]) -> None:
+    """`options`: those given that a symbol of a venue has no use for."""
+    if venues.place_of(symbol) is None:
+        raise BadInput(f"symbol {symbol!r} is of no venue, expected VENUE:NAME with one of {', '.join(VENUES)}")
+    if options:
+        raise BadInput(f"{options[0]} does not go with {symbol} of a venue: leave it out, or give --source inbox")
+
+
+def _simulated(symbol: str, decimals: tuple[int, int], price: str) -> Market:
+    if not symbol.startswith("SIMULATED:"):
+        raise BadInput(f"symbol {symbol!r} of a simulated market must begin with SIMULATED:")
+    instrument = Instrument(symbol, *decimals, "contiguous")
     if instrument.price_ticks(price) <= 0:
         raise BadInput(f"--price is {price!r}, expected a price above 0")
     return Market(instrument, {"kind": "simulator", "seed": zlib.crc32(instrument.symbol.encode()), "price": price})
@@ -105,9 +164,20 @@ async def _all(url: str) -> dict[str, Market]:
         return await store.symbols()
 
 
-async def _add(url: str, market: Market) -> bool:
+async def _add(url: str, markets: list[Market], of_venues: list[str], folder: Path, demand: Demand) -> None:
+    """Add the markets and the symbols of venues: all of them, or none if one is there or unknown to its venue."""
     async with open_store(url) as store:
-        return await store.add_symbol(market)
+        known = await store.symbols()
+        for symbol in (*(market.symbol for market in markets), *of_venues):
+            if symbol in known:
+                raise _there_already(symbol)
+        for market in markets + await venues.listed(url, of_venues, folder, demand):
+            if not await store.add_symbol(market):
+                raise _there_already(market.symbol)
+
+
+def _there_already(symbol: str) -> BadInput:
+    return BadInput(f"symbol {symbol} is there already: fleet symbols list")
 
 
 async def _remove(url: str, symbol: str, purge: bool) -> bool:

@@ -12,6 +12,7 @@ from common import log
 from common.clock import SystemClock
 from common.errors import BadInput, FleetError
 from infra.exchange.exchange import Exchange
+from infra.exchange.journal import Journal
 from infra.exchange.listing import listing_of
 from infra.exchange.market import Market
 from infra.exchange.recording import Recording
@@ -56,6 +57,15 @@ def exchange(
     keep_times: Annotated[
         bool, typer.Option("--keep-times", help="Play the recording at its own time, not from now on.")
     ] = False,
+    journal: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            file_okay=False,
+            help="Keep simulated markets there; started again, they go on with the same trades and ids.",
+            show_default=False,
+        ),
+    ] = None,
     weight_limit: Annotated[int, typer.Option(min=1, help="Request weight per IP and minute.")] = Rules().weight_limit,
     token: Annotated[
         str | None, typer.Option(help="Of the admin surface. Default: a new one each time.", show_default=False)
@@ -71,11 +81,14 @@ def exchange(
 
     - `python -m infra.exchange --symbols BTCUSDT,ETHUSDT`
     - `python -m infra.exchange --speed 60 --history-hours 0.5`
+    - `python -m infra.exchange --journal /tmp/exchange`
     - `python -m infra.exchange --recording ethusdt.gz --recorded-symbol ETHUSDT --keep-times`
     """
     log.setup(log_level)
     rules = Rules(weight_limit=weight_limit)
-    start_ms = None
+    start_ms, kept = None, None
+    if recording and journal:
+        raise BadInput("--journal keeps simulated markets: leave it out with --recording")
     if recording:
         listing = listing_of(recorded_symbol, price_decimals, size_decimals)
         markets = [Market(Recording(listing, list(recording), seed), rules)]
@@ -87,7 +100,11 @@ def exchange(
             raise BadInput(f"symbols {symbols!r} names one twice")
         markets = [Market(Simulation(listing_of(name), seed, orders), rules) for name in names]
         history_ms = int(history_hours * HOUR_MS)
-    made = Exchange(markets, start_ms=start_ms, history_ms=history_ms, speed=speed, rules=rules)
+        kept = Journal(journal, history_ms) if journal else None
+    made = Exchange(markets, start_ms=start_ms, history_ms=history_ms, speed=speed, rules=rules, journal=kept)
+    if not recording and speed:
+        # Its history took a while: the market's time is ours when the first client comes.
+        made.advance(max(0, SystemClock().now_ms() - made.now_ms))
     asyncio.run(_serve(made, port, token))
 
 

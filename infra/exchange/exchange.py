@@ -24,6 +24,7 @@ from infra.exchange.faults import (
     Throttle,
 )
 from infra.exchange.hub import Hub
+from infra.exchange.journal import SPAN_MS, Journal
 from infra.exchange.keeper import Keeper
 from infra.exchange.limits import Limiter
 from infra.exchange.market import Happening, Market
@@ -47,6 +48,7 @@ class Exchange:
     """`start_ms`: where market time begins. Not given, it is where the recording begins, else `history_ms` ago.
 
     `history_ms` of market happen before anybody can connect. `speed` 0: time stands still until `advance`.
+    With a `journal`, whose history is then the one that counts, simulated markets go on where they were left.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class Exchange:
         speed: float = 0.0,
         rules: Rules | None = None,
         clock: Clock | None = None,
+        journal: Journal | None = None,
     ) -> None:
         self.rules = rules or Rules()
         self.clock = clock or SystemClock()
@@ -74,8 +77,13 @@ class Exchange:
         self._planned: list[_Planned] = []
         self._waiting: list[tuple[int, int, Callable[[], None]]] = []
         self._order = count()
-        self.now_ms = self._begin(start_ms, history_ms)
-        self.advance(history_ms)
+        self._journal = journal
+        if journal:
+            self.now_ms = self._resume(journal)
+            self.advance(max(0, self.clock.now_ms() - self.now_ms))
+        else:
+            self.now_ms = self._begin(start_ms, history_ms)
+            self.advance(history_ms)
 
     @property
     def told_ms(self) -> int:
@@ -122,6 +130,9 @@ class Exchange:
         if to_ms % TICK_MS == 0:
             for publisher in self._publishers.values():
                 publisher.tick(to_ms, self.told_ms)
+        if self._journal and to_ms % SPAN_MS == 0:
+            for market in self.markets.values():
+                self._journal.save(market, to_ms)
 
     def _happen_until(self, to_ms: int) -> None:
         for symbol, market in self.markets.items():
@@ -138,6 +149,13 @@ class Exchange:
             start_ms = min(begins) if begins else self.clock.now_ms() - history_ms
         for market in self.markets.values():
             market.begin(start_ms, start_ms - min(begins, default=start_ms))
+        return start_ms
+
+    def _resume(self, journal: Journal) -> int:
+        markets = list(self.markets.values())
+        start_ms = journal.start_ms(markets, self.clock.now_ms())
+        for market in markets:
+            journal.begin(market, start_ms)
         return start_ms
 
     def _wake(self) -> None:
@@ -159,6 +177,8 @@ class Exchange:
         elif isinstance(fault, Halt):
             market = self.markets[fault.symbol]
             market.halt(self.now_ms, fault.ms, fault.announce)
+            if self._journal:
+                self._journal.turn(market, self.now_ms)
             injection.until_ms, injection.done = market.halted_until_ms, True
         elif isinstance(fault, Skew):
             self.skew_ms, injection.done = fault.ms, True

@@ -1,14 +1,15 @@
 """One market, and the truth of it: all its trades, its klines, its book at any update."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from common.market.timeframe import MINUTE_MS
 from common.market.trade import MAX_ID, Trade, Trades
-from infra.exchange.book import Book
+from infra.exchange.book import ASK, BID, Book
 from infra.exchange.driver import Driver
 from infra.exchange.klines import Minutes
 from infra.exchange.ranges import Ranges
 from infra.exchange.rules import Rules
+from infra.exchange.simulation import Simulation
 from infra.exchange.tape import Aggregate, Tape
 
 
@@ -38,6 +39,26 @@ class Market:
         # Market time minus the driver's: a recording put elsewhere in time, and the halts so far.
         self._shift_ms = 0
 
+    def state(self) -> dict[str, Any]:
+        """Everything that the rest follows from: of a simulated market only."""
+        assert isinstance(self.driver, Simulation), "a recording is begun anew"
+        return {
+            "driver": self.driver.state(),
+            "shift_ms": self._shift_ms,
+            "aggregates": self.tape.aggregates_ever,
+            "update_id": self.book.last_id,
+            "bids": list(self.book.sides[BID].lots.items()),
+            "asks": list(self.book.sides[ASK].lots.items()),
+        }
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Go on from there, in place of `begin`. What was before is forgotten; ids of all kinds go on."""
+        assert isinstance(self.driver, Simulation), "a recording is begun anew"
+        self.driver.resume(state["driver"])
+        self._shift_ms = state["shift_ms"]
+        self.tape = Tape(self.tape.keep, state["aggregates"])
+        self.book.reset(state["update_id"], state["bids"], state["asks"])
+
     def begin(self, at_ms: int, shift_ms: int) -> None:
         """`shift_ms`: market time minus the driver's, where the driver has a time of its own."""
         self._shift_ms = 0 if self.driver.first_ms is None else shift_ms
@@ -60,6 +81,11 @@ class Market:
         for trade in trades:
             self.minutes.add(trade)
         return Happening(ts_ms, trades, aggregates)
+
+    def happen_until(self, end_ms: int) -> None:
+        """Make all that is due by then happen, told to nobody."""
+        while (due_ms := self.due_ms) is not None and due_ms <= end_ms:
+            self.happen()
 
     def halt(self, from_ms: int, span_ms: int, announced: bool) -> None:
         """Nothing happens for `span_ms` from then, or from the end of a halt under way; all comes later by as much."""

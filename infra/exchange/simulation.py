@@ -6,6 +6,7 @@ of the path, worth nothing as a model of any market.
 
 import random
 from dataclasses import dataclass, field
+from typing import Any
 
 from common.market.trade import BUY, SELL, Trade
 from infra.exchange.book import ASK, BID, Book
@@ -28,6 +29,8 @@ MAX_SWEPT = 12
 MAX_AWAY, MAX_AWAY_TICKS = 4e-4, 8
 # A fill is of one maker, so a level is often taken in two.
 SPLITS = 0.3
+# What is remembered, besides the random state, to go on later.
+_STATE = ("_next_id", "_due_ms", "_price", "_volatility", "_burst_until_ms", "_quiet_until_ms")
 
 
 @dataclass(slots=True)
@@ -57,6 +60,18 @@ class Simulation:
         self._price = self.listing.start_ticks
         self._due_ms = float(at_ms)
         self._makers.open(book, self.listing.start_ticks, FIRST_UPDATE_ID)
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the rest follows from, but for the book."""
+        return {name: getattr(self, name) for name in _STATE} | {"random": self._random.getstate()}
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Go on from there, in place of `begin`. The rest is as it would have been, if the rate is the same."""
+        for name in _STATE:
+            setattr(self, name, state[name])
+        version, words, gauss = state["random"]
+        self._random.setstate((version, tuple(words), gauss))
+        self._makers = Makers(self.listing, self._random)
 
     def happen(self, book: Book) -> list[Trade]:
         assert self._makers is not None, "happened before it began"

@@ -26,9 +26,9 @@ class Aggregate(NamedTuple):
 
 
 class Tape:
-    """`keep`: trades kept; up to an eighth more are held, so that dropping is rare."""
+    """`keep`: trades kept; up to an eighth more are held, so that dropping is rare. `before`: aggregates before it."""
 
-    def __init__(self, keep: int) -> None:
+    def __init__(self, keep: int, before: int = 0) -> None:
         self.keep = keep
         self.ids = array("q")
         self.ts_ms = array("q")
@@ -38,7 +38,7 @@ class Tape:
         # Of each aggregate the first trade, counted from the first trade there ever was.
         self._starts = array("q")
         self._dropped_trades = 0
-        self._dropped_aggregates = 0
+        self._dropped_aggregates = before
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -46,6 +46,10 @@ class Tape:
     @property
     def aggregates(self) -> int:
         return len(self._starts)
+
+    @property
+    def aggregates_ever(self) -> int:
+        return self._dropped_aggregates + len(self._starts)
 
     def append(self, order: Sequence[Trade]) -> list[Aggregate]:
         """Add the trades of one taker order, ascending; return its aggregates."""

@@ -76,7 +76,15 @@ def test_without_a_command_the_help_is_shown(fleet: Fleet) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [("up", "--port", "0"), ("up", "--port", "x"), ("up", "--symbols", "A/B"), ("doctor", "--no"), ("dance",)],
+    [
+        ("up", "--port", "0"),
+        ("up", "--port", "x"),
+        ("up", "--symbols", "A/B"),
+        ("up", "--venue", "mtgox", "A"),
+        ("up", "A"),
+        ("doctor", "--no"),
+        ("dance",),
+    ],
 )
 def test_bad_input_is_exit_code_2_without_a_traceback(fleet: Fleet, arguments: tuple[str, ...]) -> None:
     shown = fleet(*arguments)

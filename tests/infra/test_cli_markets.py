@@ -5,8 +5,10 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -14,6 +16,7 @@ import redis
 
 from infra.paths import ROOT
 from tests.support import wait_until
+from workers.venues.registry import VENUES
 
 
 @dataclass
@@ -23,11 +26,16 @@ class Result:
     err: str
 
 
+# Nothing listens there: no test asks a venue on the internet.
+NOWHERE = "http://127.0.0.1:1"
+
+
 @dataclass
 class Fleet:
     """The `fleet` command in a process of its own, on the test's store."""
 
     url: str
+    data: Path
 
     def __call__(self, *arguments: str) -> Result:
         done = subprocess.run(self.command(*arguments), env=self.environ, cwd=ROOT, capture_output=True, text=True)
@@ -48,12 +56,42 @@ class Fleet:
 
     @property
     def environ(self) -> dict[str, str]:
-        return {**os.environ, "REDIS_URL": self.url, "COLUMNS": "200"}
+        own = {"REDIS_URL": self.url, "FLEET_DATA_DIR": str(self.data), "COLUMNS": "200"}
+        return {**os.environ, **own, "HTTPS_PROXY": NOWHERE}
+
+    def market(self, symbol: str) -> Any:
+        """A symbol's entry."""
+        with redis.Redis.from_url(self.url) as client:
+            return orjson.loads(client.hget("symbols", symbol))
+
+    def symbols(self) -> set[str]:
+        with redis.Redis.from_url(self.url) as client:
+            return {name.decode() for name in client.hkeys("symbols")}
 
 
 @pytest.fixture
-def fleet(redis_url: str) -> Fleet:
-    return Fleet(redis_url)
+def fleet(redis_url: str, tmp_path: Path) -> Fleet:
+    return Fleet(redis_url, tmp_path / "data")
+
+
+@pytest.fixture(scope="module")
+def exchange_port() -> Iterator[int]:
+    """The port of a running local exchange."""
+    line = [sys.executable, "-m", "infra.exchange", "--port", "0", "--history-hours", "0"]
+    with subprocess.Popen(line, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        try:
+            yield int(process.stdout.readline().rpartition(":")[2])
+        finally:
+            process.kill()
+
+
+@pytest.fixture
+def local(fleet: Fleet, exchange_port: int) -> Fleet:
+    """A fleet whose data folder has the local exchange."""
+    (fleet.data / "exchange").mkdir(parents=True)
+    (fleet.data / "exchange" / "port").write_text(str(exchange_port))
+    return fleet
 
 
 def recording(path: Path, count: int, step_ms: int = 1_000) -> Path:
@@ -85,6 +123,66 @@ def test_a_stream_of_another_collector_is_read_and_not_cut(fleet: Fleet) -> None
     assert market["ids"] == "contiguous"
 
 
+def test_a_symbol_of_a_venue_is_as_its_venue_lists_it(local: Fleet, exchange_port: int) -> None:
+    added = local("symbols", "add", "LOCAL:BTCUSDT", "LOCAL:ETHUSDT")
+    assert (added.code, added.out) == (0, "LOCAL:BTCUSDT added\nLOCAL:ETHUSDT added\n")
+    assert local.market("LOCAL:BTCUSDT") == {
+        "price_decimals": 2,
+        "size_decimals": 8,
+        "ids": "contiguous",
+        "source": {
+            "kind": "venue",
+            "venue": "LOCAL",
+            "name": "BTCUSDT",
+            "price_step_ticks": 1,
+            "size_step_lots": 1_000,
+            "demand": "always",
+            "rest_url": f"http://127.0.0.1:{exchange_port}",
+            "socket_url": f"ws://127.0.0.1:{exchange_port}",
+        },
+    }
+    assert local.market("LOCAL:ETHUSDT")["source"]["size_step_lots"] == 10_000
+
+
+def test_a_symbol_may_be_streamed_on_demand(local: Fleet) -> None:
+    assert local("symbols", "add", "LOCAL:BTCUSDT", "--on-demand").code == 0
+    assert local.market("LOCAL:BTCUSDT")["source"]["demand"] == "on_demand"
+
+
+def test_a_symbol_of_a_venue_may_have_an_inbox(fleet: Fleet) -> None:
+    assert fleet("symbols", "add", "BINANCE:BTCUSDT", "--source", "inbox", "--price-decimals", "3").code == 0
+    assert fleet.market("BINANCE:BTCUSDT")["source"] == {"kind": "inbox", "trim": True}
+    assert fleet.market("BINANCE:BTCUSDT")["price_decimals"] == 3
+
+
+def test_of_several_symbols_all_are_added_or_none(local: Fleet) -> None:
+    refused = local("symbols", "add", "LOCAL:BTCUSDT", "MY:BTCUSD", "LOCAL:NOPEUSDT")
+    assert refused.code == 2
+    assert refused.err.startswith("fleet: symbol LOCAL:NOPEUSDT is refused by LOCAL: exchangeInfo answered 400")
+    assert refused.err.count("\n") == 1
+    assert local.symbols() == set()
+    assert local("symbols", "add", "LOCAL:BTCUSDT").code == 0
+    again = local("symbols", "add", "MY:BTCUSD", "LOCAL:BTCUSDT")
+    assert (again.code, again.err) == (2, "fleet: symbol LOCAL:BTCUSDT is there already: fleet symbols list\n")
+    assert local.symbols() == {"LOCAL:BTCUSDT"}
+
+
+@pytest.mark.parametrize("symbol", ["BINANCE:BTCUSDT", "BINANCE_USDM:BTCUSDT", "COINBASE:BTC-USD", "KRAKEN:XBT-USD"])
+def test_a_venue_out_of_reach_is_one_sentence_and_exit_code_1(fleet: Fleet, symbol: str) -> None:
+    result = fleet("symbols", "add", symbol)
+    venue = symbol.partition(":")[0]
+    assert result.code == 1
+    assert result.err.startswith(f"fleet: symbol {symbol} can't be added, for {venue} is out of reach: ")
+    assert result.err.count("\n") == 1
+    assert fleet.symbols() == set()
+
+
+def test_without_a_local_exchange_its_symbols_can_not_be_added(fleet: Fleet) -> None:
+    result = fleet("symbols", "add", "LOCAL:BTCUSDT")
+    sentence = f"no local exchange belongs to {fleet.data}: fleet up --venue local starts one"
+    assert (result.code, result.err) == (1, f"fleet: {sentence}\n")
+
+
 def test_removing_with_purge_deletes_the_data(fleet: Fleet, tmp_path: Path) -> None:
     assert replayed(fleet, recording(tmp_path / "t.csv", 100)).code == 0
     assert fleet("symbols", "remove", "TEST:X", "--purge").out == "TEST:X removed with its data\n"
@@ -99,6 +197,16 @@ def test_removing_with_purge_deletes_the_data(fleet: Fleet, tmp_path: Path) -> N
         (("add", "X", "--source", "simulator"), "symbol 'X' of a simulated market must begin with SIMULATED:"),
         (("add", "SIMULATED:X", "--source", "simulator", "--price", "x"), "'x' is not a decimal number"),
         (("add", "SIMULATED:X", "--source", "simulator", "--price", "0"), "--price is '0', expected a price above 0"),
+        (
+            ("add", "MY:X", "--source", "venue"),
+            "symbol 'MY:X' is of no venue, expected VENUE:NAME with one of " + ", ".join(VENUES),
+        ),
+        (
+            ("add", "BINANCE:BTCUSDT", "--price-decimals", "2"),
+            "--price-decimals does not go with BINANCE:BTCUSDT of a venue: leave it out, or give --source inbox",
+        ),
+        (("add", "X", "--on-demand"), "--on-demand does not go with X, which is not streamed from a venue"),
+        (("add", "BINANCE:btcusdt"), "symbol 'BINANCE:btcusdt' is not 1 to 32 characters of A-Z, 0-9 and :_.-"),
         (("remove", "X"), "symbol X is not there: fleet symbols list"),
     ],
 )

@@ -9,7 +9,10 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
+import httpx2
+import orjson
 import pytest
 import redis
 
@@ -19,11 +22,12 @@ from infra import embedded, launcher
 from infra.paths import ROOT
 from tests.support import wait_until
 
-# The command as installed, but with another folder for the Procfile.
+# The command as installed, but with another folder for the Procfile, and a local exchange that is up at once.
 FLEET = """
 import pathlib, sys
-from infra import cli, launcher
+from infra import cli, launcher, local_exchange
 launcher.ROOT = pathlib.Path(sys.argv.pop(1))
+local_exchange.HISTORY_HOURS = 0.05
 cli.main()
 """
 
@@ -91,6 +95,41 @@ def ready_line(process: subprocess.Popen[str]) -> str:
         if "Fleet ready" in line:
             return line.rstrip()
     raise AssertionError("it ended before it was ready")
+
+
+def said_before(process: subprocess.Popen[str], last: str) -> list[str]:
+    """The lines up to the one that contains `last`."""
+    assert process.stdout
+    lines = []
+    for line in process.stdout:
+        lines.append(line.rstrip())
+        if last in line:
+            return lines
+    raise AssertionError(f"it ended before it said {last}: {lines}")
+
+
+def stop(process: subprocess.Popen[str]) -> None:
+    process.terminate()
+    assert process.wait(timeout=5) == 0
+
+
+def source(url: str, symbol: str) -> Any:
+    with redis.Redis.from_url(url) as client:
+        return orjson.loads(client.hget("symbols", symbol))["source"]
+
+
+def exchange_time_ms(rest_url: str) -> int:
+    return int(httpx2.get(f"{rest_url}/api/v3/time").json()["serverTime"])
+
+
+def children(pid: int) -> list[int]:
+    """All processes below it."""
+    found = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return [each for child in found for each in (child, *children(child))]
+
+
+def command_line(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
 
 
 def count(url: str, key: str) -> int:
@@ -163,6 +202,88 @@ def test_a_symbol_added_while_running_gets_a_worker(project: Path, port: int, re
         wait_until(lambda: count(redis_url, "started") == 1)
         process.terminate()
         assert process.wait(timeout=5) == 0
+
+
+def test_a_local_exchange_is_run_and_the_next_run_goes_on_with_it(project: Path, port: int, redis_url: str) -> None:
+    arguments = ("--port", str(port), "--data", str(project / "data"))
+    environ = {"REDIS_URL": redis_url, "PYTHONPATH": str(ROOT)}
+    with fleet(project, "up", *arguments, "--venue", "local", "btcusdt", "--symbols", "XRPUSD", **environ) as process:
+        lines = said_before(process, "Fleet ready")
+        assert "symbols: LOCAL:BTCUSDT, SIMULATED:XRPUSD " in lines[-1]
+        first = source(redis_url, "LOCAL:BTCUSDT")
+        assert lines[0] == f"LOCAL: a simulated exchange at {first['rest_url']}"
+        assert f"exchange.1 | rest {first['rest_url']}" in lines
+        told = httpx2.get(f"{first['rest_url']}/api/v3/trades?symbol=BTCUSDT&limit=5").json()
+        assert abs(exchange_time_ms(first["rest_url"]) - time.time() * 1_000) < 1_000
+        wait_until(lambda: count(redis_url, "started") == 2)
+        stop(process)
+    with pytest.raises(httpx2.ConnectError):
+        exchange_time_ms(first["rest_url"])
+
+    # Named again or not, it is run for the symbols that are there; a new one is traded beside them.
+    with fleet(project, "up", *arguments, "--venue", "local", "ETHUSDT", **environ) as process:
+        assert "symbols: LOCAL:BTCUSDT, LOCAL:ETHUSDT, SIMULATED:XRPUSD " in said_before(process, "Fleet ready")[-1]
+        assert source(redis_url, "LOCAL:ETHUSDT")["rest_url"] == first["rest_url"]
+        stop(process)
+    with fleet(project, "up", *arguments, **environ) as process:
+        said_before(process, "exchange.1 | token")
+        asked = f"{first['rest_url']}/api/v3/historicalTrades?symbol=BTCUSDT&limit=5&fromId={told[0]['id']}"
+        assert httpx2.get(asked).json() == told
+        stop(process)
+
+
+def test_a_local_exchange_that_is_killed_is_started_again(project: Path, port: int, redis_url: str) -> None:
+    arguments = ("--port", str(port), "--data", str(project / "data"), "--venue", "local", "BTCUSDT")
+    with fleet(project, "up", *arguments, REDIS_URL=redis_url, PYTHONPATH=str(ROOT)) as process:
+        said_before(process, "Fleet ready")
+        (pid,) = [pid for pid in children(process.pid) if "infra.exchange" in command_line(pid)]
+        os.kill(pid, signal.SIGKILL)
+        said_before(process, "exchange.1 ended by SIGKILL; starting again")
+        said_before(process, "exchange.1 | token")
+        exchange_time_ms(source(redis_url, "LOCAL:BTCUSDT")["rest_url"])
+        stop(process)
+
+
+def test_a_taken_port_of_the_local_exchange_is_one_sentence(project: Path, port: int, redis_url: str) -> None:
+    folder = project / "data" / "exchange"
+    folder.mkdir(parents=True)
+    arguments = ("--port", str(port), "--data", str(project / "data"), "--venue", "local")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        number = taken.getsockname()[1]
+        (folder / "port").write_text(str(number))
+        with fleet(project, "up", *arguments, REDIS_URL=redis_url) as process:
+            said, _ = process.communicate(timeout=10)
+    assert process.returncode == 1
+    assert said == (
+        f"fleet: port {number} on 127.0.0.1 is taken: stop what listens there,"
+        f" or move the local exchange by removing {folder} and its symbols\n"
+    )
+
+
+def test_what_the_local_exchange_cannot_trade_is_one_sentence(project: Path, port: int, redis_url: str) -> None:
+    arguments = ("--port", str(port), "--data", str(project / "data"), "--venue", "local", "NOPE")
+    with fleet(project, "up", *arguments, REDIS_URL=redis_url) as process:
+        said, _ = process.communicate(timeout=10)
+    assert process.returncode == 2
+    assert said.startswith("fleet: symbol 'NOPE' is not a base and a quote of ") and said.count("\n") == 1
+
+
+def test_a_venue_out_of_reach_stops_the_start_only_for_a_new_symbol(project: Path, port: int, redis_url: str) -> None:
+    arguments = ("--port", str(port), "--data", str(project / "data"), "--venue", "binance", "BTCUSDT")
+    environ = {"REDIS_URL": redis_url, "HTTPS_PROXY": "http://127.0.0.1:1"}
+    with fleet(project, "up", *arguments, **environ) as process:
+        said, _ = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert said.startswith("fleet: symbol BINANCE:BTCUSDT can't be added, for BINANCE is out of reach: ")
+    assert said.count("\n") == 1
+    with redis.Redis.from_url(redis_url) as client:
+        assert client.hkeys("symbols") == []
+        entry = {"kind": "venue", "venue": "BINANCE", "name": "BTCUSDT"}
+        market = {"price_decimals": 2, "size_decimals": 8, "ids": "contiguous", "source": entry}
+        client.hset("symbols", "BINANCE:BTCUSDT", orjson.dumps(market))
+    with fleet(project, "up", *arguments, **environ) as process:
+        assert "symbols: BINANCE:BTCUSDT " in ready_line(process)
+        stop(process)
 
 
 def test_a_taken_port_is_one_sentence_before_anything_starts(project: Path) -> None:

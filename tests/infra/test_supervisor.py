@@ -32,10 +32,12 @@ class Asked:
         self.trouble: Exception | None = None
         self.stubborn = False
         self.asking = False
+        self.prepared: asyncio.Event | None = None
+        self.unprepared: Exception | None = None
 
     @property
     def hooks(self) -> Hooks:
-        return Hooks(self._wanted_workers, self._ready_line, self._keep_store)
+        return Hooks(self._wanted_workers, self._ready_line, self._keep_store, self._prepare)
 
     async def _wanted_workers(self) -> int:
         if self.trouble:
@@ -47,6 +49,12 @@ class Asked:
                 await asyncio.Event().wait()
             self.stubborn = False
         return self.workers
+
+    async def _prepare(self) -> None:
+        if self.prepared:
+            await self.prepared.wait()
+        if self.unprepared:
+            raise self.unprepared
 
     async def _ready_line(self) -> str | None:
         return self.ready
@@ -65,10 +73,16 @@ def commands(tmp_path: Path, **texts: str) -> dict[str, str]:
 
 @asynccontextmanager
 async def running(
-    commands: dict[str, str], asked: Asked, shown: Shown, backoff: Backoff = QUICK
+    commands: dict[str, str],
+    asked: Asked,
+    shown: Shown,
+    backoff: Backoff = QUICK,
+    helpers: dict[str, str] | None = None,
 ) -> AsyncIterator[asyncio.Task[None]]:
     """Run a supervisor, and end it as a terminal does."""
-    fleet = Supervisor(commands, os.environ, Path("."), shown.output, asked.hooks, backoff=backoff, watch_s=0.02)
+    fleet = Supervisor(
+        commands, os.environ, Path("."), shown.output, asked.hooks, helpers or {}, backoff=backoff, watch_s=0.02
+    )
     task = asyncio.create_task(fleet.run())
     await wait_until_async(lambda: signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL)
     try:
@@ -121,6 +135,47 @@ async def test_workers_stop_before_the_feed(tmp_path: Path) -> None:
     assert line_of(shown, "worker.1 | bye") < feed
     assert line_of(shown, "worker.2 | bye") < feed
     assert not any(map(is_alive, pids(shown)))
+
+
+async def test_helpers_run_before_the_others_and_outlive_the_workers(tmp_path: Path) -> None:
+    shown, asked = Shown(), Asked(workers=1)
+    asked.prepared = asyncio.Event()
+    others, helpers = commands(tmp_path, web=POLITE, worker=POLITE), commands(tmp_path, helper=POLITE)
+    async with running(others, asked, shown, helpers=helpers):
+        await wait_until_async(lambda: ups(shown, "helper"))
+        assert len(pids(shown)) == 1
+        asked.prepared.set()
+        await wait_until_async(lambda: len(pids(shown)) == 3)
+    assert line_of(shown, "worker.1 | bye") < line_of(shown, "helper.1 | bye")
+    assert not any(map(is_alive, pids(shown)))
+
+
+async def test_a_helper_that_dies_is_started_again(tmp_path: Path) -> None:
+    shown = Shown()
+    async with running({}, Asked(), shown, helpers=commands(tmp_path, helper=POLITE)):
+        await wait_until_async(lambda: len(pids(shown)) == 1)
+        os.kill(pids(shown)[0], signal.SIGKILL)
+        await wait_until_async(lambda: len(pids(shown)) == 2)
+
+
+async def test_what_cannot_be_prepared_ends_the_fleet_with_its_reason(tmp_path: Path) -> None:
+    shown, asked = Shown(), Asked()
+    asked.unprepared = OperatorError("the venue is away")
+    helpers = commands(tmp_path, helper=POLITE)
+    fleet = Supervisor(commands(tmp_path, web=POLITE), os.environ, Path("."), shown.output, asked.hooks, helpers)
+    with pytest.raises(OperatorError, match="the venue is away"):
+        await fleet.run()
+    assert ups(shown, "web") == []
+    assert not any(is_alive(pid) for pid in pids(shown))
+
+
+async def test_a_stop_while_it_is_prepared_is_a_stop(tmp_path: Path) -> None:
+    shown, asked = Shown(), Asked()
+    asked.prepared = asyncio.Event()
+    async with running(commands(tmp_path, web=POLITE), asked, shown, helpers=commands(tmp_path, helper=POLITE)):
+        await wait_until_async(lambda: ups(shown, "helper"))
+    assert ups(shown, "web") == []
+    assert not any(is_alive(pid) for pid in pids(shown))
 
 
 async def test_a_fleet_that_does_not_listen_is_stopped_within_five_seconds(tmp_path: Path) -> None:
