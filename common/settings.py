@@ -92,6 +92,12 @@ class Settings(BaseSettings):
     depth_hours: int = Field(
         default=6, ge=0, le=168, description="hours of order book history kept per symbol of a venue; 0: no book"
     )
+    streams_per_venue: int = Field(
+        default=200, ge=0, description="most symbols streamed from one venue; others are read by REST, slowly"
+    )
+    streams_in_all: int = Field(
+        default=1_000, ge=0, description="most symbols streamed from venues in all; others are read by REST, slowly"
+    )
     query_limit_max: int = Field(
         default=5_000, ge=1, le=1_000_000, description="most candles one request may ask for; bounds its cost"
     )

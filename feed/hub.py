@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import struct
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -11,6 +12,7 @@ from redis.asyncio import Redis
 
 from common.errors import BadInput, FleetError, StoreUnavailable
 from common.market.timeframe import Timeframe
+from common.store.demand import DEMAND_TTL_MS, Demand
 from common.store.health import mode_of
 from common.store.keys import SymbolKeys
 from common.store.messages import CommitMessage
@@ -30,6 +32,8 @@ log = logging.getLogger(__name__)
 # How often health is looked at, in seconds. The same look finds a subscription that has silently stopped.
 HEALTH_EVERY_S = 2.0
 RESTART_S = 1.0
+# Times the demand for a symbol is renewed before it would be forgotten.
+RENEWALS = 3
 
 
 @dataclass(slots=True)
@@ -88,6 +92,8 @@ class Hub:
         self._lease_ttl_ms = lease_ttl_ms
         self._metrics = metrics
         self._feeds: dict[str, Feed] = {}
+        self._demand = Demand(queries.client)
+        self._demanded = asyncio.Event()
         self._subscriber = Subscriber(pubsub, self._on_message, self._on_subscribed, self._on_outage)
 
     @property
@@ -105,6 +111,7 @@ class Hub:
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self._subscriber.run())
                     group.create_task(self._watch())
+                    group.create_task(self._keep_demand())
             except* Exception:
                 log.exception("hub failed, begins again")
                 await asyncio.sleep(RESTART_S)
@@ -116,6 +123,8 @@ class Hub:
         if feed is None:
             feed = self._feeds[channel] = Feed(market, self._queries.sources(market))
             self._subscriber.add(channel)
+            if market.on_demand:
+                self._demanded.set()
         series = feed.series.get(timeframe)
         if series is None:
             series = self._series(feed, timeframe)
@@ -178,6 +187,20 @@ class Hub:
                     log.warning("health not known", extra={"symbol": feed.market.symbol, "error": str(error)})
                 except FleetError as error:
                     feed.end(error)
+
+    async def _keep_demand(self) -> None:
+        """Ask for the symbols on demand that somebody listens to: at once, and again before that is forgotten."""
+        while True:
+            symbols = [feed.market.symbol for feed in self.feeds if feed.market.on_demand]
+            try:
+                if symbols:
+                    await self._demand.ask(symbols)
+            except StoreUnavailable as error:
+                log.warning("demand not renewed", extra={"error": str(error)})
+            self._demanded.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(DEMAND_TTL_MS / 1_000 / RENEWALS):
+                    await self._demanded.wait()
 
     async def _look(self, feed: Feed) -> None:
         symbol = feed.market.symbol

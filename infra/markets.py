@@ -4,6 +4,8 @@ import zlib
 from collections.abc import Sequence
 
 from common.market.instrument import Instrument, check_symbol
+from common.store.client import commit_client
+from common.store.demand import WantedFleet
 from common.store.registry import Market, open_store
 from workers.sources import SOURCES
 
@@ -39,9 +41,9 @@ async def symbols(url: str) -> list[str]:
 
 
 async def served(url: str) -> int:
-    """How many symbols want a worker of the fleet; a replay brings its own."""
-    async with open_store(url) as store:
-        return sum(market.kind in SOURCES for market in (await store.symbols()).values())
+    """How many symbols want a worker of the fleet now; a replay brings its own."""
+    async with commit_client(url) as client:
+        return sum(market.kind in SOURCES for market in (await WantedFleet(client).symbols()).values())
 
 
 def _simulated(symbol: str) -> Market:

@@ -94,7 +94,9 @@ def _market(symbol: str, venue: str, listing: Listing, demand: Demand, urls: dic
         "size_step_lots": listing.size_step_lots,
         "demand": demand,
     }
-    return Market(replace(listing.instrument, symbol=symbol), source | urls)
+    # Nothing simulated ever passes for live.
+    mark = {"simulated": True} if venue == LOCAL.name else {}
+    return Market(replace(listing.instrument, symbol=symbol), source | mark | urls)
 
 
 def _urls(venue: str, data_folder: Path) -> dict[str, str]:

@@ -12,7 +12,7 @@ from common import log
 from common.clock import SystemClock
 from common.market.timeframe import MINUTE_MS
 from common.store.client import blocking_client, commit_client
-from common.store.registry import Registry
+from common.store.demand import Caps, WantedFleet
 from common.store.symbol import Bounds, SymbolStore
 from workers.claims import Claimer, Workplace
 from workers.commit import Retention
@@ -39,6 +39,8 @@ class WorkerSettings:
     footprint_days: int
     backfill_hours: int
     depth_hours: int
+    streams_per_venue: int
+    streams_in_all: int
     log_level: str
     log_format: log.Format
 
@@ -65,6 +67,7 @@ async def work(settings: WorkerSettings) -> None:
         SystemClock(),
         settings.backfill_hours * 60 * MINUTE_MS,
         settings.depth_hours * 60,
+        Caps(settings.streams_per_venue, settings.streams_in_all),
     )
     place = Workplace(
         holder=holder_name(),
@@ -73,7 +76,7 @@ async def work(settings: WorkerSettings) -> None:
         stores=lambda symbol: SymbolStore(means.commands, symbol, settings.bounds),
         sources=lambda market: SOURCES[market.kind](market, means),
     )
-    claimer = Claimer(Registry(means.commands), place, frozenset(SOURCES), settings.symbols_per_worker)
+    claimer = Claimer(WantedFleet(means.commands), place, frozenset(SOURCES), settings.symbols_per_worker)
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, claimer.stop)
     try:

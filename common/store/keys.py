@@ -15,9 +15,12 @@ symbols, and an ACL may name them.
 | {S}:book            | hash    | book                | feed               | 5 fields; book.MOST_LEVELS a side      |
 | {S}:events          | stream  | commit              | anybody            | FLEET_EVENTS_KEPT entries              |
 | {S}:gaps            | hash    | commit              | worker, feed       | gaps.MOST_ENDED ended, 4096 open       |
-| {S}:health          | hash    | commit, beat        | feed               | 3 fields                               |
+| {S}:health          | hash    | commit, beat        | worker, feed       | 7 fields                               |
 | {S}:inbox           | stream  | anybody             | inbox source       | trimmed behind the worker              |
+| {S}:demand          | string  | feed                | workers            | 30 s after the last one asked          |
 | {VENUE}:budget      | hash    | spend, cooldown     | venue clients      | 61 buckets a limit                     |
+| {VENUE}:streams     | zset    | slot                | slot               | FLEET_STREAMS_PER_VENUE                |
+| {}:streams          | zset    | slot                | slot               | FLEET_STREAMS_IN_ALL                   |
 
 Channels: {S}:candles:1m and {S}:events (JSON), {S}:trades (JSON, while somebody listens), {S}:commits (packed, for
 the feed; common.store.messages).
@@ -26,11 +29,18 @@ the feed; common.store.messages).
 from dataclasses import dataclass
 
 SYMBOLS = "symbols"
+# Streams of all venues.
+ALL_STREAMS = "{}:streams"
 
 
 def budget_key(venue: str) -> str:
     """The requests spent at a venue. `venue` names an address too, where several are used."""
     return f"{{{venue}}}:budget"
+
+
+def streams_key(venue: str) -> str:
+    """Who has a stream at the venue."""
+    return f"{{{venue}}}:streams"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +93,10 @@ class SymbolKeys:
         return self._name("health")
 
     @property
+    def demand(self) -> str:
+        return self._name("demand")
+
+    @property
     def inbox(self) -> str:
         return self._name("inbox")
 
@@ -104,5 +118,6 @@ class SymbolKeys:
             self.events,
             self.gaps,
             self.health,
+            self.demand,
             self.inbox,
         ]

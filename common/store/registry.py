@@ -32,6 +32,11 @@ class Market:
     def kind(self) -> str:
         return str(self.source.get("kind", ""))
 
+    @property
+    def on_demand(self) -> bool:
+        """Served only while somebody asks for it."""
+        return self.source.get("demand") == "on_demand"
+
 
 class Registry:
     def __init__(self, client: Redis) -> None:

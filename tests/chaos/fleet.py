@@ -91,6 +91,8 @@ class Fleet:
             footprint_days=400,
             backfill_hours=2,
             depth_hours=0,
+            streams_per_venue=1,
+            streams_in_all=1,
             log_level="info",
             log_format="json",
         )

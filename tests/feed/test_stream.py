@@ -8,6 +8,7 @@ import pytest
 from redis.asyncio import Redis
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from common.store.keys import SymbolKeys
 from feed.stream import BURST, MOST_BYTES, MOST_REFUSED, MOST_SUBSCRIPTIONS
 from tests.feed.served import Served, hear, say, served
 from tests.feed.writer import INSTRUMENT, START_MS, Writer
@@ -308,3 +309,21 @@ async def test_pages_of_other_sites_may_not_open_a_stream(redis_url: str) -> Non
                 async with feed.connect(origin=foreign):
                     pass
             assert refused.value.response.status_code == 403
+
+
+async def test_a_subscription_asks_for_a_symbol_on_demand(feed: Served, writer: Writer) -> None:
+    await writer.client.delete("symbols")
+    await writer.register(demand="on_demand")
+    key = SymbolKeys(S).demand
+    async with feed.connect() as socket:
+        assert not await writer.client.exists(key)
+        await say(socket, action="subscribe", symbol=S, timeframe="1m")
+        await hear(socket, "snapshot")
+        await wait_until_async(lambda: writer.client.exists(key))
+
+
+async def test_nobody_asks_for_a_symbol_that_is_always_served(feed: Served, writer: Writer) -> None:
+    async with feed.connect() as socket:
+        await say(socket, action="subscribe", symbol=S, timeframe="1m")
+        await hear(socket, "snapshot")
+        assert not await writer.client.exists(SymbolKeys(S).demand)

@@ -18,6 +18,7 @@ from common.market.instrument import Instrument
 from common.market.timeframe import MINUTE_MS, minute_of
 from common.store.budget import BudgetStore, Limit
 from common.store.client import commit_client
+from common.store.demand import Caps, StreamSlot
 from common.store.keys import SymbolKeys
 from common.store.lease import NOTHING_SEEN
 from common.store.symbol import Bounds, Claim
@@ -74,6 +75,7 @@ class Line:
     limits: Rules = EASY
     keeps_book: bool = True
     own_budget: OpenBudget | None = None
+    slots: Caps | None = None
     model: StoreModel = field(default_factory=lambda: StoreModel(Bounds(1_000_000, 100_000)))
     health: list[dict[str, str]] = field(default_factory=list)
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
@@ -133,7 +135,8 @@ class Line:
         access = Access(self.clock, self.own_budget or budget, self.address.rest, self.address.ws, timing=QUICK)
         listing = Listing(self.name, self.instrument, 1, 1)
         books = book_stores(self.client, self.symbol, 600) if self.keeps_book else None
-        return VenueSource(open_venue("LOCAL", access), listing, self.clock, budget, self.history_ms, books)
+        slot = StreamSlot(self.client, "LOCAL", self.symbol, self.slots) if self.slots else None
+        return VenueSource(open_venue("LOCAL", access), listing, self.clock, budget, self.history_ms, books, slot)
 
     # What came out.
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from redis.asyncio import Redis
 
 from common.clock import Clock
+from common.store.demand import Caps
 from common.store.registry import Market
 from workers.sources.base import Source
 from workers.sources.inbox import Inbox
@@ -17,7 +18,7 @@ class Means:
     """What a source may need from the process: `commands` answers at once, `blocking` may wait.
 
     `backfill_ms`: how much history a new market of a venue is given. `depth_minutes`: how much of the history of a
-    venue's book is kept; 0 keeps no book.
+    venue's book is kept; 0 keeps no book. `caps`: of streams from venues.
     """
 
     commands: Redis
@@ -25,6 +26,7 @@ class Means:
     clock: Clock
     backfill_ms: int = 0
     depth_minutes: int = 0
+    caps: Caps = Caps(1, 1)
 
 
 SourceFactory = Callable[[Market, Means], Source]
@@ -34,7 +36,7 @@ def _venue(market: Market, means: Means) -> Source:
     # Its HTTP and WebSocket clients are a third of an idle worker: only for those that need them.
     from workers.sources.venue import venue_source
 
-    return venue_source(market, means.commands, means.clock, means.backfill_ms, means.depth_minutes)
+    return venue_source(market, means)
 
 
 SOURCES: dict[str, SourceFactory] = {

@@ -8,23 +8,26 @@ is open, and a live trade or the venue itself has said what came since the last 
 import asyncio
 import logging
 from collections import Counter, deque
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 
 from redis.asyncio import Redis
 
 from common.clock import Clock
-from common.errors import BadInput
-from common.market.candle import LIVE
+from common.errors import BadInput, StoreUnavailable
+from common.market.candle import LIVE, SIMULATED
 from common.market.coverage import Span
 from common.market.gaps import DISCONNECT, ID_JUMP, START, THROTTLE, UNKNOWN
 from common.market.trade import Trades
 from common.store.book import BookStore
+from common.store.demand import SLOT_TTL_MS, StreamSlot
 from common.store.depth import DepthReader, DepthStore
 from common.store.health import BACKFILLING, DEGRADED
 from common.store.registry import Market
-from workers.backfill import Backfill, Desk
+from workers.backfill import PAGE, Backfill, Desk
 from workers.book import BookKeeper, BookStores
+from workers.checks import Checks
+from workers.sources import Means
 from workers.sources.base import NEVER, Applied, Batch
 from workers.venues import live
 from workers.venues.base import (
@@ -37,12 +40,20 @@ from workers.venues.base import (
     Refused,
     TradesEvent,
     Venue,
+    VenueError,
+    VenueUnavailable,
 )
 from workers.venues.fleet_budget import FleetBudget
 from workers.venues.registry import RULES, Access, fleet_budget, open_venue
 
 log = logging.getLogger(__name__)
 
+# What health says of where trades come from.
+WS, REST = "ws", "rest"
+# How often a symbol without a place among the streams is read.
+POLL_MS = 10_000
+# Times a place is renewed before it would be given to others.
+RENEWALS = 3
 BEGUN = "begun"
 # Why the stream was opened anew: the book is out of step, and only a new subscription brings a whole one.
 RESUBSCRIBED = "resubscribed"
@@ -54,7 +65,10 @@ LAG_EVENTS = 64
 
 @dataclass(slots=True)
 class VenueSource:
-    """One market of one venue. `history_ms`: how much a new market has behind it. `books`: None keeps no book."""
+    """One market of one venue. `history_ms`: how much a new market has behind it. `books`: None keeps no book.
+
+    `slot`: its place among the streams of the fleet; without one it is read by REST, slowly. None: it always has one.
+    """
 
     venue: Venue
     listing: Listing
@@ -62,12 +76,14 @@ class VenueSource:
     budget: FleetBudget
     history_ms: int
     books: BookStores | None = None
-    name: str = "ws"
+    slot: StreamSlot | None = None
+    name: str = WS
     sources: int = LIVE
     _live: deque[Batch] = field(default_factory=deque)
     _waiting: int = 0
     _desk: Desk = field(default_factory=Desk)
     _backfill: Backfill | None = None
+    _checks: Checks | None = None
     _book: BookKeeper | None = None
     _tasks: "list[asyncio.Task[None]]" = field(default_factory=list)
     _something: asyncio.Event = field(default_factory=asyncio.Event)
@@ -94,6 +110,9 @@ class VenueSource:
             begun=position == BEGUN,
         )
         jobs = {"live": self._follow(), "backfill": self._backfill.run()}
+        if self.venue.candle_fields:
+            self._checks = self._checker(applied)
+            jobs["checks"] = self._checks.run()
         if self.books:
             self._book = self._keeper(self.books, applied.token)
             jobs["book"] = self._book.run()
@@ -122,6 +141,9 @@ class VenueSource:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.venue.close()
+        if self.slot:
+            with suppress(StoreUnavailable):
+                await self.slot.leave()
 
     def _dressed(self, batch: Batch) -> Batch:
         """The batch with what holds for all of them."""
@@ -130,11 +152,24 @@ class VenueSource:
         refused, self._refused = self._refused, Counter()
         return replace(
             batch,
+            # Nothing simulated ever passes for anything else.
+            sources=batch.sources | (self.sources & SIMULATED) if batch.sources else 0,
             position=BEGUN if self._backfill.begun else "",
             complete_ms=self.clock.now_ms() - (self._lag_ms or 0) if complete else NEVER,
             cause=self._cause if batch.cause == UNKNOWN else batch.cause,
             refused=refused,
+            mismatches=self._checks.take() if self._checks else (),
             health=self._health(),
+        )
+
+    def _checker(self, applied: Applied) -> Checks:
+        return Checks(
+            self.venue,
+            self.listing,
+            self.clock,
+            applied,
+            lambda: not self.budget.is_throttled,
+            self._something.set,
         )
 
     def _keeper(self, stores: BookStores, token: str) -> BookKeeper:
@@ -151,7 +186,7 @@ class VenueSource:
         assert self._backfill is not None, "read before open"
         throttled = self.budget.is_throttled
         found = {"throttled": "true" if throttled else "false"}
-        if throttled or not self._connected:
+        if throttled or not self._connected or (self._checks and self._checks.is_wrong):
             found["mode"] = DEGRADED
         elif self._backfill.is_busy:
             found["mode"] = BACKFILLING
@@ -189,15 +224,68 @@ class VenueSource:
 
     async def _follow(self) -> None:
         while True:
-            async with aclosing(self.venue.stream([self.listing], depth=bool(self._book), quotes=False)) as events:
-                async for event in events:
-                    self._take(event)
-                    if self._book and self._book.needs_resubscription:
-                        break
-                    while self._waiting > MOST_WAITING:
-                        self._room.clear()
-                        await self._room.wait()
-            self._take(Disconnected(self.clock.now_ms(), RESUBSCRIBED))
+            if self.slot is None or await self.slot.take():
+                self.name = WS
+                streaming = asyncio.create_task(self._stream())
+                try:
+                    await self._while_slot(streaming)
+                finally:
+                    streaming.cancel()
+                    await asyncio.gather(streaming, return_exceptions=True)
+                self._take(Disconnected(self.clock.now_ms(), RESUBSCRIBED))
+            else:
+                self.name = REST
+                await self._poll()
+                await self.clock.sleep_ms(POLL_MS)
+
+    async def _while_slot(self, streaming: "asyncio.Task[None]") -> None:
+        """Wait until the stream has ended, or its place is lost."""
+        while not streaming.done():
+            await asyncio.wait({streaming}, timeout=SLOT_TTL_MS / 1_000 / RENEWALS)
+            if not streaming.done() and self.slot and not await self.slot.take():
+                log.warning("place for the stream lost", extra={"symbol": self.listing.instrument.symbol})
+                return
+        streaming.result()
+
+    async def _stream(self) -> None:
+        """Until the book needs a new subscription."""
+        async with aclosing(self.venue.stream([self.listing], depth=bool(self._book), quotes=False)) as events:
+            async for event in events:
+                self._take(event)
+                if self._book and self._book.needs_resubscription:
+                    return
+                while self._waiting > MOST_WAITING:
+                    self._room.clear()
+                    await self._room.wait()
+
+    async def _poll(self) -> None:
+        """Read on from the newest trade, page by page, until there are no more."""
+        assert self._backfill is not None, "a poll before open"
+        while True:
+            spans = self._backfill.applied.coverage.spans()
+            try:
+                if spans:
+                    last = spans[-1]
+                    found = await self.venue.trades_from_id(self.listing, last.last + 1, PAGE, last.to_ms)
+                else:
+                    now_ms = self.clock.now_ms()
+                    found = await self.venue.trades_between(self.listing, now_ms - POLL_MS, now_ms)
+            except (VenueUnavailable, VenueError) as error:
+                log.warning("poll failed", extra={"symbol": self.listing.instrument.symbol, "error": str(error)})
+                self._connected = False
+                return
+            self._connected = True
+            if found:
+                self._put(Batch(found, "", cause=self._cause))
+                self._cause = ID_JUMP
+                self._something.set()
+            if len(found) < PAGE:
+                self._backfill.heard()
+                self._lag_ms = POLL_MS
+                return
+            while self._live:
+                self._room.clear()
+                await self._room.wait()
 
     def _take(self, event: Event) -> None:
         assert self._backfill is not None, "an event before open"
@@ -251,7 +339,7 @@ class VenueSource:
             log.warning("frame refused", extra=what)
 
 
-def venue_source(market: Market, client: Redis, clock: Clock, history_ms: int, depth_minutes: int) -> VenueSource:
+def venue_source(market: Market, means: Means) -> VenueSource:
     """The source a market describes. BadInput where it names no venue we know."""
     found = market.source
     try:
@@ -259,12 +347,16 @@ def venue_source(market: Market, client: Redis, clock: Clock, history_ms: int, d
         listing = Listing(
             str(found["name"]), market.instrument, int(found["price_step_ticks"]), int(found["size_step_lots"])
         )
-        budget = fleet_budget(name, client, clock)
+        budget = fleet_budget(name, means.commands, means.clock)
     except (KeyError, ValueError, TypeError) as error:
         raise BadInput(f"the source of {market.symbol} is {found}, expected a venue, a name and steps") from error
-    access = Access(clock, budget, str(found.get("rest_url", "")), str(found.get("socket_url", "")))
-    stores = book_stores(client, market.symbol, depth_minutes) if depth_minutes else None
-    return VenueSource(open_venue(name, access), listing, clock, budget, history_ms, stores)
+    access = Access(means.clock, budget, str(found.get("rest_url", "")), str(found.get("socket_url", "")))
+    books = book_stores(means.commands, market.symbol, means.depth_minutes) if means.depth_minutes else None
+    slot = StreamSlot(means.commands, name, market.symbol, means.caps)
+    source = VenueSource(open_venue(name, access), listing, means.clock, budget, means.backfill_ms, books, slot)
+    if found.get("simulated"):
+        source.sources = SIMULATED
+    return source
 
 
 def book_stores(client: Redis, symbol: str, minutes: int) -> BookStores:

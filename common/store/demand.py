@@ -1,0 +1,91 @@
+"""Who is asked for, and who may stream: symbols on demand, and the places for streams at a venue and in all."""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from redis.asyncio import Redis
+
+from common.store.client import translated
+from common.store.keys import ALL_STREAMS, SymbolKeys, streams_key
+from common.store.registry import Market, Registry
+from common.store.script import Script
+
+# How long a symbol is served after somebody last asked for it: a chart that is switched back and forth keeps it.
+DEMAND_TTL_MS = 30_000
+# How long a place for a stream is kept for one who gives no sign of life.
+SLOT_TTL_MS = 30_000
+
+
+class Demand:
+    """The demand keys: set by a feed whose clients subscribe, gone when nobody renews them."""
+
+    def __init__(self, client: Redis) -> None:
+        self._client = client
+
+    async def ask(self, symbols: Iterable[str]) -> None:
+        """Ask for the symbols, or go on asking."""
+        pipe = self._client.pipeline(transaction=False)
+        for symbol in symbols:
+            pipe.set(SymbolKeys(symbol).demand, b"1", px=DEMAND_TTL_MS)
+        with translated("renewal of demand"):
+            await pipe.execute()
+
+    async def asked(self, symbols: Iterable[str]) -> set[str]:
+        """Those of the symbols that somebody asks for."""
+        symbols = list(symbols)
+        if not symbols:
+            return set()
+        pipe = self._client.pipeline(transaction=False)
+        for symbol in symbols:
+            pipe.exists(SymbolKeys(symbol).demand)
+        with translated("read of demand"):
+            found: list[Any] = await pipe.execute()
+        return {symbol for symbol, there in zip(symbols, found, strict=True) if there}
+
+
+class WantedFleet:
+    """The part of the registered fleet that wants a worker now: symbols that are always served, and those asked for."""
+
+    def __init__(self, client: Redis) -> None:
+        self._registry, self._demand = Registry(client), Demand(client)
+
+    async def symbols(self) -> dict[str, Market]:
+        markets = await self._registry.symbols()
+        on_demand = [symbol for symbol, market in markets.items() if market.on_demand]
+        asked = await self._demand.asked(on_demand)
+        return {symbol: market for symbol, market in markets.items() if not market.on_demand or symbol in asked}
+
+
+class Caps(NamedTuple):
+    """How many streams there may be at one venue, and at all of them."""
+
+    of_venue: int
+    in_all: int
+
+
+class StreamSlot:
+    """The place of one symbol's stream: at its venue, and among all of the fleet."""
+
+    def __init__(self, client: Redis, venue: str, symbol: str, caps: Caps) -> None:
+        self._client = client
+        self._symbol = symbol
+        self._places = ((streams_key(venue), caps.of_venue), (ALL_STREAMS, caps.in_all))
+        self._slot = Script(client, "slot")
+
+    async def take(self) -> bool:
+        """Take the place, or keep it; False where there is none. To be called again within SLOT_TTL_MS."""
+        with translated(f"place for a stream of {self._symbol}"):
+            for key, most in self._places:
+                result = await self._slot([key], self._symbol, most, SLOT_TTL_MS)
+                if result[0] == b"FULL":
+                    await self._leave()
+                    return False
+        return True
+
+    async def leave(self) -> None:
+        with translated(f"leaving the place of {self._symbol}"):
+            await self._leave()
+
+    async def _leave(self) -> None:
+        for key, _ in self._places:
+            await self._client.zrem(key, self._symbol)
