@@ -107,7 +107,7 @@ def told_gap(hole: Hole, ledger: Ledger) -> dict[str, int | str]:
 
 
 def health(market: Market, view: View, cover: Cover, lease_ttl_ms: int) -> dict[str, object]:
-    return health_of(view, market.kind, lease_ttl_ms, len(cover.holes))
+    return health_of(view, market, lease_ttl_ms, len(cover.holes))
 
 
 def cursor_of(state: State | None) -> str:

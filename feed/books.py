@@ -7,15 +7,16 @@ from common.market.book import Level
 from common.market.candle import Candle
 from common.market.instrument import Instrument
 from common.store.book import BookSnapshot
-from common.store.health import CLOSED, UNASSIGNED, mode_of
+from common.store.health import CLOSED, IDLE, UNASSIGNED, mode_of
 from common.store.reads import View
+from common.store.registry import Market
 
 NULL = b"null"
 
 
-def is_live(book: BookSnapshot | None, view: View, lease_ttl_ms: int) -> bool:
+def is_live(book: BookSnapshot | None, view: View, market: Market, lease_ttl_ms: int) -> bool:
     """A holder that gives no sign of life cannot say that its book is broken."""
-    return book is not None and book.live and mode_of(view, lease_ttl_ms) not in (UNASSIGNED, CLOSED)
+    return book is not None and book.live and mode_of(view, market, lease_ttl_ms) not in (UNASSIGNED, IDLE, CLOSED)
 
 
 def book_fields(book: BookSnapshot, depth: int, instrument: Instrument, *, live: bool) -> dict[str, bytes]:

@@ -6,7 +6,8 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from common.store.health import BACKFILLING, CLOSED, LIVE, mode_of
+from common.store.budget import Throttles, read_throttles
+from common.store.health import BACKFILLING, CLOSED, IDLE, LIVE, Tally, mode_of
 from common.store.reads import SymbolReader, View
 from common.store.registry import Market, Registry
 from common.store.server import ServerInfo, server_info
@@ -15,7 +16,7 @@ from feed.bars import cover_of
 
 # Symbols looked at side by side: a fleet of hundreds must not open hundreds of connections.
 AT_ONCE = 16
-SOUND = (LIVE, BACKFILLING, CLOSED)
+SOUND = (LIVE, BACKFILLING, CLOSED, IDLE)
 
 Look = tuple[Market, View]
 
@@ -41,16 +42,16 @@ async def health(client: Redis, lease_ttl_ms: int) -> dict[str, Any]:
 
 
 def symbol_health(market: Market, view: View, lease_ttl_ms: int) -> dict[str, Any]:
-    """A symbol's health with its seq and what it refused, by reason."""
+    """A symbol's health with its seq, what it refused, by reason, and how many of its minutes were found wrong."""
     state = view.state
     found = answers.health(market, view, cover_of(market, state), lease_ttl_ms)
     refused: Mapping[str, int] = state.refused if state else {}
-    return {**found, "seq": state.seq if state else 0, "refused": refused}
+    return {**found, "seq": state.seq if state else 0, "refused": refused, **Tally.load(view.health).json()}
 
 
 def symbols(looks: Iterable[Look], lease_ttl_ms: int) -> dict[str, Any]:
     """The answer of `GET /v1/symbols`."""
-    return {"symbols": [_symbol(market, mode_of(view, lease_ttl_ms)) for market, view in looks]}
+    return {"symbols": [_symbol(market, mode_of(view, market, lease_ttl_ms)) for market, view in looks]}
 
 
 def _symbol(market: Market, mode: str) -> dict[str, Any]:
@@ -64,6 +65,12 @@ def _symbol(market: Market, mode: str) -> dict[str, Any]:
         "simulated": answers.simulated(market),
         "mode": mode,
     }
+
+
+async def budgets(client: Redis, looks: Iterable[Look]) -> dict[str, Throttles]:
+    """What the venues of these symbols have refused."""
+    names = sorted({str(market.source["venue"]) for market, _ in looks if "venue" in market.source})
+    return dict(zip(names, await asyncio.gather(*(read_throttles(client, name) for name in names)), strict=True))
 
 
 def _store(server: ServerInfo) -> dict[str, Any]:

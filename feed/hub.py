@@ -57,7 +57,7 @@ class Feed:
 
     def begin(self, view: View, lease_ttl_ms: int) -> None:
         """The mode that the first snapshots show."""
-        self.mode = self.mode or mode_of(view, lease_ttl_ms)
+        self.mode = self.mode or mode_of(view, self.market, lease_ttl_ms)
 
     def end(self, error: FleetError) -> None:
         """The symbol is not what it was: whoever listens has to ask anew."""

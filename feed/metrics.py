@@ -1,11 +1,13 @@
 """What the feed counts, for Prometheus. One registry per application: tests run several in one process."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from common.store.health import mode_of
+from common.store.budget import Throttles
+from common.store.health import Tally, mode_of
 from common.store.reads import View
+from common.store.registry import Market
 
 # An answer out of a tail takes 1 ms, a year read anew some 300 ms.
 LATENCY_BUCKETS_S = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.048)
@@ -32,18 +34,45 @@ class Metrics:
         self._requests.labels(route, status).inc()
         self._seconds.labels(route).observe(seconds)
 
-    def text(self, views: Iterable[tuple[str, View]], lease_ttl_ms: int) -> bytes:
-        """Everything in the text format; the symbols' gauges are made anew, so a removed symbol is gone."""
+    def text(
+        self, looks: Iterable[tuple[Market, View]], throttles: Mapping[str, Throttles], lease_ttl_ms: int
+    ) -> bytes:
+        """Everything in the text format; the gauges of symbols and venues are made anew, so a removed one is gone."""
         symbols = CollectorRegistry()
         seq = Gauge("fleet_seq", "Commits of a symbol", ["symbol"], registry=symbols)
         refused = Gauge("fleet_trades_refused", "Trades refused, by reason", ["symbol", "reason"], registry=symbols)
         mode = Gauge("fleet_health", "1 for the mode a symbol is in", ["symbol", "mode"], registry=symbols)
         lag = Gauge("fleet_lag_ms", "Time since the last trade was committed", ["symbol"], registry=symbols)
-        for symbol, view in views:
-            mode.labels(symbol, mode_of(view, lease_ttl_ms)).set(1)
+        what = "Closed minutes that their venue has otherwise"
+        mismatches = Gauge("fleet_candle_mismatches", what, ["symbol"], registry=symbols)
+        what = "Closed minutes that contradict themselves"
+        faults = Gauge("fleet_candle_faults", what, ["symbol"], registry=symbols)
+        for market, view in looks:
+            symbol = market.symbol
+            mode.labels(symbol, mode_of(view, market, lease_ttl_ms)).set(1)
+            tally = Tally.load(view.health)
+            mismatches.labels(symbol).set(tally.mismatches)
+            faults.labels(symbol).set(tally.faults)
             if view.state:
                 seq.labels(symbol).set(view.state.seq)
                 lag.labels(symbol).set(view.server_ms - view.state.updated_ms if view.state.updated_ms else 0)
                 for reason, count in view.state.refused.items():
                     refused.labels(symbol, reason).set(count)
+        _throttled(symbols, throttles)
         return generate_latest(self.registry) + generate_latest(symbols)
+
+
+def _throttled(registry: CollectorRegistry, throttles: Mapping[str, Throttles]) -> None:
+    count = Gauge("fleet_venue_throttles", "Refusals for the rate", ["venue", "endpoint"], registry=registry)
+    left = Gauge("fleet_venue_cooldown_ms", "For how long nobody asks the venue", ["venue"], registry=registry)
+    labels = ["venue", "endpoint", "market"]
+    asked = Gauge("fleet_venue_retry_after_ms", "What the last refusal asked for", labels, registry=registry)
+    applied = Gauge("fleet_venue_cooldown_applied_ms", "What was made of it", labels, registry=registry)
+    for venue, found in throttles.items():
+        left.labels(venue).set(found.left_ms)
+        for endpoint, times in found.times.items():
+            count.labels(venue, endpoint).set(times)
+        if found.last:
+            named = (venue, str(found.last.get("endpoint", "")), str(found.last.get("market", "")))
+            asked.labels(*named).set(found.last.get("retry_after_ms", 0))
+            applied.labels(*named).set(found.last.get("cooldown_ms", 0))

@@ -162,7 +162,7 @@ class Queries:
         book, view = await asyncio.gather(BookReader(self.client, market.symbol).book(), reader.view())
         if book is None:
             raise NoBook(f"{market.symbol} has no order book: its source brings none, or has not brought one yet")
-        live = books.is_live(book, view, self.lease_ttl_ms)
+        live = books.is_live(book, view, market, self.lease_ttl_ms)
         fields = books.book_fields(book, depth, market.instrument, live=live)
         return answers.about(market, fields | self._health(market, view))
 
@@ -171,7 +171,7 @@ class Queries:
         book, view = await asyncio.gather(BookReader(self.client, market.symbol).book(), reader.view([newest_closed]))
         packed = [view.state.candle] if view.state and view.state.candle else view.candles[0]
         newest = codec.unpack_candle(packed[0]) if packed else None
-        live = books.is_live(book, view, self.lease_ttl_ms)
+        live = books.is_live(book, view, market, self.lease_ttl_ms)
         fields = books.quote_fields(book, newest, market.instrument, live=live)
         return answers.about(market, fields | self._health(market, view))
 

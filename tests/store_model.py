@@ -122,6 +122,9 @@ class StoreModel:
     def gaps(self) -> Ledger:
         return Ledger.load(self.tables.gaps)
 
+    def health(self) -> dict[str, str]:
+        return self.tables.health.copy()
+
     def recent_trades(self, count: int) -> Trades | None:
         """All that is kept, if it is as many as asked for, or all there ever were."""
         joined = Trades()
@@ -175,6 +178,9 @@ class DirectStore:
 
     async def gaps(self) -> Ledger:
         return self.model.gaps()
+
+    async def health(self) -> dict[str, str]:
+        return self.model.health()
 
     async def recent_trades(self, count: int) -> Trades | None:
         return self.model.recent_trades(count)

@@ -1,7 +1,8 @@
 """From what a step changed to what one commit writes and publishes."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import starmap
 
 import orjson
 
@@ -13,9 +14,24 @@ from common.market.gaps import Gap
 from common.market.instrument import Instrument
 from common.market.timeframe import DAY_MS, MINUTE_MS, minute_of
 from common.market.trade import SIDE_NAMES, Trades
+from common.market.validation import Differences
 from common.store.keys import SymbolKeys
 from common.store.messages import CommitMessage
 from common.store.symbol import Commit
+from workers.sources.base import Mismatch
+
+# How a mismatch names the fields of a candle, and how it writes them.
+_FIELDS: dict[str, tuple[str, Callable[[Instrument, int], str]]] = {
+    "open_ticks": ("open", Instrument.price_text),
+    "high_ticks": ("high", Instrument.price_text),
+    "low_ticks": ("low", Instrument.price_text),
+    "close_ticks": ("close", Instrument.price_text),
+    "volume_lots": ("volume", Instrument.size_text),
+    "buy_lots": ("bought", Instrument.size_text),
+    "sell_lots": ("sold", Instrument.size_text),
+    "turnover": ("turnover", Instrument.turnover_text),
+    "trades": ("trades", lambda instrument, count: str(count)),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +46,8 @@ class Retention:
 class Head:
     """What a commit says of its writer: token, where it stands, where its source goes on, and its health if new.
 
-    `gaps` changed with this step, and gaps with the ids `forgotten` are to be dropped.
+    `gaps` changed with this step, and gaps with the ids `forgotten` are to be dropped. `faults`: of its minutes, by
+    their open; `mismatches`: of minutes stored before.
     """
 
     token: str
@@ -39,6 +56,8 @@ class Head:
     health: dict[str, str]
     gaps: Sequence[Gap] = ()
     forgotten: Sequence[str] = ()
+    faults: Mapping[int, Sequence[str]] = field(default_factory=dict)
+    mismatches: Sequence[Mismatch] = ()
 
 
 def make_commit(
@@ -53,7 +72,13 @@ def make_commit(
     trades = codec.pack_trades(changes.trades)
     checkpoint = builder.checkpoint()
     text = _Text(builder, head)
-    events = [*text.events("candle", changes.closed), *text.events("amend", amended), *map(text.gap, head.gaps)]
+    events = [
+        *text.events("candle", changes.closed),
+        *text.events("amend", amended),
+        *map(text.gap, head.gaps),
+        *starmap(text.fault, head.faults.items()),
+        *starmap(text.mismatch, head.mismatches),
+    ]
     messages = [
         (keys.commits, _packed_message(head, checkpoint, replace(changes, amended=amended), trades)),
         *([(keys.candles, text.bars("amend", amended.values()))] if amended else []),
@@ -96,6 +121,13 @@ class _Text:
     def gap(self, gap: Gap) -> bytes:
         return self._message("gap", f'"gap":{orjson.dumps(gap.json()).decode()}')
 
+    def fault(self, open_ms: int, names: Sequence[str]) -> bytes:
+        return self._message("fault", f'"timeframe":"1m","t":{open_ms},"faults":{orjson.dumps(names).decode()}')
+
+    def mismatch(self, open_ms: int, fields: Differences) -> bytes:
+        body = ",".join(self._difference(name, *values) for name, values in fields.items())
+        return self._message("mismatch", f'"timeframe":"1m","t":{open_ms},"fields":{{{body}}}')
+
     def trades(self, trades: Trades) -> bytes:
         rows = ",".join(_trade(self.builder.instrument, *row) for row in trades.rows())
         return self._message("trade", f'"trades":[{rows}]')
@@ -104,6 +136,11 @@ class _Text:
         symbol, head = self.builder.instrument.symbol, self.head
         text = f'{{"type":"{kind}","symbol":"{symbol}","seq":{head.seq + 1},"token":"{head.token}",{body}}}'
         return text.encode()
+
+    def _difference(self, field_name: str, ours: int | None, theirs: int | None) -> str:
+        name, write = _FIELDS[field_name]
+        texts = ("null" if value is None else write(self.builder.instrument, value) for value in (ours, theirs))
+        return f'"{name}":[{",".join(texts)}]'
 
     def _bar(self, minute: Minute) -> str:
         candle, builder = minute.candle, self.builder

@@ -17,11 +17,12 @@ from common.market.coverage import RECENT_IDS
 from common.market.gaps import Gap, Ledger
 from common.market.instrument import Instrument
 from common.market.trade import Trades
-from common.store.health import BACKFILLING, CLOSED, LIVE
+from common.store.health import BACKFILLING, CLOSED, LIVE, Tally
 from common.store.lease import Sighting
 from common.store.symbol import Claim, Commit
 from workers.commit import Head, Retention, make_commit
 from workers.sources.base import NEVER, Applied, Batch, Source
+from workers.verdicts import Faults, Inspection, Verdicts
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,8 @@ class Store(Protocol):
     async def recent_trades(self, count: int) -> Trades | None: ...
 
     async def gaps(self) -> Ledger: ...
+
+    async def health(self) -> dict[str, str]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,7 @@ class Term:
     progress: Progress = field(default_factory=Progress)
     _builder: Builder = field(init=False)
     _gaps: Ledger = field(default_factory=Ledger)
+    _verdicts: Verdicts = field(init=False)
     _seq: int = field(init=False)
     _position: str = field(init=False)
     # Our own monotonic time of the last sign of life, and of the last commit.
@@ -116,6 +120,7 @@ class Term:
 
     async def _restore(self, claim: Claim) -> None:
         settings, instrument = self.settings, self.instrument
+        self._verdicts = Verdicts(instrument.symbol)
         if claim.checkpoint is None:
             self._builder = Builder.new(instrument, self.source.sources, settings.close_grace_ms)
         else:
@@ -124,10 +129,15 @@ class Term:
                 instrument, claim.checkpoint, recent, self.source.sources, settings.close_grace_ms
             )
             self._gaps = await self.store.gaps()
+            self._verdicts.tally = Tally.load(await self.store.health())
         self._seq, self._position = claim.seq, claim.position
         self._beat_at_ms = self.clock.monotonic_ms()
         self._commit_at_ms = self._beat_at_ms - settings.commit_interval_ms
-        await self.source.open(claim.position, Applied(self._builder.coverage, self._gaps, self.token))
+        await self.source.open(claim.position, self._applied())
+
+    def _applied(self) -> Applied:
+        builder = self._builder
+        return Applied(builder.coverage, self._gaps, self.token, lambda: builder.watermark_ms, self.store.minutes)
 
     async def _loop(self) -> bool:
         full = False
@@ -142,18 +152,22 @@ class Term:
         return False
 
     async def _take(self, batch: Batch) -> None:
-        mode = CLOSED if batch.ended else BACKFILLING if batch.backlog else LIVE
-        self._health = {"mode": mode, "source": self.source.name, **batch.health}
-        changes = await self._step(batch)
+        changes, faults = await self._step(batch)
         gaps = self._follow(batch)
-        if changes.any or gaps or batch.covered or batch.position != self._position:
-            await self._commit(batch, changes, gaps)
+        mismatches = self._verdicts.mismatched(batch.mismatches)
+        mode = CLOSED if batch.ended else BACKFILLING if batch.backlog else LIVE
+        self._health = {"mode": mode, "source": self.source.name, **batch.health, **self._verdicts.tally.dump()}
+        if changes.any or gaps or batch.covered or mismatches or batch.position != self._position:
+            health = {} if self._health == self._health_told else self._health
+            forgotten = self._gaps.forgotten() if gaps else []
+            head = Head(self.token, self._seq, batch.position, health, gaps, forgotten, faults, mismatches)
+            await self._commit(head, changes)
         elif self._beat_due_ms() <= 0 or self._health != self._health_told:
             await self.store.beat(self.token, self._seq, self._health)
             self._alive()
         self.on_progress(self.progress, batch)
 
-    async def _step(self, batch: Batch) -> Changes:
+    async def _step(self, batch: Batch) -> tuple[Changes, Faults]:
         self._builder.refused.update(batch.refused)
         self._builder.sources = batch.sources or self.source.sources
         self._complete_ms = batch.complete_ms
@@ -161,9 +175,12 @@ class Term:
         self._builder.coverage.cover(batch.covered)
         late = sorted({*self._builder.late_minutes(accepted), *(candle.open_ms for candle in batch.candles)})
         stored = await self.store.minutes(late) if late else {}
+        inspection = Inspection.begin(self._builder.watermark_ms, stored)
         changes = self._builder.apply(accepted, batch.complete_ms, stored)
         self._builder.replace(changes, batch.candles, stored)
-        return changes
+        faults = inspection.faults(changes)
+        self._verdicts.faulty(faults, changes)
+        return changes, faults
 
     def _follow(self, batch: Batch) -> list[Gap]:
         """Bring the ledger up to coverage; return the gaps that changed."""
@@ -174,18 +191,15 @@ class Term:
         changed |= {gap.id: gap for gap in given_up if gap}
         return list(changed.values())
 
-    async def _commit(self, batch: Batch, changes: Changes, gaps: list[Gap]) -> None:
-        health = {} if self._health == self._health_told else self._health
-        forgotten = self._gaps.forgotten() if gaps else []
-        head = Head(self.token, self._seq, batch.position, health, gaps, forgotten)
+    async def _commit(self, head: Head, changes: Changes) -> None:
         commit = make_commit(head, self._builder, changes, self.settings.retention, trades_wanted=self._trades_wanted)
         self._trades_wanted = await self.store.commit(commit) > 0
         self._seq += 1
-        self._position = batch.position
+        self._position = head.position
         self._alive()
         self._commit_at_ms = self._beat_at_ms
         self._count(changes)
-        await self.source.committed(batch.position)
+        await self.source.committed(head.position)
 
     def _count(self, changes: Changes) -> None:
         self.progress.commits += 1

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 from redis.asyncio import Redis
@@ -13,6 +13,7 @@ from common.store.script import Script
 
 # Buckets a window is counted in: the oldest one counts whole, so that much of the limit may lie idle.
 _BUCKETS = 60
+_TIMES = "throttles:"
 
 
 class Limit(NamedTuple):
@@ -24,6 +25,14 @@ class Limit(NamedTuple):
     @property
     def bucket_ms(self) -> int:
         return max(1, self.window_ms // _BUCKETS)
+
+
+class Throttles(NamedTuple):
+    """How often a venue has refused, by what was asked for; the last refusal; how long nobody asks now."""
+
+    times: dict[str, int]
+    last: dict[str, Any]
+    left_ms: int
 
 
 class BudgetStore:
@@ -44,10 +53,10 @@ class BudgetStore:
             _, wait_ms = await self._spend(self._keys, weight, *limits)
         return int(wait_ms)
 
-    async def cool_down(self, span_ms: int, what: dict[str, object]) -> int:
+    async def cool_down(self, span_ms: int, endpoint: str, what: dict[str, object]) -> int:
         """Let nobody ask for `span_ms`; return how long it is in all, for another cooldown may last longer."""
         with translated(f"cooldown of {self._keys[0]}"):
-            _, left_ms = await self._cooldown(self._keys, span_ms, orjson.dumps(what))
+            _, left_ms = await self._cooldown(self._keys, span_ms, orjson.dumps(what), endpoint)
         return int(left_ms)
 
     async def witness(self, window_ms: int, used: int) -> None:
@@ -62,3 +71,18 @@ class BudgetStore:
             until_ms = await self._client.hget(self._keys[0], "cooldown_until_ms")
             seconds, micros = await self._client.time()
         return max(0, int(until_ms or 0) - int(seconds) * 1_000 - int(micros) // 1_000)
+
+
+async def read_throttles(client: Redis, name: str) -> Throttles:
+    """What the venue has refused so far."""
+    key = budget_key(name)
+    with translated(f"read of {key}"):
+        found: Any = await client.hgetall(key)
+        seconds, micros = await client.time()
+    now_ms = int(seconds) * 1_000 + int(micros) // 1_000
+    fields = {field.decode(): value for field, value in found.items()}
+    return Throttles(
+        {field.removeprefix(_TIMES): int(value) for field, value in fields.items() if field.startswith(_TIMES)},
+        orjson.loads(fields.get("throttle", b"{}")),
+        max(0, int(fields.get("cooldown_until_ms", 0)) - now_ms),
+    )

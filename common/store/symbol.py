@@ -147,6 +147,12 @@ class SymbolStore:
         """The gap ledger, as last committed."""
         return await SymbolReader(self._client, self.keys.symbol).gaps()
 
+    async def health(self) -> dict[str, str]:
+        """What the holders so far have said of it."""
+        with translated(f"read of health of {self.keys.symbol}"):
+            found: Any = await self._client.hgetall(self.keys.health)
+        return {name.decode(): value.decode() for name, value in found.items()}
+
     def _arguments(self, c: Commit) -> Iterable[Argument]:
         state: dict[str, Argument] = {
             "candle": c.checkpoint.candle,

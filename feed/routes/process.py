@@ -25,11 +25,11 @@ async def metrics(request: Request) -> Response:
     services = services_of(request)
     try:
         looks = await fleet.look(services.client)
+        throttles = await fleet.budgets(services.client, looks)
     except StoreUnavailable:
         # Then what the process counts matters most.
-        looks = []
-    views = ((market.symbol, view) for market, view in looks)
-    text = services.metrics.text(views, services.settings.lease_ttl_ms)
+        looks, throttles = [], {}
+    text = services.metrics.text(looks, throttles, services.settings.lease_ttl_ms)
     return Response(text, headers={"content-type": CONTENT_TYPE_LATEST})
 
 

@@ -1,10 +1,13 @@
 """`/v1/symbols`, `/v1/health`, `/healthz`, `/readyz`, `/metrics`, and what every answer carries."""
 
 import asyncio
+import re
 
 from redis.asyncio import Redis
 
 from common.market.instrument import Instrument
+from common.store.budget import BudgetStore
+from common.store.health import Tally
 from tests.feed.served import Served, hear, say
 from tests.feed.writer import INSTRUMENT, START_MS, Writer
 
@@ -52,6 +55,22 @@ async def test_health_is_of_the_whole_fleet_and_of_one_symbol(feed: Served, writ
     await writer.store.release(writer.token)
     answer = await feed.json("/v1/health")
     assert (answer["status"], answer["symbols"][S]["mode"]) == ("degraded", "UNASSIGNED")
+
+
+async def test_health_and_metrics_tell_of_minutes_found_wrong(feed: Served, writer: Writer) -> None:
+    await writer.commit(writer.trade())
+    found = await feed.json(f"/v1/health/{S}")
+    names = ("mismatches", "mismatchT", "faults", "faultT")
+    assert [found[name] for name in names] == [0, None, 0, None]
+    assert f'fleet_candle_mismatches{{symbol="{S}"}} 0.0' in (await feed.get("/metrics")).text
+    wrong = {"mode": "DEGRADED", **Tally(3, START_MS, 2, START_MS - 60_000).dump()}
+    await writer.commit(writer.trade(), health=wrong)
+    found = await feed.json(f"/v1/health/{S}")
+    assert [found[name] for name in names] == [3, START_MS, 2, START_MS - 60_000]
+    assert (await feed.json("/v1/health"))["status"] == "degraded"
+    lines = (await feed.get("/metrics")).text.splitlines()
+    assert f'fleet_candle_mismatches{{symbol="{S}"}} 3.0' in lines
+    assert f'fleet_candle_faults{{symbol="{S}"}} 2.0' in lines
 
 
 async def test_the_process_is_alive_and_ready(feed: Served) -> None:
@@ -125,3 +144,17 @@ async def test_identical_questions_in_flight_are_answered_once(feed: Served, wri
     assert len({response.content for response in responses}) <= 20
     after = (await feed.services.client.info("commandstats"))["cmdstat_exec"]["calls"]
     assert after - before < 20
+
+
+async def test_metrics_tell_what_a_venue_has_refused(feed: Served, writer: Writer, client: Redis) -> None:
+    await client.delete("symbols")
+    await writer.register(kind="venue", venue="LOCAL")
+    store = BudgetStore(client, "LOCAL", [])
+    what = {"endpoint": "depth", "market": "BTCUSDT", "retry_after_ms": 5_000, "cooldown_ms": 5_200}
+    await store.cool_down(60_000, "depth", what)
+    text = (await feed.get("/metrics")).text
+    assert 'fleet_venue_throttles{endpoint="depth",venue="LOCAL"} 1.0' in text
+    assert 'fleet_venue_retry_after_ms{endpoint="depth",market="BTCUSDT",venue="LOCAL"} 5000.0' in text
+    assert 'fleet_venue_cooldown_applied_ms{endpoint="depth",market="BTCUSDT",venue="LOCAL"} 5200.0' in text
+    (left,) = re.findall(r'fleet_venue_cooldown_ms{venue="LOCAL"} (\S+)', text)
+    assert 50_000 < float(left) <= 60_000

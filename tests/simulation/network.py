@@ -128,6 +128,10 @@ class RemoteStore:
         found: Ledger = await self.network.call(lambda: self.server.model.gaps())
         return found
 
+    async def health(self) -> dict[str, str]:
+        found: dict[str, str] = await self.network.call(lambda: self.server.model.health())
+        return found
+
     async def recent_trades(self, count: int) -> Trades | None:
         found: Trades | None = await self.network.call(lambda: self.server.model.recent_trades(count))
         return found

@@ -66,7 +66,9 @@ class NotingStore(DirectStore):
             raise self.fails[command]
 
 
-NOTHING_APPLIED = Applied(IdCoverage(), Ledger(), TOKEN)
+NOTHING_APPLIED = Applied(
+    IdCoverage(), Ledger(), TOKEN, lambda: -1, DirectStore(StoreModel(Bounds(100_000, 1_000))).minutes
+)
 
 
 @dataclass(slots=True)

@@ -117,11 +117,11 @@ async def test_what_the_venue_does_not_have_at_all_stays_a_gap_that_can_not_be_f
         (gap,) = made.gaps
         assert gap.missing == gap.last - gap.first + 1
         assert len(made.coverage.spans()) == 2
-        # It is not asked for again.
-        asked = made.exchange.stats.as_dict()
+        # It is not asked for again: a minute's candle may be, to be compared.
+        asked = made.exchange.stats.requests.copy()
         await pass_market_time(made, 2 * MINUTE_MS)
         assert made.gaps == [gap]
-        assert made.exchange.stats.as_dict()["requests"] == asked["requests"]
+        assert set(made.exchange.stats.requests - asked) <= {"klines"}
 
 
 @pytest.mark.parametrize("fault", [Throttle(retry_after_s=1), Ban(retry_after_s=1)], ids=["429", "418"])

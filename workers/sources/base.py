@@ -1,17 +1,26 @@
 """Where trades come from: one protocol for a venue, a recording, a simulation and the inbox."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from common.market.builder import Minute
 from common.market.candle import Candle
 from common.market.coverage import Coverage, Hole, Span
 from common.market.gaps import UNKNOWN, Ledger
 from common.market.trade import Trades
+from common.market.validation import Differences
 
 # `complete_ms` of a source that cannot say: the clock closes nothing.
 NEVER = 0
+
+
+class Mismatch(NamedTuple):
+    """A closed minute that its venue has otherwise."""
+
+    open_ms: int
+    fields: Differences
 
 
 @dataclass(slots=True)
@@ -26,7 +35,8 @@ class Batch:
     What follows is for sources that can ask again for what is missing. `sources`: bits of common.market.candle for
     these trades, if not the source's own. `cause`: why holes that these trades open are there. `covered`: ids of which
     no trade will come. `candles`: the venue's own, for closed minutes whose trades can't be had. `given_up`: holes that
-    can't be filled at all. `health`: what the source says of itself (common.store.health).
+    can't be filled at all. `mismatches`: of minutes that were stored, ascending. `health`: what the source says of
+    itself (common.store.health).
     """
 
     trades: Trades
@@ -40,6 +50,7 @@ class Batch:
     covered: Sequence[Span] = ()
     candles: Sequence[Candle] = ()
     given_up: Sequence[Hole] = ()
+    mismatches: Sequence[Mismatch] = ()
     health: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -50,6 +61,10 @@ class Applied(NamedTuple):
     gaps: Ledger
     # For what a source writes by itself, under the same fence.
     token: str
+    # Minutes that end by then are closed, and stored with the commit under way at the latest.
+    watermark_ms: Callable[[], int]
+    # The stored ones among the closed minutes named by their opens.
+    minutes: Callable[[list[int]], Awaitable[dict[int, Minute]]]
 
 
 class Source(Protocol):

@@ -65,7 +65,7 @@ class FleetBudget:
             "retry_after_ms": error.retry_after_ms,
             "cooldown_ms": span_ms,
         }
-        left_ms = await self._store(error.endpoint).cool_down(span_ms, what)
+        left_ms = await self._store(error.endpoint).cool_down(span_ms, error.endpoint, what)
         self._note(left_ms)
         log.warning("throttled", extra=what | {"left_ms": left_ms})
 

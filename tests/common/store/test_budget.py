@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from redis.asyncio import Redis
 
-from common.store.budget import BudgetStore, Limit
+from common.store.budget import BudgetStore, Limit, read_throttles
 from common.store.client import commit_client
 
 pytestmark = pytest.mark.anyio
@@ -52,11 +52,15 @@ async def test_weight_comes_back_when_its_window_has_passed(client: Redis) -> No
 
 async def test_a_cooldown_holds_everybody_and_is_never_shortened(client: Redis) -> None:
     store = BudgetStore(client, "VENUE", [MINUTE])
-    assert await store.cool_down(5_000, {"endpoint": "depth"}) == 5_000
-    assert await store.cool_down(100, {}) > 4_000
+    assert await store.cool_down(5_000, "depth", {"endpoint": "depth"}) == 5_000
+    assert await store.cool_down(100, "depth", {"endpoint": "depth", "market": "X"}) > 4_000
     assert 4_000 < await BudgetStore(client, "VENUE", [MINUTE]).spend(1) <= 5_000
     assert 4_000 < await store.cooldown_ms() <= 5_000
     assert await BudgetStore(client, "OTHER", [MINUTE]).spend(1) == 0
+    found = await read_throttles(client, "VENUE")
+    assert (found.times, found.last) == ({"depth": 2}, {"endpoint": "depth", "market": "X"})
+    assert 4_000 < found.left_ms <= 5_000
+    assert await read_throttles(client, "OTHER") == ({}, {}, 0)
 
 
 async def test_what_others_spend_from_the_same_address_counts(client: Redis) -> None:

@@ -4,12 +4,15 @@ from dataclasses import replace
 
 import pytest
 
-from common.store.health import STALE_AFTER_MS, health_of, mode_of
+from common.market.instrument import Instrument
+from common.store.health import STALE_AFTER_MS, Tally, health_of, mode_of
 from common.store.reads import Owner, State, View
+from common.store.registry import Market
 
 NOW_MS, TTL_MS = 1_700_000_000_000, 6_000
 STATE = State(7, "a" * 32, NOW_MS, NOW_MS - 420, b"", b"", b"[[0]]", {}, "")
 HELD = Owner("a" * 32, "host:1", 1, NOW_MS - 100)
+MARKET = Market(Instrument("V:A", 2, 3, "contiguous"), {"kind": "venue"})
 VIEW = View(STATE, HELD, {"mode": "LIVE", "source": "inbox"}, NOW_MS, [], [], [], None)
 
 
@@ -30,11 +33,19 @@ VIEW = View(STATE, HELD, {"mode": "LIVE", "source": "inbox"}, NOW_MS, [], [], []
     ],
 )
 def test_the_mode_says_who_works_and_what_comes(mode: str, view: View) -> None:
-    assert mode_of(view, TTL_MS) == mode
+    assert mode_of(view, MARKET, TTL_MS) == mode
+
+
+def test_a_symbol_on_demand_that_nobody_asks_for_is_idle() -> None:
+    on_demand = replace(MARKET, source={"kind": "venue", "demand": "on_demand"})
+    assert mode_of(replace(VIEW, owner=replace(HELD, token="")), on_demand, TTL_MS) == "IDLE"
+    assert mode_of(VIEW, on_demand, TTL_MS) == "LIVE"
+    # Its holder has died.
+    assert mode_of(replace(VIEW, owner=replace(HELD, beat_ms=0)), on_demand, TTL_MS) == "UNASSIGNED"
 
 
 def test_health_is_one_object_with_all_its_fields() -> None:
-    assert health_of(VIEW, "ws", TTL_MS, gaps=2) == {
+    assert health_of(VIEW, MARKET, TTL_MS, gaps=2) == {
         "mode": "LIVE",
         "source": "inbox",
         "lastUpdateMsAgo": 420,
@@ -45,5 +56,15 @@ def test_health_is_one_object_with_all_its_fields() -> None:
 
 def test_before_the_first_trade_there_is_no_age() -> None:
     never = replace(VIEW, state=replace(STATE, updated_ms=0), health={"throttled": "true"})
-    found = health_of(never, "ws", TTL_MS, gaps=0)
-    assert (found["lastUpdateMsAgo"], found["source"], found["providerThrottled"]) == (None, "ws", True)
+    found = health_of(never, MARKET, TTL_MS, gaps=0)
+    assert (found["lastUpdateMsAgo"], found["source"], found["providerThrottled"]) == (None, "venue", True)
+
+
+@pytest.mark.parametrize("tally", [Tally(), Tally(3, 0), Tally(faults=1, fault_ms=NOW_MS), Tally(3, NOW_MS, 1, 60_000)])
+def test_a_tally_is_the_same_after_the_store(tally: Tally) -> None:
+    assert Tally.load({"mode": "LIVE", **tally.dump()}) == tally
+
+
+def test_of_a_symbol_with_nothing_wrong_nothing_is_stored_and_all_is_shown() -> None:
+    assert Tally().dump() == {}
+    assert Tally().json() == {"mismatches": 0, "mismatchT": None, "faults": 0, "faultT": None}

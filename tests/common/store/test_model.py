@@ -105,6 +105,10 @@ class Machine(RuleBasedStateMachine):
     def recent_trades(self, count: int) -> None:
         self.both(lambda store: store.recent_trades(count))
 
+    @rule()
+    def health(self) -> None:
+        self.both(lambda store: store.health())
+
     @invariant()
     def stores_are_equal(self) -> None:
         found, expected = self.loop.run(everything(self.client)), shown(self.model)
