@@ -6,6 +6,13 @@
     the head             after a reconnect into silence: has anything been traded since the last trade?
     the beginning        of a market that is new: the first page of its history; the hole after it is like any other
 
+Where ids are not contiguous coverage has no holes, and what may be missing is a stretch of time:
+
+    a stretch            from a little before the newest trade, or from where the history of a new market begins, until
+                         now; its newest part first. What is there already is a duplicate, and dropped as such. It is
+                         begun when the connection has delivered, so that nothing can get lost between the two.
+    what is not served   whole minutes of it without a trade: the venue's own candles. Some venues forget soon.
+
 One such job at a time. Before the next one is chosen, all that was fetched has been applied, so coverage says what is
 missing and nothing is asked for twice. Only the holder of a symbol has a source, so a backfill runs once in the fleet,
 and it ends with the term.
@@ -20,7 +27,7 @@ from dataclasses import dataclass, field
 from common.clock import Clock
 from common.errors import StoreUnavailable
 from common.market.candle import BACKFILL, Candle
-from common.market.coverage import Hole, Span
+from common.market.coverage import Hole, RecentCoverage, Span
 from common.market.gaps import START
 from common.market.timeframe import MINUTE_MS, minute_of
 from common.market.trade import Trades
@@ -42,6 +49,13 @@ SETTLE_MS = 3_000
 # Silence after a reconnect before the head is asked for.
 HEAD_MS = 2_000
 BACKOFF_MS, BACKOFF_CAP_MS = 250, 30_000
+# Trades may be printed, and come, a little out of order: a stretch begins so long before the newest.
+OVERLAP_MS = 5_000
+# A stretch is fetched in parts of this length. The last 50,000 ids are known (coverage.RECENT_IDS), so of a long one
+# only the newest trades may be had.
+PART_MS = 10 * MINUTE_MS
+# A position says that the history of a new market has begun, and from when on trades may be missing.
+BEGUN = "begun"
 # A refusal for good (a delisted market, say) is tried again so rarely.
 REFUSED_MS = 60_000
 
@@ -70,8 +84,19 @@ class Desk:
 
 
 @dataclass(slots=True)
+class Stretch:
+    """A time of which trades may be missing. `to_ms` None: until now."""
+
+    from_ms: int
+    to_ms: int | None = None
+
+
+@dataclass(slots=True)
 class Backfill:
-    """`desk` takes what was found, `on_put` is told of it. `history_ms`: how much a new market has behind it."""
+    """`desk` takes what was found, `on_put` is told of it. `history_ms`: how much a new market has behind it.
+
+    `committed`: the position to go on from.
+    """
 
     venue: Venue
     listing: Listing
@@ -80,17 +105,35 @@ class Backfill:
     desk: Desk
     on_put: Callable[[], None]
     history_ms: int
+    committed: str
     # Whether the history of a new market has begun.
-    begun: bool
+    begun: bool = field(init=False)
     # Nothing was traded between the newest trade and the reconnect, or all of it is known.
     head_known: bool = False
     _head_due_ms: int | None = None
     _denied: list[Span] = field(default_factory=list)
     _fruitless: dict[int, int] = field(default_factory=dict)
     _failures: int = 0
+    # Only where ids are not contiguous, oldest first.
+    _stretches: list[Stretch] = field(default_factory=list)
+    # The venue's time of the first live trade of this connection.
+    _heard_ms: int | None = None
     # Whether something that is missing is being fetched.
     is_busy: bool = False
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        word, _, from_ms = self.committed.partition(" ")
+        self.begun = word == BEGUN
+        if self.begun and from_ms:
+            self._stretches.append(Stretch(int(from_ms)))
+
+    @property
+    def position(self) -> str:
+        """What the next term must know besides coverage."""
+        if not self.begun:
+            return ""
+        return f"{BEGUN} {min(each.from_ms for each in self._stretches)}" if self._stretches else BEGUN
 
     def wake(self) -> None:
         """Coverage has changed: look again."""
@@ -99,16 +142,26 @@ class Backfill:
     def reconnected(self) -> None:
         self.head_known = False
         self._head_due_ms = self.clock.monotonic_ms() + HEAD_MS
+        self._heard_ms = None
+        self._miss_head()
         self.wake()
 
     def disconnected(self) -> None:
         self.head_known = False
         self._head_due_ms = None
 
-    def heard(self) -> None:
+    def heard(self, ts_ms: int = 0) -> None:
         """A live trade came: what lies before it is a hole like any other."""
-        self.head_known = True
-        self._head_due_ms = None
+        if not self._by_time:
+            self.head_known = True
+            self._head_due_ms = None
+        elif self._heard_ms is None:
+            # Only now it is sure that the connection delivers: what was fetched before may lack something.
+            self._heard_ms = ts_ms
+            self.head_known = False
+            self._head_due_ms = self.clock.monotonic_ms()
+            self._miss_head()
+            self.wake()
 
     async def run(self) -> None:
         while True:
@@ -136,6 +189,8 @@ class Backfill:
     def _next(self) -> Callable[[], Awaitable[None]] | None:
         if not self.begun:
             return self._begin
+        if self._by_time:
+            return self._next_by_time()
         holes = [hole for hole in self.applied.coverage.holes() if not self.applied.gaps.given_up(hole)]
         for hole in reversed(holes):
             if not self._is_denied(hole):
@@ -172,7 +227,9 @@ class Backfill:
         now_ms = self.clock.now_ms()
         spans = self.applied.coverage.spans()
         from_ms = now_ms - self.history_ms
-        if self.history_ms and (not spans or spans[0].from_ms > from_ms):
+        if self._by_time:
+            self._stretches = [Stretch(from_ms)] if self.history_ms else []
+        elif self.history_ms and (not spans or spans[0].from_ms > from_ms):
             try:
                 found = await self.venue.trades_between(self.listing, from_ms, now_ms)
             except Unserved as error:
@@ -315,3 +372,84 @@ class Backfill:
         self.head_known = len(found) < PAGE
         if not self.head_known:
             self._head_due_ms = self.clock.monotonic_ms()
+
+    # Where ids are not contiguous.
+
+    @property
+    def _by_time(self) -> bool:
+        return self.listing.instrument.ids != "contiguous"
+
+    def _miss_head(self) -> None:
+        """Something may be missing from the newest trade on."""
+        spans = self.applied.coverage.spans()
+        knows_already = self._stretches and self._stretches[-1].to_ms is None
+        if self._by_time and spans and not knows_already:
+            self._stretches.append(Stretch(spans[-1].to_ms - OVERLAP_MS))
+
+    def _next_by_time(self) -> Callable[[], Awaitable[None]] | None:
+        is_due = self._head_due_ms is not None and self.clock.monotonic_ms() >= self._head_due_ms
+        for stretch in reversed(self._stretches):
+            if stretch.to_ms is not None or is_due:
+                return lambda: self._shorten(stretch)
+        if is_due and not self._stretches:
+            self.head_known, self._head_due_ms = True, None
+        return None
+
+    async def _shorten(self, stretch: Stretch) -> None:
+        """Fetch the newest part of it."""
+        due_ms = self._head_due_ms
+        to_ms = max(self.clock.now_ms(), self._heard_ms or 0) if stretch.to_ms is None else stretch.to_ms
+        # Of whole minutes, so that each is in one part: it has trades, or its candle is asked for.
+        from_ms = max(stretch.from_ms, minute_of(to_ms - PART_MS), self._floor_ms + 1)
+        await self._fetch(from_ms, to_ms)
+        await self.desk.applied.wait()
+        is_last = from_ms <= max(stretch.from_ms, self._floor_ms + 1)
+        await self._replace_bare(stretch.from_ms if is_last else from_ms, to_ms)
+        await self.desk.applied.wait()
+        if stretch.to_ms is None:
+            if due_ms != self._head_due_ms:
+                # The connection was lost meanwhile, or has delivered for the first time: look again.
+                return
+            self.head_known, self._head_due_ms = True, None
+        stretch.to_ms = from_ms
+        if is_last:
+            self._stretches.remove(stretch)
+
+    async def _fetch(self, from_ms: int, to_ms: int) -> None:
+        """Put the trades of this time on the desk, page by page."""
+        at_ms = from_ms
+        while at_ms <= to_ms:
+            try:
+                found = await self.venue.trades_between(self.listing, at_ms, to_ms)
+            except Unserved as error:
+                log.warning("trades are not served", extra={"symbol": self._symbol, "error": str(error)})
+                return
+            if not found:
+                return
+            self._put(Batch(found, "", sources=BACKFILL))
+            await self.desk.room.wait()
+            # What is at the floor or before can't be told from a duplicate any more.
+            at_ms = max(found.ts_ms[-1], self._floor_ms) + 1
+
+    async def _replace_bare(self, from_ms: int, to_ms: int) -> None:
+        """The venue's candles for the closed minutes of this time that have no trade."""
+        rested_ms = min(to_ms, self.applied.watermark_ms() - SETTLE_MS)
+        opens = range(minute_of(from_ms - 1) + MINUTE_MS, minute_of(rested_ms), MINUTE_MS)
+        known = await self.applied.minutes(list(opens))
+        bare = [open_ms for open_ms in opens if open_ms not in known]
+        if not bare:
+            return
+        try:
+            candles = await self.venue.candles(self.listing, bare[0], bare[-1] + MINUTE_MS)
+        except VenueError as error:
+            log.warning("candles are not served", extra={"symbol": self._symbol, "error": str(error)})
+            return
+        missing = [candle for candle in candles if candle.open_ms in bare]
+        if missing:
+            self._put(Batch(Trades(), "", candles=missing))
+            log.info("minutes without trades closed by candles", extra={"symbol": self._symbol, "count": len(missing)})
+
+    @property
+    def _floor_ms(self) -> int:
+        coverage = self.applied.coverage
+        return coverage.floor_ms if isinstance(coverage, RecentCoverage) else -1

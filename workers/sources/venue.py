@@ -1,8 +1,9 @@
 """A venue as a source: its live trades at once, and behind them what is missing (workers/backfill.py).
 
 The coverage that is committed with the trades says where to go on, so the position only tells whether the history of
-a new market has begun. The clock closes quiet minutes only while nothing can be missing at the newest end: the socket
-is open, and a live trade or the venue itself has said what came since the last one.
+a new market has begun, and what coverage can't say where ids are not contiguous (workers/backfill.py). The clock closes
+quiet minutes only while nothing can be missing at the newest end: the socket is open, and a live trade or the venue
+itself has said what came since the last one.
 """
 
 import asyncio
@@ -44,7 +45,7 @@ from workers.venues.base import (
     VenueUnavailable,
 )
 from workers.venues.fleet_budget import FleetBudget
-from workers.venues.registry import RULES, Access, fleet_budget, open_venue
+from workers.venues.registry import Access, fleet_budget, open_venue, rule_of
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +55,6 @@ WS, REST = "ws", "rest"
 POLL_MS = 10_000
 # Times a place is renewed before it would be given to others.
 RENEWALS = 3
-BEGUN = "begun"
 # Why the stream was opened anew: the book is out of step, and only a new subscription brings a whole one.
 RESUBSCRIBED = "resubscribed"
 # Live trades that wait to be read before the socket waits.
@@ -107,7 +107,7 @@ class VenueSource:
             self._desk,
             self._something.set,
             self.history_ms,
-            begun=position == BEGUN,
+            position,
         )
         jobs = {"live": self._follow(), "backfill": self._backfill.run()}
         if self.venue.candle_fields:
@@ -154,7 +154,7 @@ class VenueSource:
             batch,
             # Nothing simulated ever passes for anything else.
             sources=batch.sources | (self.sources & SIMULATED) if batch.sources else 0,
-            position=BEGUN if self._backfill.begun else "",
+            position=self._backfill.position,
             complete_ms=self.clock.now_ms() - (self._lag_ms or 0) if complete else NEVER,
             cause=self._cause if batch.cause == UNKNOWN else batch.cause,
             refused=refused,
@@ -168,13 +168,19 @@ class VenueSource:
             self.listing,
             self.clock,
             applied,
-            lambda: not self.budget.is_throttled,
+            self._may_check,
             self._something.set,
         )
 
+    def _may_check(self) -> bool:
+        """Where ids are not contiguous, coverage does not say what is missing: backfill does, by its being busy."""
+        assert self._backfill is not None, "a look before open"
+        blind = self._backfill.is_busy and self.listing.instrument.ids != "contiguous"
+        return not self.budget.is_throttled and not blind
+
     def _keeper(self, stores: BookStores, token: str) -> BookKeeper:
         return BookKeeper(
-            RULES[self.venue.name],
+            rule_of(self.venue.name),
             stores,
             lambda: asyncio.ensure_future(self.venue.depth(self.listing)),
             self.clock,
@@ -263,13 +269,15 @@ class VenueSource:
         assert self._backfill is not None, "a poll before open"
         while True:
             spans = self._backfill.applied.coverage.spans()
+            by_id = self.listing.instrument.ids == "contiguous"
+            now_ms = self.clock.now_ms()
+            since_ms = spans[-1].to_ms if spans else now_ms - POLL_MS
             try:
-                if spans:
+                if spans and by_id:
                     last = spans[-1]
                     found = await self.venue.trades_from_id(self.listing, last.last + 1, PAGE, last.to_ms)
                 else:
-                    now_ms = self.clock.now_ms()
-                    found = await self.venue.trades_between(self.listing, now_ms - POLL_MS, now_ms)
+                    found = await self.venue.trades_between(self.listing, since_ms, now_ms)
             except (VenueUnavailable, VenueError) as error:
                 log.warning("poll failed", extra={"symbol": self.listing.instrument.symbol, "error": str(error)})
                 self._connected = False
@@ -279,7 +287,8 @@ class VenueSource:
                 self._put(Batch(found, "", cause=self._cause))
                 self._cause = ID_JUMP
                 self._something.set()
-            if len(found) < PAGE:
+            # By time the last millisecond comes again.
+            if len(found) < PAGE if by_id else not found or found.ts_ms[-1] <= since_ms:
                 self._backfill.heard()
                 self._lag_ms = POLL_MS
                 return
@@ -327,7 +336,7 @@ class VenueSource:
         else:
             self._lag_ms += (lag_ms - self._lag_ms) // LAG_EVENTS
         self._cause = ID_JUMP
-        self._backfill.heard()
+        self._backfill.heard(ts_ms)
 
     def _refuse(self, reason: str, detail: str) -> None:
         """Counted each; logged the first time, and then ever more rarely."""

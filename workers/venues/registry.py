@@ -1,4 +1,7 @@
-"""Venues by name, and which of them a symbol of the fleet is of: `BINANCE:BTCUSDT` is `BTCUSDT` of BINANCE."""
+"""Venues by name, and which of them a symbol of the fleet is of: `BINANCE:BTCUSDT` is `BTCUSDT` of BINANCE.
+
+Those of ccxt (ccxt_venue.py) have names like CCXT.BITSTAMP and are in no table.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -15,6 +18,8 @@ from workers.venues.base import Venue
 from workers.venues.binance import SPOT, Api, Binance
 from workers.venues.binance_usdm import USDM
 from workers.venues.budget import Budget
+from workers.venues.ccxt_client import WINDOW_MS
+from workers.venues.ccxt_venue import CcxtVenue, exchange_of
 from workers.venues.coinbase import Coinbase
 from workers.venues.fleet_budget import FleetBudget
 from workers.venues.kraken import BOOK_LEVELS, Kraken
@@ -55,6 +60,11 @@ def _kraken(access: Access) -> Venue:
     return Kraken(a.clock, a.budget, rest_url=a.rest_url, socket_url=a.socket_url, timing=a.timing)
 
 
+def _ccxt(name: str, access: Access) -> Venue:
+    a = access
+    return CcxtVenue(a.clock, a.budget, name, rest_url=a.rest_url, socket_url=a.socket_url, timing=a.timing)
+
+
 # A local exchange that speaks the format of Binance's spot market; its URLs are those of each symbol.
 LOCAL = replace(SPOT, name="LOCAL")
 
@@ -77,6 +87,9 @@ LIMITS: dict[str, Limits] = {
     Kraken.name: Limits((Limit(1, 1_000),), (Limit(150, 600_000),)),
 }
 
+# Of each exchange of ccxt: requests in ms of its `rateLimit`, of which ccxt knows what they cost.
+CCXT_LIMITS = Limits((Limit(WINDOW_MS, WINDOW_MS),), (Limit(60, 60_000),))
+
 VENUES: dict[str, Callable[[Access], Venue]] = {
     SPOT.name: lambda access: _binance(access, SPOT),
     USDM.name: lambda access: _binance(access, USDM),
@@ -89,10 +102,16 @@ VENUES: dict[str, Callable[[Access], Venue]] = {
 def venue_of(symbol: str) -> Place:
     """Read `VENUE:NAME`. BadInput where there is no such venue."""
     venue, _, name = check_symbol(symbol).partition(":")
-    if venue not in VENUES or not name:
+    if not is_known(venue) or not name:
         known = ", ".join(VENUES)
-        raise BadInput(f"symbol {symbol!r} is of no venue we know, expected VENUE:NAME with one of {known}")
+        raise BadInput(
+            f"symbol {symbol!r} is of no venue we know, expected VENUE:NAME with one of {known} or CCXT.EXCHANGE"
+        )
     return Place(venue, name)
+
+
+def is_known(venue: str) -> bool:
+    return venue in VENUES or exchange_of(venue) is not None
 
 
 # How each venue's book is kept in step.
@@ -107,7 +126,7 @@ RULES: dict[str, Rule] = {
 
 def fleet_budget(venue: str, client: Redis, clock: Clock) -> FleetBudget:
     """The budget the whole fleet has at a venue."""
-    limits = LIMITS[venue]
+    limits = CCXT_LIMITS if exchange_of(venue) else LIMITS[venue]
     return FleetBudget(
         venue,
         BudgetStore(client, venue, limits.requests),
@@ -118,4 +137,9 @@ def fleet_budget(venue: str, client: Redis, clock: Clock) -> FleetBudget:
 
 
 def open_venue(name: str, access: Access) -> Venue:
-    return VENUES[name](access)
+    return _ccxt(name, access) if exchange_of(name) else VENUES[name](access)
+
+
+def rule_of(venue: str) -> Rule:
+    # What ccxt gives is made into a whole book and then changes: Coinbase's way.
+    return CoinbaseRule() if exchange_of(venue) else RULES[venue]
