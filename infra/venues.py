@@ -17,7 +17,7 @@ from common.store.registry import Market, Registry
 from infra import local_exchange
 from infra.local_exchange import LocalExchange
 from workers.venues.base import Listing, Venue, VenueError, VenueUnavailable
-from workers.venues.registry import LOCAL, VENUES, Access, Place, fleet_budget, open_venue, venue_of
+from workers.venues.registry import LOCAL, VENUES, Access, Place, fleet_budget, is_known, open_venue, venue_of
 
 KIND = "venue"
 # always: streamed as long as the fleet runs; on_demand: while somebody looks.
@@ -29,7 +29,7 @@ ASK_TIMEOUT_S = 15.0
 def place_of(symbol: str) -> Place | None:
     """The venue and the name there that a symbol such as `BINANCE:BTCUSDT` means; None: it is of no venue."""
     venue, _, name = symbol.partition(":")
-    return Place(venue, name) if venue in VENUES and name else None
+    return Place(venue, name) if is_known(venue) and name else None
 
 
 def parse_choice(venue: str | None, symbols: Sequence[str]) -> list[str]:
@@ -39,8 +39,8 @@ def parse_choice(venue: str | None, symbols: Sequence[str]) -> list[str]:
             raise BadInput(f"symbol {symbols[0][:40]!r} needs --venue NAME, or --symbols for a simulated one")
         return []
     name = venue.upper().replace("-", "_")
-    if name not in VENUES:
-        raise BadInput(f"--venue is {venue[:40]!r}, expected one of {', '.join(VENUES).lower()}")
+    if not is_known(name):
+        raise BadInput(f"--venue is {venue[:40]!r}, expected one of {', '.join(VENUES).lower()}, or ccxt.EXCHANGE")
     wanted = symbols or (local_exchange.USUAL_NAMES if name == LOCAL.name else ())
     if not wanted:
         raise BadInput(f"--venue {venue} names no symbol, expected some such as BTCUSDT behind it")

@@ -14,6 +14,7 @@ from workers.venues.registry import VENUES
         ("binance", ["BTCUSDT", "ethusdt"], ["BINANCE:BTCUSDT", "BINANCE:ETHUSDT"]),
         ("Coinbase", ["btc-usd", "COINBASE:BTC-USD"], ["COINBASE:BTC-USD"]),
         ("binance-usdm", ["BTCUSDT"], ["BINANCE_USDM:BTCUSDT"]),
+        ("ccxt.bitstamp", ["btc-usd"], ["CCXT.BITSTAMP:BTC-USD"]),
         ("local", ["SOLUSDT"], ["LOCAL:SOLUSDT"]),
         ("local", [], ["LOCAL:BTCUSDT", "LOCAL:ETHUSDT"]),
     ],
