@@ -92,6 +92,11 @@ class Settings(BaseSettings):
     depth_hours: int = Field(
         default=6, ge=0, le=168, description="hours of order book history kept per symbol of a venue; 0: no book"
     )
+    binance_key: str = Field(
+        default="",
+        repr=False,
+        description="API key of Binance, to read the whole history of USD-M trades; it needs no permission",
+    )
     streams_per_venue: int = Field(
         default=200, ge=0, description="most symbols streamed from one venue; others are read by REST, slowly"
     )
@@ -166,6 +171,8 @@ def explain(settings: Settings) -> Iterator[tuple[str, str, str, str]]:
 def _text(field: str, value: object) -> str:
     if value is None:
         return "(unset)"
+    if field == "binance_key" and value:
+        return "***"
     return redacted(str(value)) if field == "redis_url" else str(value)
 
 

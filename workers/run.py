@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import orjson
 
@@ -41,6 +41,7 @@ class WorkerSettings:
     depth_hours: int
     streams_per_venue: int
     streams_in_all: int
+    binance_key: str = field(repr=False)
     log_level: str
     log_format: log.Format
 
@@ -68,6 +69,7 @@ async def work(settings: WorkerSettings) -> None:
         settings.backfill_hours * 60 * MINUTE_MS,
         settings.depth_hours * 60,
         Caps(settings.streams_per_venue, settings.streams_in_all),
+        settings.binance_key,
     )
     place = Workplace(
         holder=holder_name(),

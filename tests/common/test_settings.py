@@ -113,3 +113,8 @@ def test_importing_settings_loads_no_heavy_library() -> None:
     code = f"import sys, {settings.__name__}; print({heavy} & set(sys.modules))"
     found = run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "set()"
+
+
+def test_a_key_is_not_shown() -> None:
+    settings = Settings(binance_key="secret")
+    assert "secret" not in repr(settings) and "secret" not in str(list(explain(settings)))

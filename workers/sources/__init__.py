@@ -1,7 +1,7 @@
 """Sources by kind, as the fleet's workers open them. A replay is opened only by the command that replays."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from redis.asyncio import Redis
 
@@ -27,6 +27,7 @@ class Means:
     backfill_ms: int = 0
     depth_minutes: int = 0
     caps: Caps = Caps(1, 1)
+    binance_key: str = field(default="", repr=False)
 
 
 SourceFactory = Callable[[Market, Means], Source]

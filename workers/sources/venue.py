@@ -359,7 +359,8 @@ def venue_source(market: Market, means: Means) -> VenueSource:
         budget = fleet_budget(name, means.commands, means.clock)
     except (KeyError, ValueError, TypeError) as error:
         raise BadInput(f"the source of {market.symbol} is {found}, expected a venue, a name and steps") from error
-    access = Access(means.clock, budget, str(found.get("rest_url", "")), str(found.get("socket_url", "")))
+    urls = str(found.get("rest_url", "")), str(found.get("socket_url", ""))
+    access = Access(means.clock, budget, *urls, key=means.binance_key)
     books = book_stores(means.commands, market.symbol, means.depth_minutes) if means.depth_minutes else None
     slot = StreamSlot(means.commands, name, market.symbol, means.caps)
     source = VenueSource(open_venue(name, access), listing, means.clock, budget, means.backfill_ms, books, slot)
