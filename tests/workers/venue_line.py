@@ -54,8 +54,8 @@ EASY = Rules(message_limit=1_000_000, weight_window_ms=int(MINUTE_MS / SPEED), c
 SETTINGS = TermSettings(
     lease_ttl_ms=60_000, commit_interval_ms=0, batch_trades=10_000, close_grace_ms=2_000, retention=Retention(400, 400)
 )
-# As patient in market time as it is usually in wall time, so that stalls are noticed soon.
-PATIENCE = Patience(30_000, 300_000, 60_000)
+# Two seconds of wall time at least: a busy machine is silent for one.
+PATIENCE = Patience(120_000, 300_000, 120_000)
 QUICK = Timing(backoff_ms=100, backoff_cap_ms=2_000, check_ms=20, overlap_ms=50, patience=PATIENCE)
 
 

@@ -175,9 +175,8 @@ class CcxtVenue:
 
     async def _rows(self, market: Market, since_ms: int) -> list[Trade]:
         """A page from there on, ascending."""
-        client = await self._clients.first()
-        limit = client.feature_value(market.name, "fetchTrades", "limit")
-        rows = await self._ask("fetch_trades", market.name, since_ms, limit)
+        # As many as the exchange gives by itself: ccxt does not know how many it may be asked for.
+        rows = await self._ask("fetch_trades", market.name, since_ms)
         with reading("fetch_trades"):
             trades, left_out = _trades(market, rows, Ids())
         self._tell(left_out)
