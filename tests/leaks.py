@@ -6,7 +6,7 @@ import redis
 
 from common.store import keys
 
-_ROW = re.compile(r"^\| (\S+) +\| (hash|stream|zset) +\|", re.MULTILINE)
+_ROW = re.compile(r"^\| (\S+) +\| (hash|stream|string|zset) +\|", re.MULTILINE)
 
 
 def documented() -> dict[str, str]:

@@ -137,6 +137,7 @@ def test_a_symbol_of_a_venue_is_as_its_venue_lists_it(local: Fleet, exchange_por
             "price_step_ticks": 1,
             "size_step_lots": 1_000,
             "demand": "always",
+            "simulated": True,
             "rest_url": f"http://127.0.0.1:{exchange_port}",
             "socket_url": f"ws://127.0.0.1:{exchange_port}",
         },

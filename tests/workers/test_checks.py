@@ -333,7 +333,7 @@ async def test_a_healthy_run_has_no_mismatch(redis_url: str) -> None:
         await pass_market_time(made, MINUTE_MS)
         assert told(made, "mismatch") == told(made, "fault") == []
         assert "mismatches" not in made.model.tables.health
-        assert made.model.tables.health["mode"] == "LIVE"
+        await wait_until_async(lambda: made.model.tables.health["mode"] == "LIVE", timeout_s=30)
         assert not made.exchange.stats.violations
 
 
