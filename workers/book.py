@@ -109,6 +109,8 @@ class BookKeeper:
         finally:
             if self._fetching:
                 self._fetching.cancel()
+                # The client is closed next, and must not find a request half way.
+                await asyncio.gather(self._fetching, return_exceptions=True)
 
     async def _restored(self) -> BookHistory:
         packed = await self.stores.chunks.newest()
