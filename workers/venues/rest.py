@@ -1,5 +1,6 @@
 """HTTP requests to a venue: each asks the budget first, and each failure is told by who must act."""
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from datetime import UTC
@@ -19,6 +20,8 @@ logging.getLogger("httpx").setLevel(logging.WARNING)
 # 429: over the limit. 418: banned for going on all the same.
 THROTTLE_STATUSES = frozenset((418, 429))
 TIMEOUT_S = 10.0
+# A worker must stop within seconds, whatever a venue does.
+CLOSE_S = 0.5
 # No answer we ask for is longer (all of Binance's futures are 2 MB); one that is must not fill the memory.
 MAX_BODY_BYTES = 1 << 24
 # The longest ban any of these venues speaks of; a header that says more must not stop us for ever.
@@ -28,6 +31,8 @@ _SHOWN = 200
 
 Params = Mapping[str, str | int]
 Loads = Callable[[bytes], Any]
+# Status, headers and body.
+Answer = tuple[int, Mapping[str, str], bytes]
 
 
 class Rest:
@@ -36,13 +41,18 @@ class Rest:
     def __init__(self, base_url: str, budget: Budget, clock: Clock, headers: Mapping[str, str] | None = None) -> None:
         self._budget, self._clock = budget, clock
         self._client = httpx.AsyncClient(base_url=base_url, timeout=TIMEOUT_S, headers=dict(headers or {}))
+        self._sending: set[asyncio.Future[Answer]] = set()
 
     async def get(
         self, path: str, params: Params, *, weight: int, endpoint: str, market: str = "", loads: Loads = orjson.loads
     ) -> Any:
         """The JSON of an answer. `endpoint` and `market` are what the budget and messages call it."""
         await self._budget.spend(endpoint, weight)
-        status, headers, body = await self._send(path, params, endpoint)
+        sending = asyncio.ensure_future(self._send(path, params, endpoint))
+        self._sending.add(sending)
+        sending.add_done_callback(self._sent)
+        # Whoever is cancelled leaves it to end by itself: cut off while it connects, it may leave a socket behind.
+        status, headers, body = await asyncio.shield(sending)
         await self._budget.used(headers)
         if status in THROTTLE_STATUSES:
             retry_ms = retry_after_ms(headers, self._clock.now_ms())
@@ -62,9 +72,21 @@ class Rest:
         return error
 
     async def close(self) -> None:
+        """What is under way is given a moment to end."""
+        if self._sending:
+            await asyncio.wait(self._sending, timeout=CLOSE_S)
+        for sending in tuple(self._sending):
+            sending.cancel()
+        await asyncio.gather(*self._sending, return_exceptions=True)
         await self._client.aclose()
 
-    async def _send(self, path: str, params: Params, endpoint: str) -> tuple[int, Mapping[str, str], bytes]:
+    def _sent(self, sending: "asyncio.Future[Answer]") -> None:
+        self._sending.discard(sending)
+        if not sending.cancelled():
+            # Retrieved here as well: there may be nobody left who waits for it.
+            sending.exception()
+
+    async def _send(self, path: str, params: Params, endpoint: str) -> Answer:
         body = bytearray()
         try:
             async with self._client.stream("GET", path, params=dict(params)) as response:

@@ -138,3 +138,18 @@ def test_retry_after_is_read_in_both_its_forms(text: str, expected_ms: int) -> N
 
 def test_without_retry_after_nothing_is_said() -> None:
     assert retry_after_ms({}, NOW_MS) == 0
+
+
+async def test_a_request_whose_caller_is_cancelled_ends_by_itself(clock: FakeClock) -> None:
+    """Cut off while it connects, it may leave a socket behind."""
+    for turns in range(3, 30):
+        async with exchange() as venue:
+            venue.answer("/x", {})
+            rest = Rest(venue.rest_url, OpenBudget(), clock)
+            asking = asyncio.create_task(rest.get("/x", {}, weight=1, endpoint="x"))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+            await rest.close()
+            assert venue.asked == [("/x", {})]
