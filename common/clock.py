@@ -28,3 +28,13 @@ class SystemClock:
 
     async def sleep_ms(self, ms: int) -> None:
         await asyncio.sleep(ms / 1_000)
+
+
+async def wait_at_most(event: asyncio.Event, clock: Clock, ms: int) -> None:
+    """Wait for the event, but for no longer than `ms` of the clock."""
+    happened, over = asyncio.ensure_future(event.wait()), asyncio.ensure_future(clock.sleep_ms(ms))
+    try:
+        await asyncio.wait({happened, over}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        happened.cancel()
+        over.cancel()

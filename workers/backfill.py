@@ -24,7 +24,7 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-from common.clock import Clock
+from common.clock import Clock, wait_at_most
 from common.errors import StoreUnavailable
 from common.market.candle import BACKFILL, Candle
 from common.market.coverage import Hole, RecentCoverage, Span
@@ -74,10 +74,15 @@ class Desk:
         if len(self.batches) >= MOST_WAITING:
             self.room.clear()
 
-    def read(self) -> list[Batch]:
-        """Everything. To be called again only when what it returned has been applied."""
-        found, self.batches = self.batches, []
-        self.room.set()
+    def read(self, limit: int) -> list[Batch]:
+        """Batches up to `limit` trades, at least one. To be called again when what it returned has been applied."""
+        count, trades = 0, 0
+        while count < len(self.batches) and (not count or trades + len(self.batches[count].trades) <= limit):
+            trades += len(self.batches[count].trades)
+            count += 1
+        found, self.batches = self.batches[:count], self.batches[count:]
+        if len(self.batches) < MOST_WAITING:
+            self.room.set()
         if not found:
             self.applied.set()
         return found
@@ -204,13 +209,7 @@ class Backfill:
     async def _rest(self) -> None:
         """Wait for a change, or until something may be due that nobody tells of."""
         self._woken.clear()
-        woken = asyncio.ensure_future(self._woken.wait())
-        due = asyncio.ensure_future(self.clock.sleep_ms(HEAD_MS // 4))
-        try:
-            await asyncio.wait({woken, due}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            woken.cancel()
-            due.cancel()
+        await wait_at_most(self._woken, self.clock, HEAD_MS // 4)
 
     async def _back_off(self, error: Exception) -> None:
         bound_ms = min(BACKOFF_MS << min(self._failures, 10), BACKOFF_CAP_MS)
@@ -349,6 +348,11 @@ class Backfill:
                 given_up=lost,
             )
         )
+        # All of them are dealt with: by coverage, or in the ledger.
+        done = [
+            span for span in self._denied if any(span.first <= hole.last and hole.first <= span.last for hole in group)
+        ]
+        self._denied = [span for span in self._denied if span not in done]
         log.info("gaps closed by candles", extra={"symbol": self._symbol, "filled": len(filled), "lost": len(lost)})
 
     # The head.

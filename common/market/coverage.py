@@ -59,6 +59,9 @@ class Coverage(Protocol):
     def holes_at(self, first: int, last: int) -> list[Hole]:
         """Those with an id in `first..last`."""
 
+    def take_forgotten(self) -> list[Hole]:
+        """Holes given up since the last call, because there were too many: nothing can fill them any more."""
+
     def take_reshaped(self) -> list[tuple[int, int]]:
         """The ids `first..last` applied since the last call, but for those the newest span grew by at its end.
 
@@ -75,6 +78,7 @@ class IdCoverage:
     _spans: list[Span] = field(default_factory=list)
     forgotten: int = 0
     _reshaped: list[tuple[int, int]] = field(default_factory=list, compare=False)
+    _forgotten: list[Hole] = field(default_factory=list, compare=False)
 
     def refuse(self, ts_ms: int, trade_id: int) -> str | None:
         at = bisect_right(self._spans, trade_id, key=_first)
@@ -123,6 +127,10 @@ class IdCoverage:
         holes = (Hole(a.last + 1, b.first - 1, a.to_ms, b.from_ms) for a, b in pairs)
         return [hole for hole in holes if hole.first <= last and first <= hole.last]
 
+    def take_forgotten(self) -> list[Hole]:
+        found, self._forgotten = self._forgotten, []
+        return found
+
     def take_reshaped(self) -> list[tuple[int, int]]:
         found, self._reshaped = self._reshaped, []
         return found
@@ -147,7 +155,9 @@ class IdCoverage:
             span = _join(span, self._spans[at])
         self._spans[left:right] = [span]
         if len(self._spans) > MAX_SPANS:
-            self._spans[:2] = [_join(*self._spans[:2])]
+            older, newer = self._spans[:2]
+            self._forgotten.append(Hole(older.last + 1, newer.first - 1, older.to_ms, newer.from_ms))
+            self._spans[:2] = [_join(older, newer)]
             self.forgotten += 1
 
 
@@ -191,6 +201,9 @@ class RecentCoverage:
         return []
 
     def holes_at(self, first: int, last: int) -> list[Hole]:
+        return []
+
+    def take_forgotten(self) -> list[Hole]:
         return []
 
     def take_reshaped(self) -> list[tuple[int, int]]:

@@ -20,7 +20,7 @@ from common.market.coverage import Coverage, Hole, Span
 
 OPEN, REPAIRING, REPAIRED, UNFILLABLE = "open", "repairing", "repaired", "unfillable"
 DISCONNECT, ID_JUMP, THROTTLE, START, UNKNOWN = "disconnect", "id_jump", "throttle", "start", "unknown"
-# Gaps that are over are forgotten, oldest first, beyond this many; those that are not are bounded by coverage.
+# Gaps that coverage has no hole of any more are forgotten, oldest first, beyond this many; it bounds the others.
 MOST_ENDED = 500
 
 
@@ -29,7 +29,8 @@ class Gap:
     """Ids `first..last` were missing when it was seen, traded between `from_ms` and `to_ms`. Times in ms UTC.
 
     `missing` counts the ids still missing, `recovered` those whose trades came back, `replaced` those of which no trade
-    came: the venue's own candles took their place, or it spent the id on something else.
+    came: the venue's own candles took their place, or it spent the id on something else. `lost`: coverage has forgotten
+    the hole.
     """
 
     first: int
@@ -43,6 +44,7 @@ class Gap:
     recovered: int = 0
     replaced: int = 0
     ended_ms: int | None = None
+    lost: bool = False
 
     @property
     def id(self) -> str:
@@ -51,6 +53,11 @@ class Gap:
     @property
     def over(self) -> bool:
         return self.state in (REPAIRED, UNFILLABLE)
+
+    @property
+    def pending(self) -> bool:
+        """Whether coverage has a hole of it."""
+        return self.state != REPAIRED and not self.lost
 
     def dump(self) -> bytes:
         """As it is stored."""
@@ -79,11 +86,11 @@ class Ledger:
     """Gaps by id, in the order they were seen."""
 
     gaps: dict[str, Gap] = field(default_factory=dict)
-    # (first id, gap id) of those that are not repaired, ascending. Their ids never overlap.
+    # (first id, gap id) of those that are pending, ascending. Their ids never overlap.
     _pending: list[tuple[int, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._pending = sorted((gap.first, gap.id) for gap in self.gaps.values() if gap.state != REPAIRED)
+        self._pending = sorted((gap.first, gap.id) for gap in self.gaps.values() if gap.pending)
 
     def follow(self, coverage: Coverage, cause: str, now_ms: int, covered: Sequence[Span] = ()) -> list[Gap]:
         """Bring the ledger up to coverage; return the gaps that changed.
@@ -102,6 +109,11 @@ class Ledger:
                     new = Gap(*hole, cause=cause, seen_ms=now_ms, missing=hole.last - hole.first + 1)
                     self._put(new)
                     changed[new.id] = new
+        for hole in coverage.take_forgotten():
+            for gap in self._pending_at(*hole[:2]):
+                lost = replace(gap, state=UNFILLABLE, ended_ms=gap.ended_ms or now_ms, lost=True)
+                self._put(lost)
+                changed[lost.id] = lost
         return list(changed.values())
 
     def give_up(self, hole: Hole, now_ms: int) -> Gap | None:
@@ -131,16 +143,14 @@ class Ledger:
         return cls({gap.id: gap for gap in sorted(gaps, key=lambda gap: (gap.seen_ms, gap.first))})
 
     def forgotten(self) -> list[str]:
-        """Drop the oldest of the gaps that are over beyond the bound; return their ids."""
-        if len(self.gaps) <= MOST_ENDED:
+        """Drop the oldest of the gaps that are not pending beyond the bound; return their ids."""
+        count = len(self.gaps) - len(self._pending) - MOST_ENDED
+        if count <= 0:
             return []
-        ended = [gap for gap in self.gaps.values() if gap.over]
-        dropped = ended[: max(0, len(ended) - MOST_ENDED)]
-        for gap in dropped:
-            del self.gaps[gap.id]
-            if gap.state != REPAIRED:
-                self._pending.remove((gap.first, gap.id))
-        return [gap.id for gap in dropped]
+        dropped = [gap.id for gap in self.gaps.values() if not gap.pending][:count]
+        for gap_id in dropped:
+            del self.gaps[gap_id]
+        return dropped
 
     def _pending_at(self, first: int, last: int) -> list[Gap]:
         """Those with an id in `first..last`."""
@@ -152,9 +162,9 @@ class Ledger:
     def _put(self, gap: Gap) -> None:
         place, entry = bisect_left(self._pending, (gap.first, gap.id)), (gap.first, gap.id)
         is_there = self._pending[place : place + 1] == [entry]
-        if is_there and gap.state == REPAIRED:
+        if is_there and not gap.pending:
             del self._pending[place]
-        elif not is_there and gap.state != REPAIRED:
+        elif not is_there and gap.pending:
             self._pending.insert(place, entry)
         # To the end: what is over is forgotten in the order it was.
         self.gaps.pop(gap.id, None)

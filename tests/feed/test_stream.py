@@ -1,6 +1,7 @@
 """What a client may say on `/v1/stream`, and what it hears."""
 
 from collections.abc import Awaitable
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -9,6 +10,7 @@ from redis.asyncio import Redis
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from common.store.keys import SymbolKeys
+from common.store.registry import Market, Registry
 from feed.stream import BURST, MOST_BYTES, MOST_REFUSED, MOST_SUBSCRIPTIONS
 from tests.feed.served import Served, hear, say, served
 from tests.feed.writer import INSTRUMENT, START_MS, Writer
@@ -323,7 +325,12 @@ async def test_a_subscription_asks_for_a_symbol_on_demand(feed: Served, writer: 
 
 
 async def test_nobody_asks_for_a_symbol_that_is_always_served(feed: Served, writer: Writer) -> None:
+    other = replace(INSTRUMENT, symbol="OTHER:A")
+    await Registry(writer.client).add_symbol(Market(other, {"kind": "venue", "demand": "on_demand"}))
     async with feed.connect() as socket:
-        await say(socket, action="subscribe", symbol=S, timeframe="1m")
-        await hear(socket, "snapshot")
+        for symbol in (S, other.symbol):
+            await say(socket, action="subscribe", symbol=symbol, timeframe="1m")
+            await hear(socket, "snapshot")
+        # Both are asked for together, if at all.
+        await wait_until_async(lambda: writer.client.exists(SymbolKeys(other.symbol).demand))
         assert not await writer.client.exists(SymbolKeys(S).demand)

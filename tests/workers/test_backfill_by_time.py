@@ -121,7 +121,7 @@ class Made:
         running = asyncio.ensure_future(job())
         while not running.done():
             await asyncio.sleep(0)
-            for batch in self.desk.read():
+            for batch in self.desk.read(10_000):
                 self.apply(batch.trades)
                 self.replaced += [candle.open_ms for candle in batch.candles]
         running.result()
@@ -217,7 +217,7 @@ async def test_a_connection_lost_while_the_head_is_fetched_means_that_it_is_fetc
     made.backfill.reconnected()
     while not running.done():
         await asyncio.sleep(0)
-        for batch in made.desk.read():
+        for batch in made.desk.read(10_000):
             made.apply(batch.trades)
     assert not made.knows_head()
     made.live(10)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from redis.asyncio import Redis
 
-from common.clock import Clock
+from common.clock import Clock, wait_at_most
 from common.errors import BadInput, StoreUnavailable
 from common.market.candle import LIVE, SIMULATED
 from common.market.coverage import Span
@@ -122,11 +122,11 @@ class VenueSource:
 
     async def read(self, limit: int, wait_ms: int) -> Batch:
         self._raise_failure()
-        fetched = self._desk.read() if self._desk_is_next or not self._live else []
+        fetched = self._desk.read(limit) if self._desk_is_next or not self._live else []
         if not (self._live or fetched):
             await self._wait(wait_ms)
             self._raise_failure()
-            fetched = [] if self._live else self._desk.read()
+            fetched = [] if self._live else self._desk.read(limit)
         self._desk_is_next = not fetched
         batch = _joined(fetched) if fetched else self._take_live(limit)
         assert self._backfill is not None, "read before open"
@@ -213,13 +213,7 @@ class VenueSource:
 
     async def _wait(self, wait_ms: int) -> None:
         self._something.clear()
-        something = asyncio.ensure_future(self._something.wait())
-        over = asyncio.ensure_future(self.clock.sleep_ms(wait_ms))
-        try:
-            await asyncio.wait({something, over}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            something.cancel()
-            over.cancel()
+        await wait_at_most(self._something, self.clock, wait_ms)
 
     def _raise_failure(self) -> None:
         for task in self._tasks:

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common.market import coverage as coverage_module
 from common.market.coverage import Hole, IdCoverage, Span
 from common.market.gaps import (
     DISCONNECT,
@@ -116,6 +118,35 @@ def test_only_gaps_that_are_over_are_forgotten_and_the_oldest_first() -> None:
         ledger.follow(coverage, DISCONNECT, count + step)
     assert ledger.forgotten() == [f"{10 * i + 1}-{10 * i + 9}" for i in range(10)]
     assert sum(not gap.over for gap in ledger.gaps.values()) == 10
+
+
+def test_what_can_not_be_filled_is_kept_as_long_as_coverage_misses_it() -> None:
+    """Else it would be asked for again, and for ever."""
+    coverage, ledger = IdCoverage(), Ledger()
+    count = MOST_ENDED + 20
+    apply(coverage, range(0, 10 * count + 1, 10))
+    ledger.follow(coverage, DISCONNECT, 1)
+    for hole in coverage.holes():
+        ledger.give_up(hole, 2)
+    assert ledger.forgotten() == [] and all(map(ledger.given_up, coverage.holes()))
+
+
+def test_what_coverage_forgets_is_lost_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coverage_module, "MAX_SPANS", 10)
+    coverage, ledger = IdCoverage(), Ledger()
+    for step in range(MOST_ENDED + 50):
+        apply(coverage, [10 * step])
+        ledger.follow(coverage, DISCONNECT, step)
+        ledger.forgotten()
+    assert len(coverage.holes()) == 9
+    pending = [gap for gap in ledger.gaps.values() if gap.pending]
+    assert [gap[:2] for gap in coverage.holes()] == sorted((gap.first, gap.last) for gap in pending)
+    lost = [gap for gap in ledger.gaps.values() if gap.lost]
+    assert len(lost) == MOST_ENDED and {(gap.state, gap.missing) for gap in lost} == {(UNFILLABLE, 9)}
+    again = Ledger.load(ledger.dump())
+    apply(coverage, [10 * (MOST_ENDED + 50)])
+    again.follow(coverage, DISCONNECT, 1_000)
+    assert len(again.forgotten()) == 1
 
 
 @given(st.permutations(range(1, 30)), st.integers(1, 4))
