@@ -64,9 +64,10 @@ class BookKeeper:
 
     @property
     def needs_resubscription(self) -> bool:
-        """The venue sends a snapshot only at the beginning of a subscription, and one is needed."""
-        history = self._history
-        return bool(history and not self.rule.numbered and history.sync.needs_snapshot and history.sync.cause)
+        """The venue sends a whole book only at the beginning of a subscription; that is over, and there is none."""
+        if self._history is None or self._heard_ms is None:
+            return False
+        return not self.rule.numbered and self._history.sync.needs_snapshot
 
     def connected(self) -> None:
         self._connected = True
@@ -76,7 +77,6 @@ class BookKeeper:
         self._connected, self._heard_ms = False, None
         if self._history:
             self._history.lost()
-            self._history.sync.cause = ""
             self._dirty = True
 
     def take(self, event: DepthEvent) -> None:

@@ -57,6 +57,8 @@ POLL_MS = 10_000
 RENEWALS = 3
 # Why the stream was opened anew: the book is out of step, and only a new subscription brings a whole one.
 RESUBSCRIBED = "resubscribed"
+# A venue whose books are wrong from the start is not to be asked for them all the time.
+RESUBSCRIBE_MS = 1_000
 # Live trades that wait to be read before the socket waits.
 MOST_WAITING = 200_000
 # The lag follows a rise by one part in so many a frame, and a fall at once.
@@ -233,6 +235,7 @@ class VenueSource:
                     streaming.cancel()
                     await asyncio.gather(streaming, return_exceptions=True)
                 self._take(Disconnected(self.clock.now_ms(), RESUBSCRIBED))
+                await self.clock.sleep_ms(RESUBSCRIBE_MS)
             else:
                 self.name = REST
                 await self._poll()

@@ -210,9 +210,9 @@ async def test_a_planned_renewal_loses_no_trade_and_says_nothing(venue: Exchange
     async def feed(socket: ServerConnection, number: int) -> None:
         nonlocal ticks
         while True:
-            # Every socket gets the same trades at the same time, as at a venue.
+            # Every socket gets the same trades at the same time, as at a venue; what it says of the book is told apart.
             await socket.send(f"trade {ticks}")
-            await socket.send(f"depth {ticks}")
+            await socket.send(f"depth {number * 1_000_000 + ticks}")
             await asyncio.sleep(0.002)
 
     async def clock() -> None:
@@ -229,7 +229,9 @@ async def test_a_planned_renewal_loses_no_trade_and_says_nothing(venue: Exchange
         found = reader.ids()
         assert sorted(set(found)) == list(range(min(found), max(found) + 1))
         assert reader.states() == ["connected"]
+        # Nothing of an older socket after the first of a newer one.
         assert reader.depths() == sorted(reader.depths())
+        assert len({depth // 1_000_000 for depth in reader.depths()}) >= 4
     ticking.cancel()
 
 
