@@ -3,10 +3,10 @@
 import numpy as np
 import polars as pl
 
-from common.frames.decode import PACKED_CANDLE
 from common.frames.schema import LEVELS
 from common.market import codec
 from common.market.footprint import Footprint
+from common.market.packed import PACKED_CANDLE
 
 _WIDTHS = {"<i8": pl.Int64, "<u8": pl.UInt64, "<u4": pl.UInt32, "|u1": pl.UInt8}
 

@@ -13,6 +13,7 @@ from common.frames.schema import CANDLES, LEVELS, TRADES
 from common.market import codec
 from common.market.candle import Candle
 from common.market.footprint import Footprint
+from common.market.packed import FOOTPRINT_HEAD, PACKED_CANDLE
 from common.market.trade import MAX_ID, MAX_LOTS, MAX_TICKS, MAX_TS_MS, Trade, Trades
 from tests.common.frames.build import candles_frame, candles_of, levels_frame
 from tests.strategies import LAW, START_MS, candles, footprints, trades
@@ -45,7 +46,7 @@ def _times(char: str, count: str) -> str:
 
 @pytest.mark.parametrize(
     ("dtype", "packed"),
-    [(decode.PACKED_CANDLE, codec.CANDLE), (decode.FOOTPRINT_HEAD, codec.FOOTPRINT_HEAD)],
+    [(PACKED_CANDLE, codec.CANDLE), (FOOTPRINT_HEAD, codec.FOOTPRINT_HEAD)],
 )
 def test_the_numpy_record_is_the_struct_of_the_codec(dtype: np.dtype[np.void], packed: struct.Struct) -> None:
     assert dtype.itemsize == packed.size
