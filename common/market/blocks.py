@@ -1,0 +1,468 @@
+"""Sealed blocks: one day's minute candles, or its footprints, as one compressed run of bytes.
+
+    4 bytes    magic, version, kind
+    the rest   one zstd frame with a checksum: the same 4 bytes, a head, a width per column, the columns
+
+A column holds what its neighbours do not already say: an open less the close before it, a turnover less volume x
+price, a first id less the last id before it. What may be negative is zigzagged. A column is as wide as its widest
+number and written byte by byte (all lowest bytes, then all second bytes), for zstd does better on bytes of one kind.
+
+All arithmetic is on 64 bits that wrap (128 for the turnover), here and on the way back, so whatever fits the packed
+members of common.market.codec comes back exactly, however odd. Same members, same bytes, as long as zstd is the same.
+"""
+
+import hashlib
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from itertools import accumulate
+
+import numpy as np
+import numpy.typing as npt
+import zstandard
+
+from common.errors import OperatorError
+from common.market import codec
+from common.market.footprint import TRADES_AT, Footprint, Row
+from common.market.packed import PACKED_CANDLE, Ints, levels_of
+from common.market.timeframe import MINUTE_MS
+
+Unsigned = npt.NDArray[np.uint64]
+Columns = dict[str, npt.NDArray[np.int64 | np.uint64 | np.uint8]]
+
+_CANDLES, _FOOTPRINTS = b"FMB\x11", b"FMB\x12"
+# Candles; then the minute's open, the close and the last id before the first of them, price step, lot step.
+_CANDLE_HEAD = struct.Struct("<4xI3q2Q")
+# Footprints, their levels; the minute's open before the first, the lowest price of the first, price step, lot step.
+_FOOTPRINT_HEAD = struct.Struct("<4xIIqq2Q")
+
+# Smaller than 6 by 1 %, and both take well under a millisecond a day; nothing above is worth its time.
+_LEVEL = 9
+# A day of footprints with 3,000 levels a minute takes about 60 MB here. What claims more is not a block of ours.
+_MAX_CONTENT = 256 << 20
+# Rows decoded at once: few enough that their columns stay in the processor's cache, which halves the time.
+_ROWS_AT_ONCE = 1 << 15
+_LOW_64, _LOW_32 = (1 << 64) - 1, np.uint64((1 << 32) - 1)
+# Bytes per number that a column of this width (0 to 8) is read into.
+_ROOM = (1, 1, 2, 4, 4, 8, 8, 8, 8)
+
+# What `candles` gives: the fields of a Candle, the turnover in two halves.
+_CANDLE_TYPES: dict[str, type[np.int64 | np.uint64 | np.uint8]] = {
+    **dict.fromkeys(("open_ms", "open_ticks", "high_ticks", "low_ticks", "close_ticks"), np.int64),
+    **dict.fromkeys(("volume_lots", "buy_lots", "sell_lots"), np.int64),
+    "turnover_low": np.uint64,
+    "turnover_high": np.int64,
+    **dict.fromkeys(("trades", "first_ts_ms", "first_id", "last_ts_ms", "last_id", "rev"), np.int64),
+    "sources": np.uint8,
+}
+_LEVEL_NAMES = ("open_ms", *Row._fields)
+
+
+class CorruptBlock(OperatorError):
+    """The bytes are not a block of this kind, or not all of it as it was written."""
+
+
+def pack_candles(members: Sequence[bytes]) -> bytes:
+    """Seal packed candles: at least one, ascending by open."""
+    packed = np.frombuffer(b"".join(members), PACKED_CANDLE)
+    assert len(packed) == len(members) and _ascending(packed["open_ms"])
+    prices, lots, turnover, price_step, lot_step = _in_steps(packed)
+    (open_, high, low, close), (volume, buy, sell) = prices, lots
+    before_ms = _before(packed["open_ms"], packed["open_ms"][:1] - MINUTE_MS)
+    before_close = _before(close, open_[:1])
+    before_id = _before(packed["last_id"], packed["first_id"][:1] - 1)
+    turnover_low, turnover_high = _turnover_left(turnover, volume, _typical(high, low))
+    columns = [
+        _zigzag(packed["open_ms"] - before_ms - MINUTE_MS),
+        _zigzag(open_ - before_close),
+        _zigzag(close - open_),
+        _zigzag(high - np.maximum(open_, close)),
+        _zigzag(np.minimum(open_, close) - low),
+        buy,
+        sell,
+        _zigzag((volume - buy - sell).view(np.int64)),
+        turnover_low,
+        turnover_high,
+        packed["trades"],
+        packed["first_after_ms"],
+        _zigzag(MINUTE_MS - 1 - packed["last_after_ms"].astype(np.int64)),
+        _zigzag(packed["first_id"] - before_id - 1),
+        _zigzag(packed["last_id"] - packed["first_id"] - packed["trades"] + 1),
+        packed["rev"],
+        packed["sources"],
+    ]
+    before = int(before_ms[0]), int(before_close[0]), int(before_id[0])
+    return _seal(_CANDLES, _CANDLE_HEAD.pack(len(packed), *before, price_step, lot_step), columns)
+
+
+def candles(blocks: Sequence[bytes]) -> Columns:
+    """Return all candles of the blocks, in their order, by the names of Candle's fields.
+
+    Whole columns of 64-bit integers, but for `sources` (8 bits) and the turnover (`turnover_low`, `turnover_high`).
+    Columns and not records of 120 bytes: a column is written once, a record's cache lines once per field.
+    """
+    parts = [_candle_part(content) for content in _open(_CANDLES, blocks)]
+    rows = sum(part.rows[0] for part in parts)
+    columns: Columns = {name: np.empty(rows, dtype) for name, dtype in _CANDLE_TYPES.items()}
+    at = 0
+    for some in _at_once(parts):
+        end = at + sum(part.rows[0] for part in some)
+        for name, values in _candle_columns(some).items():
+            columns[name][at:end] = values
+        at = end
+    return columns
+
+
+def candle_members(block: bytes) -> list[bytes]:
+    return _members(candles([block]), slice(None))
+
+
+def candle_at(block: bytes, open_ms: int) -> bytes | None:
+    """Return the packed candle of one minute, if the block has it."""
+    columns = candles([block])
+    found = _members(columns, _span(columns, open_ms))
+    return found[0] if found else None
+
+
+def pack_footprints(members: Sequence[bytes]) -> bytes:
+    """Seal packed footprints: at least one, ascending by open."""
+    open_ms, price, *sums = levels_of(members)
+    starts = np.flatnonzero(np.diff(open_ms, prepend=open_ms[:1] - 1))
+    opens = open_ms[starts]
+    assert len(opens) == len(members) and _ascending(opens)
+    gap = np.diff(price, prepend=price[:1])
+    price_step, lot_step = _gcd([gap]), _gcd(sums[:TRADES_AT])
+    gap //= price_step
+    jump = gap[starts]
+    gap[starts] = 0
+    before_ms = _before(opens, opens[:1] - MINUTE_MS)
+    columns = [
+        _zigzag(opens - before_ms - MINUTE_MS),
+        np.diff(starts, append=len(open_ms)),
+        _zigzag(jump),
+        gap,
+        *(lots // lot_step for lots in sums[:TRADES_AT]),
+        *sums[TRADES_AT:],
+    ]
+    head = (len(opens), len(open_ms), int(before_ms[0]), int(price[0]), price_step, lot_step)
+    return _seal(_FOOTPRINTS, _FOOTPRINT_HEAD.pack(*head), columns)
+
+
+def levels(blocks: Sequence[bytes]) -> Columns:
+    """Return all levels of the blocks: `open_ms`, then the fields of footprint.Row, as columns of 64-bit integers.
+
+    By open and then price, both ascending, if the blocks are.
+    """
+    parts = [_footprint_part(content) for content in _open(_FOOTPRINTS, blocks)]
+    rows = sum(part.rows[-1] for part in parts)
+    columns: Columns = {name: np.empty(rows, np.int64) for name in _LEVEL_NAMES}
+    at = 0
+    for some in _at_once(parts):
+        end = at + sum(part.rows[-1] for part in some)
+        for column, values in zip(columns.values(), _level_columns(some), strict=True):
+            column[at:end] = values
+        at = end
+    return columns
+
+
+def footprint_members(block: bytes) -> list[bytes]:
+    columns = levels([block])
+    starts = np.flatnonzero(np.diff(columns["open_ms"], prepend=columns["open_ms"][:1] - 1)).tolist()
+    ends = [*starts[1:], len(columns["open_ms"])]
+    return [_footprint(columns, slice(start, end)) for start, end in zip(starts, ends, strict=True)]
+
+
+def footprint_at(block: bytes, open_ms: int) -> bytes | None:
+    """Return the packed footprint of one minute, if the block has it."""
+    columns = levels([block])
+    span = _span(columns, open_ms)
+    return _footprint(columns, span) if span.start < span.stop else None
+
+
+def digest(block: bytes) -> str:
+    """A short name of exactly these bytes."""
+    return hashlib.blake2b(block, digest_size=8).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One block's content. `head`: the numbers of its struct; per column its rows, width and where it starts."""
+
+    content: bytes
+    head: tuple[int, ...]
+    rows: Sequence[int]
+    widths: bytes
+    starts: Sequence[int]
+
+    @classmethod
+    def of(cls, content: bytes, head: struct.Struct, rows: Sequence[int]) -> "_Part":
+        widths = content[head.size : head.size + len(rows)]
+        sizes = (count * width for count, width in zip(rows, widths, strict=True))
+        starts = list(accumulate(sizes, initial=head.size + len(rows)))
+        return cls(content, head.unpack_from(content), rows, widths, starts)
+
+    def plane(self, column: int, byte: int) -> bytes:
+        rows = self.rows[column]
+        start = self.starts[column] + byte * rows
+        return self.content[start : start + rows] if byte < self.widths[column] else bytes(rows)
+
+
+def _candle_part(content: bytes) -> _Part:
+    count, *_ = _CANDLE_HEAD.unpack_from(content)
+    return _Part.of(content, _CANDLE_HEAD, (count,) * 17)
+
+
+def _footprint_part(content: bytes) -> _Part:
+    minutes, rows, *_ = _FOOTPRINT_HEAD.unpack_from(content)
+    return _Part.of(content, _FOOTPRINT_HEAD, (minutes,) * 3 + (rows,) * 7)
+
+
+def _candle_columns(parts: list[_Part]) -> Columns:
+    """The columns of pack_candles, put together again."""
+    counts, before_ms, before_close, before_id, price_steps, lot_steps = zip(*(part.head for part in parts), strict=True)
+    column = iter(range(17))
+
+    def unsigned() -> Ints:
+        return _column(parts, next(column)).astype(np.int64)
+
+    def signed() -> Ints:
+        return _unzigzag(_column(parts, next(column)))
+
+    open_ms = _chain(signed() + MINUTE_MS, counts, before_ms)
+    gap, body = signed(), signed()
+    close = _chain(gap + body, counts, before_close)
+    open_ = close - body
+    high = np.maximum(open_, close) + signed()
+    low = np.minimum(open_, close) - signed()
+    buy, sell, unknown = unsigned(), unsigned(), signed()
+    volume = buy + sell + unknown
+    price_step, lot_step = _spread(price_steps, counts), _spread(lot_steps, counts)
+    turnover = _add(_multiply(volume.view(np.uint64), _typical(high, low)), signed(), signed())
+    turnover_low, turnover_high = _scale(turnover, (price_step * lot_step).view(np.uint64))
+    trades = unsigned()
+    first_after, last_before_end = unsigned(), signed()
+    skipped, more = signed(), signed()
+    last_id = _chain(skipped + trades + more, counts, before_id)
+    return {
+        "open_ms": open_ms,
+        "open_ticks": open_ * price_step,
+        "high_ticks": high * price_step,
+        "low_ticks": low * price_step,
+        "close_ticks": close * price_step,
+        "volume_lots": volume * lot_step,
+        "buy_lots": buy * lot_step,
+        "sell_lots": sell * lot_step,
+        "turnover_low": turnover_low,
+        "turnover_high": turnover_high,
+        "trades": trades,
+        "first_ts_ms": open_ms + first_after,
+        "first_id": last_id - more - trades + 1,
+        "last_ts_ms": open_ms + (MINUTE_MS - 1) - last_before_end,
+        "last_id": last_id,
+        "rev": unsigned(),
+        "sources": _column(parts, next(column)).astype(np.uint8),
+    }
+
+
+def _level_columns(parts: list[_Part]) -> Iterator[Ints]:
+    """The columns of pack_footprints, put together again, in the order of _LEVEL_NAMES."""
+    minutes, rows, before_ms, lowest, price_steps, lot_steps = zip(*(part.head for part in parts), strict=True)
+    opens = _chain(_unzigzag(_column(parts, 0)) + MINUTE_MS, minutes, before_ms)
+    counts = _column(parts, 1).astype(np.int64)
+    gap = _column(parts, 3).astype(np.int64)
+    gap[np.cumsum(counts) - counts] = _unzigzag(_column(parts, 2))
+    yield np.repeat(opens, counts)
+    yield _chain(gap, rows, (0,) * len(parts)) * _spread(price_steps, rows) + _spread(lowest, rows)
+    lot_step = _spread(lot_steps, rows)
+    for at in range(4, 4 + TRADES_AT):
+        yield _column(parts, at).astype(np.int64) * lot_step
+    for at in range(4 + TRADES_AT, 4 + 2 * TRADES_AT):
+        yield _column(parts, at).astype(np.int64)
+
+
+def _members(columns: Columns, span: slice) -> list[bytes]:
+    """Pack those rows as the codec does."""
+    some = {name: column[span] for name, column in columns.items()}
+    some["first_after_ms"] = some["first_ts_ms"] - some["open_ms"]
+    some["last_after_ms"] = some["last_ts_ms"] - some["open_ms"]
+    packed = np.zeros(len(some["open_ms"]), PACKED_CANDLE)
+    for name in PACKED_CANDLE.names or ():
+        if name != "padding":
+            packed[name] = some[name]
+    members: list[bytes] = packed.view(f"V{PACKED_CANDLE.itemsize}").tolist()
+    return members
+
+
+def _footprint(columns: Columns, span: slice) -> bytes:
+    rows = zip(*(columns[name][span].tolist() for name in Row._fields), strict=True)
+    return codec.pack_footprint(int(columns["open_ms"][span.start]), Footprint.of(rows))
+
+
+def _span(columns: Columns, open_ms: int) -> slice:
+    opens = columns["open_ms"]
+    return slice(int(np.searchsorted(opens, open_ms)), int(np.searchsorted(opens, open_ms, "right")))
+
+
+def _seal(tag: bytes, head: bytes, columns: Iterable[npt.NDArray[np.integer]]) -> bytes:
+    planes = [_planes(column) for column in columns]
+    widths = bytes(len(column) for column in planes)
+    content = b"".join([tag, head[len(tag) :], widths, *(column.tobytes() for column in planes)])
+    return tag + zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).compress(content)
+
+
+def _open(tag: bytes, blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield what was sealed, or raise CorruptBlock."""
+    decompressor = zstandard.ZstdDecompressor()
+    for block in blocks:
+        if block[: len(tag)] != tag:
+            raise CorruptBlock(f"a block begins with {block[: len(tag)]!r}, expected {tag!r}")
+        frame = memoryview(block)[len(tag) :]
+        try:
+            size = zstandard.frame_content_size(frame)
+            if not 0 < size <= _MAX_CONTENT:
+                raise CorruptBlock(f"a block claims {size} bytes, expected 1 to {_MAX_CONTENT}")
+            content = decompressor.decompress(frame, allow_extra_data=False)
+        except zstandard.ZstdError as error:
+            raise CorruptBlock(f"a block of {len(block)} bytes is not as it was written: {error}") from error
+        if content[: len(tag)] != tag:
+            raise CorruptBlock(f"a block begins with {tag!r} and holds {content[: len(tag)]!r}")
+        yield content
+
+
+def _at_once(parts: Sequence[_Part]) -> Iterator[list[_Part]]:
+    some: list[_Part] = []
+    for part in parts:
+        some.append(part)
+        if sum(each.rows[-1] for each in some) >= _ROWS_AT_ONCE:
+            yield some
+            some = []
+    if some:
+        yield some
+
+
+def _planes(column: npt.NDArray[np.integer]) -> npt.NDArray[np.uint8]:
+    """A line per byte that any of the numbers needs, the lowest first."""
+    wide = column.astype("<u8")
+    width = (int(wide.max()).bit_length() + 7) // 8
+    return np.ascontiguousarray(wide.view(np.uint8).reshape(-1, 8)[:, :width].T)
+
+
+def _column(parts: list[_Part], at: int) -> npt.NDArray[np.unsignedinteger]:
+    """One column of several blocks, as narrow as the widest of them allows."""
+    width = max(part.widths[at] for part in parts)
+    numbers = np.zeros((sum(part.rows[at] for part in parts), _ROOM[width]), np.uint8)
+    for byte in range(width):
+        numbers[:, byte] = np.frombuffer(b"".join([part.plane(at, byte) for part in parts]), np.uint8)
+    return numbers.view(f"<u{_ROOM[width]}")[:, 0]
+
+
+def _zigzag(values: Ints) -> Unsigned:
+    return ((values << 1) ^ (values >> 63)).view(np.uint64)
+
+
+def _unzigzag(values: npt.NDArray[np.unsignedinteger]) -> Ints:
+    """In the width they have: a narrow column is a fraction of the work."""
+    signed = (values >> 1) ^ -(values & 1)
+    return signed.view(f"<i{values.itemsize}").astype(np.int64)
+
+
+def _before(values: Ints, first: Ints) -> Ints:
+    return np.concatenate([first, values[:-1]])
+
+
+def _chain(steps: Ints, counts: Sequence[int], before: Sequence[int]) -> Ints:
+    """Running sums, each block's from its own number on."""
+    sums = np.cumsum(steps)
+    ends = np.cumsum(counts)
+    so_far = np.concatenate([np.zeros(1, np.int64), sums[ends[:-1] - 1]])
+    sums += np.repeat(np.array(before, np.int64) - so_far, counts)
+    return sums
+
+
+def _spread(values: Sequence[int], counts: Sequence[int]) -> Ints:
+    """A number per block as a number per row; as one number where it is the same in all."""
+    if len(set(values)) == 1:
+        return np.array(values[:1], np.int64)
+    return np.repeat(np.array(values, np.int64), counts)
+
+
+def _ascending(values: Ints) -> bool:
+    return len(values) > 0 and bool(np.all(values[:-1] < values[1:]))
+
+
+def _typical(high: Ints, low: Ints) -> Ints:
+    """The price that volume x price is nearest to the turnover with, of those that are cheap to have."""
+    return (high + low) >> 1
+
+
+def _gcd(columns: Sequence[npt.NDArray[np.integer]]) -> int:
+    """The greatest number that divides all, at least 1 and below 2**63."""
+    found = reduce(np.gcd, (np.gcd.reduce(column) for column in columns))
+    return int(found) if 0 < found < 1 << 63 else 1
+
+
+def _in_steps(
+    packed: npt.NDArray[np.void],
+) -> tuple[list[Ints], list[Unsigned], list[int], int, int]:
+    """Prices, lots and turnover of the candles in the steps they share, and the steps of prices and lots.
+
+    A venue whose sizes have 3 decimals may be kept with 8: that is 17 bits of each size saved.
+    """
+    prices = [packed[name] for name in ("open_ticks", "high_ticks", "low_ticks", "close_ticks")]
+    lots = [packed[name] for name in ("volume_lots", "buy_lots", "sell_lots")]
+    limbs = zip(packed["turnover_low"].tolist(), packed["turnover_high"].tolist(), strict=True)
+    turnover = [(high << 64) | low for low, high in limbs]
+    price_step, lot_step = _gcd(prices), _gcd(lots)
+    step = price_step * lot_step
+    if step >= 1 << 63 or any(value % step for value in turnover):
+        return prices, lots, turnover, 1, 1
+    return (
+        [price // price_step for price in prices],
+        [lot // np.uint64(lot_step) for lot in lots],
+        [value // step for value in turnover],
+        price_step,
+        lot_step,
+    )
+
+
+def _turnover_left(turnover: list[int], volume: Unsigned, price: Ints) -> tuple[Unsigned, Unsigned]:
+    """What volume x price leaves, as two columns: a signed 64-bit number, and how many 2**64 are to be added."""
+    rows = zip(turnover, volume.tolist(), price.tolist(), strict=True)
+    left = [value - lots * ticks for value, lots, ticks in rows]
+    low = np.array([value & _LOW_64 for value in left], np.uint64)
+    high = np.array([(value >> 64) & _LOW_64 for value in left], np.uint64) + (low >> np.uint64(63))
+    return _zigzag(low.view(np.int64)), _zigzag(high.view(np.int64))
+
+
+# 128 bits: the low half, and the high half with the sign.
+_Wide = tuple[Unsigned, Ints]
+
+
+def _multiply(a: Unsigned, b: Ints) -> _Wide:
+    unsigned = b.view(np.uint64)
+    high = _high_half(a, unsigned).view(np.int64)
+    # A negative number read as unsigned is 2**64 too large.
+    return a * unsigned, high - np.where(b < 0, a.view(np.int64), 0)
+
+
+def _add(wide: _Wide, low: Ints, high: Ints) -> _Wide:
+    unsigned = low.view(np.uint64)
+    total = wide[0] + unsigned
+    return total, wide[1] + high + (low >> 63) + (total < unsigned)
+
+
+def _scale(wide: _Wide, step: Unsigned) -> _Wide:
+    low, high = wide
+    return low * step, _high_half(low, step).view(np.int64) + high * step.view(np.int64)
+
+
+def _high_half(a: Unsigned, b: Unsigned) -> Unsigned:
+    """The upper 64 bits of a x b, of 32-bit halves as on paper; mostly there are none."""
+    if int(a.max()) * int(b.max()) <= _LOW_64:
+        return np.zeros(len(a), np.uint64)
+    half = np.uint64(32)
+    a_low, a_high, b_low, b_high = a & _LOW_32, a >> half, b & _LOW_32, b >> half
+    middle = a_high * b_low + ((a_low * b_low) >> half)
+    other = a_low * b_high + (middle & _LOW_32)
+    return a_high * b_high + (middle >> half) + (other >> half)
