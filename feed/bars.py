@@ -8,9 +8,11 @@ import polars as pl
 from common.frames.resample import fill_flat
 from common.market.timeframe import Timeframe
 from common.market.trade import MAX_TS_MS
-from common.store.reads import Range, State, SymbolReader, View
+from common.store.reads import Range, State, View
 from common.store.registry import Market
 from feed.cover import EMPTY, Cover
+from feed.days import read_days
+from feed.history import History
 from feed.minutes import ATTEMPTS, FOREVER_MS, Bounds, Closed, Kind, cut, fit, read_closed, with_open
 from feed.params import Window
 from feed.tape import Tapes
@@ -27,19 +29,19 @@ class Bars:
     to_ms: int
 
 
-async def of_minutes(reader: SymbolReader, market: Market, timeframe: Timeframe, window: Window, *, flat: bool) -> Bars:
+async def of_minutes(reader: History, market: Market, timeframe: Timeframe, window: Window, *, flat: bool) -> Bars:
     kind, bounds = Kind.candles(timeframe), Bounds.of(window, timeframe)
     closed, lender = await _with_lender(reader, kind, timeframe, bounds, flat)
     state = closed.view.state
     frame = with_open(closed, kind, bounds)
     if flat:
         frame = filled(pl.concat([lender, frame]), timeframe, bounds, state)
-    cover = cover_of(market, state)
+    cover = cover_of(market, state, kept_by_days=timeframe.of_days)
     return _bars(frame, closed.view, cover, timeframe, bounds)
 
 
 async def of_trades(
-    tapes: Tapes, reader: SymbolReader, market: Market, timeframe: Timeframe, window: Window, *, flat: bool
+    tapes: Tapes, reader: History, market: Market, timeframe: Timeframe, window: Window, *, flat: bool
 ) -> Bars:
     taped = await tapes.read(reader)
     state, bounds = taped.view.state, Bounds.of(window, timeframe)
@@ -58,11 +60,11 @@ def _bars(frame: pl.DataFrame, view: View, cover: Cover, timeframe: Timeframe, b
     return Bars(flagged(frame, timeframe, cover, view.state), view, cover, from_ms, to_ms)
 
 
-def cover_of(market: Market, state: State | None) -> Cover:
-    """What the minutes of a symbol cover."""
+def cover_of(market: Market, state: State | None, *, kept_by_days: bool = False) -> Cover:
+    """What the minutes of a symbol cover; `kept_by_days`: what its daily candles do, which outlive their minutes."""
     if state is None:
         return EMPTY
-    return Cover.load(state.coverage_json, market.instrument.ids, state.candle_floor_ms)
+    return Cover.load(state.coverage_json, market.instrument.ids, -1 if kept_by_days else state.candle_floor_ms)
 
 
 def flagged(frame: pl.DataFrame, timeframe: Timeframe, cover: Cover, state: State | None) -> pl.DataFrame:
@@ -95,17 +97,18 @@ def spoken(opens: Sequence[int], timeframe: Timeframe, bounds: Bounds) -> tuple[
 
 
 async def _with_lender(
-    reader: SymbolReader, kind: Kind, timeframe: Timeframe, bounds: Bounds, flat: bool
+    reader: History, kind: Kind, timeframe: Timeframe, bounds: Bounds, flat: bool
 ) -> tuple[Closed, pl.DataFrame]:
     """Read bars and, to fill from the start on, the minute before them that lends its close."""
     for _ in range(ATTEMPTS):
-        closed = await read_closed(reader, kind, timeframe, bounds)
+        days = await read_days(reader, timeframe, bounds) if timeframe.of_days else None
+        closed = days or await read_closed(reader, kind, timeframe, bounds)
         if not flat or bounds.start_ms == 0:
             break
         view = await reader.view([Range(0, bounds.start_ms, newest=1)])
         if fit([closed.view, view], kind):
-            return closed, kind.merge(kind.decode(view.candles[0]))
-    return closed, kind.decode([])
+            return closed, kind.merge(kind.minutes.decode(view.candles[0]))
+    return closed, kind.minutes.decode([])
 
 
 def _step(timeframe: Timeframe, open_ms: int, spans: int) -> int:

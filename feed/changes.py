@@ -14,16 +14,20 @@ import polars as pl
 from common.errors import BadInput
 from common.market import codec
 from common.market.timeframe import MINUTE_MS, Timeframe, minute_of
-from common.store.reads import Entry, State, SymbolReader, View
+from common.store.reads import Entry, State, View
 from feed.cover import Cover
+from feed.days import read_days
+from feed.history import History
 from feed.live import RECENT_BARS, At, Grid, Live, MinuteLive, TradeLive, Update
-from feed.minutes import candles_of, merged
-from feed.tail import Reading, Span, Tails, united
+from feed.minutes import FOREVER_MS, Bounds, Closed, Span, candles_of, grow, merged, united
+from feed.tail import Reading, Tails
 from feed.tape import EVERYTHING, Taped, Tapes
 
 # Beyond that a fresh snapshot is the shorter answer.
 MOST_SPANS = 1_000
 MOST_MINUTES = 200_000
+# Bars of days that are looked through for those that changed.
+MOST_DAYS = 4_000
 ROUNDS = 16
 
 _CURSOR = re.compile(r"([0-9]{1,19})-([0-9A-Za-z]{0,64})", re.ASCII)
@@ -56,12 +60,16 @@ class Changes:
 class Sources:
     """Where one symbol's bars are read."""
 
-    reader: SymbolReader
+    reader: History
     tails: Tails
     tapes: Tapes
 
     async def live(self, grid: Grid) -> tuple[Live, View]:
         """Return live bars as of now, and the view they are of."""
+        if grid.timeframe.of_days:
+            closed = await self._days(grid, None)
+            if closed:
+                return _day_live(grid, closed), closed.view
         if grid.timeframe.of_minutes:
             reading = await self.tails.read(self.reader, grid.instrument, grid.timeframe)
             return _minute_live(grid, reading), reading.view
@@ -74,9 +82,38 @@ class Sources:
         `known`: the coverage at the cursor. Without it a gap that changed since is a reason for None, for its bars may
         have become partial, or stopped being so, without a trade of their own.
         """
+        if grid.timeframe.of_days:
+            changes = await self._of_days(grid, cursor, known)
+            if changes:
+                return changes
         if grid.timeframe.of_minutes:
             return await self._of_minutes(grid, cursor, known)
         return await self._of_trades(grid, cursor, known)
+
+    async def _days(self, grid: Grid, since_seq: int | None, from_ms: int | None = None) -> Closed | None:
+        """Read the closed part of the newest bar, or all bars that open from `from_ms` on."""
+        if from_ms is None:
+            bounds = Bounds(0, FOREVER_MS, 1, oldest_first=False)
+        else:
+            bounds = Bounds(from_ms, FOREVER_MS, MOST_DAYS, oldest_first=True)
+        return await read_days(self.reader, grid.timeframe, bounds, since_seq)
+
+    async def _of_days(self, grid: Grid, cursor: Cursor, known: Cover | None) -> Changes | None:
+        from_ms: int | None = None
+        for _ in range(ROUNDS):
+            closed = await self._days(grid, cursor.seq, from_ms)
+            if closed is None:
+                return None
+            touched = _touched(grid, closed.view.state, closed.view.entries, cursor, known)
+            if touched is None:
+                return None
+            live, spans = _day_live(grid, closed), united(touched.spans(grid.timeframe))
+            if not spans:
+                return Changes(live, [])
+            if from_ms is not None and from_ms <= spans[0][0]:
+                return Changes(live, list(_day_updates(live, touched, closed, spans)))
+            from_ms = spans[0][0]
+        return None
 
     async def _of_minutes(self, grid: Grid, cursor: Cursor, known: Cover | None) -> Changes | None:
         spans: list[Span] = []
@@ -172,6 +209,25 @@ def _minute_live(grid: Grid, reading: Reading) -> MinuteLive:
     state, tail = reading.view.state, reading.tail
     at = At.of(state, grid.instrument.ids, state.candle_floor_ms if state else -1)
     return MinuteLive(grid, at, tail.base if tail else None, tail.growing if tail else None)
+
+
+def _day_live(grid: Grid, closed: Closed) -> MinuteLive:
+    state = closed.view.state
+    at = At.of(state, grid.instrument.ids, -1)
+    growing_ms = grid.timeframe.open_of(max(at.watermark_ms, 0))
+    bars = [bar for bar in candles_of(closed.bars.tail(1)) if bar.open_ms == growing_ms]
+    base = bars[0] if bars else None
+    if state and state.candle:
+        grow(bars, codec.unpack_candle(state.candle), grid.timeframe)
+    return MinuteLive(grid, at, base, bars[-1] if bars else None)
+
+
+def _day_updates(live: MinuteLive, touched: Touched, closed: Closed, spans: list[Span]) -> Iterator[Update]:
+    for bar in candles_of(closed.bars):
+        if any(start <= bar.open_ms < end for start, end in spans) and bar.open_ms < touched.growing_ms:
+            yield live.grid.update(bar, live.at, touched.was_ms)
+    if live.growing and touched.grew(live.grid.timeframe):
+        yield live.grid.update(live.growing, live.at, touched.was_ms)
 
 
 def _trade_live(grid: Grid, taped: Taped) -> TradeLive:

@@ -7,17 +7,18 @@ from common.frames.footprint import footprints_json, regroup
 from common.frames.schema import TRADES
 from common.market.instrument import Instrument
 from common.market.timeframe import Timeframe
-from common.store.reads import State, SymbolReader, View
+from common.store.reads import State, View
 from common.store.registry import Market
 from feed.answers import PARTIAL, Page
 from feed.bars import flagged, spoken
 from feed.cover import EMPTY, Cover
+from feed.history import History
 from feed.minutes import Bounds, Kind, cut, read_closed, with_open
 from feed.params import FootprintQuery
 from feed.tape import Tapes
 
 
-async def read(reader: SymbolReader, tapes: Tapes, market: Market, query: FootprintQuery) -> tuple[Page, View, Cover]:
+async def read(reader: History, tapes: Tapes, market: Market, query: FootprintQuery) -> tuple[Page, View, Cover]:
     bounds = Bounds.of(query.window, query.timeframe)
     if query.timeframe.of_minutes:
         kind = Kind.footprints(query.timeframe, query.row_ticks)

@@ -3,10 +3,9 @@
 For timeframes made of whole minutes. What is here is the truth; feed.tail keeps what was read here.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
 
 import polars as pl
 
@@ -18,7 +17,8 @@ from common.market import codec
 from common.market.candle import Candle
 from common.market.timeframe import MINUTE_MS, Timeframe
 from common.market.trade import MAX_TS_MS
-from common.store.reads import Range, State, SymbolReader, View
+from common.store.reads import Range, State, View
+from feed.history import CANDLES, FOOTPRINTS, History, Series
 from feed.params import Window
 
 # Later than any minute there is.
@@ -29,6 +29,9 @@ CHUNK = 20_000
 FOOTPRINT_CHUNK = 2_000
 # An answer pieced together is thrown away when an amendment came in between. Then everything is read at once.
 ATTEMPTS = 3
+
+# Opens of minutes, `[from_ms, to_ms)`.
+Span = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,37 +58,25 @@ def grid_at(timeframe: Timeframe, ts_ms: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What is read: candles or footprints. Both decode into frames that merge into coarser ones in any order."""
+    """What is made: candles or footprints. `merge` makes minutes, or such bars, into coarser ones, in any order."""
 
-    series: Literal["candles", "footprints"]
+    minutes: Series
     chunk: int
-    decode: Callable[[list[bytes]], pl.DataFrame]
     merge: Callable[[pl.DataFrame], pl.DataFrame]
 
     @classmethod
     def candles(cls, timeframe: Timeframe) -> "Kind":
-        return cls("candles", CHUNK, decode.candles, partial(resample, timeframe=timeframe))
+        return cls(CANDLES, CHUNK, partial(resample, timeframe=timeframe))
 
     @classmethod
     def footprints(cls, timeframe: Timeframe, row_ticks: int) -> "Kind":
-        merge = partial(regroup, timeframe=timeframe, row_ticks=row_ticks)
-        return cls("footprints", FOOTPRINT_CHUNK, decode.footprints, merge)
-
-    async def read(self, reader: SymbolReader, wanted: Range) -> tuple[View, list[bytes]]:
-        if self.series == "footprints":
-            view = await reader.view(footprints=wanted)
-            return view, view.footprints
-        view = await reader.view([wanted])
-        return view, view.candles[0]
+        return cls(FOOTPRINTS, FOOTPRINT_CHUNK, partial(regroup, timeframe=timeframe, row_ticks=row_ticks))
 
     def open(self, state: State | None) -> bytes:
         """The packed open minute, empty if there is none."""
         if state is None:
             return b""
-        return state.footprint if self.series == "footprints" else state.candle
-
-    def floor_ms(self, state: State) -> int:
-        return state.footprint_floor_ms if self.series == "footprints" else state.candle_floor_ms
+        return state.footprint if self.minutes is FOOTPRINTS else state.candle
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +93,7 @@ class Closed:
     from_start: bool
 
 
-async def read_closed(reader: SymbolReader, kind: Kind, timeframe: Timeframe, bounds: Bounds) -> Closed:
+async def read_closed(reader: History, kind: Kind, timeframe: Timeframe, bounds: Bounds) -> Closed:
     """Read at most `bounds.limit` bars.
 
     As many minutes are read as so many bars can have, so it is enough however few of them there are.
@@ -122,7 +113,7 @@ def with_open(closed: Closed, kind: Kind, bounds: Bounds) -> pl.DataFrame:
     """Return the bars with the open minute merged in, cut to the bounds."""
     bars, packed = closed.bars, kind.open(closed.view.state)
     if packed and closed.to_end:
-        minute = kind.decode([packed])
+        minute = kind.minutes.decode([packed])
         if bounds.start_ms <= minute["open_ms"][0] < bounds.end_ms:
             bars = kind.merge(pl.concat([bars, minute]))
     return cut(bars, bounds)
@@ -136,6 +127,17 @@ def cut(bars: pl.DataFrame, bounds: Bounds) -> pl.DataFrame:
     if bounds.oldest_first:
         return bars.filter(pl.col("open_ms") <= opens[bounds.limit - 1])
     return bars.filter(pl.col("open_ms") >= opens[-bounds.limit])
+
+
+def united(spans: Iterable[Span]) -> list[Span]:
+    """Return ascending spans that don't overlap, for the same minutes."""
+    united: list[Span] = []
+    for from_ms, to_ms in sorted(spans):
+        if united and from_ms <= united[-1][1]:
+            united[-1] = (united[-1][0], max(to_ms, united[-1][1]))
+        else:
+            united.append((from_ms, to_ms))
+    return united
 
 
 def merged(members: list[bytes], timeframe: Timeframe) -> list[Candle]:
@@ -161,23 +163,21 @@ def candles_of(frame: pl.DataFrame) -> list[Candle]:
     return [Candle(*row) for row in frame.iter_rows()]
 
 
-async def _read(reader: SymbolReader, kind: Kind, bounds: Bounds, wanted: int, chunk: int) -> Closed | None:
-    """Read in chunks. None if they don't fit together: minutes of an earlier one have been changed since."""
+async def _read(reader: History, kind: Kind, bounds: Bounds, wanted: int, chunk: int) -> Closed | None:
+    """Read part by part. None if they don't fit together: minutes of an earlier one have been changed since."""
     views: list[View] = []
-    parts = [kind.merge(kind.decode([]))]
+    parts = [kind.merge(kind.minutes.decode([]))]
     start_ms, end_ms, count = bounds.start_ms, bounds.end_ms, 0
     exhausted = False
     while not exhausted and count < wanted and _bars(parts) <= bounds.limit:
-        ends = {"oldest": chunk} if bounds.oldest_first else {"newest": chunk}
-        view, members = await kind.read(reader, Range(start_ms, end_ms, **ends))
-        views.append(view)
-        count += len(members)
-        exhausted = len(members) < chunk
-        if members:
-            minutes = kind.decode(members)
-            parts.append(kind.merge(minutes))
-            start_ms = minutes["open_ms"][-1] + MINUTE_MS if bounds.oldest_first else start_ms
-            end_ms = end_ms if bounds.oldest_first else minutes["open_ms"][0]
+        ends = {"oldest": wanted - count} if bounds.oldest_first else {"newest": wanted - count}
+        part = await reader.read(kind.minutes, Range(start_ms, end_ms, **ends), chunk)
+        views.append(part.view)
+        count += part.minutes["open_ms"].n_unique()
+        exhausted = part.ended
+        parts.append(kind.merge(part.minutes))
+        start_ms = part.to_ms if bounds.oldest_first else start_ms
+        end_ms = end_ms if bounds.oldest_first else part.from_ms
     if not fit(views, kind):
         return None
     bars = kind.merge(pl.concat(parts))
@@ -203,5 +203,5 @@ def fit(views: list[View], kind: Kind) -> bool:
         first.token == last.token
         and first.seq <= last.seq
         and not any(amendment.seq > first.seq for amendment in last.amended)
-        and kind.floor_ms(first) == kind.floor_ms(last)
+        and kind.minutes.floor_ms(first) == kind.minutes.floor_ms(last)
     )

@@ -28,6 +28,7 @@ from feed.changes import Sources
 from feed.cover import Cover
 from feed.errors import NoBook, UnknownSymbol
 from feed.flight import SingleFlight
+from feed.history import Blocks, History
 from feed.live import Grid
 from feed.minutes import FOREVER_MS, Bounds
 from feed.params import CandleQuery, FootprintQuery, GapsQuery, TradesQuery, Window
@@ -46,12 +47,16 @@ class Queries:
     lease_ttl_ms: int
     tails: Tails = field(default_factory=Tails)
     tapes: Tapes = field(default_factory=Tapes)
+    blocks: Blocks = field(default_factory=Blocks)
     _flights: SingleFlight[bytes] = field(default_factory=SingleFlight)
     _pages: SingleFlight[tuple[Page, View, Cover]] = field(default_factory=SingleFlight)
     _markets: dict[str, tuple[float, Market]] = field(default_factory=dict)
 
     def sources(self, market: Market) -> Sources:
-        return Sources(SymbolReader(self.client, market.symbol), self.tails, self.tapes)
+        return Sources(self.history(market), self.tails, self.tapes)
+
+    def history(self, market: Market) -> History:
+        return History(self.client, market.symbol, self.blocks)
 
     async def market(self, symbol: str) -> Market:
         """Return a registered symbol, or raise UnknownSymbol."""
@@ -105,8 +110,8 @@ class Queries:
 
     async def _page(self, market: Market, timeframe: Timeframe, window: Window) -> tuple[Page, View, Cover]:
         """Of the tail where it reaches, else read anew."""
-        if timeframe.of_minutes:
-            bounds, reader = Bounds.of(window, timeframe), SymbolReader(self.client, market.symbol)
+        if timeframe.of_minutes and not timeframe.of_days:
+            bounds, reader = Bounds.of(window, timeframe), self.history(market)
             reading = await self.tails.read_bars(reader, market.instrument, timeframe, bounds)
             if reading:
                 cover = cover_of(market, reading.view.state)
@@ -116,7 +121,7 @@ class Queries:
 
     async def frame(self, market: Market, timeframe: Timeframe, window: Window, *, flat: bool = False) -> Bars:
         """Return bars as a frame, read anew."""
-        reader = SymbolReader(self.client, market.symbol)
+        reader = self.history(market)
         if timeframe.of_minutes:
             return await bars.of_minutes(reader, market, timeframe, window, flat=flat)
         return await bars.of_trades(self.tapes, reader, market, timeframe, window, flat=flat)
@@ -139,7 +144,7 @@ class Queries:
         return answers.current(market, timeframe.text, bar, view, live.at.cover, self.lease_ttl_ms)
 
     async def _footprint(self, market: Market, query: FootprintQuery) -> bytes:
-        reader = SymbolReader(self.client, market.symbol)
+        reader = self.history(market)
         page, view, cover = await footprints.read(reader, self.tapes, market, query)
         return answers.history(market, query.timeframe.text, await self.body(market, page, view, cover))
 
@@ -167,7 +172,7 @@ class Queries:
         return answers.about(market, fields | self._health(market, view))
 
     async def _quote(self, market: Market) -> bytes:
-        reader, newest_closed = SymbolReader(self.client, market.symbol), Range(0, FOREVER_MS, newest=1)
+        reader, newest_closed = self.history(market), Range(0, FOREVER_MS, newest=1)
         book, view = await asyncio.gather(BookReader(self.client, market.symbol).book(), reader.view([newest_closed]))
         packed = [view.state.candle] if view.state and view.state.candle else view.candles[0]
         newest = codec.unpack_candle(packed[0]) if packed else None

@@ -12,7 +12,7 @@ in `state.amended`, or by dropping it, which shows in `candle_floor_ms`. Anythin
 
 from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import polars as pl
@@ -24,8 +24,9 @@ from common.market.bar_json import bar_json
 from common.market.candle import Candle
 from common.market.instrument import Instrument
 from common.market.timeframe import MINUTE_MS, Timeframe, minute_of
-from common.store.reads import AMENDED_KEPT, Range, State, SymbolReader, View
-from feed.minutes import CHUNK, FOREVER_MS, Bounds, Kind, grid_at, merged, read_closed
+from common.store.reads import AMENDED_KEPT, Range, State, View
+from feed.history import History
+from feed.minutes import CHUNK, FOREVER_MS, Bounds, Kind, Span, grid_at, merged, read_closed, united
 
 # Longer tails are not kept: whoever pages that far back reads on from the store.
 MOST_BARS = 20_000
@@ -35,9 +36,6 @@ MOST_BYTES = 64 << 20
 BAR_OVERHEAD = 90
 # Reads before giving up on a symbol that changes under each of them.
 ROUNDS = 64
-
-# Opens of minutes, `[from_ms, to_ms)`.
-Span = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,17 +164,6 @@ def pieces_of(bars: pl.DataFrame, instrument: Instrument) -> list[bytes]:
     return bars_json(flagged, instrument)[2:-2].split(b"},{")
 
 
-def united(spans: Iterable[Span]) -> list[Span]:
-    """Return ascending spans that don't overlap, for the same minutes."""
-    united: list[Span] = []
-    for from_ms, to_ms in sorted(spans):
-        if united and from_ms <= united[-1][1]:
-            united[-1] = (united[-1][0], max(to_ms, united[-1][1]))
-        else:
-            united.append((from_ms, to_ms))
-    return united
-
-
 @dataclass(frozen=True, slots=True)
 class Reading:
     """A tail and the view it was brought up to; `extra` has the minutes of each span asked for besides.
@@ -202,7 +189,7 @@ class Tails:
 
     async def read(
         self,
-        reader: SymbolReader,
+        reader: History,
         instrument: Instrument,
         timeframe: Timeframe,
         extra: Sequence[Span] = (),
@@ -216,7 +203,7 @@ class Tails:
         return reading
 
     async def read_bars(
-        self, reader: SymbolReader, instrument: Instrument, timeframe: Timeframe, bounds: Bounds
+        self, reader: History, instrument: Instrument, timeframe: Timeframe, bounds: Bounds
     ) -> Reading | None:
         """Return a reading whose tail has the bars of `bounds`; None where a tail is not the place for them."""
         tail = self._kept.get((instrument, timeframe))
@@ -247,7 +234,7 @@ class Tails:
 
 
 async def _follow(
-    reader: SymbolReader,
+    reader: History,
     instrument: Instrument,
     timeframe: Timeframe,
     tail: Tail | None,
@@ -275,7 +262,7 @@ async def _follow(
     raise StoreUnavailable(f"{reader.keys.symbol} changed under every attempt to read it")
 
 
-async def _extend(reader: SymbolReader, instrument: Instrument, tail: Tail, missing: int) -> Tail | None:
+async def _extend(reader: History, instrument: Instrument, tail: Tail, missing: int) -> Tail | None:
     """Return the tail with older bars, or None if they are not of the same store."""
     kind = Kind.candles(tail.timeframe)
     closed = await read_closed(reader, kind, tail.timeframe, Bounds(0, tail.from_ms, missing, oldest_first=False))

@@ -13,6 +13,7 @@ from common.market import codec
 from common.market.builder import Checkpoint, Minute, unpack_minute
 from common.market.footprint import Footprint
 from common.market.gaps import Ledger
+from common.market.timeframe import day_of
 from common.market.trade import Trades
 from common.store.lease import Sighting
 from common.store.symbol import Bounds, Claim, Commit
@@ -50,6 +51,7 @@ class Tables:
     events: list[tuple[str, bytes]] = field(default_factory=list)
     health: dict[str, str] = field(default_factory=dict)
     gaps: dict[str, bytes] = field(default_factory=dict)
+    dirty: dict[int, int] = field(default_factory=dict)
 
     def copy(self) -> "Tables":
         return replace(
@@ -60,6 +62,7 @@ class Tables:
             events=self.events.copy(),
             health=self.health.copy(),
             gaps=self.gaps.copy(),
+            dirty=self.dirty.copy(),
         )
 
 
@@ -97,6 +100,7 @@ class StoreModel:
         for gap_id in commit.forgotten:
             t.gaps.pop(gap_id, None)
         for open_ms, (candle, footprint) in commit.minutes.items():
+            t.dirty[day_of(open_ms)] = seq
             t.candles[open_ms] = candle
             t.footprints.pop(open_ms, None)
             if footprint:

@@ -12,7 +12,7 @@ from common.market.builder import Builder, Changes, Checkpoint, Minute, pack_min
 from common.market.coverage import covers
 from common.market.gaps import Gap
 from common.market.instrument import Instrument
-from common.market.timeframe import DAY_MS, MINUTE_MS, minute_of
+from common.market.timeframe import DAY_MS, MINUTE_MS, day_of
 from common.market.trade import SIDE_NAMES, Trades
 from common.market.validation import Differences
 from common.store.keys import SymbolKeys
@@ -172,6 +172,7 @@ def _trade(instrument: Instrument, ts_ms: int, trade_id: int, ticks: int, lots: 
 
 
 def _floor(builder: Builder, changes: Changes, days: int) -> int | None:
-    """Where retention ends, asked only when a minute is written: that is when a series grows, also at its old end."""
+    """Where retention ends: whole days, as they are sealed. Asked only when a minute is written: that is when a series
+    grows, also at its old end."""
     grows = changes.closed or changes.amended
-    return minute_of(builder.watermark_ms) - days * DAY_MS if grows else None
+    return day_of(builder.watermark_ms) - days * DAY_MS if grows else None

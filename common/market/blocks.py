@@ -220,7 +220,9 @@ def _footprint_part(content: bytes) -> _Part:
 
 def _candle_columns(parts: list[_Part]) -> Columns:
     """The columns of pack_candles, put together again."""
-    counts, before_ms, before_close, before_id, price_steps, lot_steps = zip(*(part.head for part in parts), strict=True)
+    counts, before_ms, before_close, before_id, price_steps, lot_steps = zip(
+        *(part.head for part in parts), strict=True
+    )
     column = iter(range(17))
 
     def unsigned() -> Ints:

@@ -21,6 +21,7 @@ from common.market.trade import Trades
 # first and last time after open_ms (ms), trades, rev, sources, padding.
 CANDLE = struct.Struct("<q4q3QQq2qIIIIB7x")
 _LOW_64 = (1 << 64) - 1
+_OPEN = struct.Struct("<q")
 
 # shape: which sides are there (bits 0-2: buy, sell, unknown), log2 of the width of price (bits 3-4), lots (5-6)
 # and trade count (7-8); then levels, open_ms, lowest price, price step, lot step.
@@ -75,6 +76,16 @@ def unpack_candle(packed: bytes) -> Candle:
         rev=rev,
         sources=sources,
     )
+
+
+def candle_open(packed: bytes) -> int:
+    open_ms: int = _OPEN.unpack_from(packed)[0]
+    return open_ms
+
+
+def footprint_open(packed: bytes) -> int:
+    open_ms: int = FOOTPRINT_HEAD.unpack_from(packed)[2]
+    return open_ms
 
 
 def pack_footprint(open_ms: int, footprint: Footprint) -> bytes:

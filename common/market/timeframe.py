@@ -68,6 +68,11 @@ class Timeframe:
         """Whether its spans are made of whole minutes, and so of minute candles."""
         return self.fixed_ms is None or self.fixed_ms % MINUTE_MS == 0
 
+    @property
+    def of_days(self) -> bool:
+        """Whether its spans are made of whole trading days, and so of daily candles."""
+        return self.unit in ("d", "w", "M")
+
     def open_of(self, ts_ms: int) -> int:
         """Return the open of the span that holds `ts_ms`."""
         if self.fixed_ms is None:
@@ -86,6 +91,11 @@ MINUTE = Timeframe(1, "m")
 
 def minute_of(ts_ms: int) -> int:
     return ts_ms - ts_ms % MINUTE_MS
+
+
+def day_of(ts_ms: int) -> int:
+    """Return the open of the UTC day."""
+    return ts_ms - ts_ms % DAY_MS
 
 
 def _month_index(ts_ms: int) -> int:

@@ -11,6 +11,17 @@ symbols, and an ACL may name them.
 | {S}:trades          | stream  | commit              | worker, feed       | FLEET_TRADES_KEPT trades, and entries  |
 | {S}:candles:1m      | zset    | commit              | worker, feed       | FLEET_CANDLE_DAYS                      |
 | {S}:footprints:1m   | zset    | commit              | worker, feed       | FLEET_FOOTPRINT_DAYS                   |
+| {S}:dirty           | zset    | commit, roll        | roll-up jobs, feed | days written and not rolled up since   |
+| {S}:rollup          | hash    | roll                | roll-up jobs       | 1 field                                |
+| {S}:candles:1d      | zset    | roll                | roll-up jobs, feed | one a trading day                      |
+| {S}:candles:1w      | zset    | roll                | anybody            | one a week                             |
+| {S}:candles:1M      | zset    | roll                | anybody            | one a month                            |
+| {S}:seals           | zset    | roll, commit        | worker, feed       | FLEET_CANDLE_DAYS                      |
+| {S}:sealed:candles  | hash    | roll, commit        | worker, feed       | FLEET_CANDLE_DAYS                      |
+| {S}:sealed:footprints | hash  | roll, commit        | worker, feed       | FLEET_FOOTPRINT_DAYS                   |
+| {S}:staged          | hash    | roll-up jobs, roll  | roll-up jobs       | 2 fields a day being sealed            |
+| {S}:unarchived      | zset    | roll, archived      | archive jobs       | days rolled and not archived since     |
+| {S}:archive         | hash    | archived            | commit, feed       | 4 fields                               |
 | {S}:depth           | zset    | depth               | worker, feed       | chunks kept, one a minute              |
 | {S}:book            | hash    | book                | feed               | 5 fields; book.MOST_LEVELS a side      |
 | {S}:events          | stream  | commit              | anybody            | FLEET_EVENTS_KEPT entries              |
@@ -22,13 +33,15 @@ symbols, and an ACL may name them.
 | {VENUE}:streams     | zset    | slot                | slot               | FLEET_STREAMS_PER_VENUE                |
 | {}:streams          | zset    | slot                | slot               | FLEET_STREAMS_IN_ALL                   |
 
-Channels: {S}:candles:1m and {S}:events (JSON), {S}:trades (JSON, while somebody listens), {S}:commits (packed, for
-the feed; common.store.messages).
+Channels: {S}:candles:1m, 1d, 1w and 1M and {S}:events (JSON), {S}:trades (JSON, while somebody listens), {S}:commits
+(packed, for the feed; common.store.messages).
 """
 
 from dataclasses import dataclass
 
 SYMBOLS = "symbols"
+# Series of candles that the roll-up jobs keep.
+ROLLED = ("1d", "1w", "1M")
 # Streams of all venues.
 ALL_STREAMS = "{}:streams"
 
@@ -73,6 +86,42 @@ class SymbolKeys:
         return self._name("footprints:1m")
 
     @property
+    def dirty(self) -> str:
+        return self._name("dirty")
+
+    @property
+    def rollup(self) -> str:
+        return self._name("rollup")
+
+    def rolled(self, series: str) -> str:
+        """Stored roll-ups of `1d`, `1w` or `1M`; also the channel that tells of them."""
+        return self._name(f"candles:{series}")
+
+    @property
+    def seals(self) -> str:
+        return self._name("seals")
+
+    @property
+    def sealed_candles(self) -> str:
+        return self._name("sealed:candles")
+
+    @property
+    def sealed_footprints(self) -> str:
+        return self._name("sealed:footprints")
+
+    @property
+    def staged(self) -> str:
+        return self._name("staged")
+
+    @property
+    def unarchived(self) -> str:
+        return self._name("unarchived")
+
+    @property
+    def archive(self) -> str:
+        return self._name("archive")
+
+    @property
     def depth(self) -> str:
         return self._name("depth")
 
@@ -113,6 +162,15 @@ class SymbolKeys:
             self.trades,
             self.candles,
             self.footprints,
+            self.dirty,
+            self.rollup,
+            *map(self.rolled, ROLLED),
+            self.seals,
+            self.sealed_candles,
+            self.sealed_footprints,
+            self.staged,
+            self.unarchived,
+            self.archive,
             self.depth,
             self.book,
             self.events,

@@ -1,8 +1,8 @@
 """What readers see of a symbol: its state and ranges of its series, from one transaction, so that they agree."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
 
 import orjson
 from redis.asyncio import Redis
@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 from common.market.coverage import Coverage, load_coverage
 from common.market.gaps import Ledger
 from common.market.instrument import Ids
+from common.market.timeframe import DAY_MS
 from common.market.trade import Trades
 from common.store.client import translated
 from common.store.keys import SymbolKeys
@@ -27,6 +28,7 @@ _STATE_FIELDS = (
     "reshaped_seq",
     "candle_floor_ms",
     "footprint_floor_ms",
+    "sealed_to_ms",
 )
 # How many amendments commit.lua keeps; a full list may have lost older ones.
 AMENDED_KEPT = 16
@@ -40,6 +42,21 @@ class Range:
     end_ms: int
     newest: int | None = None
     oldest: int | None = None
+
+
+class Seal(NamedTuple):
+    """A sealed day: how many candles and footprints it has, and the digests of its blocks, '' where there is none."""
+
+    day_ms: int
+    candles: int
+    footprints: int
+    candle_digest: str
+    footprint_digest: str
+
+    @classmethod
+    def of(cls, member: bytes) -> "Seal":
+        day_ms, candles, footprints, candle_digest, footprint_digest = member.decode().split(":")
+        return cls(int(day_ms), int(candles), int(footprints), candle_digest, footprint_digest)
 
 
 class Amendment(NamedTuple):
@@ -56,7 +73,7 @@ class State:
 
     `footprint` is read only together with footprints. `amended`: the last amendments, newest first. `reshaped_seq`:
     the last commit that changed coverage otherwise than by letting its newest span grow. The floors: minutes that
-    open before have been dropped, -1 while none were.
+    open before have been dropped, -1 while none were. `sealed_to_ms`: the end of the newest sealed day, -1 without one.
     """
 
     seq: int
@@ -72,6 +89,7 @@ class State:
     reshaped_seq: int = 0
     candle_floor_ms: int = -1
     footprint_floor_ms: int = -1
+    sealed_to_ms: int = -1
 
     @property
     def cursor(self) -> str:
@@ -108,7 +126,8 @@ class View:
     """One consistent look. `state` is None before the first commit. `server_ms`: Redis' clock, for ages.
 
     `candles` has one list per range asked for. `first`: the oldest entry of the trade stream; None if it is empty, or
-    if no entries were asked for.
+    if no entries were asked for. `seals`: ascending. `days`: stored daily candles. `dirty`: days that have been written
+    since they were last rolled up.
     """
 
     state: State | None
@@ -119,6 +138,9 @@ class View:
     footprints: list[bytes]
     entries: list[Entry]
     first: Entry | None
+    seals: list[Seal] = field(default_factory=list)
+    days: list[bytes] = field(default_factory=list)
+    dirty: list[int] = field(default_factory=list)
 
 
 class SymbolReader:
@@ -129,29 +151,44 @@ class SymbolReader:
         self._client = client
 
     async def view(
-        self, candles: Sequence[Range] = (), footprints: Range | None = None, since_seq: int | None = None
+        self,
+        candles: Sequence[Range] = (),
+        footprints: Range | None = None,
+        since_seq: int | None = None,
+        seals_from_ms: int | None = None,
+        days: Range | None = None,
     ) -> View:
-        """Read the state and what is asked for. `since_seq`: trade stream entries from that one on, itself included."""
+        """Read the state and what is asked for: of minutes, those that are not sealed.
+
+        `since_seq`: trade stream entries from that one on, itself included. `seals_from_ms`: seals of days that end
+        after it. `days`: stored daily candles; with them come the days that are dirty.
+        """
         pipe = self._client.pipeline(transaction=True)
-        # The packed footprint of the open minute is by far the largest field.
-        pipe.hmget(self.keys.state, (*_STATE_FIELDS, "footprint") if footprints else _STATE_FIELDS)
+        ask(pipe, self.keys, footprint=footprints is not None)
         pipe.hmget(self.keys.owner, ("token", "holder", "epoch", "beat_ms"))
         pipe.hgetall(self.keys.health)
         pipe.time()
         for wanted in candles:
-            _ask(pipe, self.keys.candles, wanted)
+            _ask_range(pipe, self.keys.candles, wanted)
         if footprints:
-            _ask(pipe, self.keys.footprints, footprints)
+            _ask_range(pipe, self.keys.footprints, footprints)
         if since_seq is not None:
             pipe.xrange(self.keys.trades, f"{since_seq}-0", "+")
             pipe.xrange(self.keys.trades, "-", "+", count=1)
+        if seals_from_ms is not None:
+            pipe.zrangebyscore(self.keys.seals, f"({seals_from_ms - DAY_MS}", "+inf")
+        if days:
+            pipe.zrange(self.keys.dirty, 0, -1)
+            _ask_range(pipe, self.keys.rolled("1d"), days)
         with translated(f"read of {self.keys.symbol}"):
             state, owner, health, (seconds, micros), *rest = await pipe.execute()
+        day_members, dirty = (rest.pop(), rest.pop()) if days else ([], [])
+        seals = rest.pop() if seals_from_ms is not None else []
         oldest = rest.pop() if since_seq is not None else []
         entries = rest.pop() if since_seq is not None else []
         footprint_members = rest.pop() if footprints else []
         return View(
-            _state(state),
+            state_of(state),
             _owner(owner),
             {key.decode(): value.decode() for key, value in health.items()},
             int(seconds) * 1000 + int(micros) // 1000,
@@ -159,7 +196,17 @@ class SymbolReader:
             _ascending(footprint_members, footprints) if footprints else [],
             [_entry(entry_id, fields) for entry_id, fields in entries],
             _entry(*oldest[0]) if oldest else None,
+            list(map(Seal.of, seals)),
+            _ascending(day_members, days) if days else [],
+            sorted(map(int, dirty)),
         )
+
+    async def blocks(self, series: Literal["candles", "footprints"], days: Sequence[int]) -> list[bytes | None]:
+        """Return the block of each sealed day, as it is now: its digest tells whether it is still the one of a seal."""
+        key = self.keys.sealed_candles if series == "candles" else self.keys.sealed_footprints
+        with translated(f"read of {len(days)} sealed days of {self.keys.symbol}"):
+            found: Any = await self._client.hmget(key, list(map(str, days)))
+        return list(found)
 
     async def entries(self, after_seq: int, count: int) -> list[Entry]:
         """Return up to `count` entries of the trade stream after `after_seq`, oldest first."""
@@ -186,7 +233,7 @@ class SymbolReader:
         return Ledger.load(found)
 
 
-def _ask(pipe: Any, key: str, wanted: Range) -> None:
+def _ask_range(pipe: Any, key: str, wanted: Range) -> None:
     before_end = f"({wanted.end_ms}"
     if wanted.newest is not None:
         pipe.zrevrangebyscore(key, before_end, wanted.start_ms, start=0, num=wanted.newest)
@@ -200,11 +247,17 @@ def _ascending(members: list[bytes], wanted: Range) -> list[bytes]:
     return members[::-1] if wanted.newest is not None else members
 
 
-def _state(values: list[bytes | None]) -> State | None:
+def ask(pipe: Any, keys: SymbolKeys, *, footprint: bool = False) -> None:
+    """Ask for the state. The packed footprint of the open minute is by far its largest field."""
+    pipe.hmget(keys.state, (*_STATE_FIELDS, "footprint") if footprint else _STATE_FIELDS)
+
+
+def state_of(values: list[bytes | None]) -> State | None:
+    """Read the answer to `ask`. None before the first commit."""
     if values[0] is None:
         return None
     seq, token, watermark_ms, updated_ms, candle, coverage, refused, position, *rest = (v or b"" for v in values)
-    amended, reshaped_seq, candle_floor_ms, footprint_floor_ms, footprint = [*rest, b""][:5]
+    amended, reshaped_seq, candle_floor_ms, footprint_floor_ms, sealed_to_ms, footprint = [*rest, b""][:6]
     return State(
         int(seq),
         token.decode(),
@@ -219,6 +272,7 @@ def _state(values: list[bytes | None]) -> State | None:
         int(reshaped_seq or 0),
         int(candle_floor_ms or -1),
         int(footprint_floor_ms or -1),
+        int(sealed_to_ms or -1),
     )
 
 

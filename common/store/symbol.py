@@ -16,6 +16,7 @@ from common.market import codec
 from common.market.builder import Checkpoint, Minute, unpack_minute
 from common.market.footprint import Footprint
 from common.market.gaps import Ledger
+from common.market.timeframe import day_of
 from common.market.trade import Trades
 from common.store.client import translated
 from common.store.keys import SymbolKeys
@@ -66,10 +67,11 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How much of a symbol's streams is kept."""
+    """How much of a symbol's streams is kept. `archived`: series of which only what the archive has is dropped."""
 
     trades: int
     events: int
+    archived: frozenset[str] = frozenset()
 
 
 class SymbolStore:
@@ -97,7 +99,8 @@ class SymbolStore:
     async def commit(self, commit: Commit) -> int:
         """Apply one step and return how many listen to the trades channel. Raises Fenced, Stale, StoreUnavailable."""
         k = self.keys
-        keys = [k.owner, k.state, k.trades, k.candles, k.footprints, k.events, k.health, k.gaps]
+        keys = [k.owner, k.state, k.trades, k.candles, k.footprints, k.events, k.health, k.gaps, k.dirty]
+        keys += [k.seals, k.sealed_candles, k.sealed_footprints, k.archive]
         with translated(f"commit {commit.seq + 1} of {k.symbol}"):
             result = await self._commit(keys, *self._arguments(commit))
         _check(result, k.symbol, commit.seq)
@@ -120,10 +123,33 @@ class SymbolStore:
         for open_ms in opens:
             pipe.zrangebyscore(self.keys.candles, open_ms, open_ms)
             pipe.zrangebyscore(self.keys.footprints, open_ms, open_ms)
+        pipe.hget(self.keys.state, "sealed_to_ms")
         with translated(f"read of {len(opens)} minutes of {self.keys.symbol}"):
-            found = await pipe.execute()
+            *found, sealed_to_ms = await pipe.execute()
         pairs = zip(opens, found[::2], found[1::2], strict=True)
-        return {open_ms: _minute(c[0], f) for open_ms, c, f in pairs if c}
+        minutes = {open_ms: _minute(c[0], f) for open_ms, c, f in pairs if c}
+        # A minute moves from the one place to the other, never back, so it is met in this order.
+        sealed = [open_ms for open_ms in opens if open_ms not in minutes and open_ms < int(sealed_to_ms or 0)]
+        return minutes | await self._sealed(sealed) if sealed else minutes
+
+    async def _sealed(self, opens: list[int]) -> dict[int, Minute]:
+        # Few processes ever amend a sealed day, and numpy would be a quarter of their memory.
+        from common.market import blocks
+
+        days = sorted({day_of(open_ms) for open_ms in opens})
+        pipe = self._client.pipeline(transaction=True)
+        pipe.hmget(self.keys.sealed_candles, days)
+        pipe.hmget(self.keys.sealed_footprints, days)
+        with translated(f"read of {len(days)} sealed days of {self.keys.symbol}"):
+            found = [dict(zip(days, column, strict=True)) for column in await pipe.execute()]
+        minutes = {}
+        for open_ms in opens:
+            candle_block, footprint_block = (column[day_of(open_ms)] for column in found)
+            candle = blocks.candle_at(candle_block, open_ms) if candle_block else None
+            footprint = blocks.footprint_at(footprint_block, open_ms) if footprint_block else None
+            if candle:
+                minutes[open_ms] = _minute(candle, [footprint] if footprint else [])
+        return minutes
 
     async def recent_trades(self, count: int) -> Trades | None:
         """Return at least the last `count` trades applied, or all there ever were, oldest first.
@@ -171,6 +197,7 @@ class SymbolStore:
             [self._bounds.trades, self._bounds.events],
             floors,
             counts,
+            [",".join(sorted(self._bounds.archived))],
             _flat(state.items()),
             _flat(c.health.items()),
             _flat(c.gaps.items()),

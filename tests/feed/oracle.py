@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 from redis.asyncio import Redis
 
-from common.market import codec
+from common.market import blocks, codec
 from common.market.bar_json import bar_json
 from common.market.candle import LIVE, Candle
 from common.market.coverage import covers, load_coverage
@@ -24,18 +24,32 @@ async def expected(client: Redis, writer: Writer, timeframe: Timeframe) -> Bars:
     state: Any = await client.hgetall(keys.state)
     if not state:
         return {}
-    members = [*await client.zrange(keys.candles, 0, -1), *([state[b"candle"]] if state[b"candle"] else [])]
-    minutes = [codec.unpack_candle(member) for member in members]
+    minutes = await _minutes(client, keys, state)
+    floor_ms = int(state.get(b"candle_floor_ms", -1))
+    if timeframe.of_days:
+        # What was made of minutes stays when they are dropped.
+        days: Any = await client.zrangebyscore(keys.rolled("1d"), "-inf", f"({floor_ms}")
+        minutes = [*map(codec.unpack_candle, days), *minutes]
     bars = of_minutes(minutes, timeframe) if timeframe.of_minutes else of_trades(writer.applied, timeframe, minutes)
     coverage = load_coverage(writer.instrument.ids, orjson.loads(state[b"coverage"]), Trades())
-    floor_ms = int(state.get(b"candle_floor_ms", -1))
     found = {}
     for open_ms, bar in sorted(bars.items()):
         end_ms = timeframe.next_open(open_ms)
-        partial = open_ms < floor_ms or not covers(coverage, open_ms, end_ms)
+        partial = (open_ms < floor_ms and not timeframe.of_days) or not covers(coverage, open_ms, end_ms)
         is_final = end_ms <= int(state[b"watermark_ms"])
         found[open_ms] = orjson.loads(bar_json(bar, writer.instrument, is_final=is_final, partial=partial))
     return found
+
+
+async def _minutes(client: Redis, keys: SymbolKeys, state: dict[bytes, bytes]) -> list[Candle]:
+    """Sealed days first; an open minute counts instead of the sealed one."""
+    sealed: Any = await client.hgetall(keys.sealed_candles)
+    members = [member for _, block in sorted(sealed.items()) for member in blocks.candle_members(block)]
+    unsealed: Any = await client.zrange(keys.candles, 0, -1)
+    members += unsealed
+    members += [state[b"candle"]] if state[b"candle"] else []
+    minutes = {codec.candle_open(member): codec.unpack_candle(member) for member in members}
+    return [minute for _, minute in sorted(minutes.items())]
 
 
 def of_minutes(minutes: list[Candle], timeframe: Timeframe) -> dict[int, Candle]:

@@ -13,8 +13,10 @@ from common.market.trade import Trade, Trades
 from common.store.keys import SymbolKeys
 from common.store.lease import NOTHING_SEEN, Sighting, new_token
 from common.store.registry import Market, Registry
+from common.store.rollups import RollupStore
 from common.store.symbol import Bounds, Claim, SymbolStore
 from workers.commit import Head, Retention, make_commit
+from workers.rollup.day import roll_day
 
 START_MS = 1_700_000_000_000
 GRACE_MS = 2_000
@@ -103,6 +105,12 @@ class Writer:
         self.now_ms = max(self.now_ms, ts_ms or 0)
         return Trade(self.now_ms if ts_ms is None else ts_ms, self.next_id - 1, ticks, lots, side)
 
+    async def roll_up(self) -> None:
+        """What the roll-up jobs do: finished days are rolled up and sealed."""
+        market = Market(self.instrument)
+        for day_ms in (await RollupStore(self.client, market.symbol).due()).days:
+            assert await roll_day(self.client, market, day_ms)
+
     async def save(self) -> Saved:
         found = {}
         for key in SymbolKeys(self.instrument.symbol).all_keys():
@@ -144,6 +152,8 @@ def some_trades(writer: Writer, rng: random.Random, count: int) -> list[Trade]:
 async def random_step(writer: Writer, rng: random.Random) -> None:
     """One commit of a random kind."""
     kind = rng.random()
+    if rng.random() < 0.1:
+        await writer.roll_up()
     if kind < 0.12:
         # Nobody trades: the clock closes.
         writer.now_ms += rng.choice((1_000, 63_000, 16 * 60_000, 26 * 3_600_000 if rng.random() < 0.4 else 3_000))

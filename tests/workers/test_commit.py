@@ -13,7 +13,7 @@ from common.market import codec
 from common.market.builder import Builder, Changes, Minute
 from common.market.candle import LIVE, SIMULATED, Candle
 from common.market.instrument import Instrument
-from common.market.timeframe import DAY_MS, MINUTE_MS
+from common.market.timeframe import DAY_MS, MINUTE_MS, day_of
 from common.market.trade import BUY, SELL, SIDE_NAMES, UNKNOWN, Trade, Trades
 from common.store.keys import SymbolKeys
 from common.store.messages import CommitMessage
@@ -226,8 +226,8 @@ def test_a_step_in_which_only_time_passed_tells_of_no_bars() -> None:
 @pytest.mark.parametrize("batches", [(MINUTE, NEXT), (MINUTE, NEXT, LATE)])
 def test_where_retention_ends_is_asked_when_a_minute_is_written(batches: tuple[Trades, ...]) -> None:
     commit = commit_of(*batches, retention=Retention(3, 2))
-    at_ms = START_MS + MINUTE_MS
-    assert (commit.candle_floor_ms, commit.footprint_floor_ms) == (at_ms - 3 * DAY_MS, at_ms - 2 * DAY_MS)
+    today_ms = day_of(START_MS + MINUTE_MS)
+    assert (commit.candle_floor_ms, commit.footprint_floor_ms) == (today_ms - 3 * DAY_MS, today_ms - 2 * DAY_MS)
 
 
 def test_while_no_minute_is_written_nothing_is_dropped() -> None:

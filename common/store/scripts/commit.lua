@@ -1,13 +1,14 @@
 -- One atomic step of a symbol: trades, candles, footprints, checkpoint, events, publication. All or nothing: the
 -- checks come first, then the one write that may be refused (XADD trades), then the rest.
 --
--- KEYS  1 owner, 2 state, 3 trades, 4 candles, 5 footprints, 6 events, 7 health, 8 gaps
+-- KEYS  1 owner, 2 state, 3 trades, 4 candles, 5 footprints, 6 events, 7 health, 8 gaps, 9 dirty, 10 seals,
+--       11 sealed candles, 12 sealed footprints, 13 archive
 -- ARGV  1 token, 2 seq the caller stands at, 3 the next seq
 --       4 number of trades, 5 packed trades, 6 watermark_ms
 --       7 trades to keep, 8 events to keep
 --       9 drop candles and 10 footprints that open before (ms; '' drops none)
 --       11 number of state pairs, 12 of health pairs, 13 of gaps, 14 of forgotten gaps, 15 of minutes, 16 of events,
---       17 of messages; then
+--       17 of messages; 18 archived series ('candles,footprints'): what the archive has not got is not dropped; then
 --       state field, value ... health field, value ... gap id, gap ... gap id ... open_ms, candle, footprint ... event ...
 --       channel, message ... and last the channel whose number of subscribers is asked for
 -- RESULT  {'OK', subscribers}, {'FENCED'} (another holder) or {'STALE'} (the store is not where the caller left it)
@@ -15,6 +16,7 @@
 -- trades: id <seq>-0, fields token, n, watermark_ms, trades; one entry a commit, also when n is 0, so that a reader
 --         sees every step. state.kept counts the trades in it.
 -- candles, footprints: score open_ms; a correction replaces the member of that score; '' only drops it.
+-- dirty: score the seq that last wrote a minute of the day (UTC, its open), until the day has been rolled up (roll.lua).
 -- events: id <seq>-<i>, field event (JSON).
 -- state, for readers that keep what they have read (feed/tail.py) or come back with a cursor (feed/changes.py):
 --   amended         '<seq>:<from_ms>:<to_ms>;...', newest first: the last 16 commits that wrote minutes which had been
@@ -24,9 +26,10 @@
 --   candle_floor_ms, footprint_floor_ms   minutes that open before have been dropped
 -- Numbers stay text: Lua 5.1 writes large ones with 14 digits.
 
-local owner, state, trades, candles, footprints, events, health, gaps = unpack(KEYS)
+local owner, state, trades, candles, footprints, events, health, gaps, dirty, seals, sealed_candles,
+  sealed_footprints, archive = unpack(KEYS)
 local seq, next_seq, count = ARGV[2], ARGV[3], tonumber(ARGV[4])
-local AMENDED_KEPT = 16
+local AMENDED_KEPT, DAY_MS = 16, 86400000
 
 -- Coverage (JSON, common.market.coverage) without what grows with every trade: the end of its newest span. Id spans
 -- are [first, last, from_ms, to_ms], the one span of time is [window, floor_ms, from_ms, to_ms].
@@ -35,11 +38,34 @@ local function shape(coverage)
   return before and (before .. ' ' .. from_ms)
 end
 
--- Raise a floor that only ever rises: a backlog may close minutes older than the newest one.
-local function raise(field, floor_ms)
-  if tonumber(floor_ms) > tonumber(redis.call('HGET', state, field) or '-1') then
-    redis.call('HSET', state, field, floor_ms)
+-- Drop what opens before the floor, as far as the archive has it, and raise the floor, which only ever rises: a
+-- backlog may close minutes older than the newest one. A sealed day is dropped when all of it is older.
+local function drop(name, floor_ms, minutes, sealed)
+  if floor_ms == '' then
+    return
   end
+  local floor = tonumber(floor_ms)
+  if string.find(ARGV[18], name, 1, true) then
+    floor = math.min(floor, tonumber(redis.call('HGET', archive, name .. '_ms') or '-1'))
+  end
+  if floor < 0 then
+    return
+  end
+  floor_ms = string.format('%.0f', floor)
+  redis.call('ZREMRANGEBYSCORE', minutes, '-inf', '(' .. floor_ms)
+  local field = string.sub(name, 1, -2) .. '_floor_ms'
+  local was = tonumber(redis.call('HGET', state, field) or '-1')
+  if floor <= was then
+    return
+  end
+  local from_ms, to_ms = string.format('%.0f', was - DAY_MS), string.format('%.0f', floor - DAY_MS)
+  for _, seal in ipairs(redis.call('ZRANGEBYSCORE', seals, from_ms, to_ms)) do
+    redis.call('HDEL', sealed, string.match(seal, '^%d+'))
+    if name == 'candles' then
+      redis.call('ZREM', seals, seal)
+    end
+  end
+  redis.call('HSET', state, field, floor_ms)
 end
 
 if redis.call('HGET', owner, 'token') ~= ARGV[1] then
@@ -79,7 +105,7 @@ if count > 0 then
   redis.call('HSET', state, 'updated_ms', now_ms)
 end
 
-local at = 18
+local at = 19
 for _ = 1, tonumber(ARGV[11]) do
   redis.call('HSET', state, ARGV[at], ARGV[at + 1])
   at = at + 2
@@ -101,12 +127,14 @@ for _ = 1, tonumber(ARGV[14]) do
 end
 local closed_before_ms = tonumber(was[1] or '-1')
 local from_ms, to_ms
+local days = {}
 for _ = 1, tonumber(ARGV[15]) do
   local open_ms = ARGV[at]
   if tonumber(open_ms) + 60000 <= closed_before_ms then
     if not from_ms or tonumber(open_ms) < tonumber(from_ms) then from_ms = open_ms end
     if not to_ms or tonumber(open_ms) > tonumber(to_ms) then to_ms = open_ms end
   end
+  days[tonumber(open_ms) - tonumber(open_ms) % DAY_MS] = true
   redis.call('ZREMRANGEBYSCORE', candles, open_ms, open_ms)
   redis.call('ZADD', candles, open_ms, ARGV[at + 1])
   redis.call('ZREMRANGEBYSCORE', footprints, open_ms, open_ms)
@@ -114,6 +142,9 @@ for _ = 1, tonumber(ARGV[15]) do
     redis.call('ZADD', footprints, open_ms, ARGV[at + 2])
   end
   at = at + 3
+end
+for day_ms in pairs(days) do
+  redis.call('ZADD', dirty, next_seq, string.format('%.0f', day_ms))
 end
 if from_ms then
   local log, length = next_seq .. ':' .. from_ms .. ':' .. to_ms, 1
@@ -123,14 +154,8 @@ if from_ms then
   end
   redis.call('HSET', state, 'amended', log)
 end
-if ARGV[9] ~= '' then
-  redis.call('ZREMRANGEBYSCORE', candles, '-inf', '(' .. ARGV[9])
-  raise('candle_floor_ms', ARGV[9])
-end
-if ARGV[10] ~= '' then
-  redis.call('ZREMRANGEBYSCORE', footprints, '-inf', '(' .. ARGV[10])
-  raise('footprint_floor_ms', ARGV[10])
-end
+drop('candles', ARGV[9], candles, sealed_candles)
+drop('footprints', ARGV[10], footprints, sealed_footprints)
 for i = 1, tonumber(ARGV[16]) do
   redis.call('XADD', events, 'MAXLEN', '~', ARGV[8], next_seq .. '-' .. i, 'event', ARGV[at])
   at = at + 1

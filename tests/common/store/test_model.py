@@ -25,7 +25,8 @@ KEYS = SymbolKeys(SYMBOL)
 BOUNDS = Bounds(trades=7, events=10_000)
 
 TOKENS = st.sampled_from([letter * 32 for letter in "abc"])
-OPENS = st.integers(0, 5).map(lambda at: at * MINUTE_MS)
+# Of two days.
+OPENS = st.sampled_from([0, 1, 2, 1440, 1441, 1442]).map(lambda at: at * MINUTE_MS)
 FLOORS = st.one_of(st.none(), OPENS)
 BYTES = st.binary(max_size=4)
 HEALTH = st.dictionaries(st.sampled_from(["mode", "source"]), st.sampled_from(["LIVE", "x"]))
@@ -142,6 +143,7 @@ def shown(model: StoreModel) -> dict[str, Any]:
     found: dict[str, Any] = {
         KEYS.candles: [(packed, float(open_ms)) for open_ms, packed in sorted(t.candles.items())],
         KEYS.footprints: [(packed, float(open_ms)) for open_ms, packed in sorted(t.footprints.items())],
+        KEYS.dirty: [(b"%d" % day, float(seq)) for day, seq in sorted(t.dirty.items(), key=_by_score)],
         KEYS.events: [(event_id.encode(), {b"event": event}) for event_id, event in t.events],
         KEYS.gaps: {gap_id.encode(): gap for gap_id, gap in t.gaps.items()},
         KEYS.health: {name.encode(): value.encode() for name, value in t.health.items()},
@@ -179,6 +181,12 @@ def shown(model: StoreModel) -> dict[str, Any]:
             b"position": t.position.encode(),
         }
     return {key: value for key, value in found.items() if value}
+
+
+def _by_score(item: tuple[int, int]) -> tuple[int, bytes]:
+    """As a sorted set orders its members."""
+    day, seq = item
+    return seq, b"%d" % day
 
 
 async def _answer(command: Awaitable[Any]) -> Any:

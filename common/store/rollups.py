@@ -1,0 +1,187 @@
+"""Roll-ups of one symbol: what is due, what a job reads, and the one step in which it takes effect.
+
+`{S}:dirty` is the ledger of what is to be done: every commit that writes a minute marks its day, and only the script
+that takes in the day's roll-up removes the mark, if nothing was written since the job read. So a job that dies, runs
+twice or beside another does no harm, and a queue that forgets a job costs time and nothing else.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from redis.asyncio import Redis
+
+from common.errors import Stale
+from common.market.timeframe import DAY_MS, day_of
+from common.store.client import translated
+from common.store.keys import ROLLED, SymbolKeys
+from common.store.reads import State, ask, state_of
+from common.store.script import Argument, Script
+
+CANDLES, FOOTPRINTS = "candles", "footprints"
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """`days`: finished days to be rolled up. `archive`: sealed days to be archived, by series. Oldest first."""
+
+    days: tuple[int, ...]
+    archive: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rolled:
+    """A roll-up as it is to be stored: packed, empty if the period has no candle.
+
+    `event` and `message` tell of it, in the stream and on the channels; both are empty if nothing changed.
+    """
+
+    series: str
+    open_ms: int
+    candle: bytes
+    event: bytes
+    message: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What a job read, and what has to be so still when it takes effect."""
+
+    token: str
+    version: str
+    score: str
+
+
+@dataclass(frozen=True, slots=True)
+class Minutes:
+    """Minutes as they are stored: sealed by day, and open ones, which count where both have the same minute."""
+
+    sealed: Mapping[int, bytes]
+    open: Sequence[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One consistent look for the roll-up of a day. `rolled`: stored candles of each series asked for."""
+
+    mark: Mark
+    state: State
+    candles: Minutes
+    footprints: Minutes
+    rolled: Mapping[str, list[bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A day that lies ready in the store: how many members each series has, and the digest of its block ('' for none).
+
+    Candles first, then footprints.
+    """
+
+    counts: tuple[int, ...]
+    digests: tuple[str, ...]
+
+
+class RollupStore:
+    """Through a client that never re-sends. `events_kept`: as for commits."""
+
+    def __init__(self, client: Redis, symbol: str, events_kept: int = 10_000) -> None:
+        self.keys = SymbolKeys(symbol)
+        self._client = client
+        self._events_kept = events_kept
+        self._roll = Script(client, "roll")
+        self._archived = Script(client, "archived")
+
+    async def due(self) -> Due:
+        pipe = self._client.pipeline(transaction=True)
+        pipe.hget(self.keys.state, "watermark_ms")
+        pipe.zrange(self.keys.dirty, 0, -1)
+        pipe.zrange(self.keys.unarchived, 0, -1)
+        with translated(f"read of what is due of {self.keys.symbol}"):
+            watermark_ms, dirty, unarchived = await pipe.execute()
+        last_ms = int(watermark_ms or 0) - DAY_MS
+        pairs = (member.decode().split(":") for member in unarchived)
+        return Due(
+            tuple(sorted(day_ms for day_ms in map(int, dirty) if day_ms <= last_ms)),
+            tuple(sorted((series, int(day_ms)) for series, day_ms in pairs)),
+        )
+
+    async def read(self, day_ms: int, from_ms: int, to_ms: int, rolled: Mapping[str, tuple[int, int]]) -> Reading:
+        """Read the day's minutes, all candles of `[from_ms, to_ms)`, and the `[from, to)` asked for of each series.
+
+        Raises Stale if the symbol has never been written, or the day is not dirty.
+        """
+        days = list(range(day_of(min(from_ms, day_ms)), max(to_ms, day_ms + DAY_MS), DAY_MS))
+        pipe = self._client.pipeline(transaction=True)
+        ask(pipe, self.keys)
+        pipe.hget(self.keys.rollup, "version")
+        pipe.zscore(self.keys.dirty, str(day_ms))
+        pipe.zrangebyscore(self.keys.candles, days[0], f"({days[-1] + DAY_MS}")
+        pipe.zrangebyscore(self.keys.footprints, day_ms, f"({day_ms + DAY_MS}")
+        pipe.hmget(self.keys.sealed_candles, days)
+        pipe.hget(self.keys.sealed_footprints, str(day_ms))
+        for series, (start_ms, end_ms) in rolled.items():
+            pipe.zrangebyscore(self.keys.rolled(series), start_ms, f"({end_ms}")
+        with translated(f"read of day {day_ms} of {self.keys.symbol}"):
+            values, version, score, candles, footprints, sealed, sealed_footprint, *found = await pipe.execute()
+        state = state_of(values)
+        if state is None or score is None:
+            raise Stale(f"day {day_ms} of {self.keys.symbol} is not to be rolled up")
+        return Reading(
+            Mark(state.token, (version or b"0").decode(), str(int(score))),
+            state,
+            Minutes({day: block for day, block in zip(days, sealed, strict=True) if block}, candles),
+            Minutes({day_ms: sealed_footprint} if sealed_footprint else {}, footprints),
+            dict(zip(rolled, found, strict=True)),
+        )
+
+    async def stage(self, day_ms: int, blocks: Mapping[str, bytes]) -> Mapping[str, bytes]:
+        """Lay blocks of a day down, by series, and return them as they are read back."""
+        fields: Any = {f"{day_ms}:{series}": block for series, block in blocks.items()}
+        with translated(f"staging of day {day_ms} of {self.keys.symbol}"):
+            await self._client.hset(self.keys.staged, mapping=fields)
+            found: Any = await self._client.hmget(self.keys.staged, list(fields))
+        return {series: block or b"" for series, block in zip(blocks, found, strict=True)}
+
+    async def finish(self, day_ms: int, mark: Mark, rolled: Iterable[Rolled], staged: Staged | None) -> None:
+        """Take the roll-ups and the staged blocks in. Raises Stale if what was read is not so any more."""
+        k, rolled = self.keys, list(rolled)
+        keys = [k.state, k.dirty, k.rollup, k.candles, k.footprints, k.seals, k.sealed_candles, k.sealed_footprints]
+        keys += [k.staged, k.unarchived, k.events]
+        at = {series: number for number, series in enumerate(ROLLED, len(keys) + 1)}
+        keys += [k.rolled(series) for series in ROLLED]
+        rows: list[Argument] = [
+            value for r in rolled for value in (at[r.series], r.open_ms, r.candle, r.event, r.message)
+        ]
+        seal: list[Argument] = ["seal", *staged.counts, *staged.digests] if staged else ["leave"]
+        head: list[Argument] = [mark.token, mark.version, day_ms, mark.score, self._events_kept, len(rolled)]
+        with translated(f"roll-up of day {day_ms} of {k.symbol}"):
+            status, *_ = await self._roll(keys, *head, *rows, *seal)
+        if status == b"STALE":
+            raise Stale(f"day {day_ms} of {k.symbol} has been written since it was read")
+
+    async def unarchived(self, series: str) -> tuple[str, dict[int, str]]:
+        """Return the state's token and the days of `series` to be archived, with their scores."""
+        pipe = self._client.pipeline(transaction=True)
+        pipe.hget(self.keys.state, "token")
+        pipe.zrange(self.keys.unarchived, 0, -1, withscores=True)
+        with translated(f"read of what is to be archived of {self.keys.symbol}"):
+            token, pairs = await pipe.execute()
+        split = ((*member.decode().split(":"), str(int(score))) for member, score in pairs)
+        return (token or b"").decode(), {int(day): score for name, day, score in split if name == series}
+
+    async def archived(self, series: str, token: str, scores: Mapping[int, str]) -> int:
+        """Confirm days that the archive has. Return up to where (ms) the series is complete there. Raises Stale."""
+        k = self.keys
+        pairs: list[Argument] = [value for item in scores.items() for value in item]
+        with translated(f"confirmation of the archive of {k.symbol}"):
+            status, *rest = await self._archived([k.state, k.unarchived, k.dirty, k.archive], token, series, *pairs)
+        if status == b"STALE":
+            raise Stale(f"{k.symbol} has another writer since its {series} were archived")
+        return int(rest[0])
+
+
+def digest_of(block: bytes) -> str:
+    """As roll.lua has it."""
+    return hashlib.sha1(block, usedforsecurity=False).hexdigest() if block else ""

@@ -1,0 +1,62 @@
+"""Bars of days, weeks and months: out of stored daily candles, and out of minutes where those are not up to date.
+
+A stored day is what the roll-up jobs made of its minutes. A day that has been written since (`dirty`), and the one that
+is still growing, are made of their minutes here, by the same merge; so an answer is right whether the jobs run or not.
+"""
+
+import polars as pl
+
+from common.errors import StoreUnavailable
+from common.frames import decode
+from common.frames.resample import resample
+from common.market.rollup import DAY, periods
+from common.market.timeframe import DAY_MS, Timeframe
+from common.store.reads import Range, View
+from feed.history import ATTEMPTS, History
+from feed.minutes import Bounds, Closed, Span, cut, united
+
+# With more days than that to be made of their minutes, the minutes are read in parts, as for any other timeframe.
+MOST_DIRTY_MS = 14 * DAY_MS
+_DAYS_OF = {"d": 1, "w": 7, "M": 31}
+
+
+async def read_days(
+    reader: History, timeframe: Timeframe, bounds: Bounds, since_seq: int | None = None
+) -> Closed | None:
+    """Read bars of a timeframe of days. None if too many days have yet to be rolled up: the minutes are to be read."""
+    most = bounds.limit * timeframe.n * _DAYS_OF[timeframe.unit]
+    ends = {"oldest": most} if bounds.oldest_first else {"newest": most}
+    stored = Range(bounds.start_ms, bounds.end_ms, **ends)
+    spans: list[Span] = []
+    for _ in range(ATTEMPTS):
+        view = await reader.view([Range(*span) for span in spans], days=stored, since_seq=since_seq)
+        needed = _to_be_made(view, timeframe, bounds)
+        if sum(end - start for start, end in needed) > MOST_DIRTY_MS:
+            return None
+        if set(needed) <= set(spans):
+            bars = _bars(view, spans, timeframe)
+            ended = len(bars) <= bounds.limit
+            return Closed(view, cut(bars, bounds), to_end=ended or not bounds.oldest_first, from_start=ended)
+        spans = needed
+    raise StoreUnavailable(f"{reader.keys.symbol} changed under every attempt to read it")
+
+
+def _to_be_made(view: View, timeframe: Timeframe, bounds: Bounds) -> list[Span]:
+    """The trading days that no stored candle speaks for, as far as they lie within the bounds."""
+    if view.state is None:
+        return []
+    watermark_ms, floor_ms = max(view.state.watermark_ms, 0), view.state.candle_floor_ms
+    # Of a day before the floor nothing is left but what was made of it.
+    touched = [(day_ms, day_ms + DAY_MS) for day_ms in view.dirty if day_ms >= floor_ms]
+    touched.append((watermark_ms, watermark_ms + 1))
+    days = (day for span in touched for day in periods(DAY, *span))
+    spans = ((max(day.open_ms, bounds.start_ms), min(day.end_ms, bounds.end_ms)) for day in days)
+    return united(span for span in spans if span[0] < span[1])
+
+
+def _bars(view: View, spans: list[Span], timeframe: Timeframe) -> pl.DataFrame:
+    days = decode.candles(view.days)
+    for start_ms, end_ms in spans:
+        days = days.filter(~pl.col("open_ms").is_between(start_ms, end_ms, closed="left"))
+    minutes = decode.candles([member for members in view.candles for member in members])
+    return resample(pl.concat([days, resample(minutes, DAY)]), timeframe)

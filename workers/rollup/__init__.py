@@ -1,0 +1,1 @@
+"""The roll-up queue: its processes, its jobs, and what the jobs do."""

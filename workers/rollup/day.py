@@ -1,0 +1,152 @@
+"""The roll-up of one day: its trading days, their weeks and months, and the day itself as sealed blocks.
+
+A pure function of the stored minutes, taken in by one script that refuses it if any of them has changed since
+(common.store.rollups). So it may die at any moment, run twice, and run beside itself.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+from redis.asyncio import Redis
+
+from common.errors import FleetError, Stale
+from common.market import blocks, codec
+from common.market.bar_json import bar_json
+from common.market.candle import Candle
+from common.market.coverage import covers
+from common.market.instrument import Instrument
+from common.market.rollup import DAY, MONTH, WEEK, Period, Plan, rolled_up
+from common.market.timeframe import DAY_MS, Timeframe
+from common.store.registry import Market
+from common.store.rollups import CANDLES, FOOTPRINTS, Minutes, Reading, Rolled, RollupStore, Staged, digest_of
+
+log = logging.getLogger(__name__)
+
+# A day that is being backfilled changes under its job; the next tick tries again.
+ATTEMPTS = 5
+
+
+class SealFailed(FleetError):
+    """What was read back is not what was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """What is sealed: its packed members, and blocks of them."""
+
+    name: str
+    open_of: Callable[[bytes], int]
+    pack: Callable[[Sequence[bytes]], bytes]
+    unpack: Callable[[bytes], list[bytes]]
+
+    def members(self, minutes: Minutes) -> dict[int, bytes]:
+        """Return every minute by its open: the open one where it is sealed too."""
+        sealed = (member for block in minutes.sealed.values() for member in self.unpack(block))
+        return {self.open_of(member): member for member in chain(sealed, minutes.open)}
+
+
+SEALED_CANDLES = Series(CANDLES, codec.candle_open, blocks.pack_candles, blocks.candle_members)
+SEALED_FOOTPRINTS = Series(FOOTPRINTS, codec.footprint_open, blocks.pack_footprints, blocks.footprint_members)
+
+
+async def roll_day(client: Redis, market: Market, day_ms: int, events_kept: int = 10_000) -> bool:
+    """Roll the day up if it is due. False: it was not, or it changed under every attempt."""
+    store, anchored = RollupStore(client, market.symbol, events_kept), timeframes(market.instrument)
+    for _ in range(ATTEMPTS):
+        if day_ms not in (await store.due()).days:
+            return False
+        try:
+            await _roll(store, market.instrument, anchored, day_ms)
+            return True
+        except Stale as error:
+            log.info("day to be rolled up once more", extra={"symbol": market.symbol, "reason": str(error)})
+    return False
+
+
+def timeframes(instrument: Instrument) -> dict[str, Timeframe]:
+    """Those of the instrument's roll-ups."""
+    return {timeframe.text: timeframe for timeframe in (DAY, WEEK, MONTH)}
+
+
+async def _roll(store: RollupStore, instrument: Instrument, anchored: Mapping[str, Timeframe], day_ms: int) -> None:
+    plan = Plan.of(day_ms, day_ms + DAY_MS, anchored)
+    from_ms, to_ms = plan.range_of(plan.days) if plan.days else (day_ms, day_ms + DAY_MS)
+    wanted = {"1d": plan.day_range, "1w": plan.range_of(plan.weeks), "1M": plan.range_of(plan.months)}
+    reading = await store.read(day_ms, from_ms, to_ms, wanted if plan.days else {})
+    if day_ms < reading.state.candle_floor_ms:
+        # Its minutes are gone; what was made of them stays.
+        await store.finish(day_ms, reading.mark, [], None)
+        return
+    read = {SEALED_CANDLES: SEALED_CANDLES.members(reading.candles)}
+    read[SEALED_FOOTPRINTS] = SEALED_FOOTPRINTS.members(reading.footprints)
+    rolled = list(_rolled(instrument, plan, reading, read[SEALED_CANDLES])) if plan.days else []
+    staged = await _stage(store, Period(day_ms, day_ms + DAY_MS), read)
+    await store.finish(day_ms, reading.mark, rolled, staged)
+    log.info(
+        "day rolled up",
+        extra={"symbol": instrument.symbol, "day_ms": day_ms, "changed": sum(bool(each.event) for each in rolled)},
+    )
+
+
+def _rolled(instrument: Instrument, plan: Plan, reading: Reading, minutes: Mapping[int, bytes]) -> Iterator[Rolled]:
+    state, text = reading.state, _Text(instrument, reading)
+    stored = {series: {codec.candle_open(m): m for m in members} for series, members in reading.rolled.items()}
+    days = {open_ms: codec.unpack_candle(member) for open_ms, member in stored["1d"].items()}
+    candles = list(map(codec.unpack_candle, minutes.values()))
+    finished = [day for day in plan.days if day.end_ms <= state.watermark_ms and day.open_ms >= state.candle_floor_ms]
+    for day in finished:
+        candle = rolled_up(candles, day)
+        days.pop(day.open_ms, None)
+        if candle:
+            days[day.open_ms] = candle
+        yield text.rolled("1d", day, candle, stored["1d"])
+    if not finished:
+        return
+    for series, periods in (("1w", plan.weeks), ("1M", plan.months)):
+        for period in periods:
+            if period.end_ms <= state.watermark_ms:
+                yield text.rolled(series, period, rolled_up(days.values(), period), stored[series])
+
+
+class _Text:
+    """What is stored and told of a roll-up (docs/protocol.md, "Pub/sub")."""
+
+    def __init__(self, instrument: Instrument, reading: Reading) -> None:
+        self._instrument, self._state = instrument, reading.state
+        self._coverage = reading.state.coverage(instrument.ids)
+
+    def rolled(self, series: str, period: Period, candle: Candle | None, stored: Mapping[int, bytes]) -> Rolled:
+        packed, before = codec.pack_candle(candle) if candle else b"", stored.get(period.open_ms)
+        if candle is None or packed == before:
+            return Rolled(series, period.open_ms, packed, b"", b"")
+        bar = bar_json(
+            candle,
+            self._instrument,
+            is_final=True,
+            partial=not covers(self._coverage, period.open_ms, period.end_ms),
+        )
+        kind = "amend" if before else "candle"
+        event, message = (self._message(kind, series, body) for body in (f'"bar":{bar}', f'"bars":[{bar}]'))
+        return Rolled(series, period.open_ms, packed, event, message)
+
+    def _message(self, kind: str, series: str, body: str) -> bytes:
+        symbol, state = self._instrument.symbol, self._state
+        head = f'"type":"{kind}","symbol":"{symbol}","seq":{state.seq},"token":"{state.token}"'
+        return f'{{{head},"timeframe":"{series}",{body}}}'.encode()
+
+
+async def _stage(store: RollupStore, day: Period, read: Mapping[Series, dict[int, bytes]]) -> Staged:
+    """Lay the day down as blocks, and see that they read as what they were made of."""
+    members = {
+        series: [member for open_ms, member in sorted(found.items()) if day.holds(open_ms)]
+        for series, found in read.items()
+    }
+    made = {series.name: series.pack(found) for series, found in members.items() if found}
+    laid = await store.stage(day.open_ms, made) if made else {}
+    for series, found in members.items():
+        if found and series.unpack(laid[series.name]) != found:
+            raise SealFailed(f"sealed {series.name} of {store.keys.symbol}, day {day.open_ms}, read otherwise")
+    counts, digests = (tuple(map(len, members.values())), tuple(digest_of(made.get(s.name, b"")) for s in members))
+    return Staged(counts, digests)
