@@ -137,12 +137,17 @@ class RollupStore:
         )
 
     async def stage(self, day_ms: int, blocks: Mapping[str, bytes]) -> Mapping[str, bytes]:
-        """Lay blocks of a day down, by series, and return them as they are read back."""
+        """Lay blocks of a day down, by series, and return them as they are read back.
+
+        In one step: another job that takes in the same day clears what lies there.
+        """
         fields: Any = {f"{day_ms}:{series}": block for series, block in blocks.items()}
+        pipe = self._client.pipeline(transaction=True)
+        pipe.hset(self.keys.staged, mapping=fields)
+        pipe.hmget(self.keys.staged, list(fields))
         with translated(f"staging of day {day_ms} of {self.keys.symbol}"):
-            await self._client.hset(self.keys.staged, mapping=fields)
-            found: Any = await self._client.hmget(self.keys.staged, list(fields))
-        return {series: block or b"" for series, block in zip(blocks, found, strict=True)}
+            _, found = await pipe.execute()
+        return dict(zip(blocks, found, strict=True))
 
     async def finish(self, day_ms: int, mark: Mark, rolled: Iterable[Rolled], staged: Staged | None) -> None:
         """Take the roll-ups and the staged blocks in. Raises Stale if what was read is not so any more."""

@@ -1,0 +1,221 @@
+"""The roll-up of a day: what it makes of the minutes, and that it takes effect once or not at all."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import orjson
+import pytest
+from redis.asyncio import Redis
+
+from common.errors import Stale
+from common.market import blocks, codec
+from common.market.candle import Candle, merge_all
+from common.market.rollup import DAY, MONTH, WEEK
+from common.market.timeframe import DAY_MS, Timeframe, day_of
+from common.store.client import commit_client
+from common.store.keys import SymbolKeys
+from common.store.registry import Market
+from common.store.rollups import Due, RollupStore
+from tests.feed.writer import INSTRUMENT, Writer, random_step
+from workers.rollup import day as day_job
+from workers.rollup.day import roll_day
+
+KEYS = SymbolKeys(INSTRUMENT.symbol)
+MARKET = Market(INSTRUMENT)
+SERIES = {"1d": DAY, "1w": WEEK, "1M": MONTH}
+
+
+@pytest.fixture
+async def client(redis_url: str) -> AsyncIterator[Redis]:
+    made = commit_client(redis_url)
+    yield made
+    await made.aclose()
+
+
+@pytest.fixture
+async def writer(client: Redis) -> Writer:
+    made = Writer(client)
+    await made.claim()
+    return made
+
+
+@pytest.fixture
+def store(client: Redis) -> RollupStore:
+    return RollupStore(client, INSTRUMENT.symbol)
+
+
+async def minutes(client: Redis, series: str = "candles") -> dict[int, bytes]:
+    """Sealed and open ones."""
+    unpack = blocks.candle_members if series == "candles" else blocks.footprint_members
+    open_of = codec.candle_open if series == "candles" else codec.footprint_open
+    sealed: Any = await client.hvals(KEYS.sealed_candles if series == "candles" else KEYS.sealed_footprints)
+    unsealed: Any = await client.zrange(KEYS.candles if series == "candles" else KEYS.footprints, 0, -1)
+    return {open_of(member): member for member in [m for block in sealed for m in unpack(block)] + unsealed}
+
+
+async def rolled(client: Redis) -> dict[str, dict[int, Candle]]:
+    found = {}
+    for name in SERIES:
+        members: Any = await client.zrange(KEYS.rolled(name), 0, -1, withscores=True)
+        found[name] = {int(score): codec.unpack_candle(member) for member, score in members}
+        assert len(found[name]) == len(members)
+    return found
+
+
+async def expected(client: Redis) -> dict[str, dict[int, Candle]]:
+    """Every finished period, of all minutes there are."""
+    watermark_ms = int(await client.hget(KEYS.state, "watermark_ms") or 0)  # type: ignore[misc]
+    finished_ms = day_of(watermark_ms)
+    candles = [codec.unpack_candle(member) for member in (await minutes(client)).values()]
+    return {name: _merged(candles, timeframe, finished_ms) for name, timeframe in SERIES.items()}
+
+
+def _merged(candles: list[Candle], timeframe: Timeframe, finished_ms: int) -> dict[int, Candle]:
+    groups: dict[int, list[Candle]] = {}
+    for candle in candles:
+        groups.setdefault(timeframe.open_of(candle.open_ms), []).append(candle)
+    return {
+        open_ms: merge_all(group).rename(open_ms)
+        for open_ms, group in groups.items()
+        if timeframe.next_open(open_ms) <= finished_ms
+    }
+
+
+async def roll_all(client: Redis, store: RollupStore) -> None:
+    for day_ms in (await store.due()).days:
+        assert await roll_day(client, MARKET, day_ms)
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_whatever_was_written_the_roll_ups_are_those_of_the_minutes(
+    client: Redis, writer: Writer, store: RollupStore, seed: int
+) -> None:
+    rng = random.Random(seed)
+    for _ in range(150):
+        await random_step(writer, rng)
+        if rng.random() < 0.1:
+            writer.now_ms += rng.randint(0, 9) * DAY_MS
+        if rng.random() < 0.2:
+            before = await minutes(client), await minutes(client, "footprints")
+            await roll_all(client, store)
+            assert (await minutes(client), await minutes(client, "footprints")) == before
+            assert await rolled(client) == await expected(client)
+            today_ms = day_of(writer.builder.watermark_ms)
+            assert all(day_ms >= today_ms for day_ms in map(int, await client.zrange(KEYS.dirty, 0, -1)))
+    assert all((await rolled(client)).values()), "no month was finished: the test has shown little"
+
+
+async def finished_day(writer: Writer) -> int:
+    """A day with two minutes, and the first trade of the next."""
+    day_ms = day_of(writer.now_ms) + DAY_MS
+    await writer.commit(writer.trade(day_ms + 1), writer.trade(day_ms + 70_000, ticks=10_500))
+    await writer.commit(writer.trade(day_ms + DAY_MS + 1))
+    return day_ms
+
+
+async def test_a_day_is_sealed_and_its_open_minutes_are_gone(client: Redis, writer: Writer, store: RollupStore) -> None:
+    day_ms = await finished_day(writer)
+    assert (await store.due()).days == (day_ms,)
+    assert await roll_day(client, MARKET, day_ms)
+    assert await client.zcount(KEYS.candles, day_ms, day_ms + DAY_MS - 1) == 0
+    assert await client.hkeys(KEYS.sealed_candles) == [b"%d" % day_ms]  # type: ignore[misc]
+    assert await client.exists(KEYS.staged) == 0
+    assert await client.hget(KEYS.state, "sealed_to_ms") == b"%d" % (day_ms + DAY_MS)  # type: ignore[misc]
+    assert await store.due() == Due((), (("candles", day_ms), ("footprints", day_ms)))
+    assert not await roll_day(client, MARKET, day_ms)
+
+
+async def test_a_late_trade_of_a_sealed_day_corrects_everything_made_of_it(
+    client: Redis, writer: Writer, store: RollupStore
+) -> None:
+    day_ms = await finished_day(writer)
+    await roll_all(client, store)
+    before = await rolled(client)
+    await writer.commit(writer.trade(day_ms + 5_000, ticks=20_000, lots=7))
+    amended = codec.unpack_candle((await minutes(client))[day_ms])
+    assert (amended.high_ticks, amended.volume_lots, amended.rev) == (20_000, 12, 1)
+    await roll_all(client, store)
+    after = await rolled(client)
+    assert after == await expected(client)
+    assert (after["1d"][day_ms].high_ticks, after["1d"][day_ms].rev) == (20_000, before["1d"][day_ms].rev + 1)
+    entries: Any = await client.xrange(KEYS.events)
+    events = [orjson.loads(fields[b"event"]) for _, fields in entries]
+    told = [(event["type"], event["bar"]["rev"]) for event in events if event.get("timeframe") == "1d"]
+    assert told == [("candle", 0), ("amend", 1)]
+
+
+async def test_what_was_written_since_it_was_read_is_not_overwritten(
+    client: Redis, writer: Writer, store: RollupStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    day_ms = await finished_day(writer)
+    stage, late = RollupStore.stage, [writer.trade(day_ms + 30_000, ticks=30_000)]
+
+    async def meanwhile(self: RollupStore, *args: Any) -> Any:
+        found = await stage(self, *args)
+        if late:
+            await writer.commit(late.pop())
+        return found
+
+    monkeypatch.setattr(RollupStore, "stage", meanwhile)
+    assert await roll_day(client, MARKET, day_ms)
+    assert (await rolled(client))["1d"][day_ms].high_ticks == 30_000
+    assert await rolled(client) == await expected(client)
+
+
+async def test_another_writer_since_it_was_read_is_noticed(client: Redis, writer: Writer, store: RollupStore) -> None:
+    """A store that went back in time may give the same seq to other trades; the token tells."""
+    day_ms = await finished_day(writer)
+    reading = await store.read(day_ms, day_ms, day_ms + DAY_MS, {})
+    await writer.claim()
+    await writer.commit()
+    with pytest.raises(Stale):
+        await store.finish(day_ms, reading.mark, [], None)
+
+
+async def test_jobs_side_by_side_leave_what_one_would(client: Redis, writer: Writer, store: RollupStore) -> None:
+    """Of eight days of two weeks, each rolled up twice at once: a week is made of days that others roll up."""
+    for _ in range(8):
+        writer.now_ms += DAY_MS
+        await finished_day(writer)
+    days = (await store.due()).days
+    assert len(days) > 8
+    await asyncio.gather(*(roll_day(client, MARKET, day_ms) for day_ms in [*days, *days]))
+    while (await store.due()).days:
+        await roll_all(client, store)
+    assert await rolled(client) == await expected(client)
+
+
+async def test_blocks_that_read_otherwise_are_not_taken_in(
+    client: Redis, writer: Writer, store: RollupStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    day_ms = await finished_day(writer)
+    before = await minutes(client)
+    stage, other = RollupStore.stage, replace(codec.unpack_candle(before[day_ms]), volume_lots=1)
+
+    async def damaged(self: RollupStore, *args: Any) -> Any:
+        return await stage(self, *args) | {"candles": blocks.pack_candles([codec.pack_candle(other)])}
+
+    monkeypatch.setattr(RollupStore, "stage", damaged)
+    with pytest.raises(day_job.SealFailed):
+        await roll_day(client, MARKET, day_ms)
+    assert await minutes(client) == before
+    assert (await store.due()).days == (day_ms,)
+
+
+async def test_the_archive_is_complete_up_to_the_first_day_it_lacks(
+    client: Redis, writer: Writer, store: RollupStore
+) -> None:
+    first_ms, second_ms = await finished_day(writer), await finished_day(writer)
+    await roll_all(client, store)
+    token, scores = await store.unarchived("candles")
+    assert set(scores) >= {first_ms, second_ms}
+    assert await store.archived("candles", token, {first_ms: scores[first_ms]}) == min(set(scores) - {first_ms})
+    assert await store.archived("candles", token, scores) == max(scores) + DAY_MS
+    # Rolled up anew since it was read: it stays to be archived.
+    await writer.commit(writer.trade(first_ms + 5_000))
+    await roll_all(client, store)
+    assert await store.archived("candles", token, scores) == first_ms
+    assert list((await store.unarchived("candles"))[1]) == [first_ms]
