@@ -10,8 +10,9 @@ be fetched after it, and be kept decoded for as long as there is room.
 import asyncio
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Literal
 
 import polars as pl
@@ -20,35 +21,34 @@ from redis.asyncio import Redis
 from common.errors import StoreUnavailable
 from common.frames import decode, encode
 from common.market import codec
-from common.market.timeframe import DAY_MS
+from common.market.rollup import DAY, MONTH
+from common.market.timeframe import DAY_MS, Timeframe
 from common.store.reads import Range, Seal, State, SymbolReader, View
 
-# What all decoded blocks of a process may take. A day of candles takes some 200 kB.
+# What all decoded days of a process may take. One of candles takes some 200 kB.
 MOST_BYTES = 256 << 20
-# Blocks fetched by one command: some 2 MB.
-FETCHED_AT_ONCE = 64
 # A day sealed anew between two commands is read once more.
 ATTEMPTS = 8
 
 
-class Blocks:
-    """Decoded blocks of a process, by digest; the least used go first."""
+class Decoded:
+    """Decoded stretches of a process, by what they were decoded of; the least used go first."""
 
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
-        self._kept: OrderedDict[str, pl.DataFrame] = OrderedDict()
+        self._kept: OrderedDict[Hashable, pl.DataFrame] = OrderedDict()
         self._most_bytes = most_bytes
         self.bytes = 0
 
-    def get(self, digest: str) -> pl.DataFrame | None:
-        frame = self._kept.get(digest)
+    def get(self, key: Hashable) -> pl.DataFrame | None:
+        frame = self._kept.get(key)
         if frame is not None:
-            self._kept.move_to_end(digest)
+            self._kept.move_to_end(key)
         return frame
 
-    def keep(self, digest: str, frame: pl.DataFrame) -> None:
-        if digest in self._kept:
+    def keep(self, key: Hashable, frame: pl.DataFrame) -> None:
+        if key in self._kept:
             return
-        self._kept[digest] = frame
+        self._kept[key] = frame
         self.bytes += int(frame.estimated_size())
         while self.bytes > self._most_bytes and self._kept:
             self.bytes -= int(self._kept.popitem(last=False)[1].estimated_size())
@@ -56,9 +56,10 @@ class Blocks:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One of the two series of minutes: how its members and blocks are read."""
+    """One of the two series of minutes: how its members and blocks are read, and in which stretches it is kept."""
 
     name: Literal["candles", "footprints"]
+    stretch: Timeframe
     decode: Callable[[list[bytes]], pl.DataFrame]
     decode_blocks: Callable[[list[bytes]], pl.DataFrame]
     open_of: Callable[[bytes], int]
@@ -71,6 +72,7 @@ class Series:
 
 CANDLES = Series(
     "candles",
+    MONTH,
     decode.candles,
     decode.candle_blocks,
     codec.candle_open,
@@ -79,6 +81,7 @@ CANDLES = Series(
 )
 FOOTPRINTS = Series(
     "footprints",
+    DAY,
     decode.footprints,
     decode.footprint_blocks,
     codec.footprint_open,
@@ -89,10 +92,13 @@ FOOTPRINTS = Series(
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """All minutes that open in `[from_ms, to_ms)`, ascending, as of `view`. `ended`: no others lie in the range."""
+    """All minutes that open in `[from_ms, to_ms)`, ascending, as of `view`. `ended`: no others lie in the range.
+
+    In several frames: to put a year's together costs as much as to make something of it.
+    """
 
     view: View
-    minutes: pl.DataFrame
+    frames: list[pl.DataFrame]
     from_ms: int
     to_ms: int
     ended: bool
@@ -101,7 +107,7 @@ class Part:
 class History(SymbolReader):
     """A reader of one symbol to whom it makes no difference where a minute lies."""
 
-    def __init__(self, client: Redis, symbol: str, kept: Blocks) -> None:
+    def __init__(self, client: Redis, symbol: str, kept: Decoded) -> None:
         super().__init__(client, symbol)
         self._kept = kept
 
@@ -123,8 +129,8 @@ class History(SymbolReader):
             view = await super().view(candles, footprints, since_seq, min(lacking), days)
             parts = [await self._part(CANDLES, view, *pair) for pair in zip(candles, view.candles, strict=True)]
             if all(parts):
-                found = [encode.candles(_cut(part.minutes, r)) for part, r in zip(parts, candles, strict=True) if part]
-                return replace(view, candles=found)
+                minutes = [_cut(pl.concat(part.frames), r) for part, r in zip(parts, candles, strict=True) if part]
+                return replace(view, candles=list(map(encode.candles, minutes)))
         raise _changing(self)
 
     async def read(self, series: Series, wanted: Range, most_open: int) -> Part:
@@ -138,7 +144,8 @@ class History(SymbolReader):
             view, found = await self._look(series, limited, None)
             if not _may_be_sealed(series, view, limited, found):
                 return _open_part(series, view, limited, found)
-            view, found = await self._look(series, limited, wanted.start_ms)
+            # Whole stretches, as they are kept.
+            view, found = await self._look(series, limited, series.stretch.open_of(wanted.start_ms))
             part = await self._part(series, view, wanted, found, most_open)
             if part:
                 return part
@@ -157,34 +164,33 @@ class History(SymbolReader):
         """Join open minutes and sealed days of one view. None if a day has been sealed anew since."""
         limit = most_open or wanted.oldest or wanted.newest
         opened = _open_part(series, view, wanted, found, limit)
-        seals = [seal for seal in view.seals if seal.day_ms + DAY_MS > wanted.start_ms and seal.day_ms < wanted.end_ms]
-        chosen = _chosen(series, seals, wanted)
-        frames = await self._frames(series, [seal for seal in chosen if series.digest(seal)])
-        if frames is None:
-            return None
+        stretches = _stretches(series, view.seals, wanted)
+        chosen = _chosen(series, stretches, wanted)
+        frames = [await self._frame(series, stretch) for stretch in chosen]
         from_ms, to_ms = opened.from_ms, opened.to_ms
-        if len(chosen) < len(seals) and wanted.oldest is not None:
-            to_ms = min(to_ms, chosen[-1].day_ms + DAY_MS)
-        elif len(chosen) < len(seals):
-            from_ms = max(from_ms, chosen[0].day_ms)
-        minutes = _joined([*frames, opened.minutes], from_ms, to_ms)
-        return Part(view, minutes, from_ms, to_ms, opened.ended and len(chosen) == len(seals))
+        if len(chosen) < len(stretches) and wanted.oldest is not None:
+            to_ms = min(to_ms, chosen[-1][-1].day_ms + DAY_MS)
+        elif len(chosen) < len(stretches):
+            from_ms = max(from_ms, chosen[0][0].day_ms)
+        known = [frame for frame in frames if frame is not None]
+        if len(known) < len(frames):
+            return None
+        parts = _joined(known, opened.frames[0], from_ms, to_ms)
+        return Part(view, parts, from_ms, to_ms, opened.ended and len(chosen) == len(stretches))
 
-    async def _frames(self, series: Series, seals: list[Seal]) -> list[pl.DataFrame] | None:
-        frames = {seal: self._kept.get(series.digest(seal)) for seal in seals}
-        missing = [seal for seal, frame in frames.items() if frame is None]
-        for at in range(0, len(missing), FETCHED_AT_ONCE):
-            some = missing[at : at + FETCHED_AT_ONCE]
-            fetched = await self.blocks(series.name, [seal.day_ms for seal in some])
-            if any(_digest(block) != series.digest(seal) for seal, block in zip(some, fetched, strict=True)):
+    async def _frame(self, series: Series, stretch: list[Seal]) -> pl.DataFrame | None:
+        """Return the minutes of sealed days. None if one has been sealed anew since."""
+        digests = tuple(map(series.digest, stretch))
+        key = (self.keys.symbol, series.name, stretch[0].day_ms, digests)
+        frame = self._kept.get(key)
+        if frame is None:
+            fetched = await self.blocks(series.name, [seal.day_ms for seal in stretch])
+            if tuple(map(_digest, fetched)) != digests:
                 return None
-            # Decoding a year takes 50 ms, in which nobody else would be answered.
-            decoded = await asyncio.to_thread(series.decode_blocks, [block for block in fetched if block])
-            for seal in some:
-                day = pl.col("open_ms").is_between(seal.day_ms, seal.day_ms + DAY_MS, closed="left")
-                frames[seal] = frame = decoded.filter(day)
-                self._kept.keep(series.digest(seal), frame)
-        return [frame for frame in frames.values() if frame is not None]
+            # A year takes 50 ms, in which nobody else would be answered.
+            frame = await asyncio.to_thread(series.decode_blocks, [block for block in fetched if block])
+            self._kept.keep(key, frame)
+        return frame
 
 
 def _may_be_sealed(series: Series, view: View, wanted: Range, found: list[bytes]) -> bool:
@@ -200,40 +206,58 @@ def _open_part(series: Series, view: View, wanted: Range, found: list[bytes], li
     limit = limit or wanted.oldest or wanted.newest
     minutes = series.decode(found)
     if limit is None or len(found) < limit:
-        return Part(view, minutes, wanted.start_ms, wanted.end_ms, ended=True)
+        return Part(view, [minutes], wanted.start_ms, wanted.end_ms, ended=True)
     if wanted.oldest is not None:
-        return Part(view, minutes, wanted.start_ms, series.open_of(found[-1]) + 1, ended=False)
-    return Part(view, minutes, series.open_of(found[0]), wanted.end_ms, ended=False)
+        return Part(view, [minutes], wanted.start_ms, series.open_of(found[-1]) + 1, ended=False)
+    return Part(view, [minutes], series.open_of(found[0]), wanted.end_ms, ended=False)
 
 
-def _chosen(series: Series, seals: list[Seal], wanted: Range) -> list[Seal]:
-    """Days that surely have as many minutes as asked for; one at the edge may lie outside with all of its."""
+def _stretches(series: Series, seals: list[Seal], wanted: Range) -> list[list[Seal]]:
+    """The sealed days of the range, by the stretches they are kept in: the outer ones may reach beyond it."""
+    stretches = [list(days) for _, days in groupby(seals, lambda seal: series.stretch.open_of(seal.day_ms))]
+    sealed = ([day for day in days if series.digest(day)] for days in stretches)
+    return [
+        days
+        for days in sealed
+        if days and days[0].day_ms < wanted.end_ms and days[-1].day_ms + DAY_MS > wanted.start_ms
+    ]
+
+
+def _chosen(series: Series, stretches: list[list[Seal]], wanted: Range) -> list[list[Seal]]:
+    """Stretches that surely have as many minutes as asked for; those at the edges may lie outside with most of them."""
     limit = wanted.oldest if wanted.oldest is not None else wanted.newest
     if limit is None:
-        return seals
-    order = seals if wanted.oldest is not None else seals[::-1]
+        return stretches
+    order = stretches if wanted.oldest is not None else stretches[::-1]
     chosen, count = [], 0
-    for number, seal in enumerate(order):
+    for days in order:
         if count >= limit:
             break
-        chosen.append(seal)
-        count += series.count(seal) if number else 0
+        chosen.append(days)
+        inside = (day for day in days if wanted.start_ms <= day.day_ms and day.day_ms + DAY_MS <= wanted.end_ms)
+        count += sum(map(series.count, inside))
     return chosen if wanted.oldest is not None else chosen[::-1]
 
 
-def _joined(frames: Sequence[pl.DataFrame], from_ms: int, to_ms: int) -> pl.DataFrame:
-    """Put frames of minutes together; of a minute that is in several of them, the last one counts."""
-    *older, newest = frames
-    inside = pl.col("open_ms").is_between(from_ms, to_ms, closed="left")
-    if not older:
-        return newest.filter(inside)
-    sealed = pl.concat(older)
-    if newest.is_empty():
-        return sealed.filter(inside)
-    if sealed.is_empty() or sealed["open_ms"][-1] < newest["open_ms"][0]:
-        return pl.concat([sealed, newest]).filter(inside)
-    kept = sealed.join(newest.select("open_ms").unique(), on="open_ms", how="anti", maintain_order="left")
-    return pl.concat([kept, newest]).filter(inside).sort("open_ms", maintain_order=True)
+def _joined(sealed: list[pl.DataFrame], opened: pl.DataFrame, from_ms: int, to_ms: int) -> list[pl.DataFrame]:
+    """Return the frames cut to `[from_ms, to_ms)`, ascending and disjoint: of a minute in two, the open one counts."""
+    frames = [_within(frame, from_ms, to_ms) for frame in sealed]
+    opened = _within(opened, from_ms, to_ms)
+    if opened.is_empty():
+        return frames or [opened]
+    first_ms = opened["open_ms"][0]
+    later = [frame for frame in frames if not frame.is_empty() and frame["open_ms"][-1] >= first_ms]
+    if later:
+        kept = pl.concat(later).join(opened.select("open_ms").unique(), on="open_ms", how="anti")
+        opened = pl.concat([kept, opened]).sort("open_ms", maintain_order=True)
+    return [*frames[: len(frames) - len(later)], opened]
+
+
+def _within(frame: pl.DataFrame, from_ms: int, to_ms: int) -> pl.DataFrame:
+    """Rows that open in `[from_ms, to_ms)`, of an ascending frame: nothing is copied."""
+    opens = frame["open_ms"]
+    first, end = opens.search_sorted(from_ms, "left"), opens.search_sorted(to_ms, "left")
+    return frame.slice(first, end - first)
 
 
 def _cut(minutes: pl.DataFrame, wanted: Range) -> pl.DataFrame:

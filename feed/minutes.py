@@ -50,6 +50,10 @@ class Bounds:
         return cls(start_ms, end_ms, window.limit, window.oldest_first)
 
 
+def _opens(levels: pl.DataFrame) -> int:
+    return levels["open_ms"].n_unique()
+
+
 def grid_at(timeframe: Timeframe, ts_ms: int) -> int:
     """Return the first open at or after `ts_ms`."""
     open_ms = timeframe.open_of(ts_ms)
@@ -58,19 +62,23 @@ def grid_at(timeframe: Timeframe, ts_ms: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What is made: candles or footprints. `merge` makes minutes, or such bars, into coarser ones, in any order."""
+    """What is made: candles or footprints. `merge` makes minutes, or such bars, into coarser ones, in any order.
+
+    `count`: how many minutes a frame has.
+    """
 
     minutes: Series
     chunk: int
+    count: Callable[[pl.DataFrame], int]
     merge: Callable[[pl.DataFrame], pl.DataFrame]
 
     @classmethod
     def candles(cls, timeframe: Timeframe) -> "Kind":
-        return cls(CANDLES, CHUNK, partial(resample, timeframe=timeframe))
+        return cls(CANDLES, CHUNK, len, partial(resample, timeframe=timeframe))
 
     @classmethod
     def footprints(cls, timeframe: Timeframe, row_ticks: int) -> "Kind":
-        return cls(FOOTPRINTS, FOOTPRINT_CHUNK, partial(regroup, timeframe=timeframe, row_ticks=row_ticks))
+        return cls(FOOTPRINTS, FOOTPRINT_CHUNK, _opens, partial(regroup, timeframe=timeframe, row_ticks=row_ticks))
 
     def open(self, state: State | None) -> bytes:
         """The packed open minute, empty if there is none."""
@@ -173,9 +181,9 @@ async def _read(reader: History, kind: Kind, bounds: Bounds, wanted: int, chunk:
         ends = {"oldest": wanted - count} if bounds.oldest_first else {"newest": wanted - count}
         part = await reader.read(kind.minutes, Range(start_ms, end_ms, **ends), chunk)
         views.append(part.view)
-        count += part.minutes["open_ms"].n_unique()
+        count += sum(map(kind.count, part.frames))
         exhausted = part.ended
-        parts.append(kind.merge(part.minutes))
+        parts += map(kind.merge, part.frames)
         start_ms = part.to_ms if bounds.oldest_first else start_ms
         end_ms = end_ms if bounds.oldest_first else part.from_ms
     if not fit(views, kind):

@@ -28,7 +28,7 @@ from feed.changes import Sources
 from feed.cover import Cover
 from feed.errors import NoBook, UnknownSymbol
 from feed.flight import SingleFlight
-from feed.history import Blocks, History
+from feed.history import Decoded, History
 from feed.live import Grid
 from feed.minutes import FOREVER_MS, Bounds
 from feed.params import CandleQuery, FootprintQuery, GapsQuery, TradesQuery, Window
@@ -47,7 +47,7 @@ class Queries:
     lease_ttl_ms: int
     tails: Tails = field(default_factory=Tails)
     tapes: Tapes = field(default_factory=Tapes)
-    blocks: Blocks = field(default_factory=Blocks)
+    decoded: Decoded = field(default_factory=Decoded)
     _flights: SingleFlight[bytes] = field(default_factory=SingleFlight)
     _pages: SingleFlight[tuple[Page, View, Cover]] = field(default_factory=SingleFlight)
     _markets: dict[str, tuple[float, Market]] = field(default_factory=dict)
@@ -56,7 +56,7 @@ class Queries:
         return Sources(self.history(market), self.tails, self.tapes)
 
     def history(self, market: Market) -> History:
-        return History(self.client, market.symbol, self.blocks)
+        return History(self.client, market.symbol, self.decoded)
 
     async def market(self, symbol: str) -> Market:
         """Return a registered symbol, or raise UnknownSymbol."""

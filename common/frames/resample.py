@@ -1,11 +1,14 @@
 """Candles to a coarser timeframe, by the algebra of Candle.merge."""
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from common.frames.schema import CANDLES, LOTS, conform
 from common.frames.spans import span_open, span_opens
 from common.market.timeframe import Timeframe
 
+MAX_INT64 = (1 << 63) - 1
 _FIRST = ("open_ticks", "first_ts_ms", "first_id")
 _LAST = ("close_ticks", "last_ts_ms", "last_id")
 
@@ -18,21 +21,46 @@ def resample(candles: pl.DataFrame, timeframe: Timeframe) -> pl.DataFrame:
     usual case, one candle per minute in ascending order, nothing is sorted.
     """
     ordered = _ascending(candles["first_ts_ms"]) and _ascending(candles["last_ts_ms"])
-    if not ordered:
-        candles = candles.sort("first_ts_ms", "first_id")
-    last = pl.col(_LAST) if ordered else pl.col(_LAST).sort_by("last_ts_ms", "last_id")
+    if ordered and not candles.is_empty():
+        opens = candles.select(span_open(pl.col("open_ms"), timeframe)).to_series().to_numpy()
+        merged = _runs_merged(candles, opens)
+        if merged is not None:
+            return merged
+    candles = candles.sort("first_ts_ms", "first_id")
     # A candle lies within its span, so the order of the first keys is the order of the spans.
     spans = candles.group_by(span_open(pl.col("open_ms"), timeframe), maintain_order=True)
-    merged = spans.agg(
+    sums = spans.agg(
         pl.col(_FIRST).first(),
-        last.last(),
+        pl.col(_LAST).sort_by("last_ts_ms", "last_id").last(),
         pl.col("high_ticks").max(),
         pl.col("low_ticks").min(),
         pl.col(LOTS).cast(pl.Int128).sum(),
         pl.col("turnover", "trades", "rev").sum(),
         pl.col("sources").bitwise_or(),
     )
-    return conform(merged, CANDLES)
+    return conform(sums, CANDLES)
+
+
+def _runs_merged(candles: pl.DataFrame, opens: npt.NDArray[np.int64]) -> pl.DataFrame | None:
+    """Merge candles in order, of which each run of equal opens is one span: three times as fast as by groups.
+
+    None if a sum might not fit 64 bits.
+    """
+    starts = np.flatnonzero(np.concatenate([[True], opens[1:] != opens[:-1]]))
+    ends = np.append(starts[1:], len(opens)) - 1
+    most = MAX_INT64 // int((ends - starts).max() + 1)
+    greatest = candles.select(pl.max_horizontal(pl.col(*LOTS, "turnover").cast(pl.Int128).abs().max())).item()
+    if greatest > most:
+        return None
+    columns: dict[str, npt.NDArray[np.generic]] = {"open_ms": opens[starts]}
+    columns |= {name: candles[name].to_numpy()[starts] for name in _FIRST}
+    columns |= {name: candles[name].to_numpy()[ends] for name in _LAST}
+    columns["high_ticks"] = np.maximum.reduceat(candles["high_ticks"].to_numpy(), starts)
+    columns["low_ticks"] = np.minimum.reduceat(candles["low_ticks"].to_numpy(), starts)
+    for name in (*LOTS, "turnover", "trades", "rev"):
+        columns[name] = np.add.reduceat(candles[name].cast(pl.Int64).to_numpy(), starts)
+    columns["sources"] = np.bitwise_or.reduceat(candles["sources"].to_numpy(), starts)
+    return conform(pl.DataFrame({name: columns[name] for name in CANDLES}), CANDLES)
 
 
 def fill_flat(frame: pl.DataFrame, timeframe: Timeframe, start_ms: int, end_ms: int) -> pl.DataFrame:
