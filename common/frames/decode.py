@@ -1,11 +1,13 @@
 """Packed bytes (common.market.codec) to frames. Rows come in the order of the members."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
 from common.frames.schema import CANDLES, LEVELS, TRADES
-from common.market import codec
+from common.market import blocks, codec
 from common.market.packed import PACKED_CANDLE, Ints, levels_of
 
 _AS_THEY_ARE = [name for name in CANDLES if name in (PACKED_CANDLE.names or ()) and name != "sources"]
@@ -29,6 +31,18 @@ def footprints(members: list[bytes]) -> pl.DataFrame:
     return pl.DataFrame(dict(zip(LEVELS, levels_of(members), strict=True)))
 
 
+def sealed_candles(sealed: Sequence[bytes]) -> pl.DataFrame:
+    """Decode sealed blocks of candles (common.market.blocks) into a CANDLES frame."""
+    columns = blocks.candles(sealed)
+    frame = pl.DataFrame({name: columns[name] for name in CANDLES if name in columns})
+    return frame.with_columns(pl.col("sources").cast(pl.UInt8), turnover=_turnover(columns)).select(list(CANDLES))
+
+
+def sealed_footprints(sealed: Sequence[bytes]) -> pl.DataFrame:
+    """Decode sealed blocks of footprints into a LEVELS frame."""
+    return pl.DataFrame(blocks.levels(sealed))
+
+
 def trades(blobs: list[bytes]) -> pl.DataFrame:
     """Decode packed batches of trades into one TRADES frame."""
     if not blobs:
@@ -40,7 +54,7 @@ def trades(blobs: list[bytes]) -> pl.DataFrame:
     return frame.with_columns(pl.Series(names[4], np.frombuffer(sides, np.uint8)))
 
 
-def _turnover(packed: npt.NDArray[np.void]) -> pl.Series:
+def _turnover(packed: npt.NDArray[np.void] | blocks.Columns) -> pl.Series:
     limbs = {name: np.ascontiguousarray(packed[name]) for name in ("turnover_low", "turnover_high")}
     high, low = pl.col("turnover_high").cast(pl.Int128), pl.col("turnover_low")
     return pl.DataFrame(limbs).select(high * (1 << 64) + low).to_series()
