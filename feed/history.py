@@ -8,7 +8,6 @@ be fetched after it, and be kept decoded for as long as there is room.
 """
 
 import asyncio
-import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
@@ -74,7 +73,7 @@ CANDLES = Series(
     "candles",
     MONTH,
     decode.candles,
-    decode.candle_blocks,
+    decode.sealed_candles,
     codec.candle_open,
     lambda seal: seal.candles,
     lambda seal: seal.candle_digest,
@@ -83,7 +82,7 @@ FOOTPRINTS = Series(
     "footprints",
     DAY,
     decode.footprints,
-    decode.footprint_blocks,
+    decode.sealed_footprints,
     codec.footprint_open,
     lambda seal: seal.footprints,
     lambda seal: seal.footprint_digest,
@@ -185,10 +184,11 @@ class History(SymbolReader):
         frame = self._kept.get(key)
         if frame is None:
             fetched = await self.blocks(series.name, [seal.day_ms for seal in stretch])
-            if tuple(map(_digest, fetched)) != digests:
+            found = [block for block in fetched if block]
+            if tuple(map(blocks.digest, found)) != digests:
                 return None
             # A year takes 50 ms, in which nobody else would be answered.
-            frame = await asyncio.to_thread(series.decode_blocks, [block for block in fetched if block])
+            frame = await asyncio.to_thread(series.decode_blocks, found)
             self._kept.keep(key, frame)
         return frame
 
@@ -264,11 +264,6 @@ def _cut(minutes: pl.DataFrame, wanted: Range) -> pl.DataFrame:
     if wanted.oldest is not None:
         return minutes.head(wanted.oldest)
     return minutes if wanted.newest is None else minutes.tail(wanted.newest)
-
-
-def _digest(block: bytes | None) -> str:
-    """As the seal has it."""
-    return hashlib.sha1(block, usedforsecurity=False).hexdigest()[:16] if block else ""
 
 
 def _changing(reader: SymbolReader) -> StoreUnavailable:

@@ -1,6 +1,6 @@
 """Packed bytes (common.market.codec) to frames. Rows come in the order of the members."""
 
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ def candles(members: list[bytes]) -> pl.DataFrame:
     columns: dict[str, Ints | pl.Series] = {name: packed[name].astype(np.int64) for name in _AS_THEY_ARE}
     columns["first_ts_ms"] = packed["open_ms"] + packed["first_after_ms"]
     columns["last_ts_ms"] = packed["open_ms"] + packed["last_after_ms"]
-    columns["turnover"] = _joined(packed["turnover_low"], packed["turnover_high"])
+    columns["turnover"] = _turnover(packed)
     columns["sources"] = np.ascontiguousarray(packed["sources"])
     return pl.DataFrame({name: columns[name] for name in CANDLES})
 
@@ -31,16 +31,16 @@ def footprints(members: list[bytes]) -> pl.DataFrame:
     return pl.DataFrame(dict(zip(LEVELS, levels_of(members), strict=True)))
 
 
-def candle_blocks(sealed: list[bytes]) -> pl.DataFrame:
-    """Decode sealed days (common.market.blocks) into one CANDLES frame."""
-    columns: dict[str, Any] = dict(blocks.candles(sealed))
-    columns["turnover"] = _joined(columns["turnover_low"], columns["turnover_high"])
-    return pl.DataFrame({name: columns[name] for name in CANDLES})
+def sealed_candles(sealed: Sequence[bytes]) -> pl.DataFrame:
+    """Decode sealed blocks of candles (common.market.blocks) into a CANDLES frame."""
+    columns = blocks.candles(sealed)
+    frame = pl.DataFrame({name: columns[name] for name in CANDLES if name in columns})
+    return frame.with_columns(pl.col("sources").cast(pl.UInt8), turnover=_turnover(columns)).select(list(CANDLES))
 
 
-def footprint_blocks(sealed: list[bytes]) -> pl.DataFrame:
-    """Decode sealed days into one LEVELS frame."""
-    return pl.DataFrame(blocks.levels(sealed)).select(list(LEVELS))
+def sealed_footprints(sealed: Sequence[bytes]) -> pl.DataFrame:
+    """Decode sealed blocks of footprints into a LEVELS frame."""
+    return pl.DataFrame(blocks.levels(sealed))
 
 
 def trades(blobs: list[bytes]) -> pl.DataFrame:
@@ -54,10 +54,10 @@ def trades(blobs: list[bytes]) -> pl.DataFrame:
     return frame.with_columns(pl.Series(names[4], np.frombuffer(sides, np.uint8)))
 
 
-def _joined(low: npt.NDArray[np.uint64], high: npt.NDArray[np.int64]) -> pl.Series:
-    """Put the halves of 128-bit numbers together."""
-    halves = pl.DataFrame({"low": np.ascontiguousarray(low), "high": np.ascontiguousarray(high)})
-    return halves.select(pl.col("high").cast(pl.Int128) * (1 << 64) + pl.col("low")).to_series()
+def _turnover(packed: npt.NDArray[np.void] | blocks.Columns) -> pl.Series:
+    limbs = {name: np.ascontiguousarray(packed[name]) for name in ("turnover_low", "turnover_high")}
+    high, low = pl.col("turnover_high").cast(pl.Int128), pl.col("turnover_low")
+    return pl.DataFrame(limbs).select(high * (1 << 64) + low).to_series()
 
 
 def _count(blob: bytes) -> int:

@@ -57,7 +57,7 @@ def levels_of(members: Sequence[bytes]) -> Ints:
     parts, positions = [], []
     for shape in np.unique(heads["shape"]):
         chosen = np.flatnonzero(heads["shape"] == shape)
-        rows = b"".join([members[at][size:] for at in chosen])
+        rows = b"".join([members[at][size:] for at in chosen.tolist()])
         parts.append(_levels_of_shape(int(shape), heads[chosen], rows))
         positions.append(np.repeat(chosen, heads["levels"][chosen]))
     order = np.argsort(np.concatenate(positions), kind="stable")

@@ -5,7 +5,6 @@ that takes in the day's roll-up removes the mark, if nothing was written since t
 twice or beside another does no harm, and a queue that forgets a job costs time and nothing else.
 """
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -185,8 +184,3 @@ class RollupStore:
         if status == b"STALE":
             raise Stale(f"{k.symbol} has another writer since its {series} were archived")
         return int(rest[0])
-
-
-def digest_of(block: bytes) -> str:
-    """As roll.lua has it."""
-    return hashlib.sha1(block, usedforsecurity=False).hexdigest() if block else ""

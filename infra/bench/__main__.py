@@ -7,13 +7,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from infra.bench import candles, latency, replay, venue, worker
+from infra.bench import candles, history, latency, replay, venue, worker
 from infra.bench.base import Figure
 
 ROWS: dict[str, Callable[[], list[Figure]]] = {
     "replay": replay.measure,
     "latency": latency.measure,
     "candles": candles.measure,
+    "history": history.measure,
     "worker": worker.measure,
     "venue": venue.measure,
 }

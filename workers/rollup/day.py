@@ -20,7 +20,7 @@ from common.market.instrument import Instrument
 from common.market.rollup import DAY, MONTH, WEEK, Period, Plan, rolled_up
 from common.market.timeframe import DAY_MS, Timeframe
 from common.store.registry import Market
-from common.store.rollups import CANDLES, FOOTPRINTS, Minutes, Reading, Rolled, RollupStore, Staged, digest_of
+from common.store.rollups import CANDLES, FOOTPRINTS, Minutes, Reading, Rolled, RollupStore, Staged
 
 log = logging.getLogger(__name__)
 
@@ -148,5 +148,5 @@ async def _stage(store: RollupStore, day: Period, read: Mapping[Series, dict[int
     for series, found in members.items():
         if found and series.unpack(laid[series.name]) != found:
             raise SealFailed(f"sealed {series.name} of {store.keys.symbol}, day {day.open_ms}, read otherwise")
-    counts, digests = (tuple(map(len, members.values())), tuple(digest_of(made.get(s.name, b"")) for s in members))
+    counts, digests = (tuple(map(len, members.values())), tuple(blocks.digest(made[s.name]) if s.name in made else "" for s in members))
     return Staged(counts, digests)

@@ -5,13 +5,14 @@
 -- ARGV  1 token of the state, 2 version of the rollup, 3 day (its open, UTC ms), 4 its score in dirty: as they were read
 --       5 events to keep, 6 number of roll-ups; then
 --       key (12, 13 or 14), open_ms, candle ('' if there is none), event and message ('' if nothing changed) ...
---       and 'leave', or 'seal', number of candles, of footprints, sha1 of the staged candles, of the staged footprints
---       ('' if there are none)
+--       and 'leave', or 'seal', number of candles, of footprints, digest of the staged candles, of the staged
+--       footprints ('' if there are none)
 -- RESULT  {'OK', version} or {'STALE'}: the day has been written since, or another job came first
 --
 -- rollup: field version, raised with every roll-up. A week is made of days, so two jobs must not pass each other.
 -- candles:1d, 1w, 1M: score open_ms, one packed candle a period.
--- seals: score day, member '<day>:<candles>:<footprints>:<sha1 of the block>:<sha1 of the block>' (16 digits each).
+-- seals: score day, member '<day>:<candles>:<footprints>:<digest of the block>:<digest of the block>'. A digest is the
+--         first 16 digits of the SHA-1.
 -- sealed candles, footprints: field day, its block (common.market.blocks). Minutes of the day that are in candles or
 --         footprints were written after it was sealed, and count instead of the sealed ones.
 -- staged: fields '<day>:candles' and '<day>:footprints', the blocks as the job has read them back.
@@ -33,9 +34,9 @@ local seal = at + 5 * tonumber(ARGV[6])
 local blocks = {}
 if ARGV[seal] == 'seal' then
   for i, name in ipairs({'candles', 'footprints'}) do
-    local sha1 = ARGV[seal + 2 + i]
-    local block = sha1 ~= '' and redis.call('HGET', staged, day .. ':' .. name)
-    if sha1 ~= '' and (not block or redis.sha1hex(block) ~= sha1) then
+    local digest = ARGV[seal + 2 + i]
+    local block = digest ~= '' and redis.call('HGET', staged, day .. ':' .. name)
+    if digest ~= '' and (not block or string.sub(redis.sha1hex(block), 1, 16) ~= digest) then
       return {'STALE'}
     end
     blocks[i] = block
@@ -65,9 +66,7 @@ end
 redis.call('ZREM', dirty, day)
 if ARGV[seal] == 'seal' then
   local last_ms = string.format('%.0f', tonumber(day) + DAY_MS - 1)
-  local short = {}
   for i, target in ipairs({sealed_candles, sealed_footprints}) do
-    short[i] = string.sub(ARGV[seal + 2 + i], 1, 16)
     if blocks[i] then
       redis.call('HSET', target, day, blocks[i])
       redis.call('ZADD', unarchived, version, (i == 1 and 'candles:' or 'footprints:') .. day)
@@ -75,7 +74,7 @@ if ARGV[seal] == 'seal' then
   end
   redis.call('HDEL', staged, day .. ':candles', day .. ':footprints')
   redis.call('ZREMRANGEBYSCORE', seals, day, day)
-  redis.call('ZADD', seals, day, table.concat({day, ARGV[seal + 1], ARGV[seal + 2], short[1], short[2]}, ':'))
+  redis.call('ZADD', seals, day, table.concat({day, unpack(ARGV, seal + 1, seal + 4)}, ':'))
   redis.call('ZREMRANGEBYSCORE', candles, day, last_ms)
   redis.call('ZREMRANGEBYSCORE', footprints, day, last_ms)
   local end_ms = tonumber(day) + DAY_MS
