@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from infra.bench import candles, latency, replay, venue, worker
+from infra.bench import archive, candles, latency, replay, venue, worker
 from infra.bench.base import Figure
 
 ROWS: dict[str, Callable[[], list[Figure]]] = {
@@ -16,6 +16,7 @@ ROWS: dict[str, Callable[[], list[Figure]]] = {
     "candles": candles.measure,
     "worker": worker.measure,
     "venue": venue.measure,
+    "archive": archive.measure,
 }
 
 
