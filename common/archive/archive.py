@@ -4,10 +4,8 @@ Errors: ArchiveUnavailable where trying again may help; ArchiveDamaged where an 
 BadInput where a frame is not of its series and period.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
 
 import polars as pl
 
@@ -15,7 +13,7 @@ from common.archive.folder import Folder
 from common.archive.objects import PATIENT, Objects, Patience
 from common.archive.parquet import Label, Receipt, decode, encode, receipt
 from common.archive.series import Series
-from common.errors import ArchiveDamaged, ArchiveUnavailable
+from common.errors import ArchiveDamaged
 from common.market.instrument import Instrument
 
 _S3 = "s3://"
@@ -39,15 +37,15 @@ class Archive:
     def write(self, series: Series, instrument: Instrument, period_ms: int, frame: pl.DataFrame) -> Receipt:
         """Make `frame` the whole of a period, after it has been read back; readers see the old rows or the new ones."""
         label = Label(series, instrument, period_ms)
-        data, written = encode(label, frame)
+        packed, written = encode(label, frame)
         where = self._objects.where(label.path)
 
-        def check(file: IO[bytes]) -> None:
-            found = receipt(file, label, where)
+        def check(data: bytes) -> None:
+            found = receipt(data, label, where)
             if found != written:
                 raise ArchiveDamaged(f"{where} was read back as {found}, expected {written}")
 
-        self._objects.replace(label.path, data, check)
+        self._objects.replace(label.path, packed, check)
         return written
 
     def read(
@@ -76,24 +74,17 @@ class Archive:
         return sorted(period_ms for name in names if (period_ms := series.period_of(name)) is not None)
 
     def verify(self, series: Series, instrument: Instrument, period_ms: int) -> Receipt | None:
-        """Read everything of a period, compare it with its checksums and return what is there, if anything is."""
+        """Read everything of a period, compare it with its checksum and return what is there, if anything is."""
         label = Label(series, instrument, period_ms)
-        with self._opened(label) as file:
-            return receipt(file, label, self._objects.where(label.path)) if file else None
+        data = self._objects.read(label.path)
+        return None if data is None else receipt(data, label, self._objects.where(label.path))
 
     def delete(self, series: Series, symbol: str, period_ms: int) -> None:
         """Remove a period, if it is archived."""
         self._objects.delete(series.path(symbol, period_ms))
 
     def _rows(self, label: Label, columns: list[str], start_ms: int, end_ms: int) -> pl.DataFrame | None:
-        with self._opened(label) as file:
-            return decode(file, label, self._objects.where(label.path), columns, start_ms, end_ms) if file else None
-
-    @contextmanager
-    def _opened(self, label: Label) -> Iterator[IO[bytes] | None]:
-        file = self._objects.open(label.path)
-        try:
-            with file or nullcontext():
-                yield file
-        except OSError as error:
-            raise ArchiveUnavailable(f"archive {self._objects.where(label.path)}: {error}") from error
+        data = self._objects.read(label.path)
+        if data is None:
+            return None
+        return decode(data, label, self._objects.where(label.path), columns, start_ms, end_ms)

@@ -6,12 +6,10 @@ leaves is removed by the next once it is an hour old by the store's own clock, w
 Credentials are found where the platform puts them: AWS_ACCESS_KEY_ID and its like, or the machine's own role.
 """
 
-import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from secrets import token_hex
-from typing import IO
 
 import obstore
 from obstore.exceptions import BaseError
@@ -48,11 +46,11 @@ class Bucket:
     def where(self, path: str) -> str:
         return f"{self._url}/{path}"
 
-    def open(self, path: str) -> IO[bytes] | None:
+    def read(self, path: str) -> bytes | None:
         with self._told(path):
             try:
                 # In one request: parts of it could be of two versions.
-                return io.BytesIO(obstore.get(self._store, path).bytes())
+                return bytes(obstore.get(self._store, path).bytes())
             except FileNotFoundError as error:
                 if "NoSuchBucket" in str(error):
                     raise
@@ -63,13 +61,13 @@ class Bucket:
             found = obstore.list_with_delimiter(self._store, folder)["objects"]
         return [entry["path"].rpartition("/")[2] for entry in found]
 
-    def replace(self, path: str, data: bytes, check: Callable[[IO[bytes]], object]) -> None:
+    def replace(self, path: str, data: bytes, check: Callable[[bytes], object]) -> None:
         draft = f"{_TMP}/{token_hex(8)}"
         with self._told(path):
             try:
                 # A single request is whole or nothing; parts of a killed upload would stay, unseen and paid for.
                 obstore.put(self._store, draft, data, use_multipart=False)
-                check(io.BytesIO(obstore.get(self._store, draft).bytes()))
+                check(bytes(obstore.get(self._store, draft).bytes()))
                 # An error that S3 sends in an answer of status 200 is one for the library, too (tried).
                 obstore.copy(self._store, draft, path)
                 self._remove_leftovers(draft)

@@ -24,10 +24,10 @@ class Folder:
     def where(self, path: str) -> str:
         return str(self._root / path)
 
-    def open(self, path: str) -> IO[bytes] | None:
+    def read(self, path: str) -> bytes | None:
         with self._told(path):
             try:
-                return (self._root / path).open("rb")
+                return (self._root / path).read_bytes()
             except FileNotFoundError:
                 return None
 
@@ -38,7 +38,7 @@ class Folder:
             except FileNotFoundError:
                 return []
 
-    def replace(self, path: str, data: bytes, check: Callable[[IO[bytes]], object]) -> None:
+    def replace(self, path: str, data: bytes, check: Callable[[bytes], object]) -> None:
         target = self._root / path
         with self._told(path):
             self._make(target.parent)
@@ -48,8 +48,7 @@ class Folder:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-                with draft.open("rb") as written:
-                    check(written)
+                check(draft.read_bytes())
                 draft.replace(target)
             _sync(target.parent)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import IO, Protocol
+from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,15 +23,15 @@ PATIENT = Patience()
 class Objects(Protocol):
     """A folder or a bucket. Every method raises ArchiveUnavailable if it could not do its work."""
 
-    def open(self, path: str) -> IO[bytes] | None:
-        """Open an object as it is now, whatever replaces it while it is read. None: there is none."""
+    def read(self, path: str) -> bytes | None:
+        """Return an object, as it is before or after whatever replaces it meanwhile. None: there is none."""
         ...
 
     def names(self, folder: str) -> list[str]:
         """Return the names of the objects directly in a folder, without it."""
         ...
 
-    def replace(self, path: str, data: bytes, check: Callable[[IO[bytes]], object]) -> None:
+    def replace(self, path: str, data: bytes, check: Callable[[bytes], object]) -> None:
         """Make `data` the object, at once and for good, after `check` has accepted what was read back."""
         ...
 

@@ -1,22 +1,21 @@
-"""One object of the archive as bytes: Parquet with a label, and a checksum for every column of every row group.
+"""One object of the archive as bytes: Parquet with a label in its metadata, and a seal.
 
-Parquet as it comes has no checksums: half of all flipped bits would be read as other values without a word. So rows are
-only read by whole row groups, each compared with its checksum, and cut to the range afterwards.
+Parquet as Polars writes it has no checksums: half of all flipped bits would be read as other values without a word, and
+some make the reader ask for so much memory that the process ends (both seen). So the bytes carry a checksum of
+themselves, and no other bytes reach the reader. It lies just before the footer: Parquet's readers start from the end and
+go to the columns by their offsets, so they never see it.
 """
 
 import io
+import struct
 import zlib
-from bisect import bisect_left
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import IO
 
-import orjson
 import polars as pl
 
 from common.archive.series import Series
-from common.archive.table import checksum, from_table, table_schema, to_table
+from common.archive.table import TIME, checksum, from_table, table_schema, to_table
 from common.errors import ArchiveDamaged, BadInput
 from common.market.instrument import Instrument
 
@@ -24,6 +23,12 @@ from common.market.instrument import Instrument
 SCHEMA_VERSION = 1
 # Higher levels take 3 to 30 times as long for 5 %.
 _ZSTD_LEVEL = 1
+# What every Parquet file ends with: the length of its footer and a name.
+_END = struct.Struct("<I4s")
+_PARQUET = b"PAR1"
+# Just before the footer: a name, and the CRC-32 of all bytes but these.
+_SEAL = struct.Struct("<8sI")
+_NAME = b"fleetcrc"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +42,7 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """What an object claims to hold: half of its metadata."""
+    """What an object claims to hold: most of its metadata."""
 
     series: Series
     instrument: Instrument
@@ -62,74 +67,50 @@ class Label:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Groups:
-    """All rows, and of each row group the first and last time, in ms UTC, and the checksum per column."""
-
-    rows: int
-    firsts: list[int]
-    lasts: list[int]
-    checksums: dict[str, list[int]]
-
-    @classmethod
-    def of(cls, series: Series, frame: pl.DataFrame) -> "Groups":
-        parts = list(frame.iter_slices(series.group_rows)) if len(frame) else []
-        times = [part[series.time] for part in parts]
-        sums = {name: [checksum(part[name]) for part in parts] for name in frame.columns}
-        return cls(len(frame), [time[0] for time in times], [time[-1] for time in times], sums)
-
-    @property
-    def checksum(self) -> str:
-        return f"{zlib.crc32(orjson.dumps(self)):08x}"
-
-
 def encode(label: Label, frame: pl.DataFrame) -> tuple[bytes, Receipt]:
     """Return the object of a frame, the same bytes for the same rows; BadInput if those are not of it, in order."""
-    _check(label, frame)
-    groups = Groups.of(label.series, frame)
-    metadata = label.metadata() | {
-        "fleet.rows": str(groups.rows),
-        "fleet.checksum": groups.checksum,
-        "fleet.groups": orjson.dumps(groups).decode(),
-    }
+    _check_frame(label, frame)
+    content = checksum(frame)
     file = io.BytesIO()
     to_table(label.series, label.instrument, frame).write_parquet(
         file,
         compression="zstd",
         compression_level=_ZSTD_LEVEL,
         row_group_size=label.series.group_rows,
-        metadata=dict(metadata),
+        metadata={**label.metadata(), "fleet.rows": str(len(frame)), "fleet.checksum": content},
     )
-    return file.getvalue(), Receipt(len(frame), groups.checksum, file.tell())
+    data = _sealed(file.getvalue())
+    return data, Receipt(len(frame), content, len(data))
 
 
-def decode(
-    file: IO[bytes], label: Label, where: str, columns: Sequence[str], start_ms: int, end_ms: int
-) -> pl.DataFrame:
-    """Read some columns of a frame, rows in `[start_ms, end_ms)`; ArchiveDamaged if they are not what was written."""
-    with _blamed(where):
-        groups = _groups(file, label, where)
-        chosen = range(bisect_left(groups.lasts, start_ms), bisect_left(groups.firsts, end_ms))
-        whole = [name for name in label.series.schema if name in {*columns, label.series.time}]
-        frame = _frame(file, label, whole, _rows(label.series, chosen))
-        if len(frame) != len(range(groups.rows)[_rows(label.series, chosen)]):
-            raise ArchiveDamaged(f"{where} has not the {groups.rows} rows that its metadata names")
-        _compare(groups, frame, label.series, chosen, where)
-    first, end = (frame[label.series.time].search_sorted(ms, "left") for ms in (start_ms, end_ms))
-    return frame[first:end].select(columns)
+def decode(data: bytes, label: Label, where: str, columns: Sequence[str], start_ms: int, end_ms: int) -> pl.DataFrame:
+    """Return some columns of a frame, rows in `[start_ms, end_ms)`; ArchiveDamaged if it is not what was written."""
+    _check_seal(data, where)
+    _check_metadata(data, label, where)
+    table = pl.scan_parquet(data, glob=False, hive_partitioning=False)
+    found, wanted = table.collect_schema(), table_schema(label.series, label.instrument)
+    if found != wanted:
+        raise ArchiveDamaged(f"{where} has columns {dict(found)}, expected {dict(wanted)}")
+    if not start_ms <= label.period_ms < label.end_ms <= end_ms:
+        # Only row groups that hold some of the range are decoded.
+        first, end = (pl.lit(min(max(ms, label.period_ms), label.end_ms)).cast(TIME) for ms in (start_ms, end_ms))
+        time = pl.col(label.series.columns[label.series.time])
+        table = table.filter(time >= first, time < end)
+    rows = table.select(label.series.columns[name] for name in columns).collect()
+    return from_table(label.series, rows).select(columns)
 
 
-def receipt(file: IO[bytes], label: Label, where: str) -> Receipt:
-    """Read everything in an object and return what is in it; ArchiveDamaged if that is not what was written."""
-    frame = decode(file, label, where, list(label.series.schema), label.period_ms, label.end_ms)
-    with _blamed(where):
-        groups = _groups(file, label, where)
-    if len(frame) != groups.rows:
-        raise ArchiveDamaged(f"{where} has {len(frame)} rows of its period, expected {groups.rows}")
-    return Receipt(groups.rows, groups.checksum, file.seek(0, io.SEEK_END))
+def receipt(data: bytes, label: Label, where: str) -> Receipt:
+    """Decode everything and return what is there; ArchiveDamaged if that is not what was written."""
+    frame = decode(data, label, where, list(label.series.schema), label.period_ms, label.end_ms)
+    metadata = pl.read_parquet_metadata(data)
+    found, wanted = (len(frame), checksum(frame)), (int(metadata["fleet.rows"]), metadata["fleet.checksum"])
+    if found != wanted:
+        raise ArchiveDamaged(f"{where} has (rows, checksum) {found}, expected {wanted}")
+    return Receipt(*found, len(data))
 
 
-def _check(label: Label, frame: pl.DataFrame) -> None:
+def _check_frame(label: Label, frame: pl.DataFrame) -> None:
     series = label.series
     if frame.schema != series.schema:
         raise BadInput(f"frame has columns {dict(frame.schema)}, expected those of {series.name}")
@@ -141,50 +122,32 @@ def _check(label: Label, frame: pl.DataFrame) -> None:
         raise BadInput(f"times are {found}, expected an ascending order within {series.label(label.period_ms)}")
 
 
-def _groups(file: IO[bytes], label: Label, where: str) -> Groups:
-    """Return the row groups of an object that is what its label says."""
-    file.seek(0)
-    found = pl.read_parquet_metadata(file)
+def _check_metadata(data: bytes, label: Label, where: str) -> None:
+    found = pl.read_parquet_metadata(data)
     for key, wanted in label.metadata().items():
         if found.get(key) != wanted:
             raise ArchiveDamaged(f"{where} has {key} {found.get(key)!r} in its metadata, expected {wanted!r}")
-    groups = Groups(**orjson.loads(found["fleet.groups"]))
-    if (str(groups.rows), groups.checksum) != (found["fleet.rows"], found["fleet.checksum"]):
-        raise ArchiveDamaged(f"{where} has metadata that contradict each other")
-    return groups
 
 
-def _frame(file: IO[bytes], label: Label, columns: list[str], rows: slice) -> pl.DataFrame:
-    """Read some rows of a frame."""
-    file.seek(0)
-    # The open file, not its path: it stays the one that was opened while a writer puts another in its place.
-    table = pl.scan_parquet(file, glob=False, hive_partitioning=False)
-    found, wanted = table.collect_schema(), table_schema(label.series, label.instrument)
-    if found != wanted:
-        raise ValueError(f"columns are {dict(found)}, expected {dict(wanted)}")
-    outside = [label.series.columns[name] for name in columns]
-    return from_table(label.series, table.select(outside).slice(rows.start, rows.stop - rows.start).collect())
+def _sealed(data: bytes) -> bytes:
+    at = _footer(data)
+    return data[:at] + _SEAL.pack(_NAME, zlib.crc32(data)) + data[at:]
 
 
-def _rows(series: Series, chosen: range) -> slice:
-    return slice(chosen.start * series.group_rows, max(chosen.start, chosen.stop) * series.group_rows)
+def _check_seal(data: bytes, where: str) -> None:
+    at = _footer(data) - _SEAL.size
+    if at < 0:
+        raise ArchiveDamaged(f"{where} is damaged or foreign: {len(data)} bytes do not end as Parquet does")
+    name, wanted = _SEAL.unpack_from(data, at)
+    view = memoryview(data)
+    found = zlib.crc32(view[at + _SEAL.size :], zlib.crc32(view[:at]))
+    if (name, found) != (_NAME, wanted):
+        raise ArchiveDamaged(f"{where} is damaged or foreign: its bytes are not those that were sealed")
 
 
-def _compare(groups: Groups, frame: pl.DataFrame, series: Series, chosen: range, where: str) -> None:
-    for part, group in zip(frame.iter_slices(series.group_rows), chosen, strict=False):
-        for name in part.columns:
-            if checksum(part[name]) != groups.checksums[name][group]:
-                raise ArchiveDamaged(f"{where} has other values in {series.columns[name]} than were written")
-
-
-@contextmanager
-def _blamed(where: str) -> Iterator[None]:
-    """Polars' errors, and its panics, which damage causes as well, as one that names the object."""
-    try:
-        yield
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, KeyError, TypeError, ValueError) as error:
-        raise ArchiveDamaged(f"{where} is no readable Parquet of ours: {_first_line(error)}") from None
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
+def _footer(data: bytes) -> int:
+    """Return where the footer begins; a negative number if there is none."""
+    if len(data) < _END.size:
+        return -1
+    length, name = _END.unpack(data[-_END.size :])
+    return len(data) - _END.size - int(length) if name == _PARQUET else -1

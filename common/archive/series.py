@@ -22,7 +22,7 @@ class Series:
     schema: pl.Schema
     columns: Mapping[str, str]
     period: Timeframe
-    # Rows of a row group: the least that a reader of a part takes. Larger ones compress no better.
+    # Rows of a row group, the least that is decoded. Larger ones compress no better.
     group_rows: int
 
     @property

@@ -43,15 +43,13 @@ def from_table(series: Series, table: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def checksum(column: pl.Series) -> int:
-    """Return the CRC-32 of a frame's column, of its values as little-endian integers."""
-    if column.dtype != pl.Int128:
-        return zlib.crc32(column.to_numpy().data)
-    # numpy knows no 128 bits: the low halves, then the high ones.
-    low = (pl.first() % (1 << 64)).cast(pl.UInt64)
-    high = (pl.first() // (1 << 64)).cast(pl.Int64)
-    halves = column.to_frame().select(low=low, high=high)
-    return zlib.crc32(halves["high"].to_numpy().data, zlib.crc32(halves["low"].to_numpy().data))
+def checksum(frame: pl.DataFrame) -> str:
+    """Return the CRC-32 (hex) of a frame's columns one after the other, as little-endian integers."""
+    found = 0
+    for column in frame:
+        for part in _halves(column) if column.dtype == pl.Int128 else [column]:
+            found = zlib.crc32(part.to_numpy().data, found)
+    return f"{found:08x}"
 
 
 def _dtype(series: Series, name: str, instrument: Instrument) -> pl.DataType:
@@ -72,3 +70,10 @@ def _outside(name: str, dtype: pl.DataType) -> pl.Expr:
     if isinstance(dtype, pl.Enum):
         return pl.lit(pl.Series(SIDE_NAMES, dtype=SIDE)).gather(name)
     return pl.col(name).cast(dtype)
+
+
+def _halves(column: pl.Series) -> list[pl.Series]:
+    """The low 64 bits of every value, and the high ones: numpy knows no 128."""
+    low = (pl.first() % (1 << 64)).cast(pl.UInt64).alias("low")
+    high = (pl.first() // (1 << 64)).cast(pl.Int64).alias("high")
+    return column.to_frame().select(low, high).get_columns()

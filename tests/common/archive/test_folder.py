@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
 import pytest
 
@@ -30,7 +29,7 @@ from common.archive import folder
 OBJECT, root, before, after = sys.argv[1], Path(sys.argv[2]), sys.argv[3].encode(), sys.argv[4].encode()
 
 def replace(root, content):
-    folder.Folder(root).replace(OBJECT, content, lambda file: file.read())
+    folder.Folder(root).replace(OBJECT, content, lambda data: None)
 
 def die_at(deadly):
     lines = itertools.count(1)
@@ -57,15 +56,7 @@ for deadly in itertools.count(1):
 
 
 def write(folder: Folder, content: bytes) -> None:
-    folder.replace(OBJECT, content, lambda file: file.read())
-
-
-def content_of(folder: Folder) -> bytes | None:
-    file = folder.open(OBJECT)
-    if file is None:
-        return None
-    with file:
-        return file.read()
+    folder.replace(OBJECT, content, lambda data: None)
 
 
 def files(root: Path) -> list[str]:
@@ -80,10 +71,10 @@ def test_killed_before_any_line_it_leaves_the_old_or_the_new(tmp_path: Path, bef
     seen = []
     for root in sorted(tmp_path.iterdir(), key=lambda path: int(path.name)):
         folder = Folder(root)
-        seen.append(content_of(folder))
+        seen.append(folder.read(OBJECT))
         # Who comes next needs to know nothing of it, and clears up.
         write(folder, b"next")
-        assert files(root) == [OBJECT] and content_of(folder) == b"next"
+        assert files(root) == [OBJECT] and folder.read(OBJECT) == b"next"
     changed_at = seen.index(after)
     assert 20 < changed_at < len(seen) - 1
     assert seen == [before] * changed_at + [after] * (len(seen) - changed_at)
@@ -92,24 +83,24 @@ def test_killed_before_any_line_it_leaves_the_old_or_the_new(tmp_path: Path, bef
 def test_a_draft_of_a_living_writer_is_left_alone(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
 
-    def meanwhile(file: IO[bytes]) -> None:
+    def meanwhile(data: bytes) -> None:
         write(folder, b"other")
-        assert file.read() == b"mine"
+        assert data == b"mine"
 
     folder.replace(OBJECT, b"mine", meanwhile)
-    assert files(tmp_path) == [OBJECT] and content_of(folder) == b"mine"
+    assert files(tmp_path) == [OBJECT] and folder.read(OBJECT) == b"mine"
 
 
 def test_a_refused_draft_changes_nothing(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     write(folder, b"old")
 
-    def refuse(file: IO[bytes]) -> None:
+    def refuse(data: bytes) -> None:
         raise ValueError
 
     with pytest.raises(ValueError):
         folder.replace(OBJECT, b"new", refuse)
-    assert files(tmp_path) == [OBJECT] and content_of(folder) == b"old"
+    assert files(tmp_path) == [OBJECT] and folder.read(OBJECT) == b"old"
 
 
 def check_a_failed_write(archive: Archive, root: Path, cause: str) -> None:
