@@ -2,8 +2,8 @@
 
 Parquet as Polars writes it has no checksums: half of all flipped bits would be read as other values without a word, and
 some make the reader ask for so much memory that the process ends (both seen). So the bytes carry a checksum of
-themselves, and no other bytes reach the reader. It lies just before the footer: Parquet's readers start from the end and
-go to the columns by their offsets, so they never see it.
+themselves, and no other bytes reach the reader. It lies just before the footer: Parquet's readers start from the end
+and go to the columns by their offsets, so they never see it.
 """
 
 import io

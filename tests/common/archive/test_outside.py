@@ -1,4 +1,4 @@
-"""What tools that know nothing of us read: DuckDB, Polars and Arrow, by the one-liners of docs/archive.md."""
+"""What tools that know nothing of us read: DuckDB, Polars and Arrow."""
 
 import random
 from decimal import Decimal
@@ -24,7 +24,7 @@ RANGES = 1_000
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two symbols over the end of a month."""
-    root = tmp_path_factory.mktemp("archive")
+    root = tmp_path_factory.mktemp("outside") / "archive"
     archive = Archive.open(str(root))
     for instrument in (BTC, ETH):
         for seed, open_ms in enumerate((FEBRUARY_MS, MARCH_MS)):
@@ -105,6 +105,15 @@ def test_the_columns_and_metadata_are_the_documented_ones(tmp_path: Path) -> Non
         assert columns == described and partition == ("symbol", "VARCHAR")
         metadata = pyarrow.parquet.ParquetFile(path).metadata.metadata
         assert all(f"`{key.decode()}`" in document for key in metadata if key != b"ARROW:schema")
+
+
+def test_the_documented_examples_run_and_agree(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    document = (ROOT / "docs" / "archive.md").read_text()
+    sql, code = (document.partition(f"\n{tool}:\n\n")[2].partition("\n\n")[0] for tool in ("DuckDB", "Polars"))
+    monkeypatch.chdir(root.parent)
+    by_duckdb = duckdb.execute(f"select epoch_ms(t), * exclude (t) from ({sql.strip().rstrip(';')})").fetchall()
+    by_polars = eval(code.strip(), {"pl": pl}).with_columns(pl.col("open_time").dt.epoch("ms"))
+    assert len(by_duckdb) > 500 and by_duckdb == by_polars.rows()
 
 
 def test_polars_reads_a_bucket(s3: S3) -> None:
