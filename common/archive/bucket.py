@@ -97,5 +97,5 @@ class Bucket:
 def _sentence(text: str) -> str:
     """The library's first line: what was asked and what came; and the store's own code, if it gave one."""
     code = text.partition("<Code>")[2].partition("</Code>")[0]
-    first = text.splitlines()[0].partition(": <?xml")[0][:300]
+    first = text.partition("\n")[0].partition(": <?xml")[0][:300]
     return f"{first} ({code})" if code else first

@@ -1,6 +1,6 @@
 """What is archived: three series, how each is cut into objects, and what its columns are called outside."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from urllib.parse import quote
@@ -53,13 +53,6 @@ class Series:
             return None
         period_ms = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * SECOND_MS
         return period_ms if file == self.label(period_ms) + SUFFIX else None
-
-    def periods(self, start_ms: int, end_ms: int) -> Iterator[int]:
-        """Yield the open of every period that overlaps `[start_ms, end_ms)`."""
-        period_ms = self.period.open_of(start_ms)
-        while period_ms < end_ms:
-            yield period_ms
-            period_ms = self.period.next_open(period_ms)
 
 
 CANDLE_ROWS = Series(
