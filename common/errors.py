@@ -27,3 +27,11 @@ class Fenced(RetryableError):
 
 class Stale(RetryableError):
     """The store is not where this writer left it: the commit was refused because of `seq`."""
+
+
+class ArchiveUnavailable(RetryableError):
+    """The archive did not take or give an object: no room, no right, no answer. What was there is as it was."""
+
+
+class ArchiveDamaged(OperatorError):
+    """An object of the archive is not what was written: damaged, foreign, or of another schema."""

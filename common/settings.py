@@ -23,6 +23,8 @@ PORT = "PORT"
 # Names with our prefix that others read: the recorded data of the tests.
 FOREIGN_NAMES = frozenset({"FLEET_TEST_DATA"})
 
+# A bucket's name by S3's rules, then any prefix.
+_S3_URL_FORM = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?")
 _REDIS_URL_FORM = re.compile(r"rediss?://[^/]+(/\d*)?(\?.*)?|unix://([^/@]*@)?/.+")
 
 
@@ -117,6 +119,14 @@ class Settings(BaseSettings):
         default=Path(".fleet"),
         description="folder of the embedded store; a relative one is taken from the project's folder",
     )
+    archive_url: str | None = Field(
+        default=None,
+        description="folder or s3://bucket/prefix of the archive; unset: no archive, the store alone keeps history",
+    )
+    archive_s3_endpoint: str | None = Field(
+        default=None,
+        description="http(s)://host:port of an S3 store that is not Amazon's; keys come from AWS_ACCESS_KEY_ID etc.",
+    )
     durability: Literal["always", "everysec"] = Field(
         default="always",
         description="fsync of the embedded store: on every commit, or each second (may lose some on kill -9)",
@@ -127,6 +137,21 @@ class Settings(BaseSettings):
     def _check_redis_url(cls, url: str | None) -> str | None:
         if url is not None and not _REDIS_URL_FORM.fullmatch(url):
             raise ValueError("it must be redis://host:port/db, rediss://... or unix:///absolute/path")
+        return url
+
+    @field_validator("archive_url")
+    @classmethod
+    def _check_archive_url(cls, url: str | None) -> str | None:
+        if url is not None and "://" in url and not _S3_URL_FORM.fullmatch(url):
+            raise ValueError("it must be a folder or s3://bucket/prefix")
+        return url
+
+    @field_validator("archive_s3_endpoint")
+    @classmethod
+    def _check_endpoint(cls, url: str | None) -> str | None:
+        # No path, and no user or password: keys come from where the platform puts them.
+        if url is not None and not re.fullmatch(r"https?://[^/@]+/?", url):
+            raise ValueError("it must be http://host:port or https://host:port")
         return url
 
     @property

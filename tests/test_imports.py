@@ -8,17 +8,28 @@ import pytest
 
 from infra.paths import ROOT
 
-PARTS = ("common.market", "common.frames", "common.store", "common", "workers", "feed", "infra", "tests")
+PARTS = (
+    "common.market",
+    "common.frames",
+    "common.store",
+    "common.archive",
+    "common",
+    "workers",
+    "feed",
+    "infra",
+    "tests",
+)
 
 # What each part may import of this project, besides itself.
 ALLOWED = {
     "common.market": {"common.errors"},
     "common.frames": {"common.market", "common.errors"},
     "common.store": {"common.market", "common.errors"},
+    "common.archive": {"common.market", "common.frames", "common.errors"},
     "common": {"common.errors"},
-    "workers": {"common", "common.market", "common.store"},
-    "feed": {"common", "common.market", "common.frames", "common.store"},
-    "infra": {"common", "common.market", "common.frames", "common.store", "workers", "feed"},
+    "workers": {"common", "common.market", "common.store", "common.archive"},
+    "feed": {"common", "common.market", "common.frames", "common.store", "common.archive"},
+    "infra": {"common", "common.market", "common.frames", "common.store", "common.archive", "workers", "feed"},
 }
 # What the pure core may use of the rest of the world: nothing with a clock, a socket or a log.
 PURE = {"orjson", "numpy", "polars", "zstandard"}

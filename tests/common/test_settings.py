@@ -66,6 +66,9 @@ def test_the_folder_of_the_tests_data_is_no_unknown_name(monkeypatch: pytest.Mon
         ("FLEET_DURABILITY", "never", "FLEET_DURABILITY is 'never': it must be 'always' or 'everysec'"),
         ("REDIS_URL", "localhost:6379", "REDIS_URL is 'localhost:6379': it must be redis://host:port/db"),
         ("REDIS_URL", "unix://relative", "REDIS_URL is 'unix://relative': it must be redis://host:port/db"),
+        ("FLEET_ARCHIVE_URL", "gs://bucket", "'gs://bucket': it must be a folder or s3://bucket/prefix"),
+        ("FLEET_ARCHIVE_URL", "s3://B_/x", "'s3://B_/x': it must be a folder or s3://bucket/prefix"),
+        ("FLEET_ARCHIVE_S3_ENDPOINT", "minio:9000", "'minio:9000': it must be http://host:port or https://host:port"),
     ],
 )
 def test_a_bad_value_is_one_sentence(monkeypatch: pytest.MonkeyPatch, name: str, value: str, sentence: str) -> None:

@@ -1,0 +1,108 @@
+"""An archive in a folder of this machine.
+
+A writer fills a file below `tmp/`, which it keeps locked, and renames it into its place: a killed one leaves a file
+there that nobody has locked, and the next one removes it. So `tmp/` and the series must be on one file system.
+"""
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from secrets import token_hex
+from typing import IO
+
+from common.errors import ArchiveUnavailable
+
+_TMP = "tmp"
+
+
+class Folder:
+    def __init__(self, root: Path) -> None:
+        self._root = root.absolute()
+
+    def where(self, path: str) -> str:
+        return str(self._root / path)
+
+    def read(self, path: str) -> bytes | None:
+        with self._told(path):
+            try:
+                return (self._root / path).read_bytes()
+            except FileNotFoundError:
+                return None
+
+    def names(self, folder: str) -> list[str]:
+        with self._told(folder):
+            try:
+                return os.listdir(self._root / folder)
+            except FileNotFoundError:
+                return []
+
+    def replace(self, path: str, data: bytes, check: Callable[[bytes], object]) -> None:
+        target = self._root / path
+        with self._told(path):
+            self._make(target.parent)
+            self._make(self._root / _TMP)
+            self._remove_leftovers()
+            with self._draft() as (file, draft):
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+                check(draft.read_bytes())
+                draft.replace(target)
+            _sync(target.parent)
+
+    def delete(self, path: str) -> None:
+        with self._told(path), suppress(FileNotFoundError):
+            (self._root / path).unlink()
+            _sync((self._root / path).parent)
+
+    @contextmanager
+    def _draft(self) -> Iterator[tuple[IO[bytes], Path]]:
+        """A new locked file, gone at the end unless it has been renamed."""
+        draft = self._root / _TMP / token_hex(8)
+        with self._locked(draft) as file:
+            try:
+                yield file, draft
+            finally:
+                with suppress(FileNotFoundError):
+                    draft.unlink()
+
+    def _locked(self, draft: Path) -> IO[bytes]:
+        while True:
+            file = draft.open("xb")
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if os.fstat(file.fileno()).st_nlink:
+                return file
+            # Another writer took it for a leftover, between these two lines.
+            file.close()
+
+    def _remove_leftovers(self) -> None:
+        for draft in (self._root / _TMP).iterdir():
+            # Locked: its writer lives. Gone: it has just been renamed, or removed by another.
+            with suppress(BlockingIOError, FileNotFoundError), draft.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                draft.unlink()
+
+    def _make(self, folder: Path) -> None:
+        """Make a folder and those above it, each of them there for good."""
+        if not folder.is_dir():
+            self._make(folder.parent)
+            folder.mkdir(exist_ok=True)
+            _sync(folder.parent)
+
+    @contextmanager
+    def _told(self, path: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise ArchiveUnavailable(f"archive {self.where(path)}: {error.strerror or error}") from error
+
+
+def _sync(folder: Path) -> None:
+    """A name in a folder survives a power cut only once the folder itself is on disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,121 @@
+"""An archive in a folder, and one in a bucket of a real S3 server on loopback, which can be told to fail."""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import obstore
+import pytest
+from obstore.store import S3Store
+
+from common.archive.archive import Archive
+from common.archive.bucket import Bucket
+from common.archive.objects import Patience
+
+KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1"}
+BUCKET = "market"
+HASTY = Patience(retries=1)
+
+
+@dataclass(slots=True)
+class S3:
+    """moto's server behind switches: requests of the methods `failing` get a 503, those `stuck` no answer for now."""
+
+    inner: Any
+    endpoint: str = ""
+    failing: set[str] = field(default_factory=set)
+    failing_copies: bool = False
+    fail_next: int = 0
+    stuck: set[str] = field(default_factory=set)
+    asked: list[str] = field(default_factory=list)
+    released: threading.Event = field(default_factory=threading.Event)
+    # moto breaks when two requests copy one object at once; of S3 each is atomic.
+    one_by_one: threading.Lock = field(default_factory=threading.Lock)
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+        method = environ["REQUEST_METHOD"]
+        self.asked.append(f"{method} {environ['PATH_INFO']}")
+        if method in self.stuck:
+            self.released.wait()
+        if self._fails(environ):
+            start_response("503 Slow Down", [("Content-Length", "0")])
+            return []
+        with self.one_by_one:
+            return list(self.inner(environ, start_response))
+
+    def _fails(self, environ: dict[str, Any]) -> bool:
+        if self.fail_next:
+            self.fail_next -= 1
+            return True
+        is_copy = "HTTP_X_AMZ_COPY_SOURCE" in environ
+        return environ["REQUEST_METHOD"] in self.failing or (is_copy and self.failing_copies)
+
+    def heal(self) -> None:
+        self.failing.clear()
+        self.failing_copies, self.fail_next = False, 0
+        self.stuck.clear()
+        self.released.set()
+        self.asked.clear()
+
+    def bucket(self, name: str = BUCKET, patience: Patience = HASTY) -> Bucket:
+        return Bucket(name, "fleet/a", self.endpoint, patience)
+
+    def raw(self, prefix: str = "fleet/a") -> S3Store:
+        """The same place by the library itself."""
+        return S3Store(
+            BUCKET,
+            prefix=prefix,
+            config={"endpoint": self.endpoint, "virtual_hosted_style_request": False},
+            client_options={"allow_http": True},
+        )
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3]:
+    # Here, not above: together they take two seconds to load.
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+    from werkzeug.serving import WSGIRequestHandler, make_server
+
+    class Quiet(WSGIRequestHandler):
+        def log(self, type: str, message: str, *args: Any) -> None:
+            pass
+
+    app = S3(DomainDispatcherApplication(create_backend_app))
+    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=Quiet)
+    app.endpoint = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield app
+    app.heal()
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def s3(s3_server: S3, monkeypatch: pytest.MonkeyPatch) -> S3:
+    """The server with one empty bucket."""
+    import httpx
+
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name, value)
+    s3_server.heal()
+    s3_server.released.clear()
+    httpx.post(f"{s3_server.endpoint}/moto-api/reset").raise_for_status()
+    httpx.put(f"{s3_server.endpoint}/{BUCKET}").raise_for_status()
+    s3_server.asked.clear()
+    return s3_server
+
+
+@pytest.fixture(params=["folder", "s3"])
+def archive(request: pytest.FixtureRequest, tmp_path: Path) -> Archive:
+    if request.param == "folder":
+        return Archive.open(str(tmp_path / "archive"))
+    return Archive.open(f"s3://{BUCKET}/fleet/a", request.getfixturevalue("s3").endpoint)
+
+
+def names(store: S3Store) -> list[str]:
+    """Everything below the archive's prefix."""
+    return sorted(entry["path"] for page in obstore.list(store) for entry in page)

@@ -1,0 +1,116 @@
+"""A bucket whose store fails, hangs, is away, lacks the bucket, or keeps what a killed writer left."""
+
+import time
+from collections.abc import Callable
+from datetime import timedelta
+
+import obstore
+import pytest
+
+from common.archive import bucket
+from common.archive.archive import Archive
+from common.archive.objects import Patience
+from common.archive.series import CANDLE_ROWS
+from common.errors import ArchiveUnavailable, OperatorError
+from infra.bench.base import free_port
+from tests.common.archive.conftest import HASTY, S3, names
+from tests.common.archive.rows import BTC, FEBRUARY_MS, MARCH_MS, february
+
+OBJECT = CANDLE_ROWS.path(BTC.symbol, FEBRUARY_MS)
+
+
+def calls(archive: Archive) -> list[Callable[[], object]]:
+    return [
+        lambda: archive.write(CANDLE_ROWS, BTC, FEBRUARY_MS, february(seed=1)),
+        lambda: archive.read_period(CANDLE_ROWS, BTC, FEBRUARY_MS),
+        lambda: archive.periods(CANDLE_ROWS, BTC.symbol),
+        lambda: archive.delete(CANDLE_ROWS, BTC.symbol, FEBRUARY_MS),
+    ]
+
+
+def check_unavailable(archive: Archive, cause: str) -> None:
+    for call in calls(archive):
+        with pytest.raises(ArchiveUnavailable, match=cause) as caught:
+            call()
+        assert str(caught.value).startswith("archive s3://") and "\n" not in str(caught.value)
+        assert "xml" not in str(caught.value) and "secret" not in str(caught.value)
+
+
+def test_a_store_that_fails(s3: S3) -> None:
+    archive = Archive(s3.bucket())
+    archive.write(CANDLE_ROWS, BTC, FEBRUARY_MS, february())
+    s3.failing |= {"GET", "PUT", "POST", "DELETE"}
+    check_unavailable(archive, "503")
+    s3.heal()
+    assert february().equals(archive.read(CANDLE_ROWS, BTC, FEBRUARY_MS, MARCH_MS))
+    assert names(s3.raw()) == [OBJECT]
+    archive.write(CANDLE_ROWS, BTC, FEBRUARY_MS, february(seed=1))
+
+
+def test_a_store_that_fails_once_is_asked_again(s3: S3) -> None:
+    archive = Archive(s3.bucket())
+    s3.fail_next = 1
+    archive.write(CANDLE_ROWS, BTC, FEBRUARY_MS, february())
+    assert [request.split()[0] for request in s3.asked[:3]] == ["PUT", "PUT", "GET"]
+
+
+def test_a_store_that_hangs(s3: S3) -> None:
+    archive = Archive(s3.bucket(patience=Patience(request_s=0.2, retries=1)))
+    archive.write(CANDLE_ROWS, BTC, FEBRUARY_MS, february())
+    s3.stuck |= {"GET", "PUT"}
+    started_s = time.monotonic()
+    for call in calls(archive)[:3]:
+        with pytest.raises(ArchiveUnavailable, match="archive s3://market"):
+            call()
+    assert time.monotonic() - started_s < 10
+    s3.heal()
+    # What was stuck may still be done: an object is whole, whichever it is.
+    assert archive.verify(CANDLE_ROWS, BTC, FEBRUARY_MS) is not None
+
+
+def test_a_store_that_is_away(s3: S3) -> None:
+    away = bucket.Bucket("market", "", f"http://127.0.0.1:{free_port()}", HASTY)
+    check_unavailable(Archive(away), "Error performing")
+
+
+def test_a_bucket_that_is_not_there(s3: S3) -> None:
+    # An empty answer would pass for a history without trades.
+    archive = Archive(s3.bucket("another"))
+    for call in calls(archive)[:3]:
+        with pytest.raises(ArchiveUnavailable, match=r"\(NoSuchBucket\)$"):
+            call()
+
+
+def test_a_failed_copy_leaves_the_old_rows(s3: S3) -> None:
+    archive = Archive(s3.bucket())
+    archive.write(CANDLE_ROWS, BTC, FEBRUARY_MS, february())
+    s3.failing_copies = True
+    with pytest.raises(ArchiveUnavailable, match="503"):
+        archive.write(CANDLE_ROWS, BTC, FEBRUARY_MS, february(seed=1))
+    s3.heal()
+    assert february().equals(archive.read(CANDLE_ROWS, BTC, FEBRUARY_MS, MARCH_MS))
+    assert names(s3.raw()) == [OBJECT]
+
+
+def test_a_draft_that_is_old_is_removed(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+    obstore.put(s3.raw(), "tmp/left", b"half a file")
+    archive = Archive(s3.bucket())
+    archive.write(CANDLE_ROWS, BTC, FEBRUARY_MS, february())
+    assert names(s3.raw()) == [OBJECT, "tmp/left"]
+    # Whatever is not from the future is old.
+    monkeypatch.setattr(bucket, "_ABANDONED", timedelta(hours=-1))
+    archive.write(CANDLE_ROWS, BTC, FEBRUARY_MS, february())
+    assert names(s3.raw()) == [OBJECT]
+
+
+def test_an_archive_may_be_the_whole_bucket(s3: S3) -> None:
+    archive = Archive.open("s3://market", s3.endpoint)
+    archive.write(CANDLE_ROWS, BTC, FEBRUARY_MS, february())
+    assert archive.periods(CANDLE_ROWS, BTC.symbol) == [FEBRUARY_MS]
+    assert names(s3.raw("")) == [OBJECT]
+
+
+def test_half_of_the_keys_stops_the_start(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    with pytest.raises(OperatorError, match=r"^archive s3://market/fleet: .*Missing AccessKeyId$"):
+        Archive.open("s3://market/fleet", s3.endpoint)

@@ -1,0 +1,105 @@
+"""One object: every value comes back, from any range and columns, or it is refused by name."""
+
+import io
+from dataclasses import replace
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.archive import parquet
+from common.archive.parquet import Label, decode, encode, receipt
+from common.archive.series import CANDLE_ROWS, SERIES, TRADE_ROWS, Series
+from common.errors import ArchiveDamaged, BadInput
+from common.market.instrument import Instrument
+from tests.common.archive.rows import BTC, FEBRUARY_MS, MARCH_MS, february, frames, period
+from tests.strategies import LAW, instruments
+
+ALL_SERIES = pytest.mark.parametrize("series", SERIES.values(), ids=lambda series: str(series.name))
+
+
+def read(data: bytes, label: Label, columns: list[str] | None = None) -> pl.DataFrame:
+    names = columns or list(label.series.schema)
+    return decode(data, label, "s3://b/o", names, label.period_ms, label.end_ms)
+
+
+@ALL_SERIES
+@LAW
+@given(st.data())
+def test_any_range_and_columns_come_back_exactly(series: Series, data: st.DataObject) -> None:
+    label = Label(replace(series, group_rows=data.draw(st.integers(1, 8))), data.draw(instruments()), FEBRUARY_MS)
+    frame = data.draw(frames(label.series))
+    times = st.one_of(st.integers(label.period_ms - 1, label.end_ms + 1), *map(st.just, frame[series.time]))
+    start_ms, end_ms = data.draw(times), data.draw(times)
+    columns = data.draw(st.lists(st.sampled_from(list(series.schema)), min_size=1, unique=True))
+    written, found = encode(label, frame)
+    part = decode(written, label, "object", columns, start_ms, end_ms)
+    wanted = frame.filter((pl.col(series.time) >= start_ms) & (pl.col(series.time) < end_ms)).select(columns)
+    assert part.equals(wanted) and part.schema == wanted.schema
+    assert receipt(written, label, "object") == found
+
+
+@ALL_SERIES
+def test_equal_rows_make_equal_bytes(series: Series) -> None:
+    label = Label(series, BTC, FEBRUARY_MS)
+    whole = period(series)
+    # In chunks, and as slices of something longer.
+    pieces = pl.concat([whole[:100], whole[100:101], whole[101:]], rechunk=False)
+    assert encode(label, whole) == encode(label, pieces)
+
+
+@ALL_SERIES
+def test_a_changed_byte_is_always_noticed(series: Series) -> None:
+    label = Label(series, BTC, FEBRUARY_MS)
+    data, _ = encode(label, period(series, count=50))
+    for at in range(len(data)):
+        damaged = bytearray(data)
+        damaged[at] ^= 1 << at % 8
+        with pytest.raises(ArchiveDamaged, match=r"^s3://b/o is damaged or foreign: "):
+            read(bytes(damaged), label)
+
+
+def test_what_is_not_ours_is_refused_by_name() -> None:
+    label = Label(CANDLE_ROWS, BTC, FEBRUARY_MS)
+    data, _ = encode(label, february())
+    foreign = io.BytesIO()
+    pl.read_parquet(data).write_parquet(foreign, metadata=label.metadata())
+    for wrong in (b"", b"PAR1", b"<html>", data[: len(data) // 2], data[:-1], data[100:], foreign.getvalue()):
+        with pytest.raises(ArchiveDamaged, match=r"^s3://b/o is damaged or foreign: "):
+            read(wrong, label)
+    for other, key in [
+        (Label(CANDLE_ROWS, Instrument("ETH", 2, 8), FEBRUARY_MS), "symbol 'BINANCE:BTCUSDT'"),
+        (Label(CANDLE_ROWS, Instrument(BTC.symbol, 3, 8), FEBRUARY_MS), "price_decimals '2'"),
+        (Label(CANDLE_ROWS, BTC, MARCH_MS), "period '2024-02'"),
+        (Label(TRADE_ROWS, BTC, FEBRUARY_MS), "series 'candles'"),
+    ]:
+        with pytest.raises(ArchiveDamaged, match=rf"^s3://b/o has fleet\.{key} in its metadata, expected "):
+            read(data, other)
+
+
+def test_another_schema_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    label = Label(CANDLE_ROWS, BTC, FEBRUARY_MS)
+    data, _ = encode(label, february())
+    monkeypatch.setattr(parquet, "SCHEMA_VERSION", 2)
+    with pytest.raises(ArchiveDamaged, match=r"has fleet\.schema '1' in its metadata, expected '2'"):
+        read(data, label)
+
+
+def test_what_cannot_be_written_exactly_is_refused() -> None:
+    label = Label(CANDLE_ROWS, BTC, FEBRUARY_MS)
+    frame = february()
+    for bad, sentence in [
+        (frame.reverse(), "ascending"),
+        (frame.with_columns(pl.col("open_ms") - 86_400_000), "within 2024-02"),
+        (frame.with_columns(turnover=pl.lit(10**38).cast(pl.Int128)), "out of bounds"),
+        (frame.with_columns(rev=pl.lit(None, pl.Int64)), "empty values"),
+        (frame.drop("rev"), "expected those of candles"),
+    ]:
+        with pytest.raises(BadInput, match=sentence):
+            encode(label, bad)
+    trades = period(TRADE_ROWS).with_columns(side=pl.lit(3, pl.UInt8))
+    with pytest.raises(BadInput, match="out of bounds"):
+        encode(Label(TRADE_ROWS, BTC, FEBRUARY_MS), trades)
+    with pytest.raises(BadInput, match="not the open of a UTC 1M"):
+        CANDLE_ROWS.path("BTC", FEBRUARY_MS + 1)
