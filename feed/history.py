@@ -19,7 +19,7 @@ from redis.asyncio import Redis
 
 from common.errors import StoreUnavailable
 from common.frames import decode, encode
-from common.market import codec
+from common.market import blocks, codec
 from common.market.rollup import DAY, MONTH
 from common.market.timeframe import DAY_MS, Timeframe
 from common.store.reads import Range, Seal, State, SymbolReader, View

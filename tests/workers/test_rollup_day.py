@@ -67,7 +67,7 @@ async def rolled(client: Redis) -> dict[str, dict[int, Candle]]:
 
 async def expected(client: Redis) -> dict[str, dict[int, Candle]]:
     """Every finished period, of all minutes there are."""
-    watermark_ms = int(await client.hget(KEYS.state, "watermark_ms") or 0)  # type: ignore[misc]
+    watermark_ms = int(await client.hget(KEYS.state, "watermark_ms") or 0)
     finished_ms = day_of(watermark_ms)
     candles = [codec.unpack_candle(member) for member in (await minutes(client)).values()]
     return {name: _merged(candles, timeframe, finished_ms) for name, timeframe in SERIES.items()}
@@ -104,7 +104,8 @@ async def test_whatever_was_written_the_roll_ups_are_those_of_the_minutes(
             assert (await minutes(client), await minutes(client, "footprints")) == before
             assert await rolled(client) == await expected(client)
             today_ms = day_of(writer.builder.watermark_ms)
-            assert all(day_ms >= today_ms for day_ms in map(int, await client.zrange(KEYS.dirty, 0, -1)))
+            dirty: Any = await client.zrange(KEYS.dirty, 0, -1)
+            assert all(int(day_ms) >= today_ms for day_ms in dirty)
     assert all((await rolled(client)).values()), "no month was finished: the test has shown little"
 
 
@@ -121,9 +122,9 @@ async def test_a_day_is_sealed_and_its_open_minutes_are_gone(client: Redis, writ
     assert (await store.due()).days == (day_ms,)
     assert await roll_day(client, MARKET, day_ms)
     assert await client.zcount(KEYS.candles, day_ms, day_ms + DAY_MS - 1) == 0
-    assert await client.hkeys(KEYS.sealed_candles) == [b"%d" % day_ms]  # type: ignore[misc]
+    assert await client.hkeys(KEYS.sealed_candles) == [b"%d" % day_ms]
     assert await client.exists(KEYS.staged) == 0
-    assert await client.hget(KEYS.state, "sealed_to_ms") == b"%d" % (day_ms + DAY_MS)  # type: ignore[misc]
+    assert await client.hget(KEYS.state, "sealed_to_ms") == b"%d" % (day_ms + DAY_MS)
     assert await store.due() == Due((), (("candles", day_ms), ("footprints", day_ms)))
     assert not await roll_day(client, MARKET, day_ms)
 
@@ -196,7 +197,7 @@ async def test_blocks_that_read_otherwise_are_not_taken_in(
     stage, other = RollupStore.stage, replace(codec.unpack_candle(before[day_ms]), volume_lots=1)
 
     async def damaged(self: RollupStore, *args: Any) -> Any:
-        return await stage(self, *args) | {"candles": blocks.pack_candles([codec.pack_candle(other)])}
+        return {**await stage(self, *args), "candles": blocks.pack_candles([codec.pack_candle(other)])}
 
     monkeypatch.setattr(RollupStore, "stage", damaged)
     with pytest.raises(day_job.SealFailed):

@@ -148,8 +148,5 @@ async def _stage(store: RollupStore, day: Period, read: Mapping[Series, dict[int
     for series, found in members.items():
         if found and series.unpack(laid[series.name]) != found:
             raise SealFailed(f"sealed {series.name} of {store.keys.symbol}, day {day.open_ms}, read otherwise")
-        tuple(blocks.digest(made[s.name]) if s.name in made else "" for s in members),
-    )
-    return Staged(counts, digests)
     digests = (blocks.digest(made[series.name]) if series.name in made else "" for series in members)
     return Staged(tuple(map(len, members.values())), tuple(digests))
