@@ -12,7 +12,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Literal
 
 import polars as pl
 from redis.asyncio import Redis
@@ -22,7 +21,7 @@ from common.frames import decode, encode
 from common.market import blocks, codec
 from common.market.rollup import DAY, MONTH
 from common.market.timeframe import DAY_MS, Timeframe
-from common.store.reads import Range, Seal, State, SymbolReader, View
+from common.store.reads import Range, Seal, SealedSeries, State, SymbolReader, View
 
 # What all decoded days of a process may take. One of candles takes some 200 kB.
 MOST_BYTES = 256 << 20
@@ -57,7 +56,7 @@ class Decoded:
 class Series:
     """One of the two series of minutes: how its members and blocks are read, and in which stretches it is kept."""
 
-    name: Literal["candles", "footprints"]
+    name: SealedSeries
     stretch: Timeframe
     decode: Callable[[list[bytes]], pl.DataFrame]
     decode_blocks: Callable[[list[bytes]], pl.DataFrame]

@@ -33,6 +33,8 @@ _STATE_FIELDS = (
 # How many amendments commit.lua keeps; a full list may have lost older ones.
 AMENDED_KEPT = 16
 
+SealedSeries = Literal["candles", "footprints"]
+
 
 @dataclass(frozen=True, slots=True)
 class Range:
@@ -201,7 +203,7 @@ class SymbolReader:
             sorted(map(int, dirty)),
         )
 
-    async def blocks(self, series: Literal["candles", "footprints"], days: Sequence[int]) -> list[bytes | None]:
+    async def blocks(self, series: SealedSeries, days: Sequence[int]) -> list[bytes | None]:
         """Return the block of each sealed day, as it is now: its digest tells whether it is still the one of a seal."""
         key = self.keys.sealed_candles if series == "candles" else self.keys.sealed_footprints
         with translated(f"read of {len(days)} sealed days of {self.keys.symbol}"):

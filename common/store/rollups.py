@@ -175,12 +175,16 @@ class RollupStore:
         split = ((*member.decode().split(":"), str(int(score))) for member, score in pairs)
         return (token or b"").decode(), {int(day): score for name, day, score in split if name == series}
 
-    async def archived(self, series: str, token: str, scores: Mapping[int, str]) -> int:
-        """Confirm days that the archive has. Return up to where (ms) the series is complete there. Raises Stale."""
+    async def archived(self, series: str, token: str, scores: Mapping[int, str], lost: Sequence[int] = ()) -> int:
+        """Confirm days that the archive has. Return up to where (ms) the series is complete there. Raises Stale.
+
+        `lost`: days that are nowhere any more, and will not be archived.
+        """
         k = self.keys
+        keys = [k.state, k.unarchived, k.dirty, k.archive, k.rollup]
         pairs: list[Argument] = [value for item in scores.items() for value in item]
         with translated(f"confirmation of the archive of {k.symbol}"):
-            status, *rest = await self._archived([k.state, k.unarchived, k.dirty, k.archive], token, series, *pairs)
+            status, *rest = await self._archived(keys, token, series, len(scores), *pairs, *lost)
         if status == b"STALE":
             raise Stale(f"{k.symbol} has another writer since its {series} were archived")
         return int(rest[0])

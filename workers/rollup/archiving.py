@@ -1,0 +1,97 @@
+"""Sealed days into the archive: a period is written whole, read back, and only then confirmed to the store.
+
+Loads Polars: only ever imported in the process of one job.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import polars as pl
+from redis.asyncio import Redis
+
+from common.archive.archive import Archive
+from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS, Series
+from common.errors import Stale, StoreUnavailable
+from common.frames import decode
+from common.market import blocks
+from common.market.timeframe import DAY_MS
+from common.store.reads import Seal, SealedSeries, SymbolReader
+from common.store.registry import Market
+from common.store.rollups import RollupStore
+
+log = logging.getLogger(__name__)
+
+# A day that is sealed anew between the commands is read once more.
+ATTEMPTS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """How the sealed days of a series are read."""
+
+    name: SealedSeries
+    rows: Series
+    decode: Callable[[list[bytes]], pl.DataFrame]
+    digest: Callable[[Seal], str]
+
+
+_SOURCES = {
+    "candles": _Source("candles", CANDLE_ROWS, decode.sealed_candles, lambda seal: seal.candle_digest),
+    "footprints": _Source("footprints", FOOTPRINT_ROWS, decode.sealed_footprints, lambda seal: seal.footprint_digest),
+}
+
+
+async def archive_period(client: Redis, market: Market, archive: Archive, series: str, period_ms: int) -> bool:
+    """Archive a period if anything of it is due; False if not."""
+    source, store = _SOURCES[series], RollupStore(client, market.symbol)
+    end_ms = source.rows.period.next_open(period_ms)
+    for _ in range(ATTEMPTS):
+        token, scores = await store.unarchived(series)
+        due = {day_ms: score for day_ms, score in scores.items() if period_ms <= day_ms < end_ms}
+        if not due:
+            return False
+        sealed = await _sealed(SymbolReader(client, market.symbol), source, period_ms, end_ms)
+        if sealed is None:
+            continue
+        before = await asyncio.to_thread(archive.read_period, source.rows, market.instrument, period_ms)
+        frame = _joined(source.rows, before, sealed)
+        receipt = await asyncio.to_thread(archive.write, source.rows, market.instrument, period_ms, frame)
+        there = set(frame.select(_DAY).to_series().unique())
+        try:
+            complete_ms = await store.archived(
+                series,
+                token,
+                {day_ms: score for day_ms, score in due.items() if day_ms in there},
+                # Dropped before there was an archive.
+                [day_ms for day_ms in due if day_ms not in there],
+            )
+        except Stale:
+            continue
+        log.info(
+            "archived",
+            extra={"symbol": market.symbol, "series": series, "rows": receipt.rows, "complete_ms": complete_ms},
+        )
+        return True
+    raise StoreUnavailable(f"{market.symbol} changed under every attempt to archive its {series}")
+
+
+async def _sealed(reader: SymbolReader, source: _Source, start_ms: int, end_ms: int) -> dict[int, pl.DataFrame] | None:
+    """Return the sealed days of `[start_ms, end_ms)`. None if one has been sealed anew since its seal was read."""
+    view = await reader.view(seals_from_ms=start_ms)
+    seals = [seal for seal in view.seals if seal.day_ms < end_ms and source.digest(seal)]
+    found = await reader.blocks(source.name, [seal.day_ms for seal in seals]) if seals else []
+    known = [block for block in found if block]
+    if list(map(blocks.digest, known)) != list(map(source.digest, seals)):
+        return None
+    return {seal.day_ms: source.decode([block]) for seal, block in zip(seals, known, strict=True)}
+
+
+def _joined(rows: Series, before: pl.DataFrame | None, sealed: dict[int, pl.DataFrame]) -> pl.DataFrame:
+    """Join the sealed days with those that the archive alone has, for the store has dropped them."""
+    kept = [] if before is None else [before.filter(~_DAY.is_in(list(sealed)))]
+    return pl.concat([rows.schema.to_frame(), *kept, *sealed.values()]).sort("open_ms", maintain_order=True)
+
+
+_DAY = pl.col("open_ms") - pl.col("open_ms") % DAY_MS
