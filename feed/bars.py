@@ -105,9 +105,9 @@ async def _with_lender(
         closed = days or await read_closed(reader, kind, timeframe, bounds)
         if not flat or bounds.start_ms == 0:
             break
-        view = await reader.view([Range(0, bounds.start_ms, newest=1)])
-        if fit([closed.view, view], kind):
-            return closed, kind.merge(kind.minutes.decode(view.candles[0]))
+        part = await reader.read(kind.minutes, Range(0, bounds.start_ms, newest=1), 1)
+        if fit([closed.view, part.view], kind):
+            return closed, kind.merge(pl.concat(part.frames).tail(1))
     return closed, kind.minutes.decode([])
 
 

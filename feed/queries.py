@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import orjson
 from redis.asyncio import Redis
 
+from common.archive.archive import Archive
 from common.frames.bars import bars_arrow, bars_csv, bars_json
 from common.frames.trades import trades_arrow, trades_csv, trades_json
 from common.market import codec
@@ -48,6 +49,7 @@ class Queries:
     tails: Tails = field(default_factory=Tails)
     tapes: Tapes = field(default_factory=Tapes)
     decoded: Decoded = field(default_factory=Decoded)
+    archive: Archive | None = None
     _flights: SingleFlight[bytes] = field(default_factory=SingleFlight)
     _pages: SingleFlight[tuple[Page, View, Cover]] = field(default_factory=SingleFlight)
     _markets: dict[str, tuple[float, Market]] = field(default_factory=dict)
@@ -56,7 +58,7 @@ class Queries:
         return Sources(self.history(market), self.tails, self.tapes)
 
     def history(self, market: Market) -> History:
-        return History(self.client, market.symbol, self.decoded)
+        return History(self.client, market.instrument, self.decoded, self.archive)
 
     async def market(self, symbol: str) -> Market:
         """Return a registered symbol, or raise UnknownSymbol."""
