@@ -3,7 +3,7 @@
 import polars as pl
 
 from common.frames.schema import CANDLES, LOTS, conform
-from common.frames.spans import span_open, span_opens
+from common.frames.spans import held, span_open, span_opens
 from common.market.timeframe import Timeframe
 
 _FIRST = ("open_ticks", "first_ts_ms", "first_id")
@@ -13,10 +13,13 @@ _LAST = ("close_ticks", "last_ts_ms", "last_id")
 def resample(candles: pl.DataFrame, timeframe: Timeframe) -> pl.DataFrame:
     """Merge candles into spans of `timeframe`: a CANDLES frame, ascending, without empty spans.
 
+    Candles that open outside every session are left out.
+
     The candles may come in any order, and several of them may share a span (two sources of one minute): open and
     close are decided by the order keys, as in Candle.merge. Each must lie within one span of `timeframe`. In the
     usual case, one candle per minute in ascending order, nothing is sorted.
     """
+    candles = held(candles, "open_ms", timeframe)
     ordered = _ascending(candles["first_ts_ms"]) and _ascending(candles["last_ts_ms"])
     if not ordered:
         candles = candles.sort("first_ts_ms", "first_id")
