@@ -16,7 +16,7 @@ from common.frames.footprint import regroup
 from common.frames.resample import resample
 from common.market import codec
 from common.market.candle import Candle
-from common.market.timeframe import MINUTE_MS, Timeframe
+from common.market.timeframe import DAY_MS, MINUTE_MS, Timeframe
 from common.market.trade import MAX_TS_MS
 from common.store.reads import Range, State, SymbolReader, View
 from feed.params import Window
@@ -50,7 +50,7 @@ class Bounds:
 def grid_at(timeframe: Timeframe, ts_ms: int) -> int:
     """Return the first open at or after `ts_ms`."""
     open_ms = timeframe.open_of(ts_ms)
-    return open_ms if open_ms == ts_ms else timeframe.next_open(open_ms)
+    return open_ms if open_ms >= ts_ms else timeframe.open_of(timeframe.next_open(open_ms))
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +107,12 @@ async def read_closed(reader: SymbolReader, kind: Kind, timeframe: Timeframe, bo
 
     As many minutes are read as so many bars can have, so it is enough however few of them there are.
     """
-    wanted = bounds.limit * (timeframe.longest_ms // MINUTE_MS)
+    wanted = chunk = bounds.limit * (timeframe.longest_ms // MINUTE_MS)
+    if timeframe.sessions:
+        # Nobody knows how many minutes are in no session: read by at least a day until the bars are enough.
+        wanted, chunk = FOREVER_MS, max(chunk, DAY_MS // MINUTE_MS)
     for _ in range(ATTEMPTS):
-        closed = await _read(reader, kind, bounds, wanted, min(wanted, kind.chunk))
+        closed = await _read(reader, kind, bounds, wanted, min(chunk, kind.chunk))
         if closed:
             return closed
     closed = await _read(reader, kind, bounds, wanted, wanted)
@@ -149,7 +152,9 @@ def merged(members: list[bytes], timeframe: Timeframe) -> list[Candle]:
 
 
 def grow(bars: list[Candle], minute: Candle, timeframe: Timeframe) -> None:
-    """Merge a minute into the last bar, or begin the next."""
+    """Merge a minute into the last bar, or begin the next. One that is in no session is left out."""
+    if not timeframe.holds(minute.open_ms):
+        return
     open_ms = timeframe.open_of(minute.open_ms)
     if bars and bars[-1].open_ms == open_ms:
         bars[-1] = bars[-1].merge(minute)

@@ -21,7 +21,7 @@ ALLOWED = {
     "infra": {"common", "common.market", "common.frames", "common.store", "workers", "feed"},
 }
 # What the pure core may use of the rest of the world: nothing with a clock, a socket or a log.
-PURE = {"orjson", "numpy", "polars"}
+PURE = {"orjson", "numpy", "polars", "exchange_calendars"}
 SIDE_EFFECTS = {"asyncio", "socket", "logging", "time", "os", "random", "subprocess", "threading"}
 
 

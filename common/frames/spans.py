@@ -24,6 +24,15 @@ def span_open(ts_ms: pl.Expr, timeframe: Timeframe) -> pl.Expr:
     return ts_ms - (ts_ms - timeframe.offset_ms) % timeframe.fixed_ms
 
 
+def span_end(ts_ms: pl.Expr, timeframe: Timeframe) -> pl.Expr:
+    """Return the end of the span that holds `ts_ms`, as Timeframe.next_open of its open."""
+    if timeframe.fixed_ms is not None:
+        return span_open(ts_ms, timeframe) + timeframe.fixed_ms
+    if timeframe.sessions:
+        return _mapped(ts_ms, partial(_ends_of, timeframe))
+    return _month_open(_month_index(ts_ms) // timeframe.n * timeframe.n + timeframe.n)
+
+
 def held(frame: pl.DataFrame, column: str, timeframe: Timeframe) -> pl.DataFrame:
     """Return the rows whose time some span holds: all, without sessions."""
     if timeframe.sessions is None:
@@ -60,6 +69,12 @@ def _opens_of(timeframe: Timeframe, sessions: Sessions, times: Times) -> Times:
     return found
 
 
+def _ends_of(timeframe: Timeframe, times: Times) -> Times:
+    opens = pl.DataFrame({"ts_ms": times}).select(span_open(pl.col("ts_ms"), timeframe)).to_series().to_numpy()
+    spans, places = np.unique(opens, return_inverse=True)
+    return np.array([timeframe.next_open(int(open_ms)) for open_ms in spans], np.int64)[places]
+
+
 def _opens_between(timeframe: Timeframe, sessions: Sessions, first: int, end_ms: int) -> Times:
     """Every open in `[first, end_ms)`, itself an open."""
     days = np.arange(sessions.at(first), sessions.at(max(first, end_ms)) + 1)
@@ -76,7 +91,8 @@ def _opens_between(timeframe: Timeframe, sessions: Sessions, first: int, end_ms:
 def _first_days(timeframe: Timeframe, sessions: Sessions, at: Times) -> Times:
     """The first trading day of the span that the one at each position is in."""
     if timeframe.unit == "d":
-        return np.maximum(at - (at - sessions.origin) % timeframe.n, 0)
+        first: Times = np.maximum(at - (at - sessions.origin) % timeframe.n, 0)
+        return first
     dates = pl.DataFrame({"label": _column(sessions.labels)[at]}, schema={"label": pl.Int64})
     opens = dates.select(span_open(pl.col("label"), replace(timeframe, sessions=None))).to_series()
     return np.searchsorted(_column(sessions.labels), opens.to_numpy(), "left")

@@ -28,6 +28,8 @@ NEW_YORK = "America/New_York"
 FIRST, LAST = date(1970, 1, 1), date(2249, 12, 31)
 # What is worked out from rules of holidays further ahead is guesswork.
 LAST_KNOWN = date(2049, 12, 31)
+# A year that every calendar knows.
+_ANY_YEAR = date(2024, 1, 1), date(2024, 12, 31)
 # Same hours and holidays; exchange-calendars has the one only.
 _ALIASES = {"XNSE": "XBOM"}
 # Sessions that say what is usual.
@@ -78,12 +80,10 @@ def _of_exchange(calendar: str, zone: str, hours: str) -> Sessions:
     name = _ALIASES.get(calendar) or str(library.resolve_alias(calendar))
     if hours != REGULAR and (hours != EXTENDED or name not in _EXTENDED):
         raise _no_extended(calendar, hours)
-    kind: Any = type(library.get_calendar(name))
-    first, last = kind.bound_min(), kind.bound_max()
-    known = kind(
-        start=max(FIRST, first.date()) if first else FIRST,
-        end=min(LAST_KNOWN, last.date()) if last else LAST_KNOWN,
-    )
+    try:
+        known = _known(library.get_calendar(name, start=_ANY_YEAR[0], end=_ANY_YEAR[1]))
+    except (NotImplementedError, ValueError) as error:
+        raise BadInput(f"calendar {calendar} can't be worked out by this release of exchange-calendars") from error
     local = ZoneInfo(str(known.tz))
     own = _own(calendar, zone, local.key)
     found = [
@@ -94,6 +94,13 @@ def _of_exchange(calendar: str, zone: str, hours: str) -> Sessions:
         early = {int(label.value) // _NS for label in known.early_closes}
         found = [_extended(one.label, one.label in early, name, local) for one in found]
     return _table(calendar, own, hours, _continued(found, local), _CLOSING_MS)
+
+
+def _known(any_year: Any) -> Any:
+    """Return the same calendar from 1970 to LAST_KNOWN, or as much of that as its holidays are known."""
+    first, last = any_year.bound_min(), any_year.bound_max()
+    start = max(FIRST, first.date()) if first else FIRST
+    return type(any_year)(start=start, end=min(LAST_KNOWN, last.date()) if last else LAST_KNOWN)
 
 
 def _table(calendar: str, zone: str, hours: str, found: Sequence[_Session], closing_ms: int) -> Sessions:

@@ -8,6 +8,7 @@ from common.errors import BadInput
 from common.market import units
 from common.market.calendars import ALWAYS, sessions_of
 from common.market.session import Sessions
+from common.market.timeframe import Timeframe
 
 SYMBOL_PATTERN = re.compile(r"[A-Z0-9:_.-]{1,32}", re.ASCII)
 
@@ -55,6 +56,10 @@ class Instrument:
     def sessions(self) -> Sessions | None:
         """None: it trades always, and its days are those of UTC."""
         return sessions_of(self.calendar, self.zone, self.hours)
+
+    def anchored(self, timeframe: Timeframe) -> Timeframe:
+        """The timeframe as this market's sessions cut it."""
+        return timeframe.anchored(self.sessions)
 
     def price_ticks(self, text: str) -> int:
         return units.parse(text, self.price_decimals)
