@@ -8,6 +8,7 @@ Before the first and after the last session that exchange-calendars knows, it is
 usual weekdays at its usual hours.
 """
 
+import warnings
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -81,7 +82,10 @@ def _of_exchange(calendar: str, zone: str, hours: str) -> Sessions:
     if hours != REGULAR and (hours != EXTENDED or name not in _EXTENDED):
         raise _no_extended(calendar, hours)
     try:
-        known = _known(library.get_calendar(name, start=_ANY_YEAR[0], end=_ANY_YEAR[1]))
+        with warnings.catch_warnings():
+            # How the library uses pandas is its own affair.
+            warnings.simplefilter("ignore")
+            known = _known(library.get_calendar(name, start=_ANY_YEAR[0], end=_ANY_YEAR[1]))
     except (NotImplementedError, ValueError) as error:
         raise BadInput(f"calendar {calendar} can't be worked out by this release of exchange-calendars") from error
     local = ZoneInfo(str(known.tz))
@@ -114,7 +118,9 @@ def _days(zone: ZoneInfo) -> list[_Session]:
     """Every day of a zone, from the one that holds the first moment of 1970."""
     days = list(_dates(FIRST - _DAY, LAST + _DAY))
     starts = [_ms(day, time(), zone) for day in days]
-    return [_Session(_label(day), *pair) for day, *pair in zip(days[:-1], starts[:-1], starts[1:], strict=True)]
+    found = zip(map(_label, days), starts, starts[1:], strict=False)
+    # A zone that changes sides of the date line may skip a day.
+    return [_Session(label, start, end) for label, start, end in found if start < end]
 
 
 def _forex() -> list[_Session]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 ORIGIN_MS = 946_684_800_000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Sessions:
     """Columns of equal length, in ms UTC. Two are equal if calendar, zone and hours are.
 
@@ -23,10 +23,14 @@ class Sessions:
     calendar: str
     zone: str
     hours: str
-    labels: "array[int]" = field(compare=False, repr=False)
-    opens: "array[int]" = field(compare=False, repr=False)
-    closes: "array[int]" = field(compare=False, repr=False)
-    ends: "array[int]" = field(compare=False, repr=False)
+    labels: "array[int]" = field(compare=False)
+    opens: "array[int]" = field(compare=False)
+    closes: "array[int]" = field(compare=False)
+    ends: "array[int]" = field(compare=False)
+
+    def __repr__(self) -> str:
+        # Not the columns: they are long.
+        return f"Sessions({self.calendar!r}, {self.zone!r}, {self.hours!r})"
 
     def at(self, ts_ms: int) -> int:
         """Return the position of the session that holds `ts_ms`, else of the next one; of the last after all."""

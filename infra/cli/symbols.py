@@ -2,8 +2,8 @@
 
 import asyncio
 import zlib
-from enum import Enum
 from dataclasses import replace
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, TypedDict
 
