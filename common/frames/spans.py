@@ -16,7 +16,7 @@ Times = npt.NDArray[np.int64]
 
 
 def span_open(ts_ms: pl.Expr, timeframe: Timeframe) -> pl.Expr:
-    """Return the open of the span that holds `ts_ms`, in ms UTC; if none does, of the next one."""
+    """Return the open of the span that holds `ts_ms`, in ms UTC, as Timeframe.open_of."""
     if timeframe.sessions:
         return _mapped(ts_ms, partial(_opens_of, timeframe, timeframe.sessions))
     if timeframe.fixed_ms is None:

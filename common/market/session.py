@@ -7,6 +7,7 @@ empty. What builds the table is common.market.calendars.
 from array import array
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
+from typing import Any
 
 # Trading days are counted from the first one of 2000, so that a calendar may grow at both ends.
 ORIGIN_MS = 946_684_800_000
@@ -31,6 +32,10 @@ class Sessions:
     def __repr__(self) -> str:
         # Not the columns: they are long.
         return f"Sessions({self.calendar!r}, {self.zone!r}, {self.hours!r})"
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """As IPython and hypothesis show it, who would print all fields of a dataclass."""
+        printer.text(repr(self))
 
     def at(self, ts_ms: int) -> int:
         """Return the position of the session that holds `ts_ms`, else of the next one; of the last after all."""

@@ -88,7 +88,7 @@ class Timeframe:
         return self.sessions is None or self.sessions.holds(ts_ms)
 
     def open_of(self, ts_ms: int) -> int:
-        """Return the open of the span that holds `ts_ms`; if none does, of the next one."""
+        """Return the open of the span that holds `ts_ms`, or else the next moment that a session holds."""
         if self.sessions:
             return self._span(self.sessions, ts_ms)[0]
         if self._length_ms is None:

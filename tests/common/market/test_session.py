@@ -51,11 +51,14 @@ def test_every_moment_of_a_session_is_in_one_span_and_spans_follow_each_other(ti
     opened = timeframe.open_of(ts_ms)
     end = timeframe.next_open(opened)
     assert opened < end and timeframe.holds(opened) and timeframe.holds(end - 1)
-    assert (opened <= ts_ms < end) if timeframe.holds(ts_ms) else opened > ts_ms
-    assert timeframe.open_of(opened) == timeframe.open_of(end - 1) == opened
-    assert timeframe.open_of(ts_ms + 1) >= opened
     sessions = timeframe.sessions
     assert sessions is not None
+    if timeframe.holds(ts_ms):
+        assert opened <= ts_ms < end
+    else:
+        assert opened == timeframe.open_of(sessions.opens[sessions.at(ts_ms)])
+    assert timeframe.open_of(opened) == timeframe.open_of(end - 1) == opened
+    assert timeframe.open_of(ts_ms + 1) >= opened
     if end < sessions.ends[-1]:
         assert timeframe.open_of(end) >= end
         assert timeframe.open_before(timeframe.open_of(end)) == opened
