@@ -130,6 +130,9 @@ def test_a_symbol_of_a_venue_is_as_its_venue_lists_it(local: Fleet, exchange_por
         "price_decimals": 2,
         "size_decimals": 8,
         "ids": "contiguous",
+        "calendar": "24x7",
+        "zone": "UTC",
+        "hours": "regular",
         "source": {
             "kind": "venue",
             "venue": "LOCAL",
