@@ -80,7 +80,9 @@ def filled(bars: pl.DataFrame, timeframe: Timeframe, bounds: Bounds, state: Stat
     year has millions of milliseconds."""
     if bars.is_empty() or state is None:
         return bars
-    end_ms = min(bounds.end_ms, timeframe.next_open(timeframe.open_of(max(state.watermark_ms, 0))))
+    growing_ms = timeframe.open_of(max(state.watermark_ms, 0))
+    begun = growing_ms <= max(state.watermark_ms, 0)
+    end_ms = min(bounds.end_ms, timeframe.next_open(growing_ms) if begun else growing_ms)
     start_ms = max(bounds.start_ms, bars["open_ms"][0])
     if bounds.oldest_first:
         end_ms = min(end_ms, _step(timeframe, start_ms, bounds.limit))
@@ -118,5 +120,5 @@ def _step(timeframe: Timeframe, open_ms: int, spans: int) -> int:
     for _ in range(abs(spans)):
         if not 0 < open_ms < MAX_TS_MS:
             break
-        open_ms = timeframe.next_open(open_ms) if spans > 0 else timeframe.open_of(open_ms - 1)
+        open_ms = timeframe.open_of(timeframe.next_open(open_ms)) if spans > 0 else timeframe.open_before(open_ms)
     return open_ms

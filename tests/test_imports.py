@@ -44,7 +44,7 @@ ALLOWED = {
     },
 }
 # What the pure core may use of the rest of the world: nothing with a clock, a socket or a log.
-PURE = {"orjson", "numpy", "polars", "zstandard"}
+PURE = {"orjson", "numpy", "polars", "zstandard", "exchange_calendars"}
 SIDE_EFFECTS = {"asyncio", "socket", "logging", "time", "os", "random", "subprocess", "threading"}
 
 
