@@ -103,8 +103,11 @@ def _bars_end(timeframe: Timeframe, sessions: Sessions) -> Any:
 
 
 def _at(sessions: Sessions, times: Times) -> Times:
-    """As Sessions.at."""
-    return np.minimum(np.searchsorted(_column(sessions.ends), times, "right"), len(sessions.ends) - 1)
+    """As Sessions.at. Only sessions of these times are searched: there are 280 years of them."""
+    if not len(times):
+        return times
+    first, last = sessions.at(int(times.min())), sessions.at(int(times.max()))
+    return first + np.searchsorted(_column(sessions.ends)[first:last], times, "right")
 
 
 def _column(values: Any) -> Times:

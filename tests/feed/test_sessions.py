@@ -13,9 +13,10 @@ from common.market.candle import LIVE
 from common.market.instrument import Instrument
 from common.market.trade import Trade
 from common.store.registry import Market, Registry
+from feed.errors import UnknownSymbol
 from feed.market import status
 from tests.feed.folding import Folding
-from tests.feed.served import Served
+from tests.feed.served import Served, hear, say
 from tests.feed.writer import Writer
 from tests.support import wait_until_async
 
@@ -142,6 +143,19 @@ async def test_the_stream_has_the_same_bars(feed: Served, stock: Writer) -> None
         await wait_until_async(lambda one=one, whole=whole: shown(one.bars.values()) == whole)  # type: ignore[misc]
         assert one.heard.count("amend") == 0, timeframe
         await one.leave()
+
+
+async def test_a_subscription_that_the_feed_ends_is_gone(feed: Served, stock: Writer) -> None:
+    await stock.commit(next_trade(stock, 1))
+    async with feed.connect() as socket:
+        await say(socket, action="subscribe", symbol=STOCK.symbol, timeframe="1d")
+        await hear(socket, "snapshot")
+        for one in feed.services.hub.feeds:
+            one.end(UnknownSymbol("it is not there any more"))
+        assert (await hear(socket, "error"))["timeframe"] == "1d"
+        await say(socket, action="list")
+        assert (await hear(socket, "list"))["subscriptions"] == []
+    assert not feed.services.hub.feeds
 
 
 async def test_a_late_trade_outside_every_session_changes_no_bar(feed: Served, stock: Writer) -> None:
