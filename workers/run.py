@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 from dataclasses import dataclass, field
 
 import orjson
@@ -13,6 +12,7 @@ from common.clock import SystemClock
 from common.market.timeframe import MINUTE_MS
 from common.store.client import blocking_client, commit_client
 from common.store.demand import Caps, WantedFleet
+from common.store.lease import holder_name
 from common.store.symbol import Bounds, SymbolStore
 from workers.claims import Claimer, Workplace
 from workers.commit import Retention
@@ -86,11 +86,6 @@ async def work(settings: WorkerSettings) -> None:
     finally:
         await means.commands.aclose()
         await means.blocking.aclose()
-
-
-def holder_name() -> str:
-    """Who holds a lease, for people: host and process."""
-    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def main() -> None:

@@ -3,6 +3,8 @@
 It guards no data. Two that tick at once enqueue the same job ids, and the queue takes each once.
 """
 
+from typing import Any
+
 from redis.asyncio import Redis
 
 from common.store.client import translated
@@ -11,7 +13,7 @@ from common.store.script import Script
 
 
 class ClockLease:
-    """One process's view of it. `token`: unique to the process."""
+    """One process's view of it. `token`: unique to the process, its name first."""
 
     def __init__(self, client: Redis, token: str, ttl_ms: int) -> None:
         self._hold = Script(client, "hold")
@@ -32,7 +34,8 @@ class ClockLease:
         return bool(word == b"OK")
 
 
-async def clock_ticks(client: Redis) -> bool:
-    """Does any process have the lease?"""
+async def clock_holder(client: Redis) -> str:
+    """The process that ticks, for people; "" if none does."""
     with translated("read of the clock's lease"):
-        return bool(await client.exists(CLOCK))
+        token: Any = await client.get(CLOCK)
+    return (token or b"").decode().partition(" ")[0]

@@ -12,7 +12,7 @@ from common.settings import Settings
 from common.store.client import commit_client
 from common.store.clock_lease import ClockLease
 from common.store.jobs import Jobs
-from common.store.lease import new_token
+from common.store.lease import holder_name, new_token
 from workers.clock.due import due_work
 from workers.clock.ticker import Ticker
 from workers.rollup.rq_queue import JobQueue, rq_client
@@ -21,12 +21,14 @@ from workers.rollup.rq_queue import JobQueue, rq_client
 async def tick(settings: Settings) -> None:
     """Until told to stop."""
     async with commit_client(settings.store_url) as store, commit_client(settings.queue_url) as queue:
+        # The name is for people.
+        token = f"{holder_name()} {new_token()}"
         with rq_client(settings.queue_url) as rq:
             ticker = Ticker(
                 due=lambda: due_work(store),
                 jobs=Jobs(queue),
                 queue=JobQueue(rq),
-                lease=ClockLease(store, new_token(), settings.lease_ttl_ms),
+                lease=ClockLease(store, token, settings.lease_ttl_ms),
                 clock=SystemClock(),
                 lease_ttl_ms=settings.lease_ttl_ms,
                 tick_ms=settings.clock_tick_ms,

@@ -19,7 +19,7 @@ from rq.worker import HerokuWorker
 
 from common.store.jobs import MOST_FAILURES, QUEUE, Failure, failure
 from common.store.keys import FAILURES
-from workers.rollup.rq_queue import MONITORING_S, worker_name
+from workers.rollup.rq_queue import FAILURE_TTL_S, MONITORING_S, worker_name
 
 log = logging.getLogger(__name__)
 
@@ -117,6 +117,8 @@ class RollupWorker(HerokuWorker):
 
     def _failed(self, job: Job, kind: type[BaseException], error: BaseException, where: TracebackType) -> bool:
         """RQ's handler of what a job raises, and of a job that was abandoned. False: no other handler."""
+        # Also of a job that somebody else enqueued: RQ would keep it for a year.
+        job.failure_ttl = FAILURE_TTL_S
         if kind is not ShutDownImminentException:
             lines = str(error).strip().splitlines()
             reason = f"{kind.__name__}: {lines[0]}" if lines else kind.__name__
