@@ -11,6 +11,7 @@ from common.archive.archive import Archive
 from common.archive.objects import Patience
 from common.settings import Settings
 from common.store.client import blocking_client, commit_client
+from common.store.jobs import Jobs
 from feed import errors, stream
 from feed.guard import Guard
 from feed.hub import Hub
@@ -36,9 +37,10 @@ def create_app(settings: Settings, *, allowed_origins: Collection[str] = ()) -> 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         client, pubsub = commit_client(settings.store_url), blocking_client(settings.store_url)
+        queue = commit_client(settings.queue_url)
         queries = Queries(client, settings.lease_ttl_ms, archive=_archive(settings))
         hub = Hub(queries, pubsub, settings.lease_ttl_ms, metrics)
-        app.state.services = Services(settings, client, queries, hub, metrics)
+        app.state.services = Services(settings, client, queries, hub, metrics, Jobs(queue))
         running = asyncio.create_task(hub.run())
         try:
             yield
@@ -46,8 +48,8 @@ def create_app(settings: Settings, *, allowed_origins: Collection[str] = ()) -> 
             hub.close()
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
-            await client.aclose()
-            await pubsub.aclose()
+            for each in (client, pubsub, queue):
+                await each.aclose()
 
     app = Starlette(
         routes=[*candles.routes, *market.routes, *fleet.routes, *process.routes, *stream.routes],

@@ -52,6 +52,8 @@ class Supervisor:
     hooks: Hooks
     # One of each runs, too; from before the others are started until after the writers have stopped.
     helpers: Mapping[str, str] = field(default_factory=dict)
+    # How many of a kind run, where it is not one; of workers there are as many as the hook says.
+    counts: Mapping[str, int] = field(default_factory=dict)
     backoff: Backoff = field(default_factory=Backoff)
     watch_s: float = WATCH_S
     _children: dict[str, list[Child]] = field(default_factory=dict)
@@ -74,7 +76,7 @@ class Supervisor:
             return
         for kind in self.commands:
             if kind != WORKER:
-                self._scale(kind, 1)
+                self._scale(kind, self.counts.get(kind, 1))
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(job) for job in (self._announce(), self._grow(), self._keep_store())]
             await self._stop_asked.wait()
