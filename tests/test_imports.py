@@ -1,6 +1,7 @@
 """The architecture's arrows, read from the imports themselves (common.market <- frames, store <- workers, feed)."""
 
 import ast
+import subprocess
 import sys
 from pathlib import Path
 
@@ -83,6 +84,14 @@ def test_a_symbol_process_stays_small() -> None:
     """Polars and numpy would double a worker: only a replay of Parquet, in a process of its own, loads them."""
     heavy = {"polars", "numpy", "pydantic", "pydantic_settings"}
     for path in files_of("workers"):
-        if path.name not in ("parquet.py", "__main__.py"):
+        if path.name not in ("parquet.py", "__main__.py") and path.parent.name not in ("rollup", "clock"):
             found = {module.partition(".")[0] for module in imports(path)} & heavy
             assert not found, f"{path.relative_to(ROOT)} imports {found}"
+
+
+def test_clock_and_roll_up_start_small_and_before_the_fork_without_threads() -> None:
+    """Polars has threads, which don't survive the fork of a job; pandas costs 60 MB (exchange calendars bring it)."""
+    modules = "workers.clock.__main__, workers.rollup.__main__"
+    code = f"import sys, {modules}; print(*{{'polars', 'pandas', 'exchange_calendars'}} & set(sys.modules))"
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == ""
