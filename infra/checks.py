@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
 
 from common.store.jobs import Failure, JobsView
+from workers.rollup.work import Work
 
 # The protocol needs EVAL, streams, hashes and sorted sets as they are since 6.2.
 LEAST_VERSION = (6, 2)
@@ -151,6 +153,16 @@ def failed_jobs(failures: Sequence[Failure]) -> Finding:
     found = f"{len(failures)}, the last is {last.job}: {last.reason}"
     advice = "Each is tried again by itself. fleet jobs shows all; fleet jobs retry tries one at once."
     return Finding(Level.WARN, "failed jobs", found, advice)
+
+
+def due(works: Sequence[Work]) -> Finding:
+    """`works`: all that is due. No trouble by itself: a correction makes an old day due for a moment."""
+    if not works:
+        return Finding(Level.OK, "due", "nothing")
+    oldest = min(works, key=lambda work: work.period_ms)
+    day = datetime.fromtimestamp(oldest.period_ms / 1_000, UTC).date()
+    symbols = {work.symbol for work in works}
+    return Finding(Level.OK, "due", f"{len(works)} days of {len(symbols)} symbols, the oldest {day} of {oldest.symbol}")
 
 
 def _mb(count: int) -> str:

@@ -21,6 +21,7 @@ from common.store.keys import SYMBOLS, SymbolKeys
 from infra import checks
 from infra.checks import Finding, Lease, Level
 from infra.cli.options import DataOption, store_url
+from workers.clock.due import due_work
 
 # A holder beats several times per lease: one lease without a beat means that it is gone.
 BEAT_POLL_S = 0.1
@@ -58,6 +59,7 @@ async def _examine(settings: Settings, url: str, console: Console) -> tuple[list
             reached = Finding(Level.OK, "reachable", redacted(url))
             findings = [reached, *_judge(info, await _appendfsync(client)), await _clock(client)]
             findings += await _queue(settings.queue_redis_url or url, await clock_holder(client))
+            findings.append(checks.due(await due_work(client)))
             with console.status("waiting for the workers' heartbeats"):
                 found = await _leases(client, settings.lease_ttl_ms / 1_000)
             return [*findings, checks.leases(found)], found

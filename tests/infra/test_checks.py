@@ -2,9 +2,11 @@
 
 import pytest
 
+from common.market.timeframe import DAY_MS
 from common.store.jobs import Failure, JobsView
 from infra import checks
 from infra.checks import Lease, Level
+from workers.rollup.work import Work
 
 FAILURE = Failure("roll_A_0", "OSError: disk full", 1, 1, 2)
 AOF = {"aof_enabled": 1, "aof_last_write_status": "ok"}
@@ -108,6 +110,11 @@ def test_failed_jobs_are_told_with_the_reason_of_the_last() -> None:
     assert checks.failed_jobs([]).level is Level.OK
     finding = checks.failed_jobs([FAILURE])
     assert (finding.level, finding.found) == (Level.WARN, "1, the last is roll_A_0: OSError: disk full")
+
+
+def test_of_what_is_due_the_oldest_is_named() -> None:
+    works = [Work("roll", "A", 2 * DAY_MS), Work("roll", "B", DAY_MS), Work("roll", "B", 2 * DAY_MS)]
+    assert checks.due(works).found == "3 days of 2 symbols, the oldest 1970-01-02 of B"
 
 
 def test_whatever_is_not_ok_says_what_to_do() -> None:

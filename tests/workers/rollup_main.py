@@ -13,16 +13,16 @@ def main() -> None:
     url, first_retry_ms = sys.argv[1:]
     store = redis.Redis.from_url(url)
 
-    def mark(symbol: str) -> None:
+    def mark(symbol: str, _: int) -> None:
         store.rpush("done", symbol)
 
-    def wait(symbol: str) -> None:
+    def wait(symbol: str, _: int) -> None:
         store.rpush("started", symbol)
         while not store.exists("go"):
             time.sleep(0.005)
         store.rpush("done", symbol)
 
-    def fail(symbol: str) -> None:
+    def fail(symbol: str, _: int) -> None:
         if not store.exists("ok"):
             raise OSError(28, "No space left on device\nwhile writing")
         store.rpush("done", symbol)

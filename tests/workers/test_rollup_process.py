@@ -15,11 +15,16 @@ import redis
 from rq import Callback, Queue
 from rq.serializers import JSONSerializer
 
+from common.market.codec import unpack_candle
+from common.market.timeframe import DAY_MS
+from common.store.client import commit_client
 from common.store.jobs import QUEUE, Failure
 from common.store.keys import CLOCK, FAILURES
+from common.store.rollups import RollupStore
 from infra import die_with_parent, embedded
+from tests.feed.writer import START_MS, Writer
 from tests.infra.processes import is_alive
-from tests.support import wait_until
+from tests.support import wait_until, wait_until_async
 from workers.rollup.rq_queue import JobQueue, rq_client
 from workers.rollup.work import Work
 
@@ -80,9 +85,13 @@ def ticking(rq: "redis.Redis", work: Work, condition: Callable[[], object]) -> C
     return hold
 
 
+def rollup_of_fleet(url: str) -> Any:
+    return process("workers.rollup", REDIS_URL=url)
+
+
 @pytest.mark.parametrize("killed", ["child", "parent", "both"])
 def test_a_job_whose_processes_are_killed_is_done_in_the_end(rq: "redis.Redis", redis_url: str, killed: str) -> None:
-    work = Work("wait", "T:S")
+    work = Work("wait", "T:S", 0)
     JobQueue(rq).offer([work])
     with rollup(redis_url) as first:
         wait_until(lambda: texts(rq, "started"), START_S)
@@ -107,10 +116,10 @@ def test_a_job_whose_processes_are_killed_is_done_in_the_end(rq: "redis.Redis", 
 def test_a_failed_job_is_told_with_its_reason_until_it_succeeds_and_none_but_ours_is_run(
     rq: "redis.Redis", redis_url: str, tmp_path: Path
 ) -> None:
-    work = Work("fail", "T:S")
+    work = Work("fail", "T:S", 0)
     foreign = Queue(QUEUE, connection=rq, serializer=JSONSerializer)
     foreign.enqueue_call("os.mkdir", args=(str(tmp_path / "made"),), job_id="foreign")
-    foreign.enqueue_call("mark", args=("T:S",), job_id="callback", on_success=Callback("os.getpid"))
+    foreign.enqueue_call("mark", args=("T:S", 0), job_id="callback", on_success=Callback("os.getpid"))
     with rollup(redis_url):
         wait_until(
             ticking(rq, work, lambda: {each.job: each.times for each in failed(rq)}.get(work.job, 0) > 1), START_S
@@ -127,7 +136,7 @@ def test_a_failed_job_is_told_with_its_reason_until_it_succeeds_and_none_but_our
 
 
 def test_a_job_that_runs_is_not_enqueued_again(rq: "redis.Redis", redis_url: str) -> None:
-    work, queue = Work("wait", "T:S"), JobQueue(rq)
+    work, queue = Work("wait", "T:S", 0), JobQueue(rq)
     with rollup(redis_url):
         assert queue.offer([work]) == 1
         wait_until(lambda: texts(rq, "started"), START_S)
@@ -140,7 +149,7 @@ def test_a_job_that_runs_is_not_enqueued_again(rq: "redis.Redis", redis_url: str
 
 
 def test_a_stop_in_the_middle_of_a_job_is_quick_and_no_failure(rq: "redis.Redis", redis_url: str) -> None:
-    work = Work("wait", "T:S")
+    work = Work("wait", "T:S", 0)
     JobQueue(rq).offer([work])
     with rollup(redis_url) as first:
         wait_until(lambda: texts(rq, "started"), START_S)
@@ -152,6 +161,26 @@ def test_a_stop_in_the_middle_of_a_job_is_quick_and_no_failure(rq: "redis.Redis"
     rq.set("go", 1)
     with rollup(redis_url):
         wait_until(ticking(rq, work, lambda: texts(rq, "done")), START_S)
+
+
+async def test_finished_days_are_rolled_up_and_again_when_they_are_corrected(redis_url: str) -> None:
+    async with commit_client(redis_url) as client:
+        writer = Writer(client)
+        await writer.register()
+        await writer.claim()
+        store = RollupStore(client, writer.instrument.symbol)
+
+        async def rolled(trades: list[int]) -> bool:
+            members: Any = await client.zrange(store.keys.rolled("1d"), 0, -1)
+            return [candle.trades for candle in map(unpack_candle, members)] == trades
+
+        for number in range(3):
+            await writer.commit(writer.trade(START_MS + number * DAY_MS))
+        with rollup_of_fleet(redis_url), clock(redis_url):
+            await wait_until_async(lambda: rolled([1, 1]), START_S)
+            await writer.commit(writer.trade(START_MS + 1_000))
+            await wait_until_async(lambda: rolled([2, 1]))
+        assert (await store.due()).days == ()
 
 
 def test_a_clock_that_dies_is_followed_by_the_one_that_waits(rq: "redis.Redis", redis_url: str) -> None:
@@ -181,6 +210,6 @@ def test_roll_up_and_clock_outlive_their_redis(tmp_path: Path) -> None:
         wait_until(lambda: embedded.locate(tmp_path) is None)
         embedded.revive(tmp_path)
         rq.delete(CLOCK)
-        JobQueue(rq).offer([Work("mark", "T:S")])
+        JobQueue(rq).offer([Work("mark", "T:S", 0)])
         wait_until(lambda: texts(rq, "done") == ["T:S"] and rq.exists(CLOCK), START_S)
         assert (worker.poll(), ticker.poll()) == (None, None)

@@ -23,14 +23,14 @@ from workers.rollup.rq_queue import DEAD_S, SIGN_TTL_S, STRAY_S, JobQueue, rq_cl
 from workers.rollup.rq_worker import RollupWorker
 from workers.rollup.work import Work
 
-WORKS = [Work("roll", f"T:S{number}", (86_400_000,)) for number in range(3)]
+WORKS = [Work("roll", f"T:S{number}", 86_400_000) for number in range(3)]
 LEASE_MS = 300
 
 symbols = st.text("AZ09:_.-", min_size=1, max_size=32)
 works = st.one_of(
-    st.builds(lambda symbol, day: Work("roll", symbol, (day,)), symbols, st.integers(0, 99)),
+    st.builds(lambda symbol, day: Work("roll", symbol, day), symbols, st.integers(0, 99)),
     st.builds(
-        lambda symbol, series, day: Work("archive", symbol, (series, day)),
+        lambda symbol, series, day: Work("archive", symbol, day, (series,)),
         symbols,
         st.sampled_from(["candles", "trades"]),
         st.integers(0, 99),
@@ -70,8 +70,8 @@ def test_a_job_id_is_of_one_work_and_rq_takes_it(one: Work, other: Work) -> None
 
 
 def test_no_symbol_waits_for_all_of_another() -> None:
-    groups = [[Work("roll", symbol, (day,)) for day in range(days)] for symbol, days in (("A", 3), ("B", 1))]
-    assert [(work.symbol, work.rest[0]) for work in in_turn(groups)] == [("A", 0), ("B", 0), ("A", 1), ("A", 2)]
+    groups = [[Work("roll", symbol, day) for day in range(days)] for symbol, days in (("A", 3), ("B", 1))]
+    assert [(work.symbol, work.period_ms) for work in in_turn(groups)] == [("A", 0), ("B", 0), ("A", 1), ("A", 2)]
 
 
 def test_the_wait_of_a_job_that_fails_again_grows_up_to_an_hour() -> None:
@@ -105,7 +105,7 @@ async def test_what_became_due_while_no_clock_ran_is_enqueued_within_the_bound(
     client: Redis, rq: "redis.Redis", clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rq_queue, "QUEUED_MOST", 25)
-    due = [Work("roll", "T:S", (day,)) for day in range(40)]
+    due = [Work("roll", "T:S", day) for day in range(40)]
     late = ticker(client, rq, clock, due)
     assert [await late.tick(), await late.tick()] == [25, 0]
     rq.delete(QUEUED)

@@ -17,7 +17,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     log.setup(settings.log_level, settings.log_format)
-    serve(queue_url, functions(store_url), settings.job_retry_ms)
+    serve(queue_url, functions(store_url, settings.events_kept), settings.job_retry_ms)
     return 0
 
 
