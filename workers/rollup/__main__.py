@@ -1,5 +1,6 @@
 """`python -m workers.rollup`: a process that does the queue's jobs, one at a time."""
 
+import gc
 import sys
 
 from common import log
@@ -17,6 +18,8 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     log.setup(settings.log_level, settings.log_format)
+    # A job's process shares our memory until it writes to it: its garbage collector must not visit what was here.
+    gc.freeze()
     serve(queue_url, functions(store_url, settings.events_kept), settings.job_retry_ms)
     return 0
 

@@ -7,6 +7,9 @@ Polars is loaded by those that need it, in the forked process: its threads don't
 import asyncio
 from functools import partial
 
+# numpy loads it when it first looks for unique values: that would be in every job's process, 10 ms of its 80.
+import numpy.ma  # noqa: F401
+
 from common.store.client import commit_client
 from common.store.registry import Registry
 from workers.rollup.day import roll_day
