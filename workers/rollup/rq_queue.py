@@ -35,7 +35,7 @@ SIGN_TTL_S = MONITORING_S + 60
 # A job without a sign of life for this long has lost its process. Told by the server's clock alone.
 DEAD_S = 20
 # A job that is neither queued nor running is passed on within milliseconds, unless its process died doing it.
-STRAY_S = 15
+STRAY_S = 5
 
 _JOB, _EXECUTION, _EXECUTIONS, _WORKER = "rq:job:", "rq:execution:", "rq:executions:", "rq:worker:"
 _INTERMEDIATE = f"{QUEUED}:intermediate"
