@@ -162,7 +162,9 @@ def due(works: Sequence[Work]) -> Finding:
     oldest = min(works, key=lambda work: work.period_ms)
     day = datetime.fromtimestamp(oldest.period_ms / 1_000, UTC).date()
     symbols = {work.symbol for work in works}
-    return Finding(Level.OK, "due", f"{len(works)} days of {len(symbols)} symbols, the oldest {day} of {oldest.symbol}")
+    return Finding(
+        Level.OK, "due", f"{len(works)} jobs of {len(symbols)} symbols, the oldest of {oldest.symbol}, {day}"
+    )
 
 
 def _mb(count: int) -> str:

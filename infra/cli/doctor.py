@@ -59,7 +59,7 @@ async def _examine(settings: Settings, url: str, console: Console) -> tuple[list
             reached = Finding(Level.OK, "reachable", redacted(url))
             findings = [reached, *_judge(info, await _appendfsync(client)), await _clock(client)]
             findings += await _queue(settings.queue_redis_url or url, await clock_holder(client))
-            findings.append(checks.due(await due_work(client)))
+            findings.append(checks.due(await due_work(client, archiving=bool(settings.archive_url))))
             with console.status("waiting for the workers' heartbeats"):
                 found = await _leases(client, settings.lease_ttl_ms / 1_000)
             return [*findings, checks.leases(found)], found

@@ -114,7 +114,7 @@ def test_failed_jobs_are_told_with_the_reason_of_the_last() -> None:
 
 def test_of_what_is_due_the_oldest_is_named() -> None:
     works = [Work("roll", "A", 2 * DAY_MS), Work("roll", "B", DAY_MS), Work("roll", "B", 2 * DAY_MS)]
-    assert checks.due(works).found == "3 days of 2 symbols, the oldest 1970-01-02 of B"
+    assert checks.due(works).found == "3 jobs of 2 symbols, the oldest of B, 1970-01-02"
 
 
 def test_whatever_is_not_ok_says_what_to_do() -> None:

@@ -20,7 +20,7 @@ from common.market.timeframe import DAY_MS
 from common.store.client import commit_client
 from common.store.jobs import QUEUE, Failure
 from common.store.keys import CLOCK, FAILURES
-from common.store.rollups import RollupStore
+from common.store.rollups import Due, RollupStore
 from infra import die_with_parent, embedded
 from tests.feed.writer import START_MS, Writer
 from tests.infra.processes import is_alive
@@ -55,8 +55,8 @@ def rollup(url: str) -> Any:
     return process("tests.workers.rollup_main", url, str(RETRY_MS))
 
 
-def clock(url: str) -> Any:
-    return process("workers.clock", REDIS_URL=url, FLEET_LEASE_TTL_MS=str(LEASE_MS), FLEET_CLOCK_TICK_MS="50")
+def clock(url: str, **more: str) -> Any:
+    return process("workers.clock", REDIS_URL=url, FLEET_LEASE_TTL_MS=str(LEASE_MS), FLEET_CLOCK_TICK_MS="50", **more)
 
 
 def texts(rq: "redis.Redis", key: str) -> list[str]:
@@ -85,8 +85,8 @@ def ticking(rq: "redis.Redis", work: Work, condition: Callable[[], object]) -> C
     return hold
 
 
-def rollup_of_fleet(url: str) -> Any:
-    return process("workers.rollup", REDIS_URL=url)
+def rollup_of_fleet(url: str, archive: Path) -> Any:
+    return process("workers.rollup", REDIS_URL=url, FLEET_ARCHIVE_URL=str(archive))
 
 
 @pytest.mark.parametrize("killed", ["child", "parent", "both"])
@@ -163,7 +163,9 @@ def test_a_stop_in_the_middle_of_a_job_is_quick_and_no_failure(rq: "redis.Redis"
         wait_until(ticking(rq, work, lambda: texts(rq, "done")), START_S)
 
 
-async def test_finished_days_are_rolled_up_and_again_when_they_are_corrected(redis_url: str) -> None:
+async def test_finished_days_are_rolled_up_archived_and_again_when_they_are_corrected(
+    redis_url: str, tmp_path: Path
+) -> None:
     async with commit_client(redis_url) as client:
         writer = Writer(client)
         await writer.register()
@@ -174,13 +176,18 @@ async def test_finished_days_are_rolled_up_and_again_when_they_are_corrected(red
             members: Any = await client.zrange(store.keys.rolled("1d"), 0, -1)
             return [candle.trades for candle in map(unpack_candle, members)] == trades
 
+        async def nothing_is_due() -> bool:
+            return await store.due() == Due((), ())
+
         for number in range(3):
             await writer.commit(writer.trade(START_MS + number * DAY_MS))
-        with rollup_of_fleet(redis_url), clock(redis_url):
+        with rollup_of_fleet(redis_url, tmp_path), clock(redis_url, FLEET_ARCHIVE_URL=str(tmp_path)):
             await wait_until_async(lambda: rolled([1, 1]), START_S)
             await writer.commit(writer.trade(START_MS + 1_000))
             await wait_until_async(lambda: rolled([2, 1]))
-        assert (await store.due()).days == ()
+            await wait_until_async(nothing_is_due, START_S)
+        assert len(list(tmp_path.glob("candles/*/2023-11.parquet"))) == 1
+        assert len(list(tmp_path.glob("footprints/*/*.parquet"))) == 2
 
 
 def test_a_clock_that_dies_is_followed_by_the_one_that_waits(rq: "redis.Redis", redis_url: str) -> None:

@@ -11,12 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
+from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS
 from common.store.client import commit_client
 from common.store.clock_lease import ClockLease, clock_holder
 from common.store.jobs import QUEUED, Failure, Jobs, failure
 from common.store.keys import FAILURES
 from tests.support import FakeClock
-from workers.clock.due import in_turn
+from workers.clock.due import ARCHIVED_BY, in_turn
 from workers.clock.ticker import Ticker
 from workers.rollup import rq_queue
 from workers.rollup.rq_queue import DEAD_S, SIGN_TTL_S, STRAY_S, JobQueue, rq_client
@@ -83,6 +84,10 @@ def test_the_wait_of_a_job_that_fails_again_grows_up_to_an_hour() -> None:
     assert waits[:3] == [10_000, 20_000, 40_000]
     assert waits[-1] == 3_600_000
     assert found == Failure.load(found.dump()) if found else False
+
+
+def test_what_is_archived_is_cut_as_the_archive_cuts_it() -> None:
+    assert {rows.name: rows.period for rows in (CANDLE_ROWS, FOOTPRINT_ROWS)} == ARCHIVED_BY
 
 
 async def test_two_clocks_enqueue_once(client: Redis, rq: "redis.Redis", clock: FakeClock) -> None:

@@ -13,14 +13,14 @@ from workers.rollup.serve import serve
 def main() -> int:
     try:
         settings = settings_module.load()
-        store_url, queue_url = settings.store_url, settings.queue_url
+        _, queue_url = settings.store_url, settings.queue_url
     except OperatorError as error:
         print(error, file=sys.stderr)
         return 1
     log.setup(settings.log_level, settings.log_format)
     # A job's process shares our memory until it writes to it: its garbage collector must not visit what was here.
     gc.freeze()
-    serve(queue_url, functions(store_url, settings.events_kept), settings.job_retry_ms)
+    serve(queue_url, functions(settings), settings.job_retry_ms)
     return 0
 
 

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-# Roll a day up.
-ROLL = "roll"
+# Roll a day up; write a period of a series into the archive.
+ROLL, ARCHIVE = "roll", "archive"
 
 # RQ takes letters, digits, `_` and `-`. A symbol has no small letters, so these can't be mistaken.
 _ESCAPES = str.maketrans({":": "c", ".": "d"})
