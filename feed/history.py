@@ -155,7 +155,7 @@ class History(SymbolReader):
             # Whole stretches, as they are kept.
             view, found = await self._look(series, limited, series.stretch.open_of(wanted.start_ms))
             part = await self._part(series, view, wanted, found, most_open)
-            if part:
+            if part and self._archived_to(series, view) == floor_ms:
                 return self._up_to_archive(series, wanted, part)
         raise _changing(self)
 
@@ -237,7 +237,9 @@ class History(SymbolReader):
         """Join open minutes and sealed days of one view. None if a day has been sealed anew since."""
         limit = most_open or wanted.oldest or wanted.newest
         opened = _open_part(series, view, wanted, found, limit)
-        stretches = _stretches(series, view.seals, wanted)
+        floor_ms = series.floor_ms(view.state) if view.state else -1
+        # Footprints of a day are dropped before its candles, and its seal with these.
+        stretches = _stretches(series, [seal for seal in view.seals if seal.day_ms >= floor_ms], wanted)
         chosen = _chosen(series, stretches, wanted)
         frames = [await self._frame(series, stretch) for stretch in chosen]
         from_ms, to_ms = opened.from_ms, opened.to_ms
