@@ -241,7 +241,7 @@ class History(SymbolReader):
         # Footprints of a day are dropped before its candles, and its seal with these.
         stretches = _stretches(series, [seal for seal in view.seals if seal.day_ms >= floor_ms], wanted)
         chosen = _chosen(series, stretches, wanted)
-        frames = [await self._frame(series, stretch) for stretch in chosen]
+        frames = await asyncio.gather(*(self._frame(series, stretch) for stretch in chosen))
         from_ms, to_ms = opened.from_ms, opened.to_ms
         if len(chosen) < len(stretches) and wanted.oldest is not None:
             to_ms = min(to_ms, chosen[-1][-1].day_ms + DAY_MS)
