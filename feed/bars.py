@@ -57,7 +57,7 @@ async def of_trades(
 
 
 def _bars(frame: pl.DataFrame, view: View, cover: Cover, timeframe: Timeframe, bounds: Bounds) -> Bars:
-    from_ms, to_ms = spoken(frame["open_ms"].to_list(), timeframe, bounds)
+    from_ms, to_ms = spoken(frame["open_ms"], timeframe, bounds)
     return Bars(flagged(frame, timeframe, cover, view.state), view, cover, from_ms, to_ms)
 
 
@@ -72,7 +72,7 @@ def flagged(frame: pl.DataFrame, timeframe: Timeframe, cover: Cover, state: Stat
     """Add `is_final` and `partial`. A bar is final once the watermark has reached its end."""
     growing_ms = timeframe.open_of(max(state.watermark_ms, 0)) if state else 0
     flags = np.zeros(len(frame), np.bool_)
-    flags[sorted(cover.partial_among(frame["open_ms"].to_list(), timeframe))] = True
+    flags[sorted(cover.partial_among(frame["open_ms"].to_numpy(), timeframe))] = True
     return frame.with_columns(pl.Series("partial", flags), is_final=pl.col("open_ms") < growing_ms)
 
 
@@ -92,7 +92,7 @@ def filled(bars: pl.DataFrame, timeframe: Timeframe, bounds: Bounds, state: Stat
     return fill_flat(bars, timeframe, start_ms, end_ms)
 
 
-def spoken(opens: Sequence[int], timeframe: Timeframe, bounds: Bounds) -> tuple[int, int]:
+def spoken(opens: Sequence[int] | pl.Series, timeframe: Timeframe, bounds: Bounds) -> tuple[int, int]:
     """The time an answer with these bars speaks of: the bounds, as far as the limit did not cut them."""
     if len(opens) < bounds.limit:
         return bounds.start_ms, bounds.end_ms

@@ -57,12 +57,14 @@ def _runs_merged(candles: pl.DataFrame, opens: npt.NDArray[np.int64]) -> pl.Data
     starts = np.flatnonzero(np.concatenate([[True], opens[1:] != opens[:-1]]))
     ends = np.append(starts[1:], len(opens)) - 1
     most = MAX_INT64 // int((ends - starts).max() + 1)
-    if any(max(candles[name].max(), -candles[name].min()) > most for name in (*LOTS, "turnover")):  # type: ignore
-        return None
     found: dict[str, npt.NDArray[np.generic]] = {
         name: candles[name].to_numpy() for name in CANDLES if name not in ("open_ms", "turnover")
     }
-    found["turnover"] = candles["turnover"].cast(pl.Int64).to_numpy()
+    # What does not fit becomes null, and the array one of floats.
+    found["turnover"] = candles["turnover"].cast(pl.Int64, strict=False).to_numpy()
+    sums = [found[name] for name in (*LOTS, "turnover")]
+    if any(column.dtype != np.int64 or max(int(column.max()), -int(column.min())) > most for column in sums):
+        return None
     merged = {"open_ms": opens[starts]}
     merged |= {name: found[name][starts] for name in _FIRST} | {name: found[name][ends] for name in _LAST}
     merged |= {
