@@ -5,7 +5,7 @@ import sys
 import typer
 
 from common.errors import BadInput, FleetError
-from infra.cli import doctor, jobs, replay, settings, symbols, up, watch
+from infra.cli import archive, doctor, jobs, rebuild, replay, settings, symbols, up, watch
 
 app = typer.Typer(
     help="Market data: trades in, candles and footprints out.",
@@ -21,6 +21,8 @@ app.command("replay")(replay.replay)
 app.command("watch")(watch.watch)
 app.add_typer(symbols.app, name="symbols")
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(archive.app, name="archive")
+app.command("rebuild")(rebuild.rebuild)
 app.command("settings")(settings.show)
 app.command("doctor")(doctor.doctor)
 
