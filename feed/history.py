@@ -237,7 +237,7 @@ class History(SymbolReader):
         """Join open minutes and sealed days of one view. None if a day has been sealed anew since."""
         limit = most_open or wanted.oldest or wanted.newest
         opened = _open_part(series, view, wanted, found, limit)
-        stretches = _stretches(series, view.seals, wanted)
+        stretches = _stretches(series, view, wanted)
         chosen = _chosen(series, stretches, wanted)
         frames = [await self._frame(series, stretch) for stretch in chosen]
         from_ms, to_ms = opened.from_ms, opened.to_ms
@@ -286,10 +286,12 @@ def _open_part(series: Series, view: View, wanted: Range, found: list[bytes], li
     return Part(view, [minutes], series.open_of(found[0]), wanted.end_ms, ended=False)
 
 
-def _stretches(series: Series, seals: list[Seal], wanted: Range) -> list[list[Seal]]:
+def _stretches(series: Series, view: View, wanted: Range) -> list[list[Seal]]:
     """The sealed days of the range, by the stretches they are kept in: the outer ones may reach beyond it."""
-    stretches = [list(days) for _, days in groupby(seals, lambda seal: series.stretch.open_of(seal.day_ms))]
-    sealed = ([day for day in days if series.digest(day)] for days in stretches)
+    # A seal stays until both series have dropped the day.
+    floor_ms = series.floor_ms(view.state) if view.state else -1
+    stretches = [list(days) for _, days in groupby(view.seals, lambda seal: series.stretch.open_of(seal.day_ms))]
+    sealed = ([day for day in days if series.digest(day) and day.day_ms >= floor_ms] for days in stretches)
     return [
         days
         for days in sealed

@@ -70,9 +70,6 @@ local function drop(name, floor_ms, minutes, sealed)
   local from_ms, to_ms = string.format('%.0f', was - DAY_MS), string.format('%.0f', floor - DAY_MS)
   for _, seal in ipairs(redis.call('ZRANGEBYSCORE', seals, from_ms, to_ms)) do
     redis.call('HDEL', sealed, string.match(seal, '^%d+'))
-    if name == 'candles' then
-      redis.call('ZREM', seals, seal)
-    end
   end
   redis.call('HSET', state, field, floor_ms)
 end
@@ -165,6 +162,12 @@ if from_ms then
 end
 drop('candles', ARGV[9], candles, sealed_candles)
 drop('footprints', ARGV[10], footprints, sealed_footprints)
+if ARGV[9] ~= '' or ARGV[10] ~= '' then
+  -- A seal names the blocks of both series, and goes with the last of them.
+  local floors = redis.call('HMGET', state, 'candle_floor_ms', 'footprint_floor_ms')
+  local both_ms = math.min(tonumber(floors[1] or '-1'), tonumber(floors[2] or '-1'))
+  redis.call('ZREMRANGEBYSCORE', seals, '-inf', string.format('%.0f', both_ms - DAY_MS))
+end
 for i = 1, tonumber(ARGV[16]) do
   redis.call('XADD', events, 'MAXLEN', '~', ARGV[8], next_seq .. '-' .. i, 'event', ARGV[at])
   at = at + 1
