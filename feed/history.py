@@ -124,7 +124,7 @@ class History(SymbolReader):
         seals_from_ms: int | None = None,
         days: Range | None = None,
     ) -> View:
-        """As SymbolReader.view, with the minutes that are sealed, but without what the archive alone has."""
+        """As SymbolReader.view, with the minutes that are sealed, and of a range without a limit the archived ones."""
         for _ in range(ATTEMPTS):
             view = await super().view(candles, footprints, since_seq, seals_from_ms, days)
             asked = list(zip(candles, view.candles, strict=True))
@@ -132,9 +132,12 @@ class History(SymbolReader):
             if not lacking:
                 return self._kept_of(view)
             view = await super().view(candles, footprints, since_seq, min(lacking), days)
-            parts = [await self._part(CANDLES, view, *pair) for pair in zip(candles, view.candles, strict=True)]
+            asked = list(zip(candles, view.candles, strict=True))
+            parts = [await self._part(CANDLES, view, wanted, found) for wanted, found in asked]
             if all(parts):
-                minutes = [_cut(pl.concat(part.frames), r) for part, r in zip(parts, candles, strict=True) if part]
+                older = [await self._older(view, wanted) for wanted in candles]
+                frames = [[*before, *part.frames] for before, part in zip(older, parts, strict=True) if part]
+                minutes = [_cut(pl.concat(each), wanted) for each, wanted in zip(frames, candles, strict=True)]
                 return self._kept_of(replace(view, candles=list(map(encode.candles, minutes))))
         raise _changing(self)
 
@@ -158,6 +161,13 @@ class History(SymbolReader):
             if part:
                 return self._up_to_archive(series, wanted, part)
         raise _changing(self)
+
+    async def _older(self, view: View, wanted: Range) -> list[pl.DataFrame]:
+        """What the archive alone has of a range without a limit: of bars that began before what Redis has dropped."""
+        floor_ms = self._archived_to(CANDLES, view)
+        if wanted.newest is not None or wanted.oldest is not None or wanted.start_ms >= floor_ms:
+            return []
+        return (await self._of_archive(CANDLES, view, wanted, floor_ms)).frames
 
     def _archived_to(self, series: Series, view: View) -> int:
         """Where the archive's part ends: at what Redis has dropped. -1 if there is none."""

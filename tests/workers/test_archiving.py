@@ -3,6 +3,7 @@
 import random
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -12,14 +13,14 @@ from redis.asyncio import Redis
 from common.archive.archive import Archive
 from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS, SERIES
 from common.frames import decode
-from common.market.timeframe import DAY_MS, MINUTE_MS, day_of
+from common.market.timeframe import DAY_MS, MINUTE_MS, Timeframe, day_of
 from common.market.trade import Trades
 from common.store.client import commit_client
 from common.store.keys import SymbolKeys
 from common.store.registry import Market
 from common.store.rollups import RollupStore
-from tests.common.archive.conftest import BUCKET
-from tests.feed.served import served
+from tests.common.archive.conftest import BUCKET, S3
+from tests.feed.served import Served, served
 from tests.feed.writer import INSTRUMENT, KEEP_ALL, START_MS, Writer, random_step
 from workers.commit import Head, Retention, make_commit
 from workers.rollup.archiving import archive_period
@@ -30,6 +31,7 @@ FIRST_MS = day_of(START_MS) + DAY_MS
 DAYS = 18
 BOTH = frozenset({"candles", "footprints"})
 S3_URL = f"s3://{BUCKET}/fleet/a"
+SYMBOL = f"candles/{INSTRUMENT.symbol}"
 
 
 @pytest.fixture
@@ -169,3 +171,95 @@ async def test_footprints_that_went_before_their_candles_are_missed_by_nobody(
     assert not (await RollupStore(client, INSTRUMENT.symbol).due()).archive
     left = whole["footprints"].filter(pl.col("open_ms") >= floor_ms)
     assert_same(archived(archive), whole | {"footprints": left})
+
+
+def settings_of(kind: str, folder: Path, s3: S3) -> dict[str, Any]:
+    """An archive as a feed or a job is told of it."""
+    if kind == "folder":
+        return {"archive_url": str(folder / "archive")}
+    return {"archive_url": S3_URL, "archive_s3_endpoint": s3.endpoint}
+
+
+def questions(cut_ms: int, rng: random.Random) -> list[dict[str, Any]]:
+    """Windows on both sides of a cut, across it, and along it in both directions."""
+    found = []
+    for timeframe in ("1m", "15m", "1h", "7h", "1d", "1w", "1M"):
+        span_ms = max(rng.randrange(3 * DAY_MS), Timeframe.parse(timeframe).longest_ms)
+        edges = [
+            {"start": cut_ms - span_ms, "end": cut_ms + rng.randrange(DAY_MS)},
+            {"start": FIRST_MS, "end": cut_ms},
+            {"start": cut_ms - rng.randrange(DAY_MS)},
+            {"end": cut_ms + rng.randrange(DAY_MS)},
+            {},
+        ]
+        for edge in edges:
+            fill, form = rng.choice(("none", "flat")), rng.choice(("json", "json", "csv", "arrow"))
+            limit = rng.choice((1, 7, 60, 1_000))
+            found.append({"timeframe": timeframe, "limit": limit, "fill": fill, "format": form, **edge})
+    return found
+
+
+async def answers(feed: Served, asked: list[dict[str, Any]]) -> list[Any]:
+    """The bars and what is said of them, without the cursor and health."""
+    found: list[Any] = []
+    for params in asked:
+        response = await feed.get(f"/v1/{SYMBOL}", **params)
+        assert response.status_code == 200, (params, response.text)
+        body = response.json() if params["format"] == "json" else response.content
+        found.append([body[name] for name in ("bars", "coverage", "gaps")] if isinstance(body, dict) else body)
+    return found
+
+
+@pytest.mark.parametrize("kind", ["folder", "s3"])
+async def test_the_feed_answers_as_if_nothing_had_been_dropped(
+    client: Redis, writer: Writer, redis_url: str, tmp_path: Path, s3: S3, kind: str
+) -> None:
+    """A feed that knew the minutes before, and one that never saw them."""
+    told, rng = settings_of(kind, tmp_path, s3), random.Random(1)
+    await write_days(writer, DAYS)
+    await writer.roll_up()
+    await archive_all(client, Archive.open(told["archive_url"], told.get("archive_s3_endpoint")))
+    cuts = [FIRST_MS + 10 * DAY_MS, FIRST_MS + (DAYS - 1) * DAY_MS]
+    asked = [params for cut_ms in cuts for params in questions(cut_ms, rng)]
+    async with served(redis_url, **told) as knowing, served(redis_url, **told) as fresh:
+        before = await answers(knowing, asked)
+        footprint = await knowing.json(f"/v1/footprint/{INSTRUMENT.symbol}", timeframe="15m", limit=500)
+        for cut_ms, feed in ((cuts[0], knowing), (cuts[1], knowing), (cuts[1], fresh)):
+            await drop_before(writer, cut_ms)
+            assert await floors(client) == (cut_ms, cut_ms)
+            now = await answers(feed, asked)
+            assert not [params for params, old, new in zip(asked, before, now, strict=True) if old != new]
+            found = await feed.json(f"/v1/footprint/{INSTRUMENT.symbol}", timeframe="15m", limit=500)
+            assert found["bars"] == footprint["bars"]
+
+
+async def test_late_trades_on_both_sides_of_the_cut(
+    client: Redis, writer: Writer, redis_url: str, tmp_path: Path
+) -> None:
+    """Of a minute that is dropped, nothing is told but what the archive has; a bar may lie on both sides."""
+    await write_days(writer, 5)
+    await writer.roll_up()
+    await archive_all(client, Archive.open(str(tmp_path)))
+    cut_ms = FIRST_MS + 3 * DAY_MS
+    await drop_before(writer, cut_ms)
+    asked: list[dict[str, Any]] = [
+        {"timeframe": t, "limit": 5_000, "fill": "none", "format": "json"} for t in ("1m", "1h", "7h", "1d", "1w")
+    ]
+    async with served(redis_url, archive_url=str(tmp_path)) as knowing:
+        before = [bars for bars, *_ in await answers(knowing, asked)]
+        await writer.commit(writer.trade(cut_ms - MINUTE_MS, 20_000))
+        assert [bars for bars, *_ in await answers(knowing, asked)] == before
+        await writer.commit(writer.trade(cut_ms, 20_000))
+        for _ in range(2):
+            now = await answers(knowing, asked)
+            for params, old, (new, *_) in zip(asked, before, now, strict=True):
+                timeframe = Timeframe.parse(params["timeframe"])
+                (changed,) = [bar for bar in new if bar not in old]
+                assert (changed["t"], changed["h"]) == (timeframe.open_of(cut_ms), 200)
+                others = [bar for bar in old if bar["t"] != changed["t"]]
+                assert [bar for bar in new if bar != changed] == others
+                counted = [bar["n"] for bar in old if bar["t"] == changed["t"]]
+                assert changed["n"] == sum(counted) + 1
+            await writer.roll_up()
+            async with served(redis_url, archive_url=str(tmp_path)) as fresh:
+                assert await answers(fresh, asked) == await answers(knowing, asked)
