@@ -24,8 +24,8 @@ from common.store.symbol import check, flat
 class ImportedDay:
     """One step of an import. `seq` is where the writer stands; the step makes it `seq + 1`.
 
-    `staged`: the day's blocks, laid down by RollupStore.stage; None if nothing of the day is kept. `first_ms`, `last_ms`:
-    opens of the minutes that were written. `gaps`, `forgotten`, `events`, `messages`: as in a Commit.
+    `staged`: the day's blocks, laid down by RollupStore.stage; None if nothing of the day is kept. `first_ms` and
+    `last_ms`: opens of the minutes that were written. `gaps`, `forgotten`, `events`, `messages`: as in a Commit.
     """
 
     token: str

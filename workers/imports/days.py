@@ -1,12 +1,12 @@
 """The pure part of an import: batches of trades, in nearly any order, to the minutes of whole days.
 
-A batch is cut by UTC day, without the trades that have been applied before, and made into candles and footprint levels
-at once: these merge, so how trades are cut into files and batches changes nothing, and a day in waiting costs as much as
-its levels and not as its trades.
+A batch is cut by UTC day, without the trades that have been applied before, and made into candles and footprint
+levels at once: these merge, so how trades are cut into files and batches changes nothing, and a day in waiting costs
+as much as its levels and not as its trades.
 
-What was applied before is told by the ids where they are contiguous (coverage). Where they are only unique an import goes
-forward: a trade not later than the newest one of the days that are written is refused as too late, and within a day an id
-counts once.
+What was applied before is told by the ids where they are contiguous (coverage). Where they are only unique an import
+goes forward: a trade not later than the newest one that was applied before it began is refused as too late, and within
+a day an id counts once.
 """
 
 from collections import Counter
@@ -26,9 +26,11 @@ from common.market.packed import Ints
 from common.market.timeframe import DAY_MS, MINUTE, MINUTE_MS, day_of
 from common.market.trade import MAX_ID, MAX_LOTS, MAX_TICKS, MAX_TS_MS
 
-# How far a trade of a file may come behind later ones and still find its day in waiting. One that comes later yet amends
-# a day that is written, and counts in `rev`.
+# How far a trade of a file may come behind later ones and still find its day in waiting. One that comes later yet
+# amends a day that is written, and counts in `rev`.
 DISORDER_MS = 60 * MINUTE_MS
+
+Frames = tuple[pl.DataFrame, pl.DataFrame]
 
 
 @dataclass(slots=True)
@@ -77,8 +79,8 @@ class Day:
 class Days:
     """Days in waiting. `seen`: coverage of all that was read, and of what was applied before; it is changed here.
 
-    `floor_ms`: from which day on footprints are made, and candles. `counted_from_ms`: refused trades of earlier days have
-    been counted by the run that this one goes on from.
+    The floors: from which day on candles and footprints are made. `counted_from_ms`: refused trades of earlier days
+    have been counted by the run that this one goes on from.
     """
 
     seen: IdCoverage | RecentCoverage
@@ -104,7 +106,7 @@ class Days:
         return newest_ms
 
     def done(self, horizon_ms: int) -> list[Day]:
-        """Return the days of which nothing is to come once all trades before the horizon have been read, oldest first."""
+        """Return the days that are whole once all trades up to the horizon have been read, oldest first."""
         return [self.waiting[day_ms] for day_ms in sorted(self.waiting) if day_ms + DAY_MS + DISORDER_MS <= horizon_ms]
 
     def _counter(self, day: Day) -> Callable[[str, int], None]:
@@ -158,7 +160,10 @@ def _levels_merged(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
     if len(shared):
         is_shared = pl.col("open_ms").is_in(shared.implode())
         levels = pl.concat([levels.filter(~is_shared), regroup(levels.filter(is_shared), MINUTE, 1)])
-    return levels if levels["open_ms"].is_sorted() else levels.sort("open_ms", "price_ticks")
+    if levels["open_ms"].is_sorted():
+        return levels
+    # Runs in order, which this merges.
+    return levels[np.argsort(levels["open_ms"].to_numpy(), kind="stable")]
 
 
 def _by_day(trades: pl.DataFrame) -> Iterator[tuple[int, pl.DataFrame]]:

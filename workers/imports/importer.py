@@ -1,8 +1,8 @@
 """Importing trades into one symbol: files to days, and each day written in one atomic step under a claim.
 
 Days that are over are sealed at once; the newest one lies open, with its newest minute in the checkpoint, as after a
-replay. What a kill interrupts is read again from the file of the oldest day that was not written: the days before it are
-in the checkpoint, so nothing is lost and nothing counts twice.
+replay. What a kill interrupts is read again from the file of the oldest day that was not written: the days before it
+are in the checkpoint, so nothing is lost and nothing counts twice.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ from common.store.rollups import CANDLES, FOOTPRINTS, Minutes, RollupStore, Stag
 from common.store.symbol import Bounds, Claim, SymbolStore
 from workers.claims import LOOKS_PER_LEASE
 from workers.commit import Head, Text, make_commit
-from workers.imports.days import Day, Days, built, day_floor
+from workers.imports.days import Day, Days, Frames, built, day_floor
 from workers.imports.files import ImportFile, Rows, recording
 from workers.replay import register
 from workers.rollup.day import SealFailed
@@ -49,7 +49,6 @@ log = logging.getLogger(__name__)
 BAD_LINE = "bad_line"
 SOURCE = "import"
 T = TypeVar("T")
-Frames = tuple[pl.DataFrame, pl.DataFrame]
 
 
 @dataclass(slots=True)

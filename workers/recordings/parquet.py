@@ -73,12 +73,12 @@ def scaled(name: str, dtype: pl.DataType, decimals: int) -> pl.Expr:
 
 def _rescaled(column: pl.Expr, scale: int, decimals: int) -> pl.Expr:
     """A decimal's integer at another scale: a comparison of decimals takes ten times as long."""
-    number: pl.Expr = column.to_physical().cast(pl.Int128)
+    number = column.to_physical().cast(pl.Int128)
     if scale <= decimals:
-        return number * 10 ** (decimals - scale)
+        widened: pl.Expr = number * 10 ** (decimals - scale)
+        return widened
     step = 10 ** (scale - decimals)
-    exact: pl.Expr = pl.when(number % step == 0).then(number // step)
-    return exact
+    return pl.when(number % step == 0).then(number // step)
 
 
 def side_code(text: pl.Expr, names: Mapping[str, int] = SIDE_CODES) -> pl.Expr:
@@ -88,7 +88,7 @@ def side_code(text: pl.Expr, names: Mapping[str, int] = SIDE_CODES) -> pl.Expr:
 
 
 def without_bad(frame: pl.DataFrame, instrument: Instrument, bad: Bad, unit: str) -> pl.DataFrame:
-    """Drop the rows with a field that could not be read. An error names the first, by `unit` and its number in `row`."""
+    """Drop the rows with a field that could not be read; an error names the first, by `unit` and column `row`."""
     parsed = [name for name in frame.columns if name.startswith("#")]
     wrong: pl.Series = frame.select(pl.any_horizontal(pl.col(parsed).is_null())).to_series()
     if not wrong.any():
