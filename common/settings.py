@@ -41,6 +41,11 @@ class Settings(BaseSettings):
         repr=False,  # it may hold a password
         description="redis://, rediss:// or unix:///absolute/path; unset: the launcher runs its own store",
     )
+    queue_redis_url: str | None = Field(
+        default=None,
+        repr=False,  # as above
+        description="Redis of the roll-up queue, a single one: RQ runs on no cluster; unset: the store's",
+    )
     host: str = Field(
         default="127.0.0.1",
         description="address the feed listens on; this machine only, unless changed on purpose",
@@ -105,8 +110,20 @@ class Settings(BaseSettings):
     streams_in_all: int = Field(
         default=1_000, ge=0, description="most symbols streamed from venues in all; others are read by REST, slowly"
     )
+    rollup_processes: int = Field(
+        default=1, ge=0, le=64, description="roll-up processes the launcher runs; each does one job at a time"
+    )
+    clock_tick_ms: int = Field(
+        default=5_000, ge=50, le=600_000, description="ms between two looks of the clock at what is due"
+    )
+    job_retry_ms: int = Field(
+        default=10_000,
+        ge=1,
+        le=3_600_000,
+        description="ms until a failed job is tried again; doubles with each failure, up to an hour",
+    )
     query_limit_max: int = Field(
-        default=5_000, ge=1, le=1_000_000, description="most candles one request may ask for; bounds its cost"
+        default=50_000, ge=1, le=1_000_000, description="most candles one request may ask for; bounds its cost"
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="least severe log record that is written"
@@ -132,7 +149,7 @@ class Settings(BaseSettings):
         description="fsync of the embedded store: on every commit, or each second (may lose some on kill -9)",
     )
 
-    @field_validator("redis_url")
+    @field_validator("redis_url", "queue_redis_url")
     @classmethod
     def _check_redis_url(cls, url: str | None) -> str | None:
         if url is not None and not _REDIS_URL_FORM.fullmatch(url):
@@ -160,6 +177,11 @@ class Settings(BaseSettings):
         if self.redis_url is None:
             raise OperatorError(f"{REDIS_URL} is not set: start with infra/up, or name a running Redis")
         return self.redis_url
+
+    @property
+    def queue_url(self) -> str:
+        """The Redis of the roll-up queue."""
+        return self.queue_redis_url or self.store_url
 
 
 def load() -> Settings:
@@ -198,7 +220,7 @@ def _text(field: str, value: object) -> str:
         return "(unset)"
     if field == "binance_key" and value:
         return "***"
-    return redacted(str(value)) if field == "redis_url" else str(value)
+    return redacted(str(value)) if field in ("redis_url", "queue_redis_url") else str(value)
 
 
 def _check_name(name: str) -> None:

@@ -7,8 +7,11 @@ from contextlib import asynccontextmanager
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
+from common.archive.archive import Archive
+from common.archive.objects import Patience
 from common.settings import Settings
 from common.store.client import blocking_client, commit_client
+from common.store.jobs import Jobs
 from feed import errors, stream
 from feed.guard import Guard
 from feed.hub import Hub
@@ -16,6 +19,15 @@ from feed.metrics import Metrics
 from feed.queries import Queries
 from feed.routes import candles, fleet, market, process
 from feed.services import Services
+
+# Somebody waits for the answer.
+IMPATIENT = Patience(connect_s=2, request_s=10, retries=1, retry_s=5)
+
+
+def _archive(settings: Settings) -> Archive | None:
+    if settings.archive_url is None:
+        return None
+    return Archive.open(settings.archive_url, settings.archive_s3_endpoint, IMPATIENT)
 
 
 def create_app(settings: Settings, *, allowed_origins: Collection[str] = ()) -> Starlette:
@@ -25,9 +37,10 @@ def create_app(settings: Settings, *, allowed_origins: Collection[str] = ()) -> 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         client, pubsub = commit_client(settings.store_url), blocking_client(settings.store_url)
-        queries = Queries(client, settings.lease_ttl_ms)
+        queue = commit_client(settings.queue_url)
+        queries = Queries(client, settings.lease_ttl_ms, archive=_archive(settings))
         hub = Hub(queries, pubsub, settings.lease_ttl_ms, metrics)
-        app.state.services = Services(settings, client, queries, hub, metrics)
+        app.state.services = Services(settings, client, queries, hub, metrics, Jobs(queue))
         running = asyncio.create_task(hub.run())
         try:
             yield
@@ -35,8 +48,8 @@ def create_app(settings: Settings, *, allowed_origins: Collection[str] = ()) -> 
             hub.close()
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
-            await client.aclose()
-            await pubsub.aclose()
+            for each in (client, pubsub, queue):
+                await each.aclose()
 
     app = Starlette(
         routes=[*candles.routes, *market.routes, *fleet.routes, *process.routes, *stream.routes],

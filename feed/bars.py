@@ -80,7 +80,9 @@ def filled(bars: pl.DataFrame, timeframe: Timeframe, bounds: Bounds, state: Stat
     year has millions of milliseconds."""
     if bars.is_empty() or state is None:
         return bars
-    end_ms = min(bounds.end_ms, timeframe.next_open(timeframe.open_of(max(state.watermark_ms, 0))))
+    growing_ms = timeframe.open_of(max(state.watermark_ms, 0))
+    begun = growing_ms <= max(state.watermark_ms, 0)
+    end_ms = min(bounds.end_ms, timeframe.next_open(growing_ms) if begun else growing_ms)
     start_ms = max(bounds.start_ms, bars["open_ms"][0])
     if bounds.oldest_first:
         end_ms = min(end_ms, _step(timeframe, start_ms, bounds.limit))
@@ -105,9 +107,9 @@ async def _with_lender(
         closed = days or await read_closed(reader, kind, timeframe, bounds)
         if not flat or bounds.start_ms == 0:
             break
-        view = await reader.view([Range(0, bounds.start_ms, newest=1)])
-        if fit([closed.view, view], kind):
-            return closed, kind.merge(kind.minutes.decode(view.candles[0]))
+        part = await reader.read(kind.minutes, Range(0, bounds.start_ms, newest=1), 1)
+        if fit([closed.view, part.view], kind):
+            return closed, kind.merge(pl.concat(part.frames).tail(1))
     return closed, kind.minutes.decode([])
 
 
@@ -118,5 +120,5 @@ def _step(timeframe: Timeframe, open_ms: int, spans: int) -> int:
     for _ in range(abs(spans)):
         if not 0 < open_ms < MAX_TS_MS:
             break
-        open_ms = timeframe.next_open(open_ms) if spans > 0 else timeframe.open_of(open_ms - 1)
+        open_ms = timeframe.open_of(timeframe.next_open(open_ms)) if spans > 0 else timeframe.open_before(open_ms)
     return open_ms

@@ -193,7 +193,8 @@ def _touched(
 def _times(entries: Iterable[Entry], timeframe: Timeframe) -> set[int]:
     """The times of their trades; for bars of whole minutes the minutes will do, and are far fewer."""
     times = {ts_ms for entry in entries for ts_ms in codec.unpack_trades(entry.trades).ts_ms}
-    return {minute_of(ts_ms) for ts_ms in times} if timeframe.of_minutes else times
+    times = {minute_of(ts_ms) for ts_ms in times} if timeframe.of_minutes else times
+    return {ts_ms for ts_ms in times if timeframe.holds(ts_ms)} if timeframe.sessions else times
 
 
 def _minute_updates(live: MinuteLive, touched: Touched, reading: Reading) -> Iterator[Update]:

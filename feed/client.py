@@ -184,7 +184,7 @@ class Client:
     def end(self, subscription: Subscription, error: FleetError) -> None:
         """Give the subscription up and say why."""
         self._tell(subscription, error)
-        self.unsubscribe(subscription.series.market.symbol, subscription.series.timeframe)
+        self.unsubscribe(subscription.series.market.symbol, subscription.series.timeframe.anchored(None))
 
     def leave(self) -> None:
         for symbol, timeframe in list(self.subscriptions):

@@ -49,7 +49,7 @@ def _to_be_made(view: View, timeframe: Timeframe, bounds: Bounds) -> list[Span]:
     # Of a day before the floor nothing is left but what was made of it.
     touched = [(day_ms, day_ms + DAY_MS) for day_ms in view.dirty if day_ms >= floor_ms]
     touched.append((watermark_ms, watermark_ms + 1))
-    days = (day for span in touched for day in periods(DAY, *span))
+    days = (day for span in touched for day in periods(DAY.anchored(timeframe.sessions), *span))
     spans = ((max(day.open_ms, bounds.start_ms), min(day.end_ms, bounds.end_ms)) for day in days)
     return united(span for span in spans if span[0] < span[1])
 
@@ -59,4 +59,4 @@ def _bars(view: View, spans: list[Span], timeframe: Timeframe) -> pl.DataFrame:
     for start_ms, end_ms in spans:
         days = days.filter(~pl.col("open_ms").is_between(start_ms, end_ms, closed="left"))
     minutes = decode.candles([member for members in view.candles for member in members])
-    return resample(pl.concat([days, resample(minutes, DAY)]), timeframe)
+    return resample(pl.concat([days, resample(minutes, DAY.anchored(timeframe.sessions))]), timeframe)

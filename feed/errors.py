@@ -8,7 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from common.errors import BadInput, FleetError, StoreUnavailable
+from common.errors import ArchiveDamaged, ArchiveUnavailable, BadInput, FleetError, StoreUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +41,9 @@ class Failure:
 
 
 UNAVAILABLE = Failure(503, "store_unavailable", "the store does not answer, try again in a second")
+ARCHIVE_UNAVAILABLE = Failure(
+    503, "archive_unavailable", "the archive does not answer, and what is asked for reaches back into it"
+)
 INTERNAL = Failure(500, "internal", "the feed failed to answer, its log says why")
 _HTTP = {
     404: Failure(404, "not_found", "there is no such path, see docs/protocol.md"),
@@ -60,6 +63,9 @@ def failure_of(error: Exception) -> Failure:
     if isinstance(error, StoreUnavailable):
         log.warning("store unavailable", extra={"error": str(error)})
         return UNAVAILABLE
+    if isinstance(error, ArchiveUnavailable | ArchiveDamaged):
+        log.warning("archive does not answer", extra={"error": str(error)})
+        return ARCHIVE_UNAVAILABLE
     if isinstance(error, HTTPException):
         return _HTTP.get(error.status_code, Failure(error.status_code, "refused", "the request was refused"))
     log.error("unexpected error", exc_info=error)

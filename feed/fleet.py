@@ -6,8 +6,10 @@ from typing import Any
 
 from redis.asyncio import Redis
 
+from common.errors import StoreUnavailable
 from common.store.budget import Throttles, read_throttles
 from common.store.health import BACKFILLING, CLOSED, IDLE, LIVE, Tally, mode_of
+from common.store.jobs import Failure, Jobs, JobsView
 from common.store.reads import SymbolReader, View
 from common.store.registry import Market, Registry
 from common.store.server import ServerInfo, server_info
@@ -16,6 +18,8 @@ from feed.bars import cover_of
 
 # Symbols looked at side by side: a fleet of hundreds must not open hundreds of connections.
 AT_ONCE = 16
+# Failed jobs told of, the latest; all are counted.
+FAILURES_TOLD = 20
 SOUND = (LIVE, BACKFILLING, CLOSED, IDLE)
 
 Look = tuple[Market, View]
@@ -33,12 +37,26 @@ async def look(client: Redis) -> list[Look]:
     return list(await asyncio.gather(*map(view, markets)))
 
 
-async def health(client: Redis, lease_ttl_ms: int) -> dict[str, Any]:
+async def health(client: Redis, jobs: Jobs, lease_ttl_ms: int) -> dict[str, Any]:
     """The answer of `GET /v1/health`."""
-    looks, server = await asyncio.gather(look(client), server_info(client))
+    looks, server, queue = await asyncio.gather(look(client), server_info(client), queue_view(jobs))
     symbols = {market.symbol: symbol_health(market, view, lease_ttl_ms) for market, view in looks}
     sound = server.writable and all(found["mode"] in SOUND for found in symbols.values())
-    return {"status": "ok" if sound else "degraded", "symbols": symbols, "store": _store(server)}
+    sound = sound and queue is not None and not queue.failures
+    return {
+        "status": "ok" if sound else "degraded",
+        "symbols": symbols,
+        "store": _store(server),
+        "queue": queue and _queue(queue),
+    }
+
+
+async def queue_view(jobs: Jobs) -> JobsView | None:
+    """None while its Redis, which may be another than the store's, does not answer."""
+    try:
+        return await jobs.view()
+    except StoreUnavailable:
+        return None
 
 
 def symbol_health(market: Market, view: View, lease_ttl_ms: int) -> dict[str, Any]:
@@ -75,3 +93,18 @@ async def budgets(client: Redis, looks: Iterable[Look]) -> dict[str, Throttles]:
 
 def _store(server: ServerInfo) -> dict[str, Any]:
     return {"version": server.version, "persistence": server.persistence, "writable": server.writable}
+
+
+def _queue(view: JobsView) -> dict[str, Any]:
+    return {
+        "queued": view.queued,
+        "running": len(view.running),
+        "workers": view.workers,
+        "failures": len(view.failures),
+        "failed": [_failure(each) for each in view.failures[:FAILURES_TOLD]],
+    }
+
+
+def _failure(found: Failure) -> dict[str, Any]:
+    retry_ms = None if found.refused else found.next_ms
+    return {"job": found.job, "reason": found.reason, "at": found.at_ms, "times": found.times, "retryAt": retry_ms}

@@ -16,10 +16,13 @@ from itertools import groupby
 import polars as pl
 from redis.asyncio import Redis
 
-from common.errors import StoreUnavailable
+from common.archive.archive import Archive
+from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS
+from common.archive.series import Series as ArchiveSeries
+from common.errors import ArchiveUnavailable, StoreUnavailable
 from common.frames import decode, encode
 from common.market import blocks, codec
-from common.market.rollup import DAY, MONTH
+from common.market.instrument import Instrument
 from common.market.timeframe import DAY_MS, Timeframe
 from common.store.reads import Range, Seal, SealedSeries, State, SymbolReader, View
 
@@ -57,12 +60,16 @@ class Series:
     """One of the two series of minutes: how its members and blocks are read, and in which stretches it is kept."""
 
     name: SealedSeries
-    stretch: Timeframe
+    rows: ArchiveSeries
     decode: Callable[[list[bytes]], pl.DataFrame]
     decode_blocks: Callable[[list[bytes]], pl.DataFrame]
     open_of: Callable[[bytes], int]
     count: Callable[[Seal], int]
     digest: Callable[[Seal], str]
+
+    @property
+    def stretch(self) -> Timeframe:
+        return self.rows.period
 
     def floor_ms(self, state: State) -> int:
         return state.footprint_floor_ms if self.name == "footprints" else state.candle_floor_ms
@@ -70,7 +77,7 @@ class Series:
 
 CANDLES = Series(
     "candles",
-    MONTH,
+    CANDLE_ROWS,
     decode.candles,
     decode.sealed_candles,
     codec.candle_open,
@@ -79,7 +86,7 @@ CANDLES = Series(
 )
 FOOTPRINTS = Series(
     "footprints",
-    DAY,
+    FOOTPRINT_ROWS,
     decode.footprints,
     decode.sealed_footprints,
     codec.footprint_open,
@@ -105,9 +112,9 @@ class Part:
 class History(SymbolReader):
     """A reader of one symbol to whom it makes no difference where a minute lies."""
 
-    def __init__(self, client: Redis, symbol: str, kept: Decoded) -> None:
-        super().__init__(client, symbol)
-        self._kept = kept
+    def __init__(self, client: Redis, instrument: Instrument, kept: Decoded, archive: Archive | None = None) -> None:
+        super().__init__(client, instrument.symbol)
+        self._instrument, self._kept, self._archive = instrument, kept, archive
 
     async def view(
         self,
@@ -117,18 +124,18 @@ class History(SymbolReader):
         seals_from_ms: int | None = None,
         days: Range | None = None,
     ) -> View:
-        """As SymbolReader.view, with the minutes that are sealed."""
+        """As SymbolReader.view, with the minutes that are sealed, but without what the archive alone has."""
         for _ in range(ATTEMPTS):
             view = await super().view(candles, footprints, since_seq, seals_from_ms, days)
             asked = list(zip(candles, view.candles, strict=True))
             lacking = [wanted.start_ms for wanted, found in asked if _may_be_sealed(CANDLES, view, wanted, found)]
             if not lacking:
-                return view
+                return self._kept_of(view)
             view = await super().view(candles, footprints, since_seq, min(lacking), days)
             parts = [await self._part(CANDLES, view, *pair) for pair in zip(candles, view.candles, strict=True)]
             if all(parts):
                 minutes = [_cut(pl.concat(part.frames), r) for part, r in zip(parts, candles, strict=True) if part]
-                return replace(view, candles=list(map(encode.candles, minutes)))
+                return self._kept_of(replace(view, candles=list(map(encode.candles, minutes))))
         raise _changing(self)
 
     async def read(self, series: Series, wanted: Range, most_open: int) -> Part:
@@ -140,14 +147,82 @@ class History(SymbolReader):
         limited = Range(wanted.start_ms, wanted.end_ms, **ends)
         for _ in range(ATTEMPTS):
             view, found = await self._look(series, limited, None)
+            floor_ms = self._archived_to(series, view)
+            if wanted.start_ms < floor_ms and (wanted.oldest is not None or wanted.end_ms <= floor_ms):
+                return await self._of_archive(series, view, wanted, floor_ms)
             if not _may_be_sealed(series, view, limited, found):
-                return _open_part(series, view, limited, found)
+                return self._up_to_archive(series, wanted, _open_part(series, view, limited, found))
             # Whole stretches, as they are kept.
             view, found = await self._look(series, limited, series.stretch.open_of(wanted.start_ms))
             part = await self._part(series, view, wanted, found, most_open)
-            if part:
-                return part
+            if part and self._archived_to(series, view) == floor_ms:
+                return self._up_to_archive(series, wanted, part)
         raise _changing(self)
+
+    def _archived_to(self, series: Series, view: View) -> int:
+        """Where the archive's part ends: at what Redis has dropped. -1 if there is none."""
+        known = view.archived.get(series.name)
+        if self._archive is None or view.state is None or known is None or known.from_ms < 0:
+            return -1
+        return series.floor_ms(view.state)
+
+    def _kept_of(self, view: View) -> View:
+        """The view with the floors of all that is kept: with an archive, these are where it begins."""
+        if self._archive is None or view.state is None:
+            return view
+        candles_ms, footprints_ms = (
+            min(series.floor_ms(view.state), view.archived[series.name].from_ms)
+            if self._archived_to(series, view) >= 0
+            else series.floor_ms(view.state)
+            for series in (CANDLES, FOOTPRINTS)
+        )
+        return replace(view, state=replace(view.state, candle_floor_ms=candles_ms, footprint_floor_ms=footprints_ms))
+
+    def _up_to_archive(self, series: Series, wanted: Range, part: Part) -> Part:
+        """A part out of Redis, after which the archive's comes."""
+        floor_ms, view = self._archived_to(series, part.view), self._kept_of(part.view)
+        if part.ended and wanted.start_ms < floor_ms:
+            return replace(part, view=view, from_ms=max(part.from_ms, floor_ms), ended=False)
+        return replace(part, view=view)
+
+    async def _of_archive(self, series: Series, view: View, wanted: Range, floor_ms: int) -> Part:
+        """Read whole periods of the archive, from the end that is asked for, until they are enough."""
+        end_ms = min(wanted.end_ms, floor_ms)
+        limit = wanted.oldest if wanted.oldest is not None else wanted.newest
+        known = view.archived[series.name]
+        asked = [p for p in await self._periods(series) if p < end_ms and series.stretch.next_open(p) > wanted.start_ms]
+        order = asked if wanted.oldest is not None else asked[::-1]
+        frames: list[pl.DataFrame] = []
+        taken = 0
+        while taken < len(order) and (limit is None or sum(map(len, frames)) < limit):
+            frame = await self._period(series, order[taken], known.version)
+            frames.append(_within(frame, wanted.start_ms, end_ms))
+            taken += 1
+        from_ms, to_ms = wanted.start_ms, end_ms
+        if taken < len(order) and wanted.oldest is not None:
+            to_ms = order[taken]
+        elif taken < len(order):
+            from_ms = order[taken - 1]
+        ended = taken == len(order) and end_ms == wanted.end_ms
+        ascending = frames if wanted.oldest is not None else frames[::-1]
+        return Part(self._kept_of(view), ascending or [series.decode([])], from_ms, to_ms, ended)
+
+    async def _periods(self, series: Series) -> list[int]:
+        assert self._archive is not None
+        found = await asyncio.to_thread(self._archive.periods, series.rows, self._instrument.symbol)
+        if not found:
+            raise ArchiveUnavailable(f"the archive has no {series.name} of {self._instrument.symbol} any more")
+        return found
+
+    async def _period(self, series: Series, period_ms: int, version: int) -> pl.DataFrame:
+        assert self._archive is not None
+        key = (self.keys.symbol, series.name, period_ms, version)
+        frame = self._kept.get(key)
+        if frame is None:
+            found = await asyncio.to_thread(self._archive.read_period, series.rows, self._instrument, period_ms)
+            frame = series.decode([]) if found is None else found
+            self._kept.keep(key, frame)
+        return frame
 
     async def _look(self, series: Series, wanted: Range, seals_from_ms: int | None) -> tuple[View, list[bytes]]:
         if series.name == "footprints":
@@ -162,7 +237,9 @@ class History(SymbolReader):
         """Join open minutes and sealed days of one view. None if a day has been sealed anew since."""
         limit = most_open or wanted.oldest or wanted.newest
         opened = _open_part(series, view, wanted, found, limit)
-        stretches = _stretches(series, view.seals, wanted)
+        floor_ms = series.floor_ms(view.state) if view.state else -1
+        # Footprints of a day are dropped before its candles, and its seal with these.
+        stretches = _stretches(series, [seal for seal in view.seals if seal.day_ms >= floor_ms], wanted)
         chosen = _chosen(series, stretches, wanted)
         frames = [await self._frame(series, stretch) for stretch in chosen]
         from_ms, to_ms = opened.from_ms, opened.to_ms

@@ -118,6 +118,7 @@ class Hub:
 
     def join(self, listener: Listener, market: Market, timeframe: Timeframe) -> Series:
         """Begin to push news to the listener; it is told when the series is ready, or finds it so."""
+        timeframe = market.instrument.anchored(timeframe)
         channel = SymbolKeys(market.symbol).commits
         feed = self._feeds.get(channel)
         if feed is None:

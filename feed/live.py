@@ -110,10 +110,13 @@ class MinuteLive:
         if at is None or message.amended:
             return None
         touched: dict[int, Candle] = {}
+        holds = self.grid.timeframe.holds
         for minute in message.closed:
+            if not holds(minute.open_ms):
+                continue
             self.base = self._joined(minute)
             touched[self.base.open_ms] = self.base
-        if message.open:
+        if message.open and holds(message.open.open_ms):
             bar = self._joined(message.open)
             touched[bar.open_ms] = bar
         shown, was_ms = self.growing, self.at.watermark_ms
@@ -189,9 +192,10 @@ class TradeLive:
 
 
 def _runs(trades: Trades, timeframe: Timeframe) -> Iterable[tuple[int, Trades]]:
-    """Cut a batch where the bar changes, in the order the trades came."""
+    """Cut a batch where the bar changes, in the order the trades came. Those in no session are left out."""
     start = 0
-    for open_ms, group in groupby(trades.ts_ms, timeframe.open_of):
+    for open_ms, group in groupby(trades.ts_ms, lambda ts: timeframe.open_of(ts) if timeframe.holds(ts) else None):
         end = start + sum(1 for _ in group)
-        yield open_ms, trades[start:end]
+        if open_ms is not None:
+            yield open_ms, trades[start:end]
         start = end

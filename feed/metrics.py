@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from common.store.budget import Throttles
 from common.store.health import Tally, mode_of
+from common.store.jobs import JobsView
 from common.store.reads import View
 from common.store.registry import Market
 
@@ -35,7 +36,11 @@ class Metrics:
         self._seconds.labels(route).observe(seconds)
 
     def text(
-        self, looks: Iterable[tuple[Market, View]], throttles: Mapping[str, Throttles], lease_ttl_ms: int
+        self,
+        looks: Iterable[tuple[Market, View]],
+        throttles: Mapping[str, Throttles],
+        queue: JobsView | None,
+        lease_ttl_ms: int,
     ) -> bytes:
         """Everything in the text format; the gauges of symbols and venues are made anew, so a removed one is gone."""
         symbols = CollectorRegistry()
@@ -59,6 +64,8 @@ class Metrics:
                 for reason, count in view.state.refused.items():
                     refused.labels(symbol, reason).set(count)
         _throttled(symbols, throttles)
+        if queue:
+            _queue(symbols, queue)
         return generate_latest(self.registry) + generate_latest(symbols)
 
 
@@ -76,3 +83,10 @@ def _throttled(registry: CollectorRegistry, throttles: Mapping[str, Throttles]) 
             named = (venue, str(found.last.get("endpoint", "")), str(found.last.get("market", "")))
             asked.labels(*named).set(found.last.get("retry_after_ms", 0))
             applied.labels(*named).set(found.last.get("cooldown_ms", 0))
+
+
+def _queue(registry: CollectorRegistry, view: JobsView) -> None:
+    jobs = Gauge("fleet_jobs", "Jobs of the roll-up queue", ["state"], registry=registry)
+    for state, count in (("queued", view.queued), ("running", len(view.running)), ("failed", len(view.failures))):
+        jobs.labels(state).set(count)
+    Gauge("fleet_rollup_workers", "Roll-up processes alive", registry=registry).set(view.workers)

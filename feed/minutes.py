@@ -15,7 +15,7 @@ from common.frames.footprint import regroup
 from common.frames.resample import resample
 from common.market import codec
 from common.market.candle import Candle
-from common.market.timeframe import MINUTE_MS, Timeframe
+from common.market.timeframe import DAY_MS, MINUTE_MS, Timeframe
 from common.market.trade import MAX_TS_MS
 from common.store.reads import Range, State, View
 from feed.history import CANDLES, FOOTPRINTS, History, Series
@@ -57,7 +57,7 @@ def _opens(levels: pl.DataFrame) -> int:
 def grid_at(timeframe: Timeframe, ts_ms: int) -> int:
     """Return the first open at or after `ts_ms`."""
     open_ms = timeframe.open_of(ts_ms)
-    return open_ms if open_ms == ts_ms else timeframe.next_open(open_ms)
+    return open_ms if open_ms >= ts_ms else timeframe.open_of(timeframe.next_open(open_ms))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +106,15 @@ async def read_closed(reader: History, kind: Kind, timeframe: Timeframe, bounds:
 
     As many minutes are read as so many bars can have, so it is enough however few of them there are.
     """
-    wanted = bounds.limit * (timeframe.longest_ms // MINUTE_MS)
+    wanted = at_once = bounds.limit * (timeframe.longest_ms // MINUTE_MS)
+    if timeframe.sessions:
+        # Nobody knows how many minutes are in no session: read by at least a day until the bars are enough.
+        wanted, at_once = FOREVER_MS, max(at_once, DAY_MS // MINUTE_MS)
     for _ in range(ATTEMPTS):
-        closed = await _read(reader, kind, bounds, wanted, min(wanted, kind.chunk))
+        closed = await _read(reader, kind, bounds, wanted, at_once, min(at_once, kind.chunk))
         if closed:
             return closed
-    closed = await _read(reader, kind, bounds, wanted, wanted)
+    closed = await _read(reader, kind, bounds, wanted, wanted, wanted)
     if closed is None:
         raise StoreUnavailable(f"{reader.keys.symbol} changed under every attempt to read it")
     return closed
@@ -159,7 +162,9 @@ def merged(members: list[bytes], timeframe: Timeframe) -> list[Candle]:
 
 
 def grow(bars: list[Candle], minute: Candle, timeframe: Timeframe) -> None:
-    """Merge a minute into the last bar, or begin the next."""
+    """Merge a minute into the last bar, or begin the next. One that is in no session is left out."""
+    if not timeframe.holds(minute.open_ms):
+        return
     open_ms = timeframe.open_of(minute.open_ms)
     if bars and bars[-1].open_ms == open_ms:
         bars[-1] = bars[-1].merge(minute)
@@ -171,14 +176,18 @@ def candles_of(frame: pl.DataFrame) -> list[Candle]:
     return [Candle(*row) for row in frame.iter_rows()]
 
 
-async def _read(reader: History, kind: Kind, bounds: Bounds, wanted: int, chunk: int) -> Closed | None:
-    """Read part by part. None if they don't fit together: minutes of an earlier one have been changed since."""
+async def _read(reader: History, kind: Kind, bounds: Bounds, wanted: int, at_once: int, chunk: int) -> Closed | None:
+    """Read part by part. None if they don't fit together: minutes of an earlier one have been changed since.
+
+    `at_once`: minutes of a part at most, and `chunk` of those that are not sealed.
+    """
     views: list[View] = []
     parts = [kind.merge(kind.minutes.decode([]))]
     start_ms, end_ms, count = bounds.start_ms, bounds.end_ms, 0
     exhausted = False
     while not exhausted and count < wanted and _bars(parts) <= bounds.limit:
-        ends = {"oldest": wanted - count} if bounds.oldest_first else {"newest": wanted - count}
+        most = min(wanted - count, at_once)
+        ends = {"oldest": most} if bounds.oldest_first else {"newest": most}
         part = await reader.read(kind.minutes, Range(start_ms, end_ms, **ends), chunk)
         views.append(part.view)
         count += sum(map(kind.count, part.frames))

@@ -7,17 +7,18 @@ trades; footprints from the stored footprints. Every answer names the commit it 
 import asyncio
 import time
 from bisect import bisect_left
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import orjson
 from redis.asyncio import Redis
 
+from common.archive.archive import Archive
 from common.frames.bars import bars_arrow, bars_csv, bars_json
 from common.frames.trades import trades_arrow, trades_csv, trades_json
 from common.market import codec
 from common.market.gaps import Ledger
 from common.market.instrument import check_symbol
-from common.market.timeframe import Timeframe
+from common.market.timeframe import MINUTE, Timeframe
 from common.store.book import BookReader
 from common.store.reads import Range, SymbolReader, View
 from common.store.registry import Market, Registry
@@ -30,6 +31,7 @@ from feed.errors import NoBook, UnknownSymbol
 from feed.flight import SingleFlight
 from feed.history import Decoded, History
 from feed.live import Grid
+from feed.market import status
 from feed.minutes import FOREVER_MS, Bounds
 from feed.params import CandleQuery, FootprintQuery, GapsQuery, TradesQuery, Window
 from feed.tail import Tail, Tails, piece_of
@@ -48,6 +50,7 @@ class Queries:
     tails: Tails = field(default_factory=Tails)
     tapes: Tapes = field(default_factory=Tapes)
     decoded: Decoded = field(default_factory=Decoded)
+    archive: Archive | None = None
     _flights: SingleFlight[bytes] = field(default_factory=SingleFlight)
     _pages: SingleFlight[tuple[Page, View, Cover]] = field(default_factory=SingleFlight)
     _markets: dict[str, tuple[float, Market]] = field(default_factory=dict)
@@ -56,7 +59,7 @@ class Queries:
         return Sources(self.history(market), self.tails, self.tapes)
 
     def history(self, market: Market) -> History:
-        return History(self.client, market.symbol, self.decoded)
+        return History(self.client, market.instrument, self.decoded, self.archive)
 
     async def market(self, symbol: str) -> Market:
         """Return a registered symbol, or raise UnknownSymbol."""
@@ -67,19 +70,24 @@ class Queries:
             if market is None:
                 self._markets.pop(symbol, None)
                 raise UnknownSymbol(f"symbol {symbol} is not registered, GET /v1/symbols lists those that are")
+            # The first look at a calendar takes a second: not on the event loop.
+            await asyncio.to_thread(market.instrument.anchored, MINUTE)
             self._markets[symbol] = (now_s, market)
         return market
 
     async def candles(self, market: Market, query: CandleQuery) -> bytes:
         """Answer `GET /v1/candles/{symbol}` in the form asked for."""
+        query = replace(query, timeframe=market.instrument.anchored(query.timeframe))
         return await self._flights.run((market.symbol, query), lambda: self._candles(market, query))
 
     async def current(self, market: Market, timeframe: Timeframe) -> bytes:
         """Answer `GET /v1/candles/{symbol}/current`."""
+        timeframe = market.instrument.anchored(timeframe)
         return await self._flights.run((market.symbol, timeframe), lambda: self._current(market, timeframe))
 
     async def footprint(self, market: Market, query: FootprintQuery) -> bytes:
         """Answer `GET /v1/footprint/{symbol}`."""
+        query = replace(query, timeframe=market.instrument.anchored(query.timeframe))
         return await self._flights.run((market.symbol, query), lambda: self._footprint(market, query))
 
     async def trades(self, market: Market, query: TradesQuery) -> bytes:
@@ -98,8 +106,17 @@ class Queries:
         """Answer `GET /v1/gaps/{symbol}`."""
         return await self._flights.run((market.symbol, query), lambda: self._gaps(market, query))
 
+    async def status(self, market: Market) -> bytes:
+        """Answer `GET /v1/market/{symbol}`, by the store's clock."""
+        view = await SymbolReader(self.client, market.symbol).view()
+        fields = status(market.instrument, view.server_ms)
+        fields["lastUpdate"] = view.state.updated_ms or None if view.state else None
+        texts = {name: orjson.dumps(value) for name, value in fields.items()}
+        return answers.about(market, texts | self._health(market, view))
+
     async def page(self, market: Market, timeframe: Timeframe, window: Window) -> tuple[Page, View, Cover]:
         """Return bars as JSON, none filled in."""
+        timeframe = market.instrument.anchored(timeframe)
         return await self._pages.run((market.symbol, timeframe, window), lambda: self._page(market, timeframe, window))
 
     async def body(self, market: Market, page: Page, view: View, cover: Cover) -> bytes:

@@ -6,6 +6,7 @@ from redis.asyncio import Redis
 from starlette.requests import HTTPConnection
 
 from common.settings import Settings
+from common.store.jobs import Jobs
 from feed.hub import Hub
 from feed.metrics import Metrics
 from feed.queries import Queries
@@ -20,6 +21,7 @@ class Services:
     queries: Queries
     hub: Hub
     metrics: Metrics
+    jobs: Jobs
 
 
 def services_of(connection: HTTPConnection) -> Services:

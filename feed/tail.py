@@ -135,7 +135,7 @@ class Tail:
             opens=self.opens + [bar.open_ms for bar in bars] if bars else self.opens,
             pieces=self.pieces + [piece_of(bar, instrument, is_final=True) for bar in bars] if bars else self.pieces,
             base=base,
-            open=codec.unpack_candle(state.candle) if state.candle else None,
+            open=_open_minute(state, self.timeframe),
         ).above(state.candle_floor_ms)
 
     def above(self, floor_ms: int) -> "Tail":
@@ -150,6 +150,11 @@ class Tail:
         """Return the tail with older bars, which are all that open in `[from_ms, self.from_ms)`."""
         opens = bars["open_ms"].to_list() + self.opens
         return replace(self, from_ms=from_ms, opens=opens, pieces=pieces_of(bars, instrument) + self.pieces)
+
+
+def _open_minute(state: State, timeframe: Timeframe) -> Candle | None:
+    minute = codec.unpack_candle(state.candle) if state.candle else None
+    return minute if minute and timeframe.holds(minute.open_ms) else None
 
 
 def piece_of(bar: Candle, instrument: Instrument, *, is_final: bool) -> bytes:

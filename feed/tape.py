@@ -14,7 +14,7 @@ import polars as pl
 from common.errors import StoreUnavailable
 from common.frames import bulk, decode
 from common.frames.schema import TRADES
-from common.frames.spans import span_open
+from common.frames.spans import held, span_end, span_open
 from common.market import codec
 from common.market.candle import LIVE
 from common.market.timeframe import Timeframe
@@ -101,7 +101,7 @@ class Taped:
         first_ms = timeframe.open_of(self.from_ms) if self.from_ms >= 0 else 0
         trades = self.tape.trades if self.tape else _COLUMNS.to_frame()
         trades = trades.filter(pl.col("ts_ms").is_between(max(first_ms, bounds.start_ms), bounds.end_ms, closed="left"))
-        spans = bounds.limit
+        trades, spans = held(trades, "ts_ms", timeframe), bounds.limit
         while not trades.is_empty():
             some = trades.filter(_at_the_end(trades["ts_ms"], timeframe, spans, oldest=bounds.oldest_first))
             opens = some.select(span_open(pl.col("ts_ms"), timeframe)).to_series()
@@ -166,16 +166,11 @@ def _followed(tape: Tape | None, view: View) -> Tape | None:
 
 def _at_the_end(ts_ms: pl.Series, timeframe: Timeframe, spans: int, *, oldest: bool) -> pl.Expr:
     """Whether a trade is in the first or last so many spans of these times."""
-    times, length_ms = ts_ms.to_numpy(), min(spans * _length_ms(timeframe), FOREVER_MS)
+    times, length_ms = ts_ms.to_numpy(), min(spans * timeframe.longest_ms, FOREVER_MS)
+    # Where sessions come between, so far away is not where a span opens.
     if oldest:
-        return pl.col("ts_ms") < timeframe.open_of(int(times.min())) + length_ms
-    return pl.col("ts_ms") >= timeframe.next_open(timeframe.open_of(int(times.max()))) - length_ms
-
-
-def _length_ms(timeframe: Timeframe) -> int:
-    # Months are made of minutes, and so never come here.
-    assert timeframe.fixed_ms is not None
-    return timeframe.fixed_ms
+        return pl.col("ts_ms") < timeframe.open_of(timeframe.open_of(int(times.min())) + length_ms)
+    return pl.col("ts_ms") >= timeframe.open_of(timeframe.next_open(timeframe.open_of(int(times.max()))) - length_ms)
 
 
 def _from_ms(view: View) -> int:
@@ -191,7 +186,7 @@ def _sources(state: State, newest: list[bytes]) -> int:
 def _with_revisions(bars: pl.DataFrame, trades: pl.DataFrame, timeframe: Timeframe) -> pl.DataFrame:
     """Count in `rev` the trades that came after their bar's span was closed, as the Builder does for minutes."""
     open_ms = span_open(pl.col("ts_ms"), timeframe)
-    late = trades.filter(open_ms + _length_ms(timeframe) <= pl.col("before_ms"))
+    late = trades.filter(span_end(pl.col("ts_ms"), timeframe) <= pl.col("before_ms"))
     if late.is_empty():
         return bars
     counts = late.group_by(open_ms=open_ms).agg(late=pl.len().cast(pl.Int64))

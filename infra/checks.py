@@ -1,9 +1,13 @@
 """The checks of `fleet doctor`: what Redis says of itself in, findings out. Nothing here talks to it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
+
+from common.store.jobs import Failure, JobsView
+from workers.rollup.work import Work
 
 # The protocol needs EVAL, streams, hashes and sorted sets as they are since 6.2.
 LEAST_VERSION = (6, 2)
@@ -126,6 +130,41 @@ def leases(found: list[Lease]) -> Finding:
         return Finding(Level.OK, "leases", counted)
     advice = f"Start more workers (infra/up does by itself) for {', '.join(troubled)}."
     return Finding(Level.WARN, "leases", counted, advice)
+
+
+def queue(view: JobsView, clock: str) -> Finding:
+    """`clock`: the process that ticks, "" if none does."""
+    found = (
+        f"{view.queued} queued, {len(view.running)} running, {view.workers} roll-up processes, clock {clock or 'none'}"
+    )
+    missing = [name for name, there in (("clock", clock), ("rollup", view.workers)) if not there]
+    if not missing:
+        return Finding(Level.OK, "queue", found)
+    commands = " and ".join(f"python -m workers.{name}" for name in missing)
+    advice = f"Days are neither rolled up nor archived: start {commands} (infra/up does by itself)."
+    return Finding(Level.WARN, "queue", found, advice)
+
+
+def failed_jobs(failures: Sequence[Failure]) -> Finding:
+    """`failures`: latest first."""
+    if not failures:
+        return Finding(Level.OK, "failed jobs", "none")
+    last = failures[0]
+    found = f"{len(failures)}, the last is {last.job}: {last.reason}"
+    advice = "Each is tried again by itself. fleet jobs shows all; fleet jobs retry tries one at once."
+    return Finding(Level.WARN, "failed jobs", found, advice)
+
+
+def due(works: Sequence[Work]) -> Finding:
+    """`works`: all that is due. No trouble by itself: a correction makes an old day due for a moment."""
+    if not works:
+        return Finding(Level.OK, "due", "nothing")
+    oldest = min(works, key=lambda work: work.period_ms)
+    day = datetime.fromtimestamp(oldest.period_ms / 1_000, UTC).date()
+    symbols = {work.symbol for work in works}
+    return Finding(
+        Level.OK, "due", f"{len(works)} jobs of {len(symbols)} symbols, the oldest of {oldest.symbol}, {day}"
+    )
 
 
 def _mb(count: int) -> str:

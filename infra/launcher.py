@@ -128,6 +128,7 @@ async def _supervise(settings: Settings, url: str, commands: dict[str, str], wan
         output=output,
         hooks=Hooks(wanted_workers, ready_line, keep_store, prepare),
         helpers=helpers,
+        counts={"rollup": settings.rollup_processes},
     ).run()
 
 

@@ -27,6 +27,8 @@ WEB_STOP_S = 1.0
 WATCH_S = 1.0
 # How often a feed that is still starting is asked; it takes about a second.
 READY_POLL_S = 0.05
+# The other kinds wait so long for the feed; one that does not answer must not keep them down.
+OTHERS_WAIT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +54,14 @@ class Supervisor:
     hooks: Hooks
     # One of each runs, too; from before the others are started until after the writers have stopped.
     helpers: Mapping[str, str] = field(default_factory=dict)
+    # How many of a kind run, where it is not one; of workers there are as many as the hook says.
+    counts: Mapping[str, int] = field(default_factory=dict)
     backoff: Backoff = field(default_factory=Backoff)
     watch_s: float = WATCH_S
     _children: dict[str, list[Child]] = field(default_factory=dict)
     _signals: int = 0
     _stop_asked: asyncio.Event = field(default_factory=asyncio.Event)
+    _announced: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self) -> None:
         """Run until SIGINT, SIGTERM or SIGHUP, then stop in order. A second signal kills at once."""
@@ -72,11 +77,11 @@ class Supervisor:
             self._scale(kind, 1)
         if not await self._prepared():
             return
-        for kind in self.commands:
-            if kind != WORKER:
-                self._scale(kind, 1)
+        if WEB in self.commands:
+            self._scale(WEB, self.counts.get(WEB, 1))
+        jobs = (self._announce(), self._grow(), self._start_others(), self._keep_store())
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(job) for job in (self._announce(), self._grow(), self._keep_store())]
+            tasks = [group.create_task(job) for job in jobs]
             await self._stop_asked.wait()
             # Only so that nobody waits for an answer: a library may swallow it, and then their loops see the stop.
             for task in tasks:
@@ -118,6 +123,15 @@ class Supervisor:
                 self._say(f"number of workers unknown, kept as it is: {error}")
             await self._pause(self.watch_s)
 
+    async def _start_others(self) -> None:
+        """What nobody waits for is started once the feed answers: until then it would only take its time."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(OTHERS_WAIT_S):
+                await self._announced.wait()
+        for kind in self.commands:
+            if kind not in (WEB, WORKER) and not self._stop_asked.is_set():
+                self._scale(kind, self.counts.get(kind, 1))
+
     async def _keep_store(self) -> None:
         failures = 0
         while not self._stop_asked.is_set():
@@ -138,6 +152,7 @@ class Supervisor:
                 line = await self.hooks.ready_line()
         if line is not None:
             self.output.plain(line)
+            self._announced.set()
 
     async def _pause(self, seconds: float) -> None:
         """Wait, but not for longer than the fleet runs."""

@@ -52,6 +52,8 @@ class Tables:
     health: dict[str, str] = field(default_factory=dict)
     gaps: dict[str, bytes] = field(default_factory=dict)
     dirty: dict[int, int] = field(default_factory=dict)
+    candle_floor_ms: int = -1
+    footprint_floor_ms: int = -1
 
     def copy(self) -> "Tables":
         return replace(
@@ -105,8 +107,12 @@ class StoreModel:
             t.footprints.pop(open_ms, None)
             if footprint:
                 t.footprints[open_ms] = footprint
-        t.candles = _from(t.candles, commit.candle_floor_ms)
-        t.footprints = _from(t.footprints, commit.footprint_floor_ms)
+        if commit.candle_floor_ms is not None:
+            t.candle_floor_ms = max(t.candle_floor_ms, commit.candle_floor_ms)
+            t.candles = _from(t.candles, t.candle_floor_ms)
+        if commit.footprint_floor_ms is not None:
+            t.footprint_floor_ms = max(t.footprint_floor_ms, commit.footprint_floor_ms)
+            t.footprints = _from(t.footprints, t.footprint_floor_ms)
         t.events += [(f"{seq}-{at}", event) for at, event in enumerate(commit.events, 1)]
         del t.events[: -self.bounds.events]
         return 0
@@ -190,7 +196,5 @@ class DirectStore:
         return self.model.recent_trades(count)
 
 
-def _from(series: dict[int, bytes], floor_ms: int | None) -> dict[int, bytes]:
-    return (
-        series if floor_ms is None else {open_ms: packed for open_ms, packed in series.items() if open_ms >= floor_ms}
-    )
+def _from(series: dict[int, bytes], floor_ms: int) -> dict[int, bytes]:
+    return {open_ms: packed for open_ms, packed in series.items() if open_ms >= floor_ms}

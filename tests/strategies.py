@@ -3,6 +3,7 @@
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from common.market.calendars import sessions_of
 from common.market.candle import BACKFILL, IMPORT, LIVE, SIMULATED, Candle
 from common.market.footprint import TRADES_AT, Footprint, Level
 from common.market.instrument import Ids, Instrument
@@ -32,10 +33,16 @@ MINUTE_TIMEFRAMES = st.one_of(
     st.builds(Timeframe, st.integers(1, 3_000), st.just("m")),
     st.builds(Timeframe, st.integers(1, 40), st.sampled_from("hdwM")),
 )
+# Of markets that close, or whose days are not those of UTC.
+SESSIONS = st.sampled_from(["XNYS", "FOREX", "24x7"]).map(
+    lambda calendar: sessions_of(calendar, "Europe/Berlin" if calendar == "24x7" else "UTC")
+)
+SESSION_MINUTE_TIMEFRAMES = st.builds(Timeframe.anchored, MINUTE_TIMEFRAMES, SESSIONS)
 TIMEFRAMES = st.one_of(
     MINUTE_TIMEFRAMES,
     st.builds(Timeframe, st.integers(1, 100_000), st.sampled_from(["ms", "s"])),
 )
+SESSION_TIMEFRAMES = st.builds(Timeframe.anchored, TIMEFRAMES, SESSIONS)
 
 
 def instruments(ids: Ids = "unique") -> st.SearchStrategy[Instrument]:

@@ -1,6 +1,7 @@
 """The architecture's arrows, read from the imports themselves (common.market <- frames, store <- workers, feed)."""
 
 import ast
+import subprocess
 import sys
 from pathlib import Path
 
@@ -14,6 +15,8 @@ PARTS = (
     "common.store",
     "common.archive",
     "common",
+    "workers.imports",
+    "workers.rollup",
     "workers",
     "feed",
     "infra",
@@ -27,12 +30,24 @@ ALLOWED = {
     "common.store": {"common.market", "common.errors"},
     "common.archive": {"common.market", "common.frames", "common.errors"},
     "common": {"common.errors"},
-    "workers": {"common", "common.market", "common.store", "common.archive"},
+    "workers.imports": {"common", "common.market", "common.frames", "common.store", "workers", "workers.rollup"},
+    "workers.rollup": {"common", "common.market", "common.frames", "common.store", "common.archive"},
+    "workers": {"common", "common.market", "common.store", "workers.rollup"},
     "feed": {"common", "common.market", "common.frames", "common.store", "common.archive"},
-    "infra": {"common", "common.market", "common.frames", "common.store", "common.archive", "workers", "feed"},
+    "infra": {
+        "common",
+        "common.market",
+        "common.frames",
+        "common.store",
+        "common.archive",
+        "workers",
+        "workers.imports",
+        "workers.rollup",
+        "feed",
+    },
 }
 # What the pure core may use of the rest of the world: nothing with a clock, a socket or a log.
-PURE = {"orjson", "numpy", "polars", "zstandard"}
+PURE = {"orjson", "numpy", "polars", "zstandard", "exchange_calendars"}
 SIDE_EFFECTS = {"asyncio", "socket", "logging", "time", "os", "random", "subprocess", "threading"}
 
 
@@ -55,8 +70,9 @@ def part_of(module: str) -> str | None:
 
 
 def files_of(part: str) -> list[Path]:
-    folder = ROOT / part.replace(".", "/")
-    return sorted(folder.glob("*.py") if part == "common" else folder.rglob("*.py"))
+    """Those of the part itself, not of a part within it."""
+    found = sorted((ROOT / part.replace(".", "/")).rglob("*.py"))
+    return [path for path in found if part_of(".".join(path.relative_to(ROOT).with_suffix("").parts)) == part]
 
 
 @pytest.mark.parametrize("part", ALLOWED)
@@ -86,3 +102,11 @@ def test_a_symbol_process_stays_small() -> None:
         if path.name not in ("parquet.py", "__main__.py"):
             found = {module.partition(".")[0] for module in imports(path)} & heavy
             assert not found, f"{path.relative_to(ROOT)} imports {found}"
+
+
+def test_clock_and_roll_up_start_small_and_before_the_fork_without_threads() -> None:
+    """Polars has threads, which don't survive the fork of a job; pandas costs 60 MB (exchange calendars bring it)."""
+    modules = "workers.clock.__main__, workers.rollup.__main__"
+    code = f"import sys, {modules}; print(*{{'polars', 'pandas', 'exchange_calendars'}} & set(sys.modules))"
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == ""

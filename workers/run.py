@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 from dataclasses import dataclass, field
 
 import orjson
@@ -13,6 +12,8 @@ from common.clock import SystemClock
 from common.market.timeframe import MINUTE_MS
 from common.store.client import blocking_client, commit_client
 from common.store.demand import Caps, WantedFleet
+from common.store.lease import holder_name
+from common.store.rollups import CANDLES, FOOTPRINTS
 from common.store.symbol import Bounds, SymbolStore
 from workers.claims import Claimer, Workplace
 from workers.commit import Retention
@@ -41,6 +42,7 @@ class WorkerSettings:
     depth_hours: int
     streams_per_venue: int
     streams_in_all: int
+    archive_url: str | None
     binance_key: str = field(repr=False)
     log_level: str
     log_format: log.Format
@@ -57,7 +59,8 @@ class WorkerSettings:
 
     @property
     def bounds(self) -> Bounds:
-        return Bounds(self.trades_kept, self.events_kept)
+        archived = frozenset({CANDLES, FOOTPRINTS}) if self.archive_url else frozenset()
+        return Bounds(self.trades_kept, self.events_kept, archived)
 
 
 async def work(settings: WorkerSettings) -> None:
@@ -86,11 +89,6 @@ async def work(settings: WorkerSettings) -> None:
     finally:
         await means.commands.aclose()
         await means.blocking.aclose()
-
-
-def holder_name() -> str:
-    """Who holds a lease, for people: host and process."""
-    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def main() -> None:

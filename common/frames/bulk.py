@@ -1,7 +1,7 @@
 """Trades to candles and footprints, whole columns at a time: imports and archives.
 
 Equal to the incremental Builder on the same trades, in any order (a law under test), with `rev` 0. The trades
-must be valid and each there once: refusing is the Builder's work.
+must be valid and each there once: refusing is the Builder's work. Trades outside every session are left out.
 """
 
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ import polars as pl
 
 from common.frames.resample import MAX_INT64
 from common.frames.schema import CANDLES, LEVEL_LOTS, LEVEL_TRADES, LEVELS, conform
-from common.frames.spans import span_open
+from common.frames.spans import held, span_open
 from common.market.timeframe import MINUTE, Timeframe
 from common.market.trade import BUY, SELL
 
@@ -22,6 +22,7 @@ _TURNOVER = pl.col("price_ticks").cast(pl.Int128) * pl.col("size_lots")
 
 def candles(trades: pl.DataFrame, timeframe: Timeframe, sources: int) -> pl.DataFrame:
     """Build a CANDLES frame, ascending, of a TRADES frame. `sources`: where they came from, as bits."""
+    trades = held(trades, "ts_ms", timeframe)
     if not (trades["ts_ms"].is_sorted() and trades["id"].is_sorted()):
         trades = trades.sort("ts_ms", "id")
     # Columns computed ahead of the grouping: twice as fast as filtering within each group.
@@ -49,6 +50,7 @@ def candles(trades: pl.DataFrame, timeframe: Timeframe, sources: int) -> pl.Data
 
 def footprints(trades: pl.DataFrame, timeframe: Timeframe = MINUTE) -> pl.DataFrame:
     """Build a LEVELS frame of a TRADES frame, by open and then price, both ascending."""
+    trades = held(trades, "ts_ms", timeframe)
     dense = _counted(trades, timeframe) if len(trades) else None
     return _grouped(trades, timeframe) if dense is None else dense
 

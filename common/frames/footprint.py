@@ -5,7 +5,7 @@ from functools import lru_cache
 import polars as pl
 
 from common.frames.schema import LEVEL_LOTS, LEVEL_TRADES, LEVELS, conform
-from common.frames.spans import span_open
+from common.frames.spans import held, span_open
 from common.frames.text import decimal_text, only_where
 from common.market.instrument import Instrument
 from common.market.timeframe import Timeframe
@@ -15,8 +15,9 @@ def regroup(levels: pl.DataFrame, timeframe: Timeframe, row_ticks: int) -> pl.Da
     """Sum levels into spans of `timeframe` and rows of `row_ticks` (at least 1): a LEVELS frame, both ascending.
 
     A row is named by its middle price, as in common.market.footprint.row_of: the nearest multiple of `row_ticks`,
-    and exactly between two of them the lower.
+    and exactly between two of them the lower. Levels of candles that open outside every session are left out.
     """
+    levels = held(levels, "open_ms", timeframe)
     row = (2 * pl.col("price_ticks") + row_ticks - 1) // (2 * row_ticks) * row_ticks
     rows = levels.group_by(span_open(pl.col("open_ms"), timeframe), row.alias("price_ticks")).agg(
         pl.col(LEVEL_LOTS).cast(pl.Int128).sum(), pl.col(LEVEL_TRADES).sum()

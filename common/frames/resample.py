@@ -5,7 +5,7 @@ import numpy.typing as npt
 import polars as pl
 
 from common.frames.schema import CANDLES, LOTS, conform
-from common.frames.spans import span_open, span_opens
+from common.frames.spans import held, span_open, span_opens
 from common.market.timeframe import Timeframe
 
 MAX_INT64 = (1 << 63) - 1
@@ -16,10 +16,13 @@ _LAST = ("close_ticks", "last_ts_ms", "last_id")
 def resample(candles: pl.DataFrame, timeframe: Timeframe) -> pl.DataFrame:
     """Merge candles into spans of `timeframe`: a CANDLES frame, ascending, without empty spans.
 
+    Candles that open outside every session are left out.
+
     The candles may come in any order, and several of them may share a span (two sources of one minute): open and
     close are decided by the order keys, as in Candle.merge. Each must lie within one span of `timeframe`. In the
     usual case, one candle per minute in ascending order, nothing is sorted.
     """
+    candles = held(candles, "open_ms", timeframe)
     ordered = _ascending(candles["first_ts_ms"]) and _ascending(candles["last_ts_ms"])
     if ordered and not candles.is_empty():
         opens = candles.select(span_open(pl.col("open_ms"), timeframe)).to_series().to_numpy()

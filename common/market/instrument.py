@@ -6,22 +6,36 @@ from typing import Literal, get_args
 
 from common.errors import BadInput
 from common.market import units
+from common.market.calendars import ALWAYS, sessions_of
+from common.market.session import Sessions
+from common.market.timeframe import Timeframe
 
 SYMBOL_PATTERN = re.compile(r"[A-Z0-9:_.-]{1,32}", re.ASCII)
 
 # contiguous: the venue numbers trades 1, 2, 3, ... per symbol, so a hole in the ids is a lost trade.
 # unique: an id names one trade, and nothing follows from its neighbours.
 Ids = Literal["contiguous", "unique"]
+# Of a stock exchange: its main session, or with what comes before and after.
+Hours = Literal["regular", "extended"]
+
+_NAME_PATTERN = re.compile(r"[A-Za-z0-9/_+.-]{1,40}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Instrument:
-    """A price is an integer of 10**-price_decimals (ticks), a size one of 10**-size_decimals (lots)."""
+    """A price is an integer of 10**-price_decimals (ticks), a size one of 10**-size_decimals (lots).
+
+    When it trades: `calendar`, `zone` and `hours`, as common.market.calendars knows them. They are looked up where
+    `sessions` is first asked for, and not before.
+    """
 
     symbol: str
     price_decimals: int
     size_decimals: int
     ids: Ids = "unique"
+    calendar: str = ALWAYS
+    zone: str = "UTC"
+    hours: Hours = "regular"
 
     def __post_init__(self) -> None:
         check_symbol(self.symbol)
@@ -31,6 +45,21 @@ class Instrument:
                 raise BadInput(f"{name} is {value!r}, expected a whole number from 0 to {units.MAX_DECIMALS}")
         if self.ids not in get_args(Ids):
             raise BadInput(f"ids is {self.ids!r}, expected one of {', '.join(get_args(Ids))}")
+        for name in ("calendar", "zone"):
+            text = getattr(self, name)
+            if not isinstance(text, str) or not _NAME_PATTERN.fullmatch(text):
+                raise BadInput(f"{name} is {str(text)[:40]!r}, expected a name of up to 40 letters, digits and /_+.-")
+        if self.hours not in get_args(Hours):
+            raise BadInput(f"hours is {self.hours!r}, expected one of {', '.join(get_args(Hours))}")
+
+    @property
+    def sessions(self) -> Sessions | None:
+        """None: it trades always, and its days are those of UTC."""
+        return sessions_of(self.calendar, self.zone, self.hours)
+
+    def anchored(self, timeframe: Timeframe) -> Timeframe:
+        """The timeframe as this market's sessions cut it."""
+        return timeframe.anchored(self.sessions)
 
     def price_ticks(self, text: str) -> int:
         return units.parse(text, self.price_decimals)

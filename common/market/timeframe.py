@@ -2,14 +2,23 @@
 
 A timeframe cuts time into right-open spans `[open, next open)`, each named by its open in ms UTC. Spans of
 fixed length are counted from 1970-01-01T00:00Z, weeks from a Monday, months from the calendar: `2M` opens in
-January, March, ... The anchor is one argument away from a session: `open_of` is the only place that knows it.
+January, March, ...
+
+Of a market with sessions, spans are cut by these (`Timeframe.anchored`), and time between two sessions is in none:
+
+    ms s m h    counted from each session's open. The last bar ends with the session: it has the closing minute, too,
+                except that bars of a minute or less go on through it.
+    d           n trading days, counted from the first of 2000, named by the first one's open
+    w M         the trading days whose date is in those weeks or months of the calendar
 """
 
 import re
-from dataclasses import dataclass
+from bisect import bisect_left
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from common.errors import BadInput
+from common.market.session import Sessions
 
 SECOND_MS = 1_000
 MINUTE_MS = 60 * SECOND_MS
@@ -28,10 +37,11 @@ _MONTH_MS = 31 * DAY_MS
 
 @dataclass(frozen=True, slots=True)
 class Timeframe:
-    """`n` units; `text` is the canonical name. Compare and hash by value."""
+    """`n` units; `text` is the canonical name. Compare and hash by value. `sessions`: None where nothing closes."""
 
     n: int
     unit: str
+    sessions: Sessions | None = None
 
     @classmethod
     def parse(cls, text: str) -> "Timeframe":
@@ -49,14 +59,19 @@ class Timeframe:
     def text(self) -> str:
         return f"{self.n}{self.unit}"
 
+    def anchored(self, sessions: Sessions | None) -> "Timeframe":
+        """The same of a market with these sessions."""
+        return self if sessions == self.sessions else replace(self, sessions=sessions)
+
     @property
     def fixed_ms(self) -> int | None:
-        """Length in ms, or None for months, whose length varies."""
-        return None if self.unit == "M" else self.n * _UNIT_MS[self.unit]
+        """Length in ms, or None where it varies: of months, and of every span cut by sessions."""
+        return None if self.sessions else self._length_ms
 
     @property
     def longest_ms(self) -> int:
-        return self.fixed_ms or self.n * _MONTH_MS
+        """The longest span, in ms; of sessions without the time between them, and about."""
+        return self._length_ms or self.n * _MONTH_MS
 
     @property
     def offset_ms(self) -> int:
@@ -66,7 +81,11 @@ class Timeframe:
     @property
     def of_minutes(self) -> bool:
         """Whether its spans are made of whole minutes, and so of minute candles."""
-        return self.fixed_ms is None or self.fixed_ms % MINUTE_MS == 0
+        return self._length_ms is None or self._length_ms % MINUTE_MS == 0
+
+    def holds(self, ts_ms: int) -> bool:
+        """Whether any span holds `ts_ms`: without sessions always."""
+        return self.sessions is None or self.sessions.holds(ts_ms)
 
     @property
     def of_days(self) -> bool:
@@ -74,16 +93,50 @@ class Timeframe:
         return self.unit in ("d", "w", "M")
 
     def open_of(self, ts_ms: int) -> int:
-        """Return the open of the span that holds `ts_ms`."""
-        if self.fixed_ms is None:
+        """Return the open of the span that holds `ts_ms`, or else the next moment that a session holds."""
+        if self.sessions:
+            return self._span(self.sessions, ts_ms)[0]
+        if self._length_ms is None:
             return _month_open(_month_index(ts_ms) // self.n * self.n)
-        return ts_ms - (ts_ms - self.offset_ms) % self.fixed_ms
+        return ts_ms - (ts_ms - self.offset_ms) % self._length_ms
 
     def next_open(self, open_ms: int) -> int:
-        """Return the end of the span named `open_ms`, which is the next one's open."""
-        if self.fixed_ms is None:
+        """Return the end of the span named `open_ms`. `open_of` of that is the next span's open."""
+        if self.sessions:
+            return self._span(self.sessions, open_ms)[1]
+        if self._length_ms is None:
             return _month_open(_month_index(open_ms) + self.n)
-        return open_ms + self.fixed_ms
+        return open_ms + self._length_ms
+
+    def open_before(self, open_ms: int) -> int:
+        """Return the open of the span before the one named `open_ms`."""
+        return self.open_of(self.sessions.last_before(open_ms) if self.sessions else open_ms - 1)
+
+    @property
+    def _length_ms(self) -> int | None:
+        return None if self.unit == "M" else self.n * _UNIT_MS[self.unit]
+
+    def _span(self, sessions: Sessions, ts_ms: int) -> tuple[int, int]:
+        """Return open and end of the span that holds `ts_ms`, or of the next one."""
+        at = sessions.at(ts_ms)
+        if self.unit in "dwM":
+            first, last = self._days(sessions, at)
+            return sessions.opens[first], sessions.ends[last]
+        open_ms, end_ms, length_ms = sessions.opens[at], sessions.ends[at], self.n * _UNIT_MS[self.unit]
+        last = ((end_ms if length_ms <= MINUTE_MS else sessions.closes[at]) - open_ms - 1) // length_ms
+        number = min(max(ts_ms - open_ms, 0) // length_ms, last)
+        start_ms = open_ms + number * length_ms
+        return start_ms, end_ms if number == last else start_ms + length_ms
+
+    def _days(self, sessions: Sessions, at: int) -> tuple[int, int]:
+        """Return the first and last trading day of the span that the one at this position is in."""
+        if self.unit == "d":
+            first = at - (at - sessions.origin) % self.n
+            return max(first, 0), min(first + self.n, len(sessions.opens)) - 1
+        by_date = replace(self, sessions=None)
+        from_ms = by_date.open_of(sessions.labels[at])
+        first = bisect_left(sessions.labels, from_ms)
+        return first, bisect_left(sessions.labels, by_date.next_open(from_ms), first) - 1
 
 
 MINUTE = Timeframe(1, "m")

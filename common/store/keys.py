@@ -32,6 +32,10 @@ symbols, and an ACL may name them.
 | {VENUE}:budget      | hash    | spend, cooldown     | venue clients      | 61 buckets a limit                     |
 | {VENUE}:streams     | zset    | slot                | slot               | FLEET_STREAMS_PER_VENUE                |
 | {}:streams          | zset    | slot                | slot               | FLEET_STREAMS_IN_ALL                   |
+| {}:clock            | string  | hold                | hold, doctor       | FLEET_LEASE_TTL_MS after its last sign |
+| {}:failures         | hash    | rollup, fleet jobs  | clock, feed        | jobs.MOST_FAILURES fields              |
+
+The last one is in the queue's Redis, beside RQ's own keys `rq:*` (docs/queue.md); all others are in the store.
 
 Channels: {S}:candles:1m, 1d, 1w and 1M and {S}:events (JSON), {S}:trades (JSON, while somebody listens), {S}:commits
 (packed, for the feed; common.store.messages).
@@ -44,6 +48,10 @@ SYMBOLS = "symbols"
 ROLLED = ("1d", "1w", "1M")
 # Streams of all venues.
 ALL_STREAMS = "{}:streams"
+# Which clock process is the one that ticks.
+CLOCK = "{}:clock"
+# Jobs of the queue that failed and have not succeeded since.
+FAILURES = "{}:failures"
 
 
 def budget_key(venue: str) -> str:

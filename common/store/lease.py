@@ -5,6 +5,8 @@ still for a whole lease does it claim, and the script checks the pair once more.
 a slow network can delay a takeover; none can take a lease from a holder that lives.
 """
 
+import os
+import socket
 from dataclasses import dataclass, field
 from typing import NamedTuple
 from uuid import uuid4
@@ -44,3 +46,8 @@ class Observer:
 def new_token() -> str:
     """A token of 32 characters, never used before: a rewound store may hand out the same epoch twice."""
     return uuid4().hex
+
+
+def holder_name() -> str:
+    """Who holds a lease, for people: host and process."""
+    return f"{socket.gethostname()}:{os.getpid()}"

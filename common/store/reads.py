@@ -30,6 +30,7 @@ _STATE_FIELDS = (
     "footprint_floor_ms",
     "sealed_to_ms",
 )
+_ARCHIVE_FIELDS = ("candles_from_ms", "candles_version", "footprints_from_ms", "footprints_version")
 # How many amendments commit.lua keeps; a full list may have lost older ones.
 AMENDED_KEPT = 16
 
@@ -59,6 +60,13 @@ class Seal(NamedTuple):
     def of(cls, member: bytes) -> "Seal":
         day_ms, candles, footprints, candle_digest, footprint_digest = member.decode().split(":")
         return cls(int(day_ms), int(candles), int(footprints), candle_digest, footprint_digest)
+
+
+class Archived(NamedTuple):
+    """What the archive has of a series: complete from its first day on, -1 if it has none, in `version`."""
+
+    from_ms: int
+    version: int
 
 
 class Amendment(NamedTuple):
@@ -129,7 +137,7 @@ class View:
 
     `candles` has one list per range asked for. `first`: the oldest entry of the trade stream; None if it is empty, or
     if no entries were asked for. `seals`: ascending. `days`: stored daily candles. `dirty`: days that have been written
-    since they were last rolled up.
+    since they were last rolled up. `archived`: by series.
     """
 
     state: State | None
@@ -143,6 +151,7 @@ class View:
     seals: list[Seal] = field(default_factory=list)
     days: list[bytes] = field(default_factory=list)
     dirty: list[int] = field(default_factory=list)
+    archived: dict[str, Archived] = field(default_factory=dict)
 
 
 class SymbolReader:
@@ -169,6 +178,7 @@ class SymbolReader:
         ask(pipe, self.keys, footprint=footprints is not None)
         pipe.hmget(self.keys.owner, ("token", "holder", "epoch", "beat_ms"))
         pipe.hgetall(self.keys.health)
+        pipe.hmget(self.keys.archive, _ARCHIVE_FIELDS)
         pipe.time()
         for wanted in candles:
             _ask_range(pipe, self.keys.candles, wanted)
@@ -183,7 +193,7 @@ class SymbolReader:
             pipe.zrange(self.keys.dirty, 0, -1)
             _ask_range(pipe, self.keys.rolled("1d"), days)
         with translated(f"read of {self.keys.symbol}"):
-            state, owner, health, (seconds, micros), *rest = await pipe.execute()
+            state, owner, health, archived, (seconds, micros), *rest = await pipe.execute()
         day_members, dirty = (rest.pop(), rest.pop()) if days else ([], [])
         seals = rest.pop() if seals_from_ms is not None else []
         oldest = rest.pop() if since_seq is not None else []
@@ -201,6 +211,7 @@ class SymbolReader:
             list(map(Seal.of, seals)),
             _ascending(day_members, days) if days else [],
             sorted(map(int, dirty)),
+            _archived(archived),
         )
 
     async def blocks(self, series: SealedSeries, days: Sequence[int]) -> list[bytes | None]:
@@ -281,6 +292,11 @@ def state_of(values: list[bytes | None]) -> State | None:
 def _owner(values: list[bytes | None]) -> Owner:
     token, holder, epoch, beat_ms = (v or b"" for v in values)
     return Owner(token.decode(), holder.decode(), int(epoch or 0), int(beat_ms or 0))
+
+
+def _archived(values: list[bytes | None]) -> dict[str, Archived]:
+    numbers = [-1 if value is None else int(value) for value in values]
+    return {"candles": Archived(*numbers[:2]), "footprints": Archived(*numbers[2:])}
 
 
 def _entry(entry_id: bytes, fields: dict[bytes, bytes]) -> Entry:

@@ -92,13 +92,16 @@ async def open_store(url: str) -> AsyncIterator[Registry]:
 def _encode(market: Market) -> bytes:
     i = market.instrument
     decimals = {"price_decimals": i.price_decimals, "size_decimals": i.size_decimals}
-    return orjson.dumps({**decimals, "ids": i.ids, "source": market.source})
+    trades_at = {"calendar": i.calendar, "zone": i.zone, "hours": i.hours}
+    return orjson.dumps({**decimals, "ids": i.ids, **trades_at, "source": market.source})
 
 
 def _decode(symbol: str, text: bytes) -> Market:
     try:
         fields = orjson.loads(text)
-        instrument = Instrument(symbol, fields["price_decimals"], fields["size_decimals"], fields["ids"])
+        # An entry of an earlier release does not say when it trades.
+        trades_at = {name: fields[name] for name in ("calendar", "zone", "hours") if name in fields}
+        instrument = Instrument(symbol, fields["price_decimals"], fields["size_decimals"], fields["ids"], **trades_at)
         return Market(instrument, dict(fields["source"]))
     except (BadInput, KeyError, TypeError, ValueError) as error:
         raise OperatorError(f"entry {symbol!r} of hash {SYMBOLS!r} is not a market: {error!r}") from error

@@ -100,7 +100,7 @@ class SymbolStore:
         """Apply one step and return how many listen to the trades channel. Raises Fenced, Stale, StoreUnavailable."""
         k = self.keys
         keys = [k.owner, k.state, k.trades, k.candles, k.footprints, k.events, k.health, k.gaps, k.dirty]
-        keys += [k.seals, k.sealed_candles, k.sealed_footprints, k.archive]
+        keys += [k.seals, k.sealed_candles, k.sealed_footprints, k.archive, k.unarchived]
         with translated(f"commit {commit.seq + 1} of {k.symbol}"):
             result = await self._commit(keys, *self._arguments(commit))
         check(result, k.symbol, commit.seq)

@@ -21,7 +21,7 @@ async def symbols(request: Request) -> Response:
 async def health(request: Request) -> Response:
     services = services_of(request)
     params.nothing(request.scope["query_string"])
-    return _json(await fleet.health(services.client, services.settings.lease_ttl_ms))
+    return _json(await fleet.health(services.client, services.jobs, services.settings.lease_ttl_ms))
 
 
 async def symbol_health(request: Request) -> Response:

@@ -1,4 +1,7 @@
-"""`/v1/trades`, `/v1/book`, `/v1/quote` and `/v1/gaps`: a symbol's market as it is, and what is missing of it."""
+"""`/v1/market`, `/v1/trades`, `/v1/book`, `/v1/quote` and `/v1/gaps`.
+
+A symbol's market as it is, and what is missing of it.
+"""
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -7,6 +10,13 @@ from starlette.routing import Route
 from feed import params
 from feed.routes.candles import MEDIA_TYPES
 from feed.services import services_of
+
+
+async def status(request: Request) -> Response:
+    services = services_of(request)
+    params.nothing(request.scope["query_string"])
+    market = await services.queries.market(request.path_params["symbol"])
+    return Response(await services.queries.status(market), media_type=MEDIA_TYPES["json"])
 
 
 async def trades(request: Request) -> Response:
@@ -38,6 +48,7 @@ async def gaps(request: Request) -> Response:
 
 
 routes = [
+    Route("/v1/market/{symbol}", status),
     Route("/v1/trades/{symbol}", trades),
     Route("/v1/book/{symbol}", book),
     Route("/v1/quote/{symbol}", quote),

@@ -23,13 +23,14 @@ async def ready(request: Request) -> Response:
 
 async def metrics(request: Request) -> Response:
     services = services_of(request)
+    queue = await fleet.queue_view(services.jobs)
     try:
         looks = await fleet.look(services.client)
         throttles = await fleet.budgets(services.client, looks)
     except StoreUnavailable:
         # Then what the process counts matters most.
         looks, throttles = [], {}
-    text = services.metrics.text(looks, throttles, services.settings.lease_ttl_ms)
+    text = services.metrics.text(looks, throttles, queue, services.settings.lease_ttl_ms)
     return Response(text, headers={"content-type": CONTENT_TYPE_LATEST})
 
 

@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from infra.bench import archive, candles, history, latency, replay, venue, worker
+from infra.bench import archive, candles, history, latency, replay, venue, worker, year
 from infra.bench.base import Figure
 
 ROWS: dict[str, Callable[[], list[Figure]]] = {
@@ -18,6 +18,7 @@ ROWS: dict[str, Callable[[], list[Figure]]] = {
     "worker": worker.measure,
     "venue": venue.measure,
     "archive": archive.measure,
+    "year": year.measure,
 }
 
 

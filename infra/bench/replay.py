@@ -11,11 +11,12 @@ import polars as pl
 from common.market.candle import IMPORT
 from common.market.instrument import Instrument
 from common.settings import Settings
+from common.store.lease import holder_name
 from common.store.registry import Market
 from infra.bench.base import Figure, store
 from workers.recordings import TradeFile
 from workers.replay import KIND, Replayer
-from workers.run import WorkerSettings, holder_name
+from workers.run import WorkerSettings
 from workers.sources.replay import Replay
 
 TRADES = 3_000_000

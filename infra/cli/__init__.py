@@ -5,7 +5,7 @@ import sys
 import typer
 
 from common.errors import BadInput, FleetError
-from infra.cli import doctor, imports, replay, settings, symbols, up, watch
+from infra.cli import doctor, imports, jobs, replay, settings, symbols, up, watch
 
 app = typer.Typer(
     help="Market data: trades in, candles and footprints out.",
@@ -21,6 +21,7 @@ app.command("replay")(replay.replay)
 app.add_typer(imports.app, name="import")
 app.command("watch")(watch.watch)
 app.add_typer(symbols.app, name="symbols")
+app.add_typer(jobs.app, name="jobs")
 app.command("settings")(settings.show)
 app.command("doctor")(doctor.doctor)
 

@@ -12,12 +12,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from common.errors import StoreUnavailable
 from common.settings import Settings, load, redacted
 from common.store.client import commit_client
+from common.store.clock_lease import clock_holder
+from common.store.jobs import Jobs
 from common.store.keys import SYMBOLS, SymbolKeys
 from infra import checks
 from infra.checks import Finding, Lease, Level
 from infra.cli.options import DataOption, store_url
+from workers.clock.due import due_work
 
 # A holder beats several times per lease: one lease without a beat means that it is gone.
 BEAT_POLL_S = 0.1
@@ -54,10 +58,12 @@ async def _examine(settings: Settings, url: str, console: Console) -> tuple[list
             info: Mapping[str, Any] = await client.info("everything")
             reached = Finding(Level.OK, "reachable", redacted(url))
             findings = [reached, *_judge(info, await _appendfsync(client)), await _clock(client)]
+            findings += await _queue(settings.queue_redis_url or url, await clock_holder(client))
+            findings.append(checks.due(await due_work(client, archiving=bool(settings.archive_url))))
             with console.status("waiting for the workers' heartbeats"):
                 found = await _leases(client, settings.lease_ttl_ms / 1_000)
             return [*findings, checks.leases(found)], found
-        except (RedisError, OSError) as error:
+        except (RedisError, OSError, StoreUnavailable) as error:
             advice = "Start it with infra/up, or check REDIS_URL and the network in between."
             return [Finding(Level.FAIL, "reachable", f"{redacted(url)}: {error}", advice)], []
 
@@ -83,6 +89,16 @@ async def _clock(client: Redis) -> Finding:
     # The server read its clock about half way through.
     ours_s = (before_s + time.time()) / 2
     return checks.clock((seconds + micros / 1e6 - ours_s) * 1_000)
+
+
+async def _queue(url: str, clock: str) -> list[Finding]:
+    try:
+        async with commit_client(url) as client:
+            view = await Jobs(client).view()
+    except StoreUnavailable as error:
+        advice = "Start it, or check FLEET_QUEUE_REDIS_URL: until then days are neither rolled up nor archived."
+        return [Finding(Level.FAIL, "queue", f"{redacted(url)}: {error}", advice)]
+    return [checks.queue(view, clock), checks.failed_jobs(view.failures)]
 
 
 async def _leases(client: Redis, ttl_s: float) -> list[Lease]:

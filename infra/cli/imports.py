@@ -12,15 +12,13 @@ from common import log
 from common.market.candle import IMPORT, SIMULATED
 from common.market.instrument import Instrument
 from common.settings import Settings, load
+from common.store.lease import holder_name
 from common.store.registry import Market
-from common.store.rollups import CANDLES, FOOTPRINTS
-from common.store.symbol import Bounds
 from infra.cli.options import DataOption, store_session
 from infra.cli.replay import IdsChoice, SourceChoice, ids_of, print_refused, progress_bar, worker_settings
 from workers.imports.files import ImportFile
 from workers.imports.importer import Done, Importer
 from workers.replay import KIND
-from workers.run import holder_name
 
 app = typer.Typer(help="Import files in bulk: history by the day, faster than a replay.", no_args_is_help=True)
 
@@ -68,9 +66,7 @@ def trades(
 
 def _importer(settings: Settings, url: str, market: Market, sources: int) -> Importer:
     worker = worker_settings(settings, url)
-    archived = frozenset((CANDLES, FOOTPRINTS)) if settings.archive_url else frozenset[str]()
-    bounds = Bounds(worker.bounds.trades, worker.bounds.events, archived)
-    return Importer(url, market, [], sources, worker.term, bounds, holder_name())
+    return Importer(url, market, [], sources, worker.term, worker.bounds, holder_name())
 
 
 async def _run(importer: Importer) -> Done:

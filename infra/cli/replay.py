@@ -19,11 +19,12 @@ from common.market.candle import IMPORT, SIMULATED
 from common.market.coverage import DUPLICATE
 from common.market.instrument import Ids, Instrument
 from common.settings import Settings, load
+from common.store.lease import holder_name
 from common.store.registry import Market
 from infra.cli.options import DataOption, store_session
 from workers.recordings import TradeFile
 from workers.replay import KIND, Replayer
-from workers.run import WorkerSettings, holder_name
+from workers.run import WorkerSettings
 from workers.sources.base import Batch
 from workers.sources.replay import Replay
 from workers.term import Progress as Done

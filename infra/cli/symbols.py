@@ -2,16 +2,18 @@
 
 import asyncio
 import zlib
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypedDict
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from common.errors import BadInput
-from common.market.instrument import Ids, Instrument, check_symbol
+from common.market.calendars import ALWAYS, sessions_of
+from common.market.instrument import Hours, Ids, Instrument, check_symbol
 from common.settings import load
 from common.store.registry import Market, open_store
 from infra import venues
@@ -25,20 +27,34 @@ app = typer.Typer(help="The symbols the fleet is to run: list, add, remove.", no
 SymbolArgument = Annotated[str, typer.Argument(metavar="SYMBOL", help="1 to 32 of A-Z 0-9 : _ . - such as MY:BTCUSD.")]
 
 
+class Trading(TypedDict):
+    """When a market trades, as in Instrument."""
+
+    calendar: str
+    zone: str
+    hours: Hours
+
+
 class Kind(Enum):
     VENUE = "venue"
     INBOX = "inbox"
     SIMULATOR = "simulator"
 
 
+class TradingHours(Enum):
+    REGULAR = "regular"
+    EXTENDED = "extended"
+
+
 @app.command("list")
 def list_symbols(data: DataOption = None) -> None:
     """Show every symbol with its decimals and where its trades come from."""
     markets = asyncio.run(_all(store_url(load(), data)))
-    table = Table("symbol", "source", "price decimals", "size decimals", "ids")
+    table = Table("symbol", "source", "price decimals", "size decimals", "ids", "trades")
     for market in markets.values():
         i = market.instrument
-        table.add_row(market.symbol, market.kind, str(i.price_decimals), str(i.size_decimals), i.ids)
+        decimals = str(i.price_decimals), str(i.size_decimals)
+        table.add_row(market.symbol, market.kind, *decimals, i.ids, _trading_text(i))
     Console().print(table if markets else "no symbols yet: fleet symbols add")
 
 
@@ -76,6 +92,15 @@ def add(
         bool | None, typer.Option(help="Cut the stream behind the worker. Default: our inbox yes, another stream no.")
     ] = None,
     price: Annotated[str, typer.Option(help="Price a simulated market begins at.")] = "100",
+    calendar: Annotated[
+        str, typer.Option(help="When it trades: 24x7, FOREX, or an exchange such as XNYS, XNSE, CMES.")
+    ] = ALWAYS,
+    zone: Annotated[
+        str, typer.Option(help="Where the days of 24x7 begin, such as Europe/Berlin. An exchange has its own.")
+    ] = "UTC",
+    hours: Annotated[
+        TradingHours, typer.Option(help="Of a stock exchange: its main session, or what is before and after, too.")
+    ] = TradingHours.REGULAR,
     data: DataOption = None,
 ) -> None:
     """Add symbols; a running fleet takes them up within a second or two.
@@ -88,8 +113,11 @@ def add(
     - `fleet symbols add KRAKEN:XBT-USD --on-demand`
     - `fleet symbols add MY:BTCUSD --price-decimals 2 --size-decimals 8`
     - `fleet symbols add COINBASE:BTC-USD --stream trades-COINBASE-BTC-USD --contiguous`
+    - `fleet symbols add NASDAQ:GOOG --price-decimals 4 --size-decimals 0 --calendar XNAS --hours extended`
     - `fleet symbols add SIMULATED:XRPUSD --source simulator --price-decimals 4 --price 0.52`
     """
+    sessions_of(calendar, zone, hours.value)
+    trading: Trading = {"calendar": calendar, "zone": zone, "hours": hours.value}
     kinds = {check_symbol(symbol): _kind(symbol, source, stream) for symbol in symbols}
     of_venues = [symbol for symbol, kind in kinds.items() if kind is Kind.VENUE]
     others = [symbol for symbol, kind in kinds.items() if kind is not Kind.VENUE]
@@ -113,7 +141,7 @@ def add(
     demand: Demand = "on_demand" if on_demand else "always"
     settings = load()
     folder = data_folder(data or settings.data_dir)
-    asyncio.run(_add(store_url(settings, data), markets, of_venues, folder, demand))
+    asyncio.run(_add(store_url(settings, data), markets, of_venues, folder, demand, trading))
     for symbol in kinds:
         print(f"{symbol} added")
 
@@ -128,6 +156,12 @@ def remove(
     if not asyncio.run(_remove(store_url(load(), data), symbol, purge)):
         raise BadInput(f"symbol {symbol} is not there: fleet symbols list")
     print(f"{symbol} removed{' with its data' if purge else ''}")
+
+
+def _trading_text(instrument: Instrument) -> str:
+    """The calendar, and what of it is not as usual."""
+    unusual = (instrument.zone, "UTC"), (instrument.hours, "regular")
+    return " ".join([instrument.calendar, *(found for found, usual in unusual if found != usual)])
 
 
 def _inbox(stream: str | None, trim: bool | None) -> dict[str, object]:
@@ -164,7 +198,9 @@ async def _all(url: str) -> dict[str, Market]:
         return await store.symbols()
 
 
-async def _add(url: str, markets: list[Market], of_venues: list[str], folder: Path, demand: Demand) -> None:
+async def _add(
+    url: str, markets: list[Market], of_venues: list[str], folder: Path, demand: Demand, trading: Trading
+) -> None:
     """Add the markets and the symbols of venues: all of them, or none if one is there or unknown to its venue."""
     async with open_store(url) as store:
         known = await store.symbols()
@@ -172,6 +208,7 @@ async def _add(url: str, markets: list[Market], of_venues: list[str], folder: Pa
             if symbol in known:
                 raise _there_already(symbol)
         for market in markets + await venues.listed(url, of_venues, folder, demand):
+            market = replace(market, instrument=replace(market.instrument, **trading))
             if not await store.add_symbol(market):
                 raise _there_already(market.symbol)
 

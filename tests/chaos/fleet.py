@@ -93,6 +93,7 @@ class Fleet:
             depth_hours=0,
             streams_per_venue=1,
             streams_in_all=1,
+            archive_url=None,
             binance_key="",
             log_level="info",
             log_format="json",

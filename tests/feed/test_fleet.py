@@ -8,7 +8,10 @@ from redis.asyncio import Redis
 from common.market.instrument import Instrument
 from common.store.budget import BudgetStore
 from common.store.health import Tally
-from tests.feed.served import Served, hear, say
+from common.store.jobs import QUEUED, RUNNING, failure
+from common.store.keys import FAILURES
+from feed.fleet import FAILURES_TOLD
+from tests.feed.served import Served, hear, say, served
 from tests.feed.writer import INSTRUMENT, START_MS, Writer
 
 S = INSTRUMENT.symbol
@@ -71,6 +74,34 @@ async def test_health_and_metrics_tell_of_minutes_found_wrong(feed: Served, writ
     lines = (await feed.get("/metrics")).text.splitlines()
     assert f'fleet_candle_mismatches{{symbol="{S}"}} 3.0' in lines
     assert f'fleet_candle_faults{{symbol="{S}"}} 2.0' in lines
+
+
+async def test_failed_jobs_are_in_health_with_their_reason_and_in_the_metrics(
+    feed: Served, writer: Writer, client: Redis
+) -> None:
+    await writer.commit(writer.trade())
+    empty = {"queued": 0, "running": 0, "workers": 0, "failures": 0, "failed": []}
+    assert (await feed.json("/v1/health"))["queue"] == empty
+    for number in range(FAILURES_TOLD + 1):
+        found = failure(f"roll_A_{number}", "OSError: disk full", number, 10)
+        await client.hset(FAILURES, found.job, found.dump())
+    await client.rpush(QUEUED, "roll_B_0")
+    await client.zadd(RUNNING, {"roll_C_0:execution": 1})
+    answer = await feed.json("/v1/health")
+    told = answer["queue"]["failed"]
+    last = {"job": "roll_A_20", "reason": "OSError: disk full", "at": 20, "times": 1, "retryAt": 30}
+    assert (answer["status"], len(told), told[0]) == ("degraded", FAILURES_TOLD, last)
+    assert answer["queue"] | {"failed": []} == empty | {"queued": 1, "running": 1, "failures": 21}
+    lines = (await feed.get("/metrics")).text.splitlines()
+    assert 'fleet_jobs{state="failed"} 21.0' in lines and "fleet_rollup_workers 0.0" in lines
+
+
+async def test_a_queue_that_is_away_degrades_health_and_nothing_else(redis_url: str, writer: Writer) -> None:
+    await writer.commit(writer.trade())
+    async with served(redis_url, queue_redis_url="redis://127.0.0.1:1/0") as feed:
+        answer = await feed.json("/v1/health")
+        assert (answer["status"], answer["queue"], answer["symbols"][S]["mode"]) == ("degraded", None, "LIVE")
+        assert "fleet_jobs" not in (await feed.get("/metrics")).text
 
 
 async def test_the_process_is_alive_and_ready(feed: Served) -> None:

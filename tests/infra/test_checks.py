@@ -2,9 +2,13 @@
 
 import pytest
 
+from common.market.timeframe import DAY_MS
+from common.store.jobs import Failure, JobsView
 from infra import checks
 from infra.checks import Lease, Level
+from workers.rollup.work import Work
 
+FAILURE = Failure("roll_A_0", "OSError: disk full", 1, 1, 2)
 AOF = {"aof_enabled": 1, "aof_last_write_status": "ok"}
 
 
@@ -92,6 +96,27 @@ def test_leases_name_the_symbols_nobody_works_on() -> None:
     assert "for B, C." in finding.advice
 
 
+@pytest.mark.parametrize(
+    ("workers", "clock", "advised"),
+    [(1, "here:1", ""), (0, "here:1", "workers.rollup"), (2, "", "workers.clock"), (0, "", "workers.clock and python")],
+)
+def test_a_queue_needs_a_clock_and_somebody_who_works(workers: int, clock: str, advised: str) -> None:
+    finding = checks.queue(JobsView(3, ("job",), workers, ()), clock)
+    assert finding.level is (Level.WARN if advised else Level.OK)
+    assert advised in finding.advice
+
+
+def test_failed_jobs_are_told_with_the_reason_of_the_last() -> None:
+    assert checks.failed_jobs([]).level is Level.OK
+    finding = checks.failed_jobs([FAILURE])
+    assert (finding.level, finding.found) == (Level.WARN, "1, the last is roll_A_0: OSError: disk full")
+
+
+def test_of_what_is_due_the_oldest_is_named() -> None:
+    works = [Work("roll", "A", 2 * DAY_MS), Work("roll", "B", DAY_MS), Work("roll", "B", 2 * DAY_MS)]
+    assert checks.due(works).found == "3 jobs of 2 symbols, the oldest of B, 1970-01-02"
+
+
 def test_whatever_is_not_ok_says_what_to_do() -> None:
     findings = [
         checks.version({}),
@@ -104,5 +129,7 @@ def test_whatever_is_not_ok_says_what_to_do() -> None:
         checks.memory({"used_memory": 99, "maxmemory": 100}),
         checks.clock(1_000),
         checks.leases([]),
+        checks.queue(JobsView(0, (), 0, ()), ""),
+        checks.failed_jobs([FAILURE]),
     ]
     assert all(finding.advice for finding in findings)

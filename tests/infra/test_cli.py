@@ -10,6 +10,8 @@ from threading import Event, Thread
 import pytest
 import redis
 
+from common.store.jobs import QUEUED, failure
+from common.store.keys import FAILURES
 from infra import cli, embedded
 
 Fleet = Callable[..., "Result"]
@@ -129,6 +131,9 @@ def test_doctor_finds_a_healthy_fleet_healthy(
     assert "A:B" in shown.out
     assert "alive" in shown.out
     assert "here:1" in shown.out
+    assert "WARN  queue        0 queued, 0 running, 0 roll-up processes, clock none" in shown.out
+    assert "OK    failed jobs  none" in shown.out
+    assert "OK    due          nothing" in shown.out
 
 
 def test_doctor_tells_a_dead_holder_and_a_symbol_without_one(
@@ -158,6 +163,26 @@ def test_doctor_fails_on_a_store_that_may_evict(fleet: Fleet, redis_url: str, mo
     assert shown.code == 1
     assert "FAIL  eviction     allkeys-lru" in shown.out
     assert "set 'maxmemory-policy noeviction'" in shown.out
+
+
+def test_failed_jobs_are_shown_tried_again_and_cleared(
+    fleet: Fleet, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLEET_QUEUE_REDIS_URL", redis_url)
+    failed = [failure(job, "OSError: disk full", 1, 10_000, refused=job == "evil") for job in ("roll_A_0", "evil")]
+    with redis.Redis.from_url(redis_url) as client:
+        client.hset(FAILURES, mapping={each.job: each.dump() for each in failed})
+        client.rpush(QUEUED, "roll_B_0")
+    shown = fleet("jobs")
+    assert shown.code == 0
+    assert "1 queued, 0 running, 2 failed; 0 roll-up processes" in shown.out
+    assert all(text in shown.out for text in ("roll_A_0", "roll_B_0", "OSError: disk full"))
+    assert fleet("jobs", "retry", "roll_A_0").out == "roll_A_0 is tried again\n"
+    assert "now" in fleet("jobs", "list").out
+    refused = fleet("jobs", "retry", "evil")
+    assert (refused.code, "evil has not failed, or is none of the queue's" in refused.err) == (2, True)
+    assert fleet("jobs", "clear", "evil").out == fleet("jobs", "clear").out == "1 cleared\n"
+    assert "0 failed" in fleet("jobs").out
 
 
 def test_doctor_says_what_to_do_when_nothing_answers(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -130,6 +130,9 @@ def test_a_symbol_of_a_venue_is_as_its_venue_lists_it(local: Fleet, exchange_por
         "price_decimals": 2,
         "size_decimals": 8,
         "ids": "contiguous",
+        "calendar": "24x7",
+        "zone": "UTC",
+        "hours": "regular",
         "source": {
             "kind": "venue",
             "venue": "LOCAL",
@@ -154,6 +157,18 @@ def test_a_symbol_of_a_venue_may_have_an_inbox(fleet: Fleet) -> None:
     assert fleet("symbols", "add", "BINANCE:BTCUSDT", "--source", "inbox", "--price-decimals", "3").code == 0
     assert fleet.market("BINANCE:BTCUSDT")["source"] == {"kind": "inbox", "trim": True}
     assert fleet.market("BINANCE:BTCUSDT")["price_decimals"] == 3
+
+
+def test_a_symbol_has_the_calendar_zone_and_hours_it_was_added_with(fleet: Fleet) -> None:
+    assert fleet("symbols", "add", "NASDAQ:GOOG", "--calendar", "XNAS", "--hours", "extended").code == 0
+    assert fleet("symbols", "add", "MY:BTC", "--zone", "Europe/Berlin").code == 0
+    market = fleet.market("NASDAQ:GOOG")
+    assert (market["calendar"], market["zone"], market["hours"]) == ("XNAS", "UTC", "extended")
+    listed = fleet("symbols", "list").out
+    assert "XNAS extended" in listed and "24x7 Europe/Berlin" in listed
+    refused = fleet("symbols", "add", "NYSE:BAC", "--calendar", "XNYC")
+    assert refused.code != 0 and "calendar 'XNYC' is not known: did you mean XNYS" in refused.err
+    assert "NYSE:BAC" not in fleet.symbols()
 
 
 def test_of_several_symbols_all_are_added_or_none(local: Fleet) -> None:

@@ -78,10 +78,19 @@ async def running(
     shown: Shown,
     backoff: Backoff = QUICK,
     helpers: dict[str, str] | None = None,
+    counts: dict[str, int] | None = None,
 ) -> AsyncIterator[asyncio.Task[None]]:
     """Run a supervisor, and end it as a terminal does."""
     fleet = Supervisor(
-        commands, os.environ, Path("."), shown.output, asked.hooks, helpers or {}, backoff=backoff, watch_s=0.02
+        commands,
+        os.environ,
+        Path("."),
+        shown.output,
+        asked.hooks,
+        helpers or {},
+        counts or {},
+        backoff=backoff,
+        watch_s=0.02,
     )
     task = asyncio.create_task(fleet.run())
     await wait_until_async(lambda: signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL)
@@ -106,12 +115,31 @@ def line_of(shown: Shown, text: str) -> int:
     return found
 
 
-async def test_one_of_each_kind_and_as_many_workers_as_wanted(tmp_path: Path) -> None:
-    shown, asked = Shown(), Asked(workers=3)
-    async with running(commands(tmp_path, web=POLITE, worker=POLITE, clock=POLITE), asked, shown):
-        await wait_until_async(lambda: len(pids(shown)) == 5)
+async def test_one_of_each_kind_unless_another_number_is_wanted(tmp_path: Path) -> None:
+    shown, asked = Shown(), Asked(workers=3, ready="Fleet ready")
+    kinds = commands(tmp_path, web=POLITE, worker=POLITE, clock=POLITE, rollup=POLITE, other=POLITE)
+    async with running(kinds, asked, shown, counts={"rollup": 2, "other": 0}):
+        await wait_until_async(lambda: len(pids(shown)) == 7)
     names = sorted(line.split()[0] for line in shown.lines if "| up" in line)
-    assert names == ["clock.1", "web.1", "worker.1", "worker.2", "worker.3"]
+    assert names == ["clock.1", "rollup.1", "rollup.2", "web.1", "worker.1", "worker.2", "worker.3"]
+
+
+async def test_what_nobody_waits_for_is_started_after_the_feed_answers_or_when_it_takes_too_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown, asked = Shown(), Asked()
+    async with running(commands(tmp_path, web=POLITE, worker=POLITE, clock=POLITE), asked, shown):
+        await wait_until_async(lambda: len(pids(shown)) == 2)
+        seen = asked.store_checks
+        await wait_until_async(lambda: asked.store_checks > seen + 2)
+        assert ups(shown, "clock") == []
+        asked.ready = "Fleet ready"
+        await wait_until_async(lambda: ups(shown, "clock"))
+    assert line_of(shown, "Fleet ready") < line_of(shown, "clock.1  | up")
+    monkeypatch.setattr(supervisor, "OTHERS_WAIT_S", 0.05)
+    shown, asked = Shown(), Asked()
+    async with running(commands(tmp_path, web=POLITE, clock=POLITE), asked, shown):
+        await wait_until_async(lambda: ups(shown, "clock"))
 
 
 async def test_workers_are_added_while_running_and_never_taken_away(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ from common.store.health import BACKFILLING, CLOSED
 from common.store.imports import ImportedDay, ImportStore
 from common.store.lease import Observer, Sighting, new_token
 from common.store.messages import CommitMessage
+from common.store.reads import State, SymbolReader
 from common.store.registry import Market, Registry
 from common.store.rollups import CANDLES, FOOTPRINTS, Minutes, RollupStore, Staged
 from common.store.symbol import Bounds, Claim, SymbolStore
@@ -130,7 +131,8 @@ class Importer:
             await self._pause()
             return
         try:
-            term = _Term(self, client, store, token, claim, await store.gaps(), order)
+            view = await SymbolReader(client, symbol).view()
+            term = _Term(self, client, store, token, claim, view.state, await store.gaps(), order)
             self.ended = await term.run()
         finally:
             with suppress(StoreUnavailable):
@@ -167,6 +169,7 @@ class _Term:
         store: SymbolStore,
         token: str,
         claim: Claim,
+        state: State | None,
         gaps: Ledger,
         order: _Order,
     ) -> None:
@@ -179,15 +182,19 @@ class _Term:
         else:
             self._builder = Builder.restore(instrument, claim.checkpoint, None, work.sources, grace_ms)
         self._seq, self._position = claim.seq, Position.of(claim.position, order.recording)
-        self._days = self._in_waiting()
+        self._days = self._in_waiting(state)
         self._bad = 0
 
-    def _in_waiting(self) -> Days:
+    def _in_waiting(self, state: State | None) -> Days:
         builder, work = self._builder, self._work
         newest_ms = max([builder.watermark_ms, *self._order.first_ms])
         retention, archived = work.settings.retention, work.bounds.archived
-        candle_floor_ms = 0 if CANDLES in archived else day_floor(newest_ms, retention.candle_days)
-        footprint_floor_ms = 0 if FOOTPRINTS in archived else day_floor(newest_ms, retention.footprint_days)
+        # Of what retention has dropped nothing is shown, whatever is written there.
+        candle_floor_ms, footprint_floor_ms = (state.candle_floor_ms, state.footprint_floor_ms) if state else (0, 0)
+        if CANDLES not in archived:
+            candle_floor_ms = max(candle_floor_ms, day_floor(newest_ms, retention.candle_days))
+        if FOOTPRINTS not in archived:
+            footprint_floor_ms = max(footprint_floor_ms, day_floor(newest_ms, retention.footprint_days))
         seen = Builder.restore(work.market.instrument, builder.checkpoint(), None, 0, 0).coverage
         assert isinstance(seen, IdCoverage | RecentCoverage)
         days = Days(seen, work.sources, candle_floor_ms, footprint_floor_ms, self._position.day_ms + 1)

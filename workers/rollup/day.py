@@ -67,7 +67,7 @@ async def roll_day(client: Redis, market: Market, day_ms: int, events_kept: int 
 
 def timeframes(instrument: Instrument) -> dict[str, Timeframe]:
     """Those of the instrument's roll-ups."""
-    return {timeframe.text: timeframe for timeframe in (DAY, WEEK, MONTH)}
+    return {timeframe.text: instrument.anchored(timeframe) for timeframe in (DAY, WEEK, MONTH)}
 
 
 async def _roll(store: RollupStore, instrument: Instrument, anchored: Mapping[str, Timeframe], day_ms: int) -> None:

@@ -5,8 +5,8 @@
 --       they were in unarchived then; then days that are lost: neither sealed nor archived
 -- RESULT  {'OK', ms up to which the series is complete in the archive} or {'STALE'}
 --
--- archive, of each series: <series>_ms, all closed minutes that open before are in the archive, as they are now; and
---          <series>_from_ms, the first day that ever was archived.
+-- archive, of each series: <series>_ms, all closed minutes that open before are in the archive, as they are now;
+--          <series>_from_ms, the first day that ever was archived; <series>_version, raised with every confirmation.
 
 local state, unarchived, dirty, archive, rollup = unpack(KEYS)
 local series = ARGV[2]
@@ -44,5 +44,6 @@ local complete_ms = string.format('%.0f', complete)
 redis.call('HSET', archive, series .. '_ms', complete_ms)
 if lost > 4 then
   redis.call('HSET', archive, series .. '_from_ms', string.format('%.0f', from))
+  redis.call('HINCRBY', archive, series .. '_version', 1)
 end
 return {'OK', complete_ms}

@@ -2,7 +2,7 @@
 -- checks come first, then the one write that may be refused (XADD trades), then the rest.
 --
 -- KEYS  1 owner, 2 state, 3 trades, 4 candles, 5 footprints, 6 events, 7 health, 8 gaps, 9 dirty, 10 seals,
---       11 sealed candles, 12 sealed footprints, 13 archive
+--       11 sealed candles, 12 sealed footprints, 13 archive, 14 unarchived
 -- ARGV  1 token, 2 seq the caller stands at, 3 the next seq
 --       4 number of trades, 5 packed trades, 6 watermark_ms
 --       7 trades to keep, 8 events to keep
@@ -27,7 +27,7 @@
 -- Numbers stay text: Lua 5.1 writes large ones with 14 digits.
 
 local owner, state, trades, candles, footprints, events, health, gaps, dirty, seals, sealed_candles,
-  sealed_footprints, archive = unpack(KEYS)
+  sealed_footprints, archive, unarchived = unpack(KEYS)
 local seq, next_seq, count = ARGV[2], ARGV[3], tonumber(ARGV[4])
 local AMENDED_KEPT, DAY_MS = 16, 86400000
 
@@ -38,23 +38,32 @@ local function shape(coverage)
   return before and (before .. ' ' .. from_ms)
 end
 
+-- Up to where the archive has all of a series as it is now.
+local function archived(name)
+  local to = tonumber(redis.call('HGET', archive, name .. '_ms') or '-1')
+  for _, day in ipairs(redis.call('ZRANGE', dirty, 0, -1)) do
+    to = math.min(to, tonumber(day))
+  end
+  for _, member in ipairs(redis.call('ZRANGE', unarchived, 0, -1)) do
+    local series, day = string.match(member, '^(%a+):(%d+)$')
+    to = series == name and math.min(to, tonumber(day)) or to
+  end
+  return to
+end
+
 -- Drop what opens before the floor, as far as the archive has it, and raise the floor, which only ever rises: a
 -- backlog may close minutes older than the newest one. A sealed day is dropped when all of it is older.
 local function drop(name, floor_ms, minutes, sealed)
   if floor_ms == '' then
     return
   end
-  local floor = tonumber(floor_ms)
-  if string.find(ARGV[18], name, 1, true) then
-    floor = math.min(floor, tonumber(redis.call('HGET', archive, name .. '_ms') or '-1'))
-  end
-  if floor < 0 then
-    return
-  end
-  floor_ms = string.format('%.0f', floor)
-  redis.call('ZREMRANGEBYSCORE', minutes, '-inf', '(' .. floor_ms)
   local field = string.sub(name, 1, -2) .. '_floor_ms'
-  local was = tonumber(redis.call('HGET', state, field) or '-1')
+  local floor, was = tonumber(floor_ms), tonumber(redis.call('HGET', state, field) or '-1')
+  if floor > was and string.find(ARGV[18], name, 1, true) then
+    floor = math.min(floor, archived(name))
+  end
+  floor_ms = string.format('%.0f', math.max(floor, was))
+  redis.call('ZREMRANGEBYSCORE', minutes, '-inf', '(' .. floor_ms)
   if floor <= was then
     return
   end

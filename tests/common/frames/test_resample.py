@@ -11,7 +11,7 @@ from common.market.candle import LIVE, SIMULATED, Candle, merge_all
 from common.market.timeframe import MINUTE_MS, Timeframe
 from common.market.trade import Trades
 from tests.common.frames.build import built, candles_frame, candles_of
-from tests.strategies import LAW, MINUTE_TIMEFRAMES, START_MS, candles, trades
+from tests.strategies import LAW, MINUTE_TIMEFRAMES, SESSION_MINUTE_TIMEFRAMES, START_MS, candles, trades
 
 # Some minutes more than once: the same minute of two sources, with other trades each.
 MINUTES = st.lists(
@@ -26,6 +26,8 @@ MINUTES = st.lists(
 def _merged(parts: list[Candle], timeframe: Timeframe) -> list[Candle]:
     spans: dict[int, list[Candle]] = {}
     for candle in parts:
+        if not timeframe.holds(candle.open_ms):
+            continue
         spans.setdefault(timeframe.open_of(candle.open_ms), []).append(candle)
     return [merge_all(inside).rename(open_ms) for open_ms, inside in sorted(spans.items())]
 
@@ -36,14 +38,14 @@ def _flat(previous: Candle, open_ms: int) -> Candle:
 
 
 @LAW
-@given(MINUTES, MINUTE_TIMEFRAMES)
+@given(MINUTES, st.one_of(MINUTE_TIMEFRAMES, SESSION_MINUTE_TIMEFRAMES))
 def test_resample_is_the_merge_of_the_core(parts: list[Candle], timeframe: Timeframe) -> None:
     frame = candles_frame(parts)
     assert candles_of(resample(frame, timeframe)) == _merged(parts, timeframe)
 
 
 @LAW
-@given(trades("unique"), MINUTE_TIMEFRAMES)
+@given(trades("unique"), st.one_of(MINUTE_TIMEFRAMES, SESSION_MINUTE_TIMEFRAMES))
 def test_resample_of_built_minutes_is_the_merge_of_the_core(whole: Trades, timeframe: Timeframe) -> None:
     minutes, _ = built(whole)
     assert candles_of(resample(candles_frame(minutes), timeframe)) == _merged(minutes, timeframe)

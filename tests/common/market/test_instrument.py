@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from common.errors import BadInput
@@ -27,6 +29,12 @@ def test_ids_are_contiguous_or_unique() -> None:
     wrong: Ids = "both"  # type: ignore[assignment]
     with pytest.raises(BadInput, match="contiguous, unique"):
         Instrument("A", 0, 0, wrong)
+
+
+@pytest.mark.parametrize("field", [{"calendar": ""}, {"calendar": None}, {"zone": "a b"}, {"hours": "late"}])
+def test_when_it_trades_is_said_in_names(field: dict[str, Any]) -> None:
+    with pytest.raises(BadInput, match=next(iter(field))):
+        Instrument("A", 0, 0, **field)
 
 
 def test_a_turnover_has_the_decimals_of_price_and_size_together() -> None:

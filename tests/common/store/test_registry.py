@@ -27,6 +27,17 @@ async def test_a_market_is_read_as_it_was_added(registry: Registry) -> None:
     assert await registry.symbols() == {SYMBOL: MARKET}
 
 
+async def test_a_market_remembers_when_it_trades(registry: Registry) -> None:
+    stock = Market(Instrument(SYMBOL, 2, 8, calendar="XNYS", zone="America/New_York", hours="extended"))
+    await registry.add_symbol(stock)
+    assert await registry.market(SYMBOL) == stock
+
+
+async def test_an_entry_of_an_earlier_release_trades_always(client: Redis, registry: Registry) -> None:
+    await client.hset(SYMBOLS, SYMBOL, '{"price_decimals":2,"size_decimals":8,"ids":"unique","source":{}}')
+    assert await registry.market(SYMBOL) == Market(Instrument(SYMBOL, 2, 8))
+
+
 async def test_a_symbol_is_not_added_over_another_one(registry: Registry) -> None:
     await registry.add_symbol(MARKET)
     assert not await registry.add_symbol(Market(Instrument(SYMBOL, 0, 0)))
@@ -63,6 +74,7 @@ async def test_a_purge_leaves_nothing(client: Redis, registry: Registry, store: 
         ("BAD", "{}"),
         ("BAD", '{"price_decimals":2,"size_decimals":"x","ids":"unique","source":{}}'),
         ("BAD", '{"price_decimals":2,"size_decimals":2,"ids":"unique","source":3}'),
+        ("BAD", '{"price_decimals":2,"size_decimals":2,"ids":"unique","hours":"late","source":{}}'),
         ("bad name", '{"price_decimals":2,"size_decimals":2,"ids":"unique","source":{}}'),
         (b"\xff", '{"price_decimals":2,"size_decimals":2,"ids":"unique","source":{}}'),
     ],

@@ -1,0 +1,54 @@
+"""`python -m workers.clock`: enqueues what is due. One ticks, others wait to take its place."""
+
+import asyncio
+import signal
+import sys
+
+from common import log
+from common import settings as settings_module
+from common.clock import SystemClock
+from common.errors import OperatorError
+from common.settings import Settings
+from common.store.client import commit_client
+from common.store.clock_lease import ClockLease
+from common.store.jobs import Jobs
+from common.store.lease import holder_name, new_token
+from workers.clock.due import due_work
+from workers.clock.ticker import Ticker
+from workers.rollup.rq_queue import JobQueue, rq_client
+
+
+async def tick(settings: Settings) -> None:
+    """Until told to stop."""
+    async with commit_client(settings.store_url) as store, commit_client(settings.queue_url) as queue:
+        # The name is for people.
+        token = f"{holder_name()} {new_token()}"
+        with rq_client(settings.queue_url) as rq:
+            ticker = Ticker(
+                due=lambda: due_work(store, archiving=bool(settings.archive_url)),
+                jobs=Jobs(queue),
+                queue=JobQueue(rq),
+                lease=ClockLease(store, token, settings.lease_ttl_ms),
+                clock=SystemClock(),
+                lease_ttl_ms=settings.lease_ttl_ms,
+                tick_ms=settings.clock_tick_ms,
+            )
+            for number in (signal.SIGTERM, signal.SIGINT):
+                asyncio.get_running_loop().add_signal_handler(number, ticker.stop)
+            await ticker.run()
+
+
+def main() -> int:
+    try:
+        settings = settings_module.load()
+        _ = settings.store_url
+    except OperatorError as error:
+        print(error, file=sys.stderr)
+        return 1
+    log.setup(settings.log_level, settings.log_format)
+    asyncio.run(tick(settings))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,56 @@
+"""The functions that the queue may call, and nothing else: what a job names is looked up here.
+
+Each is safe to run twice and side by side: the store takes a result only if what it was made of is still there.
+Polars is loaded by those that need it, in the forked process: its threads don't survive a fork.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+# numpy loads it when it first looks for unique values: that would be in every job's process, 10 ms of its 80.
+import numpy.ma  # noqa: F401
+from redis.asyncio import Redis
+
+from common.settings import Settings
+from common.store.client import commit_client
+from common.store.registry import Market, Registry
+from workers.rollup.day import roll_day
+from workers.rollup.rq_worker import Functions
+from workers.rollup.work import ARCHIVE, ROLL
+
+Job = Callable[[Redis, Market], Awaitable[object]]
+
+
+def functions(settings: Settings) -> Functions:
+    """By the names that jobs use."""
+    found: dict[str, Callable[..., object]] = {ROLL: partial(roll, settings)}
+    if settings.archive_url:
+        found[ARCHIVE] = partial(archive, settings, settings.archive_url)
+    return found
+
+
+def roll(settings: Settings, symbol: str, day_ms: int) -> None:
+    """Roll the day up and seal it."""
+    _run(settings, symbol, lambda client, market: roll_day(client, market, day_ms, settings.events_kept))
+
+
+def archive(settings: Settings, url: str, symbol: str, series: str, period_ms: int) -> None:
+    """Write the period's sealed days into the archive."""
+    from common.archive.archive import Archive
+    from workers.rollup.archiving import archive_period
+
+    place = Archive.open(url, settings.archive_s3_endpoint)
+    _run(settings, symbol, lambda client, market: archive_period(client, market, place, series, period_ms))
+
+
+def _run(settings: Settings, symbol: str, job: Job) -> None:
+    """Nothing is to be done for a symbol that has been removed."""
+
+    async def run() -> None:
+        async with commit_client(settings.store_url) as client:
+            market = await Registry(client).market(symbol)
+            if market:
+                await job(client, market)
+
+    asyncio.run(run())

@@ -1,0 +1,142 @@
+"""RQ's worker as we run it: our functions only, failures in our ledger, no strays."""
+
+import ctypes
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any
+
+from redis import Redis
+from rq import Queue
+from rq.exceptions import ShutDownImminentException
+from rq.job import Job
+from rq.serializers import JSONSerializer
+from rq.worker import HerokuWorker
+
+from common.store.jobs import MOST_FAILURES, QUEUE, Failure, failure
+from common.store.keys import FAILURES
+from workers.rollup.rq_queue import FAILURE_TTL_S, MONITORING_S, worker_name
+
+log = logging.getLogger(__name__)
+
+# An idle worker blocks for this less 15 s, then gives a sign of life. RQ's default makes a dead one look alive for
+# eight minutes.
+WORKER_TTL_S = 30
+# How often an idle worker looks for jobs that others abandoned.
+MAINTENANCE_S = 15
+# A job gets this long to end when we are stopped; the supervisor kills us after 2.5 s in all.
+SHUTDOWN_S = 1
+# RQ doubles its wait while Redis is away.
+RECONNECT_MOST_S = 2.0
+
+PR_SET_PDEATHSIG = 1  # from linux/prctl.h
+
+Functions = Mapping[str, Callable[..., object]]
+
+
+class UnknownFunction(Exception):
+    """A job names a function that is none of the queue's."""
+
+
+class OwnJob(Job):
+    """A job that can call nothing but `functions`.
+
+    RQ's own imports whatever a job names: the function, three callbacks, an attribute of an instance.
+    """
+
+    functions: Functions = {}
+
+    @property
+    def func(self) -> Callable[..., object]:
+        found = self.functions.get(str(self.func_name))
+        if found is None or self.instance is not None:
+            raise UnknownFunction(f"job function is {self.func_name!r}, expected one of {', '.join(self.functions)}")
+        return found
+
+    @property
+    def success_callback(self) -> None:
+        return None
+
+    @property
+    def failure_callback(self) -> None:
+        return None
+
+    @property
+    def stopped_callback(self) -> None:
+        return None
+
+    def send_webhooks(self, status: object, *, exc_string: str | None = None) -> None:
+        """None are: they would call any address that a job names."""
+
+
+class RollupWorker(HerokuWorker):
+    """Forks for each job, as jobs need memory that only the end of a process gives back."""
+
+    imminent_shutdown_delay = SHUTDOWN_S
+    max_connection_wait_time = RECONNECT_MOST_S
+    log_result_lifespan = False
+
+    def __init__(self, client: Redis, functions: Functions, first_retry_ms: int) -> None:
+        job_class = type("OwnJob", (OwnJob,), {"functions": functions})
+        super().__init__(
+            [Queue(QUEUE, connection=client, serializer=JSONSerializer, job_class=job_class)],
+            name=worker_name(),
+            connection=client,
+            job_class=job_class,
+            serializer=JSONSerializer,
+            worker_ttl=WORKER_TTL_S,
+            maintenance_interval=MAINTENANCE_S,
+            job_monitoring_interval=MONITORING_S,
+            exception_handlers=[self._failed],
+            work_horse_killed_handler=self._killed,
+            log_job_description=False,
+        )
+        self.stop_asked = False
+        self._first_retry_ms = first_retry_ms
+
+    def request_stop(self, signum: int, frame: Any) -> None:
+        self.stop_asked = True
+        super().request_stop(signum, frame)  # type: ignore[no-untyped-call]
+
+    def main_work_horse(self, job: Job, queue: Queue) -> None:
+        """In the forked process. It leaves the process group, so nobody but the kernel ends it with its parent."""
+        if sys.platform == "linux":
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != self.pid:
+                os._exit(1)
+        super().main_work_horse(job, queue)
+
+    def handle_job_success(self, job: Job, queue: Queue, started_job_registry: Any) -> None:
+        # First: RQ forgets the job with the next line, and nobody would come back for this.
+        self.connection.hdel(FAILURES, job.id)
+        super().handle_job_success(job, queue, started_job_registry)
+
+    def _failed(self, job: Job, kind: type[BaseException], error: BaseException, where: TracebackType) -> bool:
+        """RQ's handler of what a job raises, and of a job that was abandoned. False: no other handler."""
+        # Also of a job that somebody else enqueued: RQ would keep it for a year.
+        job.failure_ttl = FAILURE_TTL_S
+        if kind is not ShutDownImminentException:
+            lines = str(error).strip().splitlines()
+            reason = f"{kind.__name__}: {lines[0]}" if lines else kind.__name__
+            self._note(job, reason, refused=kind is UnknownFunction)
+        return False
+
+    def _killed(self, job: Job, pid: int | None, status: int | None, usage: object) -> None:
+        """RQ's handler of a process that did not end by itself."""
+        ended = "without a word"
+        if status is not None and os.WIFSIGNALED(status):
+            ended = f"by {signal.Signals(os.WTERMSIG(status)).name}"
+        self._note(job, f"Killed: the job's process was ended {ended}")
+
+    def _note(self, job: Job, reason: str, *, refused: bool = False) -> None:
+        text: Any = self.connection.hget(FAILURES, job.id)
+        before = Failure.load(text) if text else None
+        now_ms = time.time_ns() // 1_000_000
+        found = failure(job.id, reason, now_ms, self._first_retry_ms, before, refused=refused)
+        log.error("job failed", extra={"job": job.id, "reason": found.reason, "times": found.times})
+        if before or self.connection.hlen(FAILURES) < MOST_FAILURES:
+            self.connection.hset(FAILURES, job.id, found.dump())

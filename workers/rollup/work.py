@@ -1,0 +1,28 @@
+"""One piece of work for the queue, and the job id that it always has."""
+
+from dataclasses import dataclass
+
+# Roll a day up; write a period of a series into the archive.
+ROLL, ARCHIVE = "roll", "archive"
+
+# RQ takes letters, digits, `_` and `-`. A symbol has no small letters, so these can't be mistaken.
+_ESCAPES = str.maketrans({":": "c", ".": "d"})
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A call of the queue's function `function`: with the symbol, what else it takes, and the period's open (ms)."""
+
+    function: str
+    symbol: str
+    period_ms: int
+    rest: tuple[str, ...] = ()
+
+    @property
+    def job(self) -> str:
+        """The same for the same work, another for any other: whatever enqueues it, it is there once."""
+        return "_".join([self.function, self.symbol.translate(_ESCAPES), *self.rest, str(self.period_ms)])
+
+    @property
+    def arguments(self) -> tuple[str | int, ...]:
+        return (self.symbol, *self.rest, self.period_ms)
