@@ -16,6 +16,7 @@ from common.store.lease import holder_name
 from common.store.registry import Market
 from infra.cli.options import DataOption, store_session
 from infra.cli.replay import IdsChoice, SourceChoice, ids_of, print_refused, progress_bar, worker_settings
+from workers.imports.candles import CandleFile
 from workers.imports.files import ImportFile
 from workers.imports.importer import Done, Importer
 from workers.replay import KIND
@@ -54,7 +55,7 @@ def trades(
     settings = load()
     log.setup("warning", settings.log_format)
     instrument = Instrument(symbol, price_decimals, size_decimals)
-    heads = (ImportFile(path, instrument, skip_bad).head()["id"].to_list() for path in files)
+    heads = (ImportFile(path, instrument, skip_bad).first_ids() for path in files)
     instrument = replace(instrument, ids=ids_of(ids, lambda: next(filter(None, heads), [])))
     bits = SIMULATED if source is SourceChoice.SIMULATED else IMPORT
     with store_session(settings, data) as url:
@@ -62,6 +63,34 @@ def trades(
         importer.files = [ImportFile(path, instrument, skip_bad) for path in files]
         done = asyncio.run(_run(importer))
     _report(importer, done)
+
+
+@app.command()
+def candles(
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE...", help="CSV, Parquet, or Binance's dumps of 1m klines; also .gz, .zip."),
+    ],
+    symbol: Annotated[str, typer.Option(help="Symbol the candles are of, such as BINANCE:BTCUSDT.")],
+    price_decimals: Annotated[int, typer.Option(min=0, max=18, help="Decimals of a price: 2 makes 0.01 one tick.")],
+    size_decimals: Annotated[int, typer.Option(min=0, max=18, help="Decimals of a size: 8 makes 0.00000001 one lot.")],
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Count rows that are no candles, do not stop.")] = False,
+    data: DataOption = None,
+) -> None:
+    """Import minute candles, for history of which there are no trades: without footprints.
+
+    A minute that the symbol has already is left as it is. docs/import.md has the formats and the rules.
+
+    Example: `fleet import candles BTCUSDT-1m-*.zip --symbol TEST:BTCUSD --price-decimals 2 --size-decimals 8`
+    """
+    settings = load()
+    log.setup("warning", settings.log_format)
+    instrument = Instrument(symbol, price_decimals, size_decimals)
+    with store_session(settings, data) as url:
+        importer = _importer(settings, url, Market(instrument, {"kind": KIND, "simulated": False}), IMPORT)
+        importer.files = [CandleFile(path, instrument, skip_bad) for path in files]
+        done = asyncio.run(_run(importer))
+    _report(importer, done, "candles")
 
 
 def _importer(settings: Settings, url: str, market: Market, sources: int) -> Importer:
@@ -82,9 +111,9 @@ async def _run(importer: Importer) -> Done:
         return await importer.run()
 
 
-def _report(importer: Importer, done: Done) -> None:
+def _report(importer: Importer, done: Done, what: str = "trades") -> None:
     instrument = importer.market.instrument
-    print(f"{instrument.symbol}: {done.trades:,} trades imported into {done.days:,} days ({instrument.ids} ids)")
+    print(f"{instrument.symbol}: {done.trades:,} {what} imported into {done.days:,} days ({instrument.ids} ids)")
     print_refused(done.refused)
     if importer.ended and not done.trades:
         print("nothing was new: these files have been imported before")

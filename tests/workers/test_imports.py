@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from common.errors import BadInput
 from common.market import blocks, codec
-from common.market.candle import IMPORT
+from common.market.candle import IMPORT, Candle
 from common.market.instrument import Ids, Instrument
 from common.market.timeframe import DAY_MS
 from common.market.trade import SIDE_NAMES
@@ -31,6 +31,7 @@ from common.store.rollups import RollupStore
 from infra.paths import ROOT
 from tests.support import wait_until
 from workers.imports import files
+from workers.imports.candles import CandleFile
 from workers.imports.files import ImportFile
 from workers.imports.importer import Done, Importer
 from workers.recordings import TradeFile
@@ -305,10 +306,10 @@ async def test_every_form_of_a_file_gives_the_same(redis_url: str, tmp_path: Pat
     for name, dtype in (("text", pl.String), ("floats", pl.Float64), ("decimals", pl.Decimal(20, 6))):
         paths.append(tmp_path / f"{name}.parquet")
         whole.with_columns(pl.col("price", "size").cast(dtype)).write_parquet(paths[-1])
-    expected = pl.concat(rows.trades for rows in ImportFile(plain, INSTRUMENT).batches())
+    expected = pl.concat(rows.frame for rows in ImportFile(plain, INSTRUMENT).batches())
     assert len(expected) == 500
     for path in paths:
-        assert pl.concat(rows.trades for rows in ImportFile(path, INSTRUMENT).batches()).equals(expected), path
+        assert pl.concat(rows.frame for rows in ImportFile(path, INSTRUMENT).batches()).equals(expected), path
 
 
 @pytest.mark.parametrize(
@@ -331,14 +332,82 @@ def test_a_bad_row_is_named_or_counted(tmp_path: Path, line: str, sentence: str)
         list(ImportFile(path, INSTRUMENT).batches())
     assert sentence in str(raised.value)
     (found,) = ImportFile(path, INSTRUMENT, skip_bad=True).batches()
-    assert found.bad == 1 and found.trades["size_lots"].to_list() == [1, 10_000]
+    assert found.bad == 1 and found.frame["size_lots"].to_list() == [1, 10_000]
+
+
+KLINE = "{t},{o},{h},{l},{c},{v},{e},{q},{n},{b},0,0"
+
+
+async def test_candles_of_every_form_are_stored_as_they_are_and_never_twice(redis_url: str, tmp_path: Path) -> None:
+    values = [
+        {
+            "t": FIRST_MS + 60_000 * at,
+            "o": 1.5,
+            "h": 2,
+            "l": 1,
+            "c": 1.25,
+            "v": 3.5,
+            "q": "4.125000",
+            "n": 7,
+            "b": "1.25",
+        }
+        for at in range(0, 1_000, 3)
+    ]
+    ours = tmp_path / "ours.csv"
+    header = "open_ms,open,high,low,close,volume,buy_volume,turnover,trades"
+    lines = [",".join(str(row[name]) for name in "tohlcvbqn") for row in values]
+    ours.write_text("\n".join([header, *lines]), "utf-8")
+    klines = tmp_path / "klines.csv"
+    in_us = [{**row, "t": f"{row['t']}000", "e": row["t"] * 1_000 + 59_999_999} for row in values]  # type: ignore[operator]
+    klines.write_text("\n".join(KLINE.format(**row) for row in in_us), "utf-8")
+    columnar = tmp_path / "a.parquet"
+    pl.read_csv(ours, schema_overrides={"turnover": pl.String, "buy_volume": pl.Float64}).write_parquet(columnar)
+    instrument = replace(INSTRUMENT, ids="unique")
+    frames = [pl.concat(rows.frame for rows in CandleFile(p, instrument).batches()) for p in (ours, klines, columnar)]
+    assert frames[0].equals(frames[1]) and frames[0].equals(frames[2])
+
+    work = importer(redis_url, [], instrument)
+    work.files = [CandleFile(klines, instrument), CandleFile(ours, instrument)]
+    done = await work.run()
+    assert (done.trades, done.refused) == (334, {"duplicate": 334})
+    found = await stored(redis_url, instrument)
+    assert [codec.unpack_candle(member) for member in found.candles.values()] == [
+        Candle(
+            open_ms=row["t"],  # type: ignore[arg-type]
+            open_ticks=150,
+            high_ticks=200,
+            low_ticks=100,
+            close_ticks=125,
+            volume_lots=35_000,
+            buy_lots=12_500,
+            sell_lots=22_500,
+            turnover=4_125_000,
+            trades=7,
+            first_ts_ms=row["t"],  # type: ignore[arg-type]
+            first_id=0,
+            last_ts_ms=row["t"] + 59_999,  # type: ignore[operator]
+            last_id=0,
+            sources=IMPORT,
+        )
+        for row in values
+    ]
+    last_ms = FIRST_MS + 60_000 * 999
+    assert not found.footprints and found.open == (b"", b"") and found.watermark_ms == last_ms + 60_000
+
+
+@pytest.mark.parametrize("line", ["1,1,1,1,1,1", "60000,3,2,1,2,1", "60000,2,3,2.5,2,1", "60000,1,1,1,1,-1"])
+def test_what_is_no_minute_candle_is_refused(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(f"open_ms,open,high,low,close,volume\n{line}\n", "utf-8")
+    with pytest.raises(BadInput, match="line 2: "):
+        list(CandleFile(path, INSTRUMENT).batches())
 
 
 async def test_bad_rows_and_refused_trades_are_counted(redis_url: str, tmp_path: Path) -> None:
     lines = ["1700000000000,1,1,buy,1", "x,1,1,buy,2", "1700000000000,0,1,buy,3", "1700000000000,1,-1,buy,4"]
     lines += ["9000000000000,1,1,buy,5", "1700000000001,1,1,buy,1"]
     work = importer(redis_url, [written(tmp_path / "a.csv", lines)])
-    work.files = [replace(file, skip_bad=True) for file in work.files]
+    work.files = [ImportFile(file.path, INSTRUMENT, skip_bad=True) for file in work.files]
     done = await work.run()
     # A negative size is not read at all.
     assert done.trades == 1

@@ -10,7 +10,7 @@ a day an id counts once.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -35,10 +35,15 @@ Frames = tuple[pl.DataFrame, pl.DataFrame]
 
 @dataclass(slots=True)
 class Day:
-    """What has been read of a day. `spans`: ids, if they are contiguous; `file`: the first one with a trade of it."""
+    """What has been read of a day. `spans`: ids, if they are contiguous; `file`: the first one with a trade of it.
+
+    `counted`: whether what is refused of it is yet to be counted. `of_minutes`: it is made of candles, not of trades.
+    """
 
     day_ms: int
     file: int
+    counted: bool = True
+    of_minutes: bool = False
     candles: list[pl.DataFrame] = field(default_factory=list)
     levels: list[pl.DataFrame] = field(default_factory=list)
     spans: list[Span] = field(default_factory=list)
@@ -51,6 +56,10 @@ class Day:
     @property
     def end_ms(self) -> int:
         return self.day_ms + DAY_MS
+
+    def refuse(self, reason: str, count: int) -> None:
+        if count and self.counted:
+            self.refused[reason] += count
 
     def unique(self, trades: pl.DataFrame) -> pl.DataFrame:
         """Return the trades with an id the day has not had, and remember them."""
@@ -70,9 +79,12 @@ class Day:
         if footprints:
             self.levels.append(bulk.footprints(trades))
         self.trades += len(trades)
-        first, last = int(trades["ts_ms"].min()), int(trades["ts_ms"].max())  # type: ignore[arg-type]
-        self.from_ms = first if self.from_ms < 0 else min(self.from_ms, first)
-        self.to_ms = max(self.to_ms, last)
+        self.lasts(int(trades["ts_ms"].min()), int(trades["ts_ms"].max()))  # type: ignore[arg-type]
+
+    def lasts(self, from_ms: int, to_ms: int) -> None:
+        """Stretch the time it covers."""
+        self.from_ms = from_ms if self.from_ms < 0 else min(self.from_ms, from_ms)
+        self.to_ms = max(self.to_ms, to_ms)
 
 
 @dataclass(slots=True)
@@ -94,8 +106,8 @@ class Days:
         """Take in a batch; return the newest time in it, None if it has no valid trade."""
         newest_ms = None
         for day_ms, some in _by_day(trades):
-            day = self.waiting.setdefault(day_ms, Day(day_ms, file))
-            valid = _valid(some, now_ms, self._counter(day))
+            day = self._day(day_ms, file)
+            valid = _valid(some, now_ms, day)
             if valid.is_empty():
                 continue
             newest_ms = max(newest_ms or 0, int(valid["ts_ms"].max()))  # type: ignore[arg-type]
@@ -105,30 +117,37 @@ class Days:
                 day.add(kept, self.sources, **{name: day_ms >= floor_ms for name, floor_ms in floors.items()})
         return newest_ms
 
+    def take_candles(self, candles: pl.DataFrame, file: int) -> int | None:
+        """The same of minute candles (CANDLES), which are whole."""
+        for day_ms, some in _by_day(candles, "open_ms"):
+            day = self._day(day_ms, file, of_minutes=True)
+            day.trades += len(some)
+            if day_ms >= self.candle_floor_ms:
+                day.candles.append(some)
+            day.lasts(int(some["open_ms"].min()), int(some["last_ts_ms"].max()))  # type: ignore[arg-type]
+        return candles["open_ms"].max()  # type: ignore[return-value]
+
     def done(self, horizon_ms: int) -> list[Day]:
         """Return the days that are whole once all trades up to the horizon have been read, oldest first."""
         return [self.waiting[day_ms] for day_ms in sorted(self.waiting) if day_ms + DAY_MS + DISORDER_MS <= horizon_ms]
 
-    def _counter(self, day: Day) -> Callable[[str, int], None]:
-        def count(reason: str, trades: int) -> None:
-            if trades and day.day_ms >= self.counted_from_ms:
-                day.refused[reason] += trades
-
-        return count
+    def _day(self, day_ms: int, file: int, *, of_minutes: bool = False) -> Day:
+        if day_ms not in self.waiting:
+            self.waiting[day_ms] = Day(day_ms, file, day_ms >= self.counted_from_ms, of_minutes)
+        return self.waiting[day_ms]
 
     def _new(self, day: Day, trades: pl.DataFrame) -> pl.DataFrame:
-        count = self._counter(day)
         if isinstance(self.seen, IdCoverage):
             kept, spans = _uncovered(trades, self.seen.spans())
             self.seen.cover(spans)
             day.spans += spans
-            count(DUPLICATE, len(trades) - len(kept))
+            day.refuse(DUPLICATE, len(trades) - len(kept))
             return kept
         later = trades.filter(pl.col("ts_ms") > self.seen.to_ms)
-        count(TOO_LATE, len(trades) - len(later))
+        day.refuse(TOO_LATE, len(trades) - len(later))
         kept = later.unique("id", keep="first", maintain_order=True)
         kept = day.unique(kept) if len(kept) else kept
-        count(DUPLICATE, len(later) - len(kept))
+        day.refuse(DUPLICATE, len(later) - len(kept))
         return kept
 
 
@@ -138,7 +157,14 @@ def built(
     """Merge what is new with what is stored of the day: CANDLES and LEVELS, ascending.
 
     A minute that was stored and closed (it ends by `closed_to_ms`) is amended: `rev` counts the trades that are new.
+    Where the day is made of candles there is nothing to add to: what is stored stays, and the other is a duplicate.
     """
+    if day.of_minutes:
+        read = pl.concat([candles.clear(), *day.candles])
+        new_minutes = read.unique("open_ms", keep="first").join(candles, on="open_ms", how="anti")
+        day.refuse(DUPLICATE, len(read) - len(new_minutes))
+        day.trades -= len(read) - len(new_minutes)
+        return pl.concat([candles, new_minutes]).sort("open_ms"), _levels_merged([levels])
     stored = candles.filter(pl.col("open_ms") + MINUTE_MS <= closed_to_ms)["open_ms"]
     new = [_merged(day.candles)] if day.candles else []
     amended = pl.when(pl.col("open_ms").is_in(stored.implode())).then(pl.col("rev") + pl.col("trades")).otherwise("rev")
@@ -166,10 +192,10 @@ def _levels_merged(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
     return levels[np.argsort(levels["open_ms"].to_numpy(), kind="stable")]
 
 
-def _by_day(trades: pl.DataFrame) -> Iterator[tuple[int, pl.DataFrame]]:
+def _by_day(trades: pl.DataFrame, time: str = "ts_ms") -> Iterator[tuple[int, pl.DataFrame]]:
     if trades.is_empty():
         return
-    days = (trades["ts_ms"] // DAY_MS * DAY_MS).alias("day")
+    days = (trades[time] // DAY_MS * DAY_MS).alias("day")
     for day_ms in days.unique().sort().to_list():
         yield day_ms, trades if days.n_unique() == 1 else trades.filter(days == day_ms)
 
@@ -196,7 +222,7 @@ def _uncovered(trades: pl.DataFrame, spans: Sequence[Span]) -> tuple[pl.DataFram
     return trades, [Span(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
 
 
-def _valid(trades: pl.DataFrame, now_ms: int, count: Callable[[str, int], None]) -> pl.DataFrame:
+def _valid(trades: pl.DataFrame, now_ms: int, day: Day) -> pl.DataFrame:
     """Refuse what the Builder refuses, and count it by the same reasons, the first that holds."""
     reasons = {
         builder.BAD_TIME: ~pl.col("ts_ms").is_between(0, MAX_TS_MS, closed="left"),
@@ -210,7 +236,7 @@ def _valid(trades: pl.DataFrame, now_ms: int, count: Callable[[str, int], None])
     named = [pl.when(wrong).then(pl.lit(reason)) for reason, wrong in reasons.items()]
     reason = trades.select(pl.coalesce(*named)).to_series()
     for name, group in zip(reasons, (reason == name for name in reasons), strict=True):
-        count(name, int(group.sum()))
+        day.refuse(name, int(group.sum()))
     return trades.filter(reason.is_null())
 
 

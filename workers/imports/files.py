@@ -1,4 +1,4 @@
-"""Files of trades, in batches of whole columns.
+"""Files in batches of whole columns, and what a file of trades looks like.
 
     CSV       header `ts_ms,price,size,side,id` in any order, more columns are ignored
     Parquet   the same columns; price and size as decimals, integers, text or floats
@@ -10,12 +10,13 @@ of it is in memory.
 
 import io
 import zipfile
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
 import polars as pl
 
@@ -45,73 +46,102 @@ _MAKER_SIDES = {"true": SELL, "false": BUY}
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Trades of some rows of a file, in its order (TRADES). `bad`: rows that are none; `fraction`: of the file."""
+    """What some rows of a file hold, in its order: a TRADES frame, or `of_minutes` a CANDLES frame.
 
-    trades: pl.DataFrame
+    `bad`: rows that are none; `fraction`: of the file that is read with these.
+    """
+
+    frame: pl.DataFrame
     bad: int
     fraction: float
+    of_minutes: bool = False
+
+
+class Readable(Protocol):
+    """A file that can be imported. `first_ms`: its first time, None if it has no good row."""
+
+    @property
+    def path(self) -> Path: ...
+
+    def batches(self) -> Iterator[Rows]: ...
+
+    def first_ms(self) -> int | None: ...
+
+    def fingerprint(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """How the lines of a text are cut. `columns`: their names; `binance`: sides and times are written its way."""
+    """How rows are cut. `columns`: their names; `binance`: sides and times are written its way."""
 
     columns: tuple[str, ...]
     has_header: bool
     binance: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ImportFile:
-    """One file. `skip_bad`: count bad rows instead of raising BadInput at the first."""
+class RowsFile(ABC):
+    """One file of rows; which, its kind says. `skip_bad`: count bad rows instead of raising BadInput at the first."""
 
-    path: Path
-    instrument: Instrument
-    skip_bad: bool = False
+    # Columns that have to be there.
+    needed: tuple[str, ...]
+
+    def __init__(self, path: Path, instrument: Instrument, skip_bad: bool = False) -> None:
+        self.path, self.instrument, self.skip_bad = path, instrument, skip_bad
 
     def batches(self) -> Iterator[Rows]:
         with unreadable(self.path):
-            if self._magic() == PARQUET_MAGIC:
-                yield from self._parquet(BATCH_ROWS)
-            else:
-                yield from self._text(BATCH_BYTES)
+            yield from self._parquet(BATCH_ROWS) if self._is_parquet() else self._text(BATCH_BYTES)
 
     def head(self) -> pl.DataFrame:
-        """Return its first trades, if it has any."""
+        """Return its first good rows, if it has any."""
+        patient = type(self)(self.path, self.instrument, skip_bad=True)
         with unreadable(self.path):
-            patient = ImportFile(self.path, self.instrument, skip_bad=True)
-            is_parquet = self._magic() == PARQUET_MAGIC
-            batches = patient._parquet(PEEK_ROWS) if is_parquet else patient._text(PEEK_BYTES)
-            return next((rows.trades for rows in batches if len(rows.trades)), TRADES.to_frame())
+            batches = patient._parquet(PEEK_ROWS) if self._is_parquet() else patient._text(PEEK_BYTES)
+            return next((rows.frame for rows in batches if len(rows.frame)), pl.DataFrame())
+
+    def first_ms(self) -> int | None:
+        head = self.head()
+        return None if head.is_empty() else int(head.to_series(0).min())  # type: ignore[arg-type]
 
     def fingerprint(self) -> str:
         return TradeFile(self.path, self.instrument).fingerprint()
 
-    def _magic(self) -> bytes:
+    @abstractmethod
+    def _form(self, first: bytes, second: bytes) -> Form | None:
+        """What the first two lines of a text show it to be."""
+
+    @abstractmethod
+    def _rows(self, raw: pl.DataFrame, form: Form, first: int, unit: str, fraction: float) -> Rows:
+        """Read rows, of which the first is number `first` of the file's lines or rows (`unit`)."""
+
+    def _is_parquet(self) -> bool:
         with self.path.open("rb") as file:
-            return file.read(len(PARQUET_MAGIC))
+            return file.read(len(PARQUET_MAGIC)) == PARQUET_MAGIC
 
     def _parquet(self, batch_rows: int) -> Iterator[Rows]:
         try:
             scan = pl.scan_parquet(self.path)
-            schema = scan.collect_schema()
+            columns = scan.collect_schema().names()
             height = scan.select(pl.len()).collect().item()
         except pl.exceptions.PolarsError as error:
             raise BadInput(f"{self.path} is not a Parquet file that can be read: {error}") from error
-        for name in COLUMNS:
-            if name not in schema:
-                raise BadInput(f"{self.path} has no column {name!r}, expected {', '.join(COLUMNS)}")
+        for name in self.needed:
+            if name not in columns:
+                raise BadInput(f"{self.path} has no column {name!r}, expected {', '.join(self.needed)}")
+        form = Form(tuple(columns), has_header=False)
         for offset in range(0, height, batch_rows):
-            raw = scan.select(COLUMNS).slice(offset, batch_rows).collect()
-            end = min(1.0, (offset + batch_rows) / height)
-            yield self._rows(raw, Form(COLUMNS, has_header=False), offset + 1, "row", end)
+            raw = scan.slice(offset, batch_rows).select(self._read_of(form)).collect()
+            yield self._rows(raw, form, offset + 1, "row", min(1.0, (offset + batch_rows) / height))
 
     def _text(self, batch_bytes: int) -> Iterator[Rows]:
         with text_of(self.path) as (text, raw):
             size = max(1, self.path.stat().st_size)
-            first = text.readline(PEEK_BYTES)
-            second = text.readline(PEEK_BYTES)
-            form = _form(self.path, first, second)
+            first, second = text.readline(PEEK_BYTES), text.readline(PEEK_BYTES)
+            form = self._form(first, second)
+            if form is None:
+                found = first.decode(errors="replace").strip()[:80]
+                expected = f"a header with {','.join(self.needed)}, or one of Binance's dumps"
+                raise BadInput(f"{self.path} line 1: {found!r}, expected {expected}")
             rest, line = (second if form.has_header else first + second), 1 + form.has_header
             while block := text.read(batch_bytes):
                 block = rest + block
@@ -136,29 +166,57 @@ class ImportFile:
         )
         return self._rows(raw, form, line, "line", fraction)
 
+    def _read_of(self, form: Form) -> list[str]:
+        return [name for name in form.columns if name in self.needed]
+
+    def _good(self, raw: pl.DataFrame, first: int, unit: str, parsed: Sequence[pl.Expr]) -> tuple[pl.DataFrame, int]:
+        """Return the rows of which every expression has a value, and how many have not."""
+        more = [pl.when(pl.col("more").is_null()).then(True).alias("#more")] if "more" in raw.columns else []
+        read = [name for name in raw.columns if not name.startswith("#")]
+        rows = raw.select(*read, *parsed, *more, row=first + pl.int_range(pl.len()))
+        if unit == "line":
+            rows = rows.filter(~pl.all_horizontal(pl.col(self.needed).is_null()))
+        bad = Bad(self.path, self.skip_bad)
+        return without_bad(rows, self.instrument, bad, unit), bad.count
+
+
+class ImportFile(RowsFile):
+    """A file of trades."""
+
+    needed = COLUMNS
+
+    def first_ids(self) -> list[int]:
+        head = self.head()
+        return [] if head.is_empty() else head["id"].to_list()
+
+    def _form(self, first: bytes, second: bytes) -> Form | None:
+        """Ours is named by its header, Binance's by what stands in its columns."""
+        header = fields_of(first)
+        if all(name in header for name in COLUMNS):
+            return Form(tuple(header), has_header=True)
+        has_header = not header[0].isdigit()
+        fields = fields_of(second if has_header else first)
+        for known in (_BINANCE_TRADES, _BINANCE_AGG_TRADES):
+            after = len(fields) - len(known)
+            if after in (0, 1) and fields[known.index("side")].lower() in _MAKER_SIDES:
+                return Form((*known, *["best"][:after]), has_header, binance=True)
+        return None
+
     def _rows(self, raw: pl.DataFrame, form: Form, first: int, unit: str, fraction: float) -> Rows:
         schema, instrument = raw.schema, self.instrument
         side = pl.col("side").cast(pl.String)
-        parsed = raw.select(
-            *raw.columns,
+        parsed = [
             whole("ts_ms", schema["ts_ms"]),
             whole("id", schema["id"]),
             scaled("price", schema["price"], instrument.price_decimals),
             scaled("size", schema["size"], instrument.size_decimals),
             side_code(side.str.to_lowercase(), _MAKER_SIDES) if form.binance else side_code(side),
-            *([pl.when(pl.col("more").is_null()).then(True).alias("#more")] if "more" in schema else []),
-            row=first + pl.int_range(pl.len()),
-        )
-        if unit == "line":
-            parsed = parsed.filter(~pl.all_horizontal(pl.col(COLUMNS).is_null()))
-        bad = Bad(self.path, self.skip_bad)
-        kept = without_bad(parsed, instrument, bad, unit)
-        time = pl.col("#ts_ms")
-        if form.binance:
-            time = pl.when(time >= _LEAST_US).then(time // 1_000).otherwise(time)
+        ]
+        kept, bad = self._good(raw, first, unit, parsed)
+        time = in_ms(pl.col("#ts_ms")) if form.binance else pl.col("#ts_ms")
         trades = kept.select(time, "#id", "#price", "#size", "#side")
         trades.columns = list(TRADES)
-        return Rows(trades, bad.count, fraction)
+        return Rows(trades, bad, fraction)
 
 
 @contextmanager
@@ -179,24 +237,15 @@ def text_of(path: Path) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
                 yield text, raw
 
 
-def recording(files: list[ImportFile]) -> str:
+def recording(files: Sequence[Readable]) -> str:
     """A name of exactly these files, in this order. Not one that a replay gives to them."""
     joined = "".join(file.fingerprint() for file in files)
     return "import-" + blake2b(joined.encode(), digest_size=8).hexdigest()
 
 
-def _form(path: Path, first: bytes, second: bytes) -> Form:
-    """Ours is named by its header, Binance's by what stands in its columns."""
-    header = [name.strip() for name in first.decode(errors="replace").split(",")]
-    if all(name in header for name in COLUMNS):
-        return Form(tuple(header), has_header=True)
-    has_header = not header[0].isdigit()
-    fields = [name.strip() for name in (second if has_header else first).decode(errors="replace").split(",")]
-    for known in (_BINANCE_TRADES, _BINANCE_AGG_TRADES):
-        after = len(fields) - len(known)
-        if after in (0, 1) and fields[known.index("side")].lower() in ("true", "false"):
-            return Form((*known, *["best"][:after]), has_header, binance=True)
-    found = first.decode(errors="replace").strip()[:80]
-    raise BadInput(
-        f"{path} line 1: {found!r}, expected a header with {','.join(COLUMNS)}, or a dump of Binance's trades"
-    )
+def fields_of(line: bytes) -> list[str]:
+    return [name.strip() for name in line.decode(errors="replace").split(",")]
+
+
+def in_ms(time: pl.Expr) -> pl.Expr:
+    return pl.when(time >= _LEAST_US).then(time // 1_000).otherwise(time)

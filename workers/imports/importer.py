@@ -40,7 +40,7 @@ from common.store.symbol import Bounds, Claim, SymbolStore
 from workers.claims import LOOKS_PER_LEASE
 from workers.commit import Head, Text, make_commit
 from workers.imports.days import Day, Days, Frames, built, day_floor
-from workers.imports.files import ImportFile, Rows, recording
+from workers.imports.files import Readable, Rows, recording
 from workers.replay import register
 from workers.rollup.day import SealFailed
 from workers.term import BEATS_PER_LEASE, TermSettings
@@ -92,7 +92,7 @@ class Importer:
 
     url: str
     market: Market
-    files: Sequence[ImportFile]
+    files: Sequence[Readable]
     sources: int
     settings: TermSettings
     bounds: Bounds
@@ -147,14 +147,14 @@ class Importer:
 class _Order:
     """Files by the time of their first trade, which is `first_ms`; a file without one is left out."""
 
-    files: list[ImportFile]
+    files: list[Readable]
     first_ms: list[int]
     recording: str
 
 
-def _in_order(files: Sequence[ImportFile]) -> _Order:
-    heads = ((file, file.head()["ts_ms"].min()) for file in files)
-    timed = sorted(((ms, str(file.path), file) for file, ms in heads if isinstance(ms, int)), key=lambda row: row[:2])
+def _in_order(files: Sequence[Readable]) -> _Order:
+    heads = ((file.first_ms(), str(file.path), file) for file in files)
+    timed = sorted(((ms, path, file) for ms, path, file in heads if ms is not None), key=lambda row: row[:2])
     order = [file for *_, file in timed]
     return _Order(order, [ms for ms, *_ in timed], recording(order))
 
@@ -211,7 +211,7 @@ class _Term:
         async for file, rows in self._rows():
             newest_ms, number = (newest_ms, number) if file == number else (order.first_ms[file], file)
             self._bad += rows.bad
-            took_ms = await self._meanwhile(self._days.take, rows.trades, file, work.clock.now_ms())
+            took_ms = await self._meanwhile(self._take, rows, file)
             newest_ms = max(newest_ms, took_ms or 0)
             horizon_ms = min([newest_ms, *order.first_ms[file + 1 : file + 2]])
             for day in self._days.done(horizon_ms):
@@ -223,6 +223,11 @@ class _Term:
         await self._finish()
         return True
 
+    def _take(self, rows: Rows, file: int) -> int | None:
+        if rows.of_minutes:
+            return self._days.take_candles(rows.frame, file)
+        return self._days.take(rows.frame, file, self._work.clock.now_ms())
+
     async def _finish(self) -> None:
         """Write what is left. The newest day may not be over: it is committed as a worker would."""
         waiting, end = self._days.waiting, len(self._order.files)
@@ -233,7 +238,8 @@ class _Term:
                 await self._seal(waiting[day_ms], end)
         left = next((waiting[day_ms] for day_ms in sorted(waiting) if waiting[day_ms].trades), None)
         for day in waiting.values():
-            self._builder.refused.update(day.refused)
+            if day is not left:
+                self._builder.refused.update(day.refused)
         await self._commit_last(left)
         self._work.done.fraction = 1.0
         self._work.on_progress(self._work.done)
@@ -259,12 +265,15 @@ class _Term:
         """Write a day that is over. `file`: the one being read."""
         builder, work = self._builder, self._work
         del self._days.waiting[day.day_ms]
-        builder.refused.update(day.refused)
         closes = builder.open is not None and day_of(builder.open.candle.open_ms) == day.day_ms
         if not day.trades and not closes:
+            builder.refused.update(day.refused)
             return
         stored = await self._imports.read(day.day_ms)
         (candles, levels), made = await self._meanwhile(_sealed, day, stored, builder.open, builder.watermark_ms)
+        builder.refused.update(day.refused)
+        if not day.trades and not closes:
+            return
         staged = await self._stage(day.day_ms, (candles, levels), made) if made else None
         if closes:
             builder.open = None
@@ -322,7 +331,10 @@ class _Term:
             stored = await self._imports.read(day.day_ms)
             frames = await self._meanwhile(_merged, day, stored, builder.open, builder.watermark_ms)
             minutes = await self._meanwhile(_minutes, *frames)
-            was_ms, builder.watermark_ms = builder.watermark_ms, max(builder.watermark_ms, day.to_ms)
+            builder.refused.update(day.refused)
+            # A candle is of a minute that is over.
+            to_ms = day.to_ms + day.of_minutes
+            was_ms, builder.watermark_ms = builder.watermark_ms, max(builder.watermark_ms, to_ms)
             changed = pl.concat(day.candles)["open_ms"].unique().to_list()
             newest_ms = max(minutes)
             builder.open = minutes.pop(newest_ms) if newest_ms + MINUTE_MS > builder.watermark_ms else None

@@ -52,8 +52,8 @@ def whole(name: str, dtype: pl.DataType) -> pl.Expr:
     return column.cast(pl.Int64, strict=False).alias(f"#{name}")
 
 
-def scaled(name: str, dtype: pl.DataType, decimals: int) -> pl.Expr:
-    """The column as `#name`, in units of 10**-decimals; null where it does not fit exactly."""
+def scaled(name: str, dtype: pl.DataType, decimals: int, width: pl.DataType | None = None) -> pl.Expr:
+    """The column as `#name`, in units of 10**-decimals, of 64 bits or `width`; null where it does not fit exactly."""
     column, number = pl.col(name), pl.lit(None)
     if dtype.is_integer():
         number = column.cast(pl.Int128) * 10**decimals
@@ -68,7 +68,7 @@ def scaled(name: str, dtype: pl.DataType, decimals: int) -> pl.Expr:
         text = column.cast(pl.String)
         exact = pl.when(text.str.contains(_EXACT_TEXT)).then(text)
         number = _rescaled(exact.cast(pl.Decimal(38, _DECIMALS), strict=False), _DECIMALS, decimals)
-    return number.cast(pl.Int64, strict=False).alias(f"#{name}")
+    return number.cast(width or pl.Int64, strict=False).alias(f"#{name}")
 
 
 def _rescaled(column: pl.Expr, scale: int, decimals: int) -> pl.Expr:
@@ -93,12 +93,20 @@ def without_bad(frame: pl.DataFrame, instrument: Instrument, bad: Bad, unit: str
     wrong: pl.Series = frame.select(pl.any_horizontal(pl.col(parsed).is_null())).to_series()
     if not wrong.any():
         return frame
+    price = f"a number of at most {instrument.price_decimals} decimals"
+    size = f"a number of at most {instrument.size_decimals} decimals"
     expected = {
         "#ts_ms": "a whole number of ms",
         "#id": "a whole number",
-        "#price": f"a number of at most {instrument.price_decimals} decimals",
-        "#size": f"a number of at most {instrument.size_decimals} decimals",
+        "#price": price,
+        "#size": size,
         "#side": SIDES,
+        "#open_ms": "a whole number of ms",
+        "#trades": "a whole number",
+        **dict.fromkeys(("#open", "#high", "#low", "#close"), price),
+        **dict.fromkeys(("#volume", "#buy_volume"), size),
+        "#turnover": "a number of no more decimals than price and size together",
+        "#candle": "a minute candle: high and low around open and close, and no more bought than traded",
         "#more": "no more fields than the header has",
     }
     for row in wrong.arg_true().to_list():
