@@ -77,7 +77,7 @@ def make_commit(
     bars = [*changes.closed.values(), *([changes.open] if changes.open else [])]
     trades = codec.pack_trades(changes.trades)
     checkpoint = builder.checkpoint()
-    text = _Text(builder, head)
+    text = Text(builder, head)
     events = [
         *text.events("candle", changes.closed),
         *text.events("amend", amended),
@@ -111,7 +111,7 @@ def make_commit(
 
 
 @dataclass(frozen=True, slots=True)
-class _Text:
+class Text:
     """The JSON of a commit's facts (docs/protocol.md, "Pub/sub")."""
 
     builder: Builder
