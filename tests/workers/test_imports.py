@@ -155,8 +155,22 @@ async def test_an_import_stores_what_a_replay_does(redis_url: str, tmp_path: Pat
     assert len(found.gaps) == 1
     view = await view_of(redis_url)
     assert len(view.seals) == 3 and view.health["mode"] == "CLOSED" and not view.owner.token
+    assert_no_trades_are_kept(view)
     async with commit_client(redis_url) as client:
         assert len((await RollupStore(client, INSTRUMENT.symbol).due()).days) == 3
+
+
+def assert_no_trades_are_kept(view: View) -> None:
+    """Bars of seconds are made of the kept trades: they begin where the import ended, and say so."""
+    assert view.state and view.first and view.entries == [view.first]
+    assert (view.first.seq > 1, view.first.watermark_ms) == (True, view.state.watermark_ms)
+
+
+async def test_a_first_import_within_one_day_lies_open(redis_url: str, tmp_path: Path) -> None:
+    await imported(redis_url, [written(tmp_path / "a.csv", rows(50, days=0.1))])
+    view = await view_of(redis_url)
+    assert not view.seals and len(view.candles[0]) > 10
+    assert_no_trades_are_kept(view)
 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
