@@ -373,7 +373,9 @@ async def test_candles_of_every_form_are_stored_as_they_are_and_never_twice(redi
     ours.write_text("\n".join([header, *lines]), "utf-8")
     klines = tmp_path / "klines.csv"
     in_us = [{**row, "t": f"{row['t']}000", "e": row["t"] * 1_000 + 59_999_999} for row in values]  # type: ignore[operator]
-    klines.write_text("\n".join(KLINE.format(**row) for row in in_us), "utf-8")
+    # And one of a minute without trades.
+    quiet = {**in_us[0], "t": FIRST_MS + 60_000, "e": FIRST_MS + 119_999, "v": 0, "q": 0, "n": 0, "b": 0}
+    klines.write_text("\n".join(KLINE.format(**row) for row in [*in_us, quiet]), "utf-8")
     columnar = tmp_path / "a.parquet"
     pl.read_csv(ours, schema_overrides={"turnover": pl.String, "buy_volume": pl.Float64}).write_parquet(columnar)
     instrument = replace(INSTRUMENT, ids="unique")
