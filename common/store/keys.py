@@ -19,7 +19,7 @@ symbols, and an ACL may name them.
 | {S}:seals           | zset    | roll, commit, import | worker, feed       | FLEET_CANDLE_DAYS                      |
 | {S}:sealed:candles  | hash    | roll, commit, import | worker, feed       | FLEET_CANDLE_DAYS                      |
 | {S}:sealed:footprints | hash  | roll, commit, import | worker, feed       | FLEET_FOOTPRINT_DAYS                   |
-| {S}:staged          | hash    | roll-up jobs, import, roll | roll-up jobs       | 2 fields a day being sealed            |
+| {S}:staged          | hash    | roll, import        | roll-up jobs       | 2 fields a day being sealed            |
 | {S}:unarchived      | zset    | roll, archived      | archive jobs       | days rolled and not archived since     |
 | {S}:archive         | hash    | archived            | commit, feed       | 4 fields                               |
 | {S}:depth           | zset    | depth               | worker, feed       | chunks kept, one a minute              |

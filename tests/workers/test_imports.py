@@ -226,6 +226,26 @@ async def test_what_was_imported_before_is_not_applied_twice_and_older_history_f
 
 
 @pytest.mark.parametrize("ids", ["contiguous", "unique"])
+async def test_a_trade_of_a_day_that_is_written_amends_it_where_its_id_tells_that_it_is_new(
+    redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ids: Ids
+) -> None:
+    monkeypatch.setattr(files, "BATCH_BYTES", 1_000)
+    lines = rows(1_000)
+    first, late = lines[0], lines.pop(1)
+    # Two days late: one trade that is new, and one that has been applied.
+    path = written(tmp_path / "a.csv", [*lines, late, first])
+    instrument = replace(INSTRUMENT, ids=ids)
+    done = await imported(redis_url, [path], instrument)
+    found = await stored(redis_url, instrument)
+    revs = sum(codec.unpack_candle(member).rev for member in found.candles.values())
+    if ids == "contiguous":
+        # Only if its minute was there before; alone in a minute it is nothing that was shown otherwise.
+        assert (done.trades, done.refused) == (1_000, {"duplicate": 1}) and revs <= 1
+    else:
+        assert (done.trades, done.refused) == (999, {"too_late": 2}) and revs == 0
+
+
+@pytest.mark.parametrize("ids", ["contiguous", "unique"])
 async def test_a_replay_goes_on_after_an_import_and_an_import_after_a_replay(
     redis_url: str, tmp_path: Path, ids: Ids
 ) -> None:

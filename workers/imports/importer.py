@@ -8,8 +8,8 @@ are in the checkpoint, so nothing is lost and nothing counts twice.
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -211,18 +211,19 @@ class _Term:
         """True if all files have been read and written."""
         work, order = self._work, self._order
         newest_ms, number = -1, -1
-        async for file, rows in self._rows():
-            newest_ms, number = (newest_ms, number) if file == number else (order.first_ms[file], file)
-            self._bad += rows.bad
-            took_ms = await self._meanwhile(self._take, rows, file)
-            newest_ms = max(newest_ms, took_ms or 0)
-            horizon_ms = min([newest_ms, *order.first_ms[file + 1 : file + 2]])
-            for day in self._days.done(horizon_ms):
-                await self._seal(day, file)
-            work.done.fraction = (file + rows.fraction) / len(order.files)
-            work.on_progress(work.done)
-            if work._stopping.is_set():
-                return False
+        async with aclosing(self._rows()) as batches:
+            async for file, rows in batches:
+                newest_ms, number = (newest_ms, number) if file == number else (order.first_ms[file], file)
+                self._bad += rows.bad
+                took_ms = await self._meanwhile(self._take, rows, file)
+                newest_ms = max(newest_ms, took_ms or 0)
+                horizon_ms = min([newest_ms, *order.first_ms[file + 1 : file + 2]])
+                for day in self._days.done(horizon_ms):
+                    await self._seal(day, file)
+                work.done.fraction = (file + rows.fraction) / len(order.files)
+                work.on_progress(work.done)
+                if work._stopping.is_set():
+                    return False
         await self._finish()
         return True
 
@@ -247,7 +248,7 @@ class _Term:
         self._work.done.fraction = 1.0
         self._work.on_progress(self._work.done)
 
-    async def _rows(self) -> AsyncIterator[tuple[int, Rows]]:
+    async def _rows(self) -> AsyncGenerator[tuple[int, Rows]]:
         """The batches of all files from the position on; the next one is read while one is taken in."""
         source = self._batches()
         following = asyncio.create_task(asyncio.to_thread(next, source, None))
@@ -285,6 +286,7 @@ class _Term:
         # Whoever has live bars reads them again: all of a day is more than a message should carry.
         newest = [Candle(**row) for row in candles.tail(1).rows(named=True)]
         await self._write(self._head(day, file), day.day_ms, staged, opens, newest)
+        self._days.written(day)
         self._wrote(day)
         work.on_progress(work.done)
 
