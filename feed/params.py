@@ -166,15 +166,16 @@ def _given(query_string: bytes, known: Collection[str]) -> dict[str, str]:
 
 
 def _window(given: dict[str, str], limit_max: int) -> Window:
-    start_ms = _time("start", given["start"]) if "start" in given else None
-    end_ms = _time("end", given["end"]) if "end" in given else None
+    start_ms = time_of("start", given["start"]) if "start" in given else None
+    end_ms = time_of("end", given["end"]) if "end" in given else None
     if start_ms is not None and end_ms is not None and start_ms > end_ms:
         raise BadInput(f"start {start_ms} is after end {end_ms}, expected start <= end")
     limit = limit_of(given["limit"], limit_max) if "limit" in given else min(DEFAULT_LIMIT, limit_max)
     return Window(start_ms, end_ms, limit)
 
 
-def _time(name: str, text: str) -> int:
+def time_of(name: str, text: str) -> int:
+    """Read ms since 1970, or a UTC time such as 2025-01-12T14:00:00Z."""
     ts_ms = int(text) if _WHOLE.fullmatch(text) else _iso_ms(name, text)
     if not 0 <= ts_ms < MAX_TS_MS:
         raise BadInput(f"{name} is {text[:SHOWN]}, expected a time from 1970 to 2248")

@@ -108,11 +108,11 @@ async def _run(replayer: Replayer) -> Done:
 
 
 @contextlib.contextmanager
-def progress_bar(symbol: str) -> Iterator[tuple[Progress, TaskID]]:
+def progress_bar(symbol: str, unit: str = "trades") -> Iterator[tuple[Progress, TaskID]]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.percentage:>3.0f}%  {task.fields[trades]:,} trades  {task.fields[rate]:,.0f}/s"),
+        TextColumn(f"{{task.percentage:>3.0f}}%  {{task.fields[trades]:,}} {unit}  {{task.fields[rate]:,.0f}}/s"),
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:

@@ -155,8 +155,22 @@ async def test_an_import_stores_what_a_replay_does(redis_url: str, tmp_path: Pat
     assert len(found.gaps) == 1
     view = await view_of(redis_url)
     assert len(view.seals) == 3 and view.health["mode"] == "CLOSED" and not view.owner.token
+    assert_no_trades_are_kept(view)
     async with commit_client(redis_url) as client:
         assert len((await RollupStore(client, INSTRUMENT.symbol).due()).days) == 3
+
+
+def assert_no_trades_are_kept(view: View) -> None:
+    """Bars of seconds are made of the kept trades: they begin where the import ended, and say so."""
+    assert view.state and view.first and view.entries == [view.first]
+    assert (view.first.seq > 1, view.first.watermark_ms) == (True, view.state.watermark_ms)
+
+
+async def test_a_first_import_within_one_day_lies_open(redis_url: str, tmp_path: Path) -> None:
+    await imported(redis_url, [written(tmp_path / "a.csv", rows(50, days=0.1))])
+    view = await view_of(redis_url)
+    assert not view.seals and len(view.candles[0]) > 10
+    assert_no_trades_are_kept(view)
 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -209,6 +223,26 @@ async def test_what_was_imported_before_is_not_applied_twice_and_older_history_f
     again = await imported(redis_url, [whole])
     assert again.trades == 0 and again.refused == {"duplicate": 3_100}
     assert replace(await stored(redis_url), refused={}) == replace(found, refused={})
+
+
+@pytest.mark.parametrize("ids", ["contiguous", "unique"])
+async def test_a_trade_of_a_day_that_is_written_amends_it_where_its_id_tells_that_it_is_new(
+    redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ids: Ids
+) -> None:
+    monkeypatch.setattr(files, "BATCH_BYTES", 1_000)
+    lines = rows(1_000)
+    first, late = lines[0], lines.pop(1)
+    # Two days late: one trade that is new, and one that has been applied.
+    path = written(tmp_path / "a.csv", [*lines, late, first])
+    instrument = replace(INSTRUMENT, ids=ids)
+    done = await imported(redis_url, [path], instrument)
+    found = await stored(redis_url, instrument)
+    revs = sum(codec.unpack_candle(member).rev for member in found.candles.values())
+    if ids == "contiguous":
+        # Only if its minute was there before; alone in a minute it is nothing that was shown otherwise.
+        assert (done.trades, done.refused) == (1_000, {"duplicate": 1}) and revs <= 1
+    else:
+        assert (done.trades, done.refused) == (999, {"too_late": 2}) and revs == 0
 
 
 @pytest.mark.parametrize("ids", ["contiguous", "unique"])
@@ -359,7 +393,9 @@ async def test_candles_of_every_form_are_stored_as_they_are_and_never_twice(redi
     ours.write_text("\n".join([header, *lines]), "utf-8")
     klines = tmp_path / "klines.csv"
     in_us = [{**row, "t": f"{row['t']}000", "e": row["t"] * 1_000 + 59_999_999} for row in values]  # type: ignore[operator]
-    klines.write_text("\n".join(KLINE.format(**row) for row in in_us), "utf-8")
+    # And one of a minute without trades.
+    quiet = {**in_us[0], "t": FIRST_MS + 60_000, "e": FIRST_MS + 119_999, "v": 0, "q": 0, "n": 0, "b": 0}
+    klines.write_text("\n".join(KLINE.format(**row) for row in [*in_us, quiet]), "utf-8")
     columnar = tmp_path / "a.parquet"
     pl.read_csv(ours, schema_overrides={"turnover": pl.String, "buy_volume": pl.Float64}).write_parquet(columnar)
     instrument = replace(INSTRUMENT, ids="unique")

@@ -1,6 +1,6 @@
 """Files of minute candles.
 
-CSV       header `open_ms,open,high,low,close,volume` and any of `buy_volume`, `turnover`, `trades`
+CSV       header `open_ms,open,high,low,close,volume` and any of `buy_volume`, `sell_volume`, `turnover`, `trades`
 Parquet   the same columns
 Binance   the public dumps of 1m klines, spot and USD-M, with or without a header
 """
@@ -16,7 +16,7 @@ from workers.recordings.parquet import scaled, whole
 
 # Of candles: what has to be there, and what may be.
 CANDLE_COLUMNS = ("open_ms", "open", "high", "low", "close", "volume")
-_MORE_OF_CANDLES = ("buy_volume", "turnover", "trades")
+_MORE_OF_CANDLES = ("buy_volume", "sell_volume", "turnover", "trades")
 _CLOSE = ("close_ms",)
 _BINANCE_KLINES = (*CANDLE_COLUMNS, *_CLOSE, "turnover", "trades", "buy_volume", "buy_turnover", "ignore")
 _WIDTHS = {"turnover": pl.Int128()}
@@ -27,8 +27,8 @@ _CONSISTENT = (
     & (pl.max_horizontal("#open", "#close") <= pl.col("#high"))
     & (pl.col("#low") > 0)
     & (pl.col("#high") < MAX_TICKS)
-    & (pl.col("#buy_volume").is_between(0, pl.col("#volume")))
-    & (pl.col("#turnover") >= 0)
+    & (pl.min_horizontal("#buy_volume", "#sell_volume", "#turnover") >= 0)
+    & (pl.col("#volume") - pl.col("#buy_volume") >= pl.col("#sell_volume"))
     & (pl.col("#trades").is_between(0, (1 << 32) - 1))
 )
 
@@ -53,8 +53,9 @@ class CandleFile(RowsFile):
     def _rows(self, raw: pl.DataFrame, form: Form, first: int, unit: str, fraction: float) -> Rows:
         i, schema = self.instrument, raw.schema
         decimals = dict.fromkeys(("open", "high", "low", "close"), i.price_decimals)
-        decimals |= {"volume": i.size_decimals, "buy_volume": i.size_decimals}
+        decimals |= dict.fromkeys(("volume", "buy_volume", "sell_volume"), i.size_decimals)
         decimals["turnover"] = i.price_decimals + i.size_decimals
+        buys_only = "buy_volume" in schema and "sell_volume" not in schema
         raw = raw.with_columns(pl.lit("0").alias(name) for name in _MORE_OF_CANDLES if name not in schema)
         parsed = [scaled(name, raw.schema[name], places, _WIDTHS.get(name)) for name, places in decimals.items()]
         parsed += [whole(name, raw.schema[name]) for name in ("open_ms", "trades", *_CLOSE) if name in raw.columns]
@@ -65,6 +66,9 @@ class CandleFile(RowsFile):
         named = [pl.col(f"#{name}") for name in (*decimals, "open_ms", "trades")]
         shown = pl.concat_str([pl.col(name).cast(pl.String) for name in CANDLE_COLUMNS], separator=",").alias("candle")
         kept, bad = self._good(rows.with_columns(shown), first, unit, [*named, shape])
+        if form.binance:
+            # A kline of a minute without trades repeats the price before it; here such a minute has no candle.
+            kept = kept.filter(pl.col("#trades") > 0)
         candles = kept.select(
             open_ms="#open_ms",
             open_ticks="#open",
@@ -73,8 +77,8 @@ class CandleFile(RowsFile):
             close_ticks="#close",
             volume_lots="#volume",
             buy_lots="#buy_volume",
-            # Of a candle that does not say what was bought nothing is known of the sides.
-            sell_lots=pl.col("#volume") - pl.col("#buy_volume") if "buy_volume" in schema else pl.lit(0, pl.Int64),
+            # Klines tell what was bought: the rest was sold. Of a candle that tells nothing the sides are unknown.
+            sell_lots=pl.col("#volume") - pl.col("#buy_volume") if buys_only else pl.col("#sell_volume"),
             turnover="#turnover",
             trades="#trades",
             first_ts_ms="#open_ms",

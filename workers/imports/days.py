@@ -5,8 +5,8 @@ levels at once: these merge, so how trades are cut into files and batches change
 as much as its levels and not as its trades.
 
 What was applied before is told by the ids where they are contiguous (coverage). Where they are only unique an import
-goes forward: a trade not later than the newest one that was applied before it began is refused as too late, and within
-a day an id counts once.
+goes forward: a trade not later than the newest one that was applied is refused as too late, and within a day in waiting
+an id counts once.
 """
 
 from collections import Counter
@@ -130,6 +130,11 @@ class Days:
     def done(self, horizon_ms: int) -> list[Day]:
         """Return the days that are whole once all trades up to the horizon have been read, oldest first."""
         return [self.waiting[day_ms] for day_ms in sorted(self.waiting) if day_ms + DAY_MS + DISORDER_MS <= horizon_ms]
+
+    def written(self, day: Day) -> None:
+        """Of unique ids nothing is remembered but the time: what comes later than its day is written comes too late."""
+        if isinstance(self.seen, RecentCoverage):
+            self.seen.to_ms = max(self.seen.to_ms, day.to_ms)
 
     def _day(self, day_ms: int, file: int, *, of_minutes: bool = False) -> Day:
         if day_ms not in self.waiting:

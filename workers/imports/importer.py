@@ -8,8 +8,8 @@ are in the checkpoint, so nothing is lost and nothing counts twice.
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -174,6 +174,9 @@ class _Term:
         order: _Order,
     ) -> None:
         self._work, self._store, self._token, self._order, self._gaps = work, store, token, order, gaps
+        # Keeps no trades but those of its own commit.
+        self._bare = SymbolStore(client, work.market.symbol, replace(work.bounds, trades=0))
+        self._wrote_any = False
         self._imports = ImportStore(client, work.market.symbol, work.bounds.events)
         self._rollups = RollupStore(client, work.market.symbol, work.bounds.events)
         instrument, grace_ms = work.market.instrument, work.settings.close_grace_ms
@@ -208,18 +211,19 @@ class _Term:
         """True if all files have been read and written."""
         work, order = self._work, self._order
         newest_ms, number = -1, -1
-        async for file, rows in self._rows():
-            newest_ms, number = (newest_ms, number) if file == number else (order.first_ms[file], file)
-            self._bad += rows.bad
-            took_ms = await self._meanwhile(self._take, rows, file)
-            newest_ms = max(newest_ms, took_ms or 0)
-            horizon_ms = min([newest_ms, *order.first_ms[file + 1 : file + 2]])
-            for day in self._days.done(horizon_ms):
-                await self._seal(day, file)
-            work.done.fraction = (file + rows.fraction) / len(order.files)
-            work.on_progress(work.done)
-            if work._stopping.is_set():
-                return False
+        async with aclosing(self._rows()) as batches:
+            async for file, rows in batches:
+                newest_ms, number = (newest_ms, number) if file == number else (order.first_ms[file], file)
+                self._bad += rows.bad
+                took_ms = await self._meanwhile(self._take, rows, file)
+                newest_ms = max(newest_ms, took_ms or 0)
+                horizon_ms = min([newest_ms, *order.first_ms[file + 1 : file + 2]])
+                for day in self._days.done(horizon_ms):
+                    await self._seal(day, file)
+                work.done.fraction = (file + rows.fraction) / len(order.files)
+                work.on_progress(work.done)
+                if work._stopping.is_set():
+                    return False
         await self._finish()
         return True
 
@@ -244,7 +248,7 @@ class _Term:
         self._work.done.fraction = 1.0
         self._work.on_progress(self._work.done)
 
-    async def _rows(self) -> AsyncIterator[tuple[int, Rows]]:
+    async def _rows(self) -> AsyncGenerator[tuple[int, Rows]]:
         """The batches of all files from the position on; the next one is read while one is taken in."""
         source = self._batches()
         following = asyncio.create_task(asyncio.to_thread(next, source, None))
@@ -278,27 +282,35 @@ class _Term:
         if closes:
             builder.open = None
         builder.watermark_ms = max(builder.watermark_ms, day.end_ms)
-        head = self._head(day, file)
-        checkpoint = builder.checkpoint()
         opens = candles["open_ms"].to_list() or [day.day_ms]
+        # Whoever has live bars reads them again: all of a day is more than a message should carry.
+        newest = [Candle(**row) for row in candles.tail(1).rows(named=True)]
+        await self._write(self._head(day, file), day.day_ms, staged, opens, newest)
+        self._days.written(day)
+        self._wrote(day)
+        work.on_progress(work.done)
+
+    async def _write(
+        self, head: Head, day_ms: int, staged: Staged | None, opens: Sequence[int], amended: list[Candle]
+    ) -> None:
+        builder, keys = self._builder, self._store.keys
+        checkpoint = builder.checkpoint()
         message = CommitMessage(
             seq=self._seq + 1,
             token=self._token,
             watermark_ms=builder.watermark_ms,
             closed=[],
-            # Whoever has live bars reads them again: all of a day is more than a message should carry.
-            amended=[Candle(**row) for row in candles.tail(1).rows(named=True)],
+            amended=amended,
             open=builder.open.candle if builder.open else None,
             coverage_json=checkpoint.coverage,
-            trades=_NO_TRADES,
+            trades=codec.pack_trades(Trades()),
         )
         events = [Text(builder, head).gap(gap) for gap in head.gaps]
-        keys = self._store.keys
         await self._imports.write(
             ImportedDay(
                 token=self._token,
                 seq=self._seq,
-                day_ms=day.day_ms,
+                day_ms=day_ms,
                 staged=staged,
                 first_ms=opens[0],
                 last_ms=opens[-1],
@@ -310,8 +322,8 @@ class _Term:
                 forgotten=head.forgotten,
             )
         )
-        self._wrote(day)
-        work.on_progress(work.done)
+        self._seq += 1
+        self._wrote_any = True
 
     async def _stage(self, day_ms: int, frames: Frames, made: dict[str, bytes]) -> Staged:
         """Lay the blocks down, and see that they read as what they were made of."""
@@ -328,6 +340,8 @@ class _Term:
         changes = Changes(Trades(), open=builder.open, moved=True)
         if day:
             del self._days.waiting[day.day_ms]
+            # The kept trades go first (import.lua): those of this step would be missing among them.
+            await self._write(Head(self._token, self._seq, str(self._position), {}), day.day_ms, None, [day.day_ms], [])
             stored = await self._imports.read(day.day_ms)
             frames = await self._meanwhile(_merged, day, stored, builder.open, builder.watermark_ms)
             minutes = await self._meanwhile(_minutes, *frames)
@@ -351,7 +365,7 @@ class _Term:
         floors = (day_floor(builder.watermark_ms, days) for days in (retention.candle_days, retention.footprint_days))
         candle_floor_ms, footprint_floor_ms = floors
         commit = replace(commit, candle_floor_ms=candle_floor_ms, footprint_floor_ms=footprint_floor_ms)
-        await self._store.commit(commit)
+        await (self._bare if self._wrote_any else self._store).commit(commit)
         if day:
             self._wrote(day)
         work.done.refused = builder.refused
@@ -373,7 +387,6 @@ class _Term:
 
     def _wrote(self, day: Day) -> None:
         done = self._work.done
-        self._seq += 1
         done.days += bool(day.trades)
         done.trades += day.trades
         done.refused = self._builder.refused
@@ -387,9 +400,6 @@ class _Term:
         while not (await asyncio.wait({task}, timeout=beat_s))[0]:
             await self._store.beat(self._token, self._seq, {"mode": BACKFILLING, "source": SOURCE})
         return task.result()
-
-
-_NO_TRADES = b"\0" * 8
 
 
 def _cover(builder: Builder, day: Day) -> None:

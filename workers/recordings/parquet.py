@@ -104,7 +104,7 @@ def without_bad(frame: pl.DataFrame, instrument: Instrument, bad: Bad, unit: str
         "#open_ms": "a whole number of ms",
         "#trades": "a whole number",
         **dict.fromkeys(("#open", "#high", "#low", "#close"), price),
-        **dict.fromkeys(("#volume", "#buy_volume"), size),
+        **dict.fromkeys(("#volume", "#buy_volume", "#sell_volume"), size),
         "#turnover": "a number of no more decimals than price and size together",
         "#candle": "a minute candle: high and low around open and close, and no more bought than traded",
         "#more": "no more fields than the header has",
