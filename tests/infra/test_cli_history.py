@@ -166,6 +166,19 @@ async def test_what_redis_has_dropped_is_not_removed_from_the_archive(
     assert (await RollupStore(client, S).due()).archive == ()
 
 
+async def test_what_was_dropped_before_there_was_an_archive_holds_nothing_up(
+    client: Redis, archive: Archive, writer: Writer
+) -> None:
+    await writer.roll_up()
+    # The seals stay, for the candles do.
+    writer.retention = Retention(candle_days=400, footprint_days=2)
+    await writer.commit(writer.trade(writer.now_ms + 60_000))
+    await archive_all(client, archive)
+    assert (await RollupStore(client, S).due()).archive == ()
+    assert archive.periods(FOOTPRINT_ROWS, S) == [TODAY_MS + 2 * DAY_MS, TODAY_MS + 3 * DAY_MS]
+    assert await wrong(client, archive) == {}
+
+
 async def test_what_is_archived_anew_while_it_is_checked_is_no_difference(
     client: Redis, archived: Archive, writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,7 +17,7 @@ from common.errors import Stale, StoreUnavailable
 from common.frames import decode
 from common.market import blocks
 from common.market.timeframe import DAY_MS
-from common.store.reads import Seal, SealedSeries, SymbolReader
+from common.store.reads import Seal, SealedSeries, State, SymbolReader
 from common.store.registry import Market
 from common.store.rollups import RollupStore
 
@@ -35,11 +35,24 @@ class _Source:
     rows: Series
     decode: Callable[[list[bytes]], pl.DataFrame]
     digest: Callable[[Seal], str]
+    floor_ms: Callable[[State], int]
 
 
 _SOURCES = {
-    "candles": _Source("candles", CANDLE_ROWS, decode.sealed_candles, lambda seal: seal.candle_digest),
-    "footprints": _Source("footprints", FOOTPRINT_ROWS, decode.sealed_footprints, lambda seal: seal.footprint_digest),
+    "candles": _Source(
+        "candles",
+        CANDLE_ROWS,
+        decode.sealed_candles,
+        lambda seal: seal.candle_digest,
+        lambda state: state.candle_floor_ms,
+    ),
+    "footprints": _Source(
+        "footprints",
+        FOOTPRINT_ROWS,
+        decode.sealed_footprints,
+        lambda seal: seal.footprint_digest,
+        lambda state: state.footprint_floor_ms,
+    ),
 }
 
 
@@ -57,7 +70,8 @@ async def archive_period(client: Redis, market: Market, archive: Archive, series
             continue
         before = await asyncio.to_thread(archive.read_period, source.rows, market.instrument, period_ms)
         frame = _joined(source.rows, before, sealed)
-        receipt = await asyncio.to_thread(archive.write, source.rows, market.instrument, period_ms, frame)
+        if len(frame):
+            await asyncio.to_thread(archive.write, source.rows, market.instrument, period_ms, frame)
         there = set(frame.select(_DAY).to_series().unique())
         try:
             complete_ms = await store.archived(
@@ -71,7 +85,7 @@ async def archive_period(client: Redis, market: Market, archive: Archive, series
             continue
         log.info(
             "archived",
-            extra={"symbol": market.symbol, "series": series, "rows": receipt.rows, "complete_ms": complete_ms},
+            extra={"symbol": market.symbol, "series": series, "rows": len(frame), "complete_ms": complete_ms},
         )
         return True
     raise StoreUnavailable(f"{market.symbol} changed under every attempt to archive its {series}")
@@ -80,7 +94,9 @@ async def archive_period(client: Redis, market: Market, archive: Archive, series
 async def _sealed(reader: SymbolReader, source: _Source, start_ms: int, end_ms: int) -> dict[int, pl.DataFrame] | None:
     """Return the sealed days of `[start_ms, end_ms)`. None if one has been sealed anew since its seal was read."""
     view = await reader.view(seals_from_ms=start_ms)
-    seals = [seal for seal in view.seals if seal.day_ms < end_ms and source.digest(seal)]
+    # A seal stays as long as the candles do: footprints are dropped before.
+    kept_ms = source.floor_ms(view.state) - DAY_MS if view.state else -1
+    seals = [seal for seal in view.seals if kept_ms < seal.day_ms < end_ms and source.digest(seal)]
     found = await reader.blocks(source.name, [seal.day_ms for seal in seals]) if seals else []
     known = [block for block in found if block]
     if list(map(blocks.digest, known)) != list(map(source.digest, seals)):
