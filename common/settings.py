@@ -123,7 +123,7 @@ class Settings(BaseSettings):
         description="ms until a failed job is tried again; doubles with each failure, up to an hour",
     )
     query_limit_max: int = Field(
-        default=5_000, ge=1, le=1_000_000, description="most candles one request may ask for; bounds its cost"
+        default=50_000, ge=1, le=1_000_000, description="most candles one request may ask for; bounds its cost"
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="least severe log record that is written"

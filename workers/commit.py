@@ -1,6 +1,6 @@
 """From what a step changed to what one commit writes and publishes."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import starmap
 
@@ -47,7 +47,7 @@ class Head:
     """What a commit says of its writer: token, where it stands, where its source goes on, and its health if new.
 
     `gaps` changed with this step, and gaps with the ids `forgotten` are to be dropped. `faults`: of its minutes, by
-    their open; `mismatches`: of minutes stored before.
+    their open; `mismatches`: of minutes stored before. `stored`: the amended minutes that the store had.
     """
 
     token: str
@@ -58,6 +58,7 @@ class Head:
     forgotten: Sequence[str] = ()
     faults: Mapping[int, Sequence[str]] = field(default_factory=dict)
     mismatches: Sequence[Mismatch] = ()
+    stored: Collection[int] = ()
 
 
 def make_commit(
@@ -66,12 +67,17 @@ def make_commit(
     """`trades_wanted`: whether anybody listens to the trades channel; their JSON is not written for nobody."""
     keys = SymbolKeys(builder.instrument.symbol)
     candle_floor_ms = _floor(builder, changes, retention.candle_days)
-    # Of an older minute nothing is left: its amendment would be made of the late trades alone.
-    amended = {open_ms: m for open_ms, m in changes.amended.items() if open_ms >= (candle_floor_ms or 0)}
+    # Of an older minute nothing is left, and its amendment would be made of the late trades alone, unless it is kept
+    # until the archive has it.
+    amended = {
+        open_ms: minute
+        for open_ms, minute in changes.amended.items()
+        if open_ms >= (candle_floor_ms or 0) or open_ms in head.stored
+    }
     bars = [*changes.closed.values(), *([changes.open] if changes.open else [])]
     trades = codec.pack_trades(changes.trades)
     checkpoint = builder.checkpoint()
-    text = _Text(builder, head)
+    text = Text(builder, head)
     events = [
         *text.events("candle", changes.closed),
         *text.events("amend", amended),
@@ -105,7 +111,7 @@ def make_commit(
 
 
 @dataclass(frozen=True, slots=True)
-class _Text:
+class Text:
     """The JSON of a commit's facts (docs/protocol.md, "Pub/sub")."""
 
     builder: Builder

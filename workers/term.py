@@ -6,7 +6,7 @@ right to write is given back as far as possible, and whoever claims next goes on
 
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -152,7 +152,7 @@ class Term:
         return False
 
     async def _take(self, batch: Batch) -> None:
-        changes, faults = await self._step(batch)
+        changes, faults, stored = await self._step(batch)
         gaps = self._follow(batch)
         mismatches = self._verdicts.mismatched(batch.mismatches)
         mode = CLOSED if batch.ended else BACKFILLING if batch.backlog else LIVE
@@ -160,14 +160,15 @@ class Term:
         if changes.any or gaps or batch.covered or mismatches or batch.position != self._position:
             health = {} if self._health == self._health_told else self._health
             forgotten = self._gaps.forgotten() if gaps else []
-            head = Head(self.token, self._seq, batch.position, health, gaps, forgotten, faults, mismatches)
+            head = Head(self.token, self._seq, batch.position, health, gaps, forgotten, faults, mismatches, stored)
             await self._commit(head, changes)
         elif self._beat_due_ms() <= 0 or self._health != self._health_told:
             await self.store.beat(self.token, self._seq, self._health)
             self._alive()
         self.on_progress(self.progress, batch)
 
-    async def _step(self, batch: Batch) -> tuple[Changes, Faults]:
+    async def _step(self, batch: Batch) -> tuple[Changes, Faults, Collection[int]]:
+        """Also returns the opens of the late minutes that the store had."""
         self._builder.refused.update(batch.refused)
         self._builder.sources = batch.sources or self.source.sources
         self._complete_ms = batch.complete_ms
@@ -180,7 +181,7 @@ class Term:
         self._builder.replace(changes, batch.candles, stored)
         faults = inspection.faults(changes)
         self._verdicts.faulty(faults, changes)
-        return changes, faults
+        return changes, faults, stored
 
     def _follow(self, batch: Batch) -> list[Gap]:
         """Bring the ledger up to coverage; return the gaps that changed."""

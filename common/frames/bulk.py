@@ -6,13 +6,17 @@ must be valid and each there once: refusing is the Builder's work. Trades outsid
 
 from collections.abc import Iterable
 
+import numpy as np
 import polars as pl
 
+from common.frames.resample import MAX_INT64
 from common.frames.schema import CANDLES, LEVEL_LOTS, LEVEL_TRADES, LEVELS, conform
 from common.frames.spans import held, span_open
 from common.market.timeframe import MINUTE, Timeframe
 from common.market.trade import BUY, SELL
 
+# Places per trade beyond which memory costs more than grouping.
+_MOST_PLACES = 8
 _TURNOVER = pl.col("price_ticks").cast(pl.Int128) * pl.col("size_lots")
 
 
@@ -47,6 +51,39 @@ def candles(trades: pl.DataFrame, timeframe: Timeframe, sources: int) -> pl.Data
 def footprints(trades: pl.DataFrame, timeframe: Timeframe = MINUTE) -> pl.DataFrame:
     """Build a LEVELS frame of a TRADES frame, by open and then price, both ascending."""
     trades = held(trades, "ts_ms", timeframe)
+    dense = _counted(trades, timeframe) if len(trades) else None
+    return _grouped(trades, timeframe) if dense is None else dense
+
+
+def _counted(trades: pl.DataFrame, timeframe: Timeframe) -> pl.DataFrame | None:
+    """Sum into one place per price between a span's lowest and highest: seven times as fast as by groups.
+
+    None where that would be many more places than trades, or a sum might not fit 64 bits.
+    """
+    if not trades["ts_ms"].is_sorted():
+        trades = trades.sort("ts_ms")
+    opens = trades.select(span_open(pl.col("ts_ms"), timeframe)).to_series().to_numpy()
+    prices, sizes, sides = (trades[name].to_numpy() for name in ("price_ticks", "size_lots", "side"))
+    starts = np.flatnonzero(np.diff(opens, prepend=opens[0] - 1))
+    lowest = np.minimum.reduceat(prices, starts)
+    widths = np.maximum.reduceat(prices, starts) - lowest + 1
+    if widths.sum(dtype=np.float64) > _MOST_PLACES * len(trades) or int(sizes.max()) > MAX_INT64 // len(trades):
+        return None
+    ends = np.cumsum(widths)
+    first = ends - widths
+    place = (np.repeat(first - lowest, np.diff(starts, append=len(opens))) + prices) * len(LEVEL_LOTS) + sides
+    shape, size = (-1, len(LEVEL_LOTS)), int(ends[-1]) * len(LEVEL_LOTS)
+    counts, lots = np.bincount(place, minlength=size).reshape(shape), np.zeros(size, np.int64)
+    np.add.at(lots, place, sizes)
+    rows = np.flatnonzero(counts.any(axis=1))
+    span = np.searchsorted(first, rows, "right") - 1
+    columns = {"open_ms": opens[starts][span], "price_ticks": rows - first[span] + lowest[span]}
+    columns |= dict(zip(LEVEL_LOTS, lots.reshape(shape)[rows].T.copy(), strict=True))
+    columns |= dict(zip(LEVEL_TRADES, counts[rows].T.copy(), strict=True))
+    return conform(pl.DataFrame(columns), LEVELS)
+
+
+def _grouped(trades: pl.DataFrame, timeframe: Timeframe) -> pl.DataFrame:
     open_ms = span_open(pl.col("ts_ms"), timeframe).alias("open_ms")
     # First by side: that leaves few rows to spread over the columns of the sides.
     sums = trades.group_by(open_ms, "price_ticks", "side").agg(

@@ -127,17 +127,24 @@ def candle_at(block: bytes, open_ms: int) -> bytes | None:
 
 def pack_footprints(members: Sequence[bytes]) -> bytes:
     """Seal packed footprints: at least one, ascending by open."""
-    open_ms, price, *sums = levels_of(members)
+    columns = list(levels_of(members))
+    assert np.count_nonzero(np.diff(columns[0], prepend=columns[0][:1] - 1)) == len(members)
+    return pack_levels(columns)
+
+
+def pack_levels(columns: Sequence[Ints]) -> bytes:
+    """The same of columns: `open_ms`, then the fields of footprint.Row; by open and then price, both ascending."""
+    open_ms, price, *sums = columns
     starts = np.flatnonzero(np.diff(open_ms, prepend=open_ms[:1] - 1))
     opens = open_ms[starts]
-    assert len(opens) == len(members) and _ascending(opens)
+    assert _ascending(opens)
     gap = np.diff(price, prepend=price[:1])
     price_step, lot_step = _gcd([gap]), _gcd(sums[:TRADES_AT])
     gap //= price_step
     jump = gap[starts]
     gap[starts] = 0
     before_ms = _before(opens, opens[:1] - MINUTE_MS)
-    columns = [
+    encoded = [
         _zigzag(opens - before_ms - MINUTE_MS),
         np.diff(starts, append=len(open_ms)),
         _zigzag(jump),
@@ -146,7 +153,7 @@ def pack_footprints(members: Sequence[bytes]) -> bytes:
         *sums[TRADES_AT:],
     ]
     head = (len(opens), int(before_ms[0]), int(price[0]), price_step, lot_step)
-    return _seal(_FOOTPRINTS, len(open_ms), _FOOTPRINT_HEAD.pack(*head), columns)
+    return _seal(_FOOTPRINTS, len(open_ms), _FOOTPRINT_HEAD.pack(*head), encoded)
 
 
 def levels(blocks: Sequence[bytes]) -> Columns:

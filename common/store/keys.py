@@ -16,7 +16,7 @@ symbols, and an ACL may name them.
 | {S}:candles:1d      | zset    | roll                | roll-up jobs, feed | one a trading day                      |
 | {S}:candles:1w      | zset    | roll                | anybody            | one a week                             |
 | {S}:candles:1M      | zset    | roll                | anybody            | one a month                            |
-| {S}:seals           | zset    | roll, commit        | worker, feed       | FLEET_CANDLE_DAYS                      |
+| {S}:seals           | zset    | roll, commit        | worker, feed       | the longer of candles and footprints   |
 | {S}:sealed:candles  | hash    | roll, commit        | worker, feed       | FLEET_CANDLE_DAYS                      |
 | {S}:sealed:footprints | hash  | roll, commit        | worker, feed       | FLEET_FOOTPRINT_DAYS                   |
 | {S}:staged          | hash    | roll-up jobs, roll  | roll-up jobs       | 2 fields a day being sealed            |

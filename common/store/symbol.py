@@ -103,14 +103,14 @@ class SymbolStore:
         keys += [k.seals, k.sealed_candles, k.sealed_footprints, k.archive, k.unarchived]
         with translated(f"commit {commit.seq + 1} of {k.symbol}"):
             result = await self._commit(keys, *self._arguments(commit))
-        _check(result, k.symbol, commit.seq)
+        check(result, k.symbol, commit.seq)
         return int(result[1])
 
     async def beat(self, token: str, seq: int, health: dict[str, str]) -> None:
         keys = [self.keys.owner, self.keys.state, self.keys.health]
         with translated(f"beat of {self.keys.symbol}"):
-            result = await self._beat(keys, token, seq, *_flat(health.items()))
-        _check(result, self.keys.symbol, seq)
+            result = await self._beat(keys, token, seq, *flat(health.items()))
+        check(result, self.keys.symbol, seq)
 
     async def release(self, token: str) -> None:
         with translated(f"release of {self.keys.symbol}"):
@@ -198,13 +198,13 @@ class SymbolStore:
             floors,
             counts,
             [",".join(sorted(self._bounds.archived))],
-            _flat(state.items()),
-            _flat(c.health.items()),
-            _flat(c.gaps.items()),
+            flat(state.items()),
+            flat(c.health.items()),
+            flat(c.gaps.items()),
             c.forgotten,
-            _flat(minutes),
+            flat(minutes),
             c.events,
-            _flat(c.messages),
+            flat(c.messages),
             [self.keys.trades],
         )
 
@@ -227,14 +227,15 @@ def _minute(candle: bytes, footprints: list[bytes]) -> Minute:
     return unpack_minute(candle, footprints[0]) if footprints else Minute(codec.unpack_candle(candle), Footprint())
 
 
-def _check(result: list[Any], symbol: str, seq: int) -> None:
+def check(result: list[Any], symbol: str, seq: int) -> None:
+    """Raise what a script refused a write with."""
     if result[0] == b"FENCED":
         raise Fenced(f"{symbol} has another holder")
     if result[0] == b"STALE":
         raise Stale(f"{symbol} is not at seq {seq} any more")
 
 
-def _flat(groups: Iterable[tuple[Argument, ...]]) -> Iterable[Argument]:
+def flat(groups: Iterable[tuple[Argument, ...]]) -> Iterable[Argument]:
     return chain.from_iterable(groups)
 
 

@@ -7,17 +7,19 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from infra.bench import archive, candles, history, latency, replay, venue, worker
+from infra.bench import archive, candles, history, imports, latency, replay, venue, worker, year
 from infra.bench.base import Figure
 
 ROWS: dict[str, Callable[[], list[Figure]]] = {
     "replay": replay.measure,
+    "import": imports.measure,
     "latency": latency.measure,
     "candles": candles.measure,
     "history": history.measure,
     "worker": worker.measure,
     "venue": venue.measure,
     "archive": archive.measure,
+    "year": year.measure,
 }
 
 

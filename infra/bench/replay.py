@@ -26,7 +26,7 @@ TARGET_PER_S = 500_000
 def measure() -> list[Figure]:
     with tempfile.TemporaryDirectory() as folder, store() as url:
         path = Path(folder) / "trades.parquet"
-        _write(path)
+        write_trades(path, TRADES)
         started_s = time.perf_counter()
         applied = asyncio.run(_replayer(url, path).run()).applied
         per_s = applied / (time.perf_counter() - started_s)
@@ -44,16 +44,16 @@ def _replayer(url: str, path: Path) -> Replayer:
     return Replayer(url, market, Replay(files, IMPORT), settings.term, settings.bounds, holder_name())
 
 
-def _write(path: Path) -> None:
-    """A walk of a busy market: 100 trades/s, some 300 levels a minute."""
+def write_trades(path: Path, count: int) -> None:
+    """Parquet of a walk of a busy market: 100 trades/s, some 300 levels a minute."""
     rng = np.random.default_rng(1)
-    ts_ms = 1_700_000_000_000 + np.cumsum(rng.integers(0, 20, TRADES))
-    ticks = 6_000_000 + np.cumsum(rng.integers(-3, 4, TRADES))
+    ts_ms = 1_700_000_000_000 + np.cumsum(rng.integers(0, 20, count))
+    ticks = 6_000_000 + np.cumsum(rng.integers(-3, 4, count))
     columns = {
         "ts_ms": ts_ms,
         "price": ticks / 100,
-        "size": rng.integers(1, 10**9, TRADES) / 1e8,
-        "side": np.where(rng.random(TRADES) < 0.5, "buy", "sell"),
-        "id": np.arange(1, TRADES + 1),
+        "size": rng.integers(1, 10**9, count) / 1e8,
+        "side": np.where(rng.random(count) < 0.5, "buy", "sell"),
+        "id": np.arange(1, count + 1),
     }
     pl.DataFrame(columns).write_parquet(path)

@@ -5,7 +5,7 @@ import sys
 import typer
 
 from common.errors import BadInput, FleetError
-from infra.cli import archive, doctor, jobs, rebuild, replay, settings, symbols, up, watch
+from infra.cli import archive, doctor, imports, jobs, rebuild, replay, settings, symbols, up, watch
 
 app = typer.Typer(
     help="Market data: trades in, candles and footprints out.",
@@ -18,6 +18,7 @@ app = typer.Typer(
 )
 app.command("up")(up.up)
 app.command("replay")(replay.replay)
+app.add_typer(imports.app, name="import")
 app.command("watch")(watch.watch)
 app.add_typer(symbols.app, name="symbols")
 app.add_typer(jobs.app, name="jobs")

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum
 from itertools import islice
 from pathlib import Path
@@ -78,10 +78,10 @@ def replay(
     pace = _speed(speed)
     instrument = Instrument(symbol, price_decimals, size_decimals)
     trade_files = [TradeFile(path, instrument, skip_bad) for path in files]
-    instrument = Instrument(symbol, price_decimals, size_decimals, _ids(ids, trade_files))
+    instrument = Instrument(symbol, price_decimals, size_decimals, ids_of(ids, lambda: _first_ids(trade_files)))
     bits = SIMULATED if source is SourceChoice.SIMULATED else IMPORT
     with store_session(settings, data) as url:
-        replay_settings = _worker_settings(settings, url)
+        replay_settings = worker_settings(settings, url)
         replayer = Replayer(
             url=url,
             market=Market(instrument, {"kind": KIND, "simulated": bits == SIMULATED}),
@@ -97,7 +97,7 @@ def replay(
 async def _run(replayer: Replayer) -> Done:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, replayer.stop)
-    with _bar(replayer.market.symbol) as (bar, task):
+    with progress_bar(replayer.market.symbol) as (bar, task):
 
         def show(done: Done, batch: Batch) -> None:
             rate = done.applied / max(bar.tasks[task].elapsed or 0, 1e-3)
@@ -108,7 +108,7 @@ async def _run(replayer: Replayer) -> Done:
 
 
 @contextlib.contextmanager
-def _bar(symbol: str) -> Iterator[tuple[Progress, TaskID]]:
+def progress_bar(symbol: str) -> Iterator[tuple[Progress, TaskID]]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -125,14 +125,18 @@ def _report(replayer: Replayer, done: Done) -> None:
         f"{instrument.symbol}: {done.applied:,} trades applied in {done.commits:,} commits, "
         f"{done.closed:,} minutes closed, {done.amended:,} amended ({instrument.ids} ids)"
     )
-    for reason, count in sorted(done.refused.items()):
-        hint = " (applied before)" if reason == DUPLICATE else ""
-        print(f"refused so far: {count:,} {reason}{hint}")
+    print_refused(done.refused)
     if replayer.ended and not done.applied:
         print("nothing was new: this recording has been applied before")
     if not replayer.ended:
         print("stopped before the end: run the same command again to go on")
         raise typer.Exit(1)
+
+
+def print_refused(refused: Mapping[str, int]) -> None:
+    for reason, count in sorted(refused.items()):
+        hint = " (applied before)" if reason == DUPLICATE else ""
+        print(f"refused so far: {count:,} {reason}{hint}")
 
 
 def _speed(text: str) -> float | None:
@@ -147,17 +151,21 @@ def _speed(text: str) -> float | None:
     return speed
 
 
-def _ids(choice: IdsChoice, files: list[TradeFile]) -> Ids:
-    """What was chosen, or what the beginning of the first file shows."""
+def ids_of(choice: IdsChoice, beginning: Callable[[], Sequence[int]]) -> Ids:
+    """What was chosen, or what the ids at the beginning show."""
     if choice is IdsChoice.CONTIGUOUS:
         return "contiguous"
     if choice is IdsChoice.UNIQUE:
         return "unique"
-    first = next(files[0].chunks(), None)
-    found = sorted(set(first.trades.ids[:_LOOKED_AT])) if first else []
+    found = sorted(set(beginning()[:_LOOKED_AT]))
     steps = sum(b - a == 1 for a, b in zip(found, islice(found, 1, None), strict=False))
     return "contiguous" if steps >= _CONTIGUOUS_SHARE * (len(found) - 1) else "unique"
 
 
-def _worker_settings(settings: Settings, url: str) -> WorkerSettings:
+def _first_ids(files: list[TradeFile]) -> list[int]:
+    first = next(files[0].chunks(), None)
+    return first.trades.ids if first else []
+
+
+def worker_settings(settings: Settings, url: str) -> WorkerSettings:
     return WorkerSettings(**settings.model_dump(include=set(WorkerSettings.__dataclass_fields__)) | {"redis_url": url})

@@ -10,9 +10,11 @@ import pytest
 from redis.asyncio import Redis
 
 from common.market.footprint import row_of
-from common.market.timeframe import Timeframe
+from common.market.timeframe import DAY_MS, Timeframe, day_of
+from common.store.keys import SymbolKeys
 from tests.feed.served import Served
 from tests.feed.writer import INSTRUMENT, START_MS, Writer, some_trades
+from workers.commit import Retention
 
 S = INSTRUMENT.symbol
 PATH = f"/v1/footprint/{S}"
@@ -51,8 +53,14 @@ async def test_footprints_of_any_timeframe_and_row_height_hold_every_trade_once(
     feed: Served, writer: Writer, timeframe: str, row: str
 ) -> None:
     rng = random.Random(4)
-    for _ in range(15):
+    for at in range(15):
         await writer.commit(*some_trades(writer, rng, 30))
+        if at % 5 == 4:
+            # On the next day, the days before are sealed.
+            writer.now_ms += DAY_MS
+            await writer.commit(writer.trade())
+            await writer.roll_up()
+    assert await writer.client.zcard(SymbolKeys(S).seals)
     answer = await feed.json(PATH, timeframe=timeframe, row=row, limit=5_000)
     assert told(answer) == summed(writer, Timeframe.parse(timeframe), INSTRUMENT.price_ticks(row))
     assert answer["cursor"] == writer.cursor and answer["symbol"] == S
@@ -104,6 +112,23 @@ async def test_a_long_history_of_footprints_is_read_in_parts(
         assert told(answer) == summed(writer, Timeframe.parse(timeframe), 1)
         newest = await feed.json(PATH, timeframe=timeframe, limit=2)
         assert newest["bars"] == answer["bars"][-2:]
+
+
+async def test_footprints_that_were_dropped_are_not_missed(feed: Served, client: Redis) -> None:
+    """Those of a day go before its candles, and its seal with these."""
+    writer = Writer(client, retention=Retention(candle_days=400, footprint_days=2))
+    await writer.register()
+    await writer.claim()
+    for _ in range(6):
+        await writer.commit(writer.trade())
+        writer.now_ms += DAY_MS
+        await writer.roll_up()
+    await writer.commit()
+    assert len((await feed.json(f"/v1/candles/{S}"))["bars"]) == 6
+    found = await feed.json(PATH)
+    opens = [day_of(bar["t"]) for bar in found["bars"]]
+    assert opens == [day_of(writer.now_ms) - days * DAY_MS for days in (2, 1)]
+    assert not any("partial" in bar for bar in found["bars"])
 
 
 async def test_a_symbol_without_a_commit_has_no_footprints(feed: Served, writer: Writer) -> None:

@@ -11,6 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from common.market.instrument import Instrument
@@ -49,8 +50,8 @@ def _answers(url: str) -> bool:
         return False
 
 
-def replay(redis_url: str, path: Path, instrument: Instrument) -> None:
-    command = [sys.executable, "-m", "infra.cli", "replay", str(path), "--symbol", instrument.symbol]
+def replay(redis_url: str, path: Path, instrument: Instrument, *verb: str) -> None:
+    command = [sys.executable, "-m", "infra.cli", *(verb or ["replay"]), str(path), "--symbol", instrument.symbol]
     command += ["--price-decimals", str(instrument.price_decimals), "--size-decimals", str(instrument.size_decimals)]
     environ = {"REDIS_URL": redis_url, "PATH": ""}
     done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True)
@@ -59,10 +60,14 @@ def replay(redis_url: str, path: Path, instrument: Instrument) -> None:
 
 
 def replay_trades(redis_url: str, folder: Path, recording: Recording) -> None:
-    instrument, trades = recording
+    instrument, _ = recording
+    replay(redis_url, csv_of(folder, recording), instrument)
+
+
+def csv_of(folder: Path, recording: Recording) -> Path:
     path = folder / "trades.csv"
-    path.write_text("ts_ms,price,size,side,id\n" + "\n".join(_lines(instrument, trades)) + "\n", "utf-8")
-    replay(redis_url, path, instrument)
+    path.write_text("ts_ms,price,size,side,id\n" + "\n".join(_lines(*recording)) + "\n", "utf-8")
+    return path
 
 
 def _lines(instrument: Instrument, trades: Trades) -> Iterator[str]:
@@ -90,6 +95,21 @@ def test_xrp_eth_candles(redis_url: str, feed: str, tmp_path: Path, timeframe: s
     found = bars(feed, "candles", instrument, timeframe=timeframe, limit=5_000)
     assert len(found) == count
     assert [integers(instrument, bar) for bar in found] == recordings.xrp_eth_candles(timeframe).rows()
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_xrp_eth_imported_in_bulk(redis_url: str, feed: str, tmp_path: Path, form: str) -> None:
+    instrument, _ = recordings.xrp_eth()
+    path = csv_of(tmp_path, recordings.xrp_eth())
+    if form == "parquet":
+        columns = pl.read_csv(path, schema_overrides={"price": pl.String, "size": pl.String})
+        path = tmp_path / "trades.parquet"
+        columns.write_parquet(path)
+    replay(redis_url, path, instrument, "import", "trades")
+    found = bars(feed, "candles", instrument, timeframe="1m", limit=5_000)
+    assert len(found) == 2_469
+    assert [integers(instrument, bar) for bar in found] == recordings.xrp_eth_candles("1m").rows()
+    assert not any(bar.get("partial") for bar in found[1:])
 
 
 def test_btc_usdt_candles_from_the_raw_frames_equal_the_klines_of_the_exchange(redis_url: str, feed: str) -> None:

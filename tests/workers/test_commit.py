@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -233,6 +234,14 @@ def test_where_retention_ends_is_asked_when_a_minute_is_written(batches: tuple[T
 def test_while_no_minute_is_written_nothing_is_dropped() -> None:
     commit = commit_of(MINUTE, retention=Retention(3, 2))
     assert (commit.candle_floor_ms, commit.footprint_floor_ms) == (None, None)
+
+
+def test_an_amendment_beyond_retention_is_told_while_its_minute_is_kept() -> None:
+    """What the archive has not got is not dropped, and is still corrected."""
+    far = Trades.of([Trade(START_MS + 5 * DAY_MS, 6, 815, 1_000, BUY)])
+    builder, changes = last_step(PLAIN, [MINUTE, far, LATE])
+    commit = make_commit(replace(HEAD, stored=changes.amended), builder, changes, Retention(3, 2))
+    assert list(commit.minutes) == list(changes.amended) != []
 
 
 def test_an_amendment_beyond_retention_is_not_told() -> None:

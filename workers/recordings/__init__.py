@@ -9,7 +9,10 @@ file is a chunk and a number of trades in it, and can be found again without par
 """
 
 import gzip
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -36,20 +39,24 @@ class TradeFile:
     skip_bad: bool = False
 
     def chunks(self, first: int = 0) -> Iterator[Chunk]:
-        try:
+        with unreadable(self.path):
             yield from _reader_of(self.path)(self.path, self.instrument, self.skip_bad, first)
-        except (EOFError, gzip.BadGzipFile) as error:
-            raise BadInput(f"{self.path} is cut off or damaged: {error}") from error
-        except OSError as error:
-            raise BadInput(f"{self.path} cannot be read: {error.strerror or error}") from error
 
     def fingerprint(self) -> str:
-        try:
-            with self.path.open("rb") as file:
-                head = file.read(_FINGERPRINT_BYTES)
+        with unreadable(self.path), self.path.open("rb") as file:
+            head = file.read(_FINGERPRINT_BYTES)
             return blake2b(head + str(self.path.stat().st_size).encode(), digest_size=8).hexdigest()
-        except OSError as error:
-            raise BadInput(f"{self.path} cannot be read: {error.strerror or error}") from error
+
+
+@contextmanager
+def unreadable(path: Path) -> Iterator[None]:
+    """A file that is not there, or not whole, is the user's to mend: one sentence."""
+    try:
+        yield
+    except (EOFError, gzip.BadGzipFile, zipfile.BadZipFile, zlib.error) as error:
+        raise BadInput(f"{path} is cut off or damaged: {error}") from error
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def _reader_of(path: Path) -> Reader:

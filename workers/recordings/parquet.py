@@ -1,6 +1,6 @@
 """Trades from Parquet, by columns: exact integers from whatever type the writer chose, and no loop per row."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import polars as pl
@@ -16,6 +16,10 @@ CHUNK_ROWS = 262_144
 _FLOAT_TOLERANCE = 1e-6
 _FLOAT_EPSILON = 2.0**-50
 
+# Text that a decimal of 18 places holds exactly: anything longer would be rounded without a word.
+_DECIMALS = 18
+_EXACT_TEXT = r"^([0-9]+(\.[0-9]{0,18})?|\.[0-9]{1,18}|[0-9]+(\.[0-9]{0,9})?[eE][+-]?0?[0-9])$"
+
 
 def parquet_chunks(path: Path, instrument: Instrument, skip_bad: bool, first: int) -> Iterator[Chunk]:
     try:
@@ -27,61 +31,88 @@ def parquet_chunks(path: Path, instrument: Instrument, skip_bad: bool, first: in
     for name in COLUMNS:
         if name not in schema:
             raise BadInput(f"{path} has no column {name!r}, expected {', '.join(COLUMNS)}")
-    parsed = scan.with_columns(
-        _whole("ts_ms", schema["ts_ms"]),
-        _whole("id", schema["id"]),
-        _scaled("price", schema["price"], instrument.price_decimals),
-        _scaled("size", schema["size"], instrument.size_decimals),
-        pl.col("side").cast(pl.String).replace_strict(SIDE_CODES, default=None, return_dtype=pl.UInt8).alias("#side"),
+    parsed = scan.with_row_index("row", 1).with_columns(
+        whole("ts_ms", schema["ts_ms"]),
+        whole("id", schema["id"]),
+        scaled("price", schema["price"], instrument.price_decimals),
+        scaled("size", schema["size"], instrument.size_decimals),
+        side_code(pl.col("side").cast(pl.String)),
     )
     for offset in range(first * CHUNK_ROWS, height, CHUNK_ROWS):
         bad = Bad(path, skip_bad)
-        frame = _without_bad(parsed.slice(offset, CHUNK_ROWS).collect(), instrument, bad, offset)
+        frame = without_bad(parsed.slice(offset, CHUNK_ROWS).collect(), instrument, bad, "row")
         yield Chunk(_trades(frame), bad.count, min(1.0, (offset + CHUNK_ROWS) / height))
 
 
-def _whole(name: str, dtype: pl.DataType) -> pl.Expr:
+def whole(name: str, dtype: pl.DataType) -> pl.Expr:
+    """The column as `#name`, whole numbers; null where it is none."""
     column = pl.col(name)
     if isinstance(dtype, pl.Datetime):
         column = column.dt.epoch("ms")
     return column.cast(pl.Int64, strict=False).alias(f"#{name}")
 
 
-def _scaled(name: str, dtype: pl.DataType, decimals: int) -> pl.Expr:
-    """The column in units of 10**-decimals; null where it does not fit exactly."""
-    column, scaled = pl.col(name), pl.lit(None)
+def scaled(name: str, dtype: pl.DataType, decimals: int, width: pl.DataType | None = None) -> pl.Expr:
+    """The column as `#name`, in units of 10**-decimals, of 64 bits or `width`; null where it does not fit exactly."""
+    column, number = pl.col(name), pl.lit(None)
     if dtype.is_integer():
-        scaled = column.cast(pl.Int128) * 10**decimals
+        number = column.cast(pl.Int128) * 10**decimals
     elif dtype.is_float():
         product = column * 10.0**decimals
-        whole = product.round()
+        nearest = product.round()
         tolerance = pl.max_horizontal(pl.lit(_FLOAT_TOLERANCE), product.abs() * _FLOAT_EPSILON)
-        scaled = pl.when((product - whole).abs() <= tolerance).then(whole).otherwise(None)
+        number = pl.when((product - nearest).abs() <= tolerance).then(nearest).otherwise(None)
+    elif isinstance(dtype, pl.Decimal):
+        number = _rescaled(column, dtype.scale, decimals)
     else:
-        # Text, or a decimal of some other scale. 18 decimals is more than an instrument may have.
-        exact = column.cast(pl.Decimal(38, 18), strict=False)
-        product = exact * pl.lit(10**decimals).cast(pl.Decimal(38, 0))
-        scaled = pl.when(product == product.round()).then(product).otherwise(None)
-    return scaled.cast(pl.Int64, strict=False).alias(f"#{name}")
+        text = column.cast(pl.String)
+        exact = pl.when(text.str.contains(_EXACT_TEXT)).then(text)
+        number = _rescaled(exact.cast(pl.Decimal(38, _DECIMALS), strict=False), _DECIMALS, decimals)
+    return number.cast(width or pl.Int64, strict=False).alias(f"#{name}")
 
 
-def _without_bad(frame: pl.DataFrame, instrument: Instrument, bad: Bad, offset: int) -> pl.DataFrame:
-    """Drop the rows with a field that could not be read; the first of them is what an error names."""
+def _rescaled(column: pl.Expr, scale: int, decimals: int) -> pl.Expr:
+    """A decimal's integer at another scale: a comparison of decimals takes ten times as long."""
+    number = column.to_physical().cast(pl.Int128)
+    if scale <= decimals:
+        widened: pl.Expr = number * 10 ** (decimals - scale)
+        return widened
+    step = 10 ** (scale - decimals)
+    return pl.when(number % step == 0).then(number // step)
+
+
+def side_code(text: pl.Expr, names: Mapping[str, int] = SIDE_CODES) -> pl.Expr:
+    """The side as `#side`; null where it is none. Comparisons: a tenth of the time of a replacement."""
+    codes: Iterator[pl.Expr] = (pl.when(text == side).then(pl.lit(code, pl.UInt8)) for side, code in names.items())
+    return pl.coalesce(*codes).alias("#side")
+
+
+def without_bad(frame: pl.DataFrame, instrument: Instrument, bad: Bad, unit: str) -> pl.DataFrame:
+    """Drop the rows with a field that could not be read; an error names the first, by `unit` and column `row`."""
     parsed = [name for name in frame.columns if name.startswith("#")]
     wrong: pl.Series = frame.select(pl.any_horizontal(pl.col(parsed).is_null())).to_series()
     if not wrong.any():
         return frame
+    price = f"a number of at most {instrument.price_decimals} decimals"
+    size = f"a number of at most {instrument.size_decimals} decimals"
     expected = {
         "#ts_ms": "a whole number of ms",
         "#id": "a whole number",
-        "#price": f"a number of at most {instrument.price_decimals} decimals",
-        "#size": f"a number of at most {instrument.size_decimals} decimals",
+        "#price": price,
+        "#size": size,
         "#side": SIDES,
+        "#open_ms": "a whole number of ms",
+        "#trades": "a whole number",
+        **dict.fromkeys(("#open", "#high", "#low", "#close"), price),
+        **dict.fromkeys(("#volume", "#buy_volume"), size),
+        "#turnover": "a number of no more decimals than price and size together",
+        "#candle": "a minute candle: high and low around open and close, and no more bought than traded",
+        "#more": "no more fields than the header has",
     }
     for row in wrong.arg_true().to_list():
         name = next(name for name in parsed if frame[name][row] is None)
         value = frame[name[1:]][row]
-        bad.line(f"row {offset + row + 1}", f"{name[1:]} {value!r}, expected {expected[name]}")
+        bad.line(f"{unit} {frame['row'][row]}", f"{name[1:]} {value!r}, expected {expected[name]}")
     return frame.filter(~wrong)
 
 

@@ -1,0 +1,172 @@
+"""A year of sealed minutes over HTTP, three years of days, and the daily roll-up of a fleet.
+
+Repeat: `python -m infra.bench year`.
+"""
+
+import asyncio
+import http.client
+import time
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+from redis.asyncio import Redis
+
+from common.frames import encode
+from common.frames.schema import CANDLES
+from common.market import codec
+from common.market.builder import Builder
+from common.market.candle import LIVE
+from common.market.instrument import Instrument
+from common.market.timeframe import DAY_MS, MINUTE_MS
+from common.market.trade import Trade, Trades
+from common.store.client import commit_client
+from common.store.keys import SymbolKeys
+from common.store.lease import NOTHING_SEEN, new_token
+from common.store.registry import Market, Registry
+from common.store.rollups import RollupStore
+from common.store.symbol import Bounds, Claim, SymbolStore
+from infra.bench.base import PATIENCE_S, Figure, feed, percentile, process, store
+from workers.commit import Head, Retention, make_commit
+from workers.rollup.day import roll_day
+
+YEAR = Instrument("BENCH:YEAR", 2, 8, "contiguous")
+DAYS, ROUNDS, COLD_ROUNDS = 365, 25, 5
+SYMBOLS = 500
+MOST_WARM_MS, MOST_COLD_MS, MOST_DAYS_MS, MOST_FLEET_S = 25.0, 90.0, 5.0, 30.0
+_START_MS = 1_699_920_000_000
+_KEEP = Retention(10_000, 10_000)
+
+
+def measure() -> list[Figure]:
+    with store() as url:
+        asyncio.run(_fill(url))
+        cold, warm, days = asyncio.run(_measure(url))
+    with store() as url:
+        fleet_s = asyncio.run(_roll_fleet(url))
+    return [
+        _ms("a year of minutes to 15m, Arrow, sealed days decoded before", percentile(warm, 0.5), MOST_WARM_MS),
+        _ms("the same, nothing decoded yet", percentile(cold, 0.5), MOST_COLD_MS),
+        _ms("three years of 1d, JSON", percentile(days, 0.5), MOST_DAYS_MS),
+        Figure(
+            f"daily roll-up of {SYMBOLS} symbols, two roll-up processes",
+            f"<= {MOST_FLEET_S:.0f} s",
+            f"{fleet_s:.1f} s",
+            fleet_s <= MOST_FLEET_S,
+        ),
+    ]
+
+
+def _ms(what: str, found_s: float, most_ms: float) -> Figure:
+    return Figure(f"{what}, p50", f"<= {most_ms:.0f} ms", f"{found_s * 1e3:.1f} ms", found_s * 1e3 <= most_ms)
+
+
+async def _measure(url: str) -> tuple[list[float], list[float], list[float]]:
+    cold: list[float] = []
+    year = f"/v1/candles/{YEAR.symbol}?timeframe=15m&limit=50000&format=arrow"
+    for _ in range(COLD_ROUNDS):
+        async with feed(url) as port:
+            # What Python loads with the first answer of a process is not what is measured.
+            await asyncio.to_thread(_ask, port, f"/v1/candles/{YEAR.symbol}?timeframe=1m&limit=1&format=arrow", 3)
+            cold += await asyncio.to_thread(_ask, port, year, 1)
+    async with feed(url) as port:
+        warm = (await asyncio.to_thread(_ask, port, year, ROUNDS))[1:]
+        days = await asyncio.to_thread(_ask, port, f"/v1/candles/{YEAR.symbol}?timeframe=1d&limit=1095", ROUNDS)
+    return cold, warm, days[1:]
+
+
+def _ask(port: int, path: str, rounds: int) -> list[float]:
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    times = []
+    for _ in range(rounds):
+        started_s = time.perf_counter()
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        body = answer.read()
+        times.append(time.perf_counter() - started_s)
+        assert answer.status == 200, body[:200]
+    connection.close()
+    return times
+
+
+async def _fill(url: str) -> None:
+    """A year of sealed minutes, and two years of days before them."""
+    async with commit_client(url) as client:
+        await Registry(client).add_symbol(Market(YEAR, {"kind": "inbox"}))
+        await _write(client, YEAR, _minutes(DAYS))
+        for number in range(DAYS):
+            assert await roll_day(client, Market(YEAR), _START_MS + number * DAY_MS)
+        keys = SymbolKeys(YEAR.symbol)
+        members: Any = await client.zrange(keys.rolled("1d"), 0, -1)
+        for day in map(codec.unpack_candle, members):
+            for back_ms in (DAYS * DAY_MS, 2 * DAYS * DAY_MS):
+                times = {name: getattr(day, name) - back_ms for name in ("open_ms", "first_ts_ms", "last_ts_ms")}
+                await client.zadd(keys.rolled("1d"), {codec.pack_candle(replace(day, **times)): times["open_ms"]})
+
+
+async def _roll_fleet(url: str) -> float:
+    """Seconds from the first tick of the clock until a day of all symbols is rolled up and sealed."""
+    async with commit_client(url) as client:
+        frame = _minutes(1)
+        for number in range(SYMBOLS):
+            instrument = Instrument(f"BENCH:S{number}", 2, 8, "contiguous")
+            await Registry(client).add_symbol(Market(instrument, {"kind": "inbox"}))
+            await _write(client, instrument, frame)
+        started_s = time.monotonic()
+        rollup = ("-m", "workers.rollup")
+        async with process(url, *rollup), process(url, *rollup), process(url, "-m", "workers.clock"):
+            while time.monotonic() < started_s + 4 * PATIENCE_S:
+                due = [await RollupStore(client, f"BENCH:S{number}").due() for number in range(SYMBOLS)]
+                if not any(each.days for each in due):
+                    return time.monotonic() - started_s
+                await asyncio.sleep(0.2)
+    raise TimeoutError(f"{SYMBOLS} symbols were not rolled up within {4 * PATIENCE_S} s")
+
+
+async def _write(client: Redis, instrument: Instrument, frame: pl.DataFrame) -> None:
+    """Closed minutes as a worker writes them, and a commit after them, which makes their days due."""
+    keys, opens = SymbolKeys(instrument.symbol), frame["open_ms"].to_list()
+    members = list(zip(encode.candles(frame), opens, strict=True))
+    for at in range(0, len(members), 7_200):
+        await client.zadd(keys.candles, dict(members[at : at + 7_200]))
+    await client.zadd(keys.dirty, {str(open_ms): 1 for open_ms in opens if open_ms % DAY_MS == 0})
+    symbol_store, token = SymbolStore(client, instrument.symbol, Bounds(100_000, 10_000)), new_token()
+    assert isinstance(await symbol_store.claim(token, NOTHING_SEEN, "bench"), Claim)
+    builder, next_ms = Builder.new(instrument), opens[-1] + MINUTE_MS
+    last = Trades.of([Trade(next_ms, 1 << 40, 6_000_000, 5, 0)])
+    changes = builder.step(last, next_ms, {})
+    await symbol_store.commit(make_commit(Head(token, 0, "", {}), builder, changes, _KEEP))
+
+
+def _minutes(days: int) -> pl.DataFrame:
+    """A random walk with the sizes of a busy market."""
+    rng, count = np.random.default_rng(1), days * 1_440
+    close = 6_000_000 + np.cumsum(rng.normal(0, 300, count)).astype(np.int64)
+    first = np.concatenate([[6_000_000], close[:-1]]) + rng.integers(-20, 20, count)
+    high = np.maximum(first, close) + rng.exponential(200, count).astype(np.int64)
+    low = np.minimum(first, close) - rng.exponential(200, count).astype(np.int64)
+    trades = rng.integers(100, 1_500, count)
+    volume = (trades * rng.exponential(3e6, count)).astype(np.int64) + 1
+    buys = (volume * rng.uniform(0.3, 0.7, count)).astype(np.int64)
+    ids = np.cumsum(trades) - trades
+    opens = _START_MS + np.arange(count) * MINUTE_MS
+    columns = {
+        "open_ms": opens,
+        "open_ticks": first,
+        "high_ticks": high,
+        "low_ticks": low,
+        "close_ticks": close,
+        "volume_lots": volume,
+        "buy_lots": buys,
+        "sell_lots": volume - buys,
+        "turnover": volume * ((high + low) // 2) + rng.integers(0, 10**9, count),
+        "trades": trades,
+        "first_ts_ms": opens + rng.integers(0, 300, count),
+        "first_id": ids,
+        "last_ts_ms": opens + 59_000 + rng.integers(0, 999, count),
+        "last_id": ids + trades - 1,
+        "rev": np.zeros(count, np.int64),
+        "sources": np.full(count, LIVE),
+    }
+    return pl.DataFrame(columns).cast(dict(CANDLES))  # type: ignore[arg-type]

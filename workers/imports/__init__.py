@@ -1,0 +1,1 @@
+"""Bulk imports: files to sealed days, by whole columns. A process of its own, which may load Polars."""

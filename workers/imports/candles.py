@@ -1,0 +1,87 @@
+"""Files of minute candles.
+
+CSV       header `open_ms,open,high,low,close,volume` and any of `buy_volume`, `turnover`, `trades`
+Parquet   the same columns
+Binance   the public dumps of 1m klines, spot and USD-M, with or without a header
+"""
+
+import polars as pl
+
+from common.frames.schema import CANDLES, conform
+from common.market.candle import IMPORT
+from common.market.timeframe import MINUTE_MS
+from common.market.trade import MAX_TICKS, MAX_TS_MS
+from workers.imports.files import Form, Rows, RowsFile, fields_of, in_ms
+from workers.recordings.parquet import scaled, whole
+
+# Of candles: what has to be there, and what may be.
+CANDLE_COLUMNS = ("open_ms", "open", "high", "low", "close", "volume")
+_MORE_OF_CANDLES = ("buy_volume", "turnover", "trades")
+_CLOSE = ("close_ms",)
+_BINANCE_KLINES = (*CANDLE_COLUMNS, *_CLOSE, "turnover", "trades", "buy_volume", "buy_turnover", "ignore")
+_WIDTHS = {"turnover": pl.Int128()}
+_CONSISTENT = (
+    (pl.col("#open_ms") % MINUTE_MS == 0)
+    & (pl.col("#open_ms").is_between(0, MAX_TS_MS, closed="left"))
+    & (pl.min_horizontal("#open", "#close") >= pl.col("#low"))
+    & (pl.max_horizontal("#open", "#close") <= pl.col("#high"))
+    & (pl.col("#low") > 0)
+    & (pl.col("#high") < MAX_TICKS)
+    & (pl.col("#buy_volume").is_between(0, pl.col("#volume")))
+    & (pl.col("#turnover") >= 0)
+    & (pl.col("#trades").is_between(0, (1 << 32) - 1))
+)
+
+
+class CandleFile(RowsFile):
+    """A file of minute candles. The optional columns are 0 where there are none."""
+
+    needed = CANDLE_COLUMNS
+
+    def _form(self, first: bytes, second: bytes) -> Form | None:
+        header = fields_of(first)
+        if all(name in header for name in CANDLE_COLUMNS):
+            return Form(tuple(header), has_header=True)
+        has_header = not header[0].isdigit()
+        fields = fields_of(second if has_header else first)
+        is_klines = len(fields) == len(_BINANCE_KLINES) and fields[0].isdigit() and fields[6].isdigit()
+        return Form(_BINANCE_KLINES, has_header, binance=True) if is_klines else None
+
+    def _read_of(self, form: Form) -> list[str]:
+        return [name for name in form.columns if name in (*CANDLE_COLUMNS, *_MORE_OF_CANDLES)]
+
+    def _rows(self, raw: pl.DataFrame, form: Form, first: int, unit: str, fraction: float) -> Rows:
+        i, schema = self.instrument, raw.schema
+        decimals = dict.fromkeys(("open", "high", "low", "close"), i.price_decimals)
+        decimals |= {"volume": i.size_decimals, "buy_volume": i.size_decimals}
+        decimals["turnover"] = i.price_decimals + i.size_decimals
+        raw = raw.with_columns(pl.lit("0").alias(name) for name in _MORE_OF_CANDLES if name not in schema)
+        parsed = [scaled(name, raw.schema[name], places, _WIDTHS.get(name)) for name, places in decimals.items()]
+        parsed += [whole(name, raw.schema[name]) for name in ("open_ms", "trades", *_CLOSE) if name in raw.columns]
+        times = [name for name in ("open_ms", *_CLOSE) if name in raw.columns]
+        rows = raw.with_columns(parsed).with_columns(in_ms(pl.col(f"#{name}")).alias(f"#{name}") for name in times)
+        last_ms = pl.col("#close_ms") if form.binance else pl.col("#open_ms") + MINUTE_MS - 1
+        shape = pl.when(_CONSISTENT & (last_ms - pl.col("#open_ms") == MINUTE_MS - 1)).then(True).alias("#candle")
+        named = [pl.col(f"#{name}") for name in (*decimals, "open_ms", "trades")]
+        shown = pl.concat_str([pl.col(name).cast(pl.String) for name in CANDLE_COLUMNS], separator=",").alias("candle")
+        kept, bad = self._good(rows.with_columns(shown), first, unit, [*named, shape])
+        candles = kept.select(
+            open_ms="#open_ms",
+            open_ticks="#open",
+            high_ticks="#high",
+            low_ticks="#low",
+            close_ticks="#close",
+            volume_lots="#volume",
+            buy_lots="#buy_volume",
+            # Of a candle that does not say what was bought nothing is known of the sides.
+            sell_lots=pl.col("#volume") - pl.col("#buy_volume") if "buy_volume" in schema else pl.lit(0, pl.Int64),
+            turnover="#turnover",
+            trades="#trades",
+            first_ts_ms="#open_ms",
+            first_id=pl.lit(0, pl.Int64),
+            last_ts_ms=pl.col("#open_ms") + MINUTE_MS - 1,
+            last_id=pl.lit(0, pl.Int64),
+            rev=pl.lit(0, pl.Int64),
+            sources=pl.lit(IMPORT, pl.UInt8),
+        )
+        return Rows(conform(candles, CANDLES), bad, fraction, of_minutes=True)
