@@ -134,7 +134,7 @@ async def upkeep_of(client: Redis, symbol: str) -> Upkeep:
     pipe.zrange(keys.unarchived, 0, -1)
     with translated(f"read of what is kept of {symbol}"):
         (
-            (watermark, sealed),
+            (watermark, sealed, floor),
             (archived_from, candles_to, footprints_to),
             candles,
             seals,
