@@ -12,6 +12,7 @@ from common.archive.archive import Archive
 from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS, SERIES
 from common.market.timeframe import DAY_MS, day_of
 from common.store.client import commit_client
+from common.store.health import upkeep_of
 from common.store.jobs import QUEUED, WORKERS, failure
 from common.store.keys import CLOCK, FAILURES, SymbolKeys
 from common.store.registry import Market
@@ -177,6 +178,15 @@ async def test_what_was_dropped_before_there_was_an_archive_holds_nothing_up(
     assert (await RollupStore(client, S).due()).archive == ()
     assert archive.periods(FOOTPRINT_ROWS, S) == [TODAY_MS + 2 * DAY_MS, TODAY_MS + 3 * DAY_MS]
     assert await wrong(client, archive) == {}
+
+
+async def test_candles_begin_at_their_floor_where_footprints_are_kept_for_longer(client: Redis, writer: Writer) -> None:
+    await writer.roll_up()
+    assert (await upkeep_of(client, S)).from_ms == TODAY_MS
+    writer.retention = Retention(candle_days=2, footprint_days=400)
+    await writer.commit(writer.trade(writer.now_ms + 60_000))
+    assert await client.zcard(KEYS.seals) == 4
+    assert (await upkeep_of(client, S)).from_ms == TODAY_MS + 2 * DAY_MS
 
 
 async def test_what_is_archived_anew_while_it_is_checked_is_no_difference(
