@@ -11,7 +11,7 @@ symbols, and an ACL may name them.
 | {S}:trades          | stream  | commit, import      | worker, feed       | FLEET_TRADES_KEPT trades, and entries  |
 | {S}:candles:1m      | zset    | commit              | worker, feed       | FLEET_CANDLE_DAYS                      |
 | {S}:footprints:1m   | zset    | commit              | worker, feed       | FLEET_FOOTPRINT_DAYS                   |
-| {S}:dirty           | zset    | commit, import, mark, roll | roll-up jobs, feed | days written and not rolled up since |
+| {S}:dirty           | zset    | commit, import, mark, roll | jobs, feed  | days written and not rolled up since   |
 | {S}:rollup          | hash    | roll, unarchive     | roll-up jobs       | 1 field                                |
 | {S}:candles:1d      | zset    | roll                | roll-up jobs, feed | one a trading day                      |
 | {S}:candles:1w      | zset    | roll                | anybody            | one a week                             |
