@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import polars as pl
 
 from common.frames.resample import fill_flat
@@ -56,7 +57,7 @@ async def of_trades(
 
 
 def _bars(frame: pl.DataFrame, view: View, cover: Cover, timeframe: Timeframe, bounds: Bounds) -> Bars:
-    from_ms, to_ms = spoken(frame["open_ms"].to_list(), timeframe, bounds)
+    from_ms, to_ms = spoken(frame["open_ms"], timeframe, bounds)
     return Bars(flagged(frame, timeframe, cover, view.state), view, cover, from_ms, to_ms)
 
 
@@ -70,9 +71,9 @@ def cover_of(market: Market, state: State | None, *, kept_by_days: bool = False)
 def flagged(frame: pl.DataFrame, timeframe: Timeframe, cover: Cover, state: State | None) -> pl.DataFrame:
     """Add `is_final` and `partial`. A bar is final once the watermark has reached its end."""
     growing_ms = timeframe.open_of(max(state.watermark_ms, 0)) if state else 0
-    partial = cover.partial_among(frame["open_ms"].to_list(), timeframe)
-    flags = pl.Series("partial", [at in partial for at in range(len(frame))], dtype=pl.Boolean)
-    return frame.with_columns(flags, is_final=pl.col("open_ms") < growing_ms)
+    flags = np.zeros(len(frame), np.bool_)
+    flags[sorted(cover.partial_among(frame["open_ms"].to_numpy(), timeframe))] = True
+    return frame.with_columns(pl.Series("partial", flags), is_final=pl.col("open_ms") < growing_ms)
 
 
 def filled(bars: pl.DataFrame, timeframe: Timeframe, bounds: Bounds, state: State | None) -> pl.DataFrame:
@@ -91,7 +92,7 @@ def filled(bars: pl.DataFrame, timeframe: Timeframe, bounds: Bounds, state: Stat
     return fill_flat(bars, timeframe, start_ms, end_ms)
 
 
-def spoken(opens: Sequence[int], timeframe: Timeframe, bounds: Bounds) -> tuple[int, int]:
+def spoken(opens: Sequence[int] | pl.Series, timeframe: Timeframe, bounds: Bounds) -> tuple[int, int]:
     """The time an answer with these bars speaks of: the bounds, as far as the limit did not cut them."""
     if len(opens) < bounds.limit:
         return bounds.start_ms, bounds.end_ms

@@ -8,6 +8,8 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+import numpy.typing as npt
 import orjson
 
 from common.market.coverage import Hole, Span, load_coverage
@@ -40,7 +42,7 @@ class Cover:
             return True
         return any(hole.from_ms < end_ms and hole.to_ms >= open_ms for hole in self.holes)
 
-    def partial_among(self, opens: Sequence[int], timeframe: Timeframe) -> set[int]:
+    def partial_among(self, opens: Sequence[int] | npt.NDArray[np.int64], timeframe: Timeframe) -> set[int]:
         """Return the positions of the partial bars; `opens` ascend."""
         found = set(range(bisect_left(opens, self.start_ms)))
         for hole in self.holes:

@@ -17,6 +17,7 @@ from feed.minutes import Bounds, Closed, Span, cut, united
 
 # With more days than that to be made of their minutes, the minutes are read in parts, as for any other timeframe.
 MOST_DIRTY_MS = 14 * DAY_MS
+NOTHING = Range(0, 0)
 _DAYS_OF = {"d": 1, "w": 7, "M": 31}
 
 
@@ -27,7 +28,8 @@ async def read_days(
     most = bounds.limit * timeframe.n * _DAYS_OF[timeframe.unit]
     ends = {"oldest": most} if bounds.oldest_first else {"newest": most}
     stored = Range(bounds.start_ms, bounds.end_ms, **ends)
-    spans: list[Span] = []
+    # First only which days are dirty: it is cheap, and all the rest is then read at once.
+    spans: list[Span] = _to_be_made(await reader.view(days=NOTHING), timeframe, bounds)
     for _ in range(ATTEMPTS):
         view = await reader.view([Range(*span) for span in spans], days=stored, since_seq=since_seq)
         needed = _to_be_made(view, timeframe, bounds)

@@ -1,14 +1,15 @@
 """The fleet as a whole: every symbol with its health, and what the store says of itself."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
 from redis.asyncio import Redis
 
 from common.errors import StoreUnavailable
+from common.settings import redacted
 from common.store.budget import Throttles, read_throttles
-from common.store.health import BACKFILLING, CLOSED, IDLE, LIVE, Tally, mode_of
+from common.store.health import BACKFILLING, CLOSED, IDLE, LIVE, Tally, Upkeep, mode_of, upkeep_of
 from common.store.jobs import Failure, Jobs, JobsView
 from common.store.reads import SymbolReader, View
 from common.store.registry import Market, Registry
@@ -23,21 +24,38 @@ FAILURES_TOLD = 20
 SOUND = (LIVE, BACKFILLING, CLOSED, IDLE)
 
 Look = tuple[Market, View]
+Asked = TypeVar("Asked")
+Found = TypeVar("Found")
 
 
 async def look(client: Redis) -> list[Look]:
     """Return every registered symbol with a view of it."""
     markets = list((await Registry(client).symbols()).values())
-    free = asyncio.Semaphore(AT_ONCE)
 
     async def view(market: Market) -> Look:
+        return market, await SymbolReader(client, market.symbol).view()
+
+    return await _some_at_once(view, markets)
+
+
+async def upkeep(client: Redis, looks: Iterable[Look]) -> dict[str, Upkeep]:
+    """Return what is kept of the past of each of these symbols."""
+    symbols = [market.symbol for market, _ in looks]
+    found = await _some_at_once(lambda symbol: upkeep_of(client, symbol), symbols)
+    return dict(zip(symbols, found, strict=True))
+
+
+async def _some_at_once(ask: Callable[[Asked], Awaitable[Found]], all_of: Iterable[Asked]) -> list[Found]:
+    free = asyncio.Semaphore(AT_ONCE)
+
+    async def one(asked: Asked) -> Found:
         async with free:
-            return market, await SymbolReader(client, market.symbol).view()
+            return await ask(asked)
 
-    return list(await asyncio.gather(*map(view, markets)))
+    return list(await asyncio.gather(*map(one, all_of)))
 
 
-async def health(client: Redis, jobs: Jobs, lease_ttl_ms: int) -> dict[str, Any]:
+async def health(client: Redis, jobs: Jobs, lease_ttl_ms: int, archive_url: str | None) -> dict[str, Any]:
     """The answer of `GET /v1/health`."""
     looks, server, queue = await asyncio.gather(look(client), server_info(client), queue_view(jobs))
     symbols = {market.symbol: symbol_health(market, view, lease_ttl_ms) for market, view in looks}
@@ -48,6 +66,7 @@ async def health(client: Redis, jobs: Jobs, lease_ttl_ms: int) -> dict[str, Any]
         "symbols": symbols,
         "store": _store(server),
         "queue": queue and _queue(queue),
+        "archive": {"on": archive_url is not None, "where": archive_url and redacted(archive_url)},
     }
 
 

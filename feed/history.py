@@ -124,7 +124,7 @@ class History(SymbolReader):
         seals_from_ms: int | None = None,
         days: Range | None = None,
     ) -> View:
-        """As SymbolReader.view, with the minutes that are sealed, but without what the archive alone has."""
+        """As SymbolReader.view, with the minutes that are sealed, and of a range without a limit the archived ones."""
         for _ in range(ATTEMPTS):
             view = await super().view(candles, footprints, since_seq, seals_from_ms, days)
             asked = list(zip(candles, view.candles, strict=True))
@@ -132,9 +132,12 @@ class History(SymbolReader):
             if not lacking:
                 return self._kept_of(view)
             view = await super().view(candles, footprints, since_seq, min(lacking), days)
-            parts = [await self._part(CANDLES, view, *pair) for pair in zip(candles, view.candles, strict=True)]
+            asked = list(zip(candles, view.candles, strict=True))
+            parts = [await self._part(CANDLES, view, wanted, found) for wanted, found in asked]
             if all(parts):
-                minutes = [_cut(pl.concat(part.frames), r) for part, r in zip(parts, candles, strict=True) if part]
+                older = [await self._older(view, wanted) for wanted in candles]
+                frames = [[*before, *part.frames] for before, part in zip(older, parts, strict=True) if part]
+                minutes = [_cut(pl.concat(each), wanted) for each, wanted in zip(frames, candles, strict=True)]
                 return self._kept_of(replace(view, candles=list(map(encode.candles, minutes))))
         raise _changing(self)
 
@@ -158,6 +161,13 @@ class History(SymbolReader):
             if part and self._archived_to(series, view) == floor_ms:
                 return self._up_to_archive(series, wanted, part)
         raise _changing(self)
+
+    async def _older(self, view: View, wanted: Range) -> list[pl.DataFrame]:
+        """What the archive alone has of a range without a limit: of bars that began before what Redis has dropped."""
+        floor_ms = self._archived_to(CANDLES, view)
+        if wanted.newest is not None or wanted.oldest is not None or wanted.start_ms >= floor_ms:
+            return []
+        return (await self._of_archive(CANDLES, view, wanted, floor_ms)).frames
 
     def _archived_to(self, series: Series, view: View) -> int:
         """Where the archive's part ends: at what Redis has dropped. -1 if there is none."""
@@ -237,11 +247,9 @@ class History(SymbolReader):
         """Join open minutes and sealed days of one view. None if a day has been sealed anew since."""
         limit = most_open or wanted.oldest or wanted.newest
         opened = _open_part(series, view, wanted, found, limit)
-        floor_ms = series.floor_ms(view.state) if view.state else -1
-        # Footprints of a day are dropped before its candles, and its seal with these.
-        stretches = _stretches(series, [seal for seal in view.seals if seal.day_ms >= floor_ms], wanted)
+        stretches = _stretches(series, view, wanted)
         chosen = _chosen(series, stretches, wanted)
-        frames = [await self._frame(series, stretch) for stretch in chosen]
+        frames = await asyncio.gather(*(self._frame(series, stretch) for stretch in chosen))
         from_ms, to_ms = opened.from_ms, opened.to_ms
         if len(chosen) < len(stretches) and wanted.oldest is not None:
             to_ms = min(to_ms, chosen[-1][-1].day_ms + DAY_MS)
@@ -288,10 +296,12 @@ def _open_part(series: Series, view: View, wanted: Range, found: list[bytes], li
     return Part(view, [minutes], series.open_of(found[0]), wanted.end_ms, ended=False)
 
 
-def _stretches(series: Series, seals: list[Seal], wanted: Range) -> list[list[Seal]]:
+def _stretches(series: Series, view: View, wanted: Range) -> list[list[Seal]]:
     """The sealed days of the range, by the stretches they are kept in: the outer ones may reach beyond it."""
-    stretches = [list(days) for _, days in groupby(seals, lambda seal: series.stretch.open_of(seal.day_ms))]
-    sealed = ([day for day in days if series.digest(day)] for days in stretches)
+    # A seal stays until both series have dropped the day.
+    floor_ms = series.floor_ms(view.state) if view.state else -1
+    stretches = [list(days) for _, days in groupby(view.seals, lambda seal: series.stretch.open_of(seal.day_ms))]
+    sealed = ([day for day in days if series.digest(day) and day.day_ms >= floor_ms] for days in stretches)
     return [
         days
         for days in sealed

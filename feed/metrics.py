@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from common.store.budget import Throttles
-from common.store.health import Tally, mode_of
+from common.store.health import Tally, Upkeep, mode_of
 from common.store.jobs import JobsView
 from common.store.reads import View
 from common.store.registry import Market
@@ -40,6 +40,7 @@ class Metrics:
         looks: Iterable[tuple[Market, View]],
         throttles: Mapping[str, Throttles],
         queue: JobsView | None,
+        upkeep: Mapping[str, Upkeep],
         lease_ttl_ms: int,
     ) -> bytes:
         """Everything in the text format; the gauges of symbols and venues are made anew, so a removed one is gone."""
@@ -64,6 +65,7 @@ class Metrics:
                 for reason, count in view.state.refused.items():
                     refused.labels(symbol, reason).set(count)
         _throttled(symbols, throttles)
+        _upkeep(symbols, upkeep)
         if queue:
             _queue(symbols, queue)
         return generate_latest(self.registry) + generate_latest(symbols)
@@ -83,6 +85,15 @@ def _throttled(registry: CollectorRegistry, throttles: Mapping[str, Throttles]) 
             named = (venue, str(found.last.get("endpoint", "")), str(found.last.get("market", "")))
             asked.labels(*named).set(found.last.get("retry_after_ms", 0))
             applied.labels(*named).set(found.last.get("cooldown_ms", 0))
+
+
+def _upkeep(registry: CollectorRegistry, upkeep: Mapping[str, Upkeep]) -> None:
+    due = Gauge("fleet_days_due", "Finished days to be rolled up", ["symbol"], registry=registry)
+    what = "Sealed days to be archived, of each series; without an archive all there ever were"
+    unarchived = Gauge("fleet_days_unarchived", what, ["symbol"], registry=registry)
+    for symbol, found in upkeep.items():
+        due.labels(symbol).set(len(found.due))
+        unarchived.labels(symbol).set(len(found.unarchived))
 
 
 def _queue(registry: CollectorRegistry, view: JobsView) -> None:

@@ -126,12 +126,14 @@ def with_open(closed: Closed, kind: Kind, bounds: Bounds) -> pl.DataFrame:
     if packed and closed.to_end:
         minute = kind.minutes.decode([packed])
         if bounds.start_ms <= minute["open_ms"][0] < bounds.end_ms:
-            bars = kind.merge(pl.concat([bars, minute]))
+            bars = joined(kind, [bars, kind.merge(minute)])
     return cut(bars, bounds)
 
 
 def cut(bars: pl.DataFrame, bounds: Bounds) -> pl.DataFrame:
     """Return the rows of the first or last `bounds.limit` bars. A footprint has many rows with one open."""
+    if len(bars) <= bounds.limit:
+        return bars
     opens = bars["open_ms"].unique(maintain_order=True)
     if len(opens) <= bounds.limit:
         return bars
@@ -182,7 +184,7 @@ async def _read(reader: History, kind: Kind, bounds: Bounds, wanted: int, at_onc
     `at_once`: minutes of a part at most, and `chunk` of those that are not sealed.
     """
     views: list[View] = []
-    parts = [kind.merge(kind.minutes.decode([]))]
+    parts: list[pl.DataFrame] = []
     start_ms, end_ms, count = bounds.start_ms, bounds.end_ms, 0
     exhausted = False
     while not exhausted and count < wanted and _bars(parts) <= bounds.limit:
@@ -192,16 +194,32 @@ async def _read(reader: History, kind: Kind, bounds: Bounds, wanted: int, at_onc
         views.append(part.view)
         count += sum(map(kind.count, part.frames))
         exhausted = part.ended
-        parts += map(kind.merge, part.frames)
+        made = list(map(kind.merge, part.frames))
+        parts = parts + made if bounds.oldest_first else made + parts
         start_ms = part.to_ms if bounds.oldest_first else start_ms
         end_ms = end_ms if bounds.oldest_first else part.from_ms
     if not fit(views, kind):
         return None
-    bars = kind.merge(pl.concat(parts))
+    bars = joined(kind, parts)
     ended = exhausted and _bars([bars]) <= bounds.limit
     if bounds.oldest_first:
         return Closed(views[-1], cut(bars, bounds), to_end=ended, from_start=True)
     return Closed(views[0], cut(bars, bounds), to_end=True, from_start=ended)
+
+
+def joined(kind: Kind, parts: Iterable[pl.DataFrame]) -> pl.DataFrame:
+    """Put bars of ascending parts together. Where two of them share a span, it is merged."""
+    found = [kind.merge(kind.minutes.decode([]))]
+    for part in parts:
+        before = found[-1]
+        if part.is_empty():
+            continue
+        if before.is_empty() or before["open_ms"][-1] < part["open_ms"][0]:
+            found.append(part)
+            continue
+        at = before["open_ms"].search_sorted(part["open_ms"][0], "left")
+        found[-1:] = [before.slice(0, at), kind.merge(pl.concat([before.slice(at), part]))]
+    return pl.concat(found)
 
 
 def _bars(parts: list[pl.DataFrame]) -> int:

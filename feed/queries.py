@@ -127,11 +127,11 @@ class Queries:
 
     async def _page(self, market: Market, timeframe: Timeframe, window: Window) -> tuple[Page, View, Cover]:
         """Of the tail where it reaches, else read anew."""
-        if timeframe.of_minutes and not timeframe.of_days:
+        if timeframe.of_minutes and (not timeframe.of_days or timeframe.n == 1 and timeframe.unit == "d"):
             bounds, reader = Bounds.of(window, timeframe), self.history(market)
             reading = await self.tails.read_bars(reader, market.instrument, timeframe, bounds)
             if reading:
-                cover = cover_of(market, reading.view.state)
+                cover = cover_of(market, reading.view.state, kept_by_days=timeframe.of_days)
                 return _tail_page(market, timeframe, reading.tail, bounds, cover), reading.view, cover
         read = await self.frame(market, timeframe, window)
         return _page(market, read), read.view, read.cover

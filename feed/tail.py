@@ -25,6 +25,7 @@ from common.market.candle import Candle
 from common.market.instrument import Instrument
 from common.market.timeframe import MINUTE_MS, Timeframe, minute_of
 from common.store.reads import AMENDED_KEPT, Range, State, View
+from feed.days import read_days
 from feed.history import History
 from feed.minutes import CHUNK, FOREVER_MS, Bounds, Kind, Span, grid_at, merged, read_closed, united
 
@@ -269,8 +270,9 @@ async def _follow(
 
 async def _extend(reader: History, instrument: Instrument, tail: Tail, missing: int) -> Tail | None:
     """Return the tail with older bars, or None if they are not of the same store."""
-    kind = Kind.candles(tail.timeframe)
-    closed = await read_closed(reader, kind, tail.timeframe, Bounds(0, tail.from_ms, missing, oldest_first=False))
+    kind, bounds = Kind.candles(tail.timeframe), Bounds(0, tail.from_ms, missing, oldest_first=False)
+    days = await read_days(reader, tail.timeframe, bounds) if tail.timeframe.of_days else None
+    closed = days or await read_closed(reader, kind, tail.timeframe, bounds)
     state = closed.view.state
     # Amendments since the tail's seq are looked up once more when it follows the next view.
     if state is None or state.token != tail.token or state.seq < tail.seq:

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from enum import Enum
 from typing import Any
 
+from common.store.health import Upkeep
 from common.store.jobs import Failure, JobsView
 from workers.rollup.work import Work
 
@@ -15,6 +16,8 @@ LEAST_VERSION = (6, 2)
 SKEW_WARN_MS, SKEW_FAIL_MS = 250, 5_000
 # Above this share of its memory a store that must not evict will soon refuse writes.
 MEMORY_WARN, MEMORY_FAIL = 0.75, 0.95
+# Symbols that are named; all are counted.
+BEHIND_TOLD = 5
 
 
 class Level(Enum):
@@ -160,11 +163,28 @@ def due(works: Sequence[Work]) -> Finding:
     if not works:
         return Finding(Level.OK, "due", "nothing")
     oldest = min(works, key=lambda work: work.period_ms)
-    day = datetime.fromtimestamp(oldest.period_ms / 1_000, UTC).date()
     symbols = {work.symbol for work in works}
     return Finding(
-        Level.OK, "due", f"{len(works)} jobs of {len(symbols)} symbols, the oldest of {oldest.symbol}, {day}"
+        Level.OK,
+        "due",
+        f"{len(works)} jobs of {len(symbols)} symbols, the oldest of {oldest.symbol}, {_date(oldest.period_ms)}",
     )
+
+
+def behind(upkeep: Mapping[str, Upkeep], *, archiving: bool) -> Finding:
+    """`upkeep`: by symbol. A day is done some seconds after it is over; an old one is due anew when it is corrected."""
+    late = {symbol: days for symbol, found in upkeep.items() if (days := found.behind(archiving=archiving))}
+    if not late:
+        return Finding(Level.OK, "history", "every symbol is at most a day behind")
+    told = [f"{symbol} {len(days)}, the oldest {_date(days[0])}" for symbol, days in list(late.items())[:BEHIND_TOLD]]
+    more = [f"and {len(late) - BEHIND_TOLD} more"] if len(late) > BEHIND_TOLD else []
+    found = f"{len(late)} of {len(upkeep)} symbols have days to do that are over since a day: {'; '.join(told + more)}"
+    advice = "If they don't catch up, fleet jobs tells what fails; if they do so slowly, raise FLEET_ROLLUP_PROCESSES."
+    return Finding(Level.WARN, "history", found, advice)
+
+
+def _date(ts_ms: int) -> date:
+    return datetime.fromtimestamp(ts_ms / 1_000, UTC).date()
 
 
 def _mb(count: int) -> str:

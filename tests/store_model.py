@@ -102,10 +102,11 @@ class StoreModel:
         for gap_id in commit.forgotten:
             t.gaps.pop(gap_id, None)
         for open_ms, (candle, footprint) in commit.minutes.items():
-            t.dirty[day_of(open_ms)] = seq
-            t.candles[open_ms] = candle
+            if open_ms >= t.candle_floor_ms:
+                t.dirty[day_of(open_ms)] = seq
+                t.candles[open_ms] = candle
             t.footprints.pop(open_ms, None)
-            if footprint:
+            if footprint and open_ms >= t.footprint_floor_ms:
                 t.footprints[open_ms] = footprint
         if commit.candle_floor_ms is not None:
             t.candle_floor_ms = max(t.candle_floor_ms, commit.candle_floor_ms)

@@ -5,12 +5,18 @@ import numpy.typing as npt
 import polars as pl
 
 from common.frames.schema import CANDLES, LOTS, conform
-from common.frames.spans import held, span_open, span_opens
+from common.frames.spans import held, opens_of, span_open, span_opens
 from common.market.timeframe import Timeframe
 
 MAX_INT64 = (1 << 63) - 1
 _FIRST = ("open_ticks", "first_ts_ms", "first_id")
 _LAST = ("close_ticks", "last_ts_ms", "last_id")
+_REDUCTIONS: dict[np.ufunc, tuple[str, ...]] = {
+    np.maximum: ("high_ticks",),
+    np.minimum: ("low_ticks",),
+    np.add: (*LOTS, "turnover", "trades", "rev"),
+    np.bitwise_or: ("sources",),
+}
 
 
 def resample(candles: pl.DataFrame, timeframe: Timeframe) -> pl.DataFrame:
@@ -25,8 +31,7 @@ def resample(candles: pl.DataFrame, timeframe: Timeframe) -> pl.DataFrame:
     candles = held(candles, "open_ms", timeframe)
     ordered = _ascending(candles["first_ts_ms"]) and _ascending(candles["last_ts_ms"])
     if ordered and not candles.is_empty():
-        opens = candles.select(span_open(pl.col("open_ms"), timeframe)).to_series().to_numpy()
-        merged = _runs_merged(candles, opens)
+        merged = _runs_merged(candles, opens_of(candles["open_ms"].to_numpy(), timeframe))
         if merged is not None:
             return merged
     candles = candles.sort("first_ts_ms", "first_id")
@@ -52,18 +57,21 @@ def _runs_merged(candles: pl.DataFrame, opens: npt.NDArray[np.int64]) -> pl.Data
     starts = np.flatnonzero(np.concatenate([[True], opens[1:] != opens[:-1]]))
     ends = np.append(starts[1:], len(opens)) - 1
     most = MAX_INT64 // int((ends - starts).max() + 1)
-    greatest = candles.select(pl.max_horizontal(pl.col(*LOTS, "turnover").cast(pl.Int128).abs().max())).item()
-    if greatest > most:
+    found: dict[str, npt.NDArray[np.generic]] = {
+        name: candles[name].to_numpy() for name in CANDLES if name not in ("open_ms", "turnover")
+    }
+    # What does not fit becomes null, and the array one of floats.
+    found["turnover"] = candles["turnover"].cast(pl.Int64, strict=False).to_numpy()
+    sums = [found[name] for name in (*LOTS, "turnover")]
+    if any(column.dtype != np.int64 or max(int(column.max()), -int(column.min())) > most for column in sums):
         return None
-    columns: dict[str, npt.NDArray[np.generic]] = {"open_ms": opens[starts]}
-    columns |= {name: candles[name].to_numpy()[starts] for name in _FIRST}
-    columns |= {name: candles[name].to_numpy()[ends] for name in _LAST}
-    columns["high_ticks"] = np.maximum.reduceat(candles["high_ticks"].to_numpy(), starts)
-    columns["low_ticks"] = np.minimum.reduceat(candles["low_ticks"].to_numpy(), starts)
-    for name in (*LOTS, "turnover", "trades", "rev"):
-        columns[name] = np.add.reduceat(candles[name].cast(pl.Int64).to_numpy(), starts)
-    columns["sources"] = np.bitwise_or.reduceat(candles["sources"].to_numpy(), starts)
-    return conform(pl.DataFrame({name: columns[name] for name in CANDLES}), CANDLES)
+    merged = {"open_ms": opens[starts]}
+    merged |= {name: found[name][starts] for name in _FIRST} | {name: found[name][ends] for name in _LAST}
+    merged |= {
+        name: function.reduceat(found[name], starts) for function, names in _REDUCTIONS.items() for name in names
+    }
+    columns = [pl.Series(name, merged[name]) for name in CANDLES]
+    return pl.DataFrame([column.cast(CANDLES[column.name]) for column in columns])
 
 
 def fill_flat(frame: pl.DataFrame, timeframe: Timeframe, start_ms: int, end_ms: int) -> pl.DataFrame:

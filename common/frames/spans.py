@@ -13,6 +13,7 @@ from common.market.session import Sessions
 from common.market.timeframe import MINUTE_MS, Timeframe
 
 Times = npt.NDArray[np.int64]
+MONTHS_TO_1970 = 1970 * 12
 
 
 def span_open(ts_ms: pl.Expr, timeframe: Timeframe) -> pl.Expr:
@@ -22,6 +23,18 @@ def span_open(ts_ms: pl.Expr, timeframe: Timeframe) -> pl.Expr:
     if timeframe.fixed_ms is None:
         return _month_open(_month_index(ts_ms) // timeframe.n * timeframe.n)
     return ts_ms - (ts_ms - timeframe.offset_ms) % timeframe.fixed_ms
+
+
+def opens_of(times: Times, timeframe: Timeframe) -> Times:
+    """The same for an array, without the price of a query."""
+    if timeframe.sessions:
+        return _opens_of(timeframe, timeframe.sessions, times)
+    if timeframe.fixed_ms is not None:
+        return times - (times - timeframe.offset_ms) % timeframe.fixed_ms
+    months = times.astype("datetime64[ms]").astype("datetime64[M]").astype(np.int64) + MONTHS_TO_1970
+    first = months // timeframe.n * timeframe.n - MONTHS_TO_1970
+    found: Times = first.astype("datetime64[M]").astype("datetime64[ms]").astype(np.int64)
+    return found
 
 
 def span_end(ts_ms: pl.Expr, timeframe: Timeframe) -> pl.Expr:

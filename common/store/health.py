@@ -15,6 +15,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from redis.asyncio import Redis
+
+from common.market.timeframe import DAY_MS, day_of
+from common.store.client import translated
+from common.store.keys import SymbolKeys
 from common.store.reads import View
 from common.store.registry import Market
 
@@ -78,3 +83,81 @@ def mode_of(view: View, market: Market, lease_ttl_ms: int) -> str:
         return UNASSIGNED
     quiet = view.state is None or view.server_ms - view.state.updated_ms > STALE_AFTER_MS
     return STALE if claimed == LIVE and quiet else claimed
+
+
+@dataclass(frozen=True, slots=True)
+class Upkeep:
+    """What is kept of a symbol's past, and what the queue has still to do for it. Times in ms UTC; -1: there is none.
+
+    `from_ms`: the day of the oldest candle, also where the archive alone has it. `sealed_to_ms`: the end of the newest
+    sealed day. `candles_to_ms`, `footprints_to_ms`: up to where the archive is complete. `due`: finished days to be
+    rolled up; `unarchived`: sealed days of a series to be archived, each by its series; both ascend.
+    """
+
+    watermark_ms: int
+    from_ms: int
+    sealed_to_ms: int
+    candles_to_ms: int
+    footprints_to_ms: int
+    due: tuple[int, ...]
+    unarchived: tuple[int, ...]
+
+    def json(self, *, archiving: bool) -> dict[str, Any]:
+        """The `history` object of docs/protocol.md."""
+        archive = {
+            "candlesTo": _or_null(self.candles_to_ms),
+            "footprintsTo": _or_null(self.footprints_to_ms),
+            "pending": len(self.unarchived),
+        }
+        return {
+            "candlesFrom": _or_null(self.from_ms),
+            "sealedTo": _or_null(self.sealed_to_ms),
+            "dirtyDays": len(self.due),
+            "archive": archive if archiving else None,
+        }
+
+    def behind(self, *, archiving: bool) -> list[int]:
+        """Days that should have been rolled up, or archived, a day ago: what is over since this long."""
+        days = {*self.due, *(self.unarchived if archiving else ())}
+        return sorted(day_ms for day_ms in days if day_ms + 2 * DAY_MS <= self.watermark_ms)
+
+
+async def upkeep_of(client: Redis, symbol: str) -> Upkeep:
+    """Read it in one consistent look. Of a symbol that was never written there is nothing."""
+    keys = SymbolKeys(symbol)
+    pipe = client.pipeline(transaction=True)
+    pipe.hmget(keys.state, ("watermark_ms", "sealed_to_ms"))
+    pipe.hmget(keys.archive, ("candles_from_ms", "candles_ms", "footprints_ms"))
+    pipe.zrange(keys.candles, 0, 0, withscores=True)
+    pipe.zrange(keys.seals, 0, 0, withscores=True)
+    pipe.zrange(keys.dirty, 0, -1)
+    pipe.zrange(keys.unarchived, 0, -1)
+    with translated(f"read of what is kept of {symbol}"):
+        (
+            (watermark, sealed),
+            (archived_from, candles_to, footprints_to),
+            candles,
+            seals,
+            dirty,
+            unarchived,
+        ) = await pipe.execute()
+    watermark_ms = _number(watermark)
+    oldest = [day_of(int(open_ms)) for _, open_ms in (*candles, *seals)]
+    oldest += [int(archived_from)] if archived_from else []
+    return Upkeep(
+        watermark_ms,
+        min(oldest, default=-1),
+        _number(sealed),
+        _number(candles_to),
+        _number(footprints_to),
+        tuple(sorted(day_ms for day_ms in map(int, dirty) if day_ms + DAY_MS <= watermark_ms)),
+        tuple(sorted(int(member.rpartition(b":")[2]) for member in unarchived)),
+    )
+
+
+def _number(value: bytes | None) -> int:
+    return -1 if value is None else int(value)
+
+
+def _or_null(ms: int) -> int | None:
+    return None if ms < 0 else ms

@@ -3,6 +3,7 @@
 RQ's own keys are read directly, so that the feed need not load RQ; they are stable since RQ 1 and pinned with it:
 
     rq:queue:<q>     list of queued job ids
+    rq:job:<job id>  hash, while the job is queued or running
     rq:wip:<q>       sorted set of <job id>:<execution id>, running
     rq:workers:<q>   set of worker keys; a worker's hash expires when it gives no sign of life
 
@@ -123,6 +124,18 @@ class Jobs:
             return 0
         with translated("clearing of failed jobs"):
             return int(await self._client.hdel(FAILURES, *names))
+
+    async def withdraw(self, jobs: Iterable[str]) -> None:
+        """Take queued jobs out of the queue."""
+        names = list(jobs)
+        if not names:
+            return
+        pipeline = self._client.pipeline(transaction=True)
+        for job in names:
+            pipeline.lrem(QUEUED, 0, job)
+        pipeline.delete(*(f"rq:job:{job}" for job in names))
+        with translated("withdrawal of jobs"):
+            await pipeline.execute()
 
 
 def job_of(execution: str) -> str:

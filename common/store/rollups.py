@@ -91,6 +91,8 @@ class RollupStore:
         self._events_kept = events_kept
         self._roll = Script(client, "roll")
         self._archived = Script(client, "archived")
+        self._mark = Script(client, "mark")
+        self._unarchive = Script(client, "unarchive")
 
     async def due(self) -> Due:
         pipe = self._client.pipeline(transaction=True)
@@ -164,6 +166,28 @@ class RollupStore:
             status, *_ = await self._roll(keys, *head, *rows, *seal)
         if status == b"STALE":
             raise Stale(f"day {day_ms} of {k.symbol} has been written since it was read")
+
+    async def mark(self, first_day_ms: int, last_day_ms: int) -> tuple[int, ...]:
+        """Mark days, both included, to be rolled up once more: those that are over and have minutes here. Return them.
+
+        A day of which minutes have been dropped is left alone.
+        """
+        k = self.keys
+        with translated(f"marking of days of {k.symbol}"):
+            days = await self._mark([k.state, k.dirty, k.seals, k.candles], first_day_ms, last_day_ms)
+        return tuple(map(int, days))
+
+    async def unarchive(self, series: str, from_ms: int, end_ms: int, floor_most_ms: int) -> tuple[int, int]:
+        """Mark the sealed days of `[from_ms, end_ms)` to be archived anew; return the series' floor, and how many.
+
+        None of them if the floor, before which minutes have been dropped, is above `floor_most_ms`.
+        """
+        k = self.keys
+        blocks = k.sealed_candles if series == CANDLES else k.sealed_footprints
+        keys = [k.state, k.seals, k.unarchived, k.rollup, blocks]
+        with translated(f"marking of {series} of {k.symbol}"):
+            floor_ms, count = await self._unarchive(keys, series, from_ms, end_ms, floor_most_ms)
+        return int(floor_ms), int(count)
 
     async def unarchived(self, series: str) -> tuple[str, dict[int, str]]:
         """Return the state's token and the days of `series` to be archived, with their scores."""

@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from common.store.health import upkeep_of
 from common.store.reads import SymbolReader
 from feed import fleet, params
 from feed.services import services_of
@@ -21,7 +22,8 @@ async def symbols(request: Request) -> Response:
 async def health(request: Request) -> Response:
     services = services_of(request)
     params.nothing(request.scope["query_string"])
-    return _json(await fleet.health(services.client, services.jobs, services.settings.lease_ttl_ms))
+    settings = services.settings
+    return _json(await fleet.health(services.client, services.jobs, settings.lease_ttl_ms, settings.archive_url))
 
 
 async def symbol_health(request: Request) -> Response:
@@ -30,7 +32,9 @@ async def symbol_health(request: Request) -> Response:
     market = await services.queries.market(request.path_params["symbol"])
     view = await SymbolReader(services.client, market.symbol).view()
     found = fleet.symbol_health(market, view, services.settings.lease_ttl_ms)
-    return _json({"symbol": market.symbol, **found})
+    upkeep = await upkeep_of(services.client, market.symbol)
+    history = upkeep.json(archiving=services.settings.archive_url is not None)
+    return _json({"symbol": market.symbol, **found, "history": history})
 
 
 def _json(content: dict[str, Any]) -> Response:

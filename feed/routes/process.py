@@ -27,10 +27,11 @@ async def metrics(request: Request) -> Response:
     try:
         looks = await fleet.look(services.client)
         throttles = await fleet.budgets(services.client, looks)
+        upkeep = await fleet.upkeep(services.client, looks)
     except StoreUnavailable:
         # Then what the process counts matters most.
-        looks, throttles = [], {}
-    text = services.metrics.text(looks, throttles, queue, services.settings.lease_ttl_ms)
+        looks, throttles, upkeep = [], {}, {}
+    text = services.metrics.text(looks, throttles, queue, upkeep, services.settings.lease_ttl_ms)
     return Response(text, headers={"content-type": CONTENT_TYPE_LATEST})
 
 

@@ -16,8 +16,10 @@ from common.errors import StoreUnavailable
 from common.settings import Settings, load, redacted
 from common.store.client import commit_client
 from common.store.clock_lease import clock_holder
+from common.store.health import upkeep_of
 from common.store.jobs import Jobs
 from common.store.keys import SYMBOLS, SymbolKeys
+from common.store.registry import Registry
 from infra import checks
 from infra.checks import Finding, Lease, Level
 from infra.cli.options import DataOption, store_url
@@ -59,7 +61,10 @@ async def _examine(settings: Settings, url: str, console: Console) -> tuple[list
             reached = Finding(Level.OK, "reachable", redacted(url))
             findings = [reached, *_judge(info, await _appendfsync(client)), await _clock(client)]
             findings += await _queue(settings.queue_redis_url or url, await clock_holder(client))
-            findings.append(checks.due(await due_work(client, archiving=bool(settings.archive_url))))
+            archiving = settings.archive_url is not None
+            findings.append(checks.due(await due_work(client, archiving=archiving)))
+            upkeep = {symbol: await upkeep_of(client, symbol) for symbol in await Registry(client).symbols()}
+            findings.append(checks.behind(upkeep, archiving=archiving))
             with console.status("waiting for the workers' heartbeats"):
                 found = await _leases(client, settings.lease_ttl_ms / 1_000)
             return [*findings, checks.leases(found)], found

@@ -1,12 +1,14 @@
 """Options that several commands share, and what they mean."""
 
 from contextlib import AbstractContextManager, nullcontext
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from common.errors import OperatorError
+from common.errors import BadInput, OperatorError
+from common.market.timeframe import SECOND_MS
 from common.settings import Settings
 from infra import embedded
 from infra.paths import data_folder
@@ -22,6 +24,23 @@ DataOption = Annotated[
         show_default=False,
     ),
 ]
+
+
+def day_option(name: str, help_text: str) -> Any:
+    """An option that takes a day."""
+    return typer.Option(name, metavar="DATE", formats=["%Y-%m-%d"], help=help_text, show_default=False)
+
+
+def days_between(first: datetime, last: datetime) -> tuple[int, int]:
+    """Return the opens (ms UTC) of both days."""
+    first_ms, last_ms = (int(day.replace(tzinfo=UTC).timestamp()) * SECOND_MS for day in (first, last))
+    if last_ms < first_ms:
+        raise BadInput(f"--to is {date_text(last_ms)}, expected no day before --from, which is {date_text(first_ms)}")
+    return first_ms, last_ms
+
+
+def date_text(ts_ms: int) -> str:
+    return datetime.fromtimestamp(ts_ms // SECOND_MS, UTC).date().isoformat()
 
 
 def store_url(settings: Settings, data: Path | None) -> str:

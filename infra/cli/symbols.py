@@ -14,17 +14,23 @@ from rich.table import Table
 from common.errors import BadInput
 from common.market.calendars import ALWAYS, sessions_of
 from common.market.instrument import Hours, Ids, Instrument, check_symbol
-from common.settings import load
+from common.settings import load, redacted
+from common.store.client import commit_client
+from common.store.jobs import Jobs
 from common.store.registry import Market, open_store
 from infra import venues
 from infra.cli.options import DataOption, store_url
 from infra.paths import data_folder
 from infra.venues import Demand
+from workers.rollup.work import is_of
 from workers.venues.registry import VENUES
 
 app = typer.Typer(help="The symbols the fleet is to run: list, add, remove.", no_args_is_help=True)
 
 SymbolArgument = Annotated[str, typer.Argument(metavar="SYMBOL", help="1 to 32 of A-Z 0-9 : _ . - such as MY:BTCUSD.")]
+
+# More are never queued (workers.rollup.rq_queue.QUEUED_MOST).
+ALL_JOBS = 10_000
 
 
 class Trading(TypedDict):
@@ -152,10 +158,16 @@ def remove(
     purge: Annotated[bool, typer.Option("--purge", help="Delete its candles and trades, too.")] = False,
     data: DataOption = None,
 ) -> None:
-    """Take a symbol off the fleet. Its data stays unless --purge is given."""
-    if not asyncio.run(_remove(store_url(load(), data), symbol, purge)):
+    """Take a symbol off the fleet. Its data stays unless --purge is given; what is archived always does."""
+    settings = load()
+    url = store_url(settings, data)
+    if not asyncio.run(_remove(url, symbol, purge)):
         raise BadInput(f"symbol {symbol} is not there: fleet symbols list")
     print(f"{symbol} removed{' with its data' if purge else ''}")
+    if purge and settings.archive_url:
+        print(f"its archive stays: {redacted(settings.archive_url)}")
+    if purge:
+        asyncio.run(_withdraw_jobs(settings.queue_redis_url or url, symbol))
 
 
 def _trading_text(instrument: Instrument) -> str:
@@ -220,3 +232,10 @@ def _there_already(symbol: str) -> BadInput:
 async def _remove(url: str, symbol: str, purge: bool) -> bool:
     async with open_store(url) as store:
         return await store.remove_symbol(symbol, purge=purge)
+
+
+async def _withdraw_jobs(url: str, symbol: str) -> None:
+    async with commit_client(url) as client:
+        jobs = Jobs(client)
+        await jobs.withdraw(job for job in await jobs.queued(ALL_JOBS) if is_of(job, symbol))
+        await jobs.forget(job for job in await jobs.failures() if is_of(job, symbol))

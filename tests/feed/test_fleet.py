@@ -2,14 +2,18 @@
 
 import asyncio
 import re
+from pathlib import Path
+from typing import Any
 
 from redis.asyncio import Redis
 
 from common.market.instrument import Instrument
+from common.market.timeframe import DAY_MS, day_of
 from common.store.budget import BudgetStore
 from common.store.health import Tally
 from common.store.jobs import QUEUED, RUNNING, failure
 from common.store.keys import FAILURES
+from common.store.rollups import RollupStore
 from feed.fleet import FAILURES_TOLD
 from tests.feed.served import Served, hear, say, served
 from tests.feed.writer import INSTRUMENT, START_MS, Writer
@@ -50,10 +54,13 @@ async def test_health_is_of_the_whole_fleet_and_of_one_symbol(feed: Served, writ
     assert (answer["status"], found["mode"], found["refused"], found["seq"]) == ("ok", "LIVE", {"duplicate": 1}, 1)
     assert answer["store"] == {"version": answer["store"]["version"], "persistence": "always", "writable": True}
     assert answer["store"]["version"].startswith("Valkey ")
+    assert answer["archive"] == {"on": False, "where": None}
+    history = {"candlesFrom": None, "sealedTo": None, "dirtyDays": 0, "archive": None}
     assert (await feed.json(f"/v1/health/{S}")) | {"lastUpdateMsAgo": 0} == {
         "symbol": S,
         **found,
         "lastUpdateMsAgo": 0,
+        "history": history,
     }
     await writer.store.release(writer.token)
     answer = await feed.json("/v1/health")
@@ -94,6 +101,41 @@ async def test_failed_jobs_are_in_health_with_their_reason_and_in_the_metrics(
     assert answer["queue"] | {"failed": []} == empty | {"queued": 1, "running": 1, "failures": 21}
     lines = (await feed.get("/metrics")).text.splitlines()
     assert 'fleet_jobs{state="failed"} 21.0' in lines and "fleet_rollup_workers 0.0" in lines
+
+
+async def test_what_is_kept_and_what_is_to_be_done_for_it_is_in_health_and_metrics(
+    redis_url: str, writer: Writer, client: Redis, tmp_path: Path
+) -> None:
+    today_ms = day_of(START_MS)
+
+    async def told() -> tuple[dict[str, Any], list[str]]:
+        lines = (await feed.get("/metrics")).text.splitlines()
+        return (await feed.json(f"/v1/health/{S}"))["history"], [
+            line for line in lines if line.startswith("fleet_days")
+        ]
+
+    async with served(redis_url, archive_url=str(tmp_path)) as feed:
+        assert (await feed.json("/v1/health"))["archive"] == {"on": True, "where": str(tmp_path)}
+        for number in range(3):
+            await writer.commit(writer.trade(START_MS + number * DAY_MS))
+        found, lines = await told()
+        nothing = {"candlesTo": None, "footprintsTo": None, "pending": 0}
+        assert found == {"candlesFrom": today_ms, "sealedTo": None, "dirtyDays": 2, "archive": nothing}
+        assert lines == [f'fleet_days_due{{symbol="{S}"}} 2.0', f'fleet_days_unarchived{{symbol="{S}"}} 0.0']
+        await writer.roll_up()
+        found, lines = await told()
+        end_ms = today_ms + 2 * DAY_MS
+        assert found | {"archive": None} == {
+            "candlesFrom": today_ms,
+            "sealedTo": end_ms,
+            "dirtyDays": 0,
+            "archive": None,
+        }
+        assert lines == [f'fleet_days_due{{symbol="{S}"}} 0.0', f'fleet_days_unarchived{{symbol="{S}"}} 4.0']
+        store = RollupStore(client, S)
+        token, scores = await store.unarchived("candles")
+        await store.archived("candles", token, scores)
+        assert (await told())[0]["archive"] == {"candlesTo": end_ms, "footprintsTo": None, "pending": 2}
 
 
 async def test_a_queue_that_is_away_degrades_health_and_nothing_else(redis_url: str, writer: Writer) -> None:

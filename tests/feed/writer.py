@@ -49,6 +49,8 @@ class Writer:
     client: Redis
     instrument: Instrument = INSTRUMENT
     retention: Retention = KEEP_ALL
+    # Series of which only what the archive has is dropped.
+    archived: frozenset[str] = frozenset()
     trades_kept: int = 100_000
     sources: int = LIVE
     now_ms: int = START_MS
@@ -64,7 +66,7 @@ class Writer:
 
     @property
     def store(self) -> SymbolStore:
-        return SymbolStore(self.client, self.instrument.symbol, Bounds(self.trades_kept, 10_000))
+        return SymbolStore(self.client, self.instrument.symbol, Bounds(self.trades_kept, 10_000, self.archived))
 
     async def register(self, **source: Any) -> None:
         await Registry(self.client).add_symbol(Market(self.instrument, {"kind": "inbox"} | source))

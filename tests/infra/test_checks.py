@@ -3,6 +3,7 @@
 import pytest
 
 from common.market.timeframe import DAY_MS
+from common.store.health import Upkeep
 from common.store.jobs import Failure, JobsView
 from infra import checks
 from infra.checks import Lease, Level
@@ -117,6 +118,19 @@ def test_of_what_is_due_the_oldest_is_named() -> None:
     assert checks.due(works).found == "3 jobs of 2 symbols, the oldest of B, 1970-01-02"
 
 
+def test_a_symbol_is_behind_when_a_day_is_over_since_more_than_one() -> None:
+    now_ms = 10 * DAY_MS + 1
+    fine = Upkeep(now_ms, 0, 9 * DAY_MS, -1, -1, (9 * DAY_MS,), (2 * DAY_MS,))
+    slow = Upkeep(now_ms, 0, 9 * DAY_MS, -1, -1, (8 * DAY_MS, 9 * DAY_MS), ())
+    assert checks.behind({"A": fine}, archiving=False).level is Level.OK
+    finding = checks.behind({"A": fine, "B": slow}, archiving=True)
+    assert finding.level is Level.WARN
+    assert finding.found.startswith("2 of 2 symbols have days to do that are over since a day: ")
+    assert finding.found.endswith(": A 1, the oldest 1970-01-03; B 1, the oldest 1970-01-09")
+    many = checks.behind({str(number): slow for number in range(7)}, archiving=False)
+    assert many.found.endswith("4 1, the oldest 1970-01-09; and 2 more")
+
+
 def test_whatever_is_not_ok_says_what_to_do() -> None:
     findings = [
         checks.version({}),
@@ -131,5 +145,6 @@ def test_whatever_is_not_ok_says_what_to_do() -> None:
         checks.leases([]),
         checks.queue(JobsView(0, (), 0, ()), ""),
         checks.failed_jobs([FAILURE]),
+        checks.behind({"A": Upkeep(3 * DAY_MS, 0, -1, -1, -1, (0,), ())}, archiving=False),
     ]
     assert all(finding.advice for finding in findings)

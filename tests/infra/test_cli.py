@@ -134,6 +134,7 @@ def test_doctor_finds_a_healthy_fleet_healthy(
     assert "WARN  queue        0 queued, 0 running, 0 roll-up processes, clock none" in shown.out
     assert "OK    failed jobs  none" in shown.out
     assert "OK    due          nothing" in shown.out
+    assert "OK    history" in shown.out
 
 
 def test_doctor_tells_a_dead_holder_and_a_symbol_without_one(

@@ -1,5 +1,6 @@
-"""Tests of what speaks Redis by itself run on both servers."""
+"""Tests of what speaks Redis by itself run on both servers; an archive is one of common.archive's own tests."""
 
+from tests.common.archive.conftest import archive, s3, s3_server
 from tests.servers import client
 
-__all__ = ["client"]
+__all__ = ["archive", "client", "s3", "s3_server"]

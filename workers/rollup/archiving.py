@@ -35,7 +35,7 @@ class _Source:
     rows: Series
     decode: Callable[[list[bytes]], pl.DataFrame]
     digest: Callable[[Seal], str]
-    floor_ms: Callable[[State], int]
+    floor: Callable[[State], int]
 
 
 _SOURCES = {
@@ -93,9 +93,9 @@ async def archive_period(client: Redis, market: Market, archive: Archive, series
 async def _sealed(reader: SymbolReader, source: _Source, start_ms: int, end_ms: int) -> dict[int, pl.DataFrame] | None:
     """Return the sealed days of `[start_ms, end_ms)`. None if one has been sealed anew since its seal was read."""
     view = await reader.view(seals_from_ms=start_ms)
-    floor_ms = source.floor_ms(view.state) if view.state else -1
-    # Footprints of a day are dropped before its candles, and its seal with these.
-    seals = [seal for seal in view.seals if floor_ms <= seal.day_ms < end_ms and source.digest(seal)]
+    # A seal stays until both series have dropped the day.
+    kept_ms = max(start_ms, source.floor(view.state)) if view.state else start_ms
+    seals = [seal for seal in view.seals if kept_ms <= seal.day_ms < end_ms and source.digest(seal)]
     found = await reader.blocks(source.name, [seal.day_ms for seal in seals]) if seals else []
     known = [block for block in found if block]
     if list(map(blocks.digest, known)) != list(map(source.digest, seals)):

@@ -1,5 +1,6 @@
 """One piece of work for the queue, and the job id that it always has."""
 
+import re
 from dataclasses import dataclass
 
 # Roll a day up; write a period of a series into the archive.
@@ -26,3 +27,8 @@ class Work:
     @property
     def arguments(self) -> tuple[str | int, ...]:
         return (self.symbol, *self.rest, self.period_ms)
+
+
+def is_of(job: str, symbol: str) -> bool:
+    """Whether a job id is one of this symbol's."""
+    return bool(re.fullmatch(rf"[a-z]+_{re.escape(symbol.translate(_ESCAPES))}(_(candles|footprints))?_\d+", job))

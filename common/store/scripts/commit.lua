@@ -15,7 +15,8 @@
 --
 -- trades: id <seq>-0, fields token, n, watermark_ms, trades; one entry a commit, also when n is 0, so that a reader
 --         sees every step. state.kept counts the trades in it.
--- candles, footprints: score open_ms; a correction replaces the member of that score; '' only drops it.
+-- candles, footprints: score open_ms; a correction replaces the member of that score; '' only drops it. A minute that
+--         has been dropped is not written again: what the archive has, and what was made of it, is more than its rest.
 -- dirty: score the seq that last wrote a minute of the day (UTC, its open), until the day has been rolled up (roll.lua).
 -- events: id <seq>-<i>, field event (JSON).
 -- state, for readers that keep what they have read (feed/tail.py) or come back with a cursor (feed/changes.py):
@@ -70,9 +71,6 @@ local function drop(name, floor_ms, minutes, sealed)
   local from_ms, to_ms = string.format('%.0f', was - DAY_MS), string.format('%.0f', floor - DAY_MS)
   for _, seal in ipairs(redis.call('ZRANGEBYSCORE', seals, from_ms, to_ms)) do
     redis.call('HDEL', sealed, string.match(seal, '^%d+'))
-    if name == 'candles' then
-      redis.call('ZREM', seals, seal)
-    end
   end
   redis.call('HSET', state, field, floor_ms)
 end
@@ -137,17 +135,21 @@ end
 local closed_before_ms = tonumber(was[1] or '-1')
 local from_ms, to_ms
 local days = {}
+local floors = redis.call('HMGET', state, 'candle_floor_ms', 'footprint_floor_ms')
+local candle_floor, footprint_floor = tonumber(floors[1] or '-1'), tonumber(floors[2] or '-1')
 for _ = 1, tonumber(ARGV[15]) do
-  local open_ms = ARGV[at]
-  if tonumber(open_ms) + 60000 <= closed_before_ms then
-    if not from_ms or tonumber(open_ms) < tonumber(from_ms) then from_ms = open_ms end
-    if not to_ms or tonumber(open_ms) > tonumber(to_ms) then to_ms = open_ms end
+  local open_ms, open = ARGV[at], tonumber(ARGV[at])
+  if open >= candle_floor then
+    if open + 60000 <= closed_before_ms then
+      if not from_ms or open < tonumber(from_ms) then from_ms = open_ms end
+      if not to_ms or open > tonumber(to_ms) then to_ms = open_ms end
+    end
+    days[open - open % DAY_MS] = true
+    redis.call('ZREMRANGEBYSCORE', candles, open_ms, open_ms)
+    redis.call('ZADD', candles, open_ms, ARGV[at + 1])
   end
-  days[tonumber(open_ms) - tonumber(open_ms) % DAY_MS] = true
-  redis.call('ZREMRANGEBYSCORE', candles, open_ms, open_ms)
-  redis.call('ZADD', candles, open_ms, ARGV[at + 1])
   redis.call('ZREMRANGEBYSCORE', footprints, open_ms, open_ms)
-  if ARGV[at + 2] ~= '' then
+  if ARGV[at + 2] ~= '' and open >= footprint_floor then
     redis.call('ZADD', footprints, open_ms, ARGV[at + 2])
   end
   at = at + 3
@@ -165,6 +167,12 @@ if from_ms then
 end
 drop('candles', ARGV[9], candles, sealed_candles)
 drop('footprints', ARGV[10], footprints, sealed_footprints)
+if ARGV[9] ~= '' or ARGV[10] ~= '' then
+  -- A seal names the blocks of both series, and goes with the last of them.
+  floors = redis.call('HMGET', state, 'candle_floor_ms', 'footprint_floor_ms')
+  local both_ms = math.min(tonumber(floors[1] or '-1'), tonumber(floors[2] or '-1'))
+  redis.call('ZREMRANGEBYSCORE', seals, '-inf', string.format('%.0f', both_ms - DAY_MS))
+end
 for i = 1, tonumber(ARGV[16]) do
   redis.call('XADD', events, 'MAXLEN', '~', ARGV[8], next_seq .. '-' .. i, 'event', ARGV[at])
   at = at + 1

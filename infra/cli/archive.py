@@ -1,0 +1,157 @@
+"""`fleet archive`: what is archived, and whether it is what it should be."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Annotated
+
+import typer
+from redis.asyncio import Redis
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from common.archive.archive import Archive
+from common.archive.series import SERIES, Series
+from common.errors import BadInput, OperatorError
+from common.market.timeframe import DAY_MS
+from common.settings import Settings, load
+from common.store.client import commit_client
+from common.store.health import Upkeep, upkeep_of
+from common.store.registry import Market, Registry
+from infra.audit import Auditor
+from infra.cli.options import DataOption, date_text, day_option, days_between, store_url
+
+app = typer.Typer(help="The archive: list what is there, verify that it is what it should be.", no_args_is_help=True)
+
+# Before and after all that is archived.
+FIRST_DAY, LAST_DAY = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)
+
+SymbolArgument = Annotated[
+    str | None, typer.Argument(metavar="[SYMBOL]", help="Only this one. Default: all.", show_default=False)
+]
+
+
+class SeriesChoice(Enum):
+    CANDLES = "candles"
+    FOOTPRINTS = "footprints"
+    TRADES = "trades"
+
+
+@app.command("list")
+def list_archive(symbol: SymbolArgument = None, data: DataOption = None) -> None:
+    """Show how much of each symbol is archived, up to where it is complete, and what is still to be written.
+
+    Of a symbol that has been removed what is archived is shown, too, if it is named.
+    """
+    settings = load()
+    archive = _archive(settings)
+
+    async def look() -> list[tuple[str, Upkeep]]:
+        async with _markets(settings, data) as (client, markets):
+            return [(name, await upkeep_of(client, name)) for name in ([symbol] if symbol else markets)]
+
+    table = Table("symbol", "series", "objects", "first", "last", "complete to", "to be written", box=None)
+    for name, kept in asyncio.run(look()):
+        complete = {"candles": kept.candles_to_ms, "footprints": kept.footprints_to_ms}
+        for series in SERIES.values():
+            periods = archive.periods(series, name)
+            if periods:
+                ends = series.label(periods[0]), series.label(periods[-1])
+                to_ms = complete.get(series.name, -1)
+                table.add_row(name, series.name, str(len(periods)), *ends, date_text(to_ms) if to_ms >= 0 else "")
+        if kept.unarchived:
+            table.add_row(name, "", "", "", "", "", f"{len(kept.unarchived)} days")
+    Console().print(table if table.row_count else "nothing is archived yet")
+
+
+@app.command()
+def verify(
+    symbol: SymbolArgument = None,
+    series: Annotated[
+        SeriesChoice | None, typer.Option(help="Only this one. Default: all.", show_default=False)
+    ] = None,
+    first: Annotated[datetime, day_option("--from", "First day, UTC. Default: the first there is.")] = FIRST_DAY,
+    last: Annotated[datetime, day_option("--to", "Last day, verified as well. Default: the last there is.")] = LAST_DAY,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Have the queue write anew what is wrong and Redis still has.")
+    ] = False,
+    data: DataOption = None,
+) -> None:
+    """Read everything back and say what is wrong with it: one line each, and exit code 1.
+
+    Checksums are compared; candles and footprints with the sealed days that Redis still has; footprints with the
+    volumes of their candles.
+
+    Examples:
+
+    - `fleet archive verify`
+    - `fleet archive verify BINANCE:BTCUSDT --series footprints --from 2024-01-01 --to 2024-01-31`
+    - `fleet archive verify BINANCE:BTCUSDT --repair`
+    """
+    settings = load()
+    chosen = [SERIES[series.value]] if series else list(SERIES.values())
+    first_ms, last_ms = days_between(first, last)
+    span = first_ms, last_ms + DAY_MS
+    count, lines = asyncio.run(_verify(settings, data, symbol, chosen, span, repair=repair))
+    for line in lines:
+        print(line)
+    if lines:
+        raise typer.Exit(1)
+    print(f"{count} objects verified")
+
+
+async def _verify(
+    settings: Settings,
+    data: DataOption,
+    symbol: str | None,
+    chosen: list[Series],
+    span: tuple[int, int],
+    *,
+    repair: bool,
+) -> tuple[int, list[str]]:
+    """Return how many objects there are, and what is wrong with which."""
+    archive = _archive(settings)
+    lines: list[str] = []
+    async with _markets(settings, data) as (client, markets):
+        auditors = {name: Auditor(client, market, archive) for name, market in _only(markets, symbol).items()}
+        work = [
+            (auditor, where)
+            for auditor in auditors.values()
+            for series in chosen
+            for where in await auditor.objects(series, *span)
+        ]
+        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task("", total=len(work))
+            for auditor, where in work:
+                name = f"{auditor.symbol} {where}"
+                bar.update(task, description=name)
+                found = await auditor.check(where)
+                lines += [f"{name}: {what}" for what in found.wrong]
+                if found.wrong and repair:
+                    lines.append(f"{name}: {await auditor.repair(where, found)}")
+                bar.advance(task)
+    return len(work), lines
+
+
+def _archive(settings: Settings) -> Archive:
+    if settings.archive_url is None:
+        raise OperatorError("FLEET_ARCHIVE_URL is not set: there is no archive")
+    return Archive.open(settings.archive_url, settings.archive_s3_endpoint)
+
+
+@asynccontextmanager
+async def _markets(settings: Settings, data: DataOption) -> AsyncIterator[tuple[Redis, dict[str, Market]]]:
+    async with commit_client(store_url(settings, data)) as client:
+        yield client, await Registry(client).symbols()
+
+
+def _only(markets: dict[str, Market], symbol: str | None) -> dict[str, Market]:
+    if symbol is None:
+        return markets
+    if symbol not in markets:
+        raise BadInput(f"symbol {symbol} is not there: fleet symbols list")
+    return {symbol: markets[symbol]}

@@ -1,0 +1,265 @@
+"""Sealed days in the archive: what is there, what may be dropped for it, and what the feed makes of both."""
+
+import random
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from redis.asyncio import Redis
+
+from common.archive.archive import Archive
+from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS, SERIES
+from common.frames import decode
+from common.market.timeframe import DAY_MS, MINUTE_MS, Timeframe, day_of
+from common.market.trade import Trades
+from common.store.client import commit_client
+from common.store.keys import SymbolKeys
+from common.store.registry import Market
+from common.store.rollups import RollupStore
+from tests.common.archive.conftest import BUCKET, S3
+from tests.feed.served import Served, served
+from tests.feed.writer import INSTRUMENT, KEEP_ALL, START_MS, Writer, random_step
+from workers.commit import Head, Retention, make_commit
+from workers.rollup.archiving import archive_period
+
+MARKET, STORE_KEYS = Market(INSTRUMENT), SymbolKeys(INSTRUMENT.symbol)
+FIRST_MS = day_of(START_MS) + DAY_MS
+# FIRST_MS is the 15th of November 2023: the archive's candles are in two objects.
+DAYS = 18
+BOTH = frozenset({"candles", "footprints"})
+S3_URL = f"s3://{BUCKET}/fleet/a"
+SYMBOL = f"candles/{INSTRUMENT.symbol}"
+
+
+@pytest.fixture
+async def client(redis_url: str) -> AsyncIterator[Redis]:
+    made = commit_client(redis_url)
+    yield made
+    await made.aclose()
+
+
+@pytest.fixture
+async def writer(client: Redis) -> Writer:
+    """A registered symbol of which only what the archive has is dropped."""
+    made = Writer(client, archived=BOTH)
+    await made.register()
+    await made.claim()
+    return made
+
+
+@pytest.fixture
+def store(client: Redis) -> RollupStore:
+    return RollupStore(client, INSTRUMENT.symbol)
+
+
+async def write_days(writer: Writer, days: int, count: int = 40) -> None:
+    """Random trades of so many days, and the first of the next."""
+    rng, first_ms = random.Random(days), max(FIRST_MS, day_of(writer.now_ms))
+    for day_ms in range(first_ms, first_ms + days * DAY_MS, DAY_MS):
+        times = sorted(rng.randrange(day_ms, day_ms + DAY_MS) for _ in range(count))
+        await writer.commit(*(writer.trade(at, rng.randint(9_900, 10_100), side=rng.randrange(3)) for at in times))
+    await writer.commit(writer.trade(first_ms + days * DAY_MS))
+
+
+async def archive_all(client: Redis, archive: Archive) -> None:
+    for series, day_ms in (await RollupStore(client, INSTRUMENT.symbol).due()).archive:
+        await archive_period(client, MARKET, archive, series, SERIES[series].period.open_of(day_ms))
+
+
+async def sealed(client: Redis) -> dict[str, pl.DataFrame]:
+    """The sealed minutes, as the archive is to have them."""
+    candles: Any = await client.hgetall(STORE_KEYS.sealed_candles)
+    footprints: Any = await client.hgetall(STORE_KEYS.sealed_footprints)
+    return {
+        "candles": decode.sealed_candles([block for _, block in sorted(candles.items())]),
+        "footprints": decode.sealed_footprints([block for _, block in sorted(footprints.items())]),
+    }
+
+
+def archived(archive: Archive) -> dict[str, pl.DataFrame]:
+    return {rows.name: archive.read(rows, INSTRUMENT, 0, 1 << 42) for rows in (CANDLE_ROWS, FOOTPRINT_ROWS)}
+
+
+def assert_same(found: dict[str, pl.DataFrame], expected: dict[str, pl.DataFrame]) -> None:
+    assert all(found[name].equals(frame) and len(frame) for name, frame in expected.items())
+
+
+async def drop_before(writer: Writer, floor_ms: int) -> None:
+    """A commit that writes nothing, of a worker that keeps minutes from `floor_ms` on."""
+    changes = writer.builder.apply(writer.builder.accept(Trades(), writer.now_ms), writer.now_ms, {})
+    commit = make_commit(Head(writer.token, writer.seq, "", {}), writer.builder, changes, writer.retention)
+    await writer.store.commit(replace(commit, candle_floor_ms=floor_ms, footprint_floor_ms=floor_ms))
+    writer.seq += 1
+
+
+async def floors(client: Redis) -> tuple[int, int]:
+    candles, footprints = await client.hmget(STORE_KEYS.state, ["candle_floor_ms", "footprint_floor_ms"])
+    return int(candles or -1), int(footprints or -1)
+
+
+async def test_the_archive_has_what_the_minutes_are(client: Redis, writer: Writer, archive: Archive) -> None:
+    """Also after late trades, repaired gaps and another writer: days are sealed anew, and archived anew."""
+    rng = random.Random(1)
+    for _ in range(4):
+        for _ in range(40):
+            await random_step(writer, rng)
+        writer.now_ms += DAY_MS
+        await writer.commit(writer.trade())
+        await writer.roll_up()
+        await archive_all(client, archive)
+        assert_same(archived(archive), await sealed(client))
+        assert not (await RollupStore(client, INSTRUMENT.symbol).due()).archive
+    candles = archived(archive)["candles"]
+    assert candles["rev"].sum() > 0
+
+
+async def test_what_is_dropped_stays_in_the_archive_and_what_it_lacks_is_not_dropped(
+    client: Redis, writer: Writer, store: RollupStore, archive: Archive
+) -> None:
+    await write_days(writer, 4)
+    await writer.roll_up()
+    whole = await sealed(client)
+    writer.retention = Retention(1, 1)
+    await writer.commit(writer.trade(writer.now_ms + MINUTE_MS))
+    assert await floors(client) == (-1, -1)
+    # Candles alone: the seals name the footprints as well.
+    for month_ms in sorted({CANDLE_ROWS.period.open_of(day) for _, day in (await store.due()).archive}):
+        await archive_period(client, MARKET, archive, "candles", month_ms)
+    await writer.commit(writer.trade(writer.now_ms + MINUTE_MS))
+    today_ms = day_of(writer.builder.watermark_ms)
+    assert await floors(client) == (today_ms - DAY_MS, -1)
+    await archive_all(client, archive)
+    assert_same(archived(archive), whole)
+    await writer.commit(writer.trade(writer.now_ms + MINUTE_MS))
+    assert await floors(client) == (today_ms - DAY_MS, today_ms - DAY_MS)
+    seals: Any = await client.zrange(STORE_KEYS.seals, 0, -1, withscores=True)
+    left = {int(score) for _, score in seals}
+    assert left == {today_ms - DAY_MS}
+    for name in (STORE_KEYS.sealed_candles, STORE_KEYS.sealed_footprints):
+        assert set(map(int, await client.hkeys(name))) == left
+    # A period that has both: what is dropped, and days that are sealed now.
+    writer.retention = KEEP_ALL
+    await write_days(writer, 2)
+    await writer.roll_up()
+    await archive_all(client, archive)
+    kept = await sealed(client)
+    for name, frame in archived(archive).items():
+        assert frame.filter(pl.col("open_ms") < today_ms - DAY_MS).equals(
+            whole[name].filter(pl.col("open_ms") < today_ms - DAY_MS)
+        )
+        assert frame.filter(pl.col("open_ms") >= today_ms - DAY_MS).equals(kept[name])
+
+
+async def test_footprints_that_went_before_their_candles_are_missed_by_nobody(
+    client: Redis, writer: Writer, redis_url: str, archive: Archive
+) -> None:
+    """Without an archive, and with one that is there from now on."""
+    writer.archived = frozenset()
+    await write_days(writer, 4)
+    await writer.roll_up()
+    whole = await sealed(client)
+    writer.retention = Retention(400, 1)
+    await writer.commit(writer.trade(writer.now_ms + MINUTE_MS))
+    _, floor_ms = await floors(client)
+    async with served(redis_url) as feed:
+        answer = await feed.json(f"/v1/footprint/{INSTRUMENT.symbol}", timeframe="1h", limit=5_000)
+        assert answer["bars"][0]["t"] >= floor_ms
+    await archive_all(client, archive)
+    assert not (await RollupStore(client, INSTRUMENT.symbol).due()).archive
+    left = whole["footprints"].filter(pl.col("open_ms") >= floor_ms)
+    assert_same(archived(archive), whole | {"footprints": left})
+
+
+def settings_of(kind: str, folder: Path, s3: S3) -> dict[str, Any]:
+    """An archive as a feed or a job is told of it."""
+    if kind == "folder":
+        return {"archive_url": str(folder / "archive")}
+    return {"archive_url": S3_URL, "archive_s3_endpoint": s3.endpoint}
+
+
+def questions(cut_ms: int, rng: random.Random) -> list[dict[str, Any]]:
+    """Windows on both sides of a cut, across it, and along it in both directions."""
+    found = []
+    for timeframe in ("1m", "15m", "1h", "7h", "1d", "1w", "1M"):
+        span_ms = max(rng.randrange(3 * DAY_MS), Timeframe.parse(timeframe).longest_ms)
+        edges = [
+            {"start": cut_ms - span_ms, "end": cut_ms + rng.randrange(DAY_MS)},
+            {"start": FIRST_MS, "end": cut_ms},
+            {"start": cut_ms - rng.randrange(DAY_MS)},
+            {"end": cut_ms + rng.randrange(DAY_MS)},
+            {},
+        ]
+        for edge in edges:
+            fill, form = rng.choice(("none", "flat")), rng.choice(("json", "json", "csv", "arrow"))
+            limit = rng.choice((1, 7, 60, 1_000))
+            found.append({"timeframe": timeframe, "limit": limit, "fill": fill, "format": form, **edge})
+    return found
+
+
+async def answers(feed: Served, asked: list[dict[str, Any]]) -> list[Any]:
+    """The bars and what is said of them, without the cursor and health."""
+    found: list[Any] = []
+    for params in asked:
+        response = await feed.get(f"/v1/{SYMBOL}", **params)
+        assert response.status_code == 200, (params, response.text)
+        body = response.json() if params["format"] == "json" else response.content
+        found.append([body[name] for name in ("bars", "coverage", "gaps")] if isinstance(body, dict) else body)
+    return found
+
+
+@pytest.mark.parametrize("kind", ["folder", "s3"])
+async def test_the_feed_answers_as_if_nothing_had_been_dropped(
+    client: Redis, writer: Writer, redis_url: str, tmp_path: Path, s3: S3, kind: str
+) -> None:
+    """A feed that knew the minutes before, and one that never saw them."""
+    told, rng = settings_of(kind, tmp_path, s3), random.Random(1)
+    await write_days(writer, DAYS)
+    await writer.roll_up()
+    await archive_all(client, Archive.open(told["archive_url"], told.get("archive_s3_endpoint")))
+    cuts = [FIRST_MS + 10 * DAY_MS, FIRST_MS + (DAYS - 1) * DAY_MS]
+    asked = [params for cut_ms in cuts for params in questions(cut_ms, rng)]
+    async with served(redis_url, **told) as knowing, served(redis_url, **told) as fresh:
+        before = await answers(knowing, asked)
+        footprint = await knowing.json(f"/v1/footprint/{INSTRUMENT.symbol}", timeframe="15m", limit=500)
+        for cut_ms, feed in ((cuts[0], knowing), (cuts[1], knowing), (cuts[1], fresh)):
+            await drop_before(writer, cut_ms)
+            assert await floors(client) == (cut_ms, cut_ms)
+            now = await answers(feed, asked)
+            assert not [params for params, old, new in zip(asked, before, now, strict=True) if old != new]
+            found = await feed.json(f"/v1/footprint/{INSTRUMENT.symbol}", timeframe="15m", limit=500)
+            assert found["bars"] == footprint["bars"]
+
+
+async def test_late_trades_on_both_sides_of_the_cut(
+    client: Redis, writer: Writer, redis_url: str, tmp_path: Path
+) -> None:
+    """Of a minute that is dropped, nothing is told but what the archive has; a bar may lie on both sides."""
+    await write_days(writer, 5)
+    await writer.roll_up()
+    await archive_all(client, Archive.open(str(tmp_path)))
+    cut_ms = FIRST_MS + 3 * DAY_MS
+    await drop_before(writer, cut_ms)
+    asked: list[dict[str, Any]] = [
+        {"timeframe": t, "limit": 5_000, "fill": "none", "format": "json"} for t in ("1m", "1h", "7h", "1d", "1w")
+    ]
+    async with served(redis_url, archive_url=str(tmp_path)) as knowing:
+        before = [bars for bars, *_ in await answers(knowing, asked)]
+        await writer.commit(writer.trade(cut_ms - MINUTE_MS, 20_000))
+        assert [bars for bars, *_ in await answers(knowing, asked)] == before
+        await writer.commit(writer.trade(cut_ms, 20_000))
+        for _ in range(2):
+            now = await answers(knowing, asked)
+            for params, old, (new, *_) in zip(asked, before, now, strict=True):
+                timeframe = Timeframe.parse(params["timeframe"])
+                (changed,) = [bar for bar in new if bar not in old]
+                assert (changed["t"], changed["h"]) == (timeframe.open_of(cut_ms), 200)
+                others = [bar for bar in old if bar["t"] != changed["t"]]
+                assert [bar for bar in new if bar != changed] == others
+                counted = [bar["n"] for bar in old if bar["t"] == changed["t"]]
+                assert changed["n"] == sum(counted) + 1
+            await writer.roll_up()
+            async with served(redis_url, archive_url=str(tmp_path)) as fresh:
+                assert await answers(fresh, asked) == await answers(knowing, asked)
