@@ -11,23 +11,28 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from common.errors import BadInput
+from common.errors import BadInput, Fenced, Stale
 from common.market import blocks, codec
+from common.market.builder import Builder
 from common.market.candle import IMPORT, Candle
 from common.market.instrument import Ids, Instrument
 from common.market.timeframe import DAY_MS
 from common.market.trade import SIDE_NAMES
 from common.settings import Settings
 from common.store.client import commit_client
+from common.store.imports import ImportedDay, ImportStore
+from common.store.lease import NOTHING_SEEN
 from common.store.reads import Range, SymbolReader, View
 from common.store.registry import Market, Registry
-from common.store.rollups import RollupStore
+from common.store.rollups import RollupStore, Staged
+from common.store.symbol import Bounds, Claim, SymbolStore
 from infra.paths import ROOT
 from tests.support import wait_until
 from workers.imports import files
@@ -36,6 +41,7 @@ from workers.imports.files import ImportFile
 from workers.imports.importer import Done, Importer
 from workers.recordings import TradeFile
 from workers.replay import KIND, Replayer
+from workers.rollup.day import roll_day
 from workers.run import WorkerSettings
 from workers.sources.replay import Replay
 
@@ -158,6 +164,47 @@ async def test_an_import_stores_what_a_replay_does(redis_url: str, tmp_path: Pat
     assert_no_trades_are_kept(view)
     async with commit_client(redis_url) as client:
         assert len((await RollupStore(client, INSTRUMENT.symbol).due()).days) == 3
+
+
+async def test_the_roll_up_of_an_imported_day_seals_the_same_bytes(redis_url: str, tmp_path: Path) -> None:
+    await imported(redis_url, [written(tmp_path / "a.csv", rows(2_000))])
+    before = await view_of(redis_url)
+    async with commit_client(redis_url) as client:
+        store = RollupStore(client, INSTRUMENT.symbol)
+        for day_ms in (await store.due()).days:
+            assert await roll_day(client, Market(INSTRUMENT), day_ms)
+        due = await store.due()
+        rolled: Any = await client.zrange(store.keys.rolled("1d"), 0, -1)
+    days = [codec.unpack_candle(member) for member in rolled]
+    assert (await view_of(redis_url)).seals == before.seals
+    assert not due.days and len(due.archive) == 6 and len(days) == 3
+    sealed = await stored(redis_url)
+    open_day_ms = before.seals[-1].day_ms + DAY_MS
+    minutes = [codec.unpack_candle(member) for member in sealed.candles.values()]
+    assert sum(day.trades for day in days) == sum(each.trades for each in minutes if each.open_ms < open_day_ms)
+
+
+async def test_a_day_is_refused_from_who_lost_the_symbol_or_its_place(redis_url: str, tmp_path: Path) -> None:
+    await imported(redis_url, [written(tmp_path / "a.csv", rows(2_000))])
+    before = await view_of(redis_url)
+    assert before.state
+    day_ms, checkpoint = before.seals[0].day_ms, Builder.new(INSTRUMENT).checkpoint()
+    async with commit_client(redis_url) as client:
+        store, days = SymbolStore(client, INSTRUMENT.symbol, Bounds(1, 1)), ImportStore(client, INSTRUMENT.symbol, 1)
+        claim = await store.claim("mine", NOTHING_SEEN, "test")
+        assert isinstance(claim, Claim)
+        staged = Staged((1, 0), ("0" * 16, ""))
+        day = ImportedDay("mine", claim.seq, day_ms, staged, day_ms, day_ms, "", checkpoint)
+        for refused, error in (
+            (replace(day, token="another"), Fenced),
+            (replace(day, seq=claim.seq - 1), Stale),
+            # Its blocks do not lie ready.
+            (day, Stale),
+        ):
+            with pytest.raises(error):
+                await days.write(refused)
+    after = await view_of(redis_url)
+    assert (after.state, after.seals, after.entries) == (before.state, before.seals, before.entries)
 
 
 def assert_no_trades_are_kept(view: View) -> None:
