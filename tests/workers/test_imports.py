@@ -486,6 +486,16 @@ def test_what_is_no_minute_candle_is_refused(tmp_path: Path, line: str) -> None:
         list(CandleFile(path, INSTRUMENT).batches())
 
 
+async def test_a_file_without_a_good_row_is_not_passed_over(redis_url: str, tmp_path: Path) -> None:
+    paths = [written(tmp_path / "bad.csv", ["x,1,1,buy,2"] * 30), written(tmp_path / "good.csv", rows(20))]
+    with pytest.raises(BadInput, match=r"bad\.csv line 2: ts_ms 'x'"):
+        await imported(redis_url, paths)
+    work = importer(redis_url, [])
+    work.files = [ImportFile(path, INSTRUMENT, skip_bad=True) for path in paths]
+    done = await work.run()
+    assert (done.trades, done.refused) == (20, {"bad_line": 30})
+
+
 async def test_bad_rows_and_refused_trades_are_counted(redis_url: str, tmp_path: Path) -> None:
     lines = ["1700000000000,1,1,buy,1", "x,1,1,buy,2", "1700000000000,0,1,buy,3", "1700000000000,1,-1,buy,4"]
     lines += ["9000000000000,1,1,buy,5", "1700000000001,1,1,buy,1"]
