@@ -224,7 +224,7 @@ def joined(kind: Kind, parts: Iterable[pl.DataFrame]) -> pl.DataFrame:
 
 def _bars(parts: list[pl.DataFrame]) -> int:
     """At least so many bars: neighbouring parts share one at most."""
-    return sum(part["open_ms"].n_unique() for part in parts) - max(0, len(parts) - 2)
+    return sum(part["open_ms"].n_unique() for part in parts) - max(0, len(parts) - 1)
 
 
 def fit(views: list[View], kind: Kind) -> bool:

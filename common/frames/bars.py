@@ -43,7 +43,8 @@ def bars_arrow(bars: pl.DataFrame, instrument: Instrument) -> bytes:
     exact = {name: decimal(column, digits) for name, (column, digits) in _numbers(price, size).items()}
     stream = io.BytesIO()
     # The oldest level: string views are too new for many readers of Arrow.
-    bars.select(**_row(exact)).write_ipc_stream(
+    # In one piece, however the bars came together.
+    bars.select(**_row(exact)).rechunk().write_ipc_stream(
         stream, compression="uncompressed", compat_level=pl.CompatLevel.oldest()
     )
     return stream.getvalue()

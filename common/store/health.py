@@ -126,7 +126,7 @@ async def upkeep_of(client: Redis, symbol: str) -> Upkeep:
     """Read it in one consistent look. Of a symbol that was never written there is nothing."""
     keys = SymbolKeys(symbol)
     pipe = client.pipeline(transaction=True)
-    pipe.hmget(keys.state, ("watermark_ms", "sealed_to_ms"))
+    pipe.hmget(keys.state, ("watermark_ms", "sealed_to_ms", "candle_floor_ms"))
     pipe.hmget(keys.archive, ("candles_from_ms", "candles_ms", "footprints_ms"))
     pipe.zrange(keys.candles, 0, 0, withscores=True)
     pipe.zrange(keys.seals, 0, 0, withscores=True)
@@ -134,7 +134,7 @@ async def upkeep_of(client: Redis, symbol: str) -> Upkeep:
     pipe.zrange(keys.unarchived, 0, -1)
     with translated(f"read of what is kept of {symbol}"):
         (
-            (watermark, sealed),
+            (watermark, sealed, floor),
             (archived_from, candles_to, footprints_to),
             candles,
             seals,
@@ -142,7 +142,8 @@ async def upkeep_of(client: Redis, symbol: str) -> Upkeep:
             unarchived,
         ) = await pipe.execute()
     watermark_ms = _number(watermark)
-    oldest = [day_of(int(open_ms)) for _, open_ms in (*candles, *seals)]
+    # The seal of a day stays while its footprints do.
+    oldest = [max(day_of(int(open_ms)), day_of(max(0, _number(floor)))) for _, open_ms in (*candles, *seals)]
     oldest += [int(archived_from)] if archived_from else []
     return Upkeep(
         watermark_ms,

@@ -11,16 +11,16 @@ symbols, and an ACL may name them.
 | {S}:trades          | stream  | commit, import      | worker, feed       | FLEET_TRADES_KEPT trades, and entries  |
 | {S}:candles:1m      | zset    | commit              | worker, feed       | FLEET_CANDLE_DAYS                      |
 | {S}:footprints:1m   | zset    | commit              | worker, feed       | FLEET_FOOTPRINT_DAYS                   |
-| {S}:dirty           | zset    | commit, import, roll, mark | roll-up jobs, feed | written, not rolled up since   |
+| {S}:dirty           | zset    | commit, import, mark, roll | jobs, feed  | days written and not rolled up since   |
 | {S}:rollup          | hash    | roll, unarchive     | roll-up jobs       | 1 field                                |
 | {S}:candles:1d      | zset    | roll                | roll-up jobs, feed | one a trading day                      |
 | {S}:candles:1w      | zset    | roll                | anybody            | one a week                             |
 | {S}:candles:1M      | zset    | roll                | anybody            | one a month                            |
-| {S}:seals           | zset    | roll, commit, import | worker, feed       | the longer of candles and footprints   |
-| {S}:sealed:candles  | hash    | roll, commit, import | worker, feed       | FLEET_CANDLE_DAYS                      |
-| {S}:sealed:footprints | hash  | roll, commit, import | worker, feed       | FLEET_FOOTPRINT_DAYS                   |
-| {S}:staged          | hash    | roll, import        | roll-up jobs       | 2 fields a day being sealed            |
-| {S}:unarchived      | zset    | roll, unarchive     | archive jobs, feed | days sealed and not archived since     |
+| {S}:seals           | zset    | roll, import, commit | worker, feed      | the longer of candles and footprints   |
+| {S}:sealed:candles  | hash    | roll, import, commit | worker, feed      | FLEET_CANDLE_DAYS                      |
+| {S}:sealed:footprints | hash  | roll, import, commit | worker, feed      | FLEET_FOOTPRINT_DAYS                   |
+| {S}:staged          | hash    | roll-up jobs, import, roll | roll-up jobs | 2 fields a day being sealed           |
+| {S}:unarchived      | zset    | roll, unarchive, archived | archive jobs, feed | days sealed and not archived since |
 | {S}:archive         | hash    | archived            | commit, feed       | 4 fields                               |
 | {S}:depth           | zset    | depth               | worker, feed       | chunks kept, one a minute              |
 | {S}:book            | hash    | book                | feed               | 5 fields; book.MOST_LEVELS a side      |

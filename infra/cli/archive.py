@@ -1,11 +1,14 @@
-"""`fleet archive`: what is archived, and whether it is what it should be."""
+"""`fleet archive`: what is archived, and whether it is what it should be.
+
+Polars takes half a second to load. So what needs it is imported by the commands that do, and not by all others, too.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from enum import Enum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from redis.asyncio import Redis
@@ -13,16 +16,17 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from common.archive.archive import Archive
-from common.archive.series import SERIES, Series
 from common.errors import BadInput, OperatorError
 from common.market.timeframe import DAY_MS
 from common.settings import Settings, load
 from common.store.client import commit_client
 from common.store.health import Upkeep, upkeep_of
 from common.store.registry import Market, Registry
-from infra.audit import Auditor
 from infra.cli.options import DataOption, date_text, day_option, days_between, store_url
+
+if TYPE_CHECKING:
+    from common.archive.archive import Archive
+    from common.archive.series import Series
 
 app = typer.Typer(help="The archive: list what is there, verify that it is what it should be.", no_args_is_help=True)
 
@@ -46,6 +50,8 @@ def list_archive(symbol: SymbolArgument = None, data: DataOption = None) -> None
 
     Of a symbol that has been removed what is archived is shown, too, if it is named.
     """
+    from common.archive.series import SERIES
+
     settings = load()
     archive = _archive(settings)
 
@@ -91,6 +97,8 @@ def verify(
     - `fleet archive verify BINANCE:BTCUSDT --series footprints --from 2024-01-01 --to 2024-01-31`
     - `fleet archive verify BINANCE:BTCUSDT --repair`
     """
+    from common.archive.series import SERIES
+
     settings = load()
     chosen = [SERIES[series.value]] if series else list(SERIES.values())
     first_ms, last_ms = days_between(first, last)
@@ -107,12 +115,14 @@ async def _verify(
     settings: Settings,
     data: DataOption,
     symbol: str | None,
-    chosen: list[Series],
+    chosen: "list[Series]",
     span: tuple[int, int],
     *,
     repair: bool,
 ) -> tuple[int, list[str]]:
     """Return how many objects there are, and what is wrong with which."""
+    from infra.audit import Auditor
+
     archive = _archive(settings)
     lines: list[str] = []
     async with _markets(settings, data) as (client, markets):
@@ -137,7 +147,9 @@ async def _verify(
     return len(work), lines
 
 
-def _archive(settings: Settings) -> Archive:
+def _archive(settings: Settings) -> "Archive":
+    from common.archive.archive import Archive
+
     if settings.archive_url is None:
         raise OperatorError("FLEET_ARCHIVE_URL is not set: there is no archive")
     return Archive.open(settings.archive_url, settings.archive_s3_endpoint)

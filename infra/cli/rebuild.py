@@ -45,8 +45,9 @@ def rebuild(
     - `fleet rebuild BINANCE:BTCUSDT --from 2024-01-05`
     - `fleet rebuild BINANCE:BTCUSDT --from 2024-01-01 --to 2024-03-31 --no-wait`
     """
+    wanted = days_between(first, last or first)
     settings = load()
-    asyncio.run(_rebuild(settings, store_url(settings, data), symbol, days_between(first, last or first), wait=wait))
+    asyncio.run(_rebuild(settings, store_url(settings, data), symbol, wanted, wait=wait))
 
 
 async def _rebuild(settings: Settings, url: str, symbol: str, wanted: tuple[int, int], *, wait: bool) -> None:

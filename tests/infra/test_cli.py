@@ -85,6 +85,9 @@ def test_without_a_command_the_help_is_shown(fleet: Fleet) -> None:
         ("up", "--venue", "mtgox", "A"),
         ("up", "A"),
         ("doctor", "--no"),
+        ("rebuild", "A", "--from", "yesterday"),
+        ("rebuild", "A", "--from", "2024-02-01", "--to", "2024-01-31"),
+        ("archive", "verify", "--series", "books"),
         ("dance",),
     ],
 )
@@ -118,6 +121,21 @@ def test_settings_marks_what_was_changed(fleet: Fleet, monkeypatch: pytest.Monke
     monkeypatch.setenv("FLEET_LEASE_TTL_MS", "3000")
     (line,) = [line for line in fleet("settings").out.splitlines() if "FLEET_LEASE_TTL_MS" in line]
     assert line.split()[:4] == ["FLEET_LEASE_TTL_MS", "*", "3000", "6000"]
+
+
+def test_without_an_archive_there_is_nothing_to_list_or_verify(fleet: Fleet) -> None:
+    for command in ("list", "verify"):
+        shown = fleet("archive", command)
+        assert (shown.code, shown.err) == (1, "fleet: FLEET_ARCHIVE_URL is not set: there is no archive\n")
+
+
+def test_a_day_without_minutes_is_not_rebuilt(fleet: Fleet, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", redis_url)
+    unknown = fleet("rebuild", "A:B", "--from", "2024-02-01")
+    assert (unknown.code, unknown.err) == (2, "fleet: symbol A:B is not there: fleet symbols list\n")
+    assert fleet("symbols", "add", "A:B", "--source", "inbox").code == 0
+    shown = fleet("rebuild", "A:B", "--from", "2024-02-01")
+    assert (shown.code, shown.out) == (1, "A:B: 0 days marked\n")
 
 
 def test_doctor_finds_a_healthy_fleet_healthy(

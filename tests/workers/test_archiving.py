@@ -1,27 +1,36 @@
 """Sealed days in the archive: what is there, what may be dropped for it, and what the feed makes of both."""
 
+import asyncio
+import json
 import random
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import polars as pl
 import pytest
 from redis.asyncio import Redis
 
 from common.archive.archive import Archive
+from common.archive.objects import Patience
 from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS, SERIES
 from common.frames import decode
-from common.market.timeframe import DAY_MS, MINUTE_MS, Timeframe, day_of
+from common.market.timeframe import DAY_MS, MINUTE, MINUTE_MS, Timeframe, day_of
 from common.market.trade import Trades
 from common.store.client import commit_client
 from common.store.keys import SymbolKeys
 from common.store.registry import Market
-from common.store.rollups import RollupStore
+from common.store.rollups import Due, RollupStore
+from feed.params import CandleQuery, Window
+from feed.queries import Queries
 from tests.common.archive.conftest import BUCKET, S3
 from tests.feed.served import Served, served
 from tests.feed.writer import INSTRUMENT, KEEP_ALL, START_MS, Writer, random_step
+from tests.support import wait_until_async
+from tests.workers.test_rollup_process import START_S, process
 from workers.commit import Head, Retention, make_commit
 from workers.rollup.archiving import archive_period
 
@@ -31,6 +40,7 @@ FIRST_MS = day_of(START_MS) + DAY_MS
 DAYS = 18
 BOTH = frozenset({"candles", "footprints"})
 S3_URL = f"s3://{BUCKET}/fleet/a"
+RANGES = 1_000
 SYMBOL = f"candles/{INSTRUMENT.symbol}"
 
 
@@ -205,8 +215,14 @@ async def answers(feed: Served, asked: list[dict[str, Any]]) -> list[Any]:
     for params in asked:
         response = await feed.get(f"/v1/{SYMBOL}", **params)
         assert response.status_code == 200, (params, response.text)
-        body = response.json() if params["format"] == "json" else response.content
-        found.append([body[name] for name in ("bars", "coverage", "gaps")] if isinstance(body, dict) else body)
+        if params["format"] == "json":
+            body = response.json()
+            found.append([body[name] for name in ("bars", "coverage", "gaps")])
+        elif params["format"] == "arrow":
+            # Equal columns may be padded otherwise.
+            found.append(pl.read_ipc_stream(response.content).rows())
+        else:
+            found.append(response.content)
     return found
 
 
@@ -263,3 +279,171 @@ async def test_late_trades_on_both_sides_of_the_cut(
             await writer.roll_up()
             async with served(redis_url, archive_url=str(tmp_path)) as fresh:
                 assert await answers(fresh, asked) == await answers(knowing, asked)
+
+
+async def test_a_day_sealed_anew_while_it_is_archived_is_archived_once_more(
+    client: Redis, writer: Writer, store: RollupStore, archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await write_days(writer, 2)
+    await writer.roll_up()
+    confirm, late = RollupStore.archived, [writer.trade(FIRST_MS, 20_000)]
+
+    async def after_more(self: RollupStore, *args: Any) -> int:
+        if late:
+            await writer.commit(late.pop())
+            await writer.roll_up()
+        return await confirm(self, *args)
+
+    monkeypatch.setattr(RollupStore, "archived", after_more)
+    await archive_period(client, MARKET, archive, "candles", CANDLE_ROWS.period.open_of(FIRST_MS))
+    assert [due for due in (await store.due()).archive if due[0] == "candles"] == [("candles", FIRST_MS)]
+    await writer.commit(writer.trade(writer.now_ms + MINUTE_MS))
+    writer.retention = Retention(1, 1)
+    await writer.commit(writer.trade(writer.now_ms + MINUTE_MS))
+    assert max(await floors(client)) <= FIRST_MS
+    await archive_all(client, archive)
+    assert not (await store.due()).archive
+    assert_same(archived(archive), await sealed(client))
+
+
+async def test_jobs_side_by_side_leave_the_whole_archive(
+    client: Redis, writer: Writer, store: RollupStore, archive: Archive
+) -> None:
+    await write_days(writer, 3)
+    await writer.roll_up()
+    await asyncio.gather(archive_all(client, archive), archive_all(client, archive))
+    # Of what both confirmed nobody knows whose object is there: it is written once more.
+    await archive_all(client, archive)
+    assert not (await store.due()).archive
+    assert_same(archived(archive), await sealed(client))
+
+
+async def test_what_reaches_into_a_silent_archive_gets_503_and_nothing_else_does(
+    client: Redis, writer: Writer, redis_url: str, tmp_path: Path, s3: S3
+) -> None:
+    """A folder that is gone, a file in its place, and a bucket that fails."""
+    await write_days(writer, 3)
+    await writer.roll_up()
+    folder = tmp_path / "archive"
+    hasty = Patience(retries=0)
+    for archive in (Archive.open(str(folder)), Archive(s3.bucket())):
+        await archive_all(client, archive)
+        # Again, for the other one.
+        await mark_unarchived(client)
+    cut_ms = FIRST_MS + 2 * DAY_MS
+    await archive_all(client, Archive.open(str(folder)))
+    await drop_before(writer, cut_ms)
+    sound: list[dict[str, Any]] = [{"start": cut_ms, "limit": 60}, {"limit": 10}, {"timeframe": "1d", "limit": 3}]
+    reaching: list[dict[str, Any]] = [{"end": cut_ms, "limit": 60}, {"limit": 1_000}, {"start": FIRST_MS, "limit": 1}]
+    for kind in ("gone", "file", "s3"):
+        async with served(redis_url, archive_url=str(folder)) as feed:
+            if kind == "s3":
+                feed.services.queries.archive = Archive(s3.bucket(patience=hasty))
+                s3.failing = {"GET"}
+            elif folder.is_dir():
+                folder.rename(tmp_path / "elsewhere")
+            else:
+                folder.touch()
+            for params in reaching:
+                response = await feed.get(f"/v1/{SYMBOL}", **params)
+                assert response.status_code == 503
+                assert response.json()["error"]["code"] == "archive_unavailable"
+            for params in sound:
+                assert len((await feed.json(f"/v1/{SYMBOL}", **params))["bars"]) > 1
+            s3.heal()
+            if kind == "s3":
+                assert len((await feed.json(f"/v1/{SYMBOL}", limit=1_000))["bars"]) > 100
+
+
+async def mark_unarchived(client: Redis) -> None:
+    """As if the days had been sealed just now."""
+    version: Any = await client.hincrby(STORE_KEYS.rollup, "version", 1)
+    days: Any = await client.hkeys(STORE_KEYS.sealed_candles)
+    marks = {f"{name}:{int(day)}": version for name in BOTH for day in days}
+    await client.zadd(STORE_KEYS.unarchived, marks)
+
+
+def told(text: bytes) -> tuple[int, Decimal, Decimal]:
+    """How many bars an answer has, and their volume and turnover, by Python's own decimals."""
+    bars = json.loads(text, parse_float=Decimal)["bars"]
+    return len(bars), sum((bar["v"] for bar in bars), Decimal(0)), sum((bar["q"] for bar in bars), Decimal(0))
+
+
+async def test_duckdb_and_polars_agree_with_the_feed_on_random_ranges(
+    client: Redis, writer: Writer, tmp_path: Path
+) -> None:
+    """Of minutes that are archived, of which the feed finds the later ones in Redis."""
+    archive = Archive.open(str(tmp_path))
+    await write_days(writer, DAYS, count=60)
+    await writer.roll_up()
+    await archive_all(client, archive)
+    await drop_before(writer, FIRST_MS + 14 * DAY_MS)
+    rng, feed = random.Random(1), Queries(client, 6_000, archive=archive)
+    starts = [rng.randrange(FIRST_MS, FIRST_MS + DAYS * DAY_MS) // MINUTE_MS * MINUTE_MS for _ in range(RANGES)]
+    ends = [min(start + rng.randrange(DAY_MS), FIRST_MS + DAYS * DAY_MS) for start in starts]
+    ends = [end // MINUTE_MS * MINUTE_MS for end in ends]
+    asked = pl.DataFrame({"number": range(RANGES), "start_ms": starts, "end_ms": ends})
+    wanted = [
+        told(await feed.candles(MARKET, CandleQuery(MINUTE, Window(start_ms, end_ms, 5_000), "none", "json")))
+        for start_ms, end_ms in zip(starts, ends, strict=True)
+    ]
+    assert sum(count > 0 for count, *_ in wanted) > RANGES * 0.9
+    files = f"{tmp_path}/candles/*/*.parquet"
+    with duckdb.connect() as duck:
+        duck.register("asked", asked.to_arrow())
+        by_duckdb = duck.execute(f"""
+            select count(open_time), coalesce(sum(volume), 0), coalesce(sum(turnover), 0)
+            from asked left join (from '{files}') on
+              epoch_ms(open_time) >= start_ms and epoch_ms(open_time) < end_ms
+            group by number order by number
+        """).fetchall()
+    assert by_duckdb == wanted
+    candles = pl.read_parquet(files).with_columns(pl.col("open_time").dt.epoch("ms")).sort("open_time")
+    opens = candles["open_time"]
+    bounds = zip(
+        opens.search_sorted(asked["start_ms"], "left"), opens.search_sorted(asked["end_ms"], "left"), strict=True
+    )
+    slices = (candles.slice(first, max(0, end - first)) for first, end in bounds)
+    assert [part.select(pl.len(), pl.sum("volume"), pl.sum("turnover")).row(0) for part in slices] == wanted
+
+
+@pytest.mark.parametrize("kind", ["folder", "s3"])
+async def test_while_the_archive_fails_nothing_is_dropped_and_it_goes_on_by_itself(
+    client: Redis, writer: Writer, store: RollupStore, redis_url: str, tmp_path: Path, s3: S3, kind: str
+) -> None:
+    """A file lies in the place of the folder; S3 answers 503. The queue's own processes do the work."""
+    where = settings_of(kind, tmp_path, s3)
+    fleet = {f"FLEET_{name.upper()}": value for name, value in where.items()}
+    fleet |= {
+        "REDIS_URL": redis_url,
+        "FLEET_JOB_RETRY_MS": "20",
+        "FLEET_CLOCK_TICK_MS": "50",
+        "FLEET_LEASE_TTL_MS": "600",
+    }
+    (tmp_path / "archive").touch()
+    s3.failing = {"PUT"}
+    writer.retention = Retention(1, 1)
+    await write_days(writer, 3)
+    with process("workers.rollup", **fleet), process("workers.clock", **fleet):
+        async with served(redis_url, **where) as feed:
+
+            async def is_told() -> bool:
+                queue = (await feed.json("/v1/health"))["queue"]
+                return any("ArchiveUnavailable: archive" in failed["reason"] for failed in queue["failed"])
+
+            async def nothing_is_due() -> bool:
+                return await store.due() == Due((), ())
+
+            async def is_sound() -> bool:
+                queue = (await feed.json("/v1/health"))["queue"]
+                return bool(queue["failures"] == 0)
+
+            await wait_until_async(is_told, START_S)
+            await writer.commit(writer.trade(writer.now_ms + MINUTE_MS))
+            assert await floors(client) == (-1, -1)
+            (tmp_path / "archive").unlink()
+            s3.heal()
+            await wait_until_async(nothing_is_due, START_S)
+            await wait_until_async(is_sound, START_S)
+    await writer.commit(writer.trade(writer.now_ms + MINUTE_MS))
+    assert await floors(client) == (day_of(writer.now_ms) - DAY_MS,) * 2

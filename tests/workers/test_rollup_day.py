@@ -224,3 +224,47 @@ async def test_the_archive_is_complete_up_to_the_first_day_it_lacks(
     # Confirmed by another job meanwhile: whose object is there, nobody knows.
     assert await store.archived("candles", token, {second_ms: scores[second_ms]}) == first_ms
     assert set((await store.unarchived("candles"))[1]) == {first_ms, second_ms}
+
+
+@pytest.mark.parametrize("seed", range(2))
+async def test_days_marked_anew_come_out_the_same(client: Redis, writer: Writer, store: RollupStore, seed: int) -> None:
+    rng = random.Random(seed)
+    for _ in range(60):
+        await random_step(writer, rng)
+        if rng.random() < 0.1:
+            writer.now_ms += rng.randint(0, 3) * DAY_MS
+    await roll_all(client, store)
+    before = await minutes(client), await minutes(client, "footprints"), await rolled(client), await events(client)
+    opens = sorted(before[0])
+    first_ms, last_ms = day_of(opens[len(opens) // 3]), day_of(opens[-1])
+    over_ms = day_of(writer.builder.watermark_ms) - DAY_MS
+    days = await store.mark(first_ms, last_ms)
+    assert days == tuple(sorted({day_of(ms) for ms in opens if first_ms <= day_of(ms) <= over_ms}))
+    assert days == (await store.due()).days
+    await roll_all(client, store)
+    assert before == (
+        await minutes(client),
+        await minutes(client, "footprints"),
+        await rolled(client),
+        await events(client),
+    )
+
+
+async def events(client: Redis) -> list[Any]:
+    found: Any = await client.xrange(KEYS.events)
+    return [entry_id for entry_id, _ in found]
+
+
+async def test_a_day_is_not_marked_once_minutes_of_it_are_dropped(
+    client: Redis, writer: Writer, store: RollupStore
+) -> None:
+    days = []
+    for _ in range(3):
+        days.append(await finished_day(writer))
+        writer.now_ms -= DAY_MS
+    assert await store.mark(days[0], days[2]) == tuple(days)
+    await roll_all(client, store)
+    assert await store.mark(0, days[0] - 1) == ()
+    await client.hset(KEYS.state, "candle_floor_ms", days[1] + 1)
+    assert await store.mark(0, days[2] + 9 * DAY_MS) == (days[2],)
+    assert await RollupStore(client, "TEST:NONE").mark(0, days[2]) == ()

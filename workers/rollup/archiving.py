@@ -70,7 +70,8 @@ async def archive_period(client: Redis, market: Market, archive: Archive, series
             continue
         before = await asyncio.to_thread(archive.read_period, source.rows, market.instrument, period_ms)
         frame = _joined(source.rows, before, sealed)
-        receipt = await asyncio.to_thread(archive.write, source.rows, market.instrument, period_ms, frame)
+        if len(frame):
+            await asyncio.to_thread(archive.write, source.rows, market.instrument, period_ms, frame)
         there = set(frame.select(_DAY).to_series().unique())
         try:
             complete_ms = await store.archived(
@@ -84,7 +85,7 @@ async def archive_period(client: Redis, market: Market, archive: Archive, series
             continue
         log.info(
             "archived",
-            extra={"symbol": market.symbol, "series": series, "rows": receipt.rows, "complete_ms": complete_ms},
+            extra={"symbol": market.symbol, "series": series, "rows": len(frame), "complete_ms": complete_ms},
         )
         return True
     raise StoreUnavailable(f"{market.symbol} changed under every attempt to archive its {series}")

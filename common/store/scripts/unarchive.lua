@@ -14,7 +14,7 @@ local marked = 0
 if tonumber(floor) <= tonumber(ARGV[4]) then
   for _, seal in ipairs(redis.call('ZRANGEBYSCORE', seals, ARGV[2], '(' .. ARGV[3])) do
     local day = string.match(seal, '^%d+')
-    if redis.call('HEXISTS', blocks, day) == 1 then
+    if tonumber(day) >= tonumber(floor) and redis.call('HEXISTS', blocks, day) == 1 then
       redis.call('ZADD', unarchived, redis.call('HINCRBY', rollup, 'version', 1), series .. ':' .. day)
       marked = marked + 1
     end
