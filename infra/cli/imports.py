@@ -116,7 +116,7 @@ def _report(importer: Importer, done: Done, what: str = "trades") -> None:
     print(f"{instrument.symbol}: {done.trades:,} {what} imported into {done.days:,} days ({instrument.ids} ids)")
     print_refused(done.refused)
     if importer.ended and not done.trades:
-        print("nothing was new: these files have been imported before")
+        print("nothing was new")
     if not importer.ended:
         print("stopped before the end: run the same command again to go on")
         raise typer.Exit(1)

@@ -145,7 +145,7 @@ class Importer:
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """Files by the time of their first trade, which is `first_ms`; a file without one is left out."""
+    """Files by the time of their first good row, which is `first_ms`: -1 where none is near the file's beginning."""
 
     files: list[Readable]
     first_ms: list[int]
@@ -154,7 +154,7 @@ class _Order:
 
 def _in_order(files: Sequence[Readable]) -> _Order:
     heads = ((file.first_ms(), str(file.path), file) for file in files)
-    timed = sorted(((ms, path, file) for ms, path, file in heads if ms is not None), key=lambda row: row[:2])
+    timed = sorted(((-1 if ms is None else ms, path, file) for ms, path, file in heads), key=lambda row: row[:2])
     order = [file for *_, file in timed]
     return _Order(order, [ms for ms, *_ in timed], recording(order))
 
