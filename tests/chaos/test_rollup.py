@@ -1,40 +1,61 @@
-"""Roll-up processes, their jobs, clocks and the store, killed at random while two months are rolled up and sealed.
+"""Two months are rolled up, sealed, archived, corrected and read, while everything but the reader is killed at random.
 
 `CHAOS_SEED=123 infra/test tests/chaos -s` repeats the trades and the order of the kills; their moments differ.
 """
 
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from bisect import bisect_right
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import anyio
 import orjson
+import polars as pl
+import pytest
 import redis
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from common.archive.archive import Archive
+from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS, SERIES
 from common.errors import StoreUnavailable
-from common.market.timeframe import DAY_MS
+from common.market.timeframe import DAY_MS, MINUTE_MS, Timeframe, day_of
+from common.market.trade import Trade
+from common.store import script
 from common.store.client import commit_client
 from common.store.keys import SymbolKeys
-from common.store.rollups import RollupStore
+from common.store.reads import SymbolReader
+from common.store.registry import Market
+from common.store.rollups import Due, RollupStore
+from feed.params import CandleQuery, Window
+from feed.queries import Queries
 from infra import die_with_parent, embedded
-from tests.feed.writer import START_MS, Writer
+from tests.feed.oracle import expected
+from tests.feed.writer import INSTRUMENT, START_MS, Writer
 from tests.support import wait_until_async
+from workers.commit import Retention
+from workers.rollup.archiving import archive_period
 
 DAYS, MINUTES = 60, 48
 KILLS_S = 4.0
 # Of the store: each costs a second in which nothing else can be shown.
 MOST_STORE_KILLS = 2
+# Corrections, and days of minutes that Redis keeps.
+LATE, KEPT_DAYS, FOOTPRINT_DAYS = 6, 50, 12
+TIMEFRAMES = ("1h", "1d", "1w")
+MARKET = Market(INSTRUMENT, {"kind": "inbox"})
 SETTINGS = {
-    "FLEET_CLOCK_TICK_MS": "50",
+    "FLEET_CLOCK_TICK_MS": "200",
     "FLEET_LEASE_TTL_MS": "300",
     "FLEET_JOB_RETRY_MS": "20",
     "FLEET_LOG_LEVEL": "error",
@@ -91,61 +112,250 @@ class Crew:
 
     def _start(self, module: str) -> "subprocess.Popen[bytes]":
         command = [sys.executable, die_with_parent.__file__, str(os.getpid()), sys.executable, "-m", module]
-        environ = os.environ | SETTINGS | {"REDIS_URL": self._url}
+        environ = os.environ | SETTINGS | {"REDIS_URL": self._url, "FLEET_ARCHIVE_URL": str(self._folder / "fired")}
         process = subprocess.Popen(command, env=environ, stderr=subprocess.DEVNULL)
         self._stack.callback(process.wait)
         self._stack.callback(process.kill)
         return process
 
 
+@dataclass(slots=True)
+class Checker:
+    """Every bar there is, asked for again and again. `truth`: the bars after each late trade, by timeframe.
+
+    `late_seqs`: the commits of those trades. An answer is judged by its cursor, once these are known.
+    """
+
+    client: Redis
+    archive: Archive | None
+    truth: list[dict[str, Any]] = field(default_factory=list)
+    late_seqs: list[int] = field(default_factory=list)
+    seen: dict[tuple[str, int, bytes], int] = field(default_factory=dict)
+    away: int = 0
+
+    async def look(self, kept: Queries) -> None:
+        """By a feed that keeps what it has read, and by one that has just been started."""
+        for queries in (kept, self.fresh()):
+            for timeframe in TIMEFRAMES:
+                asked = CandleQuery(Timeframe.parse(timeframe), Window(None, None, 5_000), "none", "json")
+                try:
+                    answer = orjson.loads(await queries.candles(MARKET, asked))
+                except StoreUnavailable:
+                    self.away += 1
+                    continue
+                one = timeframe, int(answer["cursor"].partition("-")[0]), orjson.dumps(answer["bars"])
+                self.seen[one] = self.seen.get(one, 0) + 1
+
+    def fresh(self) -> Queries:
+        return Queries(self.client, 6_000, archive=self.archive)
+
+    def wrong(self) -> list[tuple[str, int]]:
+        """Timeframe and commit of the answers that were not the truth."""
+        return [
+            (timeframe, seq)
+            for timeframe, seq, bars in self.seen
+            if orjson.loads(bars) != self.truth[bisect_right(self.late_seqs, seq)][timeframe]
+        ]
+
+
+async def bars(client: Redis, writer: Writer) -> dict[str, Any]:
+    found = {name: await expected(client, writer, Timeframe.parse(name)) for name in TIMEFRAMES}
+    return {name: list(bars.values()) for name, bars in found.items()}
+
+
+async def write(writer: Writer, random: Random, days: int) -> None:
+    """Random trades of so many days, and the first of a later one."""
+    for day in range(days):
+        times = (START_MS + day * DAY_MS + number * 1_200_000 for number in range(MINUTES))
+        await writer.commit(*(writer.trade(at_ms, random.randint(9_900, 10_100)) for at_ms in times))
+    await writer.commit(writer.trade(START_MS + (days + 2) * DAY_MS))
+
+
+async def write_surely(writer: Writer, trade: Trade) -> int:
+    """Commit a trade whatever becomes of the store; return its commit."""
+    while True:
+        before = writer.seq
+        try:
+            await writer.commit(trade)
+        except StoreUnavailable:
+            await claim_surely(writer)
+        if writer.seq > before:
+            return before + 1
+
+
+async def claim_surely(writer: Writer) -> None:
+    while True:
+        with suppress(StoreUnavailable):
+            return await writer.claim()
+        await anyio.sleep(0.01)
+
+
+async def drop(writer: Writer) -> None:
+    """The next minute: with what it closes, all is dropped that is archived and older than the retention."""
+    await writer.commit(writer.trade(writer.now_ms + MINUTE_MS))
+
+
 async def stored(client: Redis, keys: SymbolKeys) -> dict[str, Any]:
-    """Everything that roll-ups write, and what they told of days."""
+    """Everything that roll-ups write, and what they last told of each day."""
     found: dict[str, Any] = {series: await client.zrange(keys.rolled(series), 0, -1) for series in ("1d", "1w", "1M")}
-    for name in (keys.candles, keys.footprints, keys.dirty):
+    for name in (keys.candles, keys.footprints, keys.dirty, keys.unarchived):
         found[name] = await client.zrange(name, 0, -1)
     for name in (keys.sealed_candles, keys.sealed_footprints):
         found[name] = await client.hgetall(name)
+    for name in ("candle_floor_ms", "footprint_floor_ms"):
+        found[name] = await client.hget(keys.state, name)
     events: Any = await client.xrange(keys.events)
-    told = [fields[b"event"] for _, fields in events]
-    found["told"] = sorted(event for event in told if orjson.loads(event).get("timeframe") == "1d")
+    told = [orjson.loads(fields[b"event"]) for _, fields in events]
+    days = [event["bar"] for event in told if event.get("timeframe") == "1d"]
+    found["told"] = {bar["t"]: bar for bar in days}
+    assert len({(bar["t"], bar["n"]) for bar in days}) == len(days), "told twice of the same"
     return found
+
+
+def archived(archive: Archive) -> list[pl.DataFrame]:
+    """Every period of the archive."""
+    return [
+        archive.read(rows, INSTRUMENT, period_ms, rows.period.next_open(period_ms))
+        for rows in (CANDLE_ROWS, FOOTPRINT_ROWS)
+        for period_ms in archive.periods(rows, INSTRUMENT.symbol)
+    ]
+
+
+async def archive_all(client: Redis, archive: Archive) -> None:
+    for series, day_ms in (await RollupStore(client, INSTRUMENT.symbol).due()).archive:
+        await archive_period(client, MARKET, archive, series, SERIES[series].period.open_of(day_ms))
 
 
 async def test_two_months_under_fire_are_as_if_nothing_had_happened(tmp_path: Path) -> None:
     seed = int(os.environ.get("CHAOS_SEED") or secrets.randbelow(1 << 40))
     print(f"CHAOS_SEED={seed}")
     random = Random(seed)
+    calm, fired = (Archive.open(str(tmp_path / name)) for name in ("calm", "fired"))
     with embedded.session(tmp_path) as url:
-        async with commit_client(url) as client:
-            writer = Writer(client)
+        async with commit_client(url) as client, commit_client(url) as reading:
+            writer = Writer(client, archived=frozenset({"candles", "footprints"}))
             await writer.register()
             await writer.claim()
-            keys = SymbolKeys(writer.instrument.symbol)
-            for day in range(DAYS):
-                times = (START_MS + day * DAY_MS + number * 1_200_000 for number in range(MINUTES))
-                await writer.commit(*(writer.trade(at_ms, random.randint(9_900, 10_100)) for at_ms in times))
-            await writer.commit(writer.trade(START_MS + (DAYS + 2) * DAY_MS))
+            keys = SymbolKeys(INSTRUMENT.symbol)
+            await write(writer, random, DAYS)
+            # As retention has it, footprints are kept for less time; each of their days is an object of the archive.
+            first_ms = START_MS + (DAYS - FOOTPRINT_DAYS) * DAY_MS
+            await client.zremrangebyscore(keys.footprints, "-inf", first_ms)
             before = await writer.save()
+
+            checker = Checker(reading, fired, [await bars(client, writer)])
+            # Of days that are not dropped: those take none any more.
+            late_days = sorted(random.randrange(DAYS - KEPT_DAYS + 3, 30) for _ in range(LATE))
+            late = [writer.trade(START_MS + day * DAY_MS + random.randrange(DAY_MS), 11_000) for day in late_days]
+            for trade in late:
+                await writer.commit(trade)
+                checker.truth.append(await bars(client, writer))
             await writer.roll_up()
+            await archive_all(client, calm)
+            writer.retention = Retention(KEPT_DAYS, KEPT_DAYS)
+            next_id, last_ms = writer.next_id, writer.now_ms
+            await drop(writer)
             undisturbed = await stored(client, keys)
             assert len(undisturbed["1d"]) == len(undisturbed["told"]) >= DAYS
-            await client.delete(*keys.all_keys())
-            for name, packed in before.keys.items():
-                await client.restore(name, 0, packed)
+            assert len(undisturbed[keys.sealed_candles]) <= KEPT_DAYS
+
+            writer.now_ms = last_ms
+            await writer.rewind(before)
+            writer.next_id = next_id
+            stop = anyio.Event()
+
+            async def read() -> None:
+                kept = checker.fresh()
+                while not stop.is_set():
+                    await checker.look(kept)
+                    await anyio.sleep(0.2)
+
+            async def correct() -> None:
+                for number, trade in enumerate(late):
+                    if number % 2:
+                        await wait_until_async(partial(is_sealed, day_of(trade.ts_ms)), 40)
+                    checker.late_seqs.append(await write_surely(writer, trade))
+
+            async def is_sealed(day_ms: int) -> bool:
+                with suppress(StoreUnavailable):
+                    view = await SymbolReader(client, INSTRUMENT.symbol).view(seals_from_ms=day_ms)
+                    return any(seal.day_ms == day_ms for seal in view.seals)
+                return False
+
+            async def nothing_is_due() -> bool:
+                with suppress(StoreUnavailable):
+                    return await RollupStore(client, INSTRUMENT.symbol).due() == Due((), ())
+                return False
 
             with ExitStack() as stack:
                 crew = Crew(stack, url, tmp_path, random)
-                until_s = time.monotonic() + KILLS_S
-                while time.monotonic() < until_s:
-                    await anyio.sleep(random.uniform(0.02, 0.2))
-                    with suppress(RedisError, OSError):
-                        await anyio.to_thread.run_sync(crew.kill)
-
-                async def nothing_is_due() -> bool:
-                    with suppress(StoreUnavailable):
-                        return not (await RollupStore(client, writer.instrument.symbol).due()).days
-                    return False
-
-                await wait_until_async(nothing_is_due, 40)
-            print(f"kills: {crew.kills}")
+                async with anyio.create_task_group() as reader:
+                    reader.start_soon(read)
+                    async with anyio.create_task_group() as tasks:
+                        tasks.start_soon(correct)
+                        until_s = time.monotonic() + KILLS_S
+                        while time.monotonic() < until_s:
+                            await anyio.sleep(random.uniform(0.02, 0.2))
+                            with suppress(RedisError, OSError):
+                                await anyio.to_thread.run_sync(crew.kill)
+                    await wait_until_async(nothing_is_due, 40)
+                    stop.set()
+            assert not checker.wrong()
+            # Something of the run itself was seen: answers between the first and the last correction.
+            assert len(checker.seen) > 2 * len(TIMEFRAMES)
+            await drop(writer)
+            print(f"kills: {crew.kills}; answers: {sum(checker.seen.values())}, of them different: {len(checker.seen)}")
+            print(f"store away: {checker.away}")
             assert await stored(client, keys) == undisturbed
+            both = list(zip(archived(calm), archived(fired), strict=True))
+            assert len(both) > FOOTPRINT_DAYS and all(one.equals(other) for one, other in both)
+
+
+GUARDS = {
+    "open minutes are removed, and nobody is told of the block": (
+        "redis.call('ZADD', seals, day, table.concat({day, unpack(ARGV, seal + 1, seal + 4)}, ':'))",
+        "",
+    ),
+    "a trade that came since the job read is lost": ("(redis.call('ZSCORE', dirty, day) or '') ~= ARGV[4]", "false"),
+}
+
+
+@pytest.mark.parametrize("guard", GUARDS)
+async def test_a_guard_that_is_missing_is_found_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, redis_url: str, guard: str
+) -> None:
+    """Negative control of the checker, without kills."""
+    async with commit_client(redis_url) as client:
+        assert not await is_wrong(client)
+        await client.flushall()
+        before, after = GUARDS[guard]
+        scripts = tmp_path / "scripts"
+        shutil.copytree(script._FOLDER, scripts)
+        text = (scripts / "roll.lua").read_text()
+        assert text.count(before) == 1
+        (scripts / "roll.lua").write_text(text.replace(before, after))
+        monkeypatch.setattr(script, "_FOLDER", scripts)
+        assert await is_wrong(client)
+
+
+async def is_wrong(client: Redis) -> bool:
+    """Three days, of which the first is corrected while its job is under way, without kills."""
+    writer, checker = Writer(client), Checker(client, None)
+    await writer.register()
+    await writer.claim()
+    await write(writer, Random(1), 3)
+    checker.truth.append(await bars(client, writer))
+    kept, late, stage = checker.fresh(), [writer.trade(START_MS + 1, 11_000)], RollupStore.stage
+
+    async def meanwhile(self: RollupStore, *args: Any) -> Any:
+        found = await stage(self, *args)
+        if late:
+            checker.late_seqs.append(await write_surely(writer, late.pop()))
+            checker.truth.append(await bars(client, writer))
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RollupStore, "stage", meanwhile)
+        await writer.roll_up()
+    await checker.look(kept)
+    return bool(checker.wrong())
