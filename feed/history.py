@@ -28,6 +28,8 @@ from common.store.reads import Range, Seal, SealedSeries, State, SymbolReader, V
 
 # What all decoded days of a process may take. One of candles takes some 200 kB.
 MOST_BYTES = 256 << 20
+# More threads only take the memory and the interpreter from each other.
+DECODED_AT_ONCE = 2
 # A day sealed anew between two commands is read once more.
 ATTEMPTS = 8
 
@@ -39,6 +41,7 @@ class Decoded:
         self._kept: OrderedDict[Hashable, pl.DataFrame] = OrderedDict()
         self._most_bytes = most_bytes
         self.bytes = 0
+        self.turns = asyncio.Semaphore(DECODED_AT_ONCE)
 
     def get(self, key: Hashable) -> pl.DataFrame | None:
         frame = self._kept.get(key)
@@ -272,7 +275,8 @@ class History(SymbolReader):
             if tuple(map(blocks.digest, found)) != digests:
                 return None
             # A year takes 50 ms, in which nobody else would be answered.
-            frame = await asyncio.to_thread(series.decode_blocks, found)
+            async with self._kept.turns:
+                frame = await asyncio.to_thread(series.decode_blocks, found)
             self._kept.keep(key, frame)
         return frame
 
@@ -342,6 +346,8 @@ def _joined(sealed: list[pl.DataFrame], opened: pl.DataFrame, from_ms: int, to_m
 def _within(frame: pl.DataFrame, from_ms: int, to_ms: int) -> pl.DataFrame:
     """Rows that open in `[from_ms, to_ms)`, of an ascending frame: nothing is copied."""
     opens = frame["open_ms"]
+    if not len(opens) or (from_ms <= opens[0] and opens[-1] < to_ms):
+        return frame
     first, end = opens.search_sorted(from_ms, "left"), opens.search_sorted(to_ms, "left")
     return frame.slice(first, end - first)
 
