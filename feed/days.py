@@ -29,17 +29,21 @@ async def read_days(
     ends = {"oldest": most} if bounds.oldest_first else {"newest": most}
     stored = Range(bounds.start_ms, bounds.end_ms, **ends)
     # First only which days are dirty: it is cheap, and all the rest is then read at once.
-    spans: list[Span] = _to_be_made(await reader.view(days=NOTHING), timeframe, bounds)
+    view = await reader.view(days=NOTHING)
     for _ in range(ATTEMPTS):
-        view = await reader.view([Range(*span) for span in spans], days=stored, since_seq=since_seq)
-        needed = _to_be_made(view, timeframe, bounds)
-        if sum(end - start for start, end in needed) > MOST_DIRTY_MS:
+        spans = _to_be_made(view, timeframe, bounds)
+        if sum(end - start for start, end in spans) > MOST_DIRTY_MS:
             return None
-        if set(needed) <= set(spans):
+        view = await reader.view([Range(*span) for span in spans], days=stored, since_seq=since_seq)
+        if set(_to_be_made(view, timeframe, bounds)) <= set(spans):
             bars = _bars(view, spans, timeframe)
-            ended = len(bars) <= bounds.limit
-            return Closed(view, cut(bars, bounds), to_end=ended or not bounds.oldest_first, from_start=ended)
-        spans = needed
+            ended = len(view.days) < most and len(bars) <= bounds.limit
+            return Closed(
+                view,
+                cut(bars, bounds),
+                to_end=ended or not bounds.oldest_first,
+                from_start=ended or bounds.oldest_first,
+            )
     raise StoreUnavailable(f"{reader.keys.symbol} changed under every attempt to read it")
 
 

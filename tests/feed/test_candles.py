@@ -3,6 +3,7 @@
 import csv
 import io
 import random
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -13,8 +14,10 @@ from redis.asyncio import Redis
 
 from common.market.candle import SIMULATED
 from common.market.gaps import DISCONNECT, UNFILLABLE, Gap
-from common.market.timeframe import Timeframe
+from common.market.timeframe import DAY_MS, Timeframe
 from common.store.keys import SymbolKeys
+from common.store.reads import Range, SymbolReader, View
+from feed.days import MOST_DIRTY_MS
 from tests.feed.oracle import expected
 from tests.feed.served import Served, served
 from tests.feed.writer import INSTRUMENT, Writer, some_trades
@@ -296,3 +299,36 @@ async def test_a_long_history_is_read_in_parts_that_fit_together(
                 assert (await feed.json(PATH, timeframe=timeframe, limit=5_000, **form))["bars"] == bars
             assert (await feed.json(PATH, timeframe=timeframe, limit=2))["bars"] == bars[-2:]
             assert (await feed.json(PATH, timeframe=timeframe, limit=2, start=0))["bars"] == bars[:2]
+
+
+async def roll_days(writer: Writer, days: int) -> None:
+    """So many finished days with a trade each, and the first trade of the next."""
+    for _ in range(days + 1):
+        await writer.commit(writer.trade())
+        writer.now_ms += DAY_MS
+    await writer.commit()
+
+
+async def test_who_asked_for_few_days_is_given_more_of_them_later(feed: Served, writer: Writer) -> None:
+    await roll_days(writer, 8)
+    await writer.roll_up()
+    for limit in (2, 3, 100):
+        bars = (await feed.json(PATH, timeframe="1d", limit=limit))["bars"]
+        assert len(bars) == min(limit, 9)
+        forward = (await feed.json(PATH, timeframe="1d", start=0, limit=limit))["bars"]
+        assert len(forward) == min(limit, 9)
+
+
+async def test_days_that_wait_for_their_roll_up_are_not_read_all_at_once(
+    feed: Served, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, asked = SymbolReader.view, []
+
+    async def noting(self: SymbolReader, candles: Sequence[Range] = (), *rest: Any, **more: Any) -> View:
+        asked.extend(wanted for wanted in candles if wanted.newest is None and wanted.oldest is None)
+        return await read(self, candles, *rest, **more)
+
+    await roll_days(writer, 20)
+    monkeypatch.setattr(SymbolReader, "view", noting)
+    assert len((await feed.json(PATH, timeframe="1w", limit=100))["bars"]) >= 3
+    assert all(wanted.end_ms - wanted.start_ms <= MOST_DIRTY_MS for wanted in asked)
