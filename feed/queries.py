@@ -18,6 +18,7 @@ from common.frames.trades import trades_arrow, trades_csv, trades_json
 from common.market import codec
 from common.market.gaps import Ledger
 from common.market.instrument import check_symbol
+from common.market.rollup import DAY
 from common.market.timeframe import MINUTE, Timeframe
 from common.store.book import BookReader
 from common.store.reads import Range, SymbolReader, View
@@ -126,8 +127,8 @@ class Queries:
         return answers.body(market, page, view, cover, ledger, self.lease_ttl_ms)
 
     async def _page(self, market: Market, timeframe: Timeframe, window: Window) -> tuple[Page, View, Cover]:
-        """Of the tail where it reaches, else read anew."""
-        if timeframe.of_minutes and (not timeframe.of_days or timeframe.n == 1 and timeframe.unit == "d"):
+        """Of the tail where it reaches, else read anew: so are weeks and months, whose minutes may be gone in part."""
+        if timeframe.of_minutes and (not timeframe.of_days or timeframe.text == DAY.text):
             bounds, reader = Bounds.of(window, timeframe), self.history(market)
             reading = await self.tails.read_bars(reader, market.instrument, timeframe, bounds)
             if reading:

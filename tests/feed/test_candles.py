@@ -322,7 +322,7 @@ async def test_who_asked_for_few_days_is_given_more_of_them_later(feed: Served, 
 async def test_days_that_wait_for_their_roll_up_are_not_read_all_at_once(
     feed: Served, writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read, asked = SymbolReader.view, []
+    read, asked = SymbolReader.view, list[Range]()
 
     async def noting(self: SymbolReader, candles: Sequence[Range] = (), *rest: Any, **more: Any) -> View:
         asked.extend(wanted for wanted in candles if wanted.newest is None and wanted.oldest is None)

@@ -23,7 +23,7 @@ from tests.support import wait_until_async
 
 # What a process with Polars may take, idle; it is 110 MB here.
 MOST_RSS_KB = 160_000
-MOST_STOP_S = 4.0
+MOST_STOP_S = 2.0
 
 
 @contextmanager

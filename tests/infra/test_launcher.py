@@ -20,7 +20,7 @@ from common.errors import OperatorError
 from common.settings import Settings
 from infra import embedded, launcher
 from infra.paths import ROOT
-from tests.support import PATIENCE_S, wait_until
+from tests.support import wait_until
 
 # The command as installed, but with another folder for the Procfile, and a local exchange that is up at once.
 FLEET = """
@@ -110,7 +110,7 @@ def said_before(process: subprocess.Popen[str], last: str) -> list[str]:
 
 def stop(process: subprocess.Popen[str]) -> None:
     process.terminate()
-    assert process.wait(timeout=PATIENCE_S) == 0
+    assert process.wait(timeout=5) == 0
 
 
 def source(url: str, symbol: str) -> Any:
@@ -150,7 +150,7 @@ def test_up_runs_everything_and_ctrl_c_stops_it_in_order_with_nothing_lost(proje
         wait_until(lambda: count(url, "started") == 3)
         asked_s = time.monotonic()
         os.killpg(process.pid, signal.SIGINT)
-        assert process.wait(timeout=PATIENCE_S) == 0
+        assert process.wait(timeout=5) == 0
         assert time.monotonic() - asked_s < 5
         assert embedded.locate(project / "data") is None
 
@@ -160,7 +160,7 @@ def test_up_runs_everything_and_ctrl_c_stops_it_in_order_with_nothing_lost(proje
         wait_until(lambda: count(url, "started") == 6)
         assert count(url, "stopped") == 3
         process.terminate()
-        assert process.wait(timeout=PATIENCE_S) == 0
+        assert process.wait(timeout=5) == 0
 
 
 def test_a_store_that_dies_is_started_again(project: Path, port: int) -> None:
@@ -174,7 +174,7 @@ def test_a_store_that_dies_is_started_again(project: Path, port: int) -> None:
         wait_until(lambda: embedded.locate(project / "data"))
         assert count(url, "kept") == 1
         process.terminate()
-        assert process.wait(timeout=PATIENCE_S) == 0
+        assert process.wait(timeout=5) == 0
 
 
 def test_redis_url_is_used_instead_of_a_store_of_our_own(project: Path, port: int, redis_url: str) -> None:
@@ -185,7 +185,7 @@ def test_redis_url_is_used_instead_of_a_store_of_our_own(project: Path, port: in
         assert redis_url in line
         assert embedded.locate(project / "data") is None
         process.terminate()
-        assert process.wait(timeout=PATIENCE_S) == 0
+        assert process.wait(timeout=5) == 0
     with redis.Redis.from_url(redis_url) as client:
         assert client.ping()
 
@@ -201,7 +201,7 @@ def test_a_symbol_added_while_running_gets_a_worker(project: Path, port: int, re
             )
         wait_until(lambda: count(redis_url, "started") == 1)
         process.terminate()
-        assert process.wait(timeout=PATIENCE_S) == 0
+        assert process.wait(timeout=5) == 0
 
 
 def test_a_local_exchange_is_run_and_the_next_run_goes_on_with_it(project: Path, port: int, redis_url: str) -> None:

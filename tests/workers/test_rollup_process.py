@@ -157,8 +157,7 @@ def test_a_stop_in_the_middle_of_a_job_is_quick_and_no_failure(rq: "redis.Redis"
         asked_s = time.monotonic()
         first.terminate()
         assert first.wait() == 0
-        # 1 s for the job, and what the machine needs for the rest.
-        assert time.monotonic() - asked_s < 5
+        assert time.monotonic() - asked_s < 2.5
     assert failed(rq) == []
     rq.set("go", 1)
     with rollup(redis_url):
@@ -205,8 +204,7 @@ def test_a_clock_that_dies_is_followed_by_the_one_that_waits(rq: "redis.Redis", 
         first.kill()
         died_s = time.monotonic()
         wait_until(lambda: holder() == second.pid, START_S)
-        # Not the time a process needs to start: the other one was waiting.
-        assert time.monotonic() - died_s < LEASE_MS / 1_000 + 4
+        assert time.monotonic() - died_s < LEASE_MS / 1_000 + 1
         second.terminate()
         assert second.wait() == 0
         assert holder() == 0
