@@ -3,10 +3,14 @@
 The stream has trades in the order they were applied, so a late one stands behind newer ones, however late it is. How
 far to read is known all the same: no trade of an entry, or of one before it, is newer than that entry's watermark. Once
 that lies before the range, or before the oldest trade of a full answer, what is left unread has nothing to add.
+
+Where the stream ends first, or all of it is newer than the range, the rest is in the archive (feed.past).
 """
 
 from collections.abc import Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 
 import polars as pl
 
@@ -17,6 +21,8 @@ from common.store.reads import Entry, SymbolReader, View
 from feed.cover import Cover
 from feed.minutes import ATTEMPTS, FOREVER_MS
 from feed.params import TradesQuery
+from feed.past import Kept, Past, steady
+from feed.tape import Tapes
 
 # Entries fetched by the first command; each further one fetches twice as many as the one before, up to the most.
 FIRST_PAGE = 64
@@ -25,61 +31,101 @@ MOST_PAGE = 4_096
 
 @dataclass(frozen=True, slots=True)
 class Sales:
-    """A TRADES frame ascending by (ts_ms, id), and the view it is true of.
+    """A TRADES frame ascending by (ts_ms, id), the view it is true of, and of which time all trades are kept.
 
-    `floor_ms`: trades up to that time may have been cut off the stream, later ones were not.
+    `more_ms`: the end to go on with: before the answer was full, as much had been read as a request may.
     """
 
     trades: pl.DataFrame
     view: View
-    floor_ms: int
+    kept: Kept
+    more_ms: int | None = None
 
     def complete(self, query: TradesQuery, cover: Cover) -> bool:
         """Whether all trades are kept and covered since the start; without one, since the first trade of a full answer,
-        or else since coverage began."""
-        start_ms = query.start_ms
+        or else since coverage began. Of an answer that goes on: since where it does."""
+        start_ms = query.start_ms if self.more_ms is None else self.more_ms
         if start_ms is None:
             start_ms = self.trades["ts_ms"][0] if len(self.trades) == query.limit else cover.from_ms
-        end_ms = FOREVER_MS if query.end_ms is None else query.end_ms
-        return not cover.since(self.floor_ms + 1).partial(start_ms, end_ms)
+        return not cover.partial(start_ms, _end_ms(query))
 
 
-async def read(reader: SymbolReader, query: TradesQuery) -> Sales:
+async def read(reader: SymbolReader, past: Past, tapes: Tapes, query: TradesQuery) -> Sales:
     for _ in range(ATTEMPTS):
-        sales = await _read(reader, query)
-        if sales:
-            return sales
+        read = await _of_stream(reader, past, query)
+        if read is None:
+            continue
+        sales, cut_ms = read
+        if past.has(sales.view) and cut_ms >= _wanted_ms(sales.trades, query):
+            return await steady(lambda: _with_archived(reader, past, tapes, query))
+        return sales
     raise StoreUnavailable(f"{reader.keys.symbol} changed under every attempt to read it")
 
 
-async def _read(reader: SymbolReader, query: TradesQuery) -> Sales | None:
+async def _with_archived(reader: SymbolReader, past: Past, tapes: Tapes, query: TradesQuery) -> Sales:
+    """Read back from the end, of the tape what is after the cut, and before it piece by piece."""
+    taped = await tapes.read(reader)
+    end_ms = _end_ms(query)
+    cut_ms = min(taped.from_ms + 1, end_ms)
+    kept = past.kept_of(taped)
+    found = _newest([taped.between(max(cut_ms, query.start_ms or 0), end_ms)], query)
+    if len(found) == query.limit or not past.has(taped.view):
+        return Sales(found, taped.view, kept)
+    async with aclosing(past.pieces(taped, query.start_ms or 0, cut_ms, oldest_first=False)) as pieces:
+        async for piece in pieces:
+            found = _newest([piece.trades, found], query)
+            if len(found) == query.limit:
+                break
+            if piece.spent and piece.from_ms > (query.start_ms or 0):
+                return Sales(found, taped.view, kept, piece.from_ms)
+    return Sales(found, taped.view, kept)
+
+
+async def read_on(
+    reader: SymbolReader, past: Past, tapes: Tapes, start_ms: int, end_ms: int, most: int
+) -> tuple[Sales, int]:
+    """Read all trades of `[start_ms, end_ms)`, or the first `most` and some more. Return them, and up to where."""
+    taped = await tapes.read(reader)
+    sales = partial(Sales, view=taped.view, kept=past.kept_of(taped))
+    cut_ms = min(taped.from_ms + 1, end_ms) if past.has(taped.view) else start_ms
+    parts: list[pl.DataFrame] = []
+    async with aclosing(past.pieces(taped, start_ms, max(start_ms, cut_ms), oldest_first=True)) as pieces:
+        async for piece in pieces:
+            parts.append(piece.trades.select(list(TRADES)))
+            if sum(map(len, parts)) >= most:
+                return sales(pl.concat(parts)), piece.to_ms
+    rest = taped.between(max(start_ms, cut_ms), end_ms).select(list(TRADES)).sort("ts_ms", "id")
+    return sales(pl.concat([*parts, rest])), end_ms
+
+
+async def _of_stream(reader: SymbolReader, past: Past, query: TradesQuery) -> tuple[Sales, int] | None:
     """Read page by page, each from the oldest entry known, which it must find again. None if it does not: the store
-    went back in time."""
+    went back in time. Also return the cut: up to that time trades may have been cut off the stream."""
     view = await reader.view()
     found = TRADES.to_frame()
     if view.state is None:
-        return Sales(found, view, -1)
+        return Sales(found, view, Kept(-1)), -1
     # `token`, `seq`, `watermark_ms`: of the entry to go on with, which is still to be read.
     token, seq, watermark_ms = view.state.token, view.state.seq, view.state.watermark_ms
-    floor_ms, count = watermark_ms, FIRST_PAGE
+    cut_ms, first_seq, count = watermark_ms, seq, FIRST_PAGE
     while watermark_ms >= _wanted_ms(found, query):
         page, oldest = await reader.entries_back(seq, count)
         if oldest is None:
             return None
-        floor_ms = oldest.watermark_ms if oldest.seq > 1 else -1
-        if oldest.seq > seq:
-            # Meanwhile the stream was cut up to where we are.
+        cut_ms, first_seq = (oldest.watermark_ms if oldest.seq > 1 else -1), oldest.seq
+        # Meanwhile the stream was cut up to where we are; or all of it is newer than what is wanted.
+        if oldest.seq > seq or (past.has(view) and _end_ms(query) <= cut_ms):
             break
         if not page or (page[0].token, page[0].seq) != (token, seq):
             return None
         *newer, last = page
         if last.seq == oldest.seq:
-            found = _newest(found, page, query)
+            found = _newest([_trades(page), found], query)
             break
-        found = _newest(found, newer, query)
+        found = _newest([_trades(newer), found], query)
         token, seq, watermark_ms = last.token, last.seq, last.watermark_ms
         count = min(2 * count, MOST_PAGE)
-    return Sales(found, view, floor_ms)
+    return Sales(found, view, past.kept(view, cut_ms, first_seq)), cut_ms
 
 
 def _wanted_ms(found: pl.DataFrame, query: TradesQuery) -> int:
@@ -88,9 +134,16 @@ def _wanted_ms(found: pl.DataFrame, query: TradesQuery) -> int:
     return int(found["ts_ms"][0]) if len(found) == query.limit else query.start_ms or 0
 
 
-def _newest(found: pl.DataFrame, entries: Sequence[Entry], query: TradesQuery) -> pl.DataFrame:
-    """The newest `query.limit` of the trades found and of those of the entries that are in the range."""
-    end_ms = FOREVER_MS if query.end_ms is None else query.end_ms
-    more = decode.trades([entry.trades for entry in entries])
-    more = more.filter(pl.col("ts_ms").is_between(query.start_ms or 0, end_ms, closed="left"))
-    return pl.concat([more, found]).sort("ts_ms", "id").tail(query.limit)
+def _end_ms(query: TradesQuery) -> int:
+    return FOREVER_MS if query.end_ms is None else query.end_ms
+
+
+def _trades(entries: Sequence[Entry]) -> pl.DataFrame:
+    return decode.trades([entry.trades for entry in entries])
+
+
+def _newest(parts: Sequence[pl.DataFrame], query: TradesQuery) -> pl.DataFrame:
+    """The newest `query.limit` of the trades that are in the range."""
+    trades = pl.concat(part.select(list(TRADES)) for part in parts)
+    trades = trades.filter(pl.col("ts_ms").is_between(query.start_ms or 0, _end_ms(query), closed="left"))
+    return trades.sort("ts_ms", "id").tail(query.limit)

@@ -30,7 +30,17 @@ _STATE_FIELDS = (
     "footprint_floor_ms",
     "sealed_to_ms",
 )
-_ARCHIVE_FIELDS = ("candles_from_ms", "candles_version", "footprints_from_ms", "footprints_version")
+_ARCHIVE_FIELDS = (
+    "candles_from_ms",
+    "candles_version",
+    "footprints_from_ms",
+    "footprints_version",
+    "trades_seq",
+    "trades_ms",
+    "trades_from_ms",
+    "trades_version",
+    "trades_lost",
+)
 # How many amendments commit.lua keeps; a full list may have lost older ones.
 AMENDED_KEPT = 16
 
@@ -67,6 +77,19 @@ class Archived(NamedTuple):
 
     from_ms: int
     version: int
+
+
+class ArchivedTrades(NamedTuple):
+    """The archive has the trades of all commits up to `seq`, whose watermark is `watermark_ms`, in `version`.
+
+    But not all of those traded up to `from_ms` (-1: all), or in one of the spans `lost`, both ends included.
+    """
+
+    seq: int
+    watermark_ms: int
+    from_ms: int
+    version: int
+    lost: tuple[tuple[int, int], ...] = ()
 
 
 class Amendment(NamedTuple):
@@ -120,6 +143,10 @@ class Entry:
     watermark_ms: int
     trades: bytes
 
+    @property
+    def cursor(self) -> str:
+        return f"{self.seq}-{self.token}"
+
 
 @dataclass(frozen=True, slots=True)
 class Owner:
@@ -137,7 +164,7 @@ class View:
 
     `candles` has one list per range asked for. `first`: the oldest entry of the trade stream; None if it is empty, or
     if no entries were asked for. `seals`: ascending. `days`: stored daily candles. `dirty`: days that have been written
-    since they were last rolled up. `archived`: by series.
+    since they were last rolled up. `archived`: by series of minutes. `archived_trades`: None if none ever were.
     """
 
     state: State | None
@@ -152,6 +179,7 @@ class View:
     days: list[bytes] = field(default_factory=list)
     dirty: list[int] = field(default_factory=list)
     archived: dict[str, Archived] = field(default_factory=dict)
+    archived_trades: ArchivedTrades | None = None
 
 
 class SymbolReader:
@@ -211,7 +239,8 @@ class SymbolReader:
             list(map(Seal.of, seals)),
             _ascending(day_members, days) if days else [],
             sorted(map(int, dirty)),
-            _archived(archived),
+            _archived(archived[:4]),
+            _archived_trades(archived[4:]),
         )
 
     async def blocks(self, series: SealedSeries, days: Sequence[int]) -> list[bytes | None]:
@@ -297,6 +326,15 @@ def _owner(values: list[bytes | None]) -> Owner:
 def _archived(values: list[bytes | None]) -> dict[str, Archived]:
     numbers = [-1 if value is None else int(value) for value in values]
     return {"candles": Archived(*numbers[:2]), "footprints": Archived(*numbers[2:])}
+
+
+def _archived_trades(values: list[bytes | None]) -> ArchivedTrades | None:
+    seq, watermark_ms, from_ms, version, lost = (value or b"" for value in values)
+    if not seq:
+        return None
+    spans = (span.split(b":") for span in lost.split(b";") if span)
+    holes = tuple((int(start_ms), int(end_ms)) for start_ms, end_ms in spans)
+    return ArchivedTrades(int(seq), int(watermark_ms), int(from_ms or -1), int(version or 0), holes)
 
 
 def _entry(entry_id: bytes, fields: dict[bytes, bytes]) -> Entry:
