@@ -112,18 +112,12 @@ class Past:
         """Whether there are archived trades."""
         return self._archive is not None and view.archived_trades is not None
 
-    def kept(self, view: View, cut_ms: int, first_seq: int) -> Kept:
-        """`cut_ms`: -1 if the stream, which begins with commit `first_seq`, has all trades."""
+    def kept(self, view: View, cut_ms: int) -> Kept:
+        """`cut_ms`: up to then trades may have been cut off the stream; -1 if none were."""
         known = view.archived_trades
-        if cut_ms < 0 or not self.has(view) or known is None:
+        if cut_ms < 0 or known is None or not self.has(view):
             return Kept(cut_ms)
-        # What was cut off before the archive had it.
-        late = ((known.watermark_ms, cut_ms),) if first_seq > known.seq + 1 else ()
-        return Kept(min(known.from_ms, cut_ms), (*known.lost, *late))
-
-    def kept_of(self, taped: Taped) -> Kept:
-        """The same of a tape's stream."""
-        return self.kept(taped.view, taped.from_ms, taped.view.first.seq if taped.view.first else 0)
+        return Kept(min(known.from_ms, cut_ms), known.lost)
 
     def first_whole(self, taped: Taped, timeframe: Timeframe) -> int | None:
         """Return the open of the first bar of which the tape has all trades; the archive helps with those before.
@@ -150,7 +144,8 @@ class Past:
                 span = (reached_ms, stop_ms) if oldest_first else (stop_ms, reached_ms)
                 found = await self._decoded(day, span)
                 read, reached_ms = read + len(found), stop_ms
-                trades = _united(found.join(later, on=["ts_ms", "id"], how="anti"), taped.between(*span))
+                known_then = found.join(later, on=["ts_ms", "id"], how="anti") if len(later) else found
+                trades = _united(known_then, taped.between(*span))
                 yield Piece(trades, *span, spent=at >= MOST_DAYS or read >= MOST_TRADES)
         rest = (reached_ms, end_ms) if oldest_first else (start_ms, reached_ms)
         if rest[0] < rest[1]:

@@ -52,10 +52,10 @@ class Sales:
 
 async def read(reader: SymbolReader, past: Past, tapes: Tapes, query: TradesQuery) -> Sales:
     for _ in range(ATTEMPTS):
-        read = await _of_stream(reader, past, query)
-        if read is None:
+        found = await _of_stream(reader, past, query)
+        if found is None:
             continue
-        sales, cut_ms = read
+        sales, cut_ms = found
         if past.has(sales.view) and cut_ms >= _wanted_ms(sales.trades, query):
             return await steady(lambda: _with_archived(reader, past, tapes, query))
         return sales
@@ -67,7 +67,7 @@ async def _with_archived(reader: SymbolReader, past: Past, tapes: Tapes, query: 
     taped = await tapes.read(reader)
     end_ms = _end_ms(query)
     cut_ms = min(taped.from_ms + 1, end_ms)
-    kept = past.kept_of(taped)
+    kept = past.kept(taped.view, taped.from_ms)
     found = _newest([taped.between(max(cut_ms, query.start_ms or 0), end_ms)], query)
     if len(found) == query.limit or not past.has(taped.view):
         return Sales(found, taped.view, kept)
@@ -86,7 +86,7 @@ async def read_on(
 ) -> tuple[Sales, int]:
     """Read all trades of `[start_ms, end_ms)`, or the first `most` and some more. Return them, and up to where."""
     taped = await tapes.read(reader)
-    sales = partial(Sales, view=taped.view, kept=past.kept_of(taped))
+    sales = partial(Sales, view=taped.view, kept=past.kept(taped.view, taped.from_ms))
     cut_ms = min(taped.from_ms + 1, end_ms) if past.has(taped.view) else start_ms
     parts: list[pl.DataFrame] = []
     async with aclosing(past.pieces(taped, start_ms, max(start_ms, cut_ms), oldest_first=True)) as pieces:
@@ -107,12 +107,12 @@ async def _of_stream(reader: SymbolReader, past: Past, query: TradesQuery) -> tu
         return Sales(found, view, Kept(-1)), -1
     # `token`, `seq`, `watermark_ms`: of the entry to go on with, which is still to be read.
     token, seq, watermark_ms = view.state.token, view.state.seq, view.state.watermark_ms
-    cut_ms, first_seq, count = watermark_ms, seq, FIRST_PAGE
+    cut_ms, count = watermark_ms, FIRST_PAGE
     while watermark_ms >= _wanted_ms(found, query):
         page, oldest = await reader.entries_back(seq, count)
         if oldest is None:
             return None
-        cut_ms, first_seq = (oldest.watermark_ms if oldest.seq > 1 else -1), oldest.seq
+        cut_ms = oldest.watermark_ms if oldest.seq > 1 else -1
         # Meanwhile the stream was cut up to where we are; or all of it is newer than what is wanted.
         if oldest.seq > seq or (past.has(view) and _end_ms(query) <= cut_ms):
             break
@@ -125,7 +125,7 @@ async def _of_stream(reader: SymbolReader, past: Past, query: TradesQuery) -> tu
         found = _newest([_trades(newer), found], query)
         token, seq, watermark_ms = last.token, last.seq, last.watermark_ms
         count = min(2 * count, MOST_PAGE)
-    return Sales(found, view, past.kept(view, cut_ms, first_seq)), cut_ms
+    return Sales(found, view, past.kept(view, cut_ms)), cut_ms
 
 
 def _wanted_ms(found: pl.DataFrame, query: TradesQuery) -> int:

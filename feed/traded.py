@@ -57,7 +57,7 @@ async def read_traded(past: Past, taped: Taped, making: Making, bounds: Bounds) 
     cut_ms = past.first_whole(taped, making.timeframe)
     if cut_ms is None:
         return Found(_of_tape(taped, making, bounds), Kept(taped.from_ms))
-    kept = past.kept_of(taped)
+    kept = past.kept(taped.view, taped.from_ms)
     until_ms = min(bounds.end_ms, cut_ms)
     newer = _of_tape(taped, making, replace(bounds, start_ms=max(bounds.start_ms, until_ms)))
     if bounds.start_ms >= until_ms or (not bounds.oldest_first and newer["open_ms"].n_unique() >= bounds.limit):

@@ -317,15 +317,6 @@ async def test_what_the_archive_has_not_got_is_not_complete(
     await client.hset(key, "trades_from_ms", first_ms + 2 * DAY_MS)
     assert not await complete(first_ms + 2 * DAY_MS, first_ms + 3 * DAY_MS)
     assert await complete(first_ms + 2 * DAY_MS + 1_000, writer.now_ms)
-    # Cut off, and never archived: from the archive's last to the stream's first.
-    last_ms = writer.now_ms
-    writer.trades_kept = 1
-    await writer.commit(writer.trade(last_ms + 1_000))
-    await writer.commit(writer.trade(last_ms + 2_000))
-    await writer.commit(writer.trade(last_ms + 3_000))
-    assert not (await feed.json(TRADES, start=last_ms))["complete"]
-    assert (await feed.json(CANDLES, timeframe="2s", start=last_ms + 2_000))["bars"][0]["partial"]
-    assert await complete(first_ms + 3 * DAY_MS, last_ms - 60_000)
 
 
 async def test_an_archive_that_is_away_is_missed_only_where_it_is_needed(
