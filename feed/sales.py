@@ -73,7 +73,8 @@ async def _with_archived(reader: SymbolReader, past: Past, tapes: Tapes, query: 
         return Sales(found, taped.view, kept)
     async with aclosing(past.pieces(taped, query.start_ms or 0, cut_ms, oldest_first=False)) as pieces:
         async for piece in pieces:
-            found = _newest([piece.trades, found], query)
+            older = piece.trades.select(list(TRADES)).tail(query.limit - len(found))
+            found = pl.concat([older, found])
             if len(found) == query.limit:
                 break
             if piece.spent and piece.from_ms > (query.start_ms or 0):
