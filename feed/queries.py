@@ -176,7 +176,7 @@ class Queries:
     async def _trades(self, market: Market, query: TradesQuery) -> bytes:
         read = await sales.read(SymbolReader(self.client, market.symbol), self.past(market), self.tapes, query)
         if query.form != "json":
-            _check_whole(None if read.more_ms is None else {"end": read.more_ms})
+            _check_whole(read.more(query))
         if query.form == "csv":
             return trades_csv(read.trades, market.instrument)
         if query.form == "arrow":
@@ -187,8 +187,9 @@ class Queries:
             "complete": orjson.dumps(read.complete(query, cover)),
             "cursor": orjson.dumps(answers.cursor_of(read.view.state)),
         }
-        if read.more_ms is not None:
-            fields["next"] = orjson.dumps({"end": read.more_ms})
+        more = read.more(query)
+        if more:
+            fields["next"] = orjson.dumps(more)
         return answers.about(market, fields | self._health(market, read.view))
 
     async def _book(self, market: Market, depth: int) -> bytes:

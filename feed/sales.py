@@ -1,4 +1,6 @@
-"""Time and sales: the newest trades of a range, read back from the end of the stream and no further than they reach.
+"""Time and sales: the trades of a range, the newest or the oldest of them.
+
+The newest are read back from the end of the stream, and no further than they reach.
 
 The stream has trades in the order they were applied, so a late one stands behind newer ones, however late it is. How
 far to read is known all the same: no trade of an entry, or of one before it, is newer than that entry's watermark. Once
@@ -9,7 +11,7 @@ Where the stream ends first, or all of it is newer than the range, the rest is i
 
 from collections.abc import Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import polars as pl
@@ -18,6 +20,7 @@ from common.errors import StoreUnavailable
 from common.frames import decode
 from common.frames.schema import TRADES
 from common.store.reads import Entry, SymbolReader, View
+from feed.answers import More
 from feed.cover import Cover
 from feed.minutes import ATTEMPTS, FOREVER_MS
 from feed.params import TradesQuery
@@ -33,7 +36,7 @@ MOST_PAGE = 4_096
 class Sales:
     """A TRADES frame ascending by (ts_ms, id), the view it is true of, and of which time all trades are kept.
 
-    `more_ms`: the end to go on with: before the answer was full, as much had been read as a request may.
+    `more_ms`: where to go on: before the answer was full, as much had been read as a request may.
     """
 
     trades: pl.DataFrame
@@ -42,15 +45,27 @@ class Sales:
     more_ms: int | None = None
 
     def complete(self, query: TradesQuery, cover: Cover) -> bool:
-        """Whether all trades are kept and covered since the start; without one, since the first trade of a full answer,
-        or else since coverage began. Of an answer that goes on: since where it does."""
-        start_ms = query.start_ms if self.more_ms is None else self.more_ms
-        if start_ms is None:
-            start_ms = self.trades["ts_ms"][0] if len(self.trades) == query.limit else cover.from_ms
-        return not cover.partial(start_ms, _end_ms(query))
+        """Whether all trades are kept and covered from the start to the end, or to where the limit or `more_ms` cuts.
+
+        Without a start: from where coverage begins.
+        """
+        start_ms, end_ms = query.start_ms, _end_ms(query)
+        full = len(self.trades) == query.limit
+        if query.take == "oldest":
+            end_ms = int(self.trades["ts_ms"][-1]) + 1 if full else self.more_ms or end_ms
+        elif self.more_ms is not None:
+            start_ms = self.more_ms
+        elif start_ms is None and full:
+            start_ms = int(self.trades["ts_ms"][0])
+        return not cover.partial(cover.from_ms if start_ms is None else start_ms, end_ms)
+
+    def more(self, query: TradesQuery) -> More | None:
+        return None if self.more_ms is None else {"start" if query.take == "oldest" else "end": self.more_ms}
 
 
 async def read(reader: SymbolReader, past: Past, tapes: Tapes, query: TradesQuery) -> Sales:
+    if query.take == "oldest":
+        return await steady(lambda: _oldest(reader, past, tapes, query))
     for _ in range(ATTEMPTS):
         found = await _of_stream(reader, past, query)
         if found is None:
@@ -60,6 +75,13 @@ async def read(reader: SymbolReader, past: Past, tapes: Tapes, query: TradesQuer
             return await steady(lambda: _with_archived(reader, past, tapes, query))
         return sales
     raise StoreUnavailable(f"{reader.keys.symbol} changed under every attempt to read it")
+
+
+async def _oldest(reader: SymbolReader, past: Past, tapes: Tapes, query: TradesQuery) -> Sales:
+    end_ms = _end_ms(query)
+    found, to_ms = await read_on(reader, past, tapes, query.start_ms or 0, end_ms, query.limit)
+    whole = len(found.trades) >= query.limit or to_ms == end_ms
+    return replace(found, trades=found.trades.head(query.limit), more_ms=None if whole else to_ms)
 
 
 async def _with_archived(reader: SymbolReader, past: Past, tapes: Tapes, query: TradesQuery) -> Sales:
@@ -85,7 +107,10 @@ async def _with_archived(reader: SymbolReader, past: Past, tapes: Tapes, query: 
 async def read_on(
     reader: SymbolReader, past: Past, tapes: Tapes, start_ms: int, end_ms: int, most: int
 ) -> tuple[Sales, int]:
-    """Read all trades of `[start_ms, end_ms)`, or the first `most` and some more. Return them, and up to where."""
+    """Read trades of `[start_ms, end_ms)`, oldest first: all, or `most` and some more, or as many as a request may.
+
+    Return them, and up to where.
+    """
     taped = await tapes.read(reader)
     sales = partial(Sales, view=taped.view, kept=past.kept(taped.view, taped.from_ms))
     cut_ms = min(taped.from_ms + 1, end_ms) if past.has(taped.view) else start_ms
@@ -93,7 +118,7 @@ async def read_on(
     async with aclosing(past.pieces(taped, start_ms, max(start_ms, cut_ms), oldest_first=True)) as pieces:
         async for piece in pieces:
             parts.append(piece.trades.select(list(TRADES)))
-            if sum(map(len, parts)) >= most:
+            if piece.spent or sum(map(len, parts)) >= most:
                 return sales(pl.concat(parts)), piece.to_ms
     rest = taped.between(max(start_ms, cut_ms), end_ms).select(list(TRADES)).sort("ts_ms", "id")
     return sales(pl.concat([*parts, rest])), end_ms
