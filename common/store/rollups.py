@@ -205,7 +205,7 @@ class RollupStore:
         `lost`: days that are nowhere any more, and will not be archived.
         """
         k = self.keys
-        keys = [k.state, k.unarchived, k.dirty, k.archive, k.rollup]
+        keys = [k.state, k.unarchived, k.dirty, k.archive]
         pairs: list[Argument] = [value for item in scores.items() for value in item]
         with translated(f"confirmation of the archive of {k.symbol}"):
             status, *rest = await self._archived(keys, token, series, len(scores), *pairs, *lost)

@@ -14,8 +14,9 @@ import polars as pl
 import pytest
 from redis.asyncio import Redis
 
-from common.archive.archive import Archive
+from common.archive.archive import Archive, Version
 from common.archive.objects import Patience
+from common.archive.parquet import Receipt
 from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS, SERIES
 from common.frames import decode
 from common.market.timeframe import DAY_MS, MINUTE, MINUTE_MS, Timeframe, day_of
@@ -312,10 +313,40 @@ async def test_jobs_side_by_side_leave_the_whole_archive(
     await write_days(writer, 3)
     await writer.roll_up()
     await asyncio.gather(archive_all(client, archive), archive_all(client, archive))
-    # Of what both confirmed nobody knows whose object is there: it is written once more.
-    await archive_all(client, archive)
     assert not (await store.due()).archive
     assert_same(archived(archive), await sealed(client))
+
+
+@pytest.mark.parametrize("heeded", [True, False], ids=["as it is", "the condition taken away"])
+async def test_a_job_that_is_held_up_before_it_writes_undoes_nothing(
+    client: Redis, writer: Writer, archive: Archive, monkeypatch: pytest.MonkeyPatch, heeded: bool
+) -> None:
+    """Another archives newer days meanwhile, and Redis drops them: they are nowhere else."""
+    await write_days(writer, 3)
+    await writer.roll_up()
+    replaced, loop = Archive.replace, asyncio.get_running_loop()
+
+    async def overtake() -> None:
+        await write_days(writer, 3)
+        await writer.commit(writer.trade(FIRST_MS, 20_000))
+        await writer.roll_up()
+        await archive_all(client, archive)
+        whole.update(await sealed(client))
+        await drop_before(writer, day_of(writer.now_ms))
+        assert not await client.exists(STORE_KEYS.sealed_candles)
+
+    def held_up(self: Archive, version: Version, frame: pl.DataFrame) -> Receipt:
+        monkeypatch.undo()
+        asyncio.run_coroutine_threadsafe(overtake(), loop).result(30)
+        label = version.label
+        return replaced(self, version if heeded else self.version(label.series, INSTRUMENT, label.period_ms), frame)
+
+    whole: dict[str, pl.DataFrame] = {}
+    monkeypatch.setattr(Archive, "replace", held_up)
+    await archive_period(client, MARKET, archive, "candles", CANDLE_ROWS.period.open_of(FIRST_MS))
+    found = archived(archive)
+    assert found["footprints"].equals(whole["footprints"])
+    assert found["candles"].equals(whole["candles"]) == heeded
 
 
 async def test_what_reaches_into_a_silent_archive_gets_503_and_nothing_else_does(

@@ -1,5 +1,8 @@
 """Sealed days into the archive: a period is written whole, read back, and only then confirmed to the store.
 
+Its object is read first, and replaced only if it is still that one. So whatever another job confirms meanwhile, and the
+store drops for it, is in what this one has read, or this one is refused and begins anew.
+
 Loads Polars: only ever imported in the process of one job.
 """
 
@@ -13,7 +16,7 @@ from redis.asyncio import Redis
 
 from common.archive.archive import Archive
 from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS, Series
-from common.errors import Stale, StoreUnavailable
+from common.errors import Stale, StoreUnavailable, Superseded
 from common.frames import decode
 from common.market import blocks
 from common.market.timeframe import DAY_MS
@@ -23,7 +26,7 @@ from common.store.rollups import RollupStore
 
 log = logging.getLogger(__name__)
 
-# A day that is sealed anew between the commands is read once more.
+# A day that is sealed anew between the commands, and an object that another job replaces, are read once more.
 ATTEMPTS = 5
 
 
@@ -61,6 +64,7 @@ async def archive_period(client: Redis, market: Market, archive: Archive, series
     source, store = _SOURCES[series], RollupStore(client, market.symbol)
     end_ms = source.rows.period.next_open(period_ms)
     for _ in range(ATTEMPTS):
+        before = await asyncio.to_thread(archive.version, source.rows, market.instrument, period_ms)
         token, scores = await store.unarchived(series)
         due = {day_ms: score for day_ms, score in scores.items() if period_ms <= day_ms < end_ms}
         if not due:
@@ -68,10 +72,12 @@ async def archive_period(client: Redis, market: Market, archive: Archive, series
         sealed = await _sealed(SymbolReader(client, market.symbol), source, period_ms, end_ms)
         if sealed is None:
             continue
-        before = await asyncio.to_thread(archive.read_period, source.rows, market.instrument, period_ms)
-        frame = _joined(source.rows, before, sealed)
+        frame = _joined(source.rows, before.frame, sealed)
         if len(frame):
-            await asyncio.to_thread(archive.write, source.rows, market.instrument, period_ms, frame)
+            try:
+                await asyncio.to_thread(archive.replace, before, frame)
+            except Superseded:
+                continue
         there = set(frame.select(_DAY).to_series().unique())
         try:
             complete_ms = await store.archived(

@@ -1,6 +1,6 @@
 -- Confirm days that the archive has, read back and found equal.
 --
--- KEYS  1 state, 2 unarchived, 3 dirty, 4 archive, 5 rollup
+-- KEYS  1 state, 2 unarchived, 3 dirty, 4 archive
 -- ARGV  1 token of the state as it was read, 2 series, 3 number of days archived; then day, score ...: those days, as
 --       they were in unarchived then; then days that are lost: neither sealed nor archived
 -- RESULT  {'OK', ms up to which the series is complete in the archive} or {'STALE'}
@@ -8,7 +8,7 @@
 -- archive, of each series: <series>_ms, all closed minutes that open before are in the archive, as they are now;
 --          <series>_from_ms, the first day that ever was archived; <series>_version, raised with every confirmation.
 
-local state, unarchived, dirty, archive, rollup = unpack(KEYS)
+local state, unarchived, dirty, archive = unpack(KEYS)
 local series = ARGV[2]
 if (redis.call('HGET', state, 'token') or '') ~= ARGV[1] then
   return {'STALE'}
@@ -21,14 +21,11 @@ end
 for i = 4, lost - 1, 2 do
   from = math.min(from, tonumber(ARGV[i]))
   local member = series .. ':' .. ARGV[i]
-  local score = redis.call('ZSCORE', unarchived, member)
-  if score == ARGV[i + 1] then
+  -- Else it was sealed anew since, and stays for the next job; or another job has confirmed it: of two that write one
+  -- object, the later has read what the earlier wrote.
+  if redis.call('ZSCORE', unarchived, member) == ARGV[i + 1] then
     redis.call('ZREM', unarchived, member)
-  elseif not score then
-    -- Another job confirmed it meanwhile, of what it read: which of the two objects is there now nobody knows.
-    redis.call('ZADD', unarchived, redis.call('HINCRBY', rollup, 'version', 1), member)
   end
-  -- Else it was sealed anew since: it stays, for the next job.
 end
 local complete = tonumber(redis.call('HGET', state, 'sealed_to_ms') or '-1')
 for _, day in ipairs(redis.call('ZRANGE', dirty, 0, -1)) do
