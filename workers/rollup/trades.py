@@ -90,10 +90,18 @@ def add_to_day(archive: Archive, instrument: Instrument, day_ms: int, trades: pl
 
 def united(before: pl.DataFrame | None, trades: pl.DataFrame) -> pl.DataFrame:
     """All trades, ascending by time and id, each once; of two with the same time and id the newer one."""
-    both = trades if before is None else pl.concat([before, trades])
-    rows = both.sort("ts_ms", "id", maintain_order=True)
-    is_last = pl.any_horizontal(pl.col(name) != pl.col(name).shift(-1) for name in ("ts_ms", "id"))
-    return rows.filter(is_last.fill_null(value=True))
+    rows = trades if before is None else pl.concat([before, trades])
+    if not rows.select(_FOLLOWS.all()).item():
+        rows = rows.sort("ts_ms", "id", maintain_order=True)
+        rows = rows.filter(_FOLLOWS.shift(-1, fill_value=True))
+    return rows
+
+
+# Whether a row is later than the one before it, by time and id; of equal ones it is not.
+_BEFORE = pl.col("ts_ms").shift(), pl.col("id").shift()
+_FOLLOWS = ((pl.col("ts_ms") > _BEFORE[0]) | ((pl.col("ts_ms") == _BEFORE[0]) & (pl.col("id") > _BEFORE[1]))).fill_null(
+    value=True
+)
 
 
 def by_day(trades: pl.DataFrame) -> Iterator[tuple[int, pl.DataFrame]]:
