@@ -2,6 +2,9 @@
 
 import asyncio
 import random
+import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -295,3 +298,38 @@ async def test_the_clock_asks_for_it(client: Redis, writer: Writer, archive: Arc
     assert not await due()
     await writer.commit(*(writer.trade() for _ in range(KEPT // 4)))
     assert await due() == [Work(ARCHIVE, INSTRUMENT.symbol, day_of(START_MS), ("trades",))]
+
+
+async def under_fire(writer: Writer, url: str, folder: Path, kills: list[int], flaw: str = "") -> bool:
+    """Whether all trades are archived once, after jobs that were killed at these calls, each with more to do.
+
+    A job makes some 50 to 70 of those calls (archive_main).
+    """
+    rng, archive, killed = random.Random(3), Archive.open(str(folder)), 0
+    first_ms = day_of(START_MS) + DAY_MS - 60_000
+    for calls in kills:
+        for number in range(20):
+            # Around midnight, and some late by days: of four days.
+            late_ms = 2 * DAY_MS if number % 7 == 0 else 0
+            await writer.commit(writer.trade(max(writer.now_ms, first_ms) + rng.randrange(6_000) - late_ms))
+        command = [sys.executable, "-m", "tests.workers.archive_main", url, str(folder), str(calls), flaw]
+        done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True)
+        assert not done.stderr
+        killed += done.returncode == -signal.SIGKILL
+    assert killed >= len(kills) - 1
+    await archive_trades(writer.client, MARKET, archive)
+    return archived(archive).equals(applied(writer))
+
+
+async def test_killed_at_any_moment_it_archives_every_trade_once(
+    writer: Writer, redis_url: str, tmp_path: Path
+) -> None:
+    assert await under_fire(writer, redis_url, tmp_path, random.sample(range(1, 50), 4))
+
+
+@pytest.mark.parametrize("flaw", ["hasty", "doubling"])
+async def test_a_job_that_does_it_otherwise_is_found_out(
+    writer: Writer, redis_url: str, tmp_path: Path, flaw: str
+) -> None:
+    # The second lives, and goes on where the first one was.
+    assert not await under_fire(writer, redis_url, tmp_path, [45, 1_000], flaw)
