@@ -38,7 +38,7 @@ class Standing:
     """Where a symbol stands, and its archive, which has the trades of all commits up to `archived_seq` (None: of none).
 
     `applied`: trades of all commits. `from_ms`: trades up to that time had left the stream when it was first archived,
-    so they need not be in the archive; -1: none had.
+    so they need not be in the archive; -1: none had. `lost`: where it will never have all of them, either.
     """
 
     token: str
@@ -47,6 +47,7 @@ class Standing:
     applied: int
     archived_seq: int | None
     from_ms: int
+    lost: Spans
 
 
 class TradeArchive:
@@ -62,10 +63,10 @@ class TradeArchive:
         """None before the first commit."""
         pipe = self._client.pipeline(transaction=True)
         pipe.hmget(self.keys.state, ("token", "seq", "watermark_ms", "applied"))
-        pipe.hmget(self.keys.archive, ("trades_seq", "trades_from_ms"))
+        pipe.hmget(self.keys.archive, ("trades_seq", "trades_from_ms", "trades_lost"))
         pipe.xrange(self.keys.trades, "-", "+", count=1)
         with translated(f"read of what is archived of {self.keys.symbol}"):
-            (token, seq, watermark_ms, applied), (archived_seq, from_ms), oldest = await pipe.execute()
+            (token, seq, watermark_ms, applied), (archived_seq, from_ms, lost), oldest = await pipe.execute()
         if seq is None:
             return None
         if from_ms is None:
@@ -79,6 +80,7 @@ class TradeArchive:
             int(applied or 0),
             None if archived_seq is None else int(archived_seq),
             int(from_ms),
+            lost_spans(lost),
         )
 
     async def confirm(self, before: Standing, seq: int, watermark_ms: int) -> Standing:

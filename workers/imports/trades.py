@@ -10,11 +10,10 @@ import polars as pl
 from redis.asyncio import Redis
 
 from common.archive.archive import Archive
-from common.frames import decode
 from common.store.registry import Market
 from common.store.trade_archive import Spans, TradeArchive
 from workers.imports.days import Day
-from workers.rollup.trades import add_to_day, archive_trades
+from workers.rollup.trades import add_to_day, archive_trades, waiting_trades
 
 
 @dataclass(slots=True)
@@ -39,8 +38,7 @@ class TradeKeeper:
         if self.archive and standing.from_ms >= 0:
             # From now on the archive begins with the first trade there is: those that it came too late for are lost.
             self.lost = ((max(covered_from_ms, 0), standing.from_ms),)
-        entries = await store.reader.entries(standing.archived_seq or 0, standing.seq)
-        waiting = decode.trades([entry.trades for entry in entries])
+        waiting = await waiting_trades(store, standing)
         if len(waiting):
             self.lost += (_span(waiting),)
 

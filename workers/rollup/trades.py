@@ -47,6 +47,14 @@ async def archive_trades(client: Redis, market: Market, archive: Archive) -> Non
     raise StoreUnavailable(f"{market.symbol} changed under every attempt to archive its trades")
 
 
+async def waiting_trades(store: TradeArchive, at: Standing) -> pl.DataFrame:
+    """Return the trades that have been applied and not archived, in the order they were applied."""
+    found: list[Entry] = []
+    while entries := await _entries(store.reader, found[-1].seq if found else at.archived_seq or 0, at.seq):
+        found += entries
+    return decode.trades([entry.trades for entry in found])
+
+
 async def _archive(store: TradeArchive, instrument: Instrument, archive: Archive, at: Standing) -> None:
     while at.archived_seq != at.seq:
         # Of a store that was put back piece by piece: all of its stream once more.
