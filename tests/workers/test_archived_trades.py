@@ -21,11 +21,14 @@ from common.market.timeframe import DAY_MS, MINUTE_MS, day_of
 from common.market.trade import Trade
 from common.store.client import commit_client
 from common.store.health import upkeep_of
+from common.store.jobs import Jobs
 from common.store.keys import SymbolKeys
 from common.store.registry import Market
 from common.store.trade_archive import TradeArchive, Waiting, waiting
 from tests.common.archive.conftest import BUCKET, S3
 from tests.feed.writer import INSTRUMENT, START_MS, Writer, random_step
+from tests.support import wait_until_async
+from tests.workers.test_rollup_process import START_S, process
 from workers.clock.due import due_work, is_due
 from workers.rollup import trades as job
 from workers.rollup.trades import archive_trades
@@ -298,6 +301,34 @@ async def test_the_clock_asks_for_it(client: Redis, writer: Writer, archive: Arc
     assert not await due()
     await writer.commit(*(writer.trade() for _ in range(KEPT // 4)))
     assert await due() == [Work(ARCHIVE, INSTRUMENT.symbol, day_of(START_MS), ("trades",))]
+
+
+async def test_the_queue_archives_trades_and_holds_them_while_the_archive_is_away(
+    client: Redis, writer: Writer, redis_url: str, tmp_path: Path
+) -> None:
+    place = tmp_path / "archive"
+    place.touch()
+    fleet = {"REDIS_URL": redis_url, "FLEET_ARCHIVE_URL": str(place), "FLEET_TRADES_KEPT": "1"}
+    fleet |= {"FLEET_JOB_RETRY_MS": "20", "FLEET_CLOCK_TICK_MS": "50", "FLEET_LEASE_TTL_MS": "600"}
+    writer.trades_kept = 1
+    await writer.commit(writer.trade())
+
+    async def has_failed() -> bool:
+        return any("ArchiveUnavailable: archive" in failure.reason for failure in (await Jobs(client).view()).failures)
+
+    async def all_is_archived() -> bool:
+        return (await upkeep_of(client, INSTRUMENT.symbol)).trades_waiting == 0 and not await has_failed()
+
+    with process("workers.rollup", **fleet), process("workers.clock", **fleet):
+        await wait_until_async(has_failed, START_S)
+        for _ in range(9):
+            await writer.commit(writer.trade())
+        assert await kept(client) == 10
+        place.unlink()
+        await wait_until_async(all_is_archived, START_S)
+    assert archived(Archive.open(str(place))).equals(applied(writer))
+    await writer.commit(writer.trade())
+    assert await kept(client) == 1 and "trades_lost" not in await fields(client)
 
 
 async def under_fire(writer: Writer, url: str, folder: Path, kills: list[int], flaw: str = "") -> bool:
