@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 from common.market.coverage import Coverage, load_coverage
 from common.market.gaps import Ledger
 from common.market.instrument import Ids
+from common.market.late import Part
 from common.market.timeframe import DAY_MS
 from common.market.trade import Trades
 from common.store.client import translated
@@ -46,6 +47,9 @@ AMENDED_KEPT = 16
 
 SealedSeries = Literal["candles", "footprints"]
 
+# Of time: from and to, in ms UTC.
+Spans = tuple[tuple[int, int], ...]
+
 
 @dataclass(frozen=True, slots=True)
 class Range:
@@ -55,6 +59,13 @@ class Range:
     end_ms: int
     newest: int | None = None
     oldest: int | None = None
+
+
+class Late(NamedTuple):
+    """Minutes of a series that open from `start_ms` on, whose late trades wait for the archive."""
+
+    series: SealedSeries
+    start_ms: int
 
 
 class Seal(NamedTuple):
@@ -89,7 +100,7 @@ class ArchivedTrades(NamedTuple):
     watermark_ms: int
     from_ms: int
     version: int
-    lost: tuple[tuple[int, int], ...] = ()
+    lost: Spans = ()
 
 
 class Amendment(NamedTuple):
@@ -164,7 +175,8 @@ class View:
 
     `candles` has one list per range asked for. `first`: the oldest entry of the trade stream; None if it is empty, or
     if no entries were asked for. `seals`: ascending. `days`: stored daily candles. `dirty`: days that have been written
-    since they were last rolled up. `archived`: by series of minutes. `archived_trades`: None if none ever were.
+    since they were last rolled up. `archived`: by series of minutes. `late`: ascending by minute.
+    `archived_trades`: None if none ever were.
     """
 
     state: State | None
@@ -179,6 +191,7 @@ class View:
     days: list[bytes] = field(default_factory=list)
     dirty: list[int] = field(default_factory=list)
     archived: dict[str, Archived] = field(default_factory=dict)
+    late: list[Part] = field(default_factory=list)
     archived_trades: ArchivedTrades | None = None
 
 
@@ -196,11 +209,13 @@ class SymbolReader:
         since_seq: int | None = None,
         seals_from_ms: int | None = None,
         days: Range | None = None,
+        late: Late | None = None,
     ) -> View:
         """Read the state and what is asked for: of minutes, those that are not sealed.
 
         `since_seq`: trade stream entries from that one on, itself included. `seals_from_ms`: seals of days that end
-        after it. `days`: stored daily candles; with them come the days that are dirty.
+        after it. `days`: stored daily candles; with them come the days that are dirty. `late`: parts of minutes that
+        the archive alone has.
         """
         pipe = self._client.pipeline(transaction=True)
         ask(pipe, self.keys, footprint=footprints is not None)
@@ -220,8 +235,11 @@ class SymbolReader:
         if days:
             pipe.zrange(self.keys.dirty, 0, -1)
             _ask_range(pipe, self.keys.rolled("1d"), days)
+        if late:
+            pipe.zrangebyscore(self.keys.late(late.series), late.start_ms, "+inf", withscores=True)
         with translated(f"read of {self.keys.symbol}"):
             state, owner, health, archived, (seconds, micros), *rest = await pipe.execute()
+        parts = rest.pop() if late else []
         day_members, dirty = (rest.pop(), rest.pop()) if days else ([], [])
         seals = rest.pop() if seals_from_ms is not None else []
         oldest = rest.pop() if since_seq is not None else []
@@ -240,6 +258,7 @@ class SymbolReader:
             _ascending(day_members, days) if days else [],
             sorted(map(int, dirty)),
             _archived(archived[:4]),
+            [Part.of(*pair) for pair in parts],
             _archived_trades(archived[4:]),
         )
 
@@ -329,12 +348,16 @@ def _archived(values: list[bytes | None]) -> dict[str, Archived]:
 
 
 def _archived_trades(values: list[bytes | None]) -> ArchivedTrades | None:
-    seq, watermark_ms, from_ms, version, lost = (value or b"" for value in values)
-    if not seq:
+    seq, watermark_ms, from_ms, version, lost = values
+    if seq is None:
         return None
-    spans = (span.split(b":") for span in lost.split(b";") if span)
-    holes = tuple((int(start_ms), int(end_ms)) for start_ms, end_ms in spans)
-    return ArchivedTrades(int(seq), int(watermark_ms), int(from_ms or -1), int(version or 0), holes)
+    return ArchivedTrades(int(seq), int(watermark_ms or -1), int(from_ms or -1), int(version or 0), lost_spans(lost))
+
+
+def lost_spans(text: bytes | None) -> Spans:
+    """Read `trades_lost` (lost.lua): spans of time, both ends included, ascending."""
+    pairs = (span.split(b":") for span in text.split(b";")) if text else ()
+    return tuple((int(from_ms), int(to_ms)) for from_ms, to_ms in pairs)
 
 
 def _entry(entry_id: bytes, fields: dict[bytes, bytes]) -> Entry:

@@ -60,7 +60,7 @@ async def _measure(url: str, folder: Path) -> list[Figure]:
 async def _fill(url: str, archive: Archive) -> None:
     """A day in the archive, of which the stream has the last trade."""
     day = _day()
-    archive.write(TRADE_ROWS, PAST, _START_MS, day)
+    archive.replace(archive.version(TRADE_ROWS, PAST, _START_MS), day)
     async with commit_client(url) as client:
         await Registry(client).add_symbol(Market(PAST, {"kind": "inbox"}))
         symbol_store, token = SymbolStore(client, PAST.symbol, Bounds(1, 10_000)), new_token()
