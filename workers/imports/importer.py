@@ -353,9 +353,10 @@ class _Term:
         changes = Changes(Trades(), open=builder.open, moved=True)
         if day:
             del self._days.waiting[day.day_ms]
+            # Before the archive is confirmed: a reader may keep an object for as long as nothing else is.
+            await self._meanwhile(self._keeper.keep, day)
             # The kept trades go first (import.lua): those of this step would be missing among them.
             await self._write(Head(self._token, self._seq, str(self._position), {}), day, None, [day.day_ms], [])
-            await self._meanwhile(self._keeper.keep, day)
             stored = await self._imports.read(day.day_ms)
             frames = await self._meanwhile(_merged, day, stored, builder.open, builder.watermark_ms)
             minutes = await self._meanwhile(_minutes, *frames)
