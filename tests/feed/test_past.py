@@ -311,7 +311,7 @@ async def test_what_the_archive_has_not_got_is_not_complete(
         return bool(trades["complete"])
 
     assert await complete(first_ms, writer.now_ms)
-    await client.hset(key, "trades_lost", f"{first_ms + DAY_MS}:{first_ms + DAY_MS + 2_500};")
+    await client.hset(key, "trades_lost", f"{first_ms + DAY_MS}:{first_ms + DAY_MS + 2_500}")
     assert not await complete(first_ms, writer.now_ms)
     assert await complete(first_ms, first_ms + DAY_MS)
     assert await complete(first_ms + DAY_MS + 3_000, writer.now_ms)
