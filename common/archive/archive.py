@@ -6,17 +6,18 @@ an object is not what was written; BadInput where a frame is not of its series a
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
 
 from common.archive.folder import Folder
 from common.archive.objects import PATIENT, Objects, Patience, Stored
-from common.archive.parquet import Label, Receipt, decode, encode, receipt
+from common.archive.parquet import Label, Receipt, decode, encode, late_of, receipt
 from common.archive.series import Series
 from common.errors import ArchiveDamaged, Superseded
 from common.market.instrument import Instrument
+from common.market.late import Merged
 
 _S3 = "s3://"
 
@@ -25,6 +26,8 @@ _S3 = "s3://"
 class Version:
     """A period as it was read, to be replaced: its rows, and which object held them. None and None: it is not archived.
 
+    `late`: which late trades it has that the store kept for it (common.market.late).
+
     What its next rows are made of besides has to be read after it: only then does a writer who is held up, and whom
     others overtake, notice it by the tag.
     """
@@ -32,6 +35,7 @@ class Version:
     label: Label
     frame: pl.DataFrame | None
     tag: str | None
+    late: Merged = field(default_factory=dict)
 
 
 class Archive:
@@ -55,15 +59,17 @@ class Archive:
         found = self._objects.read(label.path)
         if found is None:
             return Version(label, None, None)
-        return Version(label, self._decoded(found, label, list(series.schema), period_ms, label.end_ms), found.tag)
+        rows = self._decoded(found, label, list(series.schema), period_ms, label.end_ms)
+        return Version(label, rows, found.tag, late_of(found.data))
 
-    def replace(self, version: Version, frame: pl.DataFrame) -> Receipt:
+    def replace(self, version: Version, frame: pl.DataFrame, late: Merged | None = None) -> Receipt:
         """Make `frame` the whole of a period, if that is still what was read; readers see the old rows or the new ones.
 
-        Superseded: another writer has replaced it since. What was written is read back before it counts.
+        Superseded: another writer has replaced it since. What was written is read back before it counts. `late`: which
+        late trades it has now; by default those it had.
         """
         label = version.label
-        packed, written = encode(label, frame)
+        packed, written = encode(label, frame, version.late if late is None else late)
         where = self._objects.where(label.path)
 
         def check(data: bytes) -> None:

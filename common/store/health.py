@@ -19,7 +19,7 @@ from redis.asyncio import Redis
 
 from common.market.timeframe import DAY_MS, day_of
 from common.store.client import translated
-from common.store.keys import SymbolKeys
+from common.store.keys import LATE, SymbolKeys
 from common.store.reads import View
 from common.store.registry import Market
 from common.store.trade_archive import Spans, ask_waiting, lost_spans, waiting_of
@@ -92,9 +92,10 @@ class Upkeep:
 
     `from_ms`: the day of the oldest candle, also where the archive alone has it. `sealed_to_ms`: the end of the newest
     sealed day. `candles_to_ms`, `footprints_to_ms`: up to where the archive is complete. `due`: finished days to be
-    rolled up; `unarchived`: sealed days of a series to be archived, each by its series; both ascend. `trades_to_ms`: up
-    to which watermark the archive has the trades; `trades_waiting`: how many it has not got; `trades_lost`: where it
-    never will have all.
+    rolled up; `unarchived`: days of a series to be archived, each by its series; both ascend. `late`: candles and
+    footprints of minutes that the archive alone has, whose late trades wait for it; `late_lost`: had no room to wait.
+    `trades_to_ms`: up to which watermark the archive has the trades; `trades_waiting`: how many it has not got;
+    `trades_lost`: where it never will have all.
     """
 
     watermark_ms: int
@@ -104,6 +105,8 @@ class Upkeep:
     footprints_to_ms: int
     due: tuple[int, ...]
     unarchived: tuple[int, ...]
+    late: int = 0
+    late_lost: int = 0
     trades_to_ms: int = -1
     trades_waiting: int = 0
     trades_lost: Spans = ()
@@ -114,6 +117,8 @@ class Upkeep:
             "candlesTo": _or_null(self.candles_to_ms),
             "footprintsTo": _or_null(self.footprints_to_ms),
             "pending": len(self.unarchived),
+            "late": self.late,
+            "lateLost": self.late_lost,
             "tradesTo": _or_null(self.trades_to_ms),
             "tradesPending": self.trades_waiting,
             "tradesLost": self.trades_lost,
@@ -136,21 +141,25 @@ async def upkeep_of(client: Redis, symbol: str) -> Upkeep:
     keys = SymbolKeys(symbol)
     pipe = client.pipeline(transaction=True)
     pipe.hmget(keys.state, ("watermark_ms", "sealed_to_ms", "candle_floor_ms"))
-    pipe.hmget(keys.archive, ("candles_from_ms", "candles_ms", "footprints_ms"))
+    pipe.hmget(keys.archive, ("candles_from_ms", "candles_ms", "footprints_ms", "late_lost"))
     pipe.zrange(keys.candles, 0, 0, withscores=True)
     pipe.zrange(keys.seals, 0, 0, withscores=True)
     pipe.zrange(keys.dirty, 0, -1)
     pipe.zrange(keys.unarchived, 0, -1)
+    for series in LATE:
+        pipe.zcard(keys.late(series))
     ask_waiting(pipe, keys)
     pipe.hget(keys.archive, "trades_lost")
     with translated(f"read of what is kept of {symbol}"):
         (
             (watermark, sealed, floor),
-            (archived_from, candles_to, footprints_to),
+            (archived_from, candles_to, footprints_to, late_lost),
             candles,
             seals,
             dirty,
             unarchived,
+            late_candles,
+            late_footprints,
             *trades,
             lost,
         ) = await pipe.execute()
@@ -166,6 +175,8 @@ async def upkeep_of(client: Redis, symbol: str) -> Upkeep:
         _number(footprints_to),
         tuple(sorted(day_ms for day_ms in map(int, dirty) if day_ms + DAY_MS <= watermark_ms)),
         tuple(sorted(int(member.rpartition(b":")[2]) for member in unarchived)),
+        late_candles + late_footprints,
+        max(0, _number(late_lost)),
         -1 if waiting is None or waiting.since_ms is None else waiting.since_ms,
         waiting.count if waiting else 0,
         lost_spans(lost),

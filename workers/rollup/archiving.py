@@ -3,6 +3,9 @@
 Its object is read first, and replaced only if it is still that one. So whatever another job confirms meanwhile, and the
 store drops for it, is in what this one has read, or this one is refused and begins anew.
 
+Late trades of minutes that the archive alone has come out of the store as parts (common.market.late), and the object
+says which of them it has: a job that dies before it confirms merges none of them twice.
+
 Loads Polars: only ever imported in the process of one job.
 """
 
@@ -15,10 +18,12 @@ import polars as pl
 from redis.asyncio import Redis
 
 from common.archive.archive import Archive
+from common.archive.late import with_parts
 from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS, Series
 from common.errors import Stale, StoreUnavailable, Superseded
 from common.frames import decode
 from common.market import blocks
+from common.market.late import merged_with
 from common.market.timeframe import DAY_MS
 from common.store.reads import Seal, SealedSeries, State, SymbolReader
 from common.store.registry import Market
@@ -69,13 +74,14 @@ async def archive_period(client: Redis, market: Market, archive: Archive, series
         due = {day_ms: score for day_ms, score in scores.items() if period_ms <= day_ms < end_ms}
         if not due:
             return False
+        late = await store.late(series, period_ms, end_ms)
         sealed = await _sealed(SymbolReader(client, market.symbol), source, period_ms, end_ms)
         if sealed is None:
             continue
-        frame = _joined(source.rows, before.frame, sealed)
+        frame = with_parts(source.rows, _joined(source.rows, before.frame, sealed), late.parts, before.late)
         if len(frame):
             try:
-                await asyncio.to_thread(archive.replace, before, frame)
+                await asyncio.to_thread(archive.replace, before, frame, merged_with(before.late, late.parts))
             except Superseded:
                 continue
         there = set(frame.select(_DAY).to_series().unique())
@@ -86,6 +92,7 @@ async def archive_period(client: Redis, market: Market, archive: Archive, series
                 {day_ms: score for day_ms, score in due.items() if day_ms in there},
                 # Dropped before there was an archive.
                 [day_ms for day_ms in due if day_ms not in there],
+                late,
             )
         except Stale:
             continue
