@@ -175,8 +175,8 @@ class View:
 
     `candles` has one list per range asked for. `first`: the oldest entry of the trade stream; None if it is empty, or
     if no entries were asked for. `seals`: ascending. `days`: stored daily candles. `dirty`: days that have been written
-    since they were last rolled up. `archived`: by series of minutes. `late`: ascending by minute.
-    `archived_trades`: None if none ever were.
+    since they were last rolled up. `archived`: by series of minutes. `late`: ascending by minute. `archived_trades`:
+    None if none ever were.
     """
 
     state: State | None

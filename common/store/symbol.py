@@ -32,12 +32,16 @@ _BEFORE_FIRST = "(1-0"
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A won claim: where the symbol stands. `checkpoint` is None for a symbol without a commit."""
+    """A won claim: where the symbol stands. `checkpoint` is None for a symbol without a commit.
+
+    `candle_floor_ms`: minutes that open before have been dropped, -1 while none were.
+    """
 
     epoch: int
     seq: int
     position: str
     checkpoint: Checkpoint | None
+    candle_floor_ms: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +224,8 @@ def _claim_of(epoch: int, state: dict[bytes, bytes]) -> Claim:
         state[b"coverage"],
         state[b"refused"],
     )
-    return Claim(epoch, int(state[b"seq"]), state[b"position"].decode(), checkpoint)
+    floor_ms = int(state.get(b"candle_floor_ms", -1))
+    return Claim(epoch, int(state[b"seq"]), state[b"position"].decode(), checkpoint, floor_ms)
 
 
 def _minute(candle: bytes, footprints: list[bytes]) -> Minute:
