@@ -20,9 +20,9 @@ from redis.asyncio import Redis
 from common.market.timeframe import DAY_MS, day_of
 from common.store.client import translated
 from common.store.keys import LATE, SymbolKeys
-from common.store.reads import View
+from common.store.reads import Spans, View, lost_spans
 from common.store.registry import Market
-from common.store.trade_archive import Spans, ask_waiting, lost_spans, waiting_of
+from common.store.trade_archive import ask_waiting, waiting_of
 
 # A minute without a trade is usual for a thin market, so this says "look", not "broken".
 STALE_AFTER_MS = 60_000
