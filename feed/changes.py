@@ -110,6 +110,8 @@ class Sources:
             live, spans = _day_live(grid, closed), united(touched.spans(grid.timeframe))
             if not spans:
                 return Changes(live, [])
+            if from_ms is not None and not closed.to_end:
+                return None
             if from_ms is not None and from_ms <= spans[0][0]:
                 return Changes(live, list(_day_updates(live, touched, closed, spans)))
             from_ms = spans[0][0]

@@ -93,7 +93,7 @@ class Auditor:
     async def repair(self, where: Object, found: Found) -> str:
         """Have an object made anew, as far as Redis has what that takes; return what has been done, as a sentence.
 
-        One that can't be read is removed, and only if Redis has dropped nothing of its period.
+        One that can't be read is cleared, and only if Redis has dropped nothing of its period.
         """
         if where.series is TRADE_ROWS:
             return "not repaired: Redis keeps no days of trades"
@@ -105,7 +105,7 @@ class Auditor:
             why = f"has dropped what is before {_time(floor_ms)}" if floor_ms > where.period_ms else "has not sealed it"
             return f"not repaired: Redis {why}"
         if found.damaged:
-            await asyncio.to_thread(self._archive.delete, where.series, self.symbol, where.period_ms)
+            await asyncio.to_thread(self._archive.clear, where.series, self._instrument, where.period_ms)
         return f"the queue writes it anew, with {days} sealed days"
 
     async def _marks(self, series: Series, from_ms: int, to_ms: int) -> _Marks:

@@ -18,6 +18,7 @@ from common.archive.series import Series
 from common.archive.table import TIME, checksum, from_table, table_schema, to_table
 from common.errors import ArchiveDamaged, BadInput
 from common.market.instrument import Instrument
+from common.market.late import Merged, merged_of, merged_text
 
 # Counts up when a column changes its name, type or meaning.
 SCHEMA_VERSION = 1
@@ -29,6 +30,8 @@ _PARQUET = b"PAR1"
 # Just before the footer: a name, and the CRC-32 of all bytes but these.
 _SEAL = struct.Struct("<8sI")
 _NAME = b"fleetcrc"
+# In the metadata of those objects alone that have late trades.
+_LATE = "fleet.late"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +70,11 @@ class Label:
         }
 
 
-def encode(label: Label, frame: pl.DataFrame) -> tuple[bytes, Receipt]:
-    """Return the object of a frame, the same bytes for the same rows; BadInput if those are not of it, in order."""
+def encode(label: Label, frame: pl.DataFrame, late: Merged | None = None) -> tuple[bytes, Receipt]:
+    """Return the object of a frame, the same bytes for the same rows; BadInput if those are not of it, in order.
+
+    `late`: which of the late trades that the store kept for it are in it.
+    """
     _check_frame(label, frame)
     content = checksum(frame)
     file = io.BytesIO()
@@ -77,7 +83,12 @@ def encode(label: Label, frame: pl.DataFrame) -> tuple[bytes, Receipt]:
         compression="zstd",
         compression_level=_ZSTD_LEVEL,
         row_group_size=label.series.group_rows,
-        metadata={**label.metadata(), "fleet.rows": str(len(frame)), "fleet.checksum": content},
+        metadata={
+            **label.metadata(),
+            "fleet.rows": str(len(frame)),
+            "fleet.checksum": content,
+            **({_LATE: merged_text(late)} if late else {}),
+        },
     )
     data = _sealed(file.getvalue())
     return data, Receipt(len(frame), content, len(data))
@@ -108,6 +119,11 @@ def receipt(data: bytes, label: Label, where: str) -> Receipt:
     if found != wanted:
         raise ArchiveDamaged(f"{where} has (rows, checksum) {found}, expected {wanted}")
     return Receipt(*found, len(data))
+
+
+def late_of(data: bytes) -> Merged:
+    """Return which late trades an object has that has been decoded."""
+    return merged_of(pl.read_parquet_metadata(data).get(_LATE, ""))
 
 
 def _check_frame(label: Label, frame: pl.DataFrame) -> None:

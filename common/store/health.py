@@ -19,7 +19,7 @@ from redis.asyncio import Redis
 
 from common.market.timeframe import DAY_MS, day_of
 from common.store.client import translated
-from common.store.keys import SymbolKeys
+from common.store.keys import LATE, SymbolKeys
 from common.store.reads import View
 from common.store.registry import Market
 
@@ -91,7 +91,8 @@ class Upkeep:
 
     `from_ms`: the day of the oldest candle, also where the archive alone has it. `sealed_to_ms`: the end of the newest
     sealed day. `candles_to_ms`, `footprints_to_ms`: up to where the archive is complete. `due`: finished days to be
-    rolled up; `unarchived`: sealed days of a series to be archived, each by its series; both ascend.
+    rolled up; `unarchived`: days of a series to be archived, each by its series; both ascend. `late`: candles and
+    footprints of minutes that the archive alone has, whose late trades wait for it; `late_lost`: had no room to wait.
     """
 
     watermark_ms: int
@@ -101,6 +102,8 @@ class Upkeep:
     footprints_to_ms: int
     due: tuple[int, ...]
     unarchived: tuple[int, ...]
+    late: int = 0
+    late_lost: int = 0
 
     def json(self, *, archiving: bool) -> dict[str, Any]:
         """The `history` object of docs/protocol.md."""
@@ -108,6 +111,8 @@ class Upkeep:
             "candlesTo": _or_null(self.candles_to_ms),
             "footprintsTo": _or_null(self.footprints_to_ms),
             "pending": len(self.unarchived),
+            "late": self.late,
+            "lateLost": self.late_lost,
         }
         return {
             "candlesFrom": _or_null(self.from_ms),
@@ -127,19 +132,22 @@ async def upkeep_of(client: Redis, symbol: str) -> Upkeep:
     keys = SymbolKeys(symbol)
     pipe = client.pipeline(transaction=True)
     pipe.hmget(keys.state, ("watermark_ms", "sealed_to_ms", "candle_floor_ms"))
-    pipe.hmget(keys.archive, ("candles_from_ms", "candles_ms", "footprints_ms"))
+    pipe.hmget(keys.archive, ("candles_from_ms", "candles_ms", "footprints_ms", "late_lost"))
     pipe.zrange(keys.candles, 0, 0, withscores=True)
     pipe.zrange(keys.seals, 0, 0, withscores=True)
     pipe.zrange(keys.dirty, 0, -1)
     pipe.zrange(keys.unarchived, 0, -1)
+    for series in LATE:
+        pipe.zcard(keys.late(series))
     with translated(f"read of what is kept of {symbol}"):
         (
             (watermark, sealed, floor),
-            (archived_from, candles_to, footprints_to),
+            (archived_from, candles_to, footprints_to, late_lost),
             candles,
             seals,
             dirty,
             unarchived,
+            *late,
         ) = await pipe.execute()
     watermark_ms = _number(watermark)
     # The seal of a day stays while its footprints do.
@@ -153,6 +161,8 @@ async def upkeep_of(client: Redis, symbol: str) -> Upkeep:
         _number(footprints_to),
         tuple(sorted(day_ms for day_ms in map(int, dirty) if day_ms + DAY_MS <= watermark_ms)),
         tuple(sorted(int(member.rpartition(b":")[2]) for member in unarchived)),
+        sum(late),
+        max(0, _number(late_lost)),
     )
 
 

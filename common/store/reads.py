@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 from common.market.coverage import Coverage, load_coverage
 from common.market.gaps import Ledger
 from common.market.instrument import Ids
+from common.market.late import Part
 from common.market.timeframe import DAY_MS
 from common.market.trade import Trades
 from common.store.client import translated
@@ -45,6 +46,13 @@ class Range:
     end_ms: int
     newest: int | None = None
     oldest: int | None = None
+
+
+class Late(NamedTuple):
+    """Minutes of a series that open from `start_ms` on, whose late trades wait for the archive."""
+
+    series: SealedSeries
+    start_ms: int
 
 
 class Seal(NamedTuple):
@@ -137,7 +145,7 @@ class View:
 
     `candles` has one list per range asked for. `first`: the oldest entry of the trade stream; None if it is empty, or
     if no entries were asked for. `seals`: ascending. `days`: stored daily candles. `dirty`: days that have been written
-    since they were last rolled up. `archived`: by series.
+    since they were last rolled up. `archived`: by series. `late`: ascending by minute.
     """
 
     state: State | None
@@ -152,6 +160,7 @@ class View:
     days: list[bytes] = field(default_factory=list)
     dirty: list[int] = field(default_factory=list)
     archived: dict[str, Archived] = field(default_factory=dict)
+    late: list[Part] = field(default_factory=list)
 
 
 class SymbolReader:
@@ -168,11 +177,13 @@ class SymbolReader:
         since_seq: int | None = None,
         seals_from_ms: int | None = None,
         days: Range | None = None,
+        late: Late | None = None,
     ) -> View:
         """Read the state and what is asked for: of minutes, those that are not sealed.
 
         `since_seq`: trade stream entries from that one on, itself included. `seals_from_ms`: seals of days that end
-        after it. `days`: stored daily candles; with them come the days that are dirty.
+        after it. `days`: stored daily candles; with them come the days that are dirty. `late`: parts of minutes that
+        the archive alone has.
         """
         pipe = self._client.pipeline(transaction=True)
         ask(pipe, self.keys, footprint=footprints is not None)
@@ -192,8 +203,11 @@ class SymbolReader:
         if days:
             pipe.zrange(self.keys.dirty, 0, -1)
             _ask_range(pipe, self.keys.rolled("1d"), days)
+        if late:
+            pipe.zrangebyscore(self.keys.late(late.series), late.start_ms, "+inf", withscores=True)
         with translated(f"read of {self.keys.symbol}"):
             state, owner, health, archived, (seconds, micros), *rest = await pipe.execute()
+        parts = rest.pop() if late else []
         day_members, dirty = (rest.pop(), rest.pop()) if days else ([], [])
         seals = rest.pop() if seals_from_ms is not None else []
         oldest = rest.pop() if since_seq is not None else []
@@ -212,6 +226,7 @@ class SymbolReader:
             _ascending(day_members, days) if days else [],
             sorted(map(int, dirty)),
             _archived(archived),
+            [Part.of(*pair) for pair in parts],
         )
 
     async def blocks(self, series: SealedSeries, days: Sequence[int]) -> list[bytes | None]:

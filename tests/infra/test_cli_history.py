@@ -95,9 +95,9 @@ async def repaired(client: Redis, archive: Archive, where: Object) -> str:
 
 def rewrite(archive: Archive, where: Object, change: Callable[[pl.DataFrame], pl.DataFrame]) -> None:
     """Make the archive's object another one, sound in itself."""
-    rows = archive.read_period(where.series, INSTRUMENT, where.period_ms)
-    assert rows is not None
-    archive.write(where.series, INSTRUMENT, where.period_ms, change(rows))
+    version = archive.version(where.series, INSTRUMENT, where.period_ms)
+    assert version.frame is not None
+    archive.replace(version, change(version.frame))
 
 
 def damage(place: Path, where: Object) -> None:
@@ -130,7 +130,7 @@ async def test_what_differs_is_told_by_object_and_repaired_by_the_queue(
     rewrite(archived, MONTH, lambda rows: rows.with_columns(close_ticks=pl.col("close_ticks") + 1).slice(1))
     rewrite(archived, DAY, lambda rows: rows.with_columns(buy_lots=pl.col("buy_lots") + 1))
     lost = Object(FOOTPRINT_ROWS, TODAY_MS)
-    archived.delete(FOOTPRINT_ROWS, S, lost.period_ms)
+    (place / FOOTPRINT_ROWS.path(S, lost.period_ms)).unlink()
     torn = Object(FOOTPRINT_ROWS, TODAY_MS + 2 * DAY_MS)
     damage(place, torn)
     found = await wrong(client, archived)

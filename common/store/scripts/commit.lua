@@ -2,7 +2,7 @@
 -- checks come first, then the one write that may be refused (XADD trades), then the rest.
 --
 -- KEYS  1 owner, 2 state, 3 trades, 4 candles, 5 footprints, 6 events, 7 health, 8 gaps, 9 dirty, 10 seals,
---       11 sealed candles, 12 sealed footprints, 13 archive, 14 unarchived
+--       11 sealed candles, 12 sealed footprints, 13 archive, 14 unarchived, 15 late candles, 16 late footprints
 -- ARGV  1 token, 2 seq the caller stands at, 3 the next seq
 --       4 number of trades, 5 packed trades, 6 watermark_ms
 --       7 trades to keep, 8 events to keep
@@ -17,6 +17,9 @@
 --         sees every step. state.kept counts the trades in it.
 -- candles, footprints: score open_ms; a correction replaces the member of that score; '' only drops it. A minute that
 --         has been dropped is not written again: what the archive has, and what was made of it, is more than its rest.
+-- late candles, late footprints: score open_ms, member '<token>:<seq>:<packed>': what late trades make of minutes that
+--         the archive alone has, until it has that, too (archived.lua). Their days are dirty and unarchived. There are
+--         at most LATE_MOST; archive.late_lost counts those that had no room.
 -- dirty: score the seq that last wrote a minute of the day (UTC, its open), until the day has been rolled up (roll.lua).
 -- events: id <seq>-<i>, field event (JSON).
 -- state, for readers that keep what they have read (feed/tail.py) or come back with a cursor (feed/changes.py):
@@ -28,9 +31,9 @@
 -- Numbers stay text: Lua 5.1 writes large ones with 14 digits.
 
 local owner, state, trades, candles, footprints, events, health, gaps, dirty, seals, sealed_candles,
-  sealed_footprints, archive, unarchived = unpack(KEYS)
+  sealed_footprints, archive, unarchived, late_candles, late_footprints = unpack(KEYS)
 local seq, next_seq, count = ARGV[2], ARGV[3], tonumber(ARGV[4])
-local AMENDED_KEPT, DAY_MS = 16, 86400000
+local AMENDED_KEPT, DAY_MS, LATE_MOST = 16, 86400000, 20000
 
 -- Coverage (JSON, common.market.coverage) without what grows with every trade: the end of its newest span. Id spans
 -- are [first, last, from_ms, to_ms], the one span of time is [window, floor_ms, from_ms, to_ms].
@@ -52,6 +55,32 @@ local function archived(name)
   return to
 end
 
+-- The day of the oldest footprint.
+local function oldest_footprint()
+  local open = redis.call('ZRANGE', footprints, 0, 0, 'WITHSCORES')[2]
+  local oldest = open and tonumber(open) - tonumber(open) % DAY_MS or math.huge
+  for _, day in ipairs(redis.call('HKEYS', sealed_footprints)) do
+    oldest = math.min(oldest, tonumber(day))
+  end
+  return oldest
+end
+
+-- Keep what late trades make of a minute that has been dropped, if the archive has it. True if it is kept.
+local function keep_late(name, late, open_ms, packed)
+  local from = redis.call('HGET', archive, name .. '_from_ms')
+  local open = tonumber(open_ms)
+  if not string.find(ARGV[18], name, 1, true) or not from or open < tonumber(from) then
+    return false
+  end
+  if redis.call('ZCARD', late) >= LATE_MOST then
+    redis.call('HINCRBY', archive, 'late_lost', 1)
+    return false
+  end
+  redis.call('ZADD', late, open_ms, ARGV[1] .. ':' .. ARGV[3] .. ':' .. packed)
+  redis.call('ZADD', unarchived, '-' .. ARGV[3], name .. ':' .. string.format('%.0f', open - open % DAY_MS))
+  return true
+end
+
 -- Drop what opens before the floor, as far as the archive has it, and raise the floor, which only ever rises: a
 -- backlog may close minutes older than the newest one. A sealed day is dropped when all of it is older.
 local function drop(name, floor_ms, minutes, sealed)
@@ -62,6 +91,10 @@ local function drop(name, floor_ms, minutes, sealed)
   local floor, was = tonumber(floor_ms), tonumber(redis.call('HGET', state, field) or '-1')
   if floor > was and string.find(ARGV[18], name, 1, true) then
     floor = math.min(floor, archived(name))
+    if name == 'candles' then
+      -- Else a late trade would find the footprint of a minute whose candle it does not.
+      floor = math.min(floor, oldest_footprint())
+    end
   end
   floor_ms = string.format('%.0f', math.max(floor, was))
   redis.call('ZREMRANGEBYSCORE', minutes, '-inf', '(' .. floor_ms)
@@ -139,18 +172,28 @@ local floors = redis.call('HMGET', state, 'candle_floor_ms', 'footprint_floor_ms
 local candle_floor, footprint_floor = tonumber(floors[1] or '-1'), tonumber(floors[2] or '-1')
 for _ = 1, tonumber(ARGV[15]) do
   local open_ms, open = ARGV[at], tonumber(ARGV[at])
-  if open >= candle_floor then
+  local kept = open >= candle_floor
+  if kept then
+    redis.call('ZREMRANGEBYSCORE', candles, open_ms, open_ms)
+    redis.call('ZADD', candles, open_ms, ARGV[at + 1])
+    redis.call('ZREMRANGEBYSCORE', footprints, open_ms, open_ms)
+  else
+    kept = keep_late('candles', late_candles, open_ms, ARGV[at + 1])
+  end
+  if kept then
     if open + 60000 <= closed_before_ms then
       if not from_ms or open < tonumber(from_ms) then from_ms = open_ms end
       if not to_ms or open > tonumber(to_ms) then to_ms = open_ms end
     end
     days[open - open % DAY_MS] = true
-    redis.call('ZREMRANGEBYSCORE', candles, open_ms, open_ms)
-    redis.call('ZADD', candles, open_ms, ARGV[at + 1])
   end
-  redis.call('ZREMRANGEBYSCORE', footprints, open_ms, open_ms)
-  if ARGV[at + 2] ~= '' and open >= footprint_floor then
-    redis.call('ZADD', footprints, open_ms, ARGV[at + 2])
+  if kept and ARGV[at + 2] ~= '' then
+    if open < footprint_floor then
+      -- The candle may be there, but what the worker has made of the footprint is of the late trades alone.
+      keep_late('footprints', late_footprints, open_ms, ARGV[at + 2])
+    elseif open >= candle_floor then
+      redis.call('ZADD', footprints, open_ms, ARGV[at + 2])
+    end
   end
   at = at + 3
 end
@@ -165,8 +208,8 @@ if from_ms then
   end
   redis.call('HSET', state, 'amended', log)
 end
-drop('candles', ARGV[9], candles, sealed_candles)
 drop('footprints', ARGV[10], footprints, sealed_footprints)
+drop('candles', ARGV[9], candles, sealed_candles)
 if ARGV[9] ~= '' or ARGV[10] ~= '' then
   -- A seal names the blocks of both series, and goes with the last of them.
   floors = redis.call('HMGET', state, 'candle_floor_ms', 'footprint_floor_ms')
