@@ -22,6 +22,7 @@ from common.store.client import translated
 from common.store.keys import LATE, SymbolKeys
 from common.store.reads import View
 from common.store.registry import Market
+from common.store.trade_archive import Spans, ask_waiting, lost_spans, waiting_of
 
 # A minute without a trade is usual for a thin market, so this says "look", not "broken".
 STALE_AFTER_MS = 60_000
@@ -93,6 +94,8 @@ class Upkeep:
     sealed day. `candles_to_ms`, `footprints_to_ms`: up to where the archive is complete. `due`: finished days to be
     rolled up; `unarchived`: days of a series to be archived, each by its series; both ascend. `late`: candles and
     footprints of minutes that the archive alone has, whose late trades wait for it; `late_lost`: had no room to wait.
+    `trades_to_ms`: up to which watermark the archive has the trades; `trades_waiting`: how many it has not got;
+    `trades_lost`: where it never will have all.
     """
 
     watermark_ms: int
@@ -104,6 +107,9 @@ class Upkeep:
     unarchived: tuple[int, ...]
     late: int = 0
     late_lost: int = 0
+    trades_to_ms: int = -1
+    trades_waiting: int = 0
+    trades_lost: Spans = ()
 
     def json(self, *, archiving: bool) -> dict[str, Any]:
         """The `history` object of docs/protocol.md."""
@@ -113,6 +119,9 @@ class Upkeep:
             "pending": len(self.unarchived),
             "late": self.late,
             "lateLost": self.late_lost,
+            "tradesTo": _or_null(self.trades_to_ms),
+            "tradesPending": self.trades_waiting,
+            "tradesLost": self.trades_lost,
         }
         return {
             "candlesFrom": _or_null(self.from_ms),
@@ -139,6 +148,8 @@ async def upkeep_of(client: Redis, symbol: str) -> Upkeep:
     pipe.zrange(keys.unarchived, 0, -1)
     for series in LATE:
         pipe.zcard(keys.late(series))
+    ask_waiting(pipe, keys)
+    pipe.hget(keys.archive, "trades_lost")
     with translated(f"read of what is kept of {symbol}"):
         (
             (watermark, sealed, floor),
@@ -147,9 +158,12 @@ async def upkeep_of(client: Redis, symbol: str) -> Upkeep:
             seals,
             dirty,
             unarchived,
-            *late,
+            candles_late,
+            footprints_late,
+            *trades,
+            lost,
         ) = await pipe.execute()
-    watermark_ms = _number(watermark)
+    watermark_ms, waiting = _number(watermark), waiting_of(*trades)
     # The seal of a day stays while its footprints do.
     oldest = [max(day_of(int(open_ms)), day_of(max(0, _number(floor)))) for _, open_ms in (*candles, *seals)]
     oldest += [int(archived_from)] if archived_from else []
@@ -161,8 +175,11 @@ async def upkeep_of(client: Redis, symbol: str) -> Upkeep:
         _number(footprints_to),
         tuple(sorted(day_ms for day_ms in map(int, dirty) if day_ms + DAY_MS <= watermark_ms)),
         tuple(sorted(int(member.rpartition(b":")[2]) for member in unarchived)),
-        sum(late),
+        candles_late + footprints_late,
         max(0, _number(late_lost)),
+        -1 if waiting is None or waiting.since_ms is None else waiting.since_ms,
+        waiting.count if waiting else 0,
+        lost_spans(lost),
     )
 
 

@@ -7,8 +7,8 @@ symbols, and an ACL may name them.
 |---------------------|---------|---------------------|--------------------|----------------------------------------|
 | symbols             | hash    | fleet symbols, up   | workers, feed      | one field a symbol                     |
 | {S}:owner           | hash    | claim, commit, beat | claim, feed        | 7 fields                               |
-| {S}:state           | hash    | commit, import      | claim, feed        | 15 fields; coverage 4096 spans         |
-| {S}:trades          | stream  | commit, import      | worker, feed       | FLEET_TRADES_KEPT trades, and entries  |
+| {S}:state           | hash    | commit, import      | claim, feed        | 16 fields; coverage 4096 spans         |
+| {S}:trades          | stream  | commit, import      | worker, feed, jobs | FLEET_TRADES_KEPT (archiving: tenfold) |
 | {S}:candles:1m      | zset    | commit              | worker, feed       | FLEET_CANDLE_DAYS                      |
 | {S}:footprints:1m   | zset    | commit              | worker, feed       | FLEET_FOOTPRINT_DAYS                   |
 | {S}:dirty           | zset    | commit, import, mark, roll | jobs, feed  | days written and not rolled up since   |
@@ -21,7 +21,7 @@ symbols, and an ACL may name them.
 | {S}:sealed:footprints | hash  | roll, import, commit | worker, feed      | FLEET_FOOTPRINT_DAYS                   |
 | {S}:staged          | hash    | roll-up jobs, import, roll | roll-up jobs | 2 fields a day being sealed           |
 | {S}:unarchived      | zset    | roll, unarchive, archived | archive jobs, feed | days sealed and not archived since |
-| {S}:archive         | hash    | archived, commit    | commit, feed       | 7 fields                               |
+| {S}:archive         | hash    | archived, archived_trades, commit, import | feed, jobs | 13 fields; 64 lost spans |
 | {S}:late:candles    | zset    | commit, archived    | jobs, feed         | LATE_MOST of commit.lua                |
 | {S}:late:footprints | zset    | commit, archived    | archive jobs, feed | LATE_MOST of commit.lua                |
 | {S}:depth           | zset    | depth               | worker, feed       | chunks kept, one a minute              |

@@ -27,7 +27,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from common.archive.archive import Archive
-from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS, SERIES
+from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS, SERIES, TRADE_ROWS
 from common.errors import StoreUnavailable
 from common.market.timeframe import DAY_MS, MINUTE_MS, Timeframe, day_of
 from common.market.trade import Trade
@@ -36,15 +36,17 @@ from common.store.client import commit_client
 from common.store.keys import SymbolKeys
 from common.store.reads import SymbolReader
 from common.store.registry import Market
-from common.store.rollups import Due, RollupStore
+from common.store.rollups import RollupStore
 from feed.params import CandleQuery, Window
 from feed.queries import Queries
 from infra import die_with_parent, embedded
 from tests.feed.oracle import expected
 from tests.feed.writer import INSTRUMENT, START_MS, Writer
 from tests.support import wait_until_async
+from workers.clock.due import due_work
 from workers.commit import Retention
 from workers.rollup.archiving import archive_period
+from workers.rollup.trades import archive_trades
 
 DAYS, MINUTES = 60, 48
 KILLS_S = 4.0
@@ -221,7 +223,7 @@ def archived(archive: Archive) -> list[pl.DataFrame]:
     """Every period of the archive."""
     return [
         archive.read(rows, INSTRUMENT, period_ms, rows.period.next_open(period_ms))
-        for rows in (CANDLE_ROWS, FOOTPRINT_ROWS)
+        for rows in (CANDLE_ROWS, FOOTPRINT_ROWS, TRADE_ROWS)
         for period_ms in archive.periods(rows, INSTRUMENT.symbol)
     ]
 
@@ -240,7 +242,7 @@ async def test_two_months_under_fire_are_as_if_nothing_had_happened(tmp_path: Pa
     calm, fired = (Archive.open(str(tmp_path / name)) for name in ("calm", "fired"))
     with embedded.session(tmp_path) as url:
         async with commit_client(url) as client, commit_client(url) as reading:
-            writer = Writer(client, archived=frozenset({"candles", "footprints"}))
+            writer = Writer(client, archived=frozenset({"candles", "footprints", "trades"}))
             await writer.register()
             await writer.claim()
             keys = SymbolKeys(INSTRUMENT.symbol)
@@ -262,6 +264,7 @@ async def test_two_months_under_fire_are_as_if_nothing_had_happened(tmp_path: Pa
             writer.retention = Retention(KEPT_DAYS, KEPT_DAYS)
             next_id, last_ms = writer.next_id, writer.now_ms
             await drop(writer)
+            await archive_trades(client, MARKET, calm)
             undisturbed = await stored(client, keys)
             assert len(undisturbed["1d"]) == len(undisturbed["told"]) >= DAYS
             assert len(undisturbed[keys.sealed_candles]) <= KEPT_DAYS
@@ -292,7 +295,7 @@ async def test_two_months_under_fire_are_as_if_nothing_had_happened(tmp_path: Pa
 
             async def nothing_is_due() -> bool:
                 with suppress(StoreUnavailable):
-                    return await RollupStore(client, INSTRUMENT.symbol).due() == Due((), ())
+                    return not await due_work(client, archiving=True, trades_kept=writer.trades_kept)
                 return False
 
             with ExitStack() as stack:
@@ -311,11 +314,13 @@ async def test_two_months_under_fire_are_as_if_nothing_had_happened(tmp_path: Pa
             assert not checker.wrong()
             assert len({seq for _, seq, _ in checker.seen}) >= LATE
             await drop(writer)
+            # Of trades the last ones may wait for an hour.
+            await archive_trades(client, MARKET, fired)
             print(f"kills: {crew.kills}; answers: {sum(checker.seen.values())}, of them different: {len(checker.seen)}")
             print(f"store away: {checker.away}")
             assert await stored(client, keys) == undisturbed
             both = list(zip(archived(calm), archived(fired), strict=True))
-            assert len(both) > FOOTPRINT_DAYS and all(one.equals(other) for one, other in both)
+            assert len(both) > FOOTPRINT_DAYS + DAYS and all(one.equals(other) for one, other in both)
 
 
 GUARDS = {

@@ -16,6 +16,7 @@ from typing import TypeVar
 import polars as pl
 from redis.asyncio import Redis
 
+from common.archive.archive import Archive
 from common.clock import Clock, SystemClock
 from common.errors import BadInput, RetryableError, StoreUnavailable
 from common.market import blocks, codec
@@ -41,6 +42,7 @@ from workers.imports.files import Readable, Rows
 from workers.imports.joined import merged, minutes_of, reads_as, sealed
 from workers.imports.order import Order, Position, in_order
 from workers.imports.target import is_fed, target
+from workers.imports.trades import TradeKeeper
 from workers.rollup.day import SealFailed
 from workers.term import BEATS_PER_LEASE, TermSettings
 
@@ -68,7 +70,10 @@ class Done:
 
 @dataclass(slots=True)
 class Importer:
-    """`run` returns what was done. Interrupted by `stop`, it returns early with `ended` False."""
+    """`run` returns what was done. Interrupted by `stop`, it returns early with `ended` False.
+
+    `archive`: gets the trades; None if trades are not archived.
+    """
 
     url: str
     market: Market
@@ -77,6 +82,7 @@ class Importer:
     settings: TermSettings
     bounds: Bounds
     holder: str
+    archive: Archive | None = None
     on_progress: Callable[[Done], None] = lambda done: None
     clock: Clock = field(default_factory=SystemClock)
     done: Done = field(default_factory=Done)
@@ -159,6 +165,7 @@ class _Term:
         self._position = Position.of(claim.import_position, order.recording)
         # The worker that comes back must not take months that nobody imported for what it has missed.
         self._cause = NOT_IMPORTED if is_fed(work.market) else ID_JUMP
+        self._keeper = TradeKeeper(client, work.market, work.archive)
         self._days = self._in_waiting(state)
         self._bad = 0
 
@@ -179,7 +186,8 @@ class _Term:
             footprint_floor_ms = max(footprint_floor_ms, day_floor(newest_ms, retention.footprint_days))
         seen = Builder.restore(work.market.instrument, builder.checkpoint(), None, 0, 0).coverage
         assert isinstance(seen, IdCoverage | RecentCoverage)
-        days = Days(seen, work.sources, candle_floor_ms, footprint_floor_ms, self._position.day_ms + 1)
+        floors = candle_floor_ms, footprint_floor_ms
+        days = Days(seen, work.sources, *floors, self._position.day_ms + 1, with_rows=work.archive is not None)
         if builder.open:
             # It is closed by the first trade of a later day.
             day_ms = day_of(builder.open.candle.open_ms)
@@ -190,6 +198,8 @@ class _Term:
         """True if all files have been read and written."""
         work, order = self._work, self._order
         await self._beat()
+        covered = self._builder.coverage.spans()
+        await self._alive(asyncio.create_task(self._keeper.begin(covered[0].from_ms if covered else -1)))
         newest_ms, number = -1, -1
         async with aclosing(self._rows()) as batches:
             async for file, rows in batches:
@@ -265,13 +275,14 @@ class _Term:
         opens = candles["open_ms"].to_list() or [day.day_ms]
         # Whoever has live bars reads them again: all of a day is more than a message should carry.
         newest = [Candle(**row) for row in candles.tail(1).rows(named=True)]
-        await self._write(self._head(day, file), day.day_ms, staged, opens, newest)
+        await self._meanwhile(self._keeper.keep, day)
+        await self._write(self._head(day, file), day, staged, opens, newest)
         self._days.written(day)
         self._wrote(day)
         work.on_progress(work.done)
 
     async def _write(
-        self, head: Head, day_ms: int, staged: Staged | None, opens: Sequence[int], amended: list[Candle]
+        self, head: Head, day: Day, staged: Staged | None, opens: Sequence[int], amended: list[Candle]
     ) -> None:
         builder, keys = self._builder, self._store.keys
         checkpoint = builder.checkpoint()
@@ -290,7 +301,7 @@ class _Term:
             ImportedDay(
                 token=self._token,
                 seq=self._seq,
-                day_ms=day_ms,
+                day_ms=day.day_ms,
                 staged=staged,
                 first_ms=opens[0],
                 last_ms=opens[-1],
@@ -300,6 +311,8 @@ class _Term:
                 messages=[(keys.commits, message.pack()), *((keys.events, event) for event in events)],
                 gaps={gap.id: gap.dump() for gap in head.gaps},
                 forgotten=head.forgotten,
+                archived=self._work.archive is not None,
+                lost=self._keeper.take_lost(day),
             )
         )
         self._seq += 1
@@ -322,7 +335,8 @@ class _Term:
             del self._days.waiting[day.day_ms]
             # The kept trades go first (import.lua): those of this step would be missing among them.
             head = Head(self._token, self._seq, self._source_position, {})
-            await self._write(head, day.day_ms, None, [day.day_ms], [])
+            await self._write(head, day, None, [day.day_ms], [])
+            await self._meanwhile(self._keeper.keep, day)
             stored = await self._imports.read(day.day_ms)
             frames = await self._meanwhile(merged, day, stored, builder.open, builder.watermark_ms)
             minutes = await self._meanwhile(minutes_of, *frames)

@@ -17,6 +17,7 @@ from common.market.late import Part
 from common.settings import Settings
 from common.store.client import commit_client
 from common.store.registry import Market, Registry
+from common.store.trade_archive import TRADES
 from workers.rollup.day import Older, roll_day
 from workers.rollup.rq_worker import Functions
 from workers.rollup.work import ARCHIVE, ROLL
@@ -39,11 +40,15 @@ def roll(settings: Settings, symbol: str, day_ms: int) -> None:
 
 
 def archive(settings: Settings, url: str, symbol: str, series: str, period_ms: int) -> None:
-    """Write the period's sealed days into the archive."""
+    """Write the period's sealed days into the archive; of trades all that wait, whatever the period."""
     from common.archive.archive import Archive
     from workers.rollup.archiving import archive_period
+    from workers.rollup.trades import archive_trades
 
     place = Archive.open(url, settings.archive_s3_endpoint)
+    if series == TRADES:
+        _run(settings, symbol, lambda client, market: archive_trades(client, market, place))
+        return
     _run(settings, symbol, lambda client, market: archive_period(client, market, place, series, period_ms))
 
 

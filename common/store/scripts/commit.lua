@@ -8,13 +8,16 @@
 --       7 trades to keep, 8 events to keep
 --       9 drop candles and 10 footprints that open before (ms; '' drops none)
 --       11 number of state pairs, 12 of health pairs, 13 of gaps, 14 of forgotten gaps, 15 of minutes, 16 of events,
---       17 of messages; 18 archived series ('candles,footprints'): what the archive has not got is not dropped; then
+--       17 of messages; 18 archived series ('candles,footprints,trades'): what the archive has not got is not dropped;
+--       then
 --       state field, value ... health field, value ... gap id, gap ... gap id ... open_ms, candle, footprint ... event ...
 --       channel, message ... and last the channel whose number of subscribers is asked for
 -- RESULT  {'OK', subscribers}, {'FENCED'} (another holder) or {'STALE'} (the store is not where the caller left it)
 --
 -- trades: id <seq>-0, fields token, n, watermark_ms, trades; one entry a commit, also when n is 0, so that a reader
---         sees every step. state.kept counts the trades in it.
+--         sees every step. state.kept counts the trades in it, state.applied those of all commits. What an archive of
+--         trades has not got yet (archived_trades.lua) stays, up to MOST_WAITING times what is kept; what has to go all
+--         the same is noted (lost.lua), also where none is archived any more.
 -- candles, footprints: score open_ms; a correction replaces the member of that score; '' only drops it. A minute that
 --         has been dropped is not written again: what the archive has, and what was made of it, is more than its rest.
 -- late candles, late footprints: score open_ms, member '<token>:<seq>:<packed>': what late trades make of minutes that
@@ -33,7 +36,7 @@
 local owner, state, trades, candles, footprints, events, health, gaps, dirty, seals, sealed_candles,
   sealed_footprints, archive, unarchived, late_candles, late_footprints = unpack(KEYS)
 local seq, next_seq, count = ARGV[2], ARGV[3], tonumber(ARGV[4])
-local AMENDED_KEPT, DAY_MS, LATE_MOST = 16, 86400000, 20000
+local AMENDED_KEPT, DAY_MS, LATE_MOST, MOST_WAITING = 16, 86400000, 20000, 10
 
 -- Coverage (JSON, common.market.coverage) without what grows with every trade: the end of its newest span. Id spans
 -- are [first, last, from_ms, to_ms], the one span of time is [window, floor_ms, from_ms, to_ms].
@@ -108,6 +111,18 @@ local function drop(name, floor_ms, minutes, sealed)
   redis.call('HSET', state, field, floor_ms)
 end
 
+-- with lost.lua
+
+-- The least and the greatest time of packed trades: 8 bytes, then 33 a trade, the times first.
+local function span(packed)
+  local from_ms, to_ms = math.huge, -1
+  for i = 1, (#packed - 8) / 33 do
+    local ts_ms = struct.unpack('<i8', packed, 8 * i + 1)
+    from_ms, to_ms = math.min(from_ms, ts_ms), math.max(to_ms, ts_ms)
+  end
+  return {from_ms, to_ms}
+end
+
 if redis.call('HGET', owner, 'token') ~= ARGV[1] then
   return {'FENCED'}
 end
@@ -120,27 +135,40 @@ redis.call('XADD', trades, entry, 'token', ARGV[1], 'n', ARGV[4], 'watermark_ms'
 
 -- The stream is bounded by trades, not by entries: an entry holds 1 trade or 10,000. The step count is bounded too,
 -- so that a smaller bound is reached little by little.
+local was = redis.call('HMGET', state, 'watermark_ms', 'coverage', 'amended', 'kept', 'applied')
 local most = tonumber(ARGV[7])
-local kept = tonumber(redis.call('HGET', state, 'kept') or '0') + count
+local kept, applied = tonumber(was[4] or '0') + count, tonumber(was[5] or '0') + count
+local archives, archived_seq, dropped = string.find(ARGV[18], 'trades', 1, true), nil, {}
 for _ = 1, 64 do
   local length = redis.call('XLEN', trades)
   if length == 1 or (kept <= most and length <= most) then
     break
   end
-  local oldest = tonumber(redis.call('XRANGE', trades, '-', '+', 'COUNT', 1)[1][2][4])
-  if length <= most and kept - oldest < most then
+  local oldest = redis.call('XRANGE', trades, '-', '+', 'COUNT', 1)[1]
+  local held = tonumber(oldest[2][4])
+  if length <= most and kept - held < most then
     break
   end
+  archived_seq = archived_seq or tonumber(redis.call('HGET', archive, 'trades_seq') or '-1')
+  if tonumber(string.match(oldest[1], '^%d+')) > archived_seq then
+    if archives and length <= most * MOST_WAITING and kept - held < most * MOST_WAITING then
+      break
+    end
+    if held > 0 and (archives or archived_seq >= 0) then
+      table.insert(dropped, span(oldest[2][8]))
+    end
+  end
   redis.call('XTRIM', trades, 'MAXLEN', '=', length - 1)
-  kept = kept - oldest
+  kept = kept - held
 end
+lose(archive, dropped)
 
-local was = redis.call('HMGET', state, 'watermark_ms', 'coverage', 'amended')
 local time = redis.call('TIME')
 local now_ms = time[1] .. string.sub(string.format('%06d', time[2]), 1, 3)
 redis.call('HINCRBY', owner, 'beats', 1)
 redis.call('HSET', owner, 'beat_ms', now_ms)
-redis.call('HSET', state, 'seq', next_seq, 'token', ARGV[1], 'watermark_ms', ARGV[6], 'kept', kept)
+redis.call('HSET', state, 'seq', next_seq, 'token', ARGV[1], 'watermark_ms', ARGV[6], 'kept', kept,
+  'applied', string.format('%.0f', applied))
 if count > 0 then
   redis.call('HSET', state, 'updated_ms', now_ms)
 end
