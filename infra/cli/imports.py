@@ -133,10 +133,9 @@ def _say_what_waits(known: Market | None) -> None:
 
 def _importer(settings: Settings, url: str, market: Market, sources: int) -> Importer:
     worker = worker_settings(settings, url)
-    archive = None
-    if settings.archive_url and settings.archive_trades:
-        archive = Archive.open(settings.archive_url, settings.archive_s3_endpoint)
-    return Importer(url, market, [], sources, worker.term, worker.bounds, holder_name(), archive)
+    archive = Archive.open(settings.archive_url, settings.archive_s3_endpoint) if settings.archive_url else None
+    of_trades = archive if settings.archive_trades else None
+    return Importer(url, market, [], sources, worker.term, worker.bounds, holder_name(), of_trades, archive)
 
 
 async def _run(importer: Importer) -> Done:

@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 import pytest
 
+from common.archive.archive import Archive
 from common.errors import BadInput
 from common.market import codec
 from common.market.builder import Minute, candle_of, unpack_minute
@@ -23,16 +24,19 @@ from common.market.footprint import Footprint
 from common.market.gaps import NOT_IMPORTED, REPAIRED, START, UNFILLABLE, Gap
 from common.market.instrument import Ids, Instrument
 from common.market.timeframe import DAY_MS, MINUTE_MS, minute_of
-from common.market.trade import SIDE_NAMES, Trades
+from common.market.trade import SIDE_NAMES, Trade, Trades
 from common.store.client import commit_client
 from common.store.reads import SymbolReader, View
 from common.store.registry import Market, Registry
+from common.store.rollups import RollupStore
 from common.store.symbol import Bounds, SymbolStore
 from infra import exchange as local
 from infra.exchange.simulation import FIRST_TRADE_ID
 from infra.paths import ROOT
+from tests.feed.writer import Applied
 from tests.support import wait_until_async
-from tests.workers import test_imports, venue_line
+from tests.workers import test_imports, test_late, venue_line
+from tests.workers.test_late import Fleet
 from tests.workers.venue_line import EASY, NAME, SETTINGS, SPEED, Line, told
 from workers.claims import Claimer, Workplace
 from workers.commit import Retention
@@ -265,3 +269,70 @@ async def test_candles_have_no_ids_and_are_refused_beside_live_trades(redis_url:
 
 def test_the_venues_that_number_trades_as_binance_does_are_venues() -> None:
     assert BINANCES <= set(VENUES)
+
+
+@pytest.fixture
+async def dropped(redis_url: str, tmp_path: Path) -> AsyncIterator[Fleet]:
+    """A symbol of which the archive alone has the older days, candles and footprints."""
+    rng = random.Random(0)
+    async with commit_client(redis_url) as client:
+        made = Fleet(client, Archive.open(str(tmp_path / "archive")))
+        made.writer.next_id = 5_000
+        await made.writer.register()
+        await made.writer.claim()
+        for _ in range(8):
+            await made.write_day(rng)
+            # Left out: an import brings them.
+            made.writer.missing += [made.trade(rng, made.writer.now_ms) for _ in range(3)]
+            await made.settle()
+        floors = await made.floors()
+        assert test_late.FIRST_MS < floors[0] < floors[1]
+        # Written by a worker, it would have a position.
+        await client.hset(test_late.KEYS.state, "position", "1-1")
+        yield made
+
+
+@pytest.mark.parametrize("dying", [0, 4])
+async def test_days_that_the_store_has_dropped_go_into_the_archive_and_into_every_answer_once(
+    redis_url: str, tmp_path: Path, dropped: Fleet, monkeypatch: pytest.MonkeyPatch, dying: int
+) -> None:
+    rng, writer = random.Random(1), dropped.writer
+    older_ms = sorted(test_late.FIRST_MS - 1 - rng.randrange(4 * DAY_MS) for _ in range(200))
+    first_id = 5_000 - len(older_ms)
+    older = [Trade(at_ms, first_id + n, 10_000 + n, n % 50, n % 2) for n, at_ms in enumerate(older_ms)]
+    path = written(tmp_path / "old.csv", Trades.of(older + writer.missing), writer.instrument)
+    watermark_ms = writer.builder.watermark_ms
+    deaths = dying_now_and_then(monkeypatch, dying)
+    while True:
+        work = test_imports.importer(redis_url, [path], writer.instrument, archive_url="there")
+        work.sources, work.older = writer.sources, dropped.archive
+        try:
+            await work.run()
+            break
+        except test_late.Died:
+            pass
+    assert (work.done.too_old, work.done.bare, len(deaths)) == (0, 0, dying)
+    writer.applied += [Applied(trade, -1) for trade in older]
+    writer.applied += [Applied(trade, watermark_ms) for trade in writer.missing]
+    await writer.claim()
+    await writer.commit(writer.trade())
+    await dropped.check()
+    await dropped.settle()
+    await dropped.check()
+    await dropped.check_archive()
+
+
+def dying_now_and_then(monkeypatch: pytest.MonkeyPatch, count: int) -> list[int]:
+    """Have so many confirmations of the archive never come: objects are written, and the import dies."""
+    confirm, deaths, calls = RollupStore.archived, list[int](), 0
+
+    async def archived(*args: Any, **more: Any) -> int:
+        nonlocal calls
+        calls += 1
+        if len(deaths) < count and calls % 3 == 0:
+            deaths.append(calls)
+            raise test_late.Died
+        return await confirm(*args, **more)
+
+    monkeypatch.setattr(RollupStore, "archived", archived)
+    return deaths

@@ -31,12 +31,13 @@ from common.store.health import BACKFILLING, CLOSED
 from common.store.imports import ImportedDay, ImportStore
 from common.store.lease import Observer, Sighting, new_token
 from common.store.messages import CommitMessage
-from common.store.reads import State, SymbolReader
+from common.store.reads import SymbolReader, View
 from common.store.registry import Market, Registry
 from common.store.rollups import CANDLES, FOOTPRINTS, RollupStore, Staged
 from common.store.symbol import Bounds, Claim, SymbolStore
 from workers.claims import LOOKS_PER_LEASE
 from workers.commit import Head, Text, make_commit
+from workers.imports.below import Below
 from workers.imports.days import Day, Days, Frames, day_floor
 from workers.imports.files import Readable, Rows
 from workers.imports.joined import merged, minutes_of, reads_as, sealed
@@ -72,7 +73,8 @@ class Done:
 class Importer:
     """`run` returns what was done. Interrupted by `stop`, it returns early with `ended` False.
 
-    `archive`: gets the trades; None if trades are not archived.
+    `archive`: gets the trades; None if trades are not archived. `older`: the archive that gets days which the store has
+    dropped; None: they are left alone.
     """
 
     url: str
@@ -83,6 +85,7 @@ class Importer:
     bounds: Bounds
     holder: str
     archive: Archive | None = None
+    older: Archive | None = None
     on_progress: Callable[[Done], None] = lambda done: None
     clock: Clock = field(default_factory=SystemClock)
     done: Done = field(default_factory=Done)
@@ -122,7 +125,7 @@ class Importer:
             if is_fed(self.market) and not claim.position:
                 raise BadInput(f"symbol {symbol} has not begun: let its worker run first, so that history has an end")
             view = await SymbolReader(client, symbol).view()
-            term = _Term(self, client, store, token, claim, view.state, await store.gaps(), order)
+            term = _Term(self, client, store, token, claim, view, await store.gaps(), order)
             self.ended = await term.run()
         finally:
             with suppress(StoreUnavailable):
@@ -143,11 +146,14 @@ class _Term:
         store: SymbolStore,
         token: str,
         claim: Claim,
-        state: State | None,
+        view: View,
         gaps: Ledger,
         order: Order,
     ) -> None:
         self._work, self._store, self._token, self._order, self._gaps = work, store, token, order, gaps
+        self._client = client
+        # What becomes of days that the store has dropped.
+        self._below: Below | None = None
         # Keeps no trades but those of its own commit.
         self._bare = SymbolStore(client, work.market.symbol, replace(work.bounds, trades=0))
         self._wrote_any = False
@@ -166,11 +172,11 @@ class _Term:
         # The worker that comes back must not take months that nobody imported for what it has missed.
         self._cause = NOT_IMPORTED if is_fed(work.market) else ID_JUMP
         self._keeper = TradeKeeper(client, work.market, work.archive)
-        self._days = self._in_waiting(state)
+        self._days = self._in_waiting(view)
         self._bad = 0
 
-    def _in_waiting(self, state: State | None) -> Days:
-        builder, work = self._builder, self._work
+    def _in_waiting(self, view: View) -> Days:
+        builder, work, state = self._builder, self._work, view.state
         newest_ms = max([builder.watermark_ms, *self._order.first_ms])
         retention, archived = work.settings.retention, work.bounds.archived
         # Of what retention has dropped nothing is shown, whatever is written there. The floor also rises above a symbol
@@ -184,6 +190,12 @@ class _Term:
             candle_floor_ms = max(candle_floor_ms, day_floor(newest_ms, retention.candle_days))
         if FOOTPRINTS not in archived:
             footprint_floor_ms = max(footprint_floor_ms, day_floor(newest_ms, retention.footprint_days))
+        # Whole candles can't be merged into what the archive has: which of them it has is not known.
+        of_trades = not any(file.of_minutes for file in self._order.files)
+        if work.older and of_trades and {CANDLES, FOOTPRINTS} <= archived:
+            self._below = Below(self._client, work.market, work.older, view.archived, day_of(oldest_ms))
+            candle_floor_ms = self._below.floor(CANDLES, candle_floor_ms)
+            footprint_floor_ms = self._below.floor(FOOTPRINTS, footprint_floor_ms)
         seen = Builder.restore(work.market.instrument, builder.checkpoint(), None, 0, 0).coverage
         assert isinstance(seen, IdCoverage | RecentCoverage)
         floors = candle_floor_ms, footprint_floor_ms
@@ -268,6 +280,9 @@ class _Term:
         builder.refused.update(day.refused)
         if not day.trades and not closes:
             return
+        if self._below and self._below.has(day.day_ms):
+            await self._write_below(day, file, candles, levels)
+            return
         staged = await self._stage(day.day_ms, (candles, levels), made) if made else None
         if closes:
             builder.open = None
@@ -280,6 +295,24 @@ class _Term:
         self._days.written(day)
         self._wrote(day)
         work.on_progress(work.done)
+
+    async def _write_below(self, day: Day, file: int, candles: pl.DataFrame, levels: pl.DataFrame) -> None:
+        """Commit the minutes of a day that the store has dropped: they are late trades, and go on into the archive."""
+        builder, below = self._builder, self._below
+        assert below, "asked before"
+        # The kept trades go first, as in the last step.
+        await self._write(Head(self._token, self._seq, self._source_position, {}), day, None, [day.day_ms], [])
+        await self._meanwhile(self._keeper.keep, day)
+        minutes = await self._alive(asyncio.create_task(below.begin(day, candles, levels)))
+        head = self._head(day, file)
+        commit = make_commit(head, builder, Changes(Trades(), open=builder.open), self._work.settings.retention)
+        await self._bare.commit(replace(commit, minutes=minutes, import_position=str(self._position)))
+        self._seq += 1
+        self._days.written(day)
+        await self._alive(asyncio.create_task(below.archive(day.day_ms)))
+        self._work.done.trades += day.trades
+        self._work.done.days += 1
+        self._work.on_progress(self._work.done)
 
     async def _write(
         self, head: Head, day: Day, staged: Staged | None, opens: Sequence[int], amended: list[Candle]
