@@ -7,7 +7,7 @@ code that answers history, and the result replaces this object.
 A live bar is the merge of its closed minutes and the open one, so it is equal to the bar history will show.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import NamedTuple, Protocol
@@ -47,10 +47,11 @@ class At:
     floor_ms: int
 
     @classmethod
-    def of(cls, state: State | None, ids: Ids, floor_ms: int) -> "At":
+    def of(cls, state: State | None, ids: Ids, floor_ms: int, lost: Sequence[tuple[int, int]] = ()) -> "At":
         if state is None:
             return cls(0, "", -1, EMPTY, floor_ms)
-        return cls(state.seq, state.token, state.watermark_ms, Cover.load(state.coverage_json, ids), floor_ms)
+        cover = Cover.load(state.coverage_json, ids).lacking(lost)
+        return cls(state.seq, state.token, state.watermark_ms, cover, floor_ms)
 
     @property
     def cursor(self) -> str:
@@ -60,7 +61,7 @@ class At:
         """Return the next commit's, or None if the message is not about the next commit, or gaps changed with it."""
         if message.seq != self.seq + 1 or message.token != self.token or cover.reshaped(self.cover):
             return None
-        return At(message.seq, message.token, message.watermark_ms, cover, self.floor_ms)
+        return At(message.seq, message.token, message.watermark_ms, cover.lacking(self.cover.lost), self.floor_ms)
 
 
 @dataclass(frozen=True, slots=True)

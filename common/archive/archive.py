@@ -13,7 +13,7 @@ import polars as pl
 
 from common.archive.folder import Folder
 from common.archive.objects import PATIENT, Objects, Patience, Stored
-from common.archive.parquet import Label, Receipt, decode, encode, late_of, receipt
+from common.archive.parquet import Label, Packed, Receipt, decode, encode, late_of, packed, receipt
 from common.archive.series import Series
 from common.errors import ArchiveDamaged, Superseded
 from common.market.instrument import Instrument
@@ -112,6 +112,12 @@ class Archive:
         """Return all rows of a period, or None if it is not archived."""
         label = Label(series, instrument, period_ms)
         return self._rows(label, list(columns or series.schema), period_ms, label.end_ms)
+
+    def packed(self, series: Series, instrument: Instrument, period_ms: int) -> Packed | None:
+        """Return a period to be decoded in parts, or None if it is not archived."""
+        label = Label(series, instrument, period_ms)
+        found = self._objects.read(label.path)
+        return None if found is None else packed(found.data, label, self._objects.where(label.path))
 
     def periods(self, series: Series, symbol: str) -> list[int]:
         """Return the opens (ms UTC) of the archived periods, ascending."""

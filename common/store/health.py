@@ -20,9 +20,9 @@ from redis.asyncio import Redis
 from common.market.timeframe import DAY_MS, day_of
 from common.store.client import translated
 from common.store.keys import LATE, SymbolKeys
-from common.store.reads import View
+from common.store.reads import Spans, View, lost_spans
 from common.store.registry import Market
-from common.store.trade_archive import Spans, ask_waiting, lost_spans, waiting_of
+from common.store.trade_archive import ask_waiting, waiting_of
 
 # A minute without a trade is usual for a thin market, so this says "look", not "broken".
 STALE_AFTER_MS = 60_000
@@ -158,8 +158,8 @@ async def upkeep_of(client: Redis, symbol: str) -> Upkeep:
             seals,
             dirty,
             unarchived,
-            candles_late,
-            footprints_late,
+            late_candles,
+            late_footprints,
             *trades,
             lost,
         ) = await pipe.execute()
@@ -175,7 +175,7 @@ async def upkeep_of(client: Redis, symbol: str) -> Upkeep:
         _number(footprints_to),
         tuple(sorted(day_ms for day_ms in map(int, dirty) if day_ms + DAY_MS <= watermark_ms)),
         tuple(sorted(int(member.rpartition(b":")[2]) for member in unarchived)),
-        candles_late + footprints_late,
+        late_candles + late_footprints,
         max(0, _number(late_lost)),
         -1 if waiting is None or waiting.since_ms is None else waiting.since_ms,
         waiting.count if waiting else 0,

@@ -15,10 +15,10 @@ from common.market.timeframe import DAY_MS
 from common.market.trade import Trades
 from common.store.client import translated
 from common.store.keys import SymbolKeys
+from common.store.reads import Spans
 from common.store.rollups import Minutes, Staged
 from common.store.script import Argument, Script
 from common.store.symbol import check, flat
-from common.store.trade_archive import Spans
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,9 +21,9 @@ symbols, and an ACL may name them.
 | {S}:sealed:footprints | hash  | roll, import, commit | worker, feed      | FLEET_FOOTPRINT_DAYS                   |
 | {S}:staged          | hash    | roll-up jobs, import, roll | roll-up jobs | 2 fields a day being sealed           |
 | {S}:unarchived      | zset    | roll, unarchive, archived | archive jobs, feed | days sealed and not archived since |
-| {S}:archive         | hash    | archived, archived_trades, commit, import | feed, jobs | 13 fields; 64 lost spans |
-| {S}:late:candles    | zset    | commit, archived    | jobs, feed         | LATE_MOST of commit.lua                |
-| {S}:late:footprints | zset    | commit, archived    | archive jobs, feed | LATE_MOST of commit.lua                |
+| {S}:archive         | hash    | archived, archived_trades, commit, import | feed, jobs | 15 fields; 64 lost spans |
+| {S}:late:candles    | zset    | commit, archived    | jobs, feed         | MOST_LATE of commit.lua                |
+| {S}:late:footprints | zset    | commit, archived    | archive jobs, feed | MOST_LATE of commit.lua                |
 | {S}:depth           | zset    | depth               | worker, feed       | chunks kept, one a minute              |
 | {S}:book            | hash    | book                | feed               | 5 fields; book.MOST_LEVELS a side      |
 | {S}:events          | stream  | commit              | anybody            | FLEET_EVENTS_KEPT entries              |

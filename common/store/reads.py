@@ -31,7 +31,17 @@ _STATE_FIELDS = (
     "footprint_floor_ms",
     "sealed_to_ms",
 )
-_ARCHIVE_FIELDS = ("candles_from_ms", "candles_version", "footprints_from_ms", "footprints_version")
+_ARCHIVE_FIELDS = (
+    "candles_from_ms",
+    "candles_version",
+    "footprints_from_ms",
+    "footprints_version",
+    "trades_seq",
+    "trades_ms",
+    "trades_from_ms",
+    "trades_version",
+    "trades_lost",
+)
 # How many amendments commit.lua keeps; a full list may have lost older ones.
 AMENDED_KEPT = 16
 
@@ -70,11 +80,27 @@ class Seal(NamedTuple):
         return cls(int(day_ms), int(candles), int(footprints), candle_digest, footprint_digest)
 
 
+Spans = tuple[tuple[int, int], ...]
+
+
 class Archived(NamedTuple):
     """What the archive has of a series: complete from its first day on, -1 if it has none, in `version`."""
 
     from_ms: int
     version: int
+
+
+class ArchivedTrades(NamedTuple):
+    """The archive has the trades of all commits up to `seq`, whose watermark is `watermark_ms`, in `version`.
+
+    But not all of those traded up to `from_ms` (-1: all), or in one of the spans `lost`, both ends included.
+    """
+
+    seq: int
+    watermark_ms: int
+    from_ms: int
+    version: int
+    lost: Spans = ()
 
 
 class Amendment(NamedTuple):
@@ -128,6 +154,10 @@ class Entry:
     watermark_ms: int
     trades: bytes
 
+    @property
+    def cursor(self) -> str:
+        return f"{self.seq}-{self.token}"
+
 
 @dataclass(frozen=True, slots=True)
 class Owner:
@@ -145,7 +175,8 @@ class View:
 
     `candles` has one list per range asked for. `first`: the oldest entry of the trade stream; None if it is empty, or
     if no entries were asked for. `seals`: ascending. `days`: stored daily candles. `dirty`: days that have been written
-    since they were last rolled up. `archived`: by series. `late`: ascending by minute.
+    since they were last rolled up. `archived`: by series of minutes. `late`: ascending by minute. `archived_trades`:
+    None if none ever were.
     """
 
     state: State | None
@@ -161,6 +192,7 @@ class View:
     dirty: list[int] = field(default_factory=list)
     archived: dict[str, Archived] = field(default_factory=dict)
     late: list[Part] = field(default_factory=list)
+    archived_trades: ArchivedTrades | None = None
 
 
 class SymbolReader:
@@ -225,8 +257,9 @@ class SymbolReader:
             list(map(Seal.of, seals)),
             _ascending(day_members, days) if days else [],
             sorted(map(int, dirty)),
-            _archived(archived),
+            _archived(archived[:4]),
             [Part.of(*pair) for pair in parts],
+            _archived_trades(archived[4:]),
         )
 
     async def blocks(self, series: SealedSeries, days: Sequence[int]) -> list[bytes | None]:
@@ -312,6 +345,19 @@ def _owner(values: list[bytes | None]) -> Owner:
 def _archived(values: list[bytes | None]) -> dict[str, Archived]:
     numbers = [-1 if value is None else int(value) for value in values]
     return {"candles": Archived(*numbers[:2]), "footprints": Archived(*numbers[2:])}
+
+
+def _archived_trades(values: list[bytes | None]) -> ArchivedTrades | None:
+    seq, watermark_ms, from_ms, version, lost = (value or b"" for value in values)
+    if not seq:
+        return None
+    return ArchivedTrades(int(seq), int(watermark_ms), int(from_ms or -1), int(version or 0), lost_spans(lost))
+
+
+def lost_spans(text: bytes | None) -> Spans:
+    """Read `trades_lost` of the archive (lost.lua): spans of time, both ends included, ascending."""
+    pairs = (span.split(b":") for span in text.split(b";")) if text else ()
+    return tuple((int(from_ms), int(to_ms)) for from_ms, to_ms in pairs)
 
 
 def _entry(entry_id: bytes, fields: dict[bytes, bytes]) -> Entry:

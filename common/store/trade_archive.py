@@ -13,12 +13,10 @@ from redis.asyncio import Redis
 from common.errors import Stale
 from common.store.client import translated
 from common.store.keys import SymbolKeys
-from common.store.reads import SymbolReader
+from common.store.reads import Spans, SymbolReader, lost_spans
 from common.store.script import Script
 
 TRADES = "trades"
-
-Spans = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +123,3 @@ def waiting_of(state: list[bytes | None], archive: list[bytes | None]) -> Waitin
         return None
     count = int(applied or 0) - int(archived or 0)
     return Waiting(count, None if since_ms is None else int(since_ms), int(watermark_ms))
-
-
-def lost_spans(text: bytes | None) -> Spans:
-    """Read `trades_lost` (lost.lua): spans of time, both ends included, ascending."""
-    pairs = (span.split(b":") for span in text.split(b";")) if text else ()
-    return tuple((int(from_ms), int(to_ms)) for from_ms, to_ms in pairs)

@@ -20,6 +20,7 @@ from common.archive.objects import Patience
 from common.archive.parquet import Receipt
 from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS, SERIES
 from common.frames import decode
+from common.market import codec
 from common.market.late import Merged
 from common.market.timeframe import DAY_MS, MINUTE, MINUTE_MS, Timeframe, day_of
 from common.market.trade import Trades
@@ -480,5 +481,13 @@ async def test_while_the_archive_fails_nothing_is_dropped_and_it_goes_on_by_itse
             s3.heal()
             await wait_until_async(nothing_is_due, START_S)
             await wait_until_async(is_sound, START_S)
-    await writer.commit(writer.trade(writer.now_ms + MINUTE_MS))
-    assert await floors(client) == (day_of(writer.now_ms) - DAY_MS,) * 2
+            await writer.commit(writer.trade(writer.now_ms + MINUTE_MS))
+            assert await floors(client) == (day_of(writer.now_ms) - DAY_MS,) * 2
+            # Of what has been dropped now a job reads the archive, too.
+            await writer.commit(writer.trade(FIRST_MS, 20_000))
+            await wait_until_async(nothing_is_due, START_S)
+            assert (await feed.json(f"/v1/{SYMBOL}", timeframe="1d"))["bars"][0]["h"] == 200
+    place = Archive.open(where["archive_url"], where.get("archive_s3_endpoint"))
+    assert archived(place)["candles"]["rev"].to_list()[:1] == [1]
+    amended: Any = await client.zrange(STORE_KEYS.rolled("1d"), 0, 0)
+    assert codec.unpack_candle(amended[0]).high_ticks == 20_000

@@ -1,9 +1,11 @@
 """Imported trades in the archive: all of them, whatever was there before and whatever kills the import."""
 
+import asyncio
 import os
 import random
-import signal
 import subprocess
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from common.store.keys import SymbolKeys
 from common.store.registry import Market
 from infra.paths import ROOT
 from tests.support import wait_until
-from tests.workers.test_imports import FIRST_MS, INSTRUMENT, command, emptied, importer, rows, written
+from tests.workers.test_imports import FIRST_MS, INSTRUMENT, command, emptied, importer, rows, sealed_count, written
 from workers.imports.candles import CandleFile
 from workers.imports.files import ImportFile
 from workers.imports.importer import Done
@@ -168,27 +170,24 @@ async def test_of_imported_candles_no_trades_are_expected(redis_url: str, tmp_pa
 def test_killed_at_any_moment_and_run_again_every_trade_is_archived_once(
     redis_url: str, tmp_path: Path, folder: Path
 ) -> None:
-    path = written(tmp_path / "a.csv", rows(20_000, days=15))
-    environ = {**os.environ, "REDIS_URL": redis_url, "FLEET_LEASE_TTL_MS": "300"}
-
-    def environ_of(archive: Path) -> dict[str, str]:
-        return environ | {"FLEET_ARCHIVE_URL": str(archive)}
-
-    subprocess.run(command(path), cwd=ROOT, env=environ_of(tmp_path / "calm"), check=True, capture_output=True)
+    """Once when a day has been archived that is not applied yet, and once when a day has been applied."""
+    path = written(tmp_path / "a.csv", rows(4_000, days=7))
+    asyncio.run(imported(redis_url, [path], tmp_path / "calm"))
     expected = objects(tmp_path / "calm")
     emptied(redis_url)
-    rng, kills = random.Random(5), 0
-    for goal in sorted(rng.sample(range(1, 14), 2)):
-        child = subprocess.Popen(command(path), cwd=ROOT, env=environ_of(folder), stdout=subprocess.DEVNULL)
-
-        def far(child: subprocess.Popen[bytes] = child, goal: int = goal) -> bool:
-            return child.poll() is not None or len(objects(folder)) >= goal
-
-        wait_until(far, timeout_s=30)
+    environ = {**os.environ, "REDIS_URL": redis_url, "FLEET_LEASE_TTL_MS": "300", "FLEET_ARCHIVE_URL": str(folder)}
+    kills, goals = 0, sorted(random.sample(range(1, 7), 2))
+    for goal, count in zip(goals, (lambda: len(objects(folder)), lambda: sealed_count(redis_url)), strict=True):
+        child = subprocess.Popen(command(path), cwd=ROOT, env=environ, stdout=subprocess.DEVNULL)
+        wait_until(partial(ended_or_far, child, count, goal), timeout_s=30)
         kills += child.poll() is None
-        child.send_signal(signal.SIGKILL)
+        child.kill()
         child.wait()
     assert kills, "the import was over before it could be killed"
-    subprocess.run(command(path), cwd=ROOT, env=environ_of(folder), check=True, capture_output=True)
-    assert len(expected) == 16 and objects(folder) == expected
+    asyncio.run(imported(redis_url, [path], folder, lease_ttl_ms=300))
+    assert len(expected) == 8 and objects(folder) == expected
     assert archived(folder).equals(trades_of(path))
+
+
+def ended_or_far(child: "subprocess.Popen[bytes]", count: Callable[[], int], goal: int) -> bool:
+    return child.poll() is not None or count() >= goal

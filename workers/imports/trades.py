@@ -10,8 +10,9 @@ import polars as pl
 from redis.asyncio import Redis
 
 from common.archive.archive import Archive
+from common.store.reads import Spans
 from common.store.registry import Market
-from common.store.trade_archive import Spans, TradeArchive
+from common.store.trade_archive import TradeArchive
 from workers.imports.days import Day
 from workers.rollup.trades import add_to_day, archive_trades, waiting_trades
 

@@ -22,7 +22,7 @@ from common.market.coverage import covers
 from common.market.instrument import Instrument
 from common.market.late import Part
 from common.market.rollup import DAY, MONTH, WEEK, Period, Plan, rolled_up
-from common.market.timeframe import DAY_MS, Timeframe
+from common.market.timeframe import DAY_MS, Timeframe, day_of
 from common.store.registry import Market
 from common.store.rollups import CANDLES, FOOTPRINTS, Minutes, Reading, Rolled, RollupStore, Staged
 
@@ -90,8 +90,8 @@ async def _roll(
     from_ms, to_ms = plan.range_of(plan.days) if plan.days else (day_ms, day_ms + DAY_MS)
     wanted = {"1d": plan.day_range, "1w": plan.range_of(plan.weeks), "1M": plan.range_of(plan.months)}
     reading = await store.read(day_ms, from_ms, to_ms, wanted if plan.days else {})
-    floor_ms, archived_from_ms = reading.state.candle_floor_ms, reading.archived_from_ms
-    kept_ms = min(floor_ms, archived_from_ms) if older and archived_from_ms >= 0 else floor_ms
+    floor_ms = reading.state.candle_floor_ms
+    kept_ms = min(floor_ms, _archived_from(reading, instrument)) if older else floor_ms
     if day_ms < kept_ms:
         # Its minutes are gone; what was made of them stays.
         await store.finish(day_ms, reading.mark, [], None)
@@ -110,6 +110,15 @@ async def _roll(
         "day rolled up",
         extra={"symbol": instrument.symbol, "day_ms": day_ms, "changed": sum(bool(each.event) for each in rolled)},
     )
+
+
+def _archived_from(reading: Reading, instrument: Instrument) -> int:
+    """Return from when on (ms) all minutes that have been dropped can be had out of the archive."""
+    if reading.archived_from_ms < 0:
+        return reading.state.candle_floor_ms
+    spans = reading.state.coverage(instrument.ids).spans()
+    # A trading day may begin on the UTC day before: if the first trade of all is archived, nothing is missing there.
+    return -1 if spans and day_of(spans[0].from_ms) >= reading.archived_from_ms else reading.archived_from_ms
 
 
 def _rolled(

@@ -22,7 +22,7 @@
 --         has been dropped is not written again: what the archive has, and what was made of it, is more than its rest.
 -- late candles, late footprints: score open_ms, member '<token>:<seq>:<packed>': what late trades make of minutes that
 --         the archive alone has, until it has that, too (archived.lua). Their days are dirty and unarchived. There are
---         at most LATE_MOST; archive.late_lost counts those that had no room.
+--         at most MOST_LATE; archive.late_lost counts those that had no room.
 -- dirty: score the seq that last wrote a minute of the day (UTC, its open), until the day has been rolled up (roll.lua).
 -- events: id <seq>-<i>, field event (JSON).
 -- state, for readers that keep what they have read (feed/tail.py) or come back with a cursor (feed/changes.py):
@@ -36,7 +36,7 @@
 local owner, state, trades, candles, footprints, events, health, gaps, dirty, seals, sealed_candles,
   sealed_footprints, archive, unarchived, late_candles, late_footprints = unpack(KEYS)
 local seq, next_seq, count = ARGV[2], ARGV[3], tonumber(ARGV[4])
-local AMENDED_KEPT, DAY_MS, LATE_MOST, MOST_WAITING = 16, 86400000, 20000, 10
+local AMENDED_KEPT, DAY_MS, MOST_LATE, MOST_WAITING = 16, 86400000, 20000, 10
 
 -- Coverage (JSON, common.market.coverage) without what grows with every trade: the end of its newest span. Id spans
 -- are [first, last, from_ms, to_ms], the one span of time is [window, floor_ms, from_ms, to_ms].
@@ -75,7 +75,7 @@ local function keep_late(name, late, open_ms, packed)
   if not string.find(ARGV[18], name, 1, true) or not from or open < tonumber(from) then
     return false
   end
-  if redis.call('ZCARD', late) >= LATE_MOST then
+  if redis.call('ZCARD', late) >= MOST_LATE then
     redis.call('HINCRBY', archive, 'late_lost', 1)
     return false
   end
