@@ -16,6 +16,7 @@ from common.market.coverage import Hole, Span, load_coverage
 from common.market.instrument import Ids
 from common.market.timeframe import Timeframe
 from common.market.trade import Trades
+from common.store.reads import Spans
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class Cover:
     start_ms: int
     spans: list[Span]
     holes: list[Hole]
-    lost: Sequence[tuple[int, int]] = ()
+    lost: Spans = ()
 
     @classmethod
     def load(cls, coverage_json: bytes, ids: Ids, floor_ms: int = -1) -> "Cover":
@@ -41,7 +42,7 @@ class Cover:
         """The same, where nothing older than `ts_ms` is left."""
         return replace(self, start_ms=max(self.start_ms, ts_ms))
 
-    def lacking(self, lost: Sequence[tuple[int, int]]) -> "Cover":
+    def lacking(self, lost: Spans) -> "Cover":
         """The same, where trades of these spans of time are lost."""
         return replace(self, lost=lost)
 

@@ -7,7 +7,7 @@ code that answers history, and the result replaces this object.
 A live bar is the merge of its closed minutes and the open one, so it is equal to the bar history will show.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import NamedTuple, Protocol
@@ -20,7 +20,7 @@ from common.market.instrument import Ids, Instrument
 from common.market.timeframe import Timeframe
 from common.market.trade import Trades
 from common.store.messages import CommitMessage
-from common.store.reads import State
+from common.store.reads import Spans, State
 from feed.cover import EMPTY, Cover
 
 # Bars shorter than a minute kept for late trades: most come within seconds.
@@ -47,7 +47,7 @@ class At:
     floor_ms: int
 
     @classmethod
-    def of(cls, state: State | None, ids: Ids, floor_ms: int, lost: Sequence[tuple[int, int]] = ()) -> "At":
+    def of(cls, state: State | None, ids: Ids, floor_ms: int, lost: Spans = ()) -> "At":
         if state is None:
             return cls(0, "", -1, EMPTY, floor_ms)
         cover = Cover.load(state.coverage_json, ids).lacking(lost)

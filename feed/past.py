@@ -24,7 +24,7 @@ from common.frames import decode
 from common.frames.schema import TRADES
 from common.market.instrument import Instrument
 from common.market.timeframe import DAY_MS, Timeframe, day_of
-from common.store.reads import ArchivedTrades, SymbolReader, View
+from common.store.reads import ArchivedTrades, Spans, SymbolReader, View
 from feed.cover import EMPTY, Cover
 from feed.history import DECODED_AT_ONCE
 from feed.minutes import ATTEMPTS, grid_at
@@ -58,7 +58,7 @@ class Kept:
     """Of which time all trades are kept: after `from_ms`, but for the spans `lost`, both ends included."""
 
     from_ms: int
-    lost: tuple[tuple[int, int], ...] = ()
+    lost: Spans = ()
 
     def cover(self, view: View, instrument: Instrument) -> Cover:
         if view.state is None:

@@ -47,6 +47,9 @@ AMENDED_KEPT = 16
 
 SealedSeries = Literal["candles", "footprints"]
 
+# Of time: from and to, in ms UTC.
+Spans = tuple[tuple[int, int], ...]
+
 
 @dataclass(frozen=True, slots=True)
 class Range:
@@ -78,9 +81,6 @@ class Seal(NamedTuple):
     def of(cls, member: bytes) -> "Seal":
         day_ms, candles, footprints, candle_digest, footprint_digest = member.decode().split(":")
         return cls(int(day_ms), int(candles), int(footprints), candle_digest, footprint_digest)
-
-
-Spans = tuple[tuple[int, int], ...]
 
 
 class Archived(NamedTuple):
@@ -348,14 +348,14 @@ def _archived(values: list[bytes | None]) -> dict[str, Archived]:
 
 
 def _archived_trades(values: list[bytes | None]) -> ArchivedTrades | None:
-    seq, watermark_ms, from_ms, version, lost = (value or b"" for value in values)
-    if not seq:
+    seq, watermark_ms, from_ms, version, lost = values
+    if seq is None:
         return None
-    return ArchivedTrades(int(seq), int(watermark_ms), int(from_ms or -1), int(version or 0), lost_spans(lost))
+    return ArchivedTrades(int(seq), int(watermark_ms or -1), int(from_ms or -1), int(version or 0), lost_spans(lost))
 
 
 def lost_spans(text: bytes | None) -> Spans:
-    """Read `trades_lost` of the archive (lost.lua): spans of time, both ends included, ascending."""
+    """Read `trades_lost` (lost.lua): spans of time, both ends included, ascending."""
     pairs = (span.split(b":") for span in text.split(b";")) if text else ()
     return tuple((int(from_ms), int(to_ms)) for from_ms, to_ms in pairs)
 

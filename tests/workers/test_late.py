@@ -126,9 +126,8 @@ class Fleet:
     async def check_archive(self) -> None:
         """The archive's rows of what the store has dropped are those of the trades."""
         floor_ms, footprint_floor_ms = await self.floors()
-        wanted = decode.candles(
-            [codec.pack_candle(minute) for minute in minutes_applied(self.writer) if minute.open_ms < floor_ms]
-        )
+        minutes = minutes_applied(self.writer)
+        wanted = decode.candles([codec.pack_candle(minute) for minute in minutes if minute.open_ms < floor_ms])
         assert self.archive.read(CANDLE_ROWS, self.market.instrument, 0, floor_ms).equals(wanted) and len(wanted)
         levels = self.archive.read(FOOTPRINT_ROWS, self.market.instrument, 0, footprint_floor_ms)
         volumes = pl.col("buy_lots") + pl.col("sell_lots") + pl.col("unknown_lots")
