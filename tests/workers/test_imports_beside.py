@@ -14,7 +14,6 @@ from typing import Any
 import orjson
 import pytest
 
-from common.archive.archive import Archive
 from common.errors import BadInput
 from common.market import codec
 from common.market.builder import Minute, candle_of, unpack_minute
@@ -276,7 +275,7 @@ async def dropped(redis_url: str, tmp_path: Path) -> AsyncIterator[Fleet]:
     """A symbol of which the archive alone has the older days, candles and footprints."""
     rng = random.Random(0)
     async with commit_client(redis_url) as client:
-        made = Fleet(client, Archive.open(str(tmp_path / "archive")))
+        made = Fleet(client, tmp_path / "archive")
         made.writer.next_id = 5_000
         await made.writer.register()
         await made.writer.claim()
@@ -288,7 +287,7 @@ async def dropped(redis_url: str, tmp_path: Path) -> AsyncIterator[Fleet]:
         floors = await made.floors()
         assert test_late.FIRST_MS < floors[0] < floors[1]
         # Written by a worker, it would have a position.
-        await client.hset(test_late.KEYS.state, "position", "1-1")
+        await client.hset(made.store.keys.state, "position", "1-1")
         yield made
 
 
