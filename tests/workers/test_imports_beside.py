@@ -20,7 +20,7 @@ from common.market.builder import Minute, candle_of, unpack_minute
 from common.market.candle import LIVE
 from common.market.coverage import Hole, IdCoverage, Span
 from common.market.footprint import Footprint
-from common.market.gaps import NOT_IMPORTED, REPAIRED, START, UNFILLABLE, Gap
+from common.market.gaps import NOT_IMPORTED, REPAIRED, UNFILLABLE, Gap
 from common.market.instrument import Ids, Instrument
 from common.market.timeframe import DAY_MS, MINUTE_MS, minute_of
 from common.market.trade import SIDE_NAMES, Trade, Trades
@@ -32,6 +32,8 @@ from common.store.symbol import Bounds, SymbolStore
 from infra import exchange as local
 from infra.exchange.simulation import FIRST_TRADE_ID
 from infra.paths import ROOT
+from tests.feed.folding import Folding
+from tests.feed.served import Served, served
 from tests.feed.writer import Applied
 from tests.support import wait_until_async
 from tests.workers import test_imports, test_late, venue_line
@@ -95,6 +97,12 @@ class Fed:
         newest = self.line.market.trades().ids[-1]
         return bool(view.owner.token and view.owner.holder == "worker" and spans and newest - spans[-1].last < 20)
 
+    async def come_back(self, count: int) -> list[Span]:
+        """Wait until the worker has the symbol, and all that it missed; then coverage has so many spans."""
+        await wait_until_async(self.is_live, timeout_s=30)
+        await wait_until_async(lambda: _count(self.spans, count), timeout_s=30)
+        return await self.spans()
+
     def truth(self, older: Trades, first: int, last: int) -> Trades:
         """Of history and of the exchange, in the decimals of the symbol."""
         scale = 10 ** (8 - self.line.market.listing.instrument.size_decimals)
@@ -154,7 +162,6 @@ async def fed(redis_url: str) -> AsyncIterator[Fed]:
         exchange.speed = SPEED
         serving = asyncio.create_task(made.claimer.run())
         try:
-            await wait_until_async(made.is_live, timeout_s=30)
             # The hole behind the first page of history.
             await wait_until_async(lambda: _count(made.spans, 1), timeout_s=30)
             yield made
@@ -173,7 +180,10 @@ async def started(path: Path, environ: dict[str, str]) -> Process:
 
 
 async def test_history_is_imported_beside_live_trades_killed_and_run_again(redis_url: str, tmp_path: Path) -> None:
-    async with fed(redis_url) as made:
+    async with fed(redis_url) as made, served(redis_url) as feed:
+        clients = [Folding(feed, SYMBOL, timeframe, 5_000) for timeframe in ("5m", "1h", "1w")]
+        for one in clients:
+            one.join()
         older = history(made.line.instrument)
         first_live = (await made.spans())[0].first
         path = written(tmp_path / "old.csv", older[:-1_000], made.line.instrument)
@@ -183,16 +193,15 @@ async def test_history_is_imported_beside_live_trades_killed_and_run_again(redis
         assert child.returncode is None, "the import was over before it could be killed"
         child.kill()
         await child.wait()
-        await wait_until_async(made.is_live, timeout_s=30)
-        half = await made.spans()
-        assert len(half) == 2 and half[0].first == older.ids[0] and half[0].last < older.ids[-1_001]
+        half = (await made.come_back(2))[0]
+        assert half.first == older.ids[0] and half.last < older.ids[-1_001]
         await made.assert_true(older)
 
         said, _ = await (await started(path, environ)).communicate()
         assert b"what its venue brings waits" in said and b"days are older than footprints" in said
-        await wait_until_async(made.is_live, timeout_s=30)
+        spans = await made.come_back(2)
         await made.assert_true(older)
-        spans, gaps = await made.spans(), [gap for gap in await made.gaps() if gap.cause != START]
+        gaps = [gap for gap in await made.gaps() if gap.cause == NOT_IMPORTED]
         assert [span.first for span in spans] == [older.ids[0], first_live] and spans[0].last == older.ids[-1_001]
         expected = Gap(*hole_between(*spans), NOT_IMPORTED, gaps[-1].seen_ms, UNFILLABLE, ended_ms=gaps[-1].seen_ms)
         assert gaps == [replace(expected, missing=expected.last - expected.first + 1)]
@@ -208,10 +217,22 @@ async def test_history_is_imported_beside_live_trades_killed_and_run_again(redis
         imported = await test_imports.imported(redis_url, [path], made.line.instrument, **kept)
         assert imported.trades == expected.last - expected.first + 1
         assert imported.refused["duplicate"] == len(rest) - imported.trades
-        await wait_until_async(made.is_live, timeout_s=30)
-        await made.assert_true(older)
-        (span,) = await made.spans()
+        (span,) = await made.come_back(1)
         assert span.first == older.ids[0] and {gap.state for gap in await made.gaps()} == {REPAIRED}
+        await made.assert_true(older)
+        made.line.exchange.inject(local.Halt(NAME, ms=10_000_000))
+        await wait_until_async(lambda: agree(feed, clients), timeout_s=30)
+        for one in clients:
+            await one.leave()
+
+
+async def agree(feed: Served, clients: list[Folding]) -> bool:
+    """Whether all who listen have what history shows."""
+    for one in clients:
+        answer = await feed.json(f"/v1/candles/{SYMBOL}", timeframe=one.timeframe, limit=5_000)
+        if one.differences({bar["t"]: bar for bar in answer["bars"]}):
+            return False
+    return True
 
 
 def hole_between(left: Span, right: Span) -> Hole:

@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 
 from common.archive.archive import Archive
 from common.archive.series import CANDLE_ROWS, SERIES
+from common.errors import StoreUnavailable
 from common.market.builder import pack_minute
 from common.store.reads import Archived
 from common.store.registry import Market
@@ -21,6 +22,9 @@ from common.store.rollups import CANDLES, RollupStore
 from workers.imports.days import Day
 from workers.imports.joined import minutes_of
 from workers.rollup.archiving import archive_period
+
+# Minutes that may wait for the archive already: commit.lua has room for so many, and for ten days more.
+MOST_WAITING = 5_000
 
 
 @dataclass(slots=True)
@@ -49,6 +53,9 @@ class Below:
     async def begin(self, day: Day, candles: pl.DataFrame, levels: pl.DataFrame) -> dict[int, tuple[bytes, bytes]]:
         """Return what is new of the day, packed for a commit; the archive begins with the day by then, or earlier."""
         series, store = self._of(day.day_ms), RollupStore(self.client, self.market.symbol)
+        for name in series:
+            if (waiting := await store.late_count(name)) > MOST_WAITING:
+                raise StoreUnavailable(f"{waiting} minutes of {self.market.symbol} wait for the archive of {name}")
         if CANDLES in series:
             late = await store.late(CANDLES, day.day_ms, day.end_ms)
             span = (CANDLE_ROWS, self.market.instrument, day.day_ms, day.end_ms, ["open_ms"])

@@ -20,9 +20,10 @@ from common.archive.archive import Archive
 from common.clock import Clock, SystemClock
 from common.errors import BadInput, RetryableError, StoreUnavailable
 from common.market import blocks, codec
-from common.market.builder import Builder, Changes
+from common.market.builder import Builder, Changes, Minute
 from common.market.candle import Candle
 from common.market.coverage import IdCoverage, RecentCoverage
+from common.market.footprint import Footprint
 from common.market.gaps import ID_JUMP, NOT_IMPORTED, Ledger
 from common.market.timeframe import MINUTE_MS, day_of
 from common.market.trade import Trades
@@ -304,8 +305,11 @@ class _Term:
         await self._write(Head(self._token, self._seq, self._source_position, {}), day, None, [day.day_ms], [])
         await self._meanwhile(self._keeper.keep, day)
         minutes = await self._alive(asyncio.create_task(below.begin(day, candles, levels)))
-        head = self._head(day, file)
-        commit = make_commit(head, builder, Changes(Trades(), open=builder.open), self._work.settings.retention)
+        head, newest_ms = self._head(day, file), max(minutes)
+        # Whoever has live bars reads them again, as of any imported day.
+        newest = Minute(codec.unpack_candle(minutes[newest_ms][0]), Footprint())
+        changes = Changes(Trades(), amended={newest_ms: newest}, open=builder.open)
+        commit = make_commit(head, builder, changes, self._work.settings.retention)
         await self._bare.commit(replace(commit, minutes=minutes, import_position=str(self._position)))
         self._seq += 1
         self._days.written(day)
