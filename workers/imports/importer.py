@@ -41,7 +41,7 @@ from workers.commit import Head, Text, make_commit
 from workers.imports.below import Below
 from workers.imports.days import Day, Days, Frames, day_floor
 from workers.imports.files import Readable, Rows
-from workers.imports.joined import merged, minutes_of, reads_as, sealed
+from workers.imports.joined import cover, merged, minutes_of, reads_as, sealed
 from workers.imports.order import Order, Position, in_order
 from workers.imports.target import is_fed, target
 from workers.imports.trades import TradeKeeper
@@ -177,35 +177,37 @@ class _Term:
         self._bad = 0
 
     def _in_waiting(self, view: View) -> Days:
-        builder, work, state = self._builder, self._work, view.state
-        newest_ms = max([builder.watermark_ms, *self._order.first_ms])
-        retention, archived = work.settings.retention, work.bounds.archived
-        # Of what retention has dropped nothing is shown, whatever is written there. The floor also rises above a symbol
-        # that is younger than it: there was nothing to drop, and the floor goes back to where the import begins.
-        candle_floor_ms, footprint_floor_ms = (state.candle_floor_ms, state.footprint_floor_ms) if state else (0, 0)
-        oldest_ms = builder.coverage.spans()[0].from_ms if builder.coverage.spans() else 0
-        candle_floor_ms, footprint_floor_ms = (
-            floor_ms if oldest_ms < floor_ms else 0 for floor_ms in (candle_floor_ms, footprint_floor_ms)
-        )
-        if CANDLES not in archived:
-            candle_floor_ms = max(candle_floor_ms, day_floor(newest_ms, retention.candle_days))
-        if FOOTPRINTS not in archived:
-            footprint_floor_ms = max(footprint_floor_ms, day_floor(newest_ms, retention.footprint_days))
-        # Whole candles can't be merged into what the archive has: which of them it has is not known.
-        of_trades = not any(file.of_minutes for file in self._order.files)
-        if work.older and of_trades and {CANDLES, FOOTPRINTS} <= archived:
-            self._below = Below(self._client, work.market, work.older, view.archived, day_of(oldest_ms))
-            candle_floor_ms = self._below.floor(CANDLES, candle_floor_ms)
-            footprint_floor_ms = self._below.floor(FOOTPRINTS, footprint_floor_ms)
+        builder, work = self._builder, self._work
         seen = Builder.restore(work.market.instrument, builder.checkpoint(), None, 0, 0).coverage
         assert isinstance(seen, IdCoverage | RecentCoverage)
-        floors = candle_floor_ms, footprint_floor_ms
+        floors = self._floors(view)
         days = Days(seen, work.sources, *floors, self._position.day_ms + 1, with_rows=work.archive is not None)
         if builder.open:
             # It is closed by the first trade of a later day.
             day_ms = day_of(builder.open.candle.open_ms)
             days.waiting[day_ms] = Day(day_ms, len(self._order.files))
         return days
+
+    def _floors(self, view: View) -> tuple[int, int]:
+        """From which day on candles are made, and footprints. Of what was dropped nothing is shown in the store."""
+        work, spans, state = self._work, self._builder.coverage.spans(), view.state
+        oldest_ms = spans[0].from_ms if spans else 0
+        newest_ms = max([self._builder.watermark_ms, *self._order.first_ms])
+        found = {CANDLES: state.candle_floor_ms, FOOTPRINTS: state.footprint_floor_ms} if state else {}
+        days = {CANDLES: work.settings.retention.candle_days, FOOTPRINTS: work.settings.retention.footprint_days}
+        was_dropped = oldest_ms < max(found.values(), default=0)
+        # Whole candles can't be merged into what the archive has: which of them it has is not known.
+        of_trades = not any(file.of_minutes for file in self._order.files)
+        if work.older and was_dropped and of_trades and days.keys() <= work.bounds.archived:
+            self._below = Below(self._client, work.market, work.older, view.archived, day_of(oldest_ms))
+            found = {series: self._below.floor(series, floor_ms) for series, floor_ms in found.items()}
+        else:
+            # The floor also rises above a symbol that is younger: there was nothing to drop, and it goes back.
+            found = {series: floor_ms for series, floor_ms in found.items() if oldest_ms < floor_ms}
+        bounded = days.keys() - work.bounds.archived
+        limits = {series: day_floor(newest_ms, days[series]) for series in bounded}
+        candle_floor_ms, footprint_floor_ms = (max(found.get(each, 0), limits.get(each, 0)) for each in days)
+        return candle_floor_ms, footprint_floor_ms
 
     async def run(self) -> bool:
         """True if all files have been read and written."""
@@ -421,7 +423,7 @@ class _Term:
         """Bring coverage, ledger, counts and position up to a day that is about to be written."""
         builder, now_ms = self._builder, self._work.clock.now_ms()
         if day:
-            _cover(builder, day)
+            cover(builder, day)
         if self._bad:
             builder.refused[BAD_LINE] += self._bad
             self._bad = 0
@@ -452,14 +454,3 @@ class _Term:
 
     async def _beat(self) -> None:
         await self._store.beat(self._token, self._seq, {"mode": BACKFILLING, "source": SOURCE})
-
-
-def _cover(builder: Builder, day: Day) -> None:
-    coverage = builder.coverage
-    if isinstance(coverage, RecentCoverage) and day.trades:
-        from_ms = min(ms for ms in (coverage.from_ms, day.from_ms) if ms >= 0)
-        to_ms = max(coverage.to_ms, day.to_ms)
-        # Of the ids nothing is kept: only what comes after all of them is surely no duplicate.
-        builder.coverage = RecentCoverage(coverage.window, to_ms, from_ms, to_ms)
-    else:
-        coverage.cover(day.spans)

@@ -6,7 +6,8 @@ import polars as pl
 
 from common.frames import decode, encode
 from common.market import blocks, codec
-from common.market.builder import Minute, pack_minute, unpack_minute
+from common.market.builder import Builder, Minute, pack_minute, unpack_minute
+from common.market.coverage import RecentCoverage
 from common.market.footprint import Footprint
 from common.market.packed import Ints
 from common.market.timeframe import day_of
@@ -72,3 +73,15 @@ def _minute(candle: bytes, footprint: bytes | None) -> Minute:
 def _frames_of(minute: Minute) -> tuple[list[bytes], list[bytes]]:
     candle, footprint = pack_minute(minute)
     return [candle], [footprint] if footprint else []
+
+
+def cover(builder: Builder, day: Day) -> None:
+    """Bring coverage up to a day that is about to be written."""
+    coverage = builder.coverage
+    if isinstance(coverage, RecentCoverage) and day.trades:
+        from_ms = min(ms for ms in (coverage.from_ms, day.from_ms) if ms >= 0)
+        to_ms = max(coverage.to_ms, day.to_ms)
+        # Of the ids nothing is kept: only what comes after all of them is surely no duplicate.
+        builder.coverage = RecentCoverage(coverage.window, to_ms, from_ms, to_ms)
+    else:
+        coverage.cover(day.spans)
