@@ -34,8 +34,12 @@ class Version:
 
     label: Label
     frame: pl.DataFrame | None
-    tag: str | None
+    stored: Stored | None
     late: Merged = field(default_factory=dict)
+
+    @property
+    def tag(self) -> str | None:
+        return self.stored.tag if self.stored else None
 
 
 class Archive:
@@ -60,7 +64,7 @@ class Archive:
         if found is None:
             return Version(label, None, None)
         rows = self._decoded(found, label, list(series.schema), period_ms, label.end_ms)
-        return Version(label, rows, found.tag, late_of(found.data))
+        return Version(label, rows, found, late_of(found.data))
 
     def replace(self, version: Version, frame: pl.DataFrame, late: Merged | None = None) -> Receipt:
         """Make `frame` the whole of a period, if that is still what was read; readers see the old rows or the new ones.
@@ -91,7 +95,7 @@ class Archive:
         except ArchiveDamaged:
             # Superseded: it has been made anew meanwhile.
             with suppress(Superseded):
-                self.replace(Version(label, None, found.tag), series.schema.to_frame())
+                self.replace(Version(label, None, found), series.schema.to_frame())
 
     def read(
         self, series: Series, instrument: Instrument, start_ms: int, end_ms: int, columns: Sequence[str] | None = None

@@ -6,6 +6,7 @@ import polars as pl
 
 from common.archive.archive import Archive
 from common.archive.series import FOOTPRINT_ROWS, Series
+from common.errors import Superseded
 from common.frames import decode
 from common.frames.footprint import regroup
 from common.frames.resample import resample
@@ -15,13 +16,16 @@ from common.market.timeframe import MINUTE
 
 
 def period_with(
-    archive: Archive, series: Series, instrument: Instrument, period_ms: int, parts: Sequence[Part]
+    archive: Archive, series: Series, instrument: Instrument, period_ms: int, parts: Sequence[Part], at: tuple[str, int]
 ) -> pl.DataFrame:
-    """Return all rows of a period. `parts`: those of the period, as they were before the object is read here."""
-    if not parts:
-        found = archive.read_period(series, instrument, period_ms)
-        return series.schema.to_frame() if found is None else found
+    """Return all rows of a period as of the commit `at` (token, seq), at which the store had these parts of it.
+
+    Superseded if the object that is read here has late trades that came after it.
+    """
     version = archive.version(series, instrument, period_ms)
+    token, seq = at
+    if version.late.get(token, -1) > seq:
+        raise Superseded(f"the archive has late trades of {instrument.symbol} that came after commit {seq}")
     rows = series.schema.to_frame() if version.frame is None else version.frame
     return with_parts(series, rows, parts, version.late)
 

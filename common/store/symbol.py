@@ -34,13 +34,15 @@ _BEFORE_FIRST = "(1-0"
 class Claim:
     """A won claim: where the symbol stands. `checkpoint` is None for a symbol without a commit.
 
-    `import_position`: where the last import goes on, should it have been interrupted.
+    `candle_floor_ms`: minutes that open before have been dropped, -1 while none were. `import_position`: where the last
+    import goes on, should it have been interrupted.
     """
 
     epoch: int
     seq: int
     position: str
     checkpoint: Checkpoint | None
+    candle_floor_ms: int = -1
     import_position: str = ""
 
 
@@ -233,7 +235,8 @@ def _claim_of(epoch: int, state: dict[bytes, bytes]) -> Claim:
     )
     # While its first import is under way a symbol has no position but the import's.
     position, import_position = (state.get(name, b"").decode() for name in (b"position", b"import_position"))
-    return Claim(epoch, int(state[b"seq"]), position, checkpoint, import_position)
+    floor_ms = int(state.get(b"candle_floor_ms", -1))
+    return Claim(epoch, int(state[b"seq"]), position, checkpoint, floor_ms, import_position)
 
 
 def _minute(candle: bytes, footprints: list[bytes]) -> Minute:
