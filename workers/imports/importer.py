@@ -169,6 +169,7 @@ class _Term:
         else:
             self._builder = Builder.restore(instrument, claim.checkpoint, None, work.sources, grace_ms)
         self._seq, self._source_position = claim.seq, claim.position
+        self._floor_ms = claim.candle_floor_ms
         self._position = Position.of(claim.import_position, order.recording)
         # The worker that comes back must not take months that nobody imported for what it has missed.
         self._cause = NOT_IMPORTED if is_fed(work.market) else ID_JUMP
@@ -307,7 +308,7 @@ class _Term:
         await self._write(Head(self._token, self._seq, self._source_position, {}), day, None, [day.day_ms], [])
         await self._meanwhile(self._keeper.keep, day)
         minutes = await self._alive(asyncio.create_task(below.begin(day, candles, levels)))
-        head, newest_ms = self._head(day, file), max(minutes)
+        head, newest_ms = replace(self._head(day, file), floor_ms=self._floor_ms), max(minutes)
         # Whoever has live bars reads them again, as of any imported day.
         newest = Minute(codec.unpack_candle(minutes[newest_ms][0]), Footprint())
         changes = Changes(Trades(), amended={newest_ms: newest}, open=builder.open)
