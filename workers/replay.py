@@ -108,13 +108,13 @@ class ArchivingStore(SymbolStore):
         return await super().commit(commit)
 
 
-async def register(registry: Registry, market: Market, what: str = "a replay") -> None:
-    """Add the symbol, or see that it is one that files may be applied to, in the same units."""
+async def register(registry: Registry, market: Market) -> None:
+    """Add the symbol, or see that it is one that files may be replayed into, in the same units."""
     if await registry.add_symbol(market):
         return
     found = await registry.market(market.symbol)
     if found is None or found.kind != KIND:
         kind = found.kind if found else "nothing"
-        raise BadInput(f"symbol {market.symbol} is fed by {kind}: {what} needs a symbol of its own")
+        raise BadInput(f"symbol {market.symbol} is fed by {kind}: a replay needs a symbol of its own")
     if found.instrument != market.instrument:
         raise BadInput(f"symbol {market.symbol} exists as {found.instrument}, which differs from what was asked")
