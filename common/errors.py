@@ -33,5 +33,9 @@ class ArchiveUnavailable(RetryableError):
     """The archive did not take or give an object: no room, no right, no answer. What was there is as it was."""
 
 
+class Superseded(RetryableError):
+    """An object of the archive is not the one any more that was read, so it was not replaced: read it again."""
+
+
 class ArchiveDamaged(OperatorError):
     """An object of the archive is not what was written: damaged, foreign, or of another schema."""

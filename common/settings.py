@@ -144,6 +144,9 @@ class Settings(BaseSettings):
         default=None,
         description="http(s)://host:port of an S3 store that is not Amazon's; keys come from AWS_ACCESS_KEY_ID etc.",
     )
+    archive_trades: bool = Field(
+        default=True, description="whether an archive has every trade, too: 4 to 8 bytes each, 25 MB a very busy day"
+    )
     durability: Literal["always", "everysec"] = Field(
         default="always",
         description="fsync of the embedded store: on every commit, or each second (may lose some on kill -9)",
@@ -177,6 +180,11 @@ class Settings(BaseSettings):
         if self.redis_url is None:
             raise OperatorError(f"{REDIS_URL} is not set: start with infra/up, or name a running Redis")
         return self.redis_url
+
+    @property
+    def archives_trades(self) -> bool:
+        """Whether trades are archived: there is an archive, and it is to have them."""
+        return self.archive_url is not None and self.archive_trades
 
     @property
     def queue_url(self) -> str:

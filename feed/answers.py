@@ -17,14 +17,21 @@ from feed.cover import Cover
 NO_COMMIT = "0-"
 PARTIAL = b',"partial":true'
 
+# The parameter to ask on with, where one request may read no more: {"end": ms}, or {"start": ms} walking forward.
+More = dict[str, int]
+
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A run of bars and what they are true of. `bars` is a JSON array; `from_ms..to_ms` the time it speaks of."""
+    """A run of bars and what they are true of. `bars` is a JSON array; `from_ms..to_ms` the time it speaks of.
+
+    `more`: there may be more within limit and bounds, but that would be too much for one request.
+    """
 
     bars: bytes
     from_ms: int
     to_ms: int
+    more: More | None = None
 
 
 def array_of(pieces: Sequence[bytes], partial: Iterable[int] = ()) -> bytes:
@@ -91,6 +98,8 @@ def body(market: Market, page: Page, view: View, cover: Cover, ledger: Ledger, l
         b"gaps": orjson.dumps([told_gap(hole, ledger) for hole in holes]),
         b"health": orjson.dumps(health(market, view, cover, lease_ttl_ms)),
     }
+    if page.more:
+        parts[b"next"] = orjson.dumps(page.more)
     return b"".join(chain.from_iterable((b',"', name, b'":', part) for name, part in parts.items()))
 
 

@@ -11,23 +11,30 @@ from common.market.timeframe import Timeframe
 from common.market.trade import MAX_TS_MS
 from common.store.reads import Range, State, View
 from common.store.registry import Market
+from feed.answers import More
 from feed.cover import EMPTY, Cover
 from feed.days import read_days
 from feed.history import History
 from feed.minutes import ATTEMPTS, FOREVER_MS, Bounds, Closed, Kind, cut, fit, read_closed, with_open
 from feed.params import Window
+from feed.past import Past, steady
 from feed.tape import Tapes
+from feed.traded import Making, read_traded
 
 
 @dataclass(frozen=True, slots=True)
 class Bars:
-    """Bars with `is_final` and `partial`, the view and coverage they are true of, and the time they speak of."""
+    """Bars with `is_final` and `partial`, the view and coverage they are true of, and the time they speak of.
+
+    `more`: as of a Page.
+    """
 
     frame: pl.DataFrame
     view: View
     cover: Cover
     from_ms: int
     to_ms: int
+    more: More | None = None
 
 
 async def of_minutes(reader: History, market: Market, timeframe: Timeframe, window: Window, *, flat: bool) -> Bars:
@@ -42,23 +49,30 @@ async def of_minutes(reader: History, market: Market, timeframe: Timeframe, wind
 
 
 async def of_trades(
-    tapes: Tapes, reader: History, market: Market, timeframe: Timeframe, window: Window, *, flat: bool
+    tapes: Tapes, past: Past, reader: History, market: Market, timeframe: Timeframe, window: Window, *, flat: bool
 ) -> Bars:
-    taped = await tapes.read(reader)
-    state, bounds = taped.view.state, Bounds.of(window, timeframe)
-    if flat:
-        frame = filled(taped.bars(timeframe), timeframe, bounds, state)
-    else:
-        frame = taped.bars(timeframe, bounds)
-    inside = pl.col("open_ms").is_between(bounds.start_ms, bounds.end_ms, closed="left")
-    frame = cut(frame.filter(inside), bounds)
-    cover = cover_of(market, state).since(taped.from_ms + 1)
-    return _bars(frame, taped.view, cover, timeframe, bounds)
+    async def read() -> Bars:
+        taped, bounds = await tapes.read(reader), Bounds.of(window, timeframe)
+        making = Making.candles(timeframe, taped.sources)
+        found = await read_traded(past, taped, making, bounds)
+        frame, more_ms = found.bars, found.more_ms
+        if flat:
+            before = Bounds(0, bounds.start_ms, 1, oldest_first=False)
+            lender = (await read_traded(past, taped, making, before)).bars
+            frame = cut(filled(pl.concat([lender, frame]), timeframe, bounds, taped.view.state), bounds)
+            more_ms = more_ms if len(frame) < bounds.limit else None
+        cover = found.kept.cover(taped.view, market.instrument)
+        return _bars(frame, taped.view, cover, timeframe, bounds, more_ms)
+
+    return await steady(read)
 
 
-def _bars(frame: pl.DataFrame, view: View, cover: Cover, timeframe: Timeframe, bounds: Bounds) -> Bars:
-    from_ms, to_ms = spoken(frame["open_ms"], timeframe, bounds)
-    return Bars(flagged(frame, timeframe, cover, view.state), view, cover, from_ms, to_ms)
+def _bars(
+    frame: pl.DataFrame, view: View, cover: Cover, timeframe: Timeframe, bounds: Bounds, more_ms: int | None = None
+) -> Bars:
+    from_ms, to_ms = spoken(frame["open_ms"], timeframe, bounds, more_ms)
+    flags = flagged(frame, timeframe, cover, view.state)
+    return Bars(flags, view, cover, from_ms, to_ms, onward(bounds, more_ms))
 
 
 def cover_of(market: Market, state: State | None, *, kept_by_days: bool = False) -> Cover:
@@ -92,11 +106,19 @@ def filled(bars: pl.DataFrame, timeframe: Timeframe, bounds: Bounds, state: Stat
     return fill_flat(bars, timeframe, start_ms, end_ms)
 
 
-def spoken(opens: Sequence[int] | pl.Series, timeframe: Timeframe, bounds: Bounds) -> tuple[int, int]:
-    """The time an answer with these bars speaks of: the bounds, as far as the limit did not cut them."""
+def spoken(
+    opens: Sequence[int] | pl.Series, timeframe: Timeframe, bounds: Bounds, more_ms: int | None = None
+) -> tuple[int, int]:
+    """The time an answer with these bars speaks of: the bounds, as far as the limit, or `more_ms`, did not cut them."""
+    if more_ms is not None:
+        return (bounds.start_ms, more_ms) if bounds.oldest_first else (more_ms, bounds.end_ms)
     if len(opens) < bounds.limit:
         return bounds.start_ms, bounds.end_ms
     return (bounds.start_ms, timeframe.next_open(opens[-1])) if bounds.oldest_first else (opens[0], bounds.end_ms)
+
+
+def onward(bounds: Bounds, more_ms: int | None) -> More | None:
+    return None if more_ms is None else {"start" if bounds.oldest_first else "end": more_ms}
 
 
 async def _with_lender(

@@ -7,11 +7,12 @@ is lost, and nothing is told that did not change.
 
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import polars as pl
 
-from common.errors import BadInput
+from common.errors import ArchiveDamaged, ArchiveUnavailable, BadInput
 from common.market import codec
 from common.market.timeframe import MINUTE_MS, Timeframe, minute_of
 from common.store.reads import Entry, State, View
@@ -20,12 +21,16 @@ from feed.days import read_days
 from feed.history import History
 from feed.live import RECENT_BARS, At, Grid, Live, MinuteLive, TradeLive, Update
 from feed.minutes import FOREVER_MS, Bounds, Closed, Span, candles_of, grow, merged, united
+from feed.past import Kept, Overtaken, Past
 from feed.tail import Reading, Tails
 from feed.tape import EVERYTHING, Taped, Tapes
+from feed.traded import Making, read_traded
 
 # Beyond that a fresh snapshot is the shorter answer.
 MOST_SPANS = 1_000
 MOST_MINUTES = 200_000
+# Of trades that are archived: each is read apart.
+MOST_PAST_SPANS = 64
 # Bars of days that are looked through for those that changed.
 MOST_DAYS = 4_000
 ROUNDS = 16
@@ -63,6 +68,7 @@ class Sources:
     reader: History
     tails: Tails
     tapes: Tapes
+    past: Past
 
     async def live(self, grid: Grid) -> tuple[Live, View]:
         """Return live bars as of now, and the view they are of."""
@@ -74,7 +80,7 @@ class Sources:
             reading = await self.tails.read(self.reader, grid.instrument, grid.timeframe)
             return _minute_live(grid, reading), reading.view
         taped = await self.tapes.read(self.reader)
-        return _trade_live(grid, taped), taped.view
+        return await self._trade_live(grid, taped), taped.view
 
     async def changes(self, grid: Grid, cursor: Cursor, known: Cover | None = None) -> Changes | None:
         """Return what changed since the cursor, or None if that can't be said: a snapshot is due.
@@ -110,6 +116,8 @@ class Sources:
             live, spans = _day_live(grid, closed), united(touched.spans(grid.timeframe))
             if not spans:
                 return Changes(live, [])
+            if from_ms is not None and not closed.to_end:
+                return None
             if from_ms is not None and from_ms <= spans[0][0]:
                 return Changes(live, list(_day_updates(live, touched, closed, spans)))
             from_ms = spans[0][0]
@@ -137,14 +145,58 @@ class Sources:
         touched = _touched(grid, taped.view.state, taped.view.entries, cursor, known)
         if touched is None:
             return None
-        live = _trade_live(grid, taped)
+        live = await self._trade_live(grid, taped)
         spans = united(touched.spans(grid.timeframe))
         if not spans:
             return Changes(live, [])
-        bars = taped.bars(grid.timeframe, replace(EVERYTHING, start_ms=spans[0][0], end_ms=spans[-1][1]))
-        inside = pl.any_horizontal(pl.col("open_ms").is_between(*span, closed="left") for span in spans)
-        updates = [grid.update(bar, live.at, touched.was_ms) for bar in candles_of(bars.filter(inside))]
-        return Changes(live, updates)
+        try:
+            bars = await self._traded(grid, taped, spans)
+        except (ArchiveUnavailable, ArchiveDamaged, Overtaken):
+            return None
+        if bars is None:
+            return None
+        return Changes(live, [grid.update(bar, live.at, touched.was_ms) for bar in candles_of(bars)])
+
+    async def _traded(self, grid: Grid, taped: Taped, spans: list[Span]) -> pl.DataFrame | None:
+        """Read the bars that open in these spans; None if that would be too much of the archive."""
+        making = Making.candles(grid.timeframe, taped.sources)
+        cut_ms = self.past.first_whole(taped, grid.timeframe) or 0
+        older = [span for span in spans if span[0] < cut_ms]
+        if len(older) > MOST_PAST_SPANS:
+            return None
+        parts: list[pl.DataFrame] = []
+        for from_ms, to_ms in older:
+            bounds = replace(EVERYTHING, start_ms=from_ms, end_ms=to_ms)
+            found = await read_traded(self.past, taped, making, bounds)
+            if found.more_ms is not None:
+                return None
+            parts.append(found.bars)
+        newer = spans[len(older) :]
+        if newer:
+            bars = taped.bars(grid.timeframe, replace(EVERYTHING, start_ms=newer[0][0], end_ms=newer[-1][1]))
+            inside = pl.any_horizontal(pl.col("open_ms").is_between(*span, closed="left") for span in newer)
+            parts.append(bars.filter(inside))
+        return pl.concat(parts)
+
+    async def _trade_live(self, grid: Grid, taped: Taped) -> TradeLive:
+        """The newest bars of which the tape has all trades; only the growing one may be of the archive, too."""
+        state, timeframe = taped.view.state, grid.timeframe
+        growing_ms = timeframe.open_of(max(state.watermark_ms, 0)) if state else 0
+        first_ms, kept = timeframe.open_of(max(taped.from_ms, 0)), Kept(taped.from_ms)
+        cut_ms = self.past.first_whole(taped, timeframe)
+        if cut_ms is not None:
+            first_ms = min(cut_ms, growing_ms)
+        bounds = replace(EVERYTHING, start_ms=first_ms, limit=RECENT_BARS + 1)
+        bars = taped.bars(timeframe, bounds)
+        if cut_ms is not None:
+            # Where the archive does not answer, the growing bar is partial.
+            with suppress(ArchiveUnavailable, ArchiveDamaged):
+                found = await read_traded(self.past, taped, Making.candles(timeframe, taped.sources), bounds)
+                bars, kept = found.bars, found.kept
+        recent = candles_of(bars.tail(RECENT_BARS))
+        from_ms = recent[0].open_ms if len(bars) > len(recent) else first_ms
+        at = At.of(state, grid.instrument.ids, kept.from_ms + 1, kept.lost)
+        return TradeLive(grid, at, {bar.open_ms: bar for bar in recent}, from_ms, taped.sources)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,13 +281,3 @@ def _day_updates(live: MinuteLive, touched: Touched, closed: Closed, spans: list
             yield live.grid.update(bar, live.at, touched.was_ms)
     if live.growing and touched.grew(live.grid.timeframe):
         yield live.grid.update(live.growing, live.at, touched.was_ms)
-
-
-def _trade_live(grid: Grid, taped: Taped) -> TradeLive:
-    state = taped.view.state
-    at = At.of(state, grid.instrument.ids, max(taped.from_ms + 1, state.candle_floor_ms if state else -1))
-    first_ms = grid.timeframe.open_of(max(taped.from_ms, 0))
-    bars = taped.bars(grid.timeframe, replace(EVERYTHING, limit=RECENT_BARS + 1))
-    recent = candles_of(bars.tail(RECENT_BARS))
-    from_ms = recent[0].open_ms if len(bars) > len(recent) else first_ms
-    return TradeLive(grid, at, {bar.open_ms: bar for bar in recent}, from_ms, taped.sources)

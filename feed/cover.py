@@ -16,15 +16,20 @@ from common.market.coverage import Hole, Span, load_coverage
 from common.market.instrument import Ids
 from common.market.timeframe import Timeframe
 from common.market.trade import Trades
+from common.store.reads import Spans
 
 
 @dataclass(frozen=True, slots=True)
 class Cover:
-    """`start_ms`: what opens before is partial. Equal to common.market.coverage.covers, for many bars at once."""
+    """`start_ms`: what opens before is partial. Equal to common.market.coverage.covers, for many bars at once.
+
+    `lost`: spans of time, both ends included, that were covered and of which not all is kept.
+    """
 
     start_ms: int
     spans: list[Span]
     holes: list[Hole]
+    lost: Spans = ()
 
     @classmethod
     def load(cls, coverage_json: bytes, ids: Ids, floor_ms: int = -1) -> "Cover":
@@ -37,18 +42,26 @@ class Cover:
         """The same, where nothing older than `ts_ms` is left."""
         return replace(self, start_ms=max(self.start_ms, ts_ms))
 
+    def lacking(self, lost: Spans) -> "Cover":
+        """The same, where trades of these spans of time are lost."""
+        return replace(self, lost=lost)
+
     def partial(self, open_ms: int, end_ms: int) -> bool:
         if open_ms < self.start_ms:
             return True
-        return any(hole.from_ms < end_ms and hole.to_ms >= open_ms for hole in self.holes)
+        return any(from_ms < end_ms and to_ms >= open_ms for from_ms, to_ms in self._missing())
 
     def partial_among(self, opens: Sequence[int] | npt.NDArray[np.int64], timeframe: Timeframe) -> set[int]:
         """Return the positions of the partial bars; `opens` ascend."""
         found = set(range(bisect_left(opens, self.start_ms)))
-        for hole in self.holes:
-            first = bisect_left(opens, timeframe.open_of(hole.from_ms))
-            found.update(range(first, bisect_right(opens, hole.to_ms)))
+        for from_ms, to_ms in self._missing():
+            first = bisect_left(opens, timeframe.open_of(from_ms))
+            found.update(range(first, bisect_right(opens, to_ms)))
         return found
+
+    def _missing(self) -> Iterator[tuple[int, int]]:
+        yield from ((hole.from_ms, hole.to_ms) for hole in self.holes)
+        yield from self.lost
 
     @property
     def from_ms(self) -> int:

@@ -1,7 +1,8 @@
 """All minutes of a symbol as one: those that lie open in Redis, the sealed days, and the archive.
 
 Three places, and a minute counts from the first of them that has it: an amendment of a sealed day is written open,
-until the day is sealed anew. The archive is asked for what Redis has dropped: minutes that open before the floor.
+until the day is sealed anew. The archive is asked for what Redis has dropped: minutes that open before the floor. What
+late trades make of those is kept in Redis until the archive has it, and is merged here; an object says what it has.
 
 What is open, and which blocks are sealed, is read in one transaction; blocks are named by their digest, so they may
 be fetched after it, and be kept decoded for as long as there is room.
@@ -18,14 +19,16 @@ import polars as pl
 from redis.asyncio import Redis
 
 from common.archive.archive import Archive
+from common.archive.late import period_with
 from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS
 from common.archive.series import Series as ArchiveSeries
 from common.errors import ArchiveUnavailable, StoreUnavailable
 from common.frames import decode, encode, schema
 from common.market import blocks, codec
 from common.market.instrument import Instrument
+from common.market.late import Part as LatePart
 from common.market.timeframe import DAY_MS, Timeframe
-from common.store.reads import Range, Seal, SealedSeries, State, SymbolReader, View
+from common.store.reads import Late, Range, Seal, SealedSeries, State, SymbolReader, View
 
 # What all decoded days of a process may take, and the bars made of them. A day of candles takes some 150 kB.
 MOST_BYTES = 256 << 20
@@ -162,15 +165,18 @@ class History(SymbolReader):
         since_seq: int | None = None,
         seals_from_ms: int | None = None,
         days: Range | None = None,
+        late: Late | None = None,
     ) -> View:
         """As SymbolReader.view, with the minutes that are sealed, and of a range without a limit the archived ones."""
         for _ in range(ATTEMPTS):
-            view = await super().view(candles, footprints, since_seq, seals_from_ms, days)
+            view = await super().view(candles, footprints, since_seq, seals_from_ms, days, late)
             asked = list(zip(candles, view.candles, strict=True))
             lacking = [wanted.start_ms for wanted, found in asked if _may_be_sealed(CANDLES, view, wanted, found)]
             if not lacking:
                 return self._kept_of(view)
-            view = await super().view(candles, footprints, since_seq, min(lacking), days)
+            view = await super().view(
+                candles, footprints, since_seq, min(lacking), days, late or self._late_of(candles)
+            )
             asked = list(zip(candles, view.candles, strict=True))
             parts = [await self._part(CANDLES, view, wanted, found) for wanted, found in asked]
             if all(parts):
@@ -191,7 +197,10 @@ class History(SymbolReader):
             view, found = await self._look(series, limited, None)
             floor_ms = self._archived_to(series, view)
             if wanted.start_ms < floor_ms and (wanted.oldest is not None or wanted.end_ms <= floor_ms):
-                return await self._of_archive(series, view, wanted, floor_ms)
+                view = await super().view(late=_late_from(series, wanted.start_ms))
+                if self._archived_to(series, view) == floor_ms:
+                    return await self._of_archive(series, view, wanted, floor_ms)
+                continue
             if not _may_be_sealed(series, view, limited, found):
                 return self._up_to_archive(series, wanted, _open_part(series, view, limited, found))
             # Whole stretches, as they are kept.
@@ -200,6 +209,11 @@ class History(SymbolReader):
             if part and self._archived_to(series, view) == floor_ms:
                 return self._up_to_archive(series, wanted, part)
         raise _changing(self)
+
+    def _late_of(self, candles: Sequence[Range]) -> Late | None:
+        """What `_older` needs: late trades of ranges without a limit."""
+        starts = [wanted.start_ms for wanted in candles if wanted.newest is None and wanted.oldest is None]
+        return _late_from(CANDLES, min(starts)) if self._archive and starts else None
 
     async def _older(self, view: View, wanted: Range) -> list[pl.DataFrame]:
         """What the archive alone has of a range without a limit: of bars that began before what Redis has dropped."""
@@ -239,12 +253,15 @@ class History(SymbolReader):
         end_ms = min(wanted.end_ms, floor_ms)
         limit = wanted.oldest if wanted.oldest is not None else wanted.newest
         known = view.archived[series.name]
-        asked = [p for p in await self._periods(series) if p < end_ms and series.stretch.next_open(p) > wanted.start_ms]
+        there = {*await self._periods(series), *(series.stretch.open_of(part.open_ms) for part in view.late)}
+        asked = [p for p in sorted(there) if p < end_ms and series.stretch.next_open(p) > wanted.start_ms]
         order = asked if wanted.oldest is not None else asked[::-1]
         frames: list[pl.DataFrame] = []
         taken = 0
         while taken < len(order) and (limit is None or sum(map(len, frames)) < limit):
-            frame = await self._period(series, order[taken], known.version)
+            ends = order[taken], series.stretch.next_open(order[taken])
+            late = [part for part in view.late if ends[0] <= part.open_ms < ends[1]]
+            frame = await self._period(series, order[taken], known.version, late)
             frames.append(_within(frame, wanted.start_ms, end_ms))
             taken += 1
         from_ms, to_ms = wanted.start_ms, end_ms
@@ -263,14 +280,15 @@ class History(SymbolReader):
             raise ArchiveUnavailable(f"the archive has no {series.name} of {self._instrument.symbol} any more")
         return found
 
-    async def _period(self, series: Series, period_ms: int, version: int) -> pl.DataFrame:
+    async def _period(self, series: Series, period_ms: int, version: int, late: list[LatePart]) -> pl.DataFrame:
+        """Return a period with the late trades of it. In one version they only ever become more."""
         assert self._archive is not None
-        key = (self.keys.symbol, series.name, series.columns, period_ms, version)
+        newest = max((part.seq, part.token) for part in late) if late else None
+        key = (self.keys.symbol, series.name, series.columns, period_ms, version, newest)
         frame = self.decoded.get(key)
         if frame is None:
-            read = partial(self._archive.read_period, series.rows, self._instrument, period_ms, series.columns)
-            found = await asyncio.to_thread(read)
-            frame = series.decode([]) if found is None else found
+            place = self._archive, series.rows, self._instrument, period_ms
+            frame = await asyncio.to_thread(period_with, *place, late, series.columns)
             self.decoded.keep(key, frame)
         return frame
 
@@ -320,6 +338,11 @@ class History(SymbolReader):
 def _opened(series: Series, found: list[bytes], digests: tuple[str, ...]) -> pl.DataFrame | None:
     """Decode blocks. None if they are not those with the digests."""
     return series.decode_blocks(found) if tuple(map(blocks.digest, found)) == digests else None
+
+
+def _late_from(series: Series, start_ms: int) -> Late:
+    """Late trades of whole periods, as these are kept."""
+    return Late(series.name, series.stretch.open_of(start_ms))
 
 
 def _may_be_sealed(series: Series, view: View, wanted: Range, found: list[bytes]) -> bool:

@@ -20,7 +20,7 @@ from common.market.instrument import Ids, Instrument
 from common.market.timeframe import Timeframe
 from common.market.trade import Trades
 from common.store.messages import CommitMessage
-from common.store.reads import State
+from common.store.reads import Spans, State
 from feed.cover import EMPTY, Cover
 
 # Bars shorter than a minute kept for late trades: most come within seconds.
@@ -47,10 +47,11 @@ class At:
     floor_ms: int
 
     @classmethod
-    def of(cls, state: State | None, ids: Ids, floor_ms: int) -> "At":
+    def of(cls, state: State | None, ids: Ids, floor_ms: int, lost: Spans = ()) -> "At":
         if state is None:
             return cls(0, "", -1, EMPTY, floor_ms)
-        return cls(state.seq, state.token, state.watermark_ms, Cover.load(state.coverage_json, ids), floor_ms)
+        cover = Cover.load(state.coverage_json, ids).lacking(lost)
+        return cls(state.seq, state.token, state.watermark_ms, cover, floor_ms)
 
     @property
     def cursor(self) -> str:
@@ -60,7 +61,7 @@ class At:
         """Return the next commit's, or None if the message is not about the next commit, or gaps changed with it."""
         if message.seq != self.seq + 1 or message.token != self.token or cover.reshaped(self.cover):
             return None
-        return At(message.seq, message.token, message.watermark_ms, cover, self.floor_ms)
+        return At(message.seq, message.token, message.watermark_ms, cover.lacking(self.cover.lost), self.floor_ms)
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,7 +91,10 @@ def _upkeep(registry: CollectorRegistry, upkeep: Mapping[str, Upkeep]) -> None:
     due = Gauge("fleet_days_due", "Finished days to be rolled up", ["symbol"], registry=registry)
     what = "Sealed days to be archived, of each series; without an archive all there ever were"
     unarchived = Gauge("fleet_days_unarchived", what, ["symbol"], registry=registry)
+    what = "Applied trades to be archived; without an archive of trades all there ever were"
+    waiting = Gauge("fleet_trades_unarchived", what, ["symbol"], registry=registry)
     for symbol, found in upkeep.items():
+        waiting.labels(symbol).set(found.trades_waiting)
         due.labels(symbol).set(len(found.due))
         unarchived.labels(symbol).set(len(found.unarchived))
 

@@ -74,8 +74,8 @@ class Kind:
     merge: Callable[[pl.DataFrame], pl.DataFrame]
 
     @classmethod
-    def candles(cls, timeframe: Timeframe) -> "Kind":
-        return cls(SHOWN, timeframe, CHUNK, len, partial(resample, timeframe=timeframe))
+    def candles(cls, timeframe: Timeframe, minutes: Series = SHOWN) -> "Kind":
+        return cls(minutes, timeframe, CHUNK, len, partial(resample, timeframe=timeframe))
 
     @classmethod
     def footprints(cls, timeframe: Timeframe, row_ticks: int) -> "Kind":

@@ -30,6 +30,7 @@ SHOWN = 40
 
 Form = Literal["json", "csv", "arrow"]
 Fill = Literal["none", "flat"]
+Take = Literal["newest", "oldest"]
 
 _WHOLE = re.compile(r"-?[0-9]{1,20}", re.ASCII)
 
@@ -69,12 +70,13 @@ class FootprintQuery:
 
 @dataclass(frozen=True, slots=True)
 class TradesQuery:
-    """Trades of `[start_ms, end_ms)`, None without bound; of more than `limit` always the newest."""
+    """Trades of `[start_ms, end_ms)`, None without bound; of more than `limit` those that `take` says."""
 
     start_ms: int | None
     end_ms: int | None
     limit: int
     form: Form
+    take: Take = "newest"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +112,15 @@ def footprint_query(query_string: bytes, limit_max: int, instrument: Instrument)
 
 
 def trades_query(query_string: bytes) -> TradesQuery:
-    given = _given(query_string, ("start", "end", "limit", "format"))
+    given = _given(query_string, ("start", "end", "limit", "take", "format"))
     window = _window(given, TRADES_LIMIT_MAX)
-    form = _one_of("format", given.get("format", "json"), get_args(Form))
-    return TradesQuery(window.start_ms, window.end_ms, window.limit, form)  # type: ignore[arg-type]
+    return TradesQuery(
+        window.start_ms,
+        window.end_ms,
+        window.limit,
+        form=_one_of("format", given.get("format", "json"), get_args(Form)),  # type: ignore[arg-type]
+        take=_one_of("take", given.get("take", "newest"), get_args(Take)),  # type: ignore[arg-type]
+    )
 
 
 def gaps_query(query_string: bytes, limit_max: int) -> GapsQuery:

@@ -13,6 +13,7 @@ import orjson
 from redis.asyncio import Redis
 
 from common.archive.archive import Archive
+from common.errors import BadInput
 from common.frames.bars import bars_arrow, bars_csv, bars_json
 from common.frames.trades import trades_arrow, trades_csv, trades_json
 from common.market import codec
@@ -24,7 +25,7 @@ from common.store.book import BookReader
 from common.store.reads import Range, SymbolReader, View
 from common.store.registry import Market, Registry
 from feed import answers, bars, books, footprints, sales
-from feed.answers import Page
+from feed.answers import More, Page
 from feed.bars import Bars, cover_of, spoken
 from feed.changes import Sources
 from feed.cover import Cover
@@ -35,6 +36,7 @@ from feed.live import Grid
 from feed.market import status
 from feed.minutes import FOREVER_MS, Bounds
 from feed.params import CandleQuery, FootprintQuery, GapsQuery, TradesQuery, Window
+from feed.past import PackedDays, Past
 from feed.tail import Tail, Tails, piece_of
 from feed.tape import Tapes
 
@@ -51,16 +53,20 @@ class Queries:
     tails: Tails = field(default_factory=Tails)
     tapes: Tapes = field(default_factory=Tapes)
     decoded: Decoded = field(default_factory=Decoded)
+    packed: PackedDays = field(default_factory=PackedDays)
     archive: Archive | None = None
     _flights: SingleFlight[bytes] = field(default_factory=SingleFlight)
     _pages: SingleFlight[tuple[Page, View, Cover]] = field(default_factory=SingleFlight)
     _markets: dict[str, tuple[float, Market]] = field(default_factory=dict)
 
     def sources(self, market: Market) -> Sources:
-        return Sources(self.history(market), self.tails, self.tapes)
+        return Sources(self.history(market), self.tails, self.tapes, self.past(market))
 
     def history(self, market: Market) -> History:
         return History(self.client, market.instrument, self.decoded, self.archive)
+
+    def past(self, market: Market) -> Past:
+        return Past(SymbolReader(self.client, market.symbol), market.instrument, self.packed, self.archive)
 
     async def market(self, symbol: str) -> Market:
         """Return a registered symbol, or raise UnknownSymbol."""
@@ -142,7 +148,7 @@ class Queries:
         reader = self.history(market)
         if timeframe.of_minutes:
             return await bars.of_minutes(reader, market, timeframe, window, flat=flat)
-        return await bars.of_trades(self.tapes, reader, market, timeframe, window, flat=flat)
+        return await bars.of_trades(self.tapes, self.past(market), reader, market, timeframe, window, flat=flat)
 
     async def _candles(self, market: Market, query: CandleQuery) -> bytes:
         if query.form == "json" and query.fill == "none":
@@ -152,6 +158,7 @@ class Queries:
         if query.form == "json":
             body = await self.body(market, _page(market, read), read.view, read.cover)
             return answers.history(market, query.timeframe.text, body)
+        _check_whole(read.more)
         write = bars_csv if query.form == "csv" else bars_arrow
         return write(read.frame, market.instrument)
 
@@ -163,21 +170,26 @@ class Queries:
 
     async def _footprint(self, market: Market, query: FootprintQuery) -> bytes:
         reader = self.history(market)
-        page, view, cover = await footprints.read(reader, self.tapes, market, query)
+        page, view, cover = await footprints.read(reader, self.tapes, self.past(market), market, query)
         return answers.history(market, query.timeframe.text, await self.body(market, page, view, cover))
 
     async def _trades(self, market: Market, query: TradesQuery) -> bytes:
-        read = await sales.read(SymbolReader(self.client, market.symbol), query)
+        read = await sales.read(SymbolReader(self.client, market.symbol), self.past(market), self.tapes, query)
+        if query.form != "json":
+            _check_whole(read.more(query))
         if query.form == "csv":
             return trades_csv(read.trades, market.instrument)
         if query.form == "arrow":
             return trades_arrow(read.trades, market.instrument)
-        cover = cover_of(market, read.view.state)
+        cover = read.kept.cover(read.view, market.instrument)
         fields = {
             "trades": trades_json(read.trades, market.instrument),
             "complete": orjson.dumps(read.complete(query, cover)),
             "cursor": orjson.dumps(answers.cursor_of(read.view.state)),
         }
+        more = read.more(query)
+        if more:
+            fields["next"] = orjson.dumps(more)
         return answers.about(market, fields | self._health(market, read.view))
 
     async def _book(self, market: Market, depth: int) -> bytes:
@@ -229,4 +241,13 @@ def _tail_page(market: Market, timeframe: Timeframe, tail: Tail | None, bounds: 
 
 
 def _page(market: Market, read: Bars) -> Page:
-    return Page(bars_json(read.frame, market.instrument), read.from_ms, read.to_ms)
+    return Page(bars_json(read.frame, market.instrument), read.from_ms, read.to_ms, read.more)
+
+
+def _check_whole(more: More | None) -> None:
+    """A table has no place to say that it goes on."""
+    for name, ms in (more or {}).items():
+        narrower = "end" if name == "start" else "start"
+        raise BadInput(
+            f"that is more of the archive than one table may take, expected {narrower}={ms} and the rest apart"
+        )

@@ -1,8 +1,7 @@
 """The kept trades of a symbol as one frame: where bars come from that are not made of whole minutes.
 
 A Tape is a value like a Tail, and simpler: trades are facts, so it only grows at one end and is cut at the other where
-the store cuts its stream. It begins with the stream's oldest entry, so bars do not reach back further, and the first
-of them is partial.
+the store cuts its stream. It begins with the stream's oldest entry; what is older is read by feed.past.
 """
 
 from collections import OrderedDict
@@ -92,9 +91,7 @@ class Taped:
 
     def bars(self, timeframe: Timeframe, bounds: Bounds = EVERYTHING) -> pl.DataFrame:
         """Return at least the bars of `bounds`, the growing one included."""
-        trades = self.trades_of(timeframe, bounds)
-        bars = bulk.candles(trades.select(list(TRADES)), timeframe, self.sources)
-        return _with_revisions(bars, trades, timeframe)
+        return bars_of(self.trades_of(timeframe, bounds), timeframe, self.sources)
 
     def trades_of(self, timeframe: Timeframe, bounds: Bounds) -> pl.DataFrame:
         """Return all trades of at least the bars of `bounds`, and not of many more: cost follows the answer's size."""
@@ -110,6 +107,17 @@ class Taped:
             # Some spans are empty: look at more of them.
             spans *= 4
         return trades
+
+    def between(self, from_ms: int, to_ms: int) -> pl.DataFrame:
+        """Return all trades of the tape in `[from_ms, to_ms)`, in the order they were applied."""
+        trades = self.tape.trades if self.tape else _COLUMNS.to_frame()
+        return trades.filter(pl.col("ts_ms").is_between(from_ms, to_ms, closed="left"))
+
+
+def bars_of(trades: pl.DataFrame, timeframe: Timeframe, sources: int) -> pl.DataFrame:
+    """Make bars of trades, each with the watermark before it (`before_ms`), -1 where that is not known."""
+    trades = held(trades, "ts_ms", timeframe)
+    return _with_revisions(bulk.candles(trades.select(list(TRADES)), timeframe, sources), trades, timeframe)
 
 
 class Tapes:

@@ -1,6 +1,7 @@
 """The archive put to the proof: every object read back, and its rows compared with what they must agree with.
 
-A sealed day that Redis still has is in the archive as it is there; and a footprint has the volumes of its candle.
+A sealed day that Redis still has is in the archive as it is there; a footprint has the volumes of its candle; and a
+day's trades make its footprints.
 """
 
 import asyncio
@@ -15,12 +16,15 @@ from redis.asyncio import Redis
 from common.archive.archive import Archive
 from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS, TRADE_ROWS, Series
 from common.errors import ArchiveDamaged, StoreUnavailable
-from common.frames import decode
+from common.frames import bulk, decode
+from common.frames.schema import TRADES
 from common.market import blocks
 from common.market.timeframe import DAY_MS, SECOND_MS
 from common.store.reads import Seal, State, SymbolReader
 from common.store.registry import Market
 from common.store.rollups import RollupStore
+from common.store.trade_archive import Standing, TradeArchive
+from workers.rollup.trades import by_day, united, waiting_trades
 
 # What changes while it is looked at is looked at once more.
 ATTEMPTS = 5
@@ -67,6 +71,7 @@ class Auditor:
 
     def __init__(self, client: Redis, market: Market, archive: Archive) -> None:
         self._reader, self._store = SymbolReader(client, market.symbol), RollupStore(client, market.symbol)
+        self._trades = TradeArchive(client, market.symbol)
         self._instrument, self._archive = market.instrument, archive
         # Footprints are archived by day, candles by month: the month read last, by its open and version.
         self._month: tuple[tuple[int, int], pl.DataFrame | None] = (-1, -1), None
@@ -79,13 +84,21 @@ class Auditor:
         """Return what is, or should be, in the archive of `[from_ms, to_ms)`, ascending."""
         opens = set(await asyncio.to_thread(self._archive.periods, series, self.symbol))
         opens |= {series.period.open_of(seal.day_ms) for seal in (await self._marks(series, 0, to_ms)).settled}
+        if series is TRADE_ROWS:
+            opens |= set(await self._days_of_trades())
         found = (Object(series, period_ms) for period_ms in sorted(opens))
         return [each for each in found if each.period_ms < to_ms and each.end_ms > from_ms]
+
+    async def _days_of_trades(self) -> list[int]:
+        """Days that have footprints, and so must have trades."""
+        standing = await self._trades.standing()
+        days = await asyncio.to_thread(self._archive.periods, FOOTPRINT_ROWS, self.symbol)
+        return [day_ms for day_ms in days if standing and _is_whole(Object(TRADE_ROWS, day_ms), standing)]
 
     async def check(self, where: Object) -> Found:
         for _ in range(ATTEMPTS):
             marks = await self._marks(where.series, where.period_ms, where.end_ms)
-            found = await self._check(where, marks)
+            found = await (self._check_trades if where.series is TRADE_ROWS else self._check)(where, marks)
             if found and await self._marks(where.series, where.period_ms, where.end_ms) == marks:
                 return found
         raise StoreUnavailable(f"{self.symbol} changed under every attempt to check its {where}")
@@ -93,7 +106,7 @@ class Auditor:
     async def repair(self, where: Object, found: Found) -> str:
         """Have an object made anew, as far as Redis has what that takes; return what has been done, as a sentence.
 
-        One that can't be read is removed, and only if Redis has dropped nothing of its period.
+        One that can't be read is cleared, and only if Redis has dropped nothing of its period.
         """
         if where.series is TRADE_ROWS:
             return "not repaired: Redis keeps no days of trades"
@@ -105,7 +118,7 @@ class Auditor:
             why = f"has dropped what is before {_time(floor_ms)}" if floor_ms > where.period_ms else "has not sealed it"
             return f"not repaired: Redis {why}"
         if found.damaged:
-            await asyncio.to_thread(self._archive.delete, where.series, self.symbol, where.period_ms)
+            await asyncio.to_thread(self._archive.clear, where.series, self._instrument, where.period_ms)
         return f"the queue writes it anew, with {days} sealed days"
 
     async def _marks(self, series: Series, from_ms: int, to_ms: int) -> _Marks:
@@ -139,6 +152,31 @@ class Auditor:
         outdated = list(_otherwise(rows, sealed))
         volumes = [] if month is None else _unequal_volumes(rows, month, marks.pending)
         return Found((*outdated, *volumes), outdated=bool(outdated))
+
+    async def _check_trades(self, where: Object, marks: _Marks) -> Found | None:
+        """The same of a day of trades, which are compared with its archived footprints."""
+        args = self._instrument, where.period_ms
+        before = await self._trades.standing()
+        try:
+            await asyncio.to_thread(self._archive.verify, TRADE_ROWS, *args)
+            rows = await asyncio.to_thread(self._archive.read_period, TRADE_ROWS, *args)
+        except ArchiveDamaged as error:
+            return Found((str(error),), damaged=True)
+        if before is None or where.period_ms in marks.pending or not _is_whole(where, before):
+            return Found()
+        waiting = dict(by_day(await waiting_trades(self._trades, before)))
+        after = await self._trades.standing()
+        if after is None or after.archived_seq != before.archived_seq:
+            return None
+        try:
+            levels = await asyncio.to_thread(self._archive.read_period, FOOTPRINT_ROWS, *args)
+        except ArchiveDamaged:
+            # Told where it is checked itself.
+            return Found()
+        if levels is None:
+            return Found()
+        applied = united(rows, waiting.get(where.period_ms, TRADES.to_frame()))
+        return Found(tuple(_unlike_levels(applied, levels)) if len(applied) else ("it is not there",))
 
     async def _sealed(self, series: Series, seals: list[Seal]) -> dict[int, pl.DataFrame] | None:
         """Return the days as Redis has them. None if one has been sealed anew, or dropped."""
@@ -199,6 +237,21 @@ def _unequal_volumes(footprints: pl.DataFrame, candles: pl.DataFrame, pending: s
     both = sums.join(candles, on="open_ms", suffix="_wanted")
     unequal = both.filter(pl.any_horizontal(pl.col(name) != pl.col(f"{name}_wanted") for name in _VOLUMES))
     return [f"{_minutes(unequal)} have other volumes than their candles"] if len(unequal) else []
+
+
+def _is_whole(where: Object, standing: Standing) -> bool:
+    """Whether all trades of a day are in the archive, but for those that wait for it."""
+    lacks_none = not any(first < where.end_ms and last >= where.period_ms for first, last in standing.lost)
+    return standing.archived_seq is not None and standing.from_ms < where.period_ms and lacks_none
+
+
+def _unlike_levels(trades: pl.DataFrame, levels: pl.DataFrame) -> Iterator[str]:
+    """Minutes whose trades make other footprints. Those without one are left out: their candles are the venue's."""
+    made = bulk.footprints(trades).join(levels.select("open_ms").unique(), on="open_ms", how="semi")
+    both = pl.concat([made, levels])
+    unequal = both.filter(both.is_unique())
+    if len(unequal):
+        yield f"{_minutes(unequal)} have other trades than their footprints"
 
 
 def _minutes(rows: pl.DataFrame) -> str:

@@ -183,6 +183,25 @@ def behind(upkeep: Mapping[str, Upkeep], *, archiving: bool) -> Finding:
     return Finding(Level.WARN, "history", found, advice)
 
 
+def trades(upkeep: Mapping[str, Upkeep], trades_kept: int | None) -> Finding:
+    """`trades_kept`: of each symbol's stream, as it is set; None if trades are not archived. The worst is told."""
+    lost = {symbol: found.trades_lost for symbol, found in upkeep.items() if found.trades_lost}
+    if trades_kept is None:
+        return Finding(Level.OK, "trades", "the archive keeps none")
+    waiting = {symbol: found.trades_waiting for symbol, found in upkeep.items() if found.trades_waiting > trades_kept}
+    if waiting:
+        most = max(waiting, key=lambda symbol: waiting[symbol])
+        found = f"of {len(waiting)} symbols more trades wait for the archive than are kept, of {most} {waiting[most]:,}"
+        advice = "From ten times as many on the oldest are lost: fleet jobs tells what fails; see to it that it runs."
+        return Finding(Level.WARN, "trades", found, advice)
+    if lost:
+        symbol, spans = max(lost.items(), key=lambda item: item[1][-1])
+        found = f"of {len(lost)} symbols some are not in the archive, the last of {symbol}, {_date(spans[-1][0])}"
+        advice = "For good: /v1/health/SYMBOL tells which. Raise FLEET_TRADES_KEPT to outlast a longer failure."
+        return Finding(Level.WARN, "trades", found, advice)
+    return Finding(Level.OK, "trades", f"{sum(each.trades_waiting for each in upkeep.values()):,} wait for the archive")
+
+
 def _date(ts_ms: int) -> date:
     return datetime.fromtimestamp(ts_ms / 1_000, UTC).date()
 

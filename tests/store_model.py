@@ -105,9 +105,9 @@ class StoreModel:
             if open_ms >= t.candle_floor_ms:
                 t.dirty[day_of(open_ms)] = seq
                 t.candles[open_ms] = candle
-            t.footprints.pop(open_ms, None)
-            if footprint and open_ms >= t.footprint_floor_ms:
-                t.footprints[open_ms] = footprint
+                t.footprints.pop(open_ms, None)
+                if footprint and open_ms >= t.footprint_floor_ms:
+                    t.footprints[open_ms] = footprint
         if commit.candle_floor_ms is not None:
             t.candle_floor_ms = max(t.candle_floor_ms, commit.candle_floor_ms)
             t.candles = _from(t.candles, t.candle_floor_ms)

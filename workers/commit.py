@@ -47,7 +47,8 @@ class Head:
     """What a commit says of its writer: token, where it stands, where its source goes on, and its health if new.
 
     `gaps` changed with this step, and gaps with the ids `forgotten` are to be dropped. `faults`: of its minutes, by
-    their open; `mismatches`: of minutes stored before. `stored`: the amended minutes that the store had.
+    their open; `mismatches`: of minutes stored before. `stored`: the amended minutes that the store had. `replaced`:
+    minutes in whose place the venue's own candle came.
     """
 
     token: str
@@ -59,6 +60,7 @@ class Head:
     faults: Mapping[int, Sequence[str]] = field(default_factory=dict)
     mismatches: Sequence[Mismatch] = ()
     stored: Collection[int] = ()
+    replaced: Collection[int] = ()
 
 
 def make_commit(
@@ -67,13 +69,14 @@ def make_commit(
     """`trades_wanted`: whether anybody listens to the trades channel; their JSON is not written for nobody."""
     keys = SymbolKeys(builder.instrument.symbol)
     candle_floor_ms = _floor(builder, changes, retention.candle_days)
-    # Of an older minute nothing is left, and its amendment would be made of the late trades alone, unless it is kept
-    # until the archive has it.
-    amended = {
-        open_ms: minute
-        for open_ms, minute in changes.amended.items()
-        if open_ms >= (candle_floor_ms or 0) or open_ms in head.stored
-    }
+    # Of an older minute nothing is left here, unless it is kept until the archive has it. What late trades alone make
+    # is no candle to tell of: the store keeps it for the archive, which has the rest.
+    amended, parts = dict[int, Minute](), dict[int, Minute]()
+    for open_ms, minute in changes.amended.items():
+        if open_ms >= (candle_floor_ms or 0) or open_ms in head.stored:
+            amended[open_ms] = minute
+        elif open_ms not in head.replaced:
+            parts[open_ms] = minute
     bars = [*changes.closed.values(), *([changes.open] if changes.open else [])]
     trades = codec.pack_trades(changes.trades)
     checkpoint = builder.checkpoint()
@@ -86,7 +89,7 @@ def make_commit(
         *starmap(text.mismatch, head.mismatches),
     ]
     messages = [
-        (keys.commits, _packed_message(head, checkpoint, replace(changes, amended=amended), trades)),
+        (keys.commits, _packed_message(head, checkpoint, replace(changes, amended=amended | parts), trades)),
         *([(keys.candles, text.bars("amend", amended.values()))] if amended else []),
         *([(keys.candles, text.bars("candle", bars))] if bars else []),
         *((keys.events, event) for event in events),
@@ -99,7 +102,7 @@ def make_commit(
         trades=trades,
         position=head.position,
         checkpoint=checkpoint,
-        minutes={open_ms: pack_minute(minute) for open_ms, minute in (changes.closed | amended).items()},
+        minutes={open_ms: pack_minute(minute) for open_ms, minute in (changes.closed | amended | parts).items()},
         events=events,
         messages=messages,
         health=head.health,

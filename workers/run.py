@@ -15,6 +15,7 @@ from common.store.demand import Caps, WantedFleet
 from common.store.lease import holder_name
 from common.store.rollups import CANDLES, FOOTPRINTS
 from common.store.symbol import Bounds, SymbolStore
+from common.store.trade_archive import TRADES
 from workers.claims import Claimer, Workplace
 from workers.commit import Retention
 from workers.sources import SOURCES, Means
@@ -43,6 +44,7 @@ class WorkerSettings:
     streams_per_venue: int
     streams_in_all: int
     archive_url: str | None
+    archive_trades: bool
     binance_key: str = field(repr=False)
     log_level: str
     log_format: log.Format
@@ -59,8 +61,8 @@ class WorkerSettings:
 
     @property
     def bounds(self) -> Bounds:
-        archived = frozenset({CANDLES, FOOTPRINTS}) if self.archive_url else frozenset()
-        return Bounds(self.trades_kept, self.events_kept, archived)
+        archived = {CANDLES, FOOTPRINTS} | ({TRADES} if self.archive_trades else set())
+        return Bounds(self.trades_kept, self.events_kept, frozenset(archived if self.archive_url else ()))
 
 
 async def work(settings: WorkerSettings) -> None:

@@ -160,7 +160,18 @@ class Term:
         if changes.any or gaps or batch.covered or mismatches or batch.position != self._position:
             health = {} if self._health == self._health_told else self._health
             forgotten = self._gaps.forgotten() if gaps else []
-            head = Head(self.token, self._seq, batch.position, health, gaps, forgotten, faults, mismatches, stored)
+            head = Head(
+                self.token,
+                self._seq,
+                batch.position,
+                health,
+                gaps,
+                forgotten,
+                faults,
+                mismatches,
+                stored,
+                replaced=[candle.open_ms for candle in batch.candles],
+            )
             await self._commit(head, changes)
         elif self._beat_due_ms() <= 0 or self._health != self._health_told:
             await self.store.beat(self.token, self._seq, self._health)

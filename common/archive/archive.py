@@ -1,22 +1,41 @@
 """The archive as its callers see it: frames in, frames out. Every call blocks; whoever has an event loop uses a thread.
 
-Errors: ArchiveUnavailable where trying again may help; ArchiveDamaged where an object is not what was written;
-BadInput where a frame is not of its series and period.
+Errors: ArchiveUnavailable where trying again may help; Superseded where another writer came first; ArchiveDamaged where
+an object is not what was written; BadInput where a frame is not of its series and period.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
 
 from common.archive.folder import Folder
-from common.archive.objects import PATIENT, Objects, Patience
-from common.archive.parquet import Label, Receipt, decode, encode, receipt
+from common.archive.objects import PATIENT, Objects, Patience, Stored
+from common.archive.parquet import Label, Packed, Receipt, decode, encode, late_of, packed, receipt
 from common.archive.series import Series
-from common.errors import ArchiveDamaged
+from common.errors import ArchiveDamaged, Superseded
 from common.market.instrument import Instrument
+from common.market.late import Merged
 
 _S3 = "s3://"
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A period as it was read, to be replaced: its rows, and which object held them. None and None: it is not archived.
+
+    `late`: which late trades it has that the store kept for it (common.market.late).
+
+    What its next rows are made of besides has to be read after it: only then does a writer who is held up, and whom
+    others overtake, notice it by the tag.
+    """
+
+    label: Label
+    frame: pl.DataFrame | None
+    tag: str | None
+    late: Merged = field(default_factory=dict)
 
 
 class Archive:
@@ -34,10 +53,23 @@ class Archive:
         bucket, _, prefix = url.removeprefix(_S3).partition("/")
         return cls(Bucket(bucket, prefix.strip("/"), s3_endpoint, patience))
 
-    def write(self, series: Series, instrument: Instrument, period_ms: int, frame: pl.DataFrame) -> Receipt:
-        """Make `frame` the whole of a period, after it has been read back; readers see the old rows or the new ones."""
+    def version(self, series: Series, instrument: Instrument, period_ms: int) -> Version:
+        """Read a period that is to be replaced."""
         label = Label(series, instrument, period_ms)
-        packed, written = encode(label, frame)
+        found = self._objects.read(label.path)
+        if found is None:
+            return Version(label, None, None)
+        rows = self._decoded(found, label, list(series.schema), period_ms, label.end_ms)
+        return Version(label, rows, found.tag, late_of(found.data))
+
+    def replace(self, version: Version, frame: pl.DataFrame, late: Merged | None = None) -> Receipt:
+        """Make `frame` the whole of a period, if that is still what was read; readers see the old rows or the new ones.
+
+        Superseded: another writer has replaced it since. What was written is read back before it counts. `late`: which
+        late trades it has now; by default those it had.
+        """
+        label = version.label
+        packed, written = encode(label, frame, version.late if late is None else late)
         where = self._objects.where(label.path)
 
         def check(data: bytes) -> None:
@@ -45,8 +77,21 @@ class Archive:
             if found != written:
                 raise ArchiveDamaged(f"{where} was read back as {found}, expected {written}")
 
-        self._objects.replace(label.path, packed, check)
+        self._objects.replace(label.path, packed, check, version.tag)
         return written
+
+    def clear(self, series: Series, instrument: Instrument, period_ms: int) -> None:
+        """Put a period without rows in the place of one that can't be read. Any other is left as it is."""
+        label = Label(series, instrument, period_ms)
+        found = self._objects.read(label.path)
+        if found is None:
+            return
+        try:
+            receipt(found.data, label, self._objects.where(label.path))
+        except ArchiveDamaged:
+            # Superseded: it has been made anew meanwhile.
+            with suppress(Superseded):
+                self.replace(Version(label, None, found.tag), series.schema.to_frame())
 
     def read(
         self, series: Series, instrument: Instrument, start_ms: int, end_ms: int, columns: Sequence[str] | None = None
@@ -68,6 +113,12 @@ class Archive:
         label = Label(series, instrument, period_ms)
         return self._rows(label, list(columns or series.schema), period_ms, label.end_ms)
 
+    def packed(self, series: Series, instrument: Instrument, period_ms: int) -> Packed | None:
+        """Return a period to be decoded in parts, or None if it is not archived."""
+        label = Label(series, instrument, period_ms)
+        found = self._objects.read(label.path)
+        return None if found is None else packed(found.data, label, self._objects.where(label.path))
+
     def periods(self, series: Series, symbol: str) -> list[int]:
         """Return the opens (ms UTC) of the archived periods, ascending."""
         names = self._objects.names(series.folder(symbol))
@@ -76,15 +127,12 @@ class Archive:
     def verify(self, series: Series, instrument: Instrument, period_ms: int) -> Receipt | None:
         """Read everything of a period, compare it with its checksum and return what is there, if anything is."""
         label = Label(series, instrument, period_ms)
-        data = self._objects.read(label.path)
-        return None if data is None else receipt(data, label, self._objects.where(label.path))
-
-    def delete(self, series: Series, symbol: str, period_ms: int) -> None:
-        """Remove a period, if it is archived."""
-        self._objects.delete(series.path(symbol, period_ms))
+        found = self._objects.read(label.path)
+        return None if found is None else receipt(found.data, label, self._objects.where(label.path))
 
     def _rows(self, label: Label, columns: list[str], start_ms: int, end_ms: int) -> pl.DataFrame | None:
-        data = self._objects.read(label.path)
-        if data is None:
-            return None
-        return decode(data, label, self._objects.where(label.path), columns, start_ms, end_ms)
+        found = self._objects.read(label.path)
+        return None if found is None else self._decoded(found, label, columns, start_ms, end_ms)
+
+    def _decoded(self, found: Stored, label: Label, columns: list[str], start_ms: int, end_ms: int) -> pl.DataFrame:
+        return decode(found.data, label, self._objects.where(label.path), columns, start_ms, end_ms)

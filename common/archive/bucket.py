@@ -1,25 +1,29 @@
 """An archive in a bucket of S3, or of any store that speaks its protocol.
 
-A writer puts its object below `tmp/`, reads it back and copies it into its place; the copy is atomic. What a killed one
-leaves is removed by the next once it is an hour old by the store's own clock, which no write takes.
+A writer puts its object into its place in one request, on the condition that what is there is still what it has read
+(If-Match, If-None-Match). So a killed one leaves nothing, and of two that have read the same one is refused.
 
 Credentials are found where the platform puts them: AWS_ACCESS_KEY_ID and its like, or the machine's own role.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import timedelta
-from secrets import token_hex
+from typing import TYPE_CHECKING
 
 import obstore
-from obstore.exceptions import BaseError
+from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from obstore.store import S3Store
 
-from common.archive.objects import Patience
-from common.errors import ArchiveUnavailable, OperatorError
+from common.archive.objects import Patience, Stored
+from common.errors import ArchiveDamaged, ArchiveUnavailable, OperatorError, Superseded
 
-_TMP = "tmp"
-_ABANDONED = timedelta(hours=1)
+if TYPE_CHECKING:
+    from obstore import PutMode
+
+# An object without content, on which a store shows whether it heeds conditions.
+_PROBE = "tmp/conditions"
+_NO_TAG = '"0"'
 
 
 class Bucket:
@@ -42,15 +46,17 @@ class Bucket:
             )
         except BaseError as error:
             raise OperatorError(f"archive {self._url}: {_sentence(str(error))}") from error
+        self._heeds_conditions = False
 
     def where(self, path: str) -> str:
         return f"{self._url}/{path}"
 
-    def read(self, path: str) -> bytes | None:
+    def read(self, path: str) -> Stored | None:
         with self._told(path):
             try:
                 # In one request: parts of it could be of two versions.
-                return bytes(obstore.get(self._store, path).bytes())
+                found = obstore.get(self._store, path)
+                return Stored(bytes(found.bytes()), found.meta["e_tag"])
             except FileNotFoundError as error:
                 if "NoSuchBucket" in str(error):
                     raise
@@ -61,30 +67,37 @@ class Bucket:
             found = obstore.list_with_delimiter(self._store, folder)["objects"]
         return [entry["path"].rpartition("/")[2] for entry in found]
 
-    def replace(self, path: str, data: bytes, check: Callable[[bytes], object]) -> None:
-        draft = f"{_TMP}/{token_hex(8)}"
+    def replace(self, path: str, data: bytes, check: Callable[[bytes], object], replacing: str | None) -> None:
+        check(data)
         with self._told(path):
-            try:
-                # A single request is whole or nothing; parts of a killed upload would stay, unseen and paid for.
-                obstore.put(self._store, draft, data, use_multipart=False)
-                check(bytes(obstore.get(self._store, draft).bytes()))
-                # An error that S3 sends in an answer of status 200 is one for the library, too (tried).
-                obstore.copy(self._store, draft, path)
-                self._remove_leftovers(draft)
-            finally:
-                # It may never have come to be; and the error above matters more.
-                with suppress(BaseError, OSError):
-                    obstore.delete(self._store, draft)
+            self._check_conditions()
+            tag = self._put(path, data, "create" if replacing is None else {"e_tag": replacing})
+            if tag is None:
+                raise Superseded(f"archive {self.where(path)} is not the object any more that was read")
+            found = self.read(path)
+        # If it is another one by now, its writer has read ours.
+        if found and found.tag == tag and found.data != data:
+            raise ArchiveDamaged(f"{self.where(path)} was read back otherwise than it was written")
 
-    def delete(self, path: str) -> None:
-        with self._told(path), suppress(FileNotFoundError):
-            obstore.delete(self._store, path)
+    def _check_conditions(self) -> None:
+        """Refuse a store that takes no notice of conditions: there two writers would undo each other's work."""
+        if self._heeds_conditions:
+            return
+        # The very first writer makes the object, which is refused to all others.
+        creates = self._put(_PROBE, b"", "create") and self._put(_PROBE, b"", "create")
+        if creates or self._put(_PROBE, b"", {"e_tag": _NO_TAG}):
+            raise OperatorError(
+                f"archive {self._url}: the store ignores If-Match or If-None-Match, expected both heeded"
+            )
+        self._heeds_conditions = True
 
-    def _remove_leftovers(self, draft: str) -> None:
-        drafts = {entry["path"]: entry["last_modified"] for page in obstore.list(self._store, _TMP) for entry in page}
-        for path, modified in drafts.items() if draft in drafts else ():
-            if drafts[draft] - modified > _ABANDONED:
-                obstore.delete(self._store, path)
+    def _put(self, path: str, data: bytes, condition: "PutMode") -> str | None:
+        """Return the tag of the new object, None if the condition is not met."""
+        try:
+            # A single request is whole or nothing; parts of a killed upload would stay, unseen and paid for.
+            return obstore.put(self._store, path, data, mode=condition, use_multipart=False)["e_tag"]
+        except (AlreadyExistsError, PreconditionError):
+            return None
 
     @contextmanager
     def _told(self, path: str) -> Iterator[None]:

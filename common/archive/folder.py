@@ -2,6 +2,8 @@
 
 A writer fills a file below `tmp/`, which it keeps locked, and renames it into its place: a killed one leaves a file
 there that nobody has locked, and the next one removes it. So `tmp/` and the series must be on one file system.
+Between the look at what is to be replaced and the renaming it holds a lock on the object's folder, which readers don't
+ask for, and which a killed one lets go.
 """
 
 import fcntl
@@ -12,7 +14,8 @@ from pathlib import Path
 from secrets import token_hex
 from typing import IO
 
-from common.errors import ArchiveUnavailable
+from common.archive.objects import Stored
+from common.errors import ArchiveUnavailable, Superseded
 
 _TMP = "tmp"
 
@@ -24,10 +27,10 @@ class Folder:
     def where(self, path: str) -> str:
         return str(self._root / path)
 
-    def read(self, path: str) -> bytes | None:
+    def read(self, path: str) -> Stored | None:
         with self._told(path):
             try:
-                return (self._root / path).read_bytes()
+                return Stored((self._root / path).read_bytes())
             except FileNotFoundError:
                 return None
 
@@ -38,7 +41,7 @@ class Folder:
             except FileNotFoundError:
                 return []
 
-    def replace(self, path: str, data: bytes, check: Callable[[bytes], object]) -> None:
+    def replace(self, path: str, data: bytes, check: Callable[[bytes], object], replacing: str | None) -> None:
         target = self._root / path
         with self._told(path):
             self._make(target.parent)
@@ -49,13 +52,14 @@ class Folder:
                 file.flush()
                 os.fsync(file.fileno())
                 check(draft.read_bytes())
-                draft.replace(target)
-            _sync(target.parent)
-
-    def delete(self, path: str) -> None:
-        with self._told(path), suppress(FileNotFoundError):
-            (self._root / path).unlink()
-            _sync((self._root / path).parent)
+                with _opened(target.parent) as folder:
+                    fcntl.flock(folder, fcntl.LOCK_EX)
+                    found = self.read(path)
+                    if (found.tag if found else None) != replacing:
+                        raise Superseded(f"archive {self.where(path)} is not the object any more that was read")
+                    draft.replace(target)
+                    # A name in a folder survives a power cut only once the folder itself is on disk.
+                    os.fsync(folder)
 
     @contextmanager
     def _draft(self) -> Iterator[tuple[IO[bytes], Path]]:
@@ -89,7 +93,8 @@ class Folder:
         if not folder.is_dir():
             self._make(folder.parent)
             folder.mkdir(exist_ok=True)
-            _sync(folder.parent)
+            with _opened(folder.parent) as parent:
+                os.fsync(parent)
 
     @contextmanager
     def _told(self, path: str) -> Iterator[None]:
@@ -99,10 +104,11 @@ class Folder:
             raise ArchiveUnavailable(f"archive {self.where(path)}: {error.strerror or error}") from error
 
 
-def _sync(folder: Path) -> None:
-    """A name in a folder survives a power cut only once the folder itself is on disk."""
+@contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    """Its descriptor; what is locked through it is let go at the end."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(descriptor)
+        yield descriptor
     finally:
         os.close(descriptor)

@@ -1,5 +1,6 @@
 """What an archive is kept in: named objects that are replaced whole."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -20,10 +21,23 @@ class Patience:
 PATIENT = Patience()
 
 
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An object as it was read. `etag`: what the store calls this version of it, if it has names for them."""
+
+    data: bytes
+    etag: str | None = None
+
+    @property
+    def tag(self) -> str:
+        """Return what no object of other bytes is called: 1 ms for a month of candles."""
+        return self.etag or hashlib.sha256(self.data).hexdigest()
+
+
 class Objects(Protocol):
     """A folder or a bucket. Every method raises ArchiveUnavailable if it could not do its work."""
 
-    def read(self, path: str) -> bytes | None:
+    def read(self, path: str) -> Stored | None:
         """Return an object, as it is before or after whatever replaces it meanwhile. None: there is none."""
         ...
 
@@ -31,12 +45,11 @@ class Objects(Protocol):
         """Return the names of the objects directly in a folder, without it."""
         ...
 
-    def replace(self, path: str, data: bytes, check: Callable[[bytes], object]) -> None:
-        """Make `data` the object, at once and for good, after `check` has accepted what was read back."""
-        ...
+    def replace(self, path: str, data: bytes, check: Callable[[bytes], object], replacing: str | None) -> None:
+        """Make `data`, which `check` must accept, the object at once and for good, in place of the one of that tag.
 
-    def delete(self, path: str) -> None:
-        """Remove an object, if it is there."""
+        None: there is none yet. Raises Superseded if another one, or none, is there by now.
+        """
         ...
 
     def where(self, path: str) -> str:

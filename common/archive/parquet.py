@@ -18,6 +18,7 @@ from common.archive.series import Series
 from common.archive.table import TIME, checksum, from_table, table_schema, to_table
 from common.errors import ArchiveDamaged, BadInput
 from common.market.instrument import Instrument
+from common.market.late import Merged, merged_of, merged_text
 
 # Counts up when a column changes its name, type or meaning.
 SCHEMA_VERSION = 1
@@ -29,6 +30,8 @@ _PARQUET = b"PAR1"
 # Just before the footer: a name, and the CRC-32 of all bytes but these.
 _SEAL = struct.Struct("<8sI")
 _NAME = b"fleetcrc"
+# In the metadata of those objects alone that have late trades.
+_LATE = "fleet.late"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +70,11 @@ class Label:
         }
 
 
-def encode(label: Label, frame: pl.DataFrame) -> tuple[bytes, Receipt]:
-    """Return the object of a frame, the same bytes for the same rows; BadInput if those are not of it, in order."""
+def encode(label: Label, frame: pl.DataFrame, late: Merged | None = None) -> tuple[bytes, Receipt]:
+    """Return the object of a frame, the same bytes for the same rows; BadInput if those are not of it, in order.
+
+    `late`: which of the late trades that the store kept for it are in it.
+    """
     _check_frame(label, frame)
     content = checksum(frame)
     file = io.BytesIO()
@@ -77,27 +83,50 @@ def encode(label: Label, frame: pl.DataFrame) -> tuple[bytes, Receipt]:
         compression="zstd",
         compression_level=_ZSTD_LEVEL,
         row_group_size=label.series.group_rows,
-        metadata={**label.metadata(), "fleet.rows": str(len(frame)), "fleet.checksum": content},
+        metadata={
+            **label.metadata(),
+            "fleet.rows": str(len(frame)),
+            "fleet.checksum": content,
+            **({_LATE: merged_text(late)} if late else {}),
+        },
     )
     data = _sealed(file.getvalue())
     return data, Receipt(len(frame), content, len(data))
 
 
-def decode(data: bytes, label: Label, where: str, columns: Sequence[str], start_ms: int, end_ms: int) -> pl.DataFrame:
-    """Return some columns of a frame, rows in `[start_ms, end_ms)`; ArchiveDamaged if it is not what was written."""
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """An object whose bytes are those that were written. Its `rows` take up to ten times as much, decoded."""
+
+    label: Label
+    data: bytes
+    rows: int
+
+    def read(self, columns: Sequence[str], start_ms: int, end_ms: int) -> pl.DataFrame:
+        """Return some columns of the rows in `[start_ms, end_ms)`, ascending."""
+        label, table = self.label, _scan(self.data)
+        if not start_ms <= label.period_ms < label.end_ms <= end_ms:
+            # Only row groups that hold some of the range are decoded.
+            first, end = (pl.lit(min(max(ms, label.period_ms), label.end_ms)).cast(TIME) for ms in (start_ms, end_ms))
+            time = pl.col(label.series.columns[label.series.time])
+            table = table.filter(time >= first, time < end)
+        rows = table.select(label.series.columns[name] for name in columns).collect()
+        return from_table(label.series, rows).select(columns)
+
+
+def packed(data: bytes, label: Label, where: str) -> Packed:
+    """Return an object, checked but not decoded; ArchiveDamaged if it is not what was written."""
     _check_seal(data, where)
-    _check_metadata(data, label, where)
-    table = pl.scan_parquet(data, glob=False, hive_partitioning=False)
-    found, wanted = table.collect_schema(), table_schema(label.series, label.instrument)
+    metadata = _check_metadata(data, label, where)
+    found, wanted = _scan(data).collect_schema(), table_schema(label.series, label.instrument)
     if found != wanted:
         raise ArchiveDamaged(f"{where} has columns {dict(found)}, expected {dict(wanted)}")
-    if not start_ms <= label.period_ms < label.end_ms <= end_ms:
-        # Only row groups that hold some of the range are decoded.
-        first, end = (pl.lit(min(max(ms, label.period_ms), label.end_ms)).cast(TIME) for ms in (start_ms, end_ms))
-        time = pl.col(label.series.columns[label.series.time])
-        table = table.filter(time >= first, time < end)
-    rows = table.select(label.series.columns[name] for name in columns).collect()
-    return from_table(label.series, rows).select(columns)
+    return Packed(label, data, int(metadata["fleet.rows"]))
+
+
+def decode(data: bytes, label: Label, where: str, columns: Sequence[str], start_ms: int, end_ms: int) -> pl.DataFrame:
+    """Return some columns of a frame, rows in `[start_ms, end_ms)`; ArchiveDamaged if it is not what was written."""
+    return packed(data, label, where).read(columns, start_ms, end_ms)
 
 
 def receipt(data: bytes, label: Label, where: str) -> Receipt:
@@ -108,6 +137,11 @@ def receipt(data: bytes, label: Label, where: str) -> Receipt:
     if found != wanted:
         raise ArchiveDamaged(f"{where} has (rows, checksum) {found}, expected {wanted}")
     return Receipt(*found, len(data))
+
+
+def late_of(data: bytes) -> Merged:
+    """Return which late trades an object has that has been decoded."""
+    return merged_of(pl.read_parquet_metadata(data).get(_LATE, ""))
 
 
 def _check_frame(label: Label, frame: pl.DataFrame) -> None:
@@ -122,11 +156,16 @@ def _check_frame(label: Label, frame: pl.DataFrame) -> None:
         raise BadInput(f"times are {found}, expected an ascending order within {series.label(label.period_ms)}")
 
 
-def _check_metadata(data: bytes, label: Label, where: str) -> None:
+def _scan(data: bytes) -> pl.LazyFrame:
+    return pl.scan_parquet(data, glob=False, hive_partitioning=False)
+
+
+def _check_metadata(data: bytes, label: Label, where: str) -> dict[str, str]:
     found = pl.read_parquet_metadata(data)
     for key, wanted in label.metadata().items():
         if found.get(key) != wanted:
             raise ArchiveDamaged(f"{where} has {key} {found.get(key)!r} in its metadata, expected {wanted!r}")
+    return found
 
 
 def _sealed(data: bytes) -> bytes:

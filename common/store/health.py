@@ -19,9 +19,10 @@ from redis.asyncio import Redis
 
 from common.market.timeframe import DAY_MS, day_of
 from common.store.client import translated
-from common.store.keys import SymbolKeys
-from common.store.reads import View
+from common.store.keys import LATE, SymbolKeys
+from common.store.reads import Spans, View, lost_spans
 from common.store.registry import Market
+from common.store.trade_archive import ask_waiting, waiting_of
 
 # A minute without a trade is usual for a thin market, so this says "look", not "broken".
 STALE_AFTER_MS = 60_000
@@ -91,7 +92,10 @@ class Upkeep:
 
     `from_ms`: the day of the oldest candle, also where the archive alone has it. `sealed_to_ms`: the end of the newest
     sealed day. `candles_to_ms`, `footprints_to_ms`: up to where the archive is complete. `due`: finished days to be
-    rolled up; `unarchived`: sealed days of a series to be archived, each by its series; both ascend.
+    rolled up; `unarchived`: days of a series to be archived, each by its series; both ascend. `late`: candles and
+    footprints of minutes that the archive alone has, whose late trades wait for it; `late_lost`: had no room to wait.
+    `trades_to_ms`: up to which watermark the archive has the trades; `trades_waiting`: how many it has not got;
+    `trades_lost`: where it never will have all.
     """
 
     watermark_ms: int
@@ -101,6 +105,11 @@ class Upkeep:
     footprints_to_ms: int
     due: tuple[int, ...]
     unarchived: tuple[int, ...]
+    late: int = 0
+    late_lost: int = 0
+    trades_to_ms: int = -1
+    trades_waiting: int = 0
+    trades_lost: Spans = ()
 
     def json(self, *, archiving: bool) -> dict[str, Any]:
         """The `history` object of docs/protocol.md."""
@@ -108,6 +117,11 @@ class Upkeep:
             "candlesTo": _or_null(self.candles_to_ms),
             "footprintsTo": _or_null(self.footprints_to_ms),
             "pending": len(self.unarchived),
+            "late": self.late,
+            "lateLost": self.late_lost,
+            "tradesTo": _or_null(self.trades_to_ms),
+            "tradesPending": self.trades_waiting,
+            "tradesLost": self.trades_lost,
         }
         return {
             "candlesFrom": _or_null(self.from_ms),
@@ -127,21 +141,29 @@ async def upkeep_of(client: Redis, symbol: str) -> Upkeep:
     keys = SymbolKeys(symbol)
     pipe = client.pipeline(transaction=True)
     pipe.hmget(keys.state, ("watermark_ms", "sealed_to_ms", "candle_floor_ms"))
-    pipe.hmget(keys.archive, ("candles_from_ms", "candles_ms", "footprints_ms"))
+    pipe.hmget(keys.archive, ("candles_from_ms", "candles_ms", "footprints_ms", "late_lost"))
     pipe.zrange(keys.candles, 0, 0, withscores=True)
     pipe.zrange(keys.seals, 0, 0, withscores=True)
     pipe.zrange(keys.dirty, 0, -1)
     pipe.zrange(keys.unarchived, 0, -1)
+    for series in LATE:
+        pipe.zcard(keys.late(series))
+    ask_waiting(pipe, keys)
+    pipe.hget(keys.archive, "trades_lost")
     with translated(f"read of what is kept of {symbol}"):
         (
             (watermark, sealed, floor),
-            (archived_from, candles_to, footprints_to),
+            (archived_from, candles_to, footprints_to, late_lost),
             candles,
             seals,
             dirty,
             unarchived,
+            late_candles,
+            late_footprints,
+            *trades,
+            lost,
         ) = await pipe.execute()
-    watermark_ms = _number(watermark)
+    watermark_ms, waiting = _number(watermark), waiting_of(*trades)
     # The seal of a day stays while its footprints do.
     oldest = [max(day_of(int(open_ms)), day_of(max(0, _number(floor)))) for _, open_ms in (*candles, *seals)]
     oldest += [int(archived_from)] if archived_from else []
@@ -153,6 +175,11 @@ async def upkeep_of(client: Redis, symbol: str) -> Upkeep:
         _number(footprints_to),
         tuple(sorted(day_ms for day_ms in map(int, dirty) if day_ms + DAY_MS <= watermark_ms)),
         tuple(sorted(int(member.rpartition(b":")[2]) for member in unarchived)),
+        late_candles + late_footprints,
+        max(0, _number(late_lost)),
+        -1 if waiting is None or waiting.since_ms is None else waiting.since_ms,
+        waiting.count if waiting else 0,
+        lost_spans(lost),
     )
 
 

@@ -15,6 +15,7 @@ from common.market.timeframe import DAY_MS
 from common.market.trade import Trades
 from common.store.client import translated
 from common.store.keys import SymbolKeys
+from common.store.reads import Spans
 from common.store.rollups import Minutes, Staged
 from common.store.script import Argument, Script
 from common.store.symbol import check, flat
@@ -25,7 +26,9 @@ class ImportedDay:
     """One step of an import. `seq` is where the writer stands; the step makes it `seq + 1`.
 
     `staged`: the day's blocks, laid down by RollupStore.stage; None if nothing of the day is kept. `first_ms` and
-    `last_ms`: opens of the minutes that were written. `gaps`, `forgotten`, `events`, `messages`: as in a Commit.
+    `last_ms`: opens of the minutes that were written. `archived`: the archive has the trades of the day, and all that
+    were applied before, but for those in the spans of time `lost`, which it never will have. `gaps`, `forgotten`,
+    `events`, `messages`: as in a Commit.
     """
 
     token: str
@@ -40,6 +43,8 @@ class ImportedDay:
     messages: Sequence[tuple[str, bytes]] = ()
     gaps: Mapping[str, bytes] = field(default_factory=dict)
     forgotten: Sequence[str] = ()
+    archived: bool = False
+    lost: Spans = ()
 
 
 class ImportStore:
@@ -67,7 +72,7 @@ class ImportStore:
         """Take in one day. Raises Fenced, Stale, StoreUnavailable."""
         k = self.keys
         keys = [k.owner, k.state, k.trades, k.candles, k.footprints, k.events, k.gaps, k.dirty, k.seals]
-        keys += [k.sealed_candles, k.sealed_footprints, k.staged]
+        keys += [k.sealed_candles, k.sealed_footprints, k.staged, k.archive]
         with translated(f"import of day {day.day_ms} of {k.symbol}"):
             result = await self._import(keys, *self._arguments(day))
         check(result, k.symbol, day.seq)
@@ -85,5 +90,7 @@ class ImportStore:
         head += [codec.pack_trades(Trades()), self._events_kept]
         head += ["seal", *day.staged.counts, *day.staged.digests] if day.staged else ["leave", 0, 0, "", ""]
         counts = [len(state), len(day.gaps), len(day.forgotten), len(day.events), len(day.messages)]
-        head += [day.first_ms, day.last_ms, *counts, *flat(state.items()), *flat(day.gaps.items())]
+        lost = ";".join(f"{from_ms}:{to_ms}" for from_ms, to_ms in day.lost)
+        head += [day.first_ms, day.last_ms, *counts, "archived" if day.archived else "", lost]
+        head += [*flat(state.items()), *flat(day.gaps.items())]
         return [*head, *day.forgotten, *day.events, *flat(day.messages)]

@@ -7,8 +7,8 @@ symbols, and an ACL may name them.
 |---------------------|---------|---------------------|--------------------|----------------------------------------|
 | symbols             | hash    | fleet symbols, up   | workers, feed      | one field a symbol                     |
 | {S}:owner           | hash    | claim, commit, beat | claim, feed        | 6 fields                               |
-| {S}:state           | hash    | commit, import      | claim, feed        | 14 fields; coverage 4096 spans         |
-| {S}:trades          | stream  | commit, import      | worker, feed       | FLEET_TRADES_KEPT trades, and entries  |
+| {S}:state           | hash    | commit, import      | claim, feed        | 15 fields; coverage 4096 spans         |
+| {S}:trades          | stream  | commit, import      | worker, feed, jobs | FLEET_TRADES_KEPT (archiving: tenfold) |
 | {S}:candles:1m      | zset    | commit              | worker, feed       | FLEET_CANDLE_DAYS                      |
 | {S}:footprints:1m   | zset    | commit              | worker, feed       | FLEET_FOOTPRINT_DAYS                   |
 | {S}:dirty           | zset    | commit, import, mark, roll | jobs, feed  | days written and not rolled up since   |
@@ -21,7 +21,9 @@ symbols, and an ACL may name them.
 | {S}:sealed:footprints | hash  | roll, import, commit | worker, feed      | FLEET_FOOTPRINT_DAYS                   |
 | {S}:staged          | hash    | roll-up jobs, import, roll | roll-up jobs | 2 fields a day being sealed           |
 | {S}:unarchived      | zset    | roll, unarchive, archived | archive jobs, feed | days sealed and not archived since |
-| {S}:archive         | hash    | archived            | commit, feed       | 4 fields                               |
+| {S}:archive         | hash    | archived, archived_trades, commit, import | feed, jobs | 15 fields; 64 lost spans |
+| {S}:late:candles    | zset    | commit, archived    | jobs, feed         | MOST_LATE of commit.lua                |
+| {S}:late:footprints | zset    | commit, archived    | archive jobs, feed | MOST_LATE of commit.lua                |
 | {S}:depth           | zset    | depth               | worker, feed       | chunks kept, one a minute              |
 | {S}:book            | hash    | book                | feed               | 5 fields; book.MOST_LEVELS a side      |
 | {S}:events          | stream  | commit              | anybody            | FLEET_EVENTS_KEPT entries              |
@@ -46,6 +48,8 @@ from dataclasses import dataclass
 SYMBOLS = "symbols"
 # Series of candles that the roll-up jobs keep.
 ROLLED = ("1d", "1w", "1M")
+# Series whose late trades wait for the archive.
+LATE = ("candles", "footprints")
 # Streams of all venues.
 ALL_STREAMS = "{}:streams"
 # Which clock process is the one that ticks.
@@ -129,6 +133,10 @@ class SymbolKeys:
     def archive(self) -> str:
         return self._name("archive")
 
+    def late(self, series: str) -> str:
+        """Parts of `candles` or `footprints` that the archive alone has the minutes of."""
+        return self._name(f"late:{series}")
+
     @property
     def depth(self) -> str:
         return self._name("depth")
@@ -179,6 +187,7 @@ class SymbolKeys:
             self.staged,
             self.unarchived,
             self.archive,
+            *map(self.late, LATE),
             self.depth,
             self.book,
             self.events,

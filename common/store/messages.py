@@ -18,7 +18,10 @@ _VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class CommitMessage:
-    """`trades` is still packed: most readers don't need it. `coverage_json` is that of the state."""
+    """`trades` is still packed: most readers don't need it. `coverage_json` is that of the state.
+
+    `amended`: of minutes that the archive alone has, what their late trades alone make.
+    """
 
     seq: int
     token: str

@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 from common.market.coverage import Coverage, load_coverage
 from common.market.gaps import Ledger
 from common.market.instrument import Ids
+from common.market.late import Part
 from common.market.timeframe import DAY_MS
 from common.market.trade import Trades
 from common.store.client import translated
@@ -30,11 +31,24 @@ _STATE_FIELDS = (
     "footprint_floor_ms",
     "sealed_to_ms",
 )
-_ARCHIVE_FIELDS = ("candles_from_ms", "candles_version", "footprints_from_ms", "footprints_version")
+_ARCHIVE_FIELDS = (
+    "candles_from_ms",
+    "candles_version",
+    "footprints_from_ms",
+    "footprints_version",
+    "trades_seq",
+    "trades_ms",
+    "trades_from_ms",
+    "trades_version",
+    "trades_lost",
+)
 # How many amendments commit.lua keeps; a full list may have lost older ones.
 AMENDED_KEPT = 16
 
 SealedSeries = Literal["candles", "footprints"]
+
+# Of time: from and to, in ms UTC.
+Spans = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +59,13 @@ class Range:
     end_ms: int
     newest: int | None = None
     oldest: int | None = None
+
+
+class Late(NamedTuple):
+    """Minutes of a series that open from `start_ms` on, whose late trades wait for the archive."""
+
+    series: SealedSeries
+    start_ms: int
 
 
 class Seal(NamedTuple):
@@ -67,6 +88,19 @@ class Archived(NamedTuple):
 
     from_ms: int
     version: int
+
+
+class ArchivedTrades(NamedTuple):
+    """The archive has the trades of all commits up to `seq`, whose watermark is `watermark_ms`, in `version`.
+
+    But not all of those traded up to `from_ms` (-1: all), or in one of the spans `lost`, both ends included.
+    """
+
+    seq: int
+    watermark_ms: int
+    from_ms: int
+    version: int
+    lost: Spans = ()
 
 
 class Amendment(NamedTuple):
@@ -120,6 +154,10 @@ class Entry:
     watermark_ms: int
     trades: bytes
 
+    @property
+    def cursor(self) -> str:
+        return f"{self.seq}-{self.token}"
+
 
 @dataclass(frozen=True, slots=True)
 class Owner:
@@ -137,7 +175,8 @@ class View:
 
     `candles` has one list per range asked for. `first`: the oldest entry of the trade stream; None if it is empty, or
     if no entries were asked for. `seals`: ascending. `days`: stored daily candles. `dirty`: days that have been written
-    since they were last rolled up. `archived`: by series.
+    since they were last rolled up. `archived`: by series of minutes. `late`: ascending by minute. `archived_trades`:
+    None if none ever were.
     """
 
     state: State | None
@@ -152,6 +191,8 @@ class View:
     days: list[bytes] = field(default_factory=list)
     dirty: list[int] = field(default_factory=list)
     archived: dict[str, Archived] = field(default_factory=dict)
+    late: list[Part] = field(default_factory=list)
+    archived_trades: ArchivedTrades | None = None
 
 
 class SymbolReader:
@@ -168,11 +209,13 @@ class SymbolReader:
         since_seq: int | None = None,
         seals_from_ms: int | None = None,
         days: Range | None = None,
+        late: Late | None = None,
     ) -> View:
         """Read the state and what is asked for: of minutes, those that are not sealed.
 
         `since_seq`: trade stream entries from that one on, itself included. `seals_from_ms`: seals of days that end
-        after it. `days`: stored daily candles; with them come the days that are dirty.
+        after it. `days`: stored daily candles; with them come the days that are dirty. `late`: parts of minutes that
+        the archive alone has.
         """
         pipe = self._client.pipeline(transaction=True)
         ask(pipe, self.keys, footprint=footprints is not None)
@@ -192,8 +235,11 @@ class SymbolReader:
         if days:
             pipe.zrange(self.keys.dirty, 0, -1)
             _ask_range(pipe, self.keys.rolled("1d"), days)
+        if late:
+            pipe.zrangebyscore(self.keys.late(late.series), late.start_ms, "+inf", withscores=True)
         with translated(f"read of {self.keys.symbol}"):
             state, owner, health, archived, (seconds, micros), *rest = await pipe.execute()
+        parts = rest.pop() if late else []
         day_members, dirty = (rest.pop(), rest.pop()) if days else ([], [])
         seals = rest.pop() if seals_from_ms is not None else []
         oldest = rest.pop() if since_seq is not None else []
@@ -211,7 +257,9 @@ class SymbolReader:
             list(map(Seal.of, seals)),
             _ascending(day_members, days) if days else [],
             sorted(map(int, dirty)),
-            _archived(archived),
+            _archived(archived[:4]),
+            [Part.of(*pair) for pair in parts],
+            _archived_trades(archived[4:]),
         )
 
     async def blocks(self, series: SealedSeries, days: Sequence[int]) -> list[bytes | None]:
@@ -297,6 +345,19 @@ def _owner(values: list[bytes | None]) -> Owner:
 def _archived(values: list[bytes | None]) -> dict[str, Archived]:
     numbers = [-1 if value is None else int(value) for value in values]
     return {"candles": Archived(*numbers[:2]), "footprints": Archived(*numbers[2:])}
+
+
+def _archived_trades(values: list[bytes | None]) -> ArchivedTrades | None:
+    seq, watermark_ms, from_ms, version, lost = values
+    if seq is None:
+        return None
+    return ArchivedTrades(int(seq), int(watermark_ms or -1), int(from_ms or -1), int(version or 0), lost_spans(lost))
+
+
+def lost_spans(text: bytes | None) -> Spans:
+    """Read `trades_lost` (lost.lua): spans of time, both ends included, ascending."""
+    pairs = (span.split(b":") for span in text.split(b";")) if text else ()
+    return tuple((int(from_ms), int(to_ms)) for from_ms, to_ms in pairs)
 
 
 def _entry(entry_id: bytes, fields: dict[bytes, bytes]) -> Entry:

@@ -12,6 +12,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from common.errors import Stale
+from common.market.late import Part
 from common.market.timeframe import DAY_MS, day_of
 from common.store.client import translated
 from common.store.keys import ROLLED, SymbolKeys
@@ -62,13 +63,28 @@ class Minutes:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One consistent look for the roll-up of a day. `rolled`: stored candles of each series asked for."""
+    """One consistent look for the roll-up of a day. `rolled`: stored candles of each series asked for.
+
+    `late`: parts of candles that the archive alone has; it is complete from `archived_from_ms` on, -1 without one.
+    """
 
     mark: Mark
     state: State
     candles: Minutes
     footprints: Minutes
     rolled: Mapping[str, list[bytes]]
+    late: list[Part]
+    archived_from_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class LateParts:
+    """Parts of minutes that open in `[start_ms, end_ms)`: all that there were at commit `seq`."""
+
+    seq: int
+    start_ms: int
+    end_ms: int
+    parts: list[Part]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +138,13 @@ class RollupStore:
         pipe.zrangebyscore(self.keys.footprints, day_ms, f"({day_ms + DAY_MS}")
         pipe.hmget(self.keys.sealed_candles, days)
         pipe.hget(self.keys.sealed_footprints, str(day_ms))
+        pipe.zrangebyscore(self.keys.late(CANDLES), from_ms, f"({to_ms}", withscores=True)
+        pipe.hget(self.keys.archive, "candles_from_ms")
         for series, (start_ms, end_ms) in rolled.items():
             pipe.zrangebyscore(self.keys.rolled(series), start_ms, f"({end_ms}")
         with translated(f"read of day {day_ms} of {self.keys.symbol}"):
-            values, version, score, candles, footprints, sealed, sealed_footprint, *found = await pipe.execute()
+            values, version, score, candles, footprints, *rest = await pipe.execute()
+        sealed, sealed_footprint, late, archived_from_ms, *found = rest
         state = state_of(values)
         if state is None or score is None:
             raise Stale(f"day {day_ms} of {self.keys.symbol} is not to be rolled up")
@@ -135,6 +154,8 @@ class RollupStore:
             Minutes({day: block for day, block in zip(days, sealed, strict=True) if block}, candles),
             Minutes({day_ms: sealed_footprint} if sealed_footprint else {}, footprints),
             dict(zip(rolled, found, strict=True)),
+            [Part.of(*pair) for pair in late],
+            int(archived_from_ms or -1),
         )
 
     async def stage(self, day_ms: int, blocks: Mapping[str, bytes]) -> Mapping[str, bytes]:
@@ -199,16 +220,33 @@ class RollupStore:
         split = ((*member.decode().split(":"), str(int(score))) for member, score in pairs)
         return (token or b"").decode(), {int(day): score for name, day, score in split if name == series}
 
-    async def archived(self, series: str, token: str, scores: Mapping[int, str], lost: Sequence[int] = ()) -> int:
+    async def late(self, series: str, start_ms: int, end_ms: int) -> LateParts:
+        """Return what late trades make of minutes of `[start_ms, end_ms)` that the archive alone has."""
+        pipe = self._client.pipeline(transaction=True)
+        pipe.hget(self.keys.state, "seq")
+        pipe.zrangebyscore(self.keys.late(series), start_ms, f"({end_ms}", withscores=True)
+        with translated(f"read of late trades of {self.keys.symbol}"):
+            seq, pairs = await pipe.execute()
+        return LateParts(int(seq or 0), start_ms, end_ms, [Part.of(*pair) for pair in pairs])
+
+    async def archived(
+        self,
+        series: str,
+        token: str,
+        scores: Mapping[int, str],
+        lost: Sequence[int] = (),
+        late: LateParts | None = None,
+    ) -> int:
         """Confirm days that the archive has. Return up to where (ms) the series is complete there. Raises Stale.
 
-        `lost`: days that are nowhere any more, and will not be archived.
+        `lost`: days that are nowhere any more, and will not be archived. `late`: the parts that it has now, too.
         """
         k = self.keys
-        keys = [k.state, k.unarchived, k.dirty, k.archive, k.rollup]
+        keys = [k.state, k.unarchived, k.dirty, k.archive, k.late(series)]
+        merged: list[Argument] = [late.seq, late.start_ms, late.end_ms] if late else ["", "", ""]
         pairs: list[Argument] = [value for item in scores.items() for value in item]
         with translated(f"confirmation of the archive of {k.symbol}"):
-            status, *rest = await self._archived(keys, token, series, len(scores), *pairs, *lost)
+            status, *rest = await self._archived(keys, token, series, len(scores), *merged, *pairs, *lost)
         if status == b"STALE":
             raise Stale(f"{k.symbol} has another writer since its {series} were archived")
         return int(rest[0])

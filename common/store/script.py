@@ -1,5 +1,6 @@
 """A Lua script as a function: keys and arguments by name, checked when called."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,18 @@ Argument = str | bytes | int
 class Script:
     """`scripts/<name>.lua`. Its first lines list KEYS, ARGV, results and the data model.
 
+    A line `-- with <other>.lua` stands for the text of that file: what several scripts do alike.
     Sent by its digest; a store that has lost its script cache (restart, failover) gets the text again.
     """
 
     def __init__(self, client: Redis, name: str) -> None:
-        self._script = client.register_script((_FOLDER / f"{name}.lua").read_text("utf-8"))
+        self._script = client.register_script(_text(f"{name}.lua"))
 
     async def __call__(self, keys: Sequence[str], *arguments: Argument) -> list[Any]:
         result: list[Any] = await self._script(keys=keys, args=arguments)
         return result
+
+
+def _text(file: str) -> str:
+    text = (_FOLDER / file).read_text("utf-8")
+    return re.sub(r"^-- with (\w+\.lua)$", lambda found: _text(found[1]), text, flags=re.MULTILINE)

@@ -19,7 +19,7 @@ from common.market.gaps import Ledger
 from common.market.timeframe import day_of
 from common.market.trade import Trades
 from common.store.client import translated
-from common.store.keys import SymbolKeys
+from common.store.keys import LATE, SymbolKeys
 from common.store.lease import Sighting
 from common.store.reads import SymbolReader
 from common.store.script import Argument, Script
@@ -44,7 +44,8 @@ class Claim:
 class Commit:
     """One atomic step. `seq` is where the writer stands; the step makes it `seq + 1`.
 
-    `minutes`: closed and amended ones, packed, by open_ms. `position`: where the source goes on after this step.
+    `minutes`: closed and amended ones, packed, by open_ms; of those that the store has not got, what their late trades
+    make. `position`: where the source goes on after this step.
     `gaps`: the gaps that changed (Gap.dump), by id; `forgotten`: ids of those to be dropped.
     `candle_floor_ms`, `footprint_floor_ms`: drop minutes that open before; None drops none.
     """
@@ -100,7 +101,7 @@ class SymbolStore:
         """Apply one step and return how many listen to the trades channel. Raises Fenced, Stale, StoreUnavailable."""
         k = self.keys
         keys = [k.owner, k.state, k.trades, k.candles, k.footprints, k.events, k.health, k.gaps, k.dirty]
-        keys += [k.seals, k.sealed_candles, k.sealed_footprints, k.archive, k.unarchived]
+        keys += [k.seals, k.sealed_candles, k.sealed_footprints, k.archive, k.unarchived, *map(k.late, LATE)]
         with translated(f"commit {commit.seq + 1} of {k.symbol}"):
             result = await self._commit(keys, *self._arguments(commit))
         check(result, k.symbol, commit.seq)

@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from infra.bench import archive, candles, history, imports, latency, replay, venue, worker, year
+from infra.bench import archive, candles, history, imports, latency, past, replay, venue, worker, year
 from infra.bench.base import Figure
 
 ROWS: dict[str, Callable[[], list[Figure]]] = {
@@ -20,6 +20,7 @@ ROWS: dict[str, Callable[[], list[Figure]]] = {
     "venue": venue.measure,
     "archive": archive.measure,
     "year": year.measure,
+    "past": past.measure,
 }
 
 

@@ -52,7 +52,7 @@ def _of_a_day(trades: pl.DataFrame) -> list[tuple[Series, pl.DataFrame]]:
 def _write(archive: Archive, series: Series, frame: pl.DataFrame) -> tuple[float, float]:
     """Return ms, and bytes a row."""
     started_s = time.perf_counter()
-    receipt = archive.write(series, _BTC, _START_MS, frame)
+    receipt = archive.replace(archive.version(series, _BTC, _START_MS), frame)
     return (time.perf_counter() - started_s) * 1e3, receipt.bytes / receipt.rows
 
 

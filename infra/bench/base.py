@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import http.client
 import os
 import signal
 import socket
@@ -73,10 +74,10 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def feed(url: str) -> AsyncIterator[int]:
+async def feed(url: str, **environment: str) -> AsyncIterator[int]:
     """A feed on the store; yields its port once it answers."""
     port = free_port()
-    async with process(url, "-m", "feed", PORT=str(port)):
+    async with process(url, "-m", "feed", PORT=str(port), **environment):
         deadline_s = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline_s:
             with contextlib.suppress(OSError):
@@ -85,6 +86,21 @@ async def feed(url: str) -> AsyncIterator[int]:
                 break
             await asyncio.sleep(0.02)
         yield port
+
+
+def ask(port: int, path: str, rounds: int) -> list[float]:
+    """Ask the feed so often, and return the seconds that each answer took."""
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    times = []
+    for _ in range(rounds):
+        started_s = time.perf_counter()
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        body = answer.read()
+        times.append(time.perf_counter() - started_s)
+        assert answer.status == 200, body[:200]
+    connection.close()
+    return times
 
 
 def owner(url: str, symbol: str) -> dict[bytes, bytes]:

@@ -4,7 +4,6 @@ Repeat: `python -m infra.bench year`.
 """
 
 import asyncio
-import http.client
 import time
 from dataclasses import replace
 from typing import Any
@@ -27,7 +26,7 @@ from common.store.lease import NOTHING_SEEN, new_token
 from common.store.registry import Market, Registry
 from common.store.rollups import RollupStore
 from common.store.symbol import Bounds, Claim, SymbolStore
-from infra.bench.base import PATIENCE_S, Figure, feed, percentile, process, store
+from infra.bench.base import PATIENCE_S, Figure, ask, feed, percentile, process, store
 from workers.commit import Head, Retention, make_commit
 from workers.rollup.day import roll_day
 
@@ -75,27 +74,13 @@ async def _measure(url: str) -> tuple[list[float], list[float], list[float], lis
     for _ in range(COLD_ROUNDS):
         async with feed(url) as port:
             # What Python loads with the first answer of a process is not what is measured.
-            await asyncio.to_thread(_ask, port, f"/v1/candles/{YEAR.symbol}?timeframe=1m&limit=1&format=arrow", 3)
-            cold += await asyncio.to_thread(_ask, port, year, 1)
-            decoded += await asyncio.to_thread(_ask, port, other, 1)
+            await asyncio.to_thread(ask, port, f"/v1/candles/{YEAR.symbol}?timeframe=1m&limit=1&format=arrow", 3)
+            cold += await asyncio.to_thread(ask, port, year, 1)
+            decoded += await asyncio.to_thread(ask, port, other, 1)
     async with feed(url) as port:
-        asked = (await asyncio.to_thread(_ask, port, year, ROUNDS))[1:]
-        days = await asyncio.to_thread(_ask, port, f"/v1/candles/{YEAR.symbol}?timeframe=1d&limit=1095", ROUNDS)
+        asked = (await asyncio.to_thread(ask, port, year, ROUNDS))[1:]
+        days = await asyncio.to_thread(ask, port, f"/v1/candles/{YEAR.symbol}?timeframe=1d&limit=1095", ROUNDS)
     return asked, decoded, cold, days[1:]
-
-
-def _ask(port: int, path: str, rounds: int) -> list[float]:
-    connection = http.client.HTTPConnection("127.0.0.1", port)
-    times = []
-    for _ in range(rounds):
-        started_s = time.perf_counter()
-        connection.request("GET", path)
-        answer = connection.getresponse()
-        body = answer.read()
-        times.append(time.perf_counter() - started_s)
-        assert answer.status == 200, body[:200]
-    connection.close()
-    return times
 
 
 async def _fill(url: str) -> None:

@@ -61,15 +61,17 @@ def list_archive(symbol: SymbolArgument = None, data: DataOption = None) -> None
 
     table = Table("symbol", "series", "objects", "first", "last", "complete to", "to be written", box=None)
     for name, kept in asyncio.run(look()):
-        complete = {"candles": kept.candles_to_ms, "footprints": kept.footprints_to_ms}
+        complete = {"candles": kept.candles_to_ms, "footprints": kept.footprints_to_ms, "trades": kept.trades_to_ms}
         for series in SERIES.values():
             periods = archive.periods(series, name)
             if periods:
                 ends = series.label(periods[0]), series.label(periods[-1])
                 to_ms = complete.get(series.name, -1)
                 table.add_row(name, series.name, str(len(periods)), *ends, date_text(to_ms) if to_ms >= 0 else "")
-        if kept.unarchived:
-            table.add_row(name, "", "", "", "", "", f"{len(kept.unarchived)} days")
+        trades = kept.trades_waiting if settings.archives_trades else 0
+        for count, what in ((len(kept.unarchived), "days"), (trades, "trades")):
+            if count:
+                table.add_row(name, "", "", "", "", "", f"{count:,} {what}")
     Console().print(table if table.row_count else "nothing is archived yet")
 
 
@@ -89,7 +91,7 @@ def verify(
     """Read everything back and say what is wrong with it: one line each, and exit code 1.
 
     Checksums are compared; candles and footprints with the sealed days that Redis still has; footprints with the
-    volumes of their candles.
+    volumes of their candles; and trades with their footprints.
 
     Examples:
 

@@ -62,9 +62,11 @@ async def _examine(settings: Settings, url: str, console: Console) -> tuple[list
             findings = [reached, *_judge(info, await _appendfsync(client)), await _clock(client)]
             findings += await _queue(settings.queue_redis_url or url, await clock_holder(client))
             archiving = settings.archive_url is not None
-            findings.append(checks.due(await due_work(client, archiving=archiving)))
+            trades_kept = settings.trades_kept if settings.archives_trades else None
+            findings.append(checks.due(await due_work(client, archiving=archiving, trades_kept=trades_kept)))
             upkeep = {symbol: await upkeep_of(client, symbol) for symbol in await Registry(client).symbols()}
             findings.append(checks.behind(upkeep, archiving=archiving))
+            findings.append(checks.trades(upkeep, trades_kept))
             with console.status("waiting for the workers' heartbeats"):
                 found = await _leases(client, settings.lease_ttl_ms / 1_000)
             return [*findings, checks.leases(found)], found

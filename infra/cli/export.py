@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -24,8 +25,9 @@ from common.market.trade import MAX_TS_MS, SIDE_NAMES
 from common.settings import Settings, load
 from common.store.client import commit_client
 from common.store.registry import Market
-from feed import bars, params
+from feed import bars, params, sales
 from feed.params import Window
+from feed.past import steady
 from feed.queries import Queries
 from infra.cli.options import DataOption, store_session
 from infra.cli.replay import progress_bar
@@ -37,6 +39,8 @@ _Pages = Callable[[Queries, Market], AsyncIterator[tuple[pl.DataFrame, float]]]
 
 # Bars read at once. A page is true of one commit.
 PAGE_BARS = 50_000
+# The same of trades: 33 bytes each.
+PAGE_TRADES = 250_000
 
 
 class Form(Enum):
@@ -85,17 +89,15 @@ def trades(
     form: FormOption = Form.CSV,
     data: DataOption = None,
 ) -> None:
-    """Export the trades the store has kept (FLEET_TRADES_KEPT), in the order they were applied.
+    """Export all trades that are kept, in the store (FLEET_TRADES_KEPT) or the archive, by time and id.
 
     They can be replayed and imported. Example: `fleet export trades TEST:BTCUSD --out trades.csv`
     """
     span = _Span.of(start, end)
 
     async def pages(queries: Queries, market: Market) -> AsyncIterator[tuple[pl.DataFrame, float]]:
-        taped = await queries.tapes.read(queries.history(market))
-        if taped.tape:
-            inside = pl.col("ts_ms").is_between(span.start_ms, span.end_ms, closed="left")
-            yield _trade_table(taped.tape.trades.filter(inside), market.instrument), 1.0
+        async for frame, fraction in _trades(queries, market, span):
+            yield _trade_table(frame, market.instrument), fraction
 
     _export(symbol, out, form, data, pages)
 
@@ -124,7 +126,9 @@ async def _bars(
         if timeframe.of_minutes:
             page = await bars.of_minutes(reader, market, timeframe, window, flat=False)
         else:
-            page = await bars.of_trades(queries.tapes, reader, market, timeframe, window, flat=False)
+            page = await bars.of_trades(
+                queries.tapes, queries.past(market), reader, market, timeframe, window, flat=False
+            )
         frame = page.frame.filter(pl.col("open_ms") < span.end_ms)
         if frame.is_empty():
             return
@@ -135,6 +139,19 @@ async def _bars(
         if len(page.frame) < PAGE_BARS or len(frame) < len(page.frame):
             return
         start_ms = timeframe.open_of(timeframe.next_open(last_ms))
+
+
+async def _trades(queries: Queries, market: Market, span: _Span) -> AsyncIterator[tuple[pl.DataFrame, float]]:
+    """Pages of trades, oldest first, each with the share of the span that is behind it."""
+    reader, past = queries.history(market), queries.past(market)
+    start_ms, first_ms = span.start_ms, None
+    while start_ms < span.end_ms:
+        page = partial(sales.read_on, reader, past, queries.tapes, start_ms, span.end_ms, PAGE_TRADES)
+        found, start_ms = await steady(page)
+        if not found.trades.is_empty():
+            first_ms, state = first_ms or found.trades["ts_ms"][0], found.view.state
+            goal_ms = min(span.end_ms, state.watermark_ms if state else start_ms)
+            yield found.trades, min(1.0, (start_ms - first_ms) / max(goal_ms - first_ms, 1))
 
 
 def _candle_table(frame: pl.DataFrame, instrument: Instrument) -> pl.DataFrame:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from common import log
+from common.archive.archive import Archive
 from common.market.candle import IMPORT, SIMULATED
 from common.market.instrument import Instrument
 from common.settings import Settings, load
@@ -45,7 +46,7 @@ def trades(
     """Import trades: candles and footprints of whole days, each day in one step.
 
     The files may come in any order. Run again, it goes on where it was stopped; trades that were applied already are
-    not applied twice. The trades themselves are not kept. docs/import.md has the formats and the rules.
+    not applied twice. The archive has them too, if there is one. docs/import.md has the formats and the rules.
 
     Examples:
 
@@ -95,7 +96,10 @@ def candles(
 
 def _importer(settings: Settings, url: str, market: Market, sources: int) -> Importer:
     worker = worker_settings(settings, url)
-    return Importer(url, market, [], sources, worker.term, worker.bounds, holder_name())
+    archive = None
+    if settings.archive_url and settings.archive_trades:
+        archive = Archive.open(settings.archive_url, settings.archive_s3_endpoint)
+    return Importer(url, market, [], sources, worker.term, worker.bounds, holder_name(), archive)
 
 
 async def _run(importer: Importer) -> Done:

@@ -94,6 +94,7 @@ class Fleet:
             streams_per_venue=1,
             streams_in_all=1,
             archive_url=None,
+            archive_trades=True,
             binance_key="",
             log_level="info",
             log_format="json",

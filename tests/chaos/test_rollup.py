@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from bisect import bisect_right
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -27,31 +28,36 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from common.archive.archive import Archive
-from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS, SERIES
+from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS, SERIES, TRADE_ROWS
 from common.errors import StoreUnavailable
 from common.market.timeframe import DAY_MS, MINUTE_MS, Timeframe, day_of
 from common.market.trade import Trade
 from common.store import script
 from common.store.client import commit_client
+from common.store.keys import LATE as LATE_SERIES
 from common.store.keys import SymbolKeys
 from common.store.reads import SymbolReader
 from common.store.registry import Market
-from common.store.rollups import Due, RollupStore
+from common.store.rollups import RollupStore
 from feed.params import CandleQuery, Window
 from feed.queries import Queries
 from infra import die_with_parent, embedded
-from tests.feed.oracle import expected
+from tests.feed.oracle import of_applied
 from tests.feed.writer import INSTRUMENT, START_MS, Writer
 from tests.support import wait_until_async
+from workers.clock.due import due_work
 from workers.commit import Retention
 from workers.rollup.archiving import archive_period
+from workers.rollup.older import older_minutes
+from workers.rollup.trades import archive_trades
 
 DAYS, MINUTES = 60, 48
 KILLS_S = 4.0
 # Of the store: each costs a second in which nothing else can be shown.
 MOST_STORE_KILLS = 2
-# Corrections, and days of minutes that Redis keeps.
-LATE, KEPT_DAYS, FOOTPRINT_DAYS = 4, 50, 5
+# Corrections of minutes that Redis has and, under fire for as long again, of those that the archive alone has; days of
+# minutes that Redis keeps.
+LATE, FAR, FAR_KILLS_S, KEPT_DAYS, FOOTPRINT_DAYS = 4, 4, 2.0, 50, 5
 TIMEFRAMES = ("1h", "1d", "1w")
 MARKET = Market(INSTRUMENT, {"kind": "inbox"})
 SETTINGS = {
@@ -163,9 +169,8 @@ class Checker:
         ]
 
 
-async def bars(client: Redis, writer: Writer) -> dict[str, Any]:
-    found = {name: await expected(client, writer, Timeframe.parse(name)) for name in TIMEFRAMES}
-    return {name: list(bars.values()) for name, bars in found.items()}
+def bars(writer: Writer) -> dict[str, Any]:
+    return {name: of_applied(writer, Timeframe.parse(name)) for name in TIMEFRAMES}
 
 
 async def write(writer: Writer, random: Random, days: int) -> None:
@@ -195,15 +200,15 @@ async def claim_surely(writer: Writer) -> None:
         await anyio.sleep(0.01)
 
 
-async def drop(writer: Writer) -> None:
+async def drop(writer: Writer) -> int:
     """The next minute: with what it closes, all is dropped that is archived and older than the retention."""
-    await writer.commit(writer.trade(writer.now_ms + MINUTE_MS))
+    return await write_surely(writer, writer.trade(writer.now_ms + MINUTE_MS))
 
 
 async def stored(client: Redis, keys: SymbolKeys) -> dict[str, Any]:
     """Everything that roll-ups write, and what they last told of each day."""
     found: dict[str, Any] = {series: await client.zrange(keys.rolled(series), 0, -1) for series in ("1d", "1w", "1M")}
-    for name in (keys.candles, keys.footprints, keys.dirty, keys.unarchived):
+    for name in (keys.candles, keys.footprints, keys.dirty, keys.unarchived, *map(keys.late, LATE_SERIES)):
         found[name] = await client.zrange(name, 0, -1)
     for name in (keys.sealed_candles, keys.sealed_footprints):
         found[name] = await client.hgetall(name)
@@ -221,7 +226,7 @@ def archived(archive: Archive) -> list[pl.DataFrame]:
     """Every period of the archive."""
     return [
         archive.read(rows, INSTRUMENT, period_ms, rows.period.next_open(period_ms))
-        for rows in (CANDLE_ROWS, FOOTPRINT_ROWS)
+        for rows in (CANDLE_ROWS, FOOTPRINT_ROWS, TRADE_ROWS)
         for period_ms in archive.periods(rows, INSTRUMENT.symbol)
     ]
 
@@ -240,7 +245,7 @@ async def test_two_months_under_fire_are_as_if_nothing_had_happened(tmp_path: Pa
     calm, fired = (Archive.open(str(tmp_path / name)) for name in ("calm", "fired"))
     with embedded.session(tmp_path) as url:
         async with commit_client(url) as client, commit_client(url) as reading:
-            writer = Writer(client, archived=frozenset({"candles", "footprints"}))
+            writer = Writer(client, archived=frozenset({"candles", "footprints", "trades"}))
             await writer.register()
             await writer.claim()
             keys = SymbolKeys(INSTRUMENT.symbol)
@@ -250,18 +255,28 @@ async def test_two_months_under_fire_are_as_if_nothing_had_happened(tmp_path: Pa
             await client.zremrangebyscore(keys.footprints, "-inf", first_ms)
             before = await writer.save()
 
-            checker = Checker(reading, fired, [await bars(client, writer)])
+            checker = Checker(reading, fired, [bars(writer)])
             # Of days that are not dropped: those take none any more.
             late_days = sorted(random.randrange(DAYS - KEPT_DAYS + 3, 30) for _ in range(LATE))
             late = [writer.trade(START_MS + day * DAY_MS + random.randrange(DAY_MS), 11_000) for day in late_days]
             for trade in late:
                 await writer.commit(trade)
-                checker.truth.append(await bars(client, writer))
+                checker.truth.append(bars(writer))
             await writer.roll_up()
             await archive_all(client, calm)
-            writer.retention = Retention(KEPT_DAYS, KEPT_DAYS)
+            writer.retention, writer.older = Retention(KEPT_DAYS, KEPT_DAYS), partial(older_minutes, calm)
             next_id, last_ms = writer.next_id, writer.now_ms
             await drop(writer)
+            checker.truth.append(bars(writer))
+            far_days = [random.randrange(1, DAYS - KEPT_DAYS) for _ in range(FAR)]
+            far = [writer.trade(START_MS + day * DAY_MS + random.randrange(DAY_MS), 11_500) for day in far_days]
+            for trade in far:
+                await writer.commit(trade)
+                checker.truth.append(bars(writer))
+            assert await client.zcard(keys.late("candles")) == FAR
+            await writer.roll_up()
+            await archive_all(client, calm)
+            await archive_trades(client, MARKET, calm)
             undisturbed = await stored(client, keys)
             assert len(undisturbed["1d"]) == len(undisturbed["told"]) >= DAYS
             assert len(undisturbed[keys.sealed_candles]) <= KEPT_DAYS
@@ -277,10 +292,10 @@ async def test_two_months_under_fire_are_as_if_nothing_had_happened(tmp_path: Pa
                     await checker.look(kept)
                     await anyio.sleep(0.2)
 
-            async def correct() -> None:
-                for number, trade in enumerate(late):
+            async def correct(trades: list[Trade], is_ready: Callable[[int], Awaitable[bool]]) -> None:
+                for number, trade in enumerate(trades):
                     if number % 2:
-                        await wait_until_async(partial(is_sealed, day_of(trade.ts_ms)), 40)
+                        await wait_until_async(partial(is_ready, day_of(trade.ts_ms)), 40)
                     checker.late_seqs.append(await write_surely(writer, trade))
                     await wait_until_async(lambda: checker.seen_to() >= checker.late_seqs[-1], 40)
 
@@ -290,32 +305,43 @@ async def test_two_months_under_fire_are_as_if_nothing_had_happened(tmp_path: Pa
                     return any(seal.day_ms == day_ms for seal in view.seals)
                 return False
 
-            async def nothing_is_due() -> bool:
+            async def nothing_is_due(_: int = 0) -> bool:
                 with suppress(StoreUnavailable):
-                    return await RollupStore(client, INSTRUMENT.symbol).due() == Due((), ())
+                    return not await due_work(client, archiving=True, trades_kept=writer.trades_kept)
                 return False
+
+            async def fire(seconds: float) -> None:
+                until_s = time.monotonic() + seconds
+                while time.monotonic() < until_s:
+                    await anyio.sleep(random.uniform(0.02, 0.2))
+                    with suppress(RedisError, OSError):
+                        await anyio.to_thread.run_sync(crew.kill)
 
             with ExitStack() as stack:
                 crew = Crew(stack, url, tmp_path, random)
                 async with anyio.create_task_group() as reader:
                     reader.start_soon(read)
                     async with anyio.create_task_group() as tasks:
-                        tasks.start_soon(correct)
-                        until_s = time.monotonic() + KILLS_S
-                        while time.monotonic() < until_s:
-                            await anyio.sleep(random.uniform(0.02, 0.2))
-                            with suppress(RedisError, OSError):
-                                await anyio.to_thread.run_sync(crew.kill)
+                        tasks.start_soon(correct, late, is_sealed)
+                        await fire(KILLS_S)
+                    await wait_until_async(nothing_is_due, 40)
+                    checker.late_seqs.append(await drop(writer))
+                    writer.next_id = far[-1].id + 1
+                    async with anyio.create_task_group() as tasks:
+                        # Every other one while an earlier one is on its way into the archive.
+                        tasks.start_soon(correct, far, nothing_is_due)
+                        await fire(FAR_KILLS_S)
                     await wait_until_async(nothing_is_due, 40)
                     stop.set()
             assert not checker.wrong()
-            assert len({seq for _, seq, _ in checker.seen}) >= LATE
-            await drop(writer)
+            assert len({seq for _, seq, _ in checker.seen}) >= LATE + FAR
+            # Of trades the last ones may wait for an hour.
+            await archive_trades(client, MARKET, fired)
             print(f"kills: {crew.kills}; answers: {sum(checker.seen.values())}, of them different: {len(checker.seen)}")
             print(f"store away: {checker.away}")
             assert await stored(client, keys) == undisturbed
             both = list(zip(archived(calm), archived(fired), strict=True))
-            assert len(both) > FOOTPRINT_DAYS and all(one.equals(other) for one, other in both)
+            assert len(both) > FOOTPRINT_DAYS + DAYS and all(one.equals(other) for one, other in both)
 
 
 GUARDS = {
@@ -351,14 +377,14 @@ async def is_wrong(client: Redis) -> bool:
     await writer.register()
     await writer.claim()
     await write(writer, Random(1), 3)
-    checker.truth.append(await bars(client, writer))
+    checker.truth.append(bars(writer))
     kept, late, stage = checker.fresh(), [writer.trade(START_MS + 1, 11_000)], RollupStore.stage
 
     async def meanwhile(self: RollupStore, *args: Any) -> Any:
         found = await stage(self, *args)
         if late:
             checker.late_seqs.append(await write_surely(writer, late.pop()))
-            checker.truth.append(await bars(client, writer))
+            checker.truth.append(bars(writer))
         return found
 
     with pytest.MonkeyPatch.context() as patch:

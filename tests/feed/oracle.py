@@ -1,4 +1,7 @@
-"""What bars must be, worked out one by one in plain Python from what is in the store. Shares no code with the feed."""
+"""What bars must be, worked out one by one in plain Python, of what is in the store or of all that was ever written.
+
+Shares no code with the feed.
+"""
 
 from dataclasses import replace
 from typing import Any
@@ -10,7 +13,7 @@ from common.market import blocks, codec
 from common.market.bar_json import bar_json
 from common.market.candle import LIVE, Candle
 from common.market.coverage import covers, load_coverage
-from common.market.timeframe import Timeframe
+from common.market.timeframe import MINUTE, Timeframe
 from common.market.trade import UNKNOWN, Trades
 from common.store.keys import SymbolKeys
 from tests.feed.writer import Applied, Writer
@@ -39,6 +42,23 @@ async def expected(client: Redis, writer: Writer, timeframe: Timeframe) -> Bars:
         is_final = end_ms <= int(state[b"watermark_ms"])
         found[open_ms] = orjson.loads(bar_json(bar, writer.instrument, is_final=is_final, partial=partial))
     return found
+
+
+def of_applied(writer: Writer, timeframe: Timeframe) -> list[dict[str, Any]]:
+    """All bars there ever were, ascending, wherever their minutes are now."""
+    timeframe, builder = writer.instrument.anchored(timeframe), writer.builder
+    bars = of_minutes([one for one in minutes_applied(writer) if timeframe.holds(one.open_ms)], timeframe)
+    found = []
+    for open_ms, bar in sorted(bars.items()):
+        end_ms = timeframe.next_open(open_ms)
+        partial, is_final = not covers(builder.coverage, open_ms, end_ms), end_ms <= builder.watermark_ms
+        found.append(orjson.loads(bar_json(bar, writer.instrument, is_final=is_final, partial=partial)))
+    return found
+
+
+def minutes_applied(writer: Writer) -> list[Candle]:
+    """Of all trades that were ever written, ascending."""
+    return [minute for _, minute in sorted(of_trades(writer.applied, MINUTE, []).items())]
 
 
 async def _minutes(client: Redis, keys: SymbolKeys, state: dict[bytes, bytes]) -> list[Candle]:

@@ -119,7 +119,8 @@ async def test_what_is_kept_and_what_is_to_be_done_for_it_is_in_health_and_metri
         for number in range(3):
             await writer.commit(writer.trade(START_MS + number * DAY_MS))
         found, lines = await told()
-        nothing = {"candlesTo": None, "footprintsTo": None, "pending": 0}
+        nothing: dict[str, Any] = {"candlesTo": None, "footprintsTo": None, "pending": 0, "late": 0, "lateLost": 0}
+        nothing |= {"tradesTo": None, "tradesPending": 3, "tradesLost": []}
         assert found == {"candlesFrom": today_ms, "sealedTo": None, "dirtyDays": 2, "archive": nothing}
         assert lines == [f'fleet_days_due{{symbol="{S}"}} 2.0', f'fleet_days_unarchived{{symbol="{S}"}} 0.0']
         await writer.roll_up()
@@ -135,7 +136,7 @@ async def test_what_is_kept_and_what_is_to_be_done_for_it_is_in_health_and_metri
         store = RollupStore(client, S)
         token, scores = await store.unarchived("candles")
         await store.archived("candles", token, scores)
-        assert (await told())[0]["archive"] == {"candlesTo": end_ms, "footprintsTo": None, "pending": 2}
+        assert (await told())[0]["archive"] == nothing | {"candlesTo": end_ms, "pending": 2}
 
 
 async def test_a_queue_that_is_away_degrades_health_and_nothing_else(redis_url: str, writer: Writer) -> None:

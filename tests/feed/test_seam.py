@@ -7,11 +7,16 @@ import pytest
 from redis.asyncio import Redis
 
 from common.market.instrument import Instrument
-from common.market.timeframe import Timeframe
+from common.market.rollup import DAY
+from common.market.timeframe import DAY_MS, Timeframe, day_of
+from common.store.registry import Market
+from feed.changes import Cursor
+from feed.live import Grid
+from feed.queries import Queries
 from tests.feed.folding import Folding
 from tests.feed.oracle import expected
 from tests.feed.served import Served
-from tests.feed.writer import Saved, Writer, random_step
+from tests.feed.writer import INSTRUMENT, Saved, Writer, random_step
 from tests.support import wait_until_async
 
 TIMEFRAMES = ["1m", "15m", "1h", "1d", "1s", "250ms", "1w", "90s"]
@@ -81,3 +86,22 @@ async def test_folded_streams_equal_history_whatever_happens(client: Redis, feed
     for one in clients:
         if one.joined:
             await one.leave()
+
+
+async def test_after_more_days_changed_than_are_looked_through_a_snapshot_is_due(
+    client: Redis, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the last of them nothing would be told."""
+    for _ in range(4):
+        await writer.commit(writer.trade(writer.now_ms + DAY_MS))
+    await writer.roll_up()
+    cursor, first_ms = Cursor.parse(writer.cursor), writer.now_ms - 3 * DAY_MS
+    await writer.commit(*(writer.trade(first_ms + day * DAY_MS) for day in (0, 2)))
+    grid, sources = Grid(INSTRUMENT, DAY), Queries(client, 6_000).sources(Market(INSTRUMENT))
+    changes = await sources.changes(grid, cursor)
+    assert changes and [update.open_ms for update in changes.updates] == [
+        day_of(first_ms),
+        day_of(first_ms) + 2 * DAY_MS,
+    ]
+    monkeypatch.setattr("feed.changes.MOST_DAYS", 2)
+    assert await sources._of_days(grid, cursor, None) is None

@@ -87,7 +87,9 @@ async def test_the_answer_has_trades_completeness_cursor_and_health(feed: Served
     assert answer["health"]["mode"] == "LIVE"
 
 
-async def test_the_newest_of_the_range_are_answered_ascending(feed: Served, writer: Writer) -> None:
+async def test_the_newest_of_the_range_are_answered_ascending_or_on_demand_the_oldest(
+    feed: Served, writer: Writer
+) -> None:
     trades = await one_each(writer, 8)
     times = [trade.ts_ms for trade in trades]
     for asked, expected in (
@@ -98,6 +100,9 @@ async def test_the_newest_of_the_range_are_answered_ascending(feed: Served, writ
         ({"end": times[6], "limit": 2}, trades[4:6]),
         ({"start": times[7] + 1}, []),
         ({"start": times[2], "end": times[2]}, []),
+        ({"limit": 3, "take": "oldest"}, trades[:3]),
+        ({"start": times[2], "limit": 2, "take": "oldest"}, trades[2:4]),
+        ({"start": times[6], "limit": 5, "take": "oldest"}, trades[6:]),
     ):
         assert (await feed.json(PATH, **asked))["trades"] == told(expected), asked
 
@@ -183,6 +188,10 @@ async def test_complete_says_whether_what_is_kept_reaches_back_to_the_start(feed
     assert (await feed.json(PATH, limit=49))["complete"]
     assert not (await feed.json(PATH, limit=50))["complete"]
     assert (await feed.json(PATH, start=trades[-1].ts_ms + 1))["complete"]
+    # Of the oldest: up to the last one answered.
+    oldest = {"take": "oldest", "limit": 3}
+    assert not (await feed.json(PATH, start=trades[10].ts_ms, **oldest))["complete"]
+    assert (await feed.json(PATH, start=trades[10].ts_ms + 1, **oldest))["complete"]
 
 
 async def test_a_gap_in_the_range_is_not_complete(feed: Served, writer: Writer) -> None:

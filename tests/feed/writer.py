@@ -16,7 +16,7 @@ from common.store.registry import Market, Registry
 from common.store.rollups import RollupStore
 from common.store.symbol import Bounds, Claim, SymbolStore
 from workers.commit import Head, Retention, make_commit
-from workers.rollup.day import roll_day
+from workers.rollup.day import Older, roll_day
 
 START_MS = 1_700_000_000_000
 GRACE_MS = 2_000
@@ -51,6 +51,8 @@ class Writer:
     retention: Retention = KEEP_ALL
     # Series of which only what the archive has is dropped.
     archived: frozenset[str] = frozenset()
+    # How the roll-up jobs read the archive, if there is one.
+    older: Older | None = None
     trades_kept: int = 100_000
     sources: int = LIVE
     now_ms: int = START_MS
@@ -95,7 +97,7 @@ class Writer:
         for trade in accepted.rows():
             self.applied.append(Applied(trade, watermark_ms))
             watermark_ms = max(watermark_ms, trade.ts_ms)
-        head = Head(self.token, self.seq, "", health or {"mode": "LIVE", "source": "inbox"})
+        head = Head(self.token, self.seq, "", health or {"mode": "LIVE", "source": "inbox"}, stored=stored)
         await self.store.commit(make_commit(head, self.builder, changes, self.retention))
         self.seq += 1
         self.cursor = f"{self.seq}-{self.token}"
@@ -111,7 +113,7 @@ class Writer:
         """What the roll-up jobs do: finished days are rolled up and sealed."""
         market = Market(self.instrument)
         for day_ms in (await RollupStore(self.client, market.symbol).due()).days:
-            assert await roll_day(self.client, market, day_ms)
+            assert await roll_day(self.client, market, day_ms, older=self.older)
 
     async def save(self) -> Saved:
         found = {}

@@ -1,12 +1,14 @@
 """The doctor's judgement, on what servers have been seen to say."""
 
+from dataclasses import replace
+
 import pytest
 
 from common.market.timeframe import DAY_MS
 from common.store.health import Upkeep
 from common.store.jobs import Failure, JobsView
 from infra import checks
-from infra.checks import Lease, Level
+from infra.checks import Finding, Lease, Level
 from workers.rollup.work import Work
 
 FAILURE = Failure("roll_A_0", "OSError: disk full", 1, 1, 2)
@@ -131,6 +133,17 @@ def test_a_symbol_is_behind_when_a_day_is_over_since_more_than_one() -> None:
     assert many.found.endswith("4 1, the oldest 1970-01-09; and 2 more")
 
 
+def test_trades_that_wait_for_too_long_and_those_that_are_lost_are_told() -> None:
+    fine = Upkeep(0, 0, 0, -1, -1, (), (), trades_waiting=100)
+    many, lost = replace(fine, trades_waiting=1_001), replace(fine, trades_lost=((0, 1), (DAY_MS, DAY_MS + 1)))
+    assert checks.trades({"A": many, "B": lost}, None).level is Level.OK
+    assert checks.trades({"A": fine, "B": fine}, 100) == Finding(Level.OK, "trades", "200 wait for the archive")
+    finding = checks.trades({"A": fine, "B": many, "C": lost}, 100)
+    assert finding.found == "of 1 symbols more trades wait for the archive than are kept, of B 1,001"
+    finding = checks.trades({"A": fine, "C": lost}, 100)
+    assert finding.found == "of 1 symbols some are not in the archive, the last of C, 1970-01-02"
+
+
 def test_whatever_is_not_ok_says_what_to_do() -> None:
     findings = [
         checks.version({}),
@@ -146,5 +159,7 @@ def test_whatever_is_not_ok_says_what_to_do() -> None:
         checks.queue(JobsView(0, (), 0, ()), ""),
         checks.failed_jobs([FAILURE]),
         checks.behind({"A": Upkeep(3 * DAY_MS, 0, -1, -1, -1, (0,), ())}, archiving=False),
+        checks.trades({"A": Upkeep(0, 0, 0, -1, -1, (), (), trades_waiting=2)}, 1),
+        checks.trades({"A": Upkeep(0, 0, 0, -1, -1, (), (), trades_lost=((0, 1),))}, 1),
     ]
     assert all(finding.advice for finding in findings)

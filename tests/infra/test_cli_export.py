@@ -1,6 +1,7 @@
 """`fleet export`: what comes out is what the feed shows, exactly, and can be imported again."""
 
 import asyncio
+import random
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,13 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
+from common.archive.archive import Archive
+from common.market.trade import Trade
+from common.store.client import commit_client
 from infra.cli import app, export
+from tests.feed.trade_archive import archive_trades
+from tests.feed.writer import INSTRUMENT as FED
+from tests.feed.writer import Writer, random_step, some_trades
 from tests.workers.test_imports import INSTRUMENT, imported, replayed, rows, stored, written
 
 S = INSTRUMENT.symbol
@@ -62,6 +69,37 @@ def test_exported_trades_are_those_that_were_replayed(store: str, tmp_path: Path
     asyncio.run(replayed(store, written(tmp_path / "a.csv", rows(500)), replace(INSTRUMENT, ids="unique")))
     fleet("export", "trades", S, "--out", str(tmp_path / "out.csv"))
     assert (tmp_path / "out.csv").read_text("utf-8") == (tmp_path / "a.csv").read_text("utf-8")
+
+
+def test_exported_trades_reach_back_into_the_archive(
+    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLEET_ARCHIVE_URL", str(tmp_path / "archive"))
+    monkeypatch.setattr(export, "PAGE_TRADES", 100)
+    whole = asyncio.run(archived(store, tmp_path / "archive"))
+    out, part = tmp_path / "all.csv", tmp_path / "part.csv"
+    fleet("export", "trades", FED.symbol, "--out", str(out))
+    assert pl.read_csv(out)["id"].to_list() == [trade.id for trade in whole]
+    first, last = whole[len(whole) // 4], whole[-9]
+    fleet("export", "trades", FED.symbol, "--out", str(part), "--start", str(first.ts_ms), "--end", str(last.ts_ms))
+    inside = [trade.id for trade in whole if first.ts_ms <= trade.ts_ms < last.ts_ms]
+    assert pl.read_csv(part)["id"].to_list() == inside
+
+
+async def archived(store: str, folder: Path) -> list[Trade]:
+    """All trades of a symbol, by time and id, of which the stream has the newest ten or so."""
+    client, rng = commit_client(store), random.Random(3)
+    writer = Writer(client)
+    await writer.register()
+    await writer.claim()
+    for _ in range(40):
+        await random_step(writer, rng)
+    await archive_trades(client, Archive.open(str(folder)), FED)
+    writer.trades_kept = 10
+    for _ in range(3):
+        await writer.commit(*some_trades(writer, rng, 4))
+    await client.aclose()
+    return sorted(one.trade for one in writer.applied)
 
 
 def test_nothing_to_export_is_said_and_no_file_is_left(store: str, tmp_path: Path) -> None:

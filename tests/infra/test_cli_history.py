@@ -9,7 +9,7 @@ import pytest
 from redis.asyncio import Redis
 
 from common.archive.archive import Archive
-from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS, SERIES
+from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS, SERIES, TRADE_ROWS
 from common.market.timeframe import DAY_MS, day_of
 from common.store.client import commit_client
 from common.store.health import upkeep_of
@@ -24,6 +24,7 @@ from tests.support import wait_until_async
 from tests.workers.test_rollup_process import START_S, clock, rollup_of_fleet
 from workers.commit import Retention
 from workers.rollup.archiving import archive_period
+from workers.rollup.trades import archive_trades
 from workers.rollup.work import ARCHIVE, ROLL, Work, is_of
 
 S = INSTRUMENT.symbol
@@ -95,9 +96,9 @@ async def repaired(client: Redis, archive: Archive, where: Object) -> str:
 
 def rewrite(archive: Archive, where: Object, change: Callable[[pl.DataFrame], pl.DataFrame]) -> None:
     """Make the archive's object another one, sound in itself."""
-    rows = archive.read_period(where.series, INSTRUMENT, where.period_ms)
-    assert rows is not None
-    archive.write(where.series, INSTRUMENT, where.period_ms, change(rows))
+    version = archive.version(where.series, INSTRUMENT, where.period_ms)
+    assert version.frame is not None
+    archive.replace(version, change(version.frame))
 
 
 def damage(place: Path, where: Object) -> None:
@@ -130,7 +131,7 @@ async def test_what_differs_is_told_by_object_and_repaired_by_the_queue(
     rewrite(archived, MONTH, lambda rows: rows.with_columns(close_ticks=pl.col("close_ticks") + 1).slice(1))
     rewrite(archived, DAY, lambda rows: rows.with_columns(buy_lots=pl.col("buy_lots") + 1))
     lost = Object(FOOTPRINT_ROWS, TODAY_MS)
-    archived.delete(FOOTPRINT_ROWS, S, lost.period_ms)
+    (place / FOOTPRINT_ROWS.path(S, lost.period_ms)).unlink()
     torn = Object(FOOTPRINT_ROWS, TODAY_MS + 2 * DAY_MS)
     damage(place, torn)
     found = await wrong(client, archived)
@@ -204,6 +205,34 @@ async def test_what_is_archived_anew_while_it_is_checked_is_no_difference(
     monkeypatch.setattr(Auditor, "_candles", meanwhile)
     assert await wrong(client, archived) == {}
     assert not late
+
+
+async def test_the_trades_of_a_day_make_its_footprints(
+    client: Redis, archived: Archive, writer: Writer, place: Path
+) -> None:
+    """Also while some of them wait to be archived; not where some never will be."""
+    days = [Object(TRADE_ROWS, TODAY_MS + number * DAY_MS) for number in range(5)]
+    await archive_trades(client, MARKET, archived)
+    assert await wrong(client, archived) == {}
+    await writer.commit(writer.trade(START_MS + 1_000))
+    await writer.roll_up()
+    await archive_all(client, archived)
+    assert await wrong(client, archived) == {}
+    await archive_trades(client, MARKET, archived)
+    rewrite(archived, days[0], lambda rows: rows.slice(1))
+    rewrite(archived, days[1], lambda rows: rows.with_columns(price_ticks=pl.col("price_ticks") + 1))
+    (place / TRADE_ROWS.path(S, days[2].period_ms)).unlink()
+    damage(place, days[3])
+    found = await wrong(client, archived)
+    assert "is damaged" in found.pop("trades 2023-11-17")[0]
+    assert found == {
+        "trades 2023-11-14": ("1 minutes from 2023-11-14 22:13 on have other trades than their footprints",),
+        "trades 2023-11-15": ("3 minutes from 2023-11-15 22:13 on have other trades than their footprints",),
+        "trades 2023-11-16": ("it is not there",),
+    }
+    assert (await repaired(client, archived, days[0])).startswith("not repaired: ")
+    await client.hset(KEYS.archive, "trades_lost", f"{START_MS}:{START_MS + 2 * DAY_MS}")
+    assert list(await wrong(client, archived)) == ["trades 2023-11-17"]
 
 
 async def test_the_command_tells_what_differs_and_has_it_repaired(

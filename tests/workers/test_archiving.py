@@ -6,6 +6,7 @@ import random
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,13 @@ import polars as pl
 import pytest
 from redis.asyncio import Redis
 
-from common.archive.archive import Archive
+from common.archive.archive import Archive, Version
 from common.archive.objects import Patience
+from common.archive.parquet import Receipt
 from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS, SERIES
 from common.frames import decode
+from common.market import codec
+from common.market.late import Merged
 from common.market.timeframe import DAY_MS, MINUTE, MINUTE_MS, Timeframe, day_of
 from common.market.trade import Trades
 from common.store.client import commit_client
@@ -33,6 +37,7 @@ from tests.support import wait_until_async
 from tests.workers.test_rollup_process import START_S, process
 from workers.commit import Head, Retention, make_commit
 from workers.rollup.archiving import archive_period
+from workers.rollup.older import older_minutes
 
 MARKET, STORE_KEYS = Market(INSTRUMENT), SymbolKeys(INSTRUMENT.symbol)
 FIRST_MS = day_of(START_MS) + DAY_MS
@@ -135,12 +140,12 @@ async def test_what_is_dropped_stays_in_the_archive_and_what_it_lacks_is_not_dro
     writer.retention = Retention(1, 1)
     await writer.commit(writer.trade(writer.now_ms + MINUTE_MS))
     assert await floors(client) == (-1, -1)
-    # Candles alone: the seals name the footprints as well.
+    # Candles alone: they stay while their footprints do.
     for month_ms in sorted({CANDLE_ROWS.period.open_of(day) for _, day in (await store.due()).archive}):
         await archive_period(client, MARKET, archive, "candles", month_ms)
     await writer.commit(writer.trade(writer.now_ms + MINUTE_MS))
     today_ms = day_of(writer.builder.watermark_ms)
-    assert await floors(client) == (today_ms - DAY_MS, -1)
+    assert await floors(client) == (FIRST_MS, -1)
     await archive_all(client, archive)
     assert_same(archived(archive), whole)
     await writer.commit(writer.trade(writer.now_ms + MINUTE_MS))
@@ -252,33 +257,34 @@ async def test_the_feed_answers_as_if_nothing_had_been_dropped(
 async def test_late_trades_on_both_sides_of_the_cut(
     client: Redis, writer: Writer, redis_url: str, tmp_path: Path
 ) -> None:
-    """Of a minute that is dropped, nothing is told but what the archive has; a bar may lie on both sides."""
+    """Before they are archived, and after it; a bar may lie on both sides."""
+    archive, cut_ms = Archive.open(str(tmp_path)), FIRST_MS + 3 * DAY_MS
+    writer.older = partial(older_minutes, archive)
     await write_days(writer, 5)
     await writer.roll_up()
-    await archive_all(client, Archive.open(str(tmp_path)))
-    cut_ms = FIRST_MS + 3 * DAY_MS
+    await archive_all(client, archive)
     await drop_before(writer, cut_ms)
     asked: list[dict[str, Any]] = [
         {"timeframe": t, "limit": 5_000, "fill": "none", "format": "json"} for t in ("1m", "1h", "7h", "1d", "1w")
     ]
     async with served(redis_url, archive_url=str(tmp_path)) as knowing:
-        before = [bars for bars, *_ in await answers(knowing, asked)]
-        await writer.commit(writer.trade(cut_ms - MINUTE_MS, 20_000))
-        assert [bars for bars, *_ in await answers(knowing, asked)] == before
-        await writer.commit(writer.trade(cut_ms, 20_000))
-        for _ in range(2):
-            now = await answers(knowing, asked)
-            for params, old, (new, *_) in zip(asked, before, now, strict=True):
-                timeframe = Timeframe.parse(params["timeframe"])
-                (changed,) = [bar for bar in new if bar not in old]
-                assert (changed["t"], changed["h"]) == (timeframe.open_of(cut_ms), 200)
-                others = [bar for bar in old if bar["t"] != changed["t"]]
-                assert [bar for bar in new if bar != changed] == others
-                counted = [bar["n"] for bar in old if bar["t"] == changed["t"]]
-                assert changed["n"] == sum(counted) + 1
-            await writer.roll_up()
-            async with served(redis_url, archive_url=str(tmp_path)) as fresh:
-                assert await answers(fresh, asked) == await answers(knowing, asked)
+        for at_ms in (cut_ms - MINUTE_MS, cut_ms):
+            before = [bars for bars, *_ in await answers(knowing, asked)]
+            await writer.commit(writer.trade(at_ms, 20_000))
+            for _ in range(2):
+                now = await answers(knowing, asked)
+                for params, old, (new, *_) in zip(asked, before, now, strict=True):
+                    timeframe = Timeframe.parse(params["timeframe"])
+                    (changed,) = [bar for bar in new if bar not in old]
+                    assert (changed["t"], changed["h"]) == (timeframe.open_of(at_ms), 200)
+                    others = [bar for bar in old if bar["t"] != changed["t"]]
+                    assert [bar for bar in new if bar != changed] == others
+                    counted = [bar["n"] for bar in old if bar["t"] == changed["t"]]
+                    assert changed["n"] == sum(counted) + 1
+                await writer.roll_up()
+                await archive_all(client, archive)
+                async with served(redis_url, archive_url=str(tmp_path)) as fresh:
+                    assert await answers(fresh, asked) == await answers(knowing, asked)
 
 
 async def test_a_day_sealed_anew_while_it_is_archived_is_archived_once_more(
@@ -312,10 +318,41 @@ async def test_jobs_side_by_side_leave_the_whole_archive(
     await write_days(writer, 3)
     await writer.roll_up()
     await asyncio.gather(archive_all(client, archive), archive_all(client, archive))
-    # Of what both confirmed nobody knows whose object is there: it is written once more.
-    await archive_all(client, archive)
     assert not (await store.due()).archive
     assert_same(archived(archive), await sealed(client))
+
+
+@pytest.mark.parametrize("heeded", [True, False], ids=["as it is", "the condition taken away"])
+async def test_a_job_that_is_held_up_before_it_writes_undoes_nothing(
+    client: Redis, writer: Writer, archive: Archive, monkeypatch: pytest.MonkeyPatch, heeded: bool
+) -> None:
+    """Another archives newer days meanwhile, and Redis drops them: they are nowhere else."""
+    await write_days(writer, 3)
+    await writer.roll_up()
+    replaced, loop = Archive.replace, asyncio.get_running_loop()
+
+    async def overtake() -> None:
+        await write_days(writer, 3)
+        await writer.commit(writer.trade(FIRST_MS, 20_000))
+        await writer.roll_up()
+        await archive_all(client, archive)
+        whole.update(await sealed(client))
+        await drop_before(writer, day_of(writer.now_ms))
+        assert not await client.exists(STORE_KEYS.sealed_candles)
+
+    def held_up(self: Archive, version: Version, frame: pl.DataFrame, late: Merged) -> Receipt:
+        monkeypatch.undo()
+        asyncio.run_coroutine_threadsafe(overtake(), loop).result(30)
+        if not heeded:
+            version = self.version(version.label.series, INSTRUMENT, version.label.period_ms)
+        return replaced(self, version, frame, late)
+
+    whole: dict[str, pl.DataFrame] = {}
+    monkeypatch.setattr(Archive, "replace", held_up)
+    await archive_period(client, MARKET, archive, "candles", CANDLE_ROWS.period.open_of(FIRST_MS))
+    found = archived(archive)
+    assert found["footprints"].equals(whole["footprints"])
+    assert found["candles"].equals(whole["candles"]) == heeded
 
 
 async def test_what_reaches_into_a_silent_archive_gets_503_and_nothing_else_does(
@@ -444,5 +481,13 @@ async def test_while_the_archive_fails_nothing_is_dropped_and_it_goes_on_by_itse
             s3.heal()
             await wait_until_async(nothing_is_due, START_S)
             await wait_until_async(is_sound, START_S)
-    await writer.commit(writer.trade(writer.now_ms + MINUTE_MS))
-    assert await floors(client) == (day_of(writer.now_ms) - DAY_MS,) * 2
+            await writer.commit(writer.trade(writer.now_ms + MINUTE_MS))
+            assert await floors(client) == (day_of(writer.now_ms) - DAY_MS,) * 2
+            # Of what has been dropped now a job reads the archive, too.
+            await writer.commit(writer.trade(FIRST_MS, 20_000))
+            await wait_until_async(nothing_is_due, START_S)
+            assert (await feed.json(f"/v1/{SYMBOL}", timeframe="1d"))["bars"][0]["h"] == 200
+    place = Archive.open(where["archive_url"], where.get("archive_s3_endpoint"))
+    assert archived(place)["candles"]["rev"].to_list()[:1] == [1]
+    amended: Any = await client.zrange(STORE_KEYS.rolled("1d"), 0, 0)
+    assert codec.unpack_candle(amended[0]).high_ticks == 20_000

@@ -221,9 +221,9 @@ async def test_the_archive_is_complete_up_to_the_first_day_it_lacks(
     await roll_all(client, store)
     assert await store.archived("candles", token, {first_ms: scores[first_ms]}) == first_ms
     assert list((await store.unarchived("candles"))[1]) == [first_ms]
-    # Confirmed by another job meanwhile: whose object is there, nobody knows.
+    # Confirmed by another job meanwhile: its object is there, or one that was made of it.
     assert await store.archived("candles", token, {second_ms: scores[second_ms]}) == first_ms
-    assert set((await store.unarchived("candles"))[1]) == {first_ms, second_ms}
+    assert list((await store.unarchived("candles"))[1]) == [first_ms]
 
 
 @pytest.mark.parametrize("seed", range(2))

@@ -25,7 +25,11 @@ async def tick(settings: Settings) -> None:
         token = f"{holder_name()} {new_token()}"
         with rq_client(settings.queue_url) as rq:
             ticker = Ticker(
-                due=lambda: due_work(store, archiving=bool(settings.archive_url)),
+                due=lambda: due_work(
+                    store,
+                    archiving=bool(settings.archive_url),
+                    trades_kept=settings.trades_kept if settings.archives_trades else None,
+                ),
                 jobs=Jobs(queue),
                 queue=JobQueue(rq),
                 lease=ClockLease(store, token, settings.lease_ttl_ms),

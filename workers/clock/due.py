@@ -5,19 +5,43 @@ from itertools import chain, zip_longest
 
 from redis.asyncio import Redis
 
-from common.market.timeframe import Timeframe
+from common.market.timeframe import MINUTE_MS, Timeframe, day_of
 from common.store.registry import Registry
 from common.store.rollups import RollupStore
+from common.store.trade_archive import TRADES, Waiting, waiting
 from workers.rollup.work import ARCHIVE, ROLL, Work
 
 # As common.archive.series has it, which loads Polars.
 ARCHIVED_BY = {"candles": Timeframe(1, "M"), "footprints": Timeframe(1, "d")}
+# Trades wait for the archive until they are this part of those kept in the stream, which then never has to hold more;
+# or until their day is over; or for so long. Each time the day's object is written anew, up to 25 MB, so not often.
+WAITING_PART = 4
+WAITING_MOST_MS = 60 * MINUTE_MS
 
 
-async def due_work(client: Redis, *, archiving: bool) -> list[Work]:
-    """One of each symbol in turn, so that one with years to do does not keep the others waiting."""
+async def due_work(client: Redis, *, archiving: bool, trades_kept: int | None = None) -> list[Work]:
+    """One of each symbol in turn, so that one with years to do does not keep the others waiting.
+
+    `trades_kept`: how many each symbol's stream is to keep; None if trades are not archived.
+    """
     symbols = await Registry(client).symbols()
-    return in_turn([await _due_of(client, symbol, archiving) for symbol in symbols])
+    works = {symbol: await _due_of(client, symbol, archiving) for symbol in symbols}
+    if trades_kept is not None:
+        for symbol, found in (await waiting(client, symbols)).items():
+            if is_due(found, trades_kept):
+                works[symbol].append(Work(ARCHIVE, symbol, day_of(max(found.since_ms or 0, 0)), (TRADES,)))
+    return in_turn(works.values())
+
+
+def is_due(found: Waiting, trades_kept: int) -> bool:
+    """Whether the trades that wait are to be archived now. The first ones always are: the archive begins with them."""
+    if found.since_ms is None:
+        return True
+    if not found.count:
+        return False
+    is_over = day_of(found.since_ms) < day_of(found.watermark_ms)
+    is_old = found.watermark_ms - found.since_ms >= WAITING_MOST_MS
+    return is_over or is_old or found.count * WAITING_PART >= trades_kept
 
 
 async def _due_of(client: Redis, symbol: str, archiving: bool) -> list[Work]:

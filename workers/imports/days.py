@@ -38,6 +38,7 @@ class Day:
     """What has been read of a day. `spans`: ids, if they are contiguous; `file`: the first one with a trade of it.
 
     `counted`: whether what is refused of it is yet to be counted. `of_minutes`: it is made of candles, not of trades.
+    `rows`: the trades, only if they are to be archived.
     """
 
     day_ms: int
@@ -46,6 +47,7 @@ class Day:
     of_minutes: bool = False
     candles: list[pl.DataFrame] = field(default_factory=list)
     levels: list[pl.DataFrame] = field(default_factory=list)
+    rows: list[pl.DataFrame] = field(default_factory=list)
     spans: list[Span] = field(default_factory=list)
     refused: Counter[str] = field(default_factory=Counter)
     trades: int = 0
@@ -73,11 +75,13 @@ class Day:
             self._ids.append(np.sort(kept["id"].to_numpy()))
         return kept
 
-    def add(self, trades: pl.DataFrame, sources: int, *, candles: bool, footprints: bool) -> None:
+    def add(self, trades: pl.DataFrame, sources: int, *, candles: bool, footprints: bool, rows: bool) -> None:
         if candles:
             self.candles.append(bulk.candles(trades, MINUTE, sources))
         if footprints:
             self.levels.append(bulk.footprints(trades))
+        if rows:
+            self.rows.append(trades)
         self.trades += len(trades)
         self.lasts(int(trades["ts_ms"].min()), int(trades["ts_ms"].max()))  # type: ignore[arg-type]
 
@@ -91,8 +95,8 @@ class Day:
 class Days:
     """Days in waiting. `seen`: coverage of all that was read, and of what was applied before; it is changed here.
 
-    The floors: from which day on candles and footprints are made. `counted_from_ms`: refused trades of earlier days
-    have been counted by the run that this one goes on from.
+    The floors: from which day on candles and footprints are made. `with_rows`: the trades are kept, too.
+    `counted_from_ms`: refused trades of earlier days have been counted by the run that this one goes on from.
     """
 
     seen: IdCoverage | RecentCoverage
@@ -100,6 +104,7 @@ class Days:
     candle_floor_ms: int = 0
     footprint_floor_ms: int = 0
     counted_from_ms: int = 0
+    with_rows: bool = False
     waiting: dict[int, Day] = field(default_factory=dict)
 
     def take(self, trades: pl.DataFrame, file: int, now_ms: int) -> int | None:
@@ -114,7 +119,8 @@ class Days:
             kept = self._new(day, valid)
             if len(kept):
                 floors = {"candles": self.candle_floor_ms, "footprints": self.footprint_floor_ms}
-                day.add(kept, self.sources, **{name: day_ms >= floor_ms for name, floor_ms in floors.items()})
+                made = {name: day_ms >= floor_ms for name, floor_ms in floors.items()}
+                day.add(kept, self.sources, **made, rows=self.with_rows)
         return newest_ms
 
     def take_candles(self, candles: pl.DataFrame, file: int) -> int | None:

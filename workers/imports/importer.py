@@ -16,6 +16,7 @@ from typing import TypeVar
 import polars as pl
 from redis.asyncio import Redis
 
+from common.archive.archive import Archive
 from common.clock import Clock, SystemClock
 from common.errors import RetryableError, StoreUnavailable
 from common.frames import decode, encode
@@ -41,6 +42,7 @@ from workers.claims import LOOKS_PER_LEASE
 from workers.commit import Head, Text, make_commit
 from workers.imports.days import Day, Days, Frames, built, day_floor
 from workers.imports.files import Readable, Rows, recording
+from workers.imports.trades import TradeKeeper
 from workers.replay import register
 from workers.rollup.day import SealFailed
 from workers.term import BEATS_PER_LEASE, TermSettings
@@ -88,7 +90,10 @@ class Position:
 
 @dataclass(slots=True)
 class Importer:
-    """`run` returns what was done. Interrupted by `stop`, it returns early with `ended` False."""
+    """`run` returns what was done. Interrupted by `stop`, it returns early with `ended` False.
+
+    `archive`: gets the trades; None if trades are not archived.
+    """
 
     url: str
     market: Market
@@ -97,6 +102,7 @@ class Importer:
     settings: TermSettings
     bounds: Bounds
     holder: str
+    archive: Archive | None = None
     on_progress: Callable[[Done], None] = lambda done: None
     clock: Clock = field(default_factory=SystemClock)
     done: Done = field(default_factory=Done)
@@ -185,6 +191,7 @@ class _Term:
         else:
             self._builder = Builder.restore(instrument, claim.checkpoint, None, work.sources, grace_ms)
         self._seq, self._position = claim.seq, Position.of(claim.position, order.recording)
+        self._keeper = TradeKeeper(client, work.market, work.archive)
         self._days = self._in_waiting(state)
         self._bad = 0
 
@@ -200,7 +207,8 @@ class _Term:
             footprint_floor_ms = max(footprint_floor_ms, day_floor(newest_ms, retention.footprint_days))
         seen = Builder.restore(work.market.instrument, builder.checkpoint(), None, 0, 0).coverage
         assert isinstance(seen, IdCoverage | RecentCoverage)
-        days = Days(seen, work.sources, candle_floor_ms, footprint_floor_ms, self._position.day_ms + 1)
+        floors = candle_floor_ms, footprint_floor_ms
+        days = Days(seen, work.sources, *floors, self._position.day_ms + 1, with_rows=work.archive is not None)
         if builder.open:
             # It is closed by the first trade of a later day.
             day_ms = day_of(builder.open.candle.open_ms)
@@ -210,6 +218,8 @@ class _Term:
     async def run(self) -> bool:
         """True if all files have been read and written."""
         work, order = self._work, self._order
+        covered = self._builder.coverage.spans()
+        await self._alive(asyncio.create_task(self._keeper.begin(covered[0].from_ms if covered else -1)))
         newest_ms, number = -1, -1
         async with aclosing(self._rows()) as batches:
             async for file, rows in batches:
@@ -285,13 +295,14 @@ class _Term:
         opens = candles["open_ms"].to_list() or [day.day_ms]
         # Whoever has live bars reads them again: all of a day is more than a message should carry.
         newest = [Candle(**row) for row in candles.tail(1).rows(named=True)]
-        await self._write(self._head(day, file), day.day_ms, staged, opens, newest)
+        await self._meanwhile(self._keeper.keep, day)
+        await self._write(self._head(day, file), day, staged, opens, newest)
         self._days.written(day)
         self._wrote(day)
         work.on_progress(work.done)
 
     async def _write(
-        self, head: Head, day_ms: int, staged: Staged | None, opens: Sequence[int], amended: list[Candle]
+        self, head: Head, day: Day, staged: Staged | None, opens: Sequence[int], amended: list[Candle]
     ) -> None:
         builder, keys = self._builder, self._store.keys
         checkpoint = builder.checkpoint()
@@ -310,7 +321,7 @@ class _Term:
             ImportedDay(
                 token=self._token,
                 seq=self._seq,
-                day_ms=day_ms,
+                day_ms=day.day_ms,
                 staged=staged,
                 first_ms=opens[0],
                 last_ms=opens[-1],
@@ -320,6 +331,8 @@ class _Term:
                 messages=[(keys.commits, message.pack()), *((keys.events, event) for event in events)],
                 gaps={gap.id: gap.dump() for gap in head.gaps},
                 forgotten=head.forgotten,
+                archived=self._work.archive is not None,
+                lost=self._keeper.take_lost(day),
             )
         )
         self._seq += 1
@@ -341,7 +354,8 @@ class _Term:
         if day:
             del self._days.waiting[day.day_ms]
             # The kept trades go first (import.lua): those of this step would be missing among them.
-            await self._write(Head(self._token, self._seq, str(self._position), {}), day.day_ms, None, [day.day_ms], [])
+            await self._write(Head(self._token, self._seq, str(self._position), {}), day, None, [day.day_ms], [])
+            await self._meanwhile(self._keeper.keep, day)
             stored = await self._imports.read(day.day_ms)
             frames = await self._meanwhile(_merged, day, stored, builder.open, builder.watermark_ms)
             minutes = await self._meanwhile(_minutes, *frames)

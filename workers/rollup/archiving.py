@@ -1,5 +1,11 @@
 """Sealed days into the archive: a period is written whole, read back, and only then confirmed to the store.
 
+Its object is read first, and replaced only if it is still that one. So whatever another job confirms meanwhile, and the
+store drops for it, is in what this one has read, or this one is refused and begins anew.
+
+Late trades of minutes that the archive alone has come out of the store as parts (common.market.late), and the object
+says which of them it has: a job that dies before it confirms merges none of them twice.
+
 Loads Polars: only ever imported in the process of one job.
 """
 
@@ -12,10 +18,12 @@ import polars as pl
 from redis.asyncio import Redis
 
 from common.archive.archive import Archive
+from common.archive.late import with_parts
 from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS, Series
-from common.errors import Stale, StoreUnavailable
+from common.errors import Stale, StoreUnavailable, Superseded
 from common.frames import decode
 from common.market import blocks
+from common.market.late import merged_with
 from common.market.timeframe import DAY_MS
 from common.store.reads import Seal, SealedSeries, State, SymbolReader
 from common.store.registry import Market
@@ -23,7 +31,7 @@ from common.store.rollups import RollupStore
 
 log = logging.getLogger(__name__)
 
-# A day that is sealed anew between the commands is read once more.
+# A day that is sealed anew between the commands, and an object that another job replaces, are read once more.
 ATTEMPTS = 5
 
 
@@ -61,17 +69,21 @@ async def archive_period(client: Redis, market: Market, archive: Archive, series
     source, store = _SOURCES[series], RollupStore(client, market.symbol)
     end_ms = source.rows.period.next_open(period_ms)
     for _ in range(ATTEMPTS):
+        before = await asyncio.to_thread(archive.version, source.rows, market.instrument, period_ms)
         token, scores = await store.unarchived(series)
         due = {day_ms: score for day_ms, score in scores.items() if period_ms <= day_ms < end_ms}
         if not due:
             return False
+        late = await store.late(series, period_ms, end_ms)
         sealed = await _sealed(SymbolReader(client, market.symbol), source, period_ms, end_ms)
         if sealed is None:
             continue
-        before = await asyncio.to_thread(archive.read_period, source.rows, market.instrument, period_ms)
-        frame = _joined(source.rows, before, sealed)
+        frame = with_parts(source.rows, _joined(source.rows, before.frame, sealed), late.parts, before.late)
         if len(frame):
-            await asyncio.to_thread(archive.write, source.rows, market.instrument, period_ms, frame)
+            try:
+                await asyncio.to_thread(archive.replace, before, frame, merged_with(before.late, late.parts))
+            except Superseded:
+                continue
         there = set(frame.select(_DAY).to_series().unique())
         try:
             complete_ms = await store.archived(
@@ -80,6 +92,7 @@ async def archive_period(client: Redis, market: Market, archive: Archive, series
                 {day_ms: score for day_ms, score in due.items() if day_ms in there},
                 # Dropped before there was an archive.
                 [day_ms for day_ms in due if day_ms not in there],
+                late,
             )
         except Stale:
             continue

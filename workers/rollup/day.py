@@ -2,10 +2,13 @@
 
 A pure function of the stored minutes, taken in by one script that refuses it if any of them has changed since
 (common.store.rollups). So it may die at any moment, run twice, and run beside itself.
+
+Of a day that begins before what the store has dropped, the minutes are read out of the archive. There is nothing to be
+sealed then. Without an archive what was made of them stays.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -17,12 +20,17 @@ from common.market.bar_json import bar_json
 from common.market.candle import Candle
 from common.market.coverage import covers
 from common.market.instrument import Instrument
+from common.market.late import Part
 from common.market.rollup import DAY, MONTH, WEEK, Period, Plan, rolled_up
-from common.market.timeframe import DAY_MS, Timeframe
+from common.market.timeframe import DAY_MS, Timeframe, day_of
 from common.store.registry import Market
 from common.store.rollups import CANDLES, FOOTPRINTS, Minutes, Reading, Rolled, RollupStore, Staged
 
 log = logging.getLogger(__name__)
+
+# Reads the packed candles that the archive alone has, of those that open from a time (ms) on, before another; with what
+# late trades make of them.
+Older = Callable[[Instrument, int, int, Sequence[Part]], Awaitable[list[bytes]]]
 
 # A day that is being backfilled changes under its job; the next tick tries again.
 ATTEMPTS = 5
@@ -51,14 +59,19 @@ SEALED_CANDLES = Series(CANDLES, codec.candle_open, blocks.pack_candles, blocks.
 SEALED_FOOTPRINTS = Series(FOOTPRINTS, codec.footprint_open, blocks.pack_footprints, blocks.footprint_members)
 
 
-async def roll_day(client: Redis, market: Market, day_ms: int, events_kept: int = 10_000) -> bool:
-    """Roll the day up if it is due. False: it was not, or it changed under every attempt."""
+async def roll_day(
+    client: Redis, market: Market, day_ms: int, events_kept: int = 10_000, older: Older | None = None
+) -> bool:
+    """Roll the day up if it is due. False: it was not, or it changed under every attempt.
+
+    `older`: how the archive's minutes are read; None: there is no archive.
+    """
     store, anchored = RollupStore(client, market.symbol, events_kept), timeframes(market.instrument)
     for _ in range(ATTEMPTS):
         if day_ms not in (await store.due()).days:
             return False
         try:
-            await _roll(store, market.instrument, anchored, day_ms)
+            await _roll(store, market.instrument, anchored, day_ms, older)
             return True
         except Stale as error:
             log.info("day to be rolled up once more", extra={"symbol": market.symbol, "reason": str(error)})
@@ -70,19 +83,28 @@ def timeframes(instrument: Instrument) -> dict[str, Timeframe]:
     return {timeframe.text: instrument.anchored(timeframe) for timeframe in (DAY, WEEK, MONTH)}
 
 
-async def _roll(store: RollupStore, instrument: Instrument, anchored: Mapping[str, Timeframe], day_ms: int) -> None:
+async def _roll(
+    store: RollupStore, instrument: Instrument, anchored: Mapping[str, Timeframe], day_ms: int, older: Older | None
+) -> None:
     plan = Plan.of(day_ms, day_ms + DAY_MS, anchored)
     from_ms, to_ms = plan.range_of(plan.days) if plan.days else (day_ms, day_ms + DAY_MS)
     wanted = {"1d": plan.day_range, "1w": plan.range_of(plan.weeks), "1M": plan.range_of(plan.months)}
     reading = await store.read(day_ms, from_ms, to_ms, wanted if plan.days else {})
-    if day_ms < reading.state.candle_floor_ms:
+    floor_ms = reading.state.candle_floor_ms
+    kept_ms = min(floor_ms, _archived_from(reading, instrument)) if older else floor_ms
+    if day_ms < kept_ms:
         # Its minutes are gone; what was made of them stays.
         await store.finish(day_ms, reading.mark, [], None)
         return
     read = {SEALED_CANDLES: SEALED_CANDLES.members(reading.candles)}
     read[SEALED_FOOTPRINTS] = SEALED_FOOTPRINTS.members(reading.footprints)
-    rolled = list(_rolled(instrument, plan, reading, read[SEALED_CANDLES])) if plan.days else []
-    staged = await _stage(store, Period(day_ms, day_ms + DAY_MS), read)
+    minutes = read[SEALED_CANDLES]
+    start_ms, end_ms = max(from_ms, kept_ms), min(to_ms, floor_ms)
+    if older and start_ms < end_ms:
+        found = await older(instrument, start_ms, end_ms, reading.late)
+        minutes = minutes | {codec.candle_open(member): member for member in found}
+    rolled = list(_rolled(instrument, plan, reading, minutes, kept_ms)) if plan.days else []
+    staged = await _stage(store, Period(day_ms, day_ms + DAY_MS), read) if day_ms >= floor_ms else None
     await store.finish(day_ms, reading.mark, rolled, staged)
     log.info(
         "day rolled up",
@@ -90,12 +112,24 @@ async def _roll(store: RollupStore, instrument: Instrument, anchored: Mapping[st
     )
 
 
-def _rolled(instrument: Instrument, plan: Plan, reading: Reading, minutes: Mapping[int, bytes]) -> Iterator[Rolled]:
+def _archived_from(reading: Reading, instrument: Instrument) -> int:
+    """Return from when on (ms) all minutes that have been dropped can be had out of the archive."""
+    if reading.archived_from_ms < 0:
+        return reading.state.candle_floor_ms
+    spans = reading.state.coverage(instrument.ids).spans()
+    # A trading day may begin on the UTC day before: if the first trade of all is archived, nothing is missing there.
+    return -1 if spans and day_of(spans[0].from_ms) >= reading.archived_from_ms else reading.archived_from_ms
+
+
+def _rolled(
+    instrument: Instrument, plan: Plan, reading: Reading, minutes: Mapping[int, bytes], kept_ms: int
+) -> Iterator[Rolled]:
+    """`kept_ms`: of days that begin before it some minutes are gone."""
     state, text = reading.state, _Text(instrument, reading)
     stored = {series: {codec.candle_open(m): m for m in members} for series, members in reading.rolled.items()}
     days = {open_ms: codec.unpack_candle(member) for open_ms, member in stored["1d"].items()}
     candles = list(map(codec.unpack_candle, minutes.values()))
-    finished = [day for day in plan.days if day.end_ms <= state.watermark_ms and day.open_ms >= state.candle_floor_ms]
+    finished = [day for day in plan.days if day.end_ms <= state.watermark_ms and day.open_ms >= kept_ms]
     for day in finished:
         candle = rolled_up(candles, day)
         days.pop(day.open_ms, None)

@@ -5,17 +5,20 @@ Polars is loaded by those that need it, in the forked process: its threads don't
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 # numpy loads it when it first looks for unique values: that would be in every job's process, 10 ms of its 80.
 import numpy.ma  # noqa: F401
 from redis.asyncio import Redis
 
+from common.market.instrument import Instrument
+from common.market.late import Part
 from common.settings import Settings
 from common.store.client import commit_client
 from common.store.registry import Market, Registry
-from workers.rollup.day import roll_day
+from common.store.trade_archive import TRADES
+from workers.rollup.day import Older, roll_day
 from workers.rollup.rq_worker import Functions
 from workers.rollup.work import ARCHIVE, ROLL
 
@@ -32,16 +35,37 @@ def functions(settings: Settings) -> Functions:
 
 def roll(settings: Settings, symbol: str, day_ms: int) -> None:
     """Roll the day up and seal it."""
-    _run(settings, symbol, lambda client, market: roll_day(client, market, day_ms, settings.events_kept))
+    older = _older(settings)
+    _run(settings, symbol, lambda client, market: roll_day(client, market, day_ms, settings.events_kept, older))
 
 
 def archive(settings: Settings, url: str, symbol: str, series: str, period_ms: int) -> None:
-    """Write the period's sealed days into the archive."""
+    """Write the period's sealed days into the archive; of trades all that wait, whatever the period."""
     from common.archive.archive import Archive
     from workers.rollup.archiving import archive_period
+    from workers.rollup.trades import archive_trades
 
     place = Archive.open(url, settings.archive_s3_endpoint)
+    if series == TRADES:
+        _run(settings, symbol, lambda client, market: archive_trades(client, market, place))
+        return
     _run(settings, symbol, lambda client, market: archive_period(client, market, place, series, period_ms))
+
+
+def _older(settings: Settings) -> Older | None:
+    """Few days need the archive, and Polars takes half a second to load."""
+    url = settings.archive_url
+    if url is None:
+        return None
+
+    async def read(instrument: Instrument, start_ms: int, end_ms: int, late: Sequence[Part]) -> list[bytes]:
+        from common.archive.archive import Archive
+        from workers.rollup.older import older_minutes
+
+        place = Archive.open(url, settings.archive_s3_endpoint)
+        return await older_minutes(place, instrument, start_ms, end_ms, late)
+
+    return read
 
 
 def _run(settings: Settings, symbol: str, job: Job) -> None:

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-# Roll a day up; write a period of a series into the archive.
+# Roll a day up; write a period of a series into the archive, or all trades that wait.
 ROLL, ARCHIVE = "roll", "archive"
 
 # RQ takes letters, digits, `_` and `-`. A symbol has no small letters, so these can't be mistaken.
@@ -31,4 +31,5 @@ class Work:
 
 def is_of(job: str, symbol: str) -> bool:
     """Whether a job id is one of this symbol's."""
-    return bool(re.fullmatch(rf"[a-z]+_{re.escape(symbol.translate(_ESCAPES))}(_(candles|footprints))?_\d+", job))
+    name = re.escape(symbol.translate(_ESCAPES))
+    return bool(re.fullmatch(rf"[a-z]+_{name}(_(candles|footprints|trades))?_\d+", job))

@@ -1,34 +1,40 @@
 -- Confirm days that the archive has, read back and found equal.
 --
--- KEYS  1 state, 2 unarchived, 3 dirty, 4 archive, 5 rollup
--- ARGV  1 token of the state as it was read, 2 series, 3 number of days archived; then day, score ...: those days, as
---       they were in unarchived then; then days that are lost: neither sealed nor archived
+-- KEYS  1 state, 2 unarchived, 3 dirty, 4 archive, 5 late parts of the series
+-- ARGV  1 token of the state as it was read, 2 series, 3 number of days archived
+--       4 the newest commit whose late parts were merged ('' if none were), of minutes that open from 5 on, before 6;
+--       then day, score ...: those days, as they were in unarchived then; then days that are lost: neither sealed nor
+--       archived
 -- RESULT  {'OK', ms up to which the series is complete in the archive} or {'STALE'}
 --
 -- archive, of each series: <series>_ms, all closed minutes that open before are in the archive, as they are now;
 --          <series>_from_ms, the first day that ever was archived; <series>_version, raised with every confirmation.
 
-local state, unarchived, dirty, archive, rollup = unpack(KEYS)
+local state, unarchived, dirty, archive, late = unpack(KEYS)
 local series = ARGV[2]
 if (redis.call('HGET', state, 'token') or '') ~= ARGV[1] then
   return {'STALE'}
 end
 local from = tonumber(redis.call('HGET', archive, series .. '_from_ms') or '') or math.huge
-local lost = 4 + 2 * tonumber(ARGV[3])
+local lost = 7 + 2 * tonumber(ARGV[3])
 for i = lost, #ARGV do
   redis.call('ZREM', unarchived, series .. ':' .. ARGV[i])
 end
-for i = 4, lost - 1, 2 do
+for i = 7, lost - 1, 2 do
   from = math.min(from, tonumber(ARGV[i]))
   local member = series .. ':' .. ARGV[i]
-  local score = redis.call('ZSCORE', unarchived, member)
-  if score == ARGV[i + 1] then
+  -- Else it was sealed anew since, and stays for the next job; or another job has confirmed it: of two that write one
+  -- object, the later has read what the earlier wrote.
+  if redis.call('ZSCORE', unarchived, member) == ARGV[i + 1] then
     redis.call('ZREM', unarchived, member)
-  elseif not score then
-    -- Another job confirmed it meanwhile, of what it read: which of the two objects is there now nobody knows.
-    redis.call('ZADD', unarchived, redis.call('HINCRBY', rollup, 'version', 1), member)
   end
-  -- Else it was sealed anew since: it stays, for the next job.
+end
+if ARGV[4] ~= '' then
+  for _, part in ipairs(redis.call('ZRANGEBYSCORE', late, ARGV[5], '(' .. ARGV[6])) do
+    if tonumber(string.match(part, '^%w+:(%d+):')) <= tonumber(ARGV[4]) then
+      redis.call('ZREM', late, part)
+    end
+  end
 end
 local complete = tonumber(redis.call('HGET', state, 'sealed_to_ms') or '-1')
 for _, day in ipairs(redis.call('ZRANGE', dirty, 0, -1)) do
@@ -42,7 +48,7 @@ for _, member in ipairs(redis.call('ZRANGE', unarchived, 0, -1)) do
 end
 local complete_ms = string.format('%.0f', complete)
 redis.call('HSET', archive, series .. '_ms', complete_ms)
-if lost > 4 then
+if lost > 7 then
   redis.call('HSET', archive, series .. '_from_ms', string.format('%.0f', from))
   redis.call('HINCRBY', archive, series .. '_version', 1)
 end

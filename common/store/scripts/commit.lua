@@ -2,21 +2,27 @@
 -- checks come first, then the one write that may be refused (XADD trades), then the rest.
 --
 -- KEYS  1 owner, 2 state, 3 trades, 4 candles, 5 footprints, 6 events, 7 health, 8 gaps, 9 dirty, 10 seals,
---       11 sealed candles, 12 sealed footprints, 13 archive, 14 unarchived
+--       11 sealed candles, 12 sealed footprints, 13 archive, 14 unarchived, 15 late candles, 16 late footprints
 -- ARGV  1 token, 2 seq the caller stands at, 3 the next seq
 --       4 number of trades, 5 packed trades, 6 watermark_ms
 --       7 trades to keep, 8 events to keep
 --       9 drop candles and 10 footprints that open before (ms; '' drops none)
 --       11 number of state pairs, 12 of health pairs, 13 of gaps, 14 of forgotten gaps, 15 of minutes, 16 of events,
---       17 of messages; 18 archived series ('candles,footprints'): what the archive has not got is not dropped; then
+--       17 of messages; 18 archived series ('candles,footprints,trades'): what the archive has not got is not dropped;
+--       then
 --       state field, value ... health field, value ... gap id, gap ... gap id ... open_ms, candle, footprint ... event ...
 --       channel, message ... and last the channel whose number of subscribers is asked for
 -- RESULT  {'OK', subscribers}, {'FENCED'} (another holder) or {'STALE'} (the store is not where the caller left it)
 --
 -- trades: id <seq>-0, fields token, n, watermark_ms, trades; one entry a commit, also when n is 0, so that a reader
---         sees every step. state.kept counts the trades in it.
+--         sees every step. state.kept counts the trades in it, state.applied those of all commits. What an archive of
+--         trades has not got yet (archived_trades.lua) stays, up to MOST_WAITING times what is kept; what has to go all
+--         the same is noted (lost.lua), also where none is archived any more.
 -- candles, footprints: score open_ms; a correction replaces the member of that score; '' only drops it. A minute that
 --         has been dropped is not written again: what the archive has, and what was made of it, is more than its rest.
+-- late candles, late footprints: score open_ms, member '<token>:<seq>:<packed>': what late trades make of minutes that
+--         the archive alone has, until it has that, too (archived.lua). Their days are dirty and unarchived. There are
+--         at most MOST_LATE; archive.late_lost counts those that had no room.
 -- dirty: score the seq that last wrote a minute of the day (UTC, its open), until the day has been rolled up (roll.lua).
 -- events: id <seq>-<i>, field event (JSON).
 -- state, for readers that keep what they have read (feed/tail.py) or come back with a cursor (feed/changes.py):
@@ -28,9 +34,9 @@
 -- Numbers stay text: Lua 5.1 writes large ones with 14 digits.
 
 local owner, state, trades, candles, footprints, events, health, gaps, dirty, seals, sealed_candles,
-  sealed_footprints, archive, unarchived = unpack(KEYS)
+  sealed_footprints, archive, unarchived, late_candles, late_footprints = unpack(KEYS)
 local seq, next_seq, count = ARGV[2], ARGV[3], tonumber(ARGV[4])
-local AMENDED_KEPT, DAY_MS = 16, 86400000
+local AMENDED_KEPT, DAY_MS, MOST_LATE, MOST_WAITING = 16, 86400000, 20000, 10
 
 -- Coverage (JSON, common.market.coverage) without what grows with every trade: the end of its newest span. Id spans
 -- are [first, last, from_ms, to_ms], the one span of time is [window, floor_ms, from_ms, to_ms].
@@ -52,6 +58,32 @@ local function archived(name)
   return to
 end
 
+-- The day of the oldest footprint.
+local function oldest_footprint()
+  local open = redis.call('ZRANGE', footprints, 0, 0, 'WITHSCORES')[2]
+  local oldest = open and tonumber(open) - tonumber(open) % DAY_MS or math.huge
+  for _, day in ipairs(redis.call('HKEYS', sealed_footprints)) do
+    oldest = math.min(oldest, tonumber(day))
+  end
+  return oldest
+end
+
+-- Keep what late trades make of a minute that has been dropped, if the archive has it. True if it is kept.
+local function keep_late(name, late, open_ms, packed)
+  local from = redis.call('HGET', archive, name .. '_from_ms')
+  local open = tonumber(open_ms)
+  if not string.find(ARGV[18], name, 1, true) or not from or open < tonumber(from) then
+    return false
+  end
+  if redis.call('ZCARD', late) >= MOST_LATE then
+    redis.call('HINCRBY', archive, 'late_lost', 1)
+    return false
+  end
+  redis.call('ZADD', late, open_ms, ARGV[1] .. ':' .. ARGV[3] .. ':' .. packed)
+  redis.call('ZADD', unarchived, '-' .. ARGV[3], name .. ':' .. string.format('%.0f', open - open % DAY_MS))
+  return true
+end
+
 -- Drop what opens before the floor, as far as the archive has it, and raise the floor, which only ever rises: a
 -- backlog may close minutes older than the newest one. A sealed day is dropped when all of it is older.
 local function drop(name, floor_ms, minutes, sealed)
@@ -62,6 +94,10 @@ local function drop(name, floor_ms, minutes, sealed)
   local floor, was = tonumber(floor_ms), tonumber(redis.call('HGET', state, field) or '-1')
   if floor > was and string.find(ARGV[18], name, 1, true) then
     floor = math.min(floor, archived(name))
+    if name == 'candles' then
+      -- Else a late trade would find the footprint of a minute whose candle it does not.
+      floor = math.min(floor, oldest_footprint())
+    end
   end
   floor_ms = string.format('%.0f', math.max(floor, was))
   redis.call('ZREMRANGEBYSCORE', minutes, '-inf', '(' .. floor_ms)
@@ -73,6 +109,18 @@ local function drop(name, floor_ms, minutes, sealed)
     redis.call('HDEL', sealed, string.match(seal, '^%d+'))
   end
   redis.call('HSET', state, field, floor_ms)
+end
+
+-- with lost.lua
+
+-- The least and the greatest time of packed trades: 8 bytes, then 33 a trade, the times first.
+local function span(packed)
+  local from_ms, to_ms = math.huge, -1
+  for i = 1, (#packed - 8) / 33 do
+    local ts_ms = struct.unpack('<i8', packed, 8 * i + 1)
+    from_ms, to_ms = math.min(from_ms, ts_ms), math.max(to_ms, ts_ms)
+  end
+  return {from_ms, to_ms}
 end
 
 if redis.call('HGET', owner, 'token') ~= ARGV[1] then
@@ -87,27 +135,40 @@ redis.call('XADD', trades, entry, 'token', ARGV[1], 'n', ARGV[4], 'watermark_ms'
 
 -- The stream is bounded by trades, not by entries: an entry holds 1 trade or 10,000. The step count is bounded too,
 -- so that a smaller bound is reached little by little.
+local was = redis.call('HMGET', state, 'watermark_ms', 'coverage', 'amended', 'kept', 'applied')
 local most = tonumber(ARGV[7])
-local kept = tonumber(redis.call('HGET', state, 'kept') or '0') + count
+local kept, applied = tonumber(was[4] or '0') + count, tonumber(was[5] or '0') + count
+local archives, archived_seq, dropped = string.find(ARGV[18], 'trades', 1, true), nil, {}
 for _ = 1, 64 do
   local length = redis.call('XLEN', trades)
   if length == 1 or (kept <= most and length <= most) then
     break
   end
-  local oldest = tonumber(redis.call('XRANGE', trades, '-', '+', 'COUNT', 1)[1][2][4])
-  if length <= most and kept - oldest < most then
+  local oldest = redis.call('XRANGE', trades, '-', '+', 'COUNT', 1)[1]
+  local held = tonumber(oldest[2][4])
+  if length <= most and kept - held < most then
     break
   end
+  archived_seq = archived_seq or tonumber(redis.call('HGET', archive, 'trades_seq') or '-1')
+  if tonumber(string.match(oldest[1], '^%d+')) > archived_seq then
+    if archives and length <= most * MOST_WAITING and kept - held < most * MOST_WAITING then
+      break
+    end
+    if held > 0 and (archives or archived_seq >= 0) then
+      table.insert(dropped, span(oldest[2][8]))
+    end
+  end
   redis.call('XTRIM', trades, 'MAXLEN', '=', length - 1)
-  kept = kept - oldest
+  kept = kept - held
 end
+lose(archive, dropped)
 
-local was = redis.call('HMGET', state, 'watermark_ms', 'coverage', 'amended')
 local time = redis.call('TIME')
 local now_ms = time[1] .. string.sub(string.format('%06d', time[2]), 1, 3)
 redis.call('HINCRBY', owner, 'beats', 1)
 redis.call('HSET', owner, 'beat_ms', now_ms)
-redis.call('HSET', state, 'seq', next_seq, 'token', ARGV[1], 'watermark_ms', ARGV[6], 'kept', kept)
+redis.call('HSET', state, 'seq', next_seq, 'token', ARGV[1], 'watermark_ms', ARGV[6], 'kept', kept,
+  'applied', string.format('%.0f', applied))
 if count > 0 then
   redis.call('HSET', state, 'updated_ms', now_ms)
 end
@@ -139,18 +200,28 @@ local floors = redis.call('HMGET', state, 'candle_floor_ms', 'footprint_floor_ms
 local candle_floor, footprint_floor = tonumber(floors[1] or '-1'), tonumber(floors[2] or '-1')
 for _ = 1, tonumber(ARGV[15]) do
   local open_ms, open = ARGV[at], tonumber(ARGV[at])
-  if open >= candle_floor then
+  local kept = open >= candle_floor
+  if kept then
+    redis.call('ZREMRANGEBYSCORE', candles, open_ms, open_ms)
+    redis.call('ZADD', candles, open_ms, ARGV[at + 1])
+    redis.call('ZREMRANGEBYSCORE', footprints, open_ms, open_ms)
+  else
+    kept = keep_late('candles', late_candles, open_ms, ARGV[at + 1])
+  end
+  if kept then
     if open + 60000 <= closed_before_ms then
       if not from_ms or open < tonumber(from_ms) then from_ms = open_ms end
       if not to_ms or open > tonumber(to_ms) then to_ms = open_ms end
     end
     days[open - open % DAY_MS] = true
-    redis.call('ZREMRANGEBYSCORE', candles, open_ms, open_ms)
-    redis.call('ZADD', candles, open_ms, ARGV[at + 1])
   end
-  redis.call('ZREMRANGEBYSCORE', footprints, open_ms, open_ms)
-  if ARGV[at + 2] ~= '' and open >= footprint_floor then
-    redis.call('ZADD', footprints, open_ms, ARGV[at + 2])
+  if kept and ARGV[at + 2] ~= '' then
+    if open < footprint_floor then
+      -- The candle may be there, but what the worker has made of the footprint is of the late trades alone.
+      keep_late('footprints', late_footprints, open_ms, ARGV[at + 2])
+    elseif open >= candle_floor then
+      redis.call('ZADD', footprints, open_ms, ARGV[at + 2])
+    end
   end
   at = at + 3
 end
@@ -165,8 +236,8 @@ if from_ms then
   end
   redis.call('HSET', state, 'amended', log)
 end
-drop('candles', ARGV[9], candles, sealed_candles)
 drop('footprints', ARGV[10], footprints, sealed_footprints)
+drop('candles', ARGV[9], candles, sealed_candles)
 if ARGV[9] ~= '' or ARGV[10] ~= '' then
   -- A seal names the blocks of both series, and goes with the last of them.
   floors = redis.call('HMGET', state, 'candle_floor_ms', 'footprint_floor_ms')

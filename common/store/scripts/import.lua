@@ -1,24 +1,28 @@
 -- One imported day: its minutes as sealed blocks, and the checkpoint that says so. All or nothing.
 --
 -- KEYS  1 owner, 2 state, 3 trades, 4 candles, 5 footprints, 6 events, 7 gaps, 8 dirty, 9 seals, 10 sealed candles,
---       11 sealed footprints, 12 staged
+--       11 sealed footprints, 12 staged, 13 archive
 -- ARGV  1 token, 2 seq the caller stands at, 3 the next seq
 --       4 day (its open, UTC ms), 5 watermark_ms, 6 a packed batch of no trades, 7 events to keep
 --       8 'seal' or 'leave' (nothing of the day is kept), 9 number of candles, 10 of footprints, 11 digest of the staged
 --       candles, 12 of the staged footprints ('' if there are none), 13 and 14 first and last open written
---       15 number of state pairs, 16 of gaps, 17 of forgotten gaps, 18 of events, 19 of messages; then
+--       15 number of state pairs, 16 of gaps, 17 of forgotten gaps, 18 of events, 19 of messages
+--       20 'archived' if the archive has the trades of the day, and all that were applied before; else ''
+--       21 '<from_ms>:<to_ms>;...', where it will never have all of them; then
 --       state field, value ... gap id, gap ... gap id ... event ... channel, message ...
 -- RESULT  {'OK'}, {'FENCED'} (another holder) or {'STALE'} (the store is not where the caller left it)
 --
 -- Blocks, seals and staged are those of roll.lua; a day that is written here is dirty, so that its roll-ups are made.
--- trades: the trades themselves are not kept. What the stream had is dropped: it would look as if it were whole. So
---         whoever comes back with an older cursor is given a new snapshot.
+-- trades: the stream does not get them. What it had is dropped: it would look as if it were whole. So whoever comes back
+--         with an older cursor is given a new snapshot. archive: as archived_trades.lua has it.
 -- state.amended, state.reshaped_seq: as in commit.lua.
 
-local owner, state, trades, candles, footprints, events, gaps, dirty, seals, sealed_candles, sealed_footprints, staged =
-  unpack(KEYS)
+local owner, state, trades, candles, footprints, events, gaps, dirty, seals, sealed_candles, sealed_footprints, staged,
+  archive = unpack(KEYS)
 local next_seq, day = ARGV[3], ARGV[4]
 local AMENDED_KEPT, DAY_MS = 16, 86400000
+
+-- with lost.lua
 
 if redis.call('HGET', owner, 'token') ~= ARGV[1] then
   return {'FENCED'}
@@ -71,7 +75,18 @@ if ARGV[8] == 'seal' then
   end
 end
 
-local at = 20
+if ARGV[20] == 'archived' then
+  redis.call('HSET', archive, 'trades_seq', next_seq, 'trades_ms', ARGV[5], 'trades_from_ms', '-1',
+    'trades_applied', redis.call('HGET', state, 'applied') or '0')
+  redis.call('HINCRBY', archive, 'trades_version', 1)
+end
+local lost = {}
+for from_ms, to_ms in string.gmatch(ARGV[21], '(%d+):(%d+)') do
+  table.insert(lost, {tonumber(from_ms), tonumber(to_ms)})
+end
+lose(archive, lost)
+
+local at = 22
 for _ = 1, tonumber(ARGV[15]) do
   redis.call('HSET', state, ARGV[at], ARGV[at + 1])
   at = at + 2

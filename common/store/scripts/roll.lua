@@ -16,7 +16,8 @@
 -- sealed candles, footprints: field day, its block (common.market.blocks). Minutes of the day that are in candles or
 --         footprints were written after it was sealed, and count instead of the sealed ones.
 -- staged: fields '<day>:candles' and '<day>:footprints', the blocks as the job has read them back.
--- unarchived: members 'candles:<day>' and 'footprints:<day>', score the version that made them.
+-- unarchived: members 'candles:<day>' and 'footprints:<day>', score the version that made them or, negative, the commit
+--         that left late trades for them (commit.lua).
 -- state.sealed_to_ms: the end of the newest sealed day.
 
 local state, dirty, rollup, candles, footprints, seals, sealed_candles, sealed_footprints, staged, unarchived, events =

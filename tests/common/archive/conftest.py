@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import obstore
 import pytest
@@ -17,6 +18,9 @@ from common.archive.objects import Patience
 KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1"}
 BUCKET = "market"
 HASTY = Patience(retries=1)
+# On which writers try whether the store heeds conditions.
+PROBE = "tmp/conditions"
+_CONDITIONS = ("HTTP_IF_MATCH", "HTTP_IF_NONE_MATCH")
 
 
 @dataclass(slots=True)
@@ -26,12 +30,14 @@ class S3:
     inner: Any
     endpoint: str = ""
     failing: set[str] = field(default_factory=set)
-    failing_copies: bool = False
+    # The object whose PUT fails.
+    failing_put: str | None = None
+    ignores_conditions: bool = False
     fail_next: int = 0
     stuck: set[str] = field(default_factory=set)
     asked: list[str] = field(default_factory=list)
     released: threading.Event = field(default_factory=threading.Event)
-    # moto breaks when two requests copy one object at once; of S3 each is atomic.
+    # moto looks and writes in two steps; of S3 each request is atomic.
     one_by_one: threading.Lock = field(default_factory=threading.Lock)
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
@@ -42,6 +48,8 @@ class S3:
         if self._fails(environ):
             start_response("503 Slow Down", [("Content-Length", "0")])
             return []
+        if self.ignores_conditions:
+            environ = {name: value for name, value in environ.items() if name not in _CONDITIONS}
         with self.one_by_one:
             return list(self.inner(environ, start_response))
 
@@ -49,12 +57,13 @@ class S3:
         if self.fail_next:
             self.fail_next -= 1
             return True
-        is_copy = "HTTP_X_AMZ_COPY_SOURCE" in environ
-        return environ["REQUEST_METHOD"] in self.failing or (is_copy and self.failing_copies)
+        method, path = environ["REQUEST_METHOD"], unquote(environ["PATH_INFO"])
+        is_put = method == "PUT" and self.failing_put is not None and path.endswith(unquote(self.failing_put))
+        return is_put or method in self.failing
 
     def heal(self) -> None:
         self.failing.clear()
-        self.failing_copies, self.fail_next = False, 0
+        self.failing_put, self.ignores_conditions, self.fail_next = None, False, 0
         self.stuck.clear()
         self.released.set()
         self.asked.clear()

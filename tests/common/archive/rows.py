@@ -6,6 +6,8 @@ from collections.abc import Callable
 import polars as pl
 from hypothesis import strategies as st
 
+from common.archive.archive import Archive
+from common.archive.parquet import Receipt
 from common.archive.series import CANDLE_ROWS, Series
 from common.frames import bulk
 from common.frames.schema import TRADES
@@ -65,3 +67,8 @@ def period(series: Series, seed: int = 0, count: int = 500, open_ms: int = FEBRU
 
 def february(seed: int = 0) -> pl.DataFrame:
     return period(CANDLE_ROWS, seed)
+
+
+def write(archive: Archive, series: Series, instrument: Instrument, period_ms: int, frame: pl.DataFrame) -> Receipt:
+    """Make `frame` the whole of a period, whatever is there."""
+    return archive.replace(archive.version(series, instrument, period_ms), frame)

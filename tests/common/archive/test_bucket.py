@@ -2,9 +2,7 @@
 
 import time
 from collections.abc import Callable
-from datetime import timedelta
 
-import obstore
 import pytest
 
 from common.archive import bucket
@@ -13,18 +11,18 @@ from common.archive.objects import Patience
 from common.archive.series import CANDLE_ROWS
 from common.errors import ArchiveUnavailable, OperatorError
 from infra.bench.base import free_port
-from tests.common.archive.conftest import HASTY, S3, names
-from tests.common.archive.rows import BTC, FEBRUARY_MS, MARCH_MS, february
+from tests.common.archive.conftest import HASTY, PROBE, S3, names
+from tests.common.archive.rows import BTC, FEBRUARY_MS, MARCH_MS, february, write
 
 OBJECT = CANDLE_ROWS.path(BTC.symbol, FEBRUARY_MS)
 
 
 def calls(archive: Archive) -> list[Callable[[], object]]:
     return [
-        lambda: archive.write(CANDLE_ROWS, BTC, FEBRUARY_MS, february(seed=1)),
+        lambda: write(archive, CANDLE_ROWS, BTC, FEBRUARY_MS, february(seed=1)),
         lambda: archive.read_period(CANDLE_ROWS, BTC, FEBRUARY_MS),
         lambda: archive.periods(CANDLE_ROWS, BTC.symbol),
-        lambda: archive.delete(CANDLE_ROWS, BTC.symbol, FEBRUARY_MS),
+        lambda: archive.clear(CANDLE_ROWS, BTC, FEBRUARY_MS),
     ]
 
 
@@ -38,25 +36,29 @@ def check_unavailable(archive: Archive, cause: str) -> None:
 
 def test_a_store_that_fails(s3: S3) -> None:
     archive = Archive(s3.bucket())
-    archive.write(CANDLE_ROWS, BTC, FEBRUARY_MS, february())
+    write(archive, CANDLE_ROWS, BTC, FEBRUARY_MS, february())
     s3.failing |= {"GET", "PUT", "POST", "DELETE"}
     check_unavailable(archive, "503")
     s3.heal()
     assert february().equals(archive.read(CANDLE_ROWS, BTC, FEBRUARY_MS, MARCH_MS))
-    assert names(s3.raw()) == [OBJECT]
-    archive.write(CANDLE_ROWS, BTC, FEBRUARY_MS, february(seed=1))
+    assert names(s3.raw()) == [OBJECT, PROBE]
+    write(archive, CANDLE_ROWS, BTC, FEBRUARY_MS, february(seed=1))
 
 
 def test_a_store_that_fails_once_is_asked_again(s3: S3) -> None:
     archive = Archive(s3.bucket())
-    s3.fail_next = 1
-    archive.write(CANDLE_ROWS, BTC, FEBRUARY_MS, february())
-    assert [request.split()[0] for request in s3.asked[:3]] == ["PUT", "PUT", "GET"]
+    for seed in range(2):
+        s3.asked.clear()
+        s3.fail_next = 1
+        write(archive, CANDLE_ROWS, BTC, FEBRUARY_MS, february(seed))
+        # What was there is read; the probe, of the very first writer three times; the object; and that is read back.
+        puts = ["PUT"] * (4 - 3 * seed)
+        assert [request.split()[0] for request in s3.asked] == ["GET", "GET", *puts, "GET"]
 
 
 def test_a_store_that_hangs(s3: S3) -> None:
     archive = Archive(s3.bucket(patience=Patience(request_s=0.2, retries=1)))
-    archive.write(CANDLE_ROWS, BTC, FEBRUARY_MS, february())
+    write(archive, CANDLE_ROWS, BTC, FEBRUARY_MS, february())
     s3.stuck |= {"GET", "PUT"}
     started_s = time.monotonic()
     for call in calls(archive)[:3]:
@@ -81,33 +83,36 @@ def test_a_bucket_that_is_not_there(s3: S3) -> None:
             call()
 
 
-def test_a_failed_copy_leaves_the_old_rows(s3: S3) -> None:
+def test_a_failed_put_leaves_the_old_rows(s3: S3) -> None:
     archive = Archive(s3.bucket())
-    archive.write(CANDLE_ROWS, BTC, FEBRUARY_MS, february())
-    s3.failing_copies = True
+    write(archive, CANDLE_ROWS, BTC, FEBRUARY_MS, february())
+    s3.failing_put = OBJECT
     with pytest.raises(ArchiveUnavailable, match="503"):
-        archive.write(CANDLE_ROWS, BTC, FEBRUARY_MS, february(seed=1))
+        write(archive, CANDLE_ROWS, BTC, FEBRUARY_MS, february(seed=1))
     s3.heal()
     assert february().equals(archive.read(CANDLE_ROWS, BTC, FEBRUARY_MS, MARCH_MS))
-    assert names(s3.raw()) == [OBJECT]
+    assert names(s3.raw()) == [OBJECT, PROBE]
 
 
-def test_a_draft_that_is_old_is_removed(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
-    obstore.put(s3.raw(), "tmp/left", b"half a file")
+@pytest.mark.parametrize("seeds", [[], [0]], ids=["new", "replaced"])
+def test_a_store_that_ignores_conditions_is_refused(s3: S3, seeds: list[int]) -> None:
     archive = Archive(s3.bucket())
-    archive.write(CANDLE_ROWS, BTC, FEBRUARY_MS, february())
-    assert names(s3.raw()) == [OBJECT, "tmp/left"]
-    # Whatever is not from the future is old.
-    monkeypatch.setattr(bucket, "_ABANDONED", timedelta(hours=-1))
-    archive.write(CANDLE_ROWS, BTC, FEBRUARY_MS, february())
-    assert names(s3.raw()) == [OBJECT]
+    for seed in seeds:
+        write(archive, CANDLE_ROWS, BTC, FEBRUARY_MS, february(seed))
+    s3.ignores_conditions = True
+    with pytest.raises(OperatorError, match="ignores If-Match or If-None-Match"):
+        write(Archive(s3.bucket()), CANDLE_ROWS, BTC, FEBRUARY_MS, february(seed=1))
+    left = [archive.read_period(CANDLE_ROWS, BTC, period_ms) for period_ms in archive.periods(CANDLE_ROWS, BTC.symbol)]
+    assert [frame.equals(february(seed)) for frame, seed in zip(left, seeds, strict=True) if frame is not None] == [
+        True for _ in seeds
+    ]
 
 
 def test_an_archive_may_be_the_whole_bucket(s3: S3) -> None:
     archive = Archive.open("s3://market", s3.endpoint)
-    archive.write(CANDLE_ROWS, BTC, FEBRUARY_MS, february())
+    write(archive, CANDLE_ROWS, BTC, FEBRUARY_MS, february())
     assert archive.periods(CANDLE_ROWS, BTC.symbol) == [FEBRUARY_MS]
-    assert names(s3.raw("")) == [OBJECT]
+    assert names(s3.raw("")) == [OBJECT, PROBE]
 
 
 def test_half_of_the_keys_stops_the_start(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from common.market.instrument import Instrument
 from common.market.timeframe import DAY_MS, MINUTE_MS
 from infra.paths import ROOT
 from tests.common.archive.conftest import KEYS, S3
-from tests.common.archive.rows import BTC, FEBRUARY_MS, MARCH_MS, february, period
+from tests.common.archive.rows import BTC, FEBRUARY_MS, MARCH_MS, february, period, write
 
 ETH = Instrument("ETHUSDT", 3, 4)
 RANGES = 1_000
@@ -28,7 +28,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     archive = Archive.open(str(root))
     for instrument in (BTC, ETH):
         for seed, open_ms in enumerate((FEBRUARY_MS, MARCH_MS)):
-            archive.write(CANDLE_ROWS, instrument, open_ms, period(CANDLE_ROWS, seed, 2_000, open_ms))
+            write(archive, CANDLE_ROWS, instrument, open_ms, period(CANDLE_ROWS, seed, 2_000, open_ms))
     return root
 
 
@@ -74,7 +74,7 @@ def test_duckdb_and_polars_agree_with_us_on_random_ranges(root: Path) -> None:
 
 
 def test_true_prices_times_and_sides_without_our_code(tmp_path: Path) -> None:
-    Archive.open(str(tmp_path)).write(TRADE_ROWS, BTC, FEBRUARY_MS, period(TRADE_ROWS))
+    write(Archive.open(str(tmp_path)), TRADE_ROWS, BTC, FEBRUARY_MS, period(TRADE_ROWS))
     path = next(tmp_path.rglob("*.parquet"))
     (ts_ms, number, ticks, lots, side), *_ = period(TRADE_ROWS).rows()
     wanted = (
@@ -93,7 +93,7 @@ def test_true_prices_times_and_sides_without_our_code(tmp_path: Path) -> None:
 def test_the_columns_and_metadata_are_the_documented_ones(tmp_path: Path) -> None:
     document = (ROOT / "docs" / "archive.md").read_text()
     for series in SERIES.values():
-        Archive.open(str(tmp_path)).write(series, BTC, FEBRUARY_MS, period(series))
+        write(Archive.open(str(tmp_path)), series, BTC, FEBRUARY_MS, period(series))
         path = tmp_path / series.path(BTC.symbol, FEBRUARY_MS)
         *columns, partition = duckdb.execute(
             f"select column_name, column_type from (describe from '{path}')"
@@ -117,7 +117,7 @@ def test_the_documented_examples_run_and_agree(root: Path, monkeypatch: pytest.M
 
 
 def test_polars_reads_a_bucket(s3: S3) -> None:
-    Archive(s3.bucket()).write(CANDLE_ROWS, BTC, FEBRUARY_MS, february())
+    write(Archive(s3.bucket()), CANDLE_ROWS, BTC, FEBRUARY_MS, february())
     options = {name.lower(): value for name, value in KEYS.items()}
     options |= {"aws_endpoint_url": s3.endpoint, "aws_allow_http": "true"}
     url = "s3://market/fleet/a/candles/*/*.parquet"

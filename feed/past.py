@@ -1,0 +1,205 @@
+"""The trades of a symbol that its stream has not got any more, out of the archive's days.
+
+Whatever is read here is true of one view, that of a tape (feed.tape), however long it takes and whatever is committed
+and archived meanwhile. Up to the cut, the watermark of the stream's oldest entry, trades may have been cut off the
+stream; later ones it has all. Of the time up to the cut the archive's trades and the tape's are all there are: what is
+in both counts once. And what the archive got after the view is in the stream still, behind the view's commit: that is
+looked up after an object was read, and left out.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TypeVar
+
+import polars as pl
+
+from common.archive.archive import Archive
+from common.archive.parquet import Packed
+from common.archive.series import TRADE_ROWS
+from common.errors import ArchiveUnavailable, StoreUnavailable
+from common.frames import decode
+from common.frames.schema import TRADES
+from common.market.instrument import Instrument
+from common.market.timeframe import DAY_MS, Timeframe, day_of
+from common.store.reads import ArchivedTrades, Spans, SymbolReader, View
+from feed.cover import EMPTY, Cover
+from feed.history import DECODED_AT_ONCE
+from feed.minutes import ATTEMPTS, grid_at
+from feed.tape import PAGE, Taped
+
+# What one request reads of the archive, but for what its first bar takes; it is told where to go on.
+MOST_DAYS = 32
+MOST_TRADES = 4_000_000
+# What all packed days of a process may take. A day of three million trades takes 25 MB, decoded 100.
+MOST_BYTES = 128 << 20
+# Trades decoded at once, about: fewer cost as much, for a row group is decoded whole.
+AT_ONCE = TRADE_ROWS.group_rows
+
+T = TypeVar("T")
+
+
+class Overtaken(StoreUnavailable):
+    """The stream has lost the commit that is read of: by a rewind, or because as many trades came as it keeps."""
+
+
+async def steady(read: Callable[[], Awaitable[T]]) -> T:
+    """Return what `read` does; it begins anew, from a new view, when it is overtaken."""
+    for _ in range(ATTEMPTS - 1):
+        with suppress(Overtaken):
+            return await read()
+    return await read()
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Of which time all trades are kept: after `from_ms`, but for the spans `lost`, both ends included."""
+
+    from_ms: int
+    lost: Spans = ()
+
+    def cover(self, view: View, instrument: Instrument) -> Cover:
+        if view.state is None:
+            return EMPTY
+        return Cover.load(view.state.coverage_json, instrument.ids, self.from_ms + 1).lacking(self.lost)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """All trades in `[from_ms, to_ms)`, ascending, with the columns that `feed.tape.bars_of` needs.
+
+    `spent`: with it, as much has been read as a request may.
+    """
+
+    trades: pl.DataFrame
+    from_ms: int
+    to_ms: int
+    spent: bool
+
+
+class PackedDays:
+    """Days of the archive as they are stored, by symbol, day and what was archived; the least used go first."""
+
+    def __init__(self, most_bytes: int = MOST_BYTES) -> None:
+        self._kept: OrderedDict[tuple[str, int, ArchivedTrades], Packed] = OrderedDict()
+        self._most_bytes = most_bytes
+        self.bytes = 0
+        # A day is some 10 ms of work, in which nobody else would be answered.
+        self.turns = asyncio.Semaphore(DECODED_AT_ONCE)
+
+    def get(self, key: tuple[str, int, ArchivedTrades]) -> Packed | None:
+        if key in self._kept:
+            self._kept.move_to_end(key)
+        return self._kept.get(key)
+
+    def keep(self, key: tuple[str, int, ArchivedTrades], day: Packed) -> None:
+        if key not in self._kept:
+            self._kept[key] = day
+            self.bytes += len(day.data)
+        while self.bytes > self._most_bytes and len(self._kept) > 1:
+            self.bytes -= len(self._kept.popitem(last=False)[1].data)
+
+
+class Past:
+    """Reads one symbol. Cheap to make; `days` is shared."""
+
+    def __init__(self, reader: SymbolReader, instrument: Instrument, days: PackedDays, archive: Archive | None) -> None:
+        self._reader, self._instrument, self._days, self._archive = reader, instrument, days, archive
+
+    def has(self, view: View) -> bool:
+        """Whether there are archived trades."""
+        return self._archive is not None and view.archived_trades is not None
+
+    def kept(self, view: View, cut_ms: int) -> Kept:
+        """`cut_ms`: up to then trades may have been cut off the stream; -1 if none were."""
+        known = view.archived_trades
+        if cut_ms < 0 or known is None or not self.has(view):
+            return Kept(cut_ms)
+        return Kept(min(known.from_ms, cut_ms), known.lost)
+
+    def first_whole(self, taped: Taped, timeframe: Timeframe) -> int | None:
+        """Return the open of the first bar of which the tape has all trades; the archive helps with those before.
+
+        None if it can't: there are none before, or none archived, or the bars are longer than what is read at once.
+        """
+        if taped.from_ms < 0 or not self.has(taped.view) or timeframe.longest_ms > DAY_MS:
+            return None
+        return grid_at(timeframe, taped.from_ms + 1)
+
+    async def pieces(
+        self, taped: Taped, start_ms: int, end_ms: int, *, oldest_first: bool
+    ) -> AsyncGenerator[Piece, None]:
+        """Yield what was traded in `[start_ms, end_ms)`, whose end is not after the cut's, piece by piece."""
+        known = taped.view.archived_trades
+        if known is None or start_ms >= end_ms:
+            return
+        reached_ms, read = (start_ms if oldest_first else end_ms), 0
+        days = [day_ms for day_ms in await self._periods(known) if day_of(start_ms) <= day_ms < end_ms]
+        for at, day_ms in enumerate(days if oldest_first else days[::-1], 1):
+            day = await self._day(day_ms, known)
+            later = await self._later(taped.view)
+            for stop_ms in _stops(day.rows if day else 0, day_ms, start_ms, end_ms, oldest_first=oldest_first):
+                span = (reached_ms, stop_ms) if oldest_first else (stop_ms, reached_ms)
+                found = await self._decoded(day, span)
+                read, reached_ms = read + len(found), stop_ms
+                known_then = found.join(later, on=["ts_ms", "id"], how="anti") if len(later) else found
+                trades = _united(known_then, taped.between(*span))
+                yield Piece(trades, *span, spent=at >= MOST_DAYS or read >= MOST_TRADES)
+        rest = (reached_ms, end_ms) if oldest_first else (start_ms, reached_ms)
+        if rest[0] < rest[1]:
+            yield Piece(_united(TRADES.to_frame(), taped.between(*rest)), *rest, spent=False)
+
+    async def _periods(self, known: ArchivedTrades) -> list[int]:
+        assert self._archive
+        found = await asyncio.to_thread(self._archive.periods, TRADE_ROWS, self._instrument.symbol)
+        if not found and known.watermark_ms > known.from_ms:
+            raise ArchiveUnavailable(f"the archive has no trades of {self._instrument.symbol} any more")
+        return found
+
+    async def _day(self, day_ms: int, known: ArchivedTrades) -> Packed | None:
+        assert self._archive
+        key = (self._instrument.symbol, day_ms, known)
+        day = self._days.get(key)
+        if day is None:
+            async with self._days.turns:
+                day = await asyncio.to_thread(self._archive.packed, TRADE_ROWS, self._instrument, day_ms)
+            if day:
+                self._days.keep(key, day)
+        return day
+
+    async def _decoded(self, day: Packed | None, span: tuple[int, int]) -> pl.DataFrame:
+        if day is None:
+            return TRADES.to_frame()
+        async with self._days.turns:
+            return await asyncio.to_thread(day.read, list(TRADES), *span)
+
+    async def _later(self, view: View) -> pl.DataFrame:
+        """The trades of all commits after the view's."""
+        assert view.state
+        entries = await self._reader.entries(view.state.seq - 1, PAGE)
+        if len(entries) == PAGE or not entries or entries[0].cursor != view.state.cursor:
+            raise Overtaken(f"{self._reader.keys.symbol} changed under the reading of its archive")
+        return decode.trades([entry.trades for entry in entries[1:]])
+
+
+def _stops(rows: int, day_ms: int, start_ms: int, end_ms: int, *, oldest_first: bool) -> Iterator[int]:
+    """Yield up to where the parts of a day reach, each of about AT_ONCE trades, the last as far as day and range."""
+    from_ms, to_ms = max(start_ms, day_ms), min(end_ms, day_ms + DAY_MS)
+    step_ms = max(1, DAY_MS * AT_ONCE // max(rows, AT_ONCE))
+    if oldest_first:
+        yield from range(from_ms + step_ms, to_ms, step_ms)
+        yield to_ms
+    else:
+        yield from range(to_ms - step_ms, from_ms, -step_ms)
+        yield from_ms
+
+
+def _united(archived: pl.DataFrame, taped: pl.DataFrame) -> pl.DataFrame:
+    """The trades of both, ascending. How late an archived one came is not known: as if in time."""
+    found = archived.with_columns(before_ms=pl.lit(-1, pl.Int64))
+    if taped.is_empty():
+        return found
+    both = pl.concat([taped.select(found.columns), found])
+    return both.unique(["ts_ms", "id"], keep="first", maintain_order=True).sort("ts_ms", "id")

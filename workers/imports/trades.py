@@ -1,0 +1,60 @@
+"""What becomes of an import's trades: the archive gets them, day by day, as the stream never does.
+
+Without an archive, or of candles, there is nothing to keep: then it is noted what an archive of trades, if the symbol
+has or once had one, will never have.
+"""
+
+from dataclasses import dataclass
+
+import polars as pl
+from redis.asyncio import Redis
+
+from common.archive.archive import Archive
+from common.store.reads import Spans
+from common.store.registry import Market
+from common.store.trade_archive import TradeArchive
+from workers.imports.days import Day
+from workers.rollup.trades import add_to_day, archive_trades, waiting_trades
+
+
+@dataclass(slots=True)
+class TradeKeeper:
+    """For one claim. `archive`: None if trades are not archived. `lost`: spans to be noted with the next day."""
+
+    client: Redis
+    market: Market
+    archive: Archive | None
+    lost: Spans = ()
+    _notes: bool = False
+
+    async def begin(self, covered_from_ms: int) -> None:
+        """Archive what waits: the first day drops it from the stream. `covered_from_ms`: where coverage begins."""
+        if self.archive:
+            await archive_trades(self.client, self.market, self.archive)
+        store = TradeArchive(self.client, self.market.symbol)
+        standing = await store.standing()
+        self._notes = bool(self.archive or (standing and standing.archived_seq is not None))
+        if standing is None or not self._notes:
+            return
+        if self.archive and standing.from_ms >= 0:
+            # From now on the archive begins with the first trade there is: those that it came too late for are lost.
+            self.lost = ((max(covered_from_ms, 0), standing.from_ms),)
+        waiting = await waiting_trades(store, standing)
+        if len(waiting):
+            self.lost += (_span(waiting),)
+
+    def keep(self, day: Day) -> None:
+        """Archive the day's trades, before they are applied. Blocks."""
+        if self.archive and day.rows:
+            add_to_day(self.archive, self.market.instrument, day.day_ms, pl.concat(day.rows))
+
+    def take_lost(self, day: Day) -> Spans:
+        """Return what is to be noted as lost with a day that is written."""
+        lost, self.lost = self.lost, ()
+        is_kept = self.archive and not day.of_minutes
+        return lost if is_kept or not self._notes or not day.trades else (*lost, (day.from_ms, day.to_ms))
+
+
+def _span(trades: pl.DataFrame) -> tuple[int, int]:
+    from_ms, to_ms = trades.select(first=pl.min("ts_ms"), last=pl.max("ts_ms")).row(0)
+    return from_ms, to_ms

@@ -1,0 +1,119 @@
+"""Applied trades into the archive: out of the stream into the objects of their days, and then confirmed to the store.
+
+A day's object is united with what comes, by time and id, and never loses a row. So whatever is killed or held up, runs
+twice or beside another, and whatever a store that went back in time has fetched again: each trade is there once.
+
+Loads Polars: only ever imported in the process of one job, or of an import.
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from contextlib import suppress
+
+import polars as pl
+from redis.asyncio import Redis
+
+from common.archive.archive import Archive
+from common.archive.series import TRADE_ROWS
+from common.errors import ArchiveUnavailable, Stale, StoreUnavailable, Superseded
+from common.frames import decode
+from common.market import codec
+from common.market.instrument import Instrument
+from common.market.timeframe import DAY_MS
+from common.store.reads import Entry, SymbolReader
+from common.store.registry import Market
+from common.store.trade_archive import Standing, TradeArchive
+
+log = logging.getLogger(__name__)
+
+# What another job, another worker or an import changes meanwhile is read once more.
+ATTEMPTS = 5
+# Trades taken in before the next confirmation: 33 MB of them. A page may have a batch of the worker's in each entry.
+MOST_TRADES = 1_000_000
+PAGE = 256
+
+
+async def archive_trades(client: Redis, market: Market, archive: Archive) -> None:
+    """Archive all trades that are applied by now and have not been archived."""
+    store = TradeArchive(client, market.symbol)
+    for _ in range(ATTEMPTS):
+        standing = await store.standing()
+        if standing is None or standing.archived_seq == standing.seq:
+            return
+        with suppress(Stale):
+            await _archive(store, market.instrument, archive, standing)
+            return
+    raise StoreUnavailable(f"{market.symbol} changed under every attempt to archive its trades")
+
+
+async def waiting_trades(store: TradeArchive, at: Standing) -> pl.DataFrame:
+    """Return the trades that have been applied and not archived, in the order they were applied."""
+    found: list[Entry] = []
+    while entries := await _entries(store.reader, found[-1].seq if found else at.archived_seq or 0, at.seq):
+        found += entries
+    return decode.trades([entry.trades for entry in found])
+
+
+async def _archive(store: TradeArchive, instrument: Instrument, archive: Archive, at: Standing) -> None:
+    while at.archived_seq != at.seq:
+        # Of a store that was put back piece by piece: all of its stream once more.
+        after_seq = at.archived_seq if at.archived_seq and at.archived_seq <= at.seq else 0
+        entries = await _entries(store.reader, after_seq, at.seq)
+        trades = decode.trades([entry.trades for entry in entries])
+        for day_ms, some in by_day(trades):
+            await asyncio.to_thread(add_to_day, archive, instrument, day_ms, some)
+        # Without an entry: what there was has been dropped, and noted as lost.
+        last = (entries[-1].seq, entries[-1].watermark_ms) if entries else (at.seq, at.watermark_ms)
+        at = await store.confirm(at, *last)
+        log.info("archived", extra={"symbol": instrument.symbol, "series": TRADE_ROWS.name, "rows": len(trades)})
+
+
+async def _entries(reader: SymbolReader, after_seq: int, last_seq: int) -> list[Entry]:
+    """The entries between two commits, the last one included, or the first of them with MOST_TRADES trades."""
+    found: list[Entry] = []
+    count = 0
+    while count < MOST_TRADES:
+        page = await reader.entries(found[-1].seq if found else after_seq, PAGE)
+        wanted = [entry for entry in page if entry.seq <= last_seq]
+        found += wanted
+        count += sum(codec.TRADES_HEAD.unpack_from(entry.trades)[0] for entry in wanted)
+        if len(wanted) < PAGE:
+            break
+    return found
+
+
+def add_to_day(archive: Archive, instrument: Instrument, day_ms: int, trades: pl.DataFrame) -> None:
+    """Make the trades (TRADES, of one UTC day, in any order) part of the day's object. Blocks."""
+    for _ in range(ATTEMPTS):
+        before = archive.version(TRADE_ROWS, instrument, day_ms)
+        frame = united(before.frame, trades)
+        if before.frame is not None and frame.equals(before.frame):
+            return
+        with suppress(Superseded):
+            archive.replace(before, frame)
+            return
+    raise ArchiveUnavailable(f"trades of {instrument.symbol} changed under every attempt to add to their day {day_ms}")
+
+
+def united(before: pl.DataFrame | None, trades: pl.DataFrame) -> pl.DataFrame:
+    """All trades, ascending by time and id, each once; of two with the same time and id the newer one."""
+    rows = trades if before is None else pl.concat([before, trades])
+    if not rows.select(_FOLLOWS.all()).item():
+        rows = rows.sort("ts_ms", "id", maintain_order=True)
+        rows = rows.filter(_FOLLOWS.shift(-1, fill_value=True))
+    return rows
+
+
+# Whether a row is later than the one before it, by time and id; of equal ones it is not.
+_BEFORE = pl.col("ts_ms").shift(), pl.col("id").shift()
+_FOLLOWS = ((pl.col("ts_ms") > _BEFORE[0]) | ((pl.col("ts_ms") == _BEFORE[0]) & (pl.col("id") > _BEFORE[1]))).fill_null(
+    value=True
+)
+
+
+def by_day(trades: pl.DataFrame) -> Iterator[tuple[int, pl.DataFrame]]:
+    """Cut trades by UTC day."""
+    days = (trades["ts_ms"] // DAY_MS * DAY_MS).alias("day")
+    for day_ms in days.unique().sort().to_list():
+        yield day_ms, trades.filter(days == day_ms)
