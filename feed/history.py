@@ -325,11 +325,11 @@ class History(SymbolReader):
         key = (self.keys.symbol, series.name, series.columns, stretch[0].day_ms, digests)
         frame = self.decoded.get(key)
         if frame is None:
-            fetched = await self.blocks(series.name, [seal.day_ms for seal in stretch])
-            found = [block for block in fetched if block]
-            # A year takes 50 ms, in which nobody else would be answered.
+            # Fetched no sooner than it is decoded: a connection for each of twelve months takes longer than they do.
             async with self.decoded.turns:
-                frame = await asyncio.to_thread(_opened, series, found, digests)
+                fetched = await self.blocks(series.name, [seal.day_ms for seal in stretch])
+                # A year takes 50 ms, in which nobody else would be answered.
+                frame = await asyncio.to_thread(_opened, series, [block for block in fetched if block], digests)
             if frame is not None:
                 self.decoded.keep(key, frame)
         return frame
