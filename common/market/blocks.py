@@ -24,12 +24,12 @@ import numpy.typing as npt
 import zstandard
 
 from common.errors import OperatorError
-from common.market import codec
+from common.market import codec, wide
 from common.market.footprint import TRADES_AT, Footprint, Row
 from common.market.packed import PACKED_CANDLE, Ints, levels_of
 from common.market.timeframe import MINUTE_MS
+from common.market.wide import Unsigned, Wide
 
-Unsigned = npt.NDArray[np.uint64]
 Values = npt.NDArray[np.int64 | np.uint64 | np.uint8]
 Columns = dict[str, Values]
 _Type = type[np.int64 | np.uint64 | np.uint8]
@@ -52,7 +52,7 @@ _MAX_CONTENT = 256 << 20
 # Rows decoded at once: few enough for the processor's cache and for memory that malloc keeps. 3,000 and 20,000 take a
 # fifth longer.
 _ROWS_AT_ONCE = 10_000
-_LOW_64, _LOW_32 = (1 << 64) - 1, np.uint64((1 << 32) - 1)
+_LOW_64 = (1 << 64) - 1
 # Bytes per number that a column of this width (0 to 8) is read into.
 _ROOM = (1, 1, 2, 4, 4, 8, 8, 8, 8)
 
@@ -379,9 +379,9 @@ def _at_once(rows: Sequence[int]) -> Iterator[list[int]]:
 
 def _planes(column: npt.NDArray[np.integer]) -> npt.NDArray[np.uint8]:
     """A line per byte that any of the numbers needs, the lowest first."""
-    wide = column.astype("<u8")
-    width = (int(wide.max()).bit_length() + 7) // 8
-    return np.ascontiguousarray(wide.view(np.uint8).reshape(-1, 8)[:, :width].T)
+    whole = column.astype("<u8")
+    width = (int(whole.max()).bit_length() + 7) // 8
+    return np.ascontiguousarray(whole.view(np.uint8).reshape(-1, 8)[:, :width].T)
 
 
 def _column(parts: list[_Part], at: int) -> npt.NDArray[np.unsignedinteger]:
@@ -473,7 +473,7 @@ def _turnover_left(turnover: list[int], volume: Unsigned, price: Ints) -> tuple[
     return _zigzag(low.view(np.int64)), _zigzag(high.view(np.int64))
 
 
-def _turnover(volume: Ints, price: Ints, left: Ints, left_high: Ints, step: Ints) -> tuple[Unsigned, Ints]:
+def _turnover(volume: Ints, price: Ints, left: Ints, left_high: Ints, step: Ints) -> Wide:
     """The inverse, as the two halves of 128 bits: (volume x price + what is left) x step."""
     lots = volume.view(np.uint64)
     most = int(lots.max()) * int(price.view(np.uint64).max()) + max(int(left.max()), -int(left.min()))
@@ -481,36 +481,4 @@ def _turnover(volume: Ints, price: Ints, left: Ints, left_high: Ints, step: Ints
         # Nearly always, and in a third of the time.
         turnover = (volume * price + left) * step
         return turnover.view(np.uint64), turnover >> 63
-    return _scale(_add(_multiply(lots, price), left, left_high), step.view(np.uint64))
-
-
-# 128 bits: the low half, and the high half with the sign.
-_Wide = tuple[Unsigned, Ints]
-
-
-def _multiply(a: Unsigned, b: Ints) -> _Wide:
-    unsigned = b.view(np.uint64)
-    high = _high_half(a, unsigned).view(np.int64)
-    # A negative number read as unsigned is 2**64 too large.
-    return a * unsigned, high - np.where(b < 0, a.view(np.int64), 0)
-
-
-def _add(wide: _Wide, low: Ints, high: Ints) -> _Wide:
-    unsigned = low.view(np.uint64)
-    total = wide[0] + unsigned
-    return total, wide[1] + high + (low >> 63) + (total < unsigned)
-
-
-def _scale(wide: _Wide, step: Unsigned) -> _Wide:
-    low, high = wide
-    return low * step, _high_half(low, step).view(np.int64) + high * step.view(np.int64)
-
-
-def _high_half(a: Unsigned, b: Unsigned) -> Unsigned:
-    """The upper 64 bits of a x b, of 32-bit halves as on paper."""
-    half = np.uint64(32)
-    a_low, a_high, b_low, b_high = a & _LOW_32, a >> half, b & _LOW_32, b >> half
-    middle = a_high * b_low + ((a_low * b_low) >> half)
-    other = a_low * b_high + (middle & _LOW_32)
-    high: Unsigned = a_high * b_high + (middle >> half) + (other >> half)
-    return high
+    return wide.scale(wide.add(wide.multiply(lots, price), left, left_high), step.view(np.uint64))
