@@ -7,6 +7,7 @@ import sys
 from common import log, settings
 from common.errors import OperatorError
 from feed.app import create_app
+from feed.memory import keep_free_memory
 from feed.server import make_server
 
 
@@ -18,6 +19,7 @@ def main() -> int:
     except OperatorError as error:
         print(error, file=sys.stderr)
         return 1
+    keep_free_memory()
     log.setup(found.log_level, found.log_format)
     # uvicorn tells every connection at level info.
     logging.getLogger("uvicorn").setLevel(logging.WARNING)

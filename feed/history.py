@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import groupby
 
 import polars as pl
@@ -23,26 +24,32 @@ from common.archive.late import period_with
 from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS
 from common.archive.series import Series as ArchiveSeries
 from common.errors import ArchiveUnavailable, StoreUnavailable, Superseded
-from common.frames import decode, encode
+from common.frames import decode, encode, schema
 from common.market import blocks, codec
 from common.market.instrument import Instrument
 from common.market.late import Part as LatePart
 from common.market.timeframe import DAY_MS, Timeframe
 from common.store.reads import Late, Range, Seal, SealedSeries, State, SymbolReader, View
 
-# What all decoded days of a process may take. One of candles takes some 200 kB.
+# What all decoded days of a process may take, and the bars made of them. A day of candles takes some 150 kB.
 MOST_BYTES = 256 << 20
 # More threads only take the memory and the interpreter from each other.
 DECODED_AT_ONCE = 2
 # A day sealed anew between two commands is read once more.
 ATTEMPTS = 8
 
+Merge = Callable[[pl.DataFrame], pl.DataFrame]
+
 
 class Decoded:
-    """Decoded stretches of a process, by what they were decoded of; the least used go first."""
+    """Decoded stretches of a process, by what they were decoded of, and the bars made of them; the least used go first.
+
+    A kept frame is known again by its identity: nobody changes it, and who cuts it has another.
+    """
 
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
         self._kept: OrderedDict[Hashable, pl.DataFrame] = OrderedDict()
+        self._keys: dict[int, Hashable] = {}
         self._most_bytes = most_bytes
         self.bytes = 0
         self.turns = asyncio.Semaphore(DECODED_AT_ONCE)
@@ -57,17 +64,37 @@ class Decoded:
         if key in self._kept:
             return
         self._kept[key] = frame
+        self._keys[id(frame)] = key
         self.bytes += int(frame.estimated_size())
         while self.bytes > self._most_bytes and self._kept:
-            self.bytes -= int(self._kept.popitem(last=False)[1].estimated_size())
+            _, gone = self._kept.popitem(last=False)
+            del self._keys[id(gone)]
+            self.bytes -= int(gone.estimated_size())
+
+    def merged(self, frame: pl.DataFrame, how: Hashable, merge: Merge) -> pl.DataFrame:
+        """Return `merge(frame)`. What was merged of a kept frame is kept as well, by `how` that was done."""
+        stretch = self._keys.get(id(frame))
+        if stretch is None:
+            return merge(frame)
+        bars = self.get((stretch, how))
+        if bars is None:
+            bars = merge(frame)
+            # Bars that are hardly fewer than their minutes would take the room of other minutes, which cost more.
+            if 2 * len(bars) < len(frame):
+                self.keep((stretch, how), bars)
+        return bars
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One of the two series of minutes: how its members and blocks are read, and in which stretches it is kept."""
+    """One of the two series of minutes: how its members and blocks are read, and in which stretches it is kept.
+
+    `columns`: those that are read.
+    """
 
     name: SealedSeries
     rows: ArchiveSeries
+    columns: tuple[str, ...]
     decode: Callable[[list[bytes]], pl.DataFrame]
     decode_blocks: Callable[[list[bytes]], pl.DataFrame]
     open_of: Callable[[bytes], int]
@@ -85,15 +112,24 @@ class Series:
 CANDLES = Series(
     "candles",
     CANDLE_ROWS,
+    tuple(schema.CANDLES),
     decode.candles,
     decode.sealed_candles,
     codec.candle_open,
     lambda seal: seal.candles,
     lambda seal: seal.candle_digest,
 )
+# Candles for bars that are shown: minutes come in order, so nobody asks for their order keys.
+SHOWN = replace(
+    CANDLES,
+    columns=tuple(schema.SHOWN),
+    decode=partial(decode.candles, schema=schema.SHOWN),
+    decode_blocks=partial(decode.sealed_candles, schema=schema.SHOWN),
+)
 FOOTPRINTS = Series(
     "footprints",
     FOOTPRINT_ROWS,
+    tuple(schema.LEVELS),
     decode.footprints,
     decode.sealed_footprints,
     codec.footprint_open,
@@ -119,9 +155,9 @@ class Part:
 class History(SymbolReader):
     """A reader of one symbol to whom it makes no difference where a minute lies."""
 
-    def __init__(self, client: Redis, instrument: Instrument, kept: Decoded, archive: Archive | None = None) -> None:
+    def __init__(self, client: Redis, instrument: Instrument, decoded: Decoded, archive: Archive | None = None) -> None:
         super().__init__(client, instrument.symbol)
-        self._instrument, self._kept, self._archive = instrument, kept, archive
+        self._instrument, self.decoded, self._archive = instrument, decoded, archive
 
     async def view(
         self,
@@ -253,12 +289,13 @@ class History(SymbolReader):
         assert self._archive is not None and view.state is not None
         version = view.archived[series.name].version
         newest = max((part.seq, part.token) for part in late) if late else None
-        key = (self.keys.symbol, series.name, period_ms, version, newest)
-        frame = self._kept.get(key)
+        key = (self.keys.symbol, series.name, series.columns, period_ms, version, newest)
+        frame = self.decoded.get(key)
         if frame is None:
             place = self._archive, series.rows, self._instrument, period_ms
-            frame = await asyncio.to_thread(period_with, *place, late, (view.state.token, view.state.seq))
-            self._kept.keep(key, frame)
+            at = view.state.token, view.state.seq
+            frame = await asyncio.to_thread(period_with, *place, late, at, series.columns)
+            self.decoded.keep(key, frame)
         return frame
 
     async def _look(self, series: Series, wanted: Range, seals_from_ms: int | None) -> tuple[View, list[bytes]]:
@@ -291,18 +328,22 @@ class History(SymbolReader):
     async def _frame(self, series: Series, stretch: list[Seal]) -> pl.DataFrame | None:
         """Return the minutes of sealed days. None if one has been sealed anew since."""
         digests = tuple(map(series.digest, stretch))
-        key = (self.keys.symbol, series.name, stretch[0].day_ms, digests)
-        frame = self._kept.get(key)
+        key = (self.keys.symbol, series.name, series.columns, stretch[0].day_ms, digests)
+        frame = self.decoded.get(key)
         if frame is None:
-            fetched = await self.blocks(series.name, [seal.day_ms for seal in stretch])
-            found = [block for block in fetched if block]
-            if tuple(map(blocks.digest, found)) != digests:
-                return None
-            # A year takes 50 ms, in which nobody else would be answered.
-            async with self._kept.turns:
-                frame = await asyncio.to_thread(series.decode_blocks, found)
-            self._kept.keep(key, frame)
+            # Fetched no sooner than it is decoded: a connection for each of twelve months takes longer than they do.
+            async with self.decoded.turns:
+                fetched = await self.blocks(series.name, [seal.day_ms for seal in stretch])
+                # A year takes 50 ms, in which nobody else would be answered.
+                frame = await asyncio.to_thread(_opened, series, [block for block in fetched if block], digests)
+            if frame is not None:
+                self.decoded.keep(key, frame)
         return frame
+
+
+def _opened(series: Series, found: list[bytes], digests: tuple[str, ...]) -> pl.DataFrame | None:
+    """Decode blocks. None if they are not those with the digests."""
+    return series.decode_blocks(found) if tuple(map(blocks.digest, found)) == digests else None
 
 
 def _late_from(series: Series, start_ms: int) -> Late:

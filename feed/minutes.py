@@ -3,7 +3,7 @@
 For timeframes made of whole minutes. What is here is the truth; feed.tail keeps what was read here.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
@@ -18,7 +18,7 @@ from common.market.candle import Candle
 from common.market.timeframe import DAY_MS, MINUTE_MS, Timeframe
 from common.market.trade import MAX_TS_MS
 from common.store.reads import Range, State, View
-from feed.history import CANDLES, FOOTPRINTS, History, Series
+from feed.history import FOOTPRINTS, SHOWN, History, Series
 from feed.params import Window
 
 # Later than any minute there is.
@@ -64,21 +64,23 @@ def grid_at(timeframe: Timeframe, ts_ms: int) -> int:
 class Kind:
     """What is made: candles or footprints. `merge` makes minutes, or such bars, into coarser ones, in any order.
 
-    `count`: how many minutes a frame has.
+    `count`: how many minutes, or bars, a frame has. `how`: what `merge` is told apart by.
     """
 
     minutes: Series
+    how: Hashable
     chunk: int
     count: Callable[[pl.DataFrame], int]
     merge: Callable[[pl.DataFrame], pl.DataFrame]
 
     @classmethod
-    def candles(cls, timeframe: Timeframe) -> "Kind":
-        return cls(CANDLES, CHUNK, len, partial(resample, timeframe=timeframe))
+    def candles(cls, timeframe: Timeframe, minutes: Series = SHOWN) -> "Kind":
+        return cls(minutes, timeframe, CHUNK, len, partial(resample, timeframe=timeframe))
 
     @classmethod
     def footprints(cls, timeframe: Timeframe, row_ticks: int) -> "Kind":
-        return cls(FOOTPRINTS, FOOTPRINT_CHUNK, _opens, partial(regroup, timeframe=timeframe, row_ticks=row_ticks))
+        merge = partial(regroup, timeframe=timeframe, row_ticks=row_ticks)
+        return cls(FOOTPRINTS, (timeframe, row_ticks), FOOTPRINT_CHUNK, _opens, merge)
 
     def open(self, state: State | None) -> bytes:
         """The packed open minute, empty if there is none."""
@@ -122,7 +124,8 @@ async def read_closed(reader: History, kind: Kind, timeframe: Timeframe, bounds:
 
 def with_open(closed: Closed, kind: Kind, bounds: Bounds) -> pl.DataFrame:
     """Return the bars with the open minute merged in, cut to the bounds."""
-    bars, packed = closed.bars, kind.open(closed.view.state)
+    # Days have order keys as well.
+    bars, packed = closed.bars.select(kind.minutes.columns), kind.open(closed.view.state)
     if packed and closed.to_end:
         minute = kind.minutes.decode([packed])
         if bounds.start_ms <= minute["open_ms"][0] < bounds.end_ms:
@@ -187,21 +190,21 @@ async def _read(reader: History, kind: Kind, bounds: Bounds, wanted: int, at_onc
     parts: list[pl.DataFrame] = []
     start_ms, end_ms, count = bounds.start_ms, bounds.end_ms, 0
     exhausted = False
-    while not exhausted and count < wanted and _bars(parts) <= bounds.limit:
+    while not exhausted and count < wanted and _bars(kind, parts) <= bounds.limit:
         most = min(wanted - count, at_once)
         ends = {"oldest": most} if bounds.oldest_first else {"newest": most}
         part = await reader.read(kind.minutes, Range(start_ms, end_ms, **ends), chunk)
         views.append(part.view)
         count += sum(map(kind.count, part.frames))
         exhausted = part.ended
-        made = list(map(kind.merge, part.frames))
+        made = [reader.decoded.merged(frame, kind.how, kind.merge) for frame in part.frames]
         parts = parts + made if bounds.oldest_first else made + parts
         start_ms = part.to_ms if bounds.oldest_first else start_ms
         end_ms = end_ms if bounds.oldest_first else part.from_ms
     if not fit(views, kind):
         return None
     bars = joined(kind, parts)
-    ended = exhausted and _bars([bars]) <= bounds.limit
+    ended = exhausted and kind.count(bars) <= bounds.limit
     if bounds.oldest_first:
         return Closed(views[-1], cut(bars, bounds), to_end=ended, from_start=True)
     return Closed(views[0], cut(bars, bounds), to_end=True, from_start=ended)
@@ -209,22 +212,25 @@ async def _read(reader: History, kind: Kind, bounds: Bounds, wanted: int, at_onc
 
 def joined(kind: Kind, parts: Iterable[pl.DataFrame]) -> pl.DataFrame:
     """Put bars of ascending parts together. Where two of them share a span, it is merged."""
-    found = [kind.merge(kind.minutes.decode([]))]
+    found: list[pl.DataFrame] = []
     for part in parts:
-        before = found[-1]
         if part.is_empty():
             continue
-        if before.is_empty() or before["open_ms"][-1] < part["open_ms"][0]:
+        if not found or found[-1]["open_ms"][-1] < part["open_ms"][0]:
             found.append(part)
             continue
+        before = found.pop()
+        # Usually one bar: the rest of a year is not merged again.
         at = before["open_ms"].search_sorted(part["open_ms"][0], "left")
-        found[-1:] = [before.slice(0, at), kind.merge(pl.concat([before.slice(at), part]))]
-    return pl.concat(found)
+        to = part["open_ms"].search_sorted(before["open_ms"][-1], "right")
+        shared = kind.merge(pl.concat([before.slice(at), part.slice(0, to)]))
+        found += [each for each in (before.slice(0, at), shared, part.slice(to)) if not each.is_empty()]
+    return pl.concat(found) if found else kind.minutes.decode([])
 
 
-def _bars(parts: list[pl.DataFrame]) -> int:
+def _bars(kind: Kind, parts: list[pl.DataFrame]) -> int:
     """At least so many bars: neighbouring parts share one at most."""
-    return sum(part["open_ms"].n_unique() for part in parts) - max(0, len(parts) - 1)
+    return sum(map(kind.count, parts)) - max(0, len(parts) - 1)
 
 
 def fit(views: list[View], kind: Kind) -> bool:

@@ -14,6 +14,7 @@ from common.frames import bulk
 from common.frames.footprint import regroup
 from common.frames.schema import TRADES
 from common.market.timeframe import Timeframe
+from feed.history import CANDLES
 from feed.minutes import Bounds, Kind, cut, grid_at, joined
 from feed.past import Kept, Past
 from feed.tape import Taped, bars_of
@@ -29,7 +30,7 @@ class Making:
 
     @classmethod
     def candles(cls, timeframe: Timeframe, sources: int) -> "Making":
-        return cls(timeframe, Kind.candles(timeframe), lambda trades: bars_of(trades, timeframe, sources))
+        return cls(timeframe, Kind.candles(timeframe, CANDLES), lambda trades: bars_of(trades, timeframe, sources))
 
     @classmethod
     def footprints(cls, timeframe: Timeframe, row_ticks: int) -> "Making":

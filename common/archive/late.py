@@ -16,18 +16,27 @@ from common.market.timeframe import MINUTE
 
 
 def period_with(
-    archive: Archive, series: Series, instrument: Instrument, period_ms: int, parts: Sequence[Part], at: tuple[str, int]
+    archive: Archive,
+    series: Series,
+    instrument: Instrument,
+    period_ms: int,
+    parts: Sequence[Part],
+    at: tuple[str, int],
+    columns: Sequence[str],
 ) -> pl.DataFrame:
-    """Return all rows of a period as of the commit `at` (token, seq), at which the store had these parts of it.
+    """Return some columns of a period as of the commit `at` (token, seq), at which the store had these parts of it.
 
     Superseded if the object that is read here has late trades that came after it.
     """
-    version = archive.version(series, instrument, period_ms)
+    found = archive.packed(series, instrument, period_ms)
+    has = found.late if found else {}
     token, seq = at
-    if version.late.get(token, -1) > seq:
+    if has.get(token, -1) > seq:
         raise Superseded(f"the archive has late trades of {instrument.symbol} that came after commit {seq}")
-    rows = series.schema.to_frame() if version.frame is None else version.frame
-    return with_parts(series, rows, parts, version.late)
+    # To merge late trades takes all columns.
+    needed = list(series.schema) if parts else columns
+    rows = found.read(needed) if found else series.schema.to_frame().select(needed)
+    return with_parts(series, rows, parts, has).select(columns)
 
 
 def with_parts(series: Series, rows: pl.DataFrame, parts: Sequence[Part], merged: Merged) -> pl.DataFrame:

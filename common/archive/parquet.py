@@ -102,9 +102,15 @@ class Packed:
     data: bytes
     rows: int
 
-    def read(self, columns: Sequence[str], start_ms: int, end_ms: int) -> pl.DataFrame:
-        """Return some columns of the rows in `[start_ms, end_ms)`, ascending."""
+    @property
+    def late(self) -> Merged:
+        """Which of the late trades that the store kept for it are in it."""
+        return late_of(self.data)
+
+    def read(self, columns: Sequence[str], start_ms: int | None = None, end_ms: int | None = None) -> pl.DataFrame:
+        """Return some columns of the rows, ascending: of all, or of those in `[start_ms, end_ms)`."""
         label, table = self.label, _scan(self.data)
+        start_ms, end_ms = start_ms or label.period_ms, end_ms or label.end_ms
         if not start_ms <= label.period_ms < label.end_ms <= end_ms:
             # Only row groups that hold some of the range are decoded.
             first, end = (pl.lit(min(max(ms, label.period_ms), label.end_ms)).cast(TIME) for ms in (start_ms, end_ms))

@@ -6,15 +6,15 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from common.frames.schema import CANDLES, LEVELS, TRADES
+from common.frames.schema import CANDLES, LEVELS, TRADES, conform
 from common.market import blocks, codec
 from common.market.packed import PACKED_CANDLE, Ints, levels_of
 
 _AS_THEY_ARE = [name for name in CANDLES if name in (PACKED_CANDLE.names or ()) and name != "sources"]
 
 
-def candles(members: list[bytes]) -> pl.DataFrame:
-    """Decode packed candles into a CANDLES frame."""
+def candles(members: list[bytes], schema: pl.Schema = CANDLES) -> pl.DataFrame:
+    """Decode packed candles into a CANDLES frame, or into those columns of one."""
     packed = np.frombuffer(b"".join(members), PACKED_CANDLE)
     assert len(packed) == len(members)
     # A copy per field, widened on the way: Polars needs whole columns, and each of its expressions has its price.
@@ -23,7 +23,7 @@ def candles(members: list[bytes]) -> pl.DataFrame:
     columns["last_ts_ms"] = packed["open_ms"] + packed["last_after_ms"]
     columns["turnover"] = _turnover(packed)
     columns["sources"] = np.ascontiguousarray(packed["sources"])
-    return pl.DataFrame({name: columns[name] for name in CANDLES})
+    return pl.DataFrame({name: columns[name] for name in schema})
 
 
 def footprints(members: list[bytes]) -> pl.DataFrame:
@@ -31,11 +31,14 @@ def footprints(members: list[bytes]) -> pl.DataFrame:
     return pl.DataFrame(dict(zip(LEVELS, levels_of(members), strict=True)))
 
 
-def sealed_candles(sealed: Sequence[bytes]) -> pl.DataFrame:
-    """Decode sealed blocks of candles (common.market.blocks) into a CANDLES frame."""
-    columns = blocks.candles(sealed)
-    frame = pl.DataFrame({name: columns[name] for name in CANDLES if name in columns})
-    return frame.with_columns(pl.col("sources").cast(pl.UInt8), turnover=_turnover(columns)).select(list(CANDLES))
+def sealed_candles(sealed: Sequence[bytes], schema: pl.Schema = CANDLES) -> pl.DataFrame:
+    """Decode sealed blocks of candles (common.market.blocks) into a CANDLES frame, or into those columns of one."""
+    halves = ["turnover_low", "turnover_high"] if "turnover" in schema else []
+    columns = blocks.candles(sealed, [*(name for name in schema if name != "turnover"), *halves])
+    whole: dict[str, blocks.Values | pl.Series] = {name: columns[name] for name in columns if name not in halves}
+    if halves:
+        whole["turnover"] = _turnover(columns)
+    return conform(pl.DataFrame(whole), schema)
 
 
 def sealed_footprints(sealed: Sequence[bytes]) -> pl.DataFrame:
@@ -55,9 +58,13 @@ def trades(blobs: list[bytes]) -> pl.DataFrame:
 
 
 def _turnover(packed: npt.NDArray[np.void] | blocks.Columns) -> pl.Series:
-    limbs = {name: np.ascontiguousarray(packed[name]) for name in ("turnover_low", "turnover_high")}
-    high, low = pl.col("turnover_high").cast(pl.Int128), pl.col("turnover_low")
-    return pl.DataFrame(limbs).select(high * (1 << 64) + low).to_series()
+    low, high = (np.ascontiguousarray(packed[name]) for name in ("turnover_low", "turnover_high"))
+    signed = low.view(np.int64)
+    if np.array_equal(high, signed >> 63):
+        # It fits 64 bits, as nearly always.
+        return pl.Series(signed).cast(pl.Int128)
+    limbs = pl.DataFrame({"low": low, "high": high})
+    return limbs.select(pl.col("high").cast(pl.Int128) * (1 << 64) + pl.col("low")).to_series()
 
 
 def _count(blob: bytes) -> int:

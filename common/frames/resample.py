@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from common.frames.schema import CANDLES, LOTS, conform
+from common.frames.schema import LOTS, conform
 from common.frames.spans import held, opens_of, span_open, span_opens
 from common.market.timeframe import Timeframe
 
@@ -20,33 +20,37 @@ _REDUCTIONS: dict[np.ufunc, tuple[str, ...]] = {
 
 
 def resample(candles: pl.DataFrame, timeframe: Timeframe) -> pl.DataFrame:
-    """Merge candles into spans of `timeframe`: a CANDLES frame, ascending, without empty spans.
+    """Merge candles into spans of `timeframe`: a frame of the same columns, ascending, without empty spans.
 
-    Candles that open outside every session are left out.
+    Candles that open outside every session are left out. Each of the others must lie within one span of `timeframe`.
 
-    The candles may come in any order, and several of them may share a span (two sources of one minute): open and
-    close are decided by the order keys, as in Candle.merge. Each must lie within one span of `timeframe`. In the
-    usual case, one candle per minute in ascending order, nothing is sorted.
+    With order keys (a CANDLES frame) the candles may come in any order, and several of them may share a span (two
+    sources of one minute): open and close are decided by the keys, as in Candle.merge. Without (SHOWN), by the opens,
+    and of equal ones by the order they come in: that of the trades in them, if they don't overlap. In the usual case,
+    one candle per minute in ascending order, nothing is sorted.
     """
     candles = held(candles, "open_ms", timeframe)
-    ordered = _ascending(candles["first_ts_ms"]) and _ascending(candles["last_ts_ms"])
-    if ordered and not candles.is_empty():
+    if candles.is_empty():
+        return candles
+    keyed = "first_ts_ms" in candles.columns
+    if _in_order(candles, keyed):
         merged = _runs_merged(candles, opens_of(candles["open_ms"].to_numpy(), timeframe))
         if merged is not None:
             return merged
-    candles = candles.sort("first_ts_ms", "first_id")
+    candles = candles.sort(["first_ts_ms", "first_id"] if keyed else "open_ms", maintain_order=True)
     # A candle lies within its span, so the order of the first keys is the order of the spans.
     spans = candles.group_by(span_open(pl.col("open_ms"), timeframe), maintain_order=True)
+    last = pl.col(_among(candles, _LAST))
     sums = spans.agg(
-        pl.col(_FIRST).first(),
-        pl.col(_LAST).sort_by("last_ts_ms", "last_id").last(),
+        pl.col(_among(candles, _FIRST)).first(),
+        (last.sort_by("last_ts_ms", "last_id") if keyed else last).last(),
         pl.col("high_ticks").max(),
         pl.col("low_ticks").min(),
         pl.col(LOTS).cast(pl.Int128).sum(),
         pl.col("turnover", "trades", "rev").sum(),
         pl.col("sources").bitwise_or(),
     )
-    return conform(sums, CANDLES)
+    return conform(sums, candles.schema)
 
 
 def _runs_merged(candles: pl.DataFrame, opens: npt.NDArray[np.int64]) -> pl.DataFrame | None:
@@ -56,40 +60,40 @@ def _runs_merged(candles: pl.DataFrame, opens: npt.NDArray[np.int64]) -> pl.Data
     """
     starts = np.flatnonzero(np.concatenate([[True], opens[1:] != opens[:-1]]))
     ends = np.append(starts[1:], len(opens)) - 1
-    most = MAX_INT64 // int((ends - starts).max() + 1)
     found: dict[str, npt.NDArray[np.generic]] = {
-        name: candles[name].to_numpy() for name in CANDLES if name not in ("open_ms", "turnover")
+        name: candles[name].to_numpy() for name in candles.columns if name not in ("open_ms", "turnover")
     }
     # What does not fit becomes null, and the array one of floats.
     found["turnover"] = candles["turnover"].cast(pl.Int64, strict=False).to_numpy()
-    sums = [found[name] for name in (*LOTS, "turnover")]
-    if any(column.dtype != np.int64 or max(int(column.max()), -int(column.min())) > most for column in sums):
+    if not all(_sums_fit(found[name], starts) for name in (*LOTS, "turnover")):
         return None
-    merged = {"open_ms": opens[starts]}
-    merged |= {name: found[name][starts] for name in _FIRST} | {name: found[name][ends] for name in _LAST}
+    merged: dict[str, npt.NDArray[np.generic]] = {"open_ms": opens[starts]}
+    merged |= {name: found[name][starts] for name in _among(candles, _FIRST)}
+    merged |= {name: found[name][ends] for name in _among(candles, _LAST)}
     merged |= {
         name: function.reduceat(found[name], starts) for function, names in _REDUCTIONS.items() for name in names
     }
-    columns = [pl.Series(name, merged[name]) for name in CANDLES]
-    return pl.DataFrame([column.cast(CANDLES[column.name]) for column in columns])
+    return pl.DataFrame([pl.Series(name, merged[name]).cast(dtype) for name, dtype in candles.schema.items()])
 
 
 def fill_flat(frame: pl.DataFrame, timeframe: Timeframe, start_ms: int, end_ms: int) -> pl.DataFrame:
     """Return the candles that open in `[start_ms, end_ms)`, and a flat one for every span without trades.
 
-    `frame` is ascending, as from `resample`. A flat candle is the previous close four times, with volume 0, rev 0,
-    and the previous candle's last key and sources, so that nothing simulated is followed by something live. It is
-    for showing: merged, it would count as trades. Candles before `start_ms` only lend their close. Before the
-    first candle there is nothing to repeat, so nothing is filled. The caller bounds the number of spans.
+    `frame` is ascending, as from `resample`, with order keys or without. A flat candle is the previous close four
+    times, with volume 0, rev 0, and the previous candle's last key and sources, so that nothing simulated is followed
+    by something live. It is for showing: merged, it would count as trades. Candles before `start_ms` only lend their
+    close. Before the first candle there is nothing to repeat, so nothing is filled. The caller bounds the number of
+    spans.
     """
     if frame.is_empty():
         return frame
     spans = span_opens(timeframe, max(start_ms, frame["open_ms"][0]), end_ms)
-    previous = frame.select("open_ms", *(pl.col(source).alias(name) for name, source in _FLAT.items()))
+    taken = (pl.col(source).alias(name) for name, source in _FLAT.items() if name in frame.columns)
+    previous = frame.select("open_ms", *taken)
     flat = spans.join(frame, on="open_ms", how="anti").join_asof(previous, on="open_ms")
-    zeros = [pl.lit(0, dtype).alias(name) for name, dtype in CANDLES.items() if name not in flat.columns]
+    zeros = [pl.lit(0, dtype).alias(name) for name, dtype in frame.schema.items() if name not in flat.columns]
     kept = frame.filter(pl.col("open_ms").is_between(start_ms, end_ms, closed="left"))
-    return pl.concat([kept, conform(flat.with_columns(zeros), CANDLES)]).sort("open_ms")
+    return pl.concat([kept, conform(flat.with_columns(zeros), frame.schema)]).sort("open_ms")
 
 
 # What a flat candle takes from the candle before it; the rest is 0.
@@ -104,6 +108,27 @@ _FLAT = {
     "last_id": "last_id",
     "sources": "sources",
 }
+
+
+def _sums_fit(column: npt.NDArray[np.generic], starts: npt.NDArray[np.intp]) -> bool:
+    """Whether the sum of each run surely fits 64 bits."""
+    if column.dtype != np.int64:
+        return False
+    longest = int(np.diff(starts, append=len(column)).max())
+    if longest * max(int(column.max()), -int(column.min())) <= MAX_INT64:
+        return True
+    # The greatest number is far from the others. Floats are near enough for half of what there is room for.
+    return bool(np.add.reduceat(np.abs(column.astype(np.float64)), starts).max() < MAX_INT64 / 2)
+
+
+def _among(candles: pl.DataFrame, names: tuple[str, ...]) -> list[str]:
+    return [name for name in names if name in candles.columns]
+
+
+def _in_order(candles: pl.DataFrame, keyed: bool) -> bool:
+    if not keyed:
+        return candles["open_ms"].is_sorted()
+    return _ascending(candles["first_ts_ms"]) and _ascending(candles["last_ts_ms"])
 
 
 def _ascending(series: pl.Series) -> bool:

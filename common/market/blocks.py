@@ -16,7 +16,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 from itertools import accumulate
 
 import numpy as np
@@ -24,14 +24,15 @@ import numpy.typing as npt
 import zstandard
 
 from common.errors import OperatorError
-from common.market import codec
+from common.market import codec, wide
 from common.market.footprint import TRADES_AT, Footprint, Row
 from common.market.packed import PACKED_CANDLE, Ints, levels_of
 from common.market.timeframe import MINUTE_MS
+from common.market.wide import Unsigned, Wide
 
-Unsigned = npt.NDArray[np.uint64]
-Columns = dict[str, npt.NDArray[np.int64 | np.uint64]]
-_Type = type[np.int64 | np.uint64]
+Values = npt.NDArray[np.int64 | np.uint64 | np.uint8]
+Columns = dict[str, Values]
+_Type = type[np.int64 | np.uint64 | np.uint8]
 
 _CANDLES, _FOOTPRINTS = b"FMB\x11", b"FMB\x12"
 # Tag and rows: candles, or levels.
@@ -51,7 +52,7 @@ _MAX_CONTENT = 256 << 20
 # Rows decoded at once: few enough for the processor's cache and for memory that malloc keeps. 3,000 and 20,000 take a
 # fifth longer.
 _ROWS_AT_ONCE = 10_000
-_LOW_64, _LOW_32 = (1 << 64) - 1, np.uint64((1 << 32) - 1)
+_LOW_64 = (1 << 64) - 1
 # Bytes per number that a column of this width (0 to 8) is read into.
 _ROOM = (1, 1, 2, 4, 4, 8, 8, 8, 8)
 
@@ -62,8 +63,9 @@ _CANDLE_TYPES: dict[str, _Type] = {
     "turnover_low": np.uint64,
     "turnover_high": np.int64,
     **dict.fromkeys(("trades", "first_ts_ms", "first_id", "last_ts_ms", "last_id", "rev"), np.int64),
-    "sources": np.int64,
+    "sources": np.uint8,
 }
+_ORDER_KEYS = frozenset(("first_ts_ms", "first_id", "last_ts_ms", "last_id"))
 _LEVEL_TYPES: dict[str, _Type] = dict.fromkeys(("open_ms", *Row._fields), np.int64)
 
 
@@ -104,14 +106,14 @@ def pack_candles(members: Sequence[bytes]) -> bytes:
     return _seal(_CANDLES, len(packed), _CANDLE_HEAD.pack(*before, price_step, lot_step), columns)
 
 
-def candles(blocks: Sequence[bytes]) -> Columns:
-    """Return all candles of the blocks, in their order, by the names of Candle's fields.
+def candles(blocks: Sequence[bytes], names: Sequence[str] = tuple(_CANDLE_TYPES)) -> Columns:
+    """Return all candles of the blocks, in their order, by the names of Candle's fields, or only those `names`.
 
-    Whole columns of 64-bit integers; the turnover is two, its unsigned low half and its signed high half.
-    Columns and not records of 120 bytes: a column is written once, a record's cache lines once per field. All of them
-    are one piece of memory: who keeps one column keeps all.
+    Columns of 64-bit integers, the sources of 8; the turnover is two, its unsigned low half and its signed high half.
+    Columns and not records of 120 bytes: a column is written once, a record's cache lines once per field.
     """
-    return _whole(_CANDLES, blocks, _CANDLE_TYPES, _candle_part, _candle_columns)
+    types = {name: _CANDLE_TYPES[name] for name in names}
+    return _whole(_CANDLES, blocks, types, _candle_part, partial(_candle_columns, names=names))
 
 
 def candle_members(block: bytes) -> list[bytes]:
@@ -211,16 +213,11 @@ def _whole(
     blocks: Sequence[bytes],
     types: Mapping[str, _Type],
     part_of: Callable[[int, bytes], _Part],
-    columns_of: Callable[[list[_Part]], Iterable[Ints]],
+    columns_of: Callable[[list[_Part]], Iterable[Values]],
 ) -> Columns:
-    """Decode some blocks at a time into the columns of all.
-
-    These are one piece of memory, which the kernel hands out in huge pages: by itself every column would be faulted in
-    page by page, and that takes as long as all the rest.
-    """
+    """Decode some blocks at a time into the columns of all."""
     rows = [_rows(tag, block) for block in blocks]
-    memory = np.empty((len(types), sum(rows)), np.int64)
-    columns: Columns = {name: line.view(types[name]) for name, line in zip(types, memory, strict=True)}
+    columns: Columns = {name: np.empty(sum(rows), dtype) for name, dtype in types.items()}
     decompressor = zstandard.ZstdDecompressor()
     at = 0
     for some in _at_once(rows):
@@ -241,46 +238,57 @@ def _footprint_part(rows: int, content: bytes) -> _Part:
     return _Part.of(content, _FOOTPRINT_HEAD, (minutes,) * 3 + (rows,) * (1 + 2 * TRADES_AT))
 
 
-def _candle_columns(parts: list[_Part]) -> Iterator[Ints]:
-    """The columns of pack_candles, put together again, in the order of _CANDLE_TYPES."""
+def _candle_columns(parts: list[_Part], names: Sequence[str]) -> Iterator[Values]:
+    """The columns of pack_candles, put together again: those asked for.
+
+    The order keys are a fourth of the work, and nobody else's: they are made only where one is asked for. All others
+    hang together, by the turnover.
+    """
     counts = [part.rows[0] for part in parts]
     before_ms, before_close, before_id, price_steps, lot_steps = zip(*(part.head for part in parts), strict=True)
-    column = iter(range(_CANDLE_COLUMNS))
+    price_step, lot_step = _spread(price_steps, counts), _spread(lot_steps, counts)
 
-    def unsigned() -> Ints:
-        return _column(parts, next(column)).astype(np.int64)
+    def unsigned(column: int) -> Ints:
+        return _column(parts, column).astype(np.int64)
 
-    def signed() -> Ints:
-        return _unzigzag(_column(parts, next(column)))
+    def signed(column: int) -> Ints:
+        return _unzigzag(_column(parts, column))
 
-    open_ms = _chain(signed() + MINUTE_MS, counts, before_ms)
-    gap, body = signed(), signed()
+    open_ms = _chain(signed(0) + MINUTE_MS, counts, before_ms)
+    gap, body = signed(1), signed(2)
     close = _chain(gap + body, counts, before_close)
     open_ = close - body
-    high = np.maximum(open_, close) + signed()
-    low = np.minimum(open_, close) - signed()
-    buy, sell, unknown = unsigned(), unsigned(), signed()
+    high = np.maximum(open_, close) + signed(3)
+    low = np.minimum(open_, close) - signed(4)
+    buy, sell, unknown = unsigned(5), unsigned(6), signed(7)
     volume = buy + sell + unknown
-    price_step, lot_step = _spread(price_steps, counts), _spread(lot_steps, counts)
-    turnover_low, turnover_high = _turnover(volume, _typical(high, low), signed(), signed(), price_step * lot_step)
-    trades = unsigned()
-    first_after, last_before_end = unsigned(), signed()
-    skipped, more = signed(), signed()
-    last_id = _chain(skipped + trades + more, counts, before_id)
-    yield open_ms
-    for price in (open_, high, low, close):
-        yield price * price_step
-    for lots in (volume, buy, sell):
-        yield lots * lot_step
-    yield turnover_low.view(np.int64)
-    yield turnover_high
-    yield trades
-    yield open_ms + first_after
-    yield last_id - more - trades + 1
-    yield open_ms + (MINUTE_MS - 1) - last_before_end
-    yield last_id
-    yield unsigned()
-    yield unsigned()
+    turnover_low, turnover_high = _turnover(volume, _typical(high, low), signed(8), signed(9), price_step * lot_step)
+    trades = unsigned(10)
+    made: dict[str, Values] = {
+        "open_ms": open_ms,
+        "open_ticks": open_ * price_step,
+        "high_ticks": high * price_step,
+        "low_ticks": low * price_step,
+        "close_ticks": close * price_step,
+        "volume_lots": volume * lot_step,
+        "buy_lots": buy * lot_step,
+        "sell_lots": sell * lot_step,
+        "turnover_low": turnover_low,
+        "turnover_high": turnover_high,
+        "trades": trades,
+        "rev": unsigned(15),
+        "sources": unsigned(16),
+    }
+    if not _ORDER_KEYS.isdisjoint(names):
+        more = signed(14)
+        last_id = _chain(signed(13) + trades + more, counts, before_id)
+        made |= {
+            "first_ts_ms": open_ms + unsigned(11),
+            "first_id": last_id - more - trades + 1,
+            "last_ts_ms": open_ms + (MINUTE_MS - 1) - signed(12),
+            "last_id": last_id,
+        }
+    return (made[name] for name in names)
 
 
 def _level_columns(parts: list[_Part]) -> Iterator[Ints]:
@@ -371,9 +379,9 @@ def _at_once(rows: Sequence[int]) -> Iterator[list[int]]:
 
 def _planes(column: npt.NDArray[np.integer]) -> npt.NDArray[np.uint8]:
     """A line per byte that any of the numbers needs, the lowest first."""
-    wide = column.astype("<u8")
-    width = (int(wide.max()).bit_length() + 7) // 8
-    return np.ascontiguousarray(wide.view(np.uint8).reshape(-1, 8)[:, :width].T)
+    whole = column.astype("<u8")
+    width = (int(whole.max()).bit_length() + 7) // 8
+    return np.ascontiguousarray(whole.view(np.uint8).reshape(-1, 8)[:, :width].T)
 
 
 def _column(parts: list[_Part], at: int) -> npt.NDArray[np.unsignedinteger]:
@@ -465,7 +473,7 @@ def _turnover_left(turnover: list[int], volume: Unsigned, price: Ints) -> tuple[
     return _zigzag(low.view(np.int64)), _zigzag(high.view(np.int64))
 
 
-def _turnover(volume: Ints, price: Ints, left: Ints, left_high: Ints, step: Ints) -> tuple[Unsigned, Ints]:
+def _turnover(volume: Ints, price: Ints, left: Ints, left_high: Ints, step: Ints) -> Wide:
     """The inverse, as the two halves of 128 bits: (volume x price + what is left) x step."""
     lots = volume.view(np.uint64)
     most = int(lots.max()) * int(price.view(np.uint64).max()) + max(int(left.max()), -int(left.min()))
@@ -473,36 +481,4 @@ def _turnover(volume: Ints, price: Ints, left: Ints, left_high: Ints, step: Ints
         # Nearly always, and in a third of the time.
         turnover = (volume * price + left) * step
         return turnover.view(np.uint64), turnover >> 63
-    return _scale(_add(_multiply(lots, price), left, left_high), step.view(np.uint64))
-
-
-# 128 bits: the low half, and the high half with the sign.
-_Wide = tuple[Unsigned, Ints]
-
-
-def _multiply(a: Unsigned, b: Ints) -> _Wide:
-    unsigned = b.view(np.uint64)
-    high = _high_half(a, unsigned).view(np.int64)
-    # A negative number read as unsigned is 2**64 too large.
-    return a * unsigned, high - np.where(b < 0, a.view(np.int64), 0)
-
-
-def _add(wide: _Wide, low: Ints, high: Ints) -> _Wide:
-    unsigned = low.view(np.uint64)
-    total = wide[0] + unsigned
-    return total, wide[1] + high + (low >> 63) + (total < unsigned)
-
-
-def _scale(wide: _Wide, step: Unsigned) -> _Wide:
-    low, high = wide
-    return low * step, _high_half(low, step).view(np.int64) + high * step.view(np.int64)
-
-
-def _high_half(a: Unsigned, b: Unsigned) -> Unsigned:
-    """The upper 64 bits of a x b, of 32-bit halves as on paper."""
-    half = np.uint64(32)
-    a_low, a_high, b_low, b_high = a & _LOW_32, a >> half, b & _LOW_32, b >> half
-    middle = a_high * b_low + ((a_low * b_low) >> half)
-    other = a_low * b_high + (middle & _LOW_32)
-    high: Unsigned = a_high * b_high + (middle >> half) + (other >> half)
-    return high
+    return wide.scale(wide.add(wide.multiply(lots, price), left, left_high), step.view(np.uint64))

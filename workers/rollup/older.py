@@ -23,7 +23,8 @@ async def older_minutes(
     while period_ms < end_ms:
         next_ms = CANDLE_ROWS.period.next_open(period_ms)
         parts = [part for part in late if period_ms <= part.open_ms < next_ms]
-        rows = await asyncio.to_thread(period_with, archive, CANDLE_ROWS, instrument, period_ms, parts, at)
+        place = archive, CANDLE_ROWS, instrument, period_ms
+        rows = await asyncio.to_thread(period_with, *place, parts, at, list(CANDLE_ROWS.schema))
         opens = rows["open_ms"]
         first, end = opens.search_sorted(start_ms, "left"), opens.search_sorted(end_ms, "left")
         found += encode.candles(rows.slice(first, end - first))

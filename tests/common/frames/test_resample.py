@@ -94,6 +94,17 @@ def test_a_sum_of_volumes_beyond_63_bits_is_an_error_and_not_a_negative_number()
         resample(frame, Timeframe(1, "h"))
 
 
+@pytest.mark.parametrize("most", [1 << 60, (1 << 62) - 100, (1 << 63) - 1])
+@pytest.mark.parametrize("great", [1, 2, 60])
+def test_turnovers_are_summed_exactly_however_few_of_them_are_great(most: int, great: int) -> None:
+    minutes = [
+        Candle(open_ms, 1, 1, 1, 1, 1, 0, 0, most if at < great else 7, 1, open_ms, at, open_ms + 1, at)
+        for at, open_ms in enumerate(range(START_MS, START_MS + 60 * MINUTE_MS, MINUTE_MS))
+    ]
+    frame, week = candles_frame(minutes), Timeframe(1, "w")
+    assert candles_of(resample(frame, week)) == _merged(minutes, week)
+
+
 def test_nothing_resamples_to_nothing() -> None:
     assert candles_of(resample(CANDLES.to_frame(), Timeframe(1, "h"))) == []
     assert candles_of(fill_flat(CANDLES.to_frame(), Timeframe(1, "h"), 0, START_MS)) == []
