@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from common.archive.series import Series
-from common.archive.table import TIME, checksum, from_table, table_schema, to_table
+from common.archive.table import TIME, checksum, from_table, table_of, table_schema
 from common.errors import ArchiveDamaged, BadInput
 from common.market.instrument import Instrument
 from common.market.late import Merged, merged_of, merged_text
@@ -78,18 +78,21 @@ def encode(label: Label, frame: pl.DataFrame, late: Merged | None = None) -> tup
     _check_frame(label, frame)
     content = checksum(frame)
     file = io.BytesIO()
-    to_table(label.series, label.instrument, frame).write_parquet(
-        file,
-        compression="zstd",
-        compression_level=_ZSTD_LEVEL,
-        row_group_size=label.series.group_rows,
-        metadata={
-            **label.metadata(),
-            "fleet.rows": str(len(frame)),
-            "fleet.checksum": content,
-            **({_LATE: merged_text(late)} if late else {}),
-        },
-    )
+    with table_of(label.series, label.instrument, frame) as table:
+        # A row group at a time: of a busy day's trades the whole table would be half a gigabyte.
+        table.sink_parquet(
+            file,
+            compression="zstd",
+            compression_level=_ZSTD_LEVEL,
+            row_group_size=label.series.group_rows,
+            metadata={
+                **label.metadata(),
+                "fleet.rows": str(len(frame)),
+                "fleet.checksum": content,
+                **({_LATE: merged_text(late)} if late else {}),
+            },
+            engine="streaming",
+        )
     data = _sealed(file.getvalue())
     return data, Receipt(len(frame), content, len(data))
 
@@ -137,9 +140,11 @@ def decode(data: bytes, label: Label, where: str, columns: Sequence[str], start_
 
 def receipt(data: bytes, label: Label, where: str) -> Receipt:
     """Decode everything and return what is there; ArchiveDamaged if that is not what was written."""
-    frame = decode(data, label, where, list(label.series.schema), label.period_ms, label.end_ms)
-    metadata = pl.read_parquet_metadata(data)
-    found, wanted = (len(frame), checksum(frame)), (int(metadata["fleet.rows"]), metadata["fleet.checksum"])
+    table, metadata = packed(data, label, where), pl.read_parquet_metadata(data)
+    # A column at a time, as for the table of a busy day.
+    content = checksum(table.read([name])[name] for name in label.series.schema)
+    rows = len(table.read([label.series.time]))
+    found, wanted = (rows, content), (int(metadata["fleet.rows"]), metadata["fleet.checksum"])
     if found != wanted:
         raise ArchiveDamaged(f"{where} has (rows, checksum) {found}, expected {wanted}")
     return Receipt(*found, len(data))

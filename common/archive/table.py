@@ -6,6 +6,8 @@ and as fast to read, as DECIMAL(18) in 64 bits (measured). Turnover needs all 38
 """
 
 import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import polars as pl
 
@@ -25,10 +27,14 @@ def table_schema(series: Series, instrument: Instrument) -> pl.Schema:
     return pl.Schema({outside: _dtype(series, name, instrument) for name, outside in series.columns.items()})
 
 
-def to_table(series: Series, instrument: Instrument, frame: pl.DataFrame) -> pl.DataFrame:
-    """Return a frame of the series with the archive's columns. BadInput where a value has no place in them."""
+@contextmanager
+def table_of(series: Series, instrument: Instrument, frame: pl.DataFrame) -> Iterator[pl.LazyFrame]:
+    """Yield a frame of the series with the archive's columns, made when it is asked for its rows.
+
+    BadInput where a value has no place in them.
+    """
     try:
-        return frame.select(
+        yield frame.lazy().select(
             _outside(name, _dtype(series, name, instrument)).alias(outside) for name, outside in series.columns.items()
         )
     except (pl.exceptions.InvalidOperationError, pl.exceptions.OutOfBoundsError) as error:
@@ -43,10 +49,10 @@ def from_table(series: Series, table: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def checksum(frame: pl.DataFrame) -> str:
+def checksum(columns: Iterable[pl.Series]) -> str:
     """Return the CRC-32 (hex) of a frame's columns one after the other, as little-endian integers."""
     found = 0
-    for column in frame:
+    for column in columns:
         for part in _halves(column) if column.dtype == pl.Int128 else [column]:
             found = zlib.crc32(part.to_numpy().data, found)
     return f"{found:08x}"
