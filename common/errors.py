@@ -34,7 +34,7 @@ class ArchiveUnavailable(RetryableError):
 
 
 class Superseded(RetryableError):
-    """An object of the archive is not the one any more that was read, so it was not replaced: read it again."""
+    """An object of the archive has been replaced since what it was to go with was read: read both again."""
 
 
 class ArchiveDamaged(OperatorError):

@@ -11,6 +11,7 @@ be fetched after it, and be kept decoded for as long as there is room.
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
@@ -22,7 +23,7 @@ from common.archive.archive import Archive
 from common.archive.late import period_with
 from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS
 from common.archive.series import Series as ArchiveSeries
-from common.errors import ArchiveUnavailable, StoreUnavailable
+from common.errors import ArchiveUnavailable, StoreUnavailable, Superseded
 from common.frames import decode, encode, schema
 from common.market import blocks, codec
 from common.market.instrument import Instrument
@@ -180,7 +181,10 @@ class History(SymbolReader):
             asked = list(zip(candles, view.candles, strict=True))
             parts = [await self._part(CANDLES, view, wanted, found) for wanted, found in asked]
             if all(parts):
-                older = [await self._older(view, wanted) for wanted in candles]
+                try:
+                    older = [await self._older(view, wanted) for wanted in candles]
+                except Superseded:
+                    continue
                 frames = [[*before, *part.frames] for before, part in zip(older, parts, strict=True) if part]
                 minutes = [_cut(pl.concat(each), wanted) for each, wanted in zip(frames, candles, strict=True)]
                 return self._kept_of(replace(view, candles=list(map(encode.candles, minutes))))
@@ -199,7 +203,8 @@ class History(SymbolReader):
             if wanted.start_ms < floor_ms and (wanted.oldest is not None or wanted.end_ms <= floor_ms):
                 view = await super().view(late=_late_from(series, wanted.start_ms))
                 if self._archived_to(series, view) == floor_ms:
-                    return await self._of_archive(series, view, wanted, floor_ms)
+                    with suppress(Superseded):
+                        return await self._of_archive(series, view, wanted, floor_ms)
                 continue
             if not _may_be_sealed(series, view, limited, found):
                 return self._up_to_archive(series, wanted, _open_part(series, view, limited, found))
@@ -252,7 +257,6 @@ class History(SymbolReader):
         """Read whole periods of the archive, from the end that is asked for, until they are enough."""
         end_ms = min(wanted.end_ms, floor_ms)
         limit = wanted.oldest if wanted.oldest is not None else wanted.newest
-        known = view.archived[series.name]
         there = {*await self._periods(series), *(series.stretch.open_of(part.open_ms) for part in view.late)}
         asked = [p for p in sorted(there) if p < end_ms and series.stretch.next_open(p) > wanted.start_ms]
         order = asked if wanted.oldest is not None else asked[::-1]
@@ -261,7 +265,7 @@ class History(SymbolReader):
         while taken < len(order) and (limit is None or sum(map(len, frames)) < limit):
             ends = order[taken], series.stretch.next_open(order[taken])
             late = [part for part in view.late if ends[0] <= part.open_ms < ends[1]]
-            frame = await self._period(series, order[taken], known.version, late)
+            frame = await self._period(series, order[taken], view, late)
             frames.append(_within(frame, wanted.start_ms, end_ms))
             taken += 1
         from_ms, to_ms = wanted.start_ms, end_ms
@@ -280,15 +284,17 @@ class History(SymbolReader):
             raise ArchiveUnavailable(f"the archive has no {series.name} of {self._instrument.symbol} any more")
         return found
 
-    async def _period(self, series: Series, period_ms: int, version: int, late: list[LatePart]) -> pl.DataFrame:
+    async def _period(self, series: Series, period_ms: int, view: View, late: list[LatePart]) -> pl.DataFrame:
         """Return a period with the late trades of it. In one version they only ever become more."""
-        assert self._archive is not None
+        assert self._archive is not None and view.state is not None
+        version = view.archived[series.name].version
         newest = max((part.seq, part.token) for part in late) if late else None
         key = (self.keys.symbol, series.name, series.columns, period_ms, version, newest)
         frame = self.decoded.get(key)
         if frame is None:
             place = self._archive, series.rows, self._instrument, period_ms
-            frame = await asyncio.to_thread(period_with, *place, late, series.columns)
+            at = view.state.token, view.state.seq
+            frame = await asyncio.to_thread(period_with, *place, late, at, series.columns)
             self.decoded.keep(key, frame)
         return frame
 

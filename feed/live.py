@@ -158,7 +158,10 @@ class TradeLive:
 
     def apply(self, message: CommitMessage, cover: Cover) -> list[Update] | None:
         at = self.at.then(message, cover)
-        touched = None if at is None else self._touched(message)
+        trades = codec.unpack_trades(message.trades)
+        # Minutes without trades: the clock closed one; or they were imported, and the archive has the trades.
+        may_be_imported = not len(trades) and (message.closed or message.amended or message.open)
+        touched = None if at is None or may_be_imported else self._touched(message, trades)
         if at is None or touched is None:
             return None
         shown, was_ms = self.growing, self.at.watermark_ms
@@ -169,12 +172,12 @@ class TradeLive:
         self._forget()
         return [self.grid.update(bar, at, was_ms) for _, bar in sorted(touched.items())]
 
-    def _touched(self, message: CommitMessage) -> dict[int, Candle] | None:
+    def _touched(self, message: CommitMessage, trades: Trades) -> dict[int, Candle] | None:
         newest = message.open or (message.closed[-1] if message.closed else None)
         self.sources = newest.sources if newest else self.sources
         touched: dict[int, Candle] = {}
         watermark_ms = self.at.watermark_ms
-        for open_ms, run in _runs(codec.unpack_trades(message.trades), self.grid.timeframe):
+        for open_ms, run in _runs(trades, self.grid.timeframe):
             bar = candle_of(open_ms, run, self.sources)
             if self.grid.final(bar, watermark_ms):
                 bar = replace(bar, rev=len(run))

@@ -4,7 +4,8 @@ Whatever is read here is true of one view, that of a tape (feed.tape), however l
 and archived meanwhile. Up to the cut, the watermark of the stream's oldest entry, trades may have been cut off the
 stream; later ones it has all. Of the time up to the cut the archive's trades and the tape's are all there are: what is
 in both counts once. And what the archive got after the view is in the stream still, behind the view's commit: that is
-looked up after an object was read, and left out.
+looked up after an object was read, and left out. Only an import's trades show a moment before they are applied, in a
+time that is not covered until then.
 """
 
 import asyncio

@@ -58,6 +58,7 @@ class Queries:
     _flights: SingleFlight[bytes] = field(default_factory=SingleFlight)
     _pages: SingleFlight[tuple[Page, View, Cover]] = field(default_factory=SingleFlight)
     _markets: dict[str, tuple[float, Market]] = field(default_factory=dict)
+    _calendars: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def sources(self, market: Market) -> Sources:
         return Sources(self.history(market), self.tails, self.tapes, self.past(market))
@@ -77,8 +78,9 @@ class Queries:
             if market is None:
                 self._markets.pop(symbol, None)
                 raise UnknownSymbol(f"symbol {symbol} is not registered, GET /v1/symbols lists those that are")
-            # The first look at a calendar takes a second: not on the event loop.
-            await asyncio.to_thread(market.instrument.anchored, MINUTE)
+            # The first look at a calendar takes a second: not on the event loop. Two at once would both take it.
+            async with self._calendars:
+                await asyncio.to_thread(market.instrument.anchored, MINUTE)
             self._markets[symbol] = (now_s, market)
         return market
 

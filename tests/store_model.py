@@ -84,7 +84,7 @@ class StoreModel:
         t.epoch += 1
         t.beats += 1
         t.token, t.holder = token, holder
-        return Claim(t.epoch, t.seq, t.position, t.checkpoint)
+        return Claim(t.epoch, t.seq, t.position, t.checkpoint, t.candle_floor_ms)
 
     def commit(self, commit: Commit) -> int:
         self._check(commit.token, commit.seq)

@@ -48,7 +48,8 @@ class Head:
 
     `gaps` changed with this step, and gaps with the ids `forgotten` are to be dropped. `faults`: of its minutes, by
     their open; `mismatches`: of minutes stored before. `stored`: the amended minutes that the store had. `replaced`:
-    minutes in whose place the venue's own candle came.
+    minutes in whose place the venue's own candle came. `floor_ms`: minutes that open before had been dropped when the
+    writer began: retention may have been longer since, or shorter.
     """
 
     token: str
@@ -61,6 +62,7 @@ class Head:
     mismatches: Sequence[Mismatch] = ()
     stored: Collection[int] = ()
     replaced: Collection[int] = ()
+    floor_ms: int = -1
 
 
 def make_commit(
@@ -73,7 +75,7 @@ def make_commit(
     # is no candle to tell of: the store keeps it for the archive, which has the rest.
     amended, parts = dict[int, Minute](), dict[int, Minute]()
     for open_ms, minute in changes.amended.items():
-        if open_ms >= (candle_floor_ms or 0) or open_ms in head.stored:
+        if open_ms >= max(candle_floor_ms or 0, head.floor_ms) or open_ms in head.stored:
             amended[open_ms] = minute
         elif open_ms not in head.replaced:
             parts[open_ms] = minute

@@ -1,24 +1,32 @@
 """Replaying files into one symbol: one process, one claim at a time, until the last trade is committed."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+
+from redis.asyncio import Redis
 
 from common.clock import SystemClock
 from common.errors import BadInput
 from common.store.client import commit_client
 from common.store.registry import Market, Registry
-from common.store.symbol import Bounds, SymbolStore
+from common.store.symbol import Bounds, Commit, SymbolStore
 from workers.claims import Claimer, Workplace
 from workers.sources.base import Batch
 from workers.sources.replay import Replay
-from workers.term import Progress, TermSettings
+from workers.term import BEATS_PER_LEASE, Progress, TermSettings
 
 KIND = "replay"
+# Trades that may wait for the archive, as a multiple of those that are kept: ten times as many are held (commit.lua).
+MOST_WAITING = 4
 
 
 @dataclass(slots=True)
 class Replayer:
-    """`run` returns what the last term did. Interrupted by `stop`, it returns early with `ended` False."""
+    """`run` returns what the last term did. Interrupted by `stop`, it returns early with `ended` False.
+
+    `archive`: archives the trades that wait; None if trades are not archived.
+    """
 
     url: str
     market: Market
@@ -26,6 +34,7 @@ class Replayer:
     settings: TermSettings
     bounds: Bounds
     holder: str
+    archive: Callable[[Redis, Market], Awaitable[None]] | None = None
     on_progress: Callable[[Progress, Batch], None] = lambda progress, batch: None
     ended: bool = False
     _claimer: Claimer | None = None
@@ -38,7 +47,7 @@ class Replayer:
             holder=self.holder,
             clock=SystemClock(),
             settings=self.settings,
-            stores=lambda symbol: SymbolStore(client, symbol, self.bounds),
+            stores=lambda symbol: self._store(client),
             sources=lambda market: self.replay,
             on_progress=self._note,
             on_end=self._end,
@@ -52,6 +61,13 @@ class Replayer:
         if self._failure:
             raise self._failure
         return self._progress
+
+    def _store(self, client: Redis) -> SymbolStore:
+        symbol, archive = self.market.symbol, self.archive
+        if archive is None:
+            return SymbolStore(client, symbol, self.bounds)
+        beat_s = self.settings.lease_ttl_ms / BEATS_PER_LEASE / 1_000
+        return ArchivingStore(client, symbol, self.bounds, lambda: archive(client, self.market), beat_s)
 
     async def symbols(self) -> dict[str, Market]:
         """The fleet this process serves: the one symbol."""
@@ -70,13 +86,35 @@ class Replayer:
         self.stop()
 
 
-async def register(registry: Registry, market: Market, what: str = "a replay") -> None:
-    """Add the symbol, or see that it is one that files may be applied to, in the same units."""
+class ArchivingStore(SymbolStore):
+    """Has trades archived as they come: a replay is faster than the queue, and the stream holds only so many."""
+
+    def __init__(
+        self, client: Redis, symbol: str, bounds: Bounds, archive: Callable[[], Awaitable[None]], beat_s: float
+    ) -> None:
+        super().__init__(client, symbol, bounds)
+        self._archive, self._beat_s = archive, beat_s
+        # Whatever waits by now goes first, so that a replay stands still while the archive is away.
+        self._most = self._waiting = MOST_WAITING * bounds.trades
+
+    async def commit(self, commit: Commit) -> int:
+        if self._waiting >= self._most:
+            task = asyncio.ensure_future(self._archive())
+            while not (await asyncio.wait({task}, timeout=self._beat_s))[0]:
+                await self.beat(commit.token, commit.seq, {})
+            task.result()
+            self._waiting = 0
+        self._waiting += commit.trade_count
+        return await super().commit(commit)
+
+
+async def register(registry: Registry, market: Market) -> None:
+    """Add the symbol, or see that it is one that files may be replayed into, in the same units."""
     if await registry.add_symbol(market):
         return
     found = await registry.market(market.symbol)
     if found is None or found.kind != KIND:
         kind = found.kind if found else "nothing"
-        raise BadInput(f"symbol {market.symbol} is fed by {kind}: {what} needs a symbol of its own")
+        raise BadInput(f"symbol {market.symbol} is fed by {kind}: a replay needs a symbol of its own")
     if found.instrument != market.instrument:
         raise BadInput(f"symbol {market.symbol} exists as {found.instrument}, which differs from what was asked")

@@ -92,6 +92,7 @@ class Term:
     _verdicts: Verdicts = field(init=False)
     _seq: int = field(init=False)
     _position: str = field(init=False)
+    _floor_ms: int = field(init=False)
     # Our own monotonic time of the last sign of life, and of the last commit.
     _beat_at_ms: int = field(init=False)
     _commit_at_ms: int = field(init=False)
@@ -130,7 +131,7 @@ class Term:
             )
             self._gaps = await self.store.gaps()
             self._verdicts.tally = Tally.load(await self.store.health())
-        self._seq, self._position = claim.seq, claim.position
+        self._seq, self._position, self._floor_ms = claim.seq, claim.position, claim.candle_floor_ms
         self._beat_at_ms = self.clock.monotonic_ms()
         self._commit_at_ms = self._beat_at_ms - settings.commit_interval_ms
         await self.source.open(claim.position, self._applied())
@@ -171,6 +172,7 @@ class Term:
                 mismatches,
                 stored,
                 replaced=[candle.open_ms for candle in batch.candles],
+                floor_ms=self._floor_ms,
             )
             await self._commit(head, changes)
         elif self._beat_due_ms() <= 0 or self._health != self._health_told:

@@ -34,8 +34,12 @@ class Version:
 
     label: Label
     frame: pl.DataFrame | None
-    tag: str | None
+    stored: Stored | None
     late: Merged = field(default_factory=dict)
+
+    @property
+    def tag(self) -> str | None:
+        return self.stored.tag if self.stored else None
 
 
 class Archive:
@@ -53,14 +57,16 @@ class Archive:
         bucket, _, prefix = url.removeprefix(_S3).partition("/")
         return cls(Bucket(bucket, prefix.strip("/"), s3_endpoint, patience))
 
-    def version(self, series: Series, instrument: Instrument, period_ms: int) -> Version:
-        """Read a period that is to be replaced."""
+    def version(
+        self, series: Series, instrument: Instrument, period_ms: int, columns: Sequence[str] | None = None
+    ) -> Version:
+        """Read a period that is to be replaced; if it is not, some columns of it will do."""
         label = Label(series, instrument, period_ms)
         found = self._objects.read(label.path)
         if found is None:
             return Version(label, None, None)
-        rows = self._decoded(found, label, list(series.schema), period_ms, label.end_ms)
-        return Version(label, rows, found.tag, late_of(found.data))
+        rows = self._decoded(found, label, list(columns or series.schema), period_ms, label.end_ms)
+        return Version(label, rows, found, late_of(found.data))
 
     def replace(self, version: Version, frame: pl.DataFrame, late: Merged | None = None) -> Receipt:
         """Make `frame` the whole of a period, if that is still what was read; readers see the old rows or the new ones.
@@ -91,7 +97,7 @@ class Archive:
         except ArchiveDamaged:
             # Superseded: it has been made anew meanwhile.
             with suppress(Superseded):
-                self.replace(Version(label, None, found.tag), series.schema.to_frame())
+                self.replace(Version(label, None, found), series.schema.to_frame())
 
     def read(
         self, series: Series, instrument: Instrument, start_ms: int, end_ms: int, columns: Sequence[str] | None = None

@@ -6,6 +6,7 @@ import polars as pl
 
 from common.archive.archive import Archive
 from common.archive.series import FOOTPRINT_ROWS, Series
+from common.errors import Superseded
 from common.frames import decode
 from common.frames.footprint import regroup
 from common.frames.resample import resample
@@ -20,17 +21,19 @@ def period_with(
     instrument: Instrument,
     period_ms: int,
     parts: Sequence[Part],
+    at: tuple[str, int],
     columns: Sequence[str] | None = None,
 ) -> pl.DataFrame:
-    """Return all rows of a period, or only some columns of them; to merge late trades takes all of them.
+    """Return all rows of a period as of the commit `at` (token, seq), at which the store had these parts of it.
 
-    `parts`: those of the period, as they were before the object is read here.
+    Or only some columns of them; to merge late trades takes all. Superseded if the object that is read here has late
+    trades that came after it.
     """
     wanted = list(columns or series.schema)
-    if not parts:
-        found = archive.read_period(series, instrument, period_ms, wanted)
-        return series.schema.to_frame().select(wanted) if found is None else found
-    version = archive.version(series, instrument, period_ms)
+    version = archive.version(series, instrument, period_ms, None if parts else wanted)
+    token, seq = at
+    if version.late.get(token, -1) > seq:
+        raise Superseded(f"the archive has late trades of {instrument.symbol} that came after commit {seq}")
     rows = series.schema.to_frame() if version.frame is None else version.frame
     return with_parts(series, rows, parts, version.late).select(wanted)
 

@@ -3,10 +3,14 @@
     open         seen; nothing of it has come back
     repairing    a part of it has come back
     repaired     nothing of it is missing: its trades came back, or the venue's own candles took their place
-    unfillable   the venue gives out neither its trades nor its candles any more
+    unfillable   the venue gives out neither its trades nor its candles any more; or it is not asked, see below
 
 The ledger follows coverage: `follow` looks at the holes where coverage has changed. A hole that shrinks or is cut in
 two is still the same gap; a gap is over when no hole is left in its ids.
+
+What lies between imported history and the rest is `not_imported`: years it may be, which nobody fetches, so it is
+unfillable from the beginning, until an import brings it. It was never there, so nothing is said of how it shrinks:
+what is left of it takes its place, under its own ids.
 """
 
 from bisect import bisect_left, bisect_right
@@ -20,6 +24,7 @@ from common.market.coverage import Coverage, Hole, Span
 
 OPEN, REPAIRING, REPAIRED, UNFILLABLE = "open", "repairing", "repaired", "unfillable"
 DISCONNECT, ID_JUMP, THROTTLE, START, UNKNOWN = "disconnect", "id_jump", "throttle", "start", "unknown"
+NOT_IMPORTED = "not_imported"
 # Gaps that coverage has no hole of any more are forgotten, oldest first, beyond this many; it bounds the others.
 MOST_ENDED = 500
 
@@ -86,6 +91,8 @@ class Ledger:
     """Gaps by id, in the order they were seen."""
 
     gaps: dict[str, Gap] = field(default_factory=dict)
+    # Ids of gaps that others have taken the place of.
+    _replaced: list[str] = field(default_factory=list)
     # (first id, gap id) of those that are pending, ascending. Their ids never overlap.
     _pending: list[tuple[int, str]] = field(default_factory=list)
 
@@ -100,13 +107,17 @@ class Ledger:
         changed: dict[str, Gap] = {}
         for first, last in coverage.take_reshaped():
             for gap in self._pending_at(first - 1, last + 1):
-                seen = _seen_again(gap, coverage.holes_at(gap.first, gap.last), covered, now_ms)
-                if seen != gap:
+                left = _left_of(gap, coverage.holes_at(gap.first, gap.last), covered, now_ms)
+                if left == [gap]:
+                    continue
+                self._drop(gap)
+                changed.pop(gap.id, None)
+                for seen in left:
                     self._put(seen)
                     changed[seen.id] = seen
             for hole in coverage.holes_at(first - 1, last + 1):
                 if not self._pending_at(*hole[:2]):
-                    new = Gap(*hole, cause=cause, seen_ms=now_ms, missing=hole.last - hole.first + 1)
+                    new = _new(hole, cause, now_ms)
                     self._put(new)
                     changed[new.id] = new
         for hole in coverage.take_forgotten():
@@ -143,14 +154,15 @@ class Ledger:
         return cls({gap.id: gap for gap in sorted(gaps, key=lambda gap: (gap.seen_ms, gap.first))})
 
     def forgotten(self) -> list[str]:
-        """Drop the oldest of the gaps that are not pending beyond the bound; return their ids."""
+        """Drop the oldest of the gaps that are not pending beyond the bound; return the ids of all that are gone."""
+        gone, self._replaced = [gap_id for gap_id in self._replaced if gap_id not in self.gaps], []
         count = len(self.gaps) - len(self._pending) - MOST_ENDED
-        if count <= 0:
-            return []
-        dropped = [gap.id for gap in self.gaps.values() if not gap.pending][:count]
-        for gap_id in dropped:
-            del self.gaps[gap_id]
-        return dropped
+        if count > 0:
+            dropped = [gap.id for gap in self.gaps.values() if not gap.pending][:count]
+            for gap_id in dropped:
+                del self.gaps[gap_id]
+            gone += dropped
+        return gone
 
     def _pending_at(self, first: int, last: int) -> list[Gap]:
         """Those with an id in `first..last`."""
@@ -158,6 +170,11 @@ class Ledger:
         end = bisect_right(self._pending, (last, "~"))
         found = (self.gaps[gap_id] for _, gap_id in self._pending[start:end])
         return [gap for gap in found if gap.last >= first]
+
+    def _drop(self, gap: Gap) -> None:
+        self._pending.remove((gap.first, gap.id))
+        del self.gaps[gap.id]
+        self._replaced.append(gap.id)
 
     def _put(self, gap: Gap) -> None:
         place, entry = bisect_left(self._pending, (gap.first, gap.id)), (gap.first, gap.id)
@@ -169,6 +186,19 @@ class Ledger:
         # To the end: what is over is forgotten in the order it was.
         self.gaps.pop(gap.id, None)
         self.gaps[gap.id] = gap
+
+
+def _new(hole: Hole, cause: str, now_ms: int) -> Gap:
+    gap = Gap(*hole, cause=cause, seen_ms=now_ms, missing=hole.last - hole.first + 1)
+    return replace(gap, state=UNFILLABLE, ended_ms=now_ms) if cause == NOT_IMPORTED else gap
+
+
+def _left_of(gap: Gap, holes: Sequence[Hole], covered: Sequence[Span], now_ms: int) -> list[Gap]:
+    """What the gap is now: itself, or what has taken its place."""
+    if gap.cause != NOT_IMPORTED or not holes:
+        return [_seen_again(gap, holes, covered, now_ms)]
+    same = _shared(gap, holes) == gap.missing
+    return [gap] if same else [_new(hole, NOT_IMPORTED, gap.seen_ms) for hole in holes]
 
 
 def _seen_again(gap: Gap, holes: Sequence[Hole], covered: Sequence[Span], now_ms: int) -> Gap:

@@ -84,7 +84,7 @@ class ImportStore:
             "footprint": checkpoint.footprint,
             "coverage": checkpoint.coverage,
             "refused": checkpoint.refused,
-            "position": day.position,
+            "import_position": day.position,
         }
         head: list[Argument] = [day.token, day.seq, day.seq + 1, day.day_ms, checkpoint.watermark_ms]
         head += [codec.pack_trades(Trades()), self._events_kept]

@@ -6,8 +6,8 @@ symbols, and an ACL may name them.
 | name                | type    | written by          | read by            | bound                                  |
 |---------------------|---------|---------------------|--------------------|----------------------------------------|
 | symbols             | hash    | fleet symbols, up   | workers, feed      | one field a symbol                     |
-| {S}:owner           | hash    | claim, commit, beat | claim, feed        | 6 fields                               |
-| {S}:state           | hash    | commit, import      | claim, feed        | 15 fields; coverage 4096 spans         |
+| {S}:owner           | hash    | claim, commit, beat | claim, feed        | 7 fields                               |
+| {S}:state           | hash    | commit, import      | claim, feed        | 16 fields; coverage 4096 spans         |
 | {S}:trades          | stream  | commit, import      | worker, feed, jobs | FLEET_TRADES_KEPT (archiving: tenfold) |
 | {S}:candles:1m      | zset    | commit              | worker, feed       | FLEET_CANDLE_DAYS                      |
 | {S}:footprints:1m   | zset    | commit              | worker, feed       | FLEET_FOOTPRINT_DAYS                   |

@@ -3,6 +3,9 @@
 A spare notes the holder's token and beats, and its *own* monotonic time of that reply. Only when both have stood
 still for a whole lease does it claim, and the script checks the pair once more. So a paused spare, a jumped clock or
 a slow network can delay a takeover; none can take a lease from a holder that lives.
+
+One claim does, on purpose: that of an import into a symbol that is fed (`force` in claim.lua). The holder is fenced at
+its next write, and waits for the import as for any other holder.
 """
 
 import os

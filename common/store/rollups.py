@@ -220,6 +220,11 @@ class RollupStore:
         split = ((*member.decode().split(":"), str(int(score))) for member, score in pairs)
         return (token or b"").decode(), {int(day): score for name, day, score in split if name == series}
 
+    async def late_count(self, series: str) -> int:
+        """Return how many parts wait for the archive."""
+        with translated(f"read of late trades of {self.keys.symbol}"):
+            return int(await self._client.zcard(self.keys.late(series)))
+
     async def late(self, series: str, start_ms: int, end_ms: int) -> LateParts:
         """Return what late trades make of minutes of `[start_ms, end_ms)` that the archive alone has."""
         pipe = self._client.pipeline(transaction=True)

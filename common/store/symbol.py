@@ -32,12 +32,18 @@ _BEFORE_FIRST = "(1-0"
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A won claim: where the symbol stands. `checkpoint` is None for a symbol without a commit."""
+    """A won claim: where the symbol stands. `checkpoint` is None for a symbol without a commit.
+
+    `candle_floor_ms`: minutes that open before have been dropped, -1 while none were. `import_position`: where the last
+    import goes on, should it have been interrupted.
+    """
 
     epoch: int
     seq: int
     position: str
     checkpoint: Checkpoint | None
+    candle_floor_ms: int = -1
+    import_position: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +53,8 @@ class Commit:
     `minutes`: closed and amended ones, packed, by open_ms; of those that the store has not got, what their late trades
     make. `position`: where the source goes on after this step.
     `gaps`: the gaps that changed (Gap.dump), by id; `forgotten`: ids of those to be dropped.
-    `candle_floor_ms`, `footprint_floor_ms`: drop minutes that open before; None drops none.
+    `candle_floor_ms`, `footprint_floor_ms`: drop minutes that open before; None drops none. `import_position`: of an
+    import, the same as `position`; None leaves it as it is.
     """
 
     token: str
@@ -64,6 +71,7 @@ class Commit:
     forgotten: list[str] = field(default_factory=list)
     candle_floor_ms: int | None = None
     footprint_floor_ms: int | None = None
+    import_position: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +95,14 @@ class SymbolStore:
         self._beat = Script(client, "beat")
         self._release = Script(client, "release")
 
-    async def claim(self, token: str, stale: Sighting, holder: str) -> Claim | Sighting:
-        """Take the symbol under `token`. A Sighting means: busy, and this is what its holder looks like."""
+    async def claim(self, token: str, stale: Sighting, holder: str, *, force: bool = False) -> Claim | Sighting:
+        """Take the symbol under `token`. A Sighting means: busy, and this is what its holder looks like.
+
+        `force`: take it from a holder that lives, too, unless that one has taken it by force.
+        """
         keys = [self.keys.owner, self.keys.state]
         with translated(f"claim of {self.keys.symbol}"):
-            status, *rest = await self._claim(keys, token, stale.token, stale.beats, holder)
+            status, *rest = await self._claim(keys, token, stale.token, stale.beats, holder, "force" if force else "")
         if status == b"BUSY":
             return Sighting(rest[0].decode(), rest[1].decode())
         epoch, flat = rest
@@ -188,6 +199,8 @@ class SymbolStore:
             "refused": c.checkpoint.refused,
             "position": c.position,
         }
+        if c.import_position is not None:
+            state["import_position"] = c.import_position
         head: list[Argument] = [c.token, c.seq, c.seq + 1, c.trade_count, c.trades, c.checkpoint.watermark_ms]
         floors = ["" if ms is None else ms for ms in (c.candle_floor_ms, c.footprint_floor_ms)]
         counts = [len(state), len(c.health), len(c.gaps), len(c.forgotten)]
@@ -220,7 +233,10 @@ def _claim_of(epoch: int, state: dict[bytes, bytes]) -> Claim:
         state[b"coverage"],
         state[b"refused"],
     )
-    return Claim(epoch, int(state[b"seq"]), state[b"position"].decode(), checkpoint)
+    # While its first import is under way a symbol has no position but the import's.
+    position, import_position = (state.get(name, b"").decode() for name in (b"position", b"import_position"))
+    floor_ms = int(state.get(b"candle_floor_ms", -1))
+    return Claim(epoch, int(state[b"seq"]), position, checkpoint, floor_ms, import_position)
 
 
 def _minute(candle: bytes, footprints: list[bytes]) -> Minute:

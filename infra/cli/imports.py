@@ -10,19 +10,30 @@ import typer
 
 from common import log
 from common.archive.archive import Archive
+from common.errors import BadInput
 from common.market.candle import IMPORT, SIMULATED
-from common.market.instrument import Instrument
+from common.market.instrument import Instrument, check_symbol
 from common.settings import Settings, load
 from common.store.lease import holder_name
-from common.store.registry import Market
+from common.store.registry import Market, open_store
 from infra.cli.options import DataOption, store_session
 from infra.cli.replay import IdsChoice, SourceChoice, ids_of, print_refused, progress_bar, worker_settings
 from workers.imports.candles import CandleFile
 from workers.imports.files import ImportFile
 from workers.imports.importer import Done, Importer
+from workers.imports.target import is_fed
 from workers.replay import KIND
 
 app = typer.Typer(help="Import files in bulk: history by the day, faster than a replay.", no_args_is_help=True)
+
+
+_KNOWN = "Not needed of a symbol that exists."
+PriceDecimals = Annotated[
+    int | None, typer.Option(min=0, max=18, help=f"Decimals of a price: 2 makes 0.01 one tick. {_KNOWN}")
+]
+SizeDecimals = Annotated[
+    int | None, typer.Option(min=0, max=18, help=f"Decimals of a size: 8 makes 0.00000001 one lot. {_KNOWN}")
+]
 
 
 @app.command()
@@ -32,8 +43,8 @@ def trades(
         typer.Argument(metavar="FILE...", help="CSV, Parquet, or Binance's dumps of trades; also .gz, .zip."),
     ],
     symbol: Annotated[str, typer.Option(help="Symbol the trades are applied to, such as BINANCE:BTCUSDT.")],
-    price_decimals: Annotated[int, typer.Option(min=0, max=18, help="Decimals of a price: 2 makes 0.01 one tick.")],
-    size_decimals: Annotated[int, typer.Option(min=0, max=18, help="Decimals of a size: 8 makes 0.00000001 one lot.")],
+    price_decimals: PriceDecimals = None,
+    size_decimals: SizeDecimals = None,
     source: Annotated[SourceChoice, typer.Option(help="What the candles say of where they come from.")] = (
         SourceChoice.IMPORT
     ),
@@ -46,22 +57,26 @@ def trades(
     """Import trades: candles and footprints of whole days, each day in one step.
 
     The files may come in any order. Run again, it goes on where it was stopped; trades that were applied already are
-    not applied twice. The archive has them too, if there is one. docs/import.md has the formats and the rules.
+    not applied twice. The archive has them too, if there is one. The symbol may be one that a venue feeds: its live
+    trades wait until the import is done. docs/import.md has the formats and the rules.
 
     Examples:
 
     - `fleet import trades trades.parquet --symbol TEST:BTCUSD --price-decimals 2 --size-decimals 8`
-    - `fleet import trades BTCUSDT-aggTrades-*.zip --symbol BINANCE:BTCUSDT --price-decimals 2 --size-decimals 8`
+    - `fleet import trades BTCUSDT-trades-*.zip --symbol BINANCE:BTCUSDT`
     """
     settings = load()
     log.setup("warning", settings.log_format)
-    instrument = Instrument(symbol, price_decimals, size_decimals)
-    heads = (ImportFile(path, instrument, skip_bad).first_ids() for path in files)
-    instrument = replace(instrument, ids=ids_of(ids, lambda: next(filter(None, heads), [])))
     bits = SIMULATED if source is SourceChoice.SIMULATED else IMPORT
     with store_session(settings, data) as url:
+        known = asyncio.run(_known(url, symbol))
+        instrument = _instrument(known, symbol, price_decimals, size_decimals)
+        if known is None or ids is not IdsChoice.AUTO:
+            heads = (ImportFile(path, instrument, skip_bad).first_ids() for path in files)
+            instrument = replace(instrument, ids=ids_of(ids, lambda: next(filter(None, heads), [])))
         importer = _importer(settings, url, Market(instrument, {"kind": KIND, "simulated": bits == SIMULATED}), bits)
         importer.files = [ImportFile(path, instrument, skip_bad) for path in files]
+        _say_what_waits(known)
         done = asyncio.run(_run(importer))
     _report(importer, done)
 
@@ -73,33 +88,54 @@ def candles(
         typer.Argument(metavar="FILE...", help="CSV, Parquet, or Binance's dumps of 1m klines; also .gz, .zip."),
     ],
     symbol: Annotated[str, typer.Option(help="Symbol the candles are of, such as BINANCE:BTCUSDT.")],
-    price_decimals: Annotated[int, typer.Option(min=0, max=18, help="Decimals of a price: 2 makes 0.01 one tick.")],
-    size_decimals: Annotated[int, typer.Option(min=0, max=18, help="Decimals of a size: 8 makes 0.00000001 one lot.")],
+    price_decimals: PriceDecimals = None,
+    size_decimals: SizeDecimals = None,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Count rows that are no candles, do not stop.")] = False,
     data: DataOption = None,
 ) -> None:
     """Import minute candles, for history of which there are no trades: without footprints.
 
-    A minute that the symbol has already is left as it is. docs/import.md has the formats and the rules.
+    A minute that the symbol has already is left as it is. The symbol must be one of its own, or a replay's.
+    docs/import.md has the formats and the rules.
 
     Example: `fleet import candles BTCUSDT-1m-*.zip --symbol TEST:BTCUSD --price-decimals 2 --size-decimals 8`
     """
     settings = load()
     log.setup("warning", settings.log_format)
-    instrument = Instrument(symbol, price_decimals, size_decimals)
     with store_session(settings, data) as url:
+        instrument = _instrument(asyncio.run(_known(url, symbol)), symbol, price_decimals, size_decimals)
         importer = _importer(settings, url, Market(instrument, {"kind": KIND, "simulated": False}), IMPORT)
         importer.files = [CandleFile(path, instrument, skip_bad) for path in files]
         done = asyncio.run(_run(importer))
     _report(importer, done, "candles")
 
 
+async def _known(url: str, symbol: str) -> Market | None:
+    async with open_store(url) as registry:
+        return await registry.market(check_symbol(symbol))
+
+
+def _instrument(known: Market | None, symbol: str, price_decimals: int | None, size_decimals: int | None) -> Instrument:
+    """What the symbol is; options say it of one that is new, and may say it again of one that exists."""
+    chosen = {"price_decimals": price_decimals, "size_decimals": size_decimals}
+    given = {name: value for name, value in chosen.items() if value is not None}
+    if known:
+        return replace(known.instrument, **given)  # type: ignore[arg-type]
+    if len(given) < len(chosen):
+        raise BadInput(f"symbol {symbol} is new: --price-decimals and --size-decimals say how exact its numbers are")
+    return Instrument(symbol, given["price_decimals"], given["size_decimals"])
+
+
+def _say_what_waits(known: Market | None) -> None:
+    if known and is_fed(known):
+        print(f"{known.symbol}: what its {known.kind} brings waits until the import is done, and is fetched then")
+
+
 def _importer(settings: Settings, url: str, market: Market, sources: int) -> Importer:
     worker = worker_settings(settings, url)
-    archive = None
-    if settings.archive_url and settings.archive_trades:
-        archive = Archive.open(settings.archive_url, settings.archive_s3_endpoint)
-    return Importer(url, market, [], sources, worker.term, worker.bounds, holder_name(), archive)
+    archive = Archive.open(settings.archive_url, settings.archive_s3_endpoint) if settings.archive_url else None
+    of_trades = archive if settings.archive_trades else None
+    return Importer(url, market, [], sources, worker.term, worker.bounds, holder_name(), of_trades, archive)
 
 
 async def _run(importer: Importer) -> Done:
@@ -118,6 +154,10 @@ async def _run(importer: Importer) -> Done:
 def _report(importer: Importer, done: Done, what: str = "trades") -> None:
     instrument = importer.market.instrument
     print(f"{instrument.symbol}: {done.trades:,} {what} imported into {done.days:,} days ({instrument.ids} ids)")
+    if done.too_old:
+        print(f"{done.too_old:,} days are older than what is kept of the symbol: nothing of them was kept")
+    if done.bare:
+        print(f"{done.bare:,} days are older than footprints are kept: their candles were kept alone")
     print_refused(done.refused)
     if importer.ended and not done.trades:
         print("nothing was new")

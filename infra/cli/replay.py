@@ -3,13 +3,14 @@
 import asyncio
 import contextlib
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from enum import Enum
 from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from redis.asyncio import Redis
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
@@ -89,9 +90,22 @@ def replay(
             settings=replay_settings.term,
             bounds=replay_settings.bounds,
             holder=holder_name(),
+            archive=_archiver(settings),
         )
         done = asyncio.run(_run(replayer))
     _report(replayer, done)
+
+
+def _archiver(settings: Settings) -> Callable[[Redis, Market], Awaitable[None]] | None:
+    """What archives a symbol's trades, if they are to be archived."""
+    if settings.archive_url is None or not settings.archive_trades:
+        return None
+    # Here, as they load Polars.
+    from common.archive.archive import Archive
+    from workers.rollup.trades import archive_trades
+
+    archive = Archive.open(settings.archive_url, settings.archive_s3_endpoint)
+    return lambda client, market: archive_trades(client, market, archive)
 
 
 async def _run(replayer: Replayer) -> Done:

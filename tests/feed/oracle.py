@@ -38,7 +38,9 @@ async def expected(client: Redis, writer: Writer, timeframe: Timeframe) -> Bars:
     found = {}
     for open_ms, bar in sorted(bars.items()):
         end_ms = timeframe.next_open(open_ms)
-        partial = (open_ms < floor_ms and not timeframe.of_days) or not covers(coverage, open_ms, end_ms)
+        # Trades are kept, or not, whatever becomes of their minutes.
+        dropped = open_ms < floor_ms and timeframe.of_minutes and not timeframe.of_days
+        partial = dropped or not covers(coverage, open_ms, end_ms)
         is_final = end_ms <= int(state[b"watermark_ms"])
         found[open_ms] = orjson.loads(bar_json(bar, writer.instrument, is_final=is_final, partial=partial))
     return found

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from tests.feed.folding import Folding
-from tests.feed.served import Served
+from tests.feed.served import Served, served
 from tests.support import wait_until_async
+from tests.workers import test_imported_trades as with_archive
 from tests.workers.test_imports import INSTRUMENT, imported, replayed, rows, written
 
 pytestmark = pytest.mark.anyio
@@ -39,6 +40,35 @@ async def test_streams_and_history_agree_after_each_import(feed: Served, redis_u
     assert len(staying[0].bars) == len({int(line.split(",")[0]) // 60_000 for line in lines})
     for one in (*staying, *away):
         await one.leave()
+
+
+async def test_imported_trades_are_all_there_with_an_archive(redis_url: str, tmp_path: Path) -> None:
+    """Older ones after newer ones, then trades one by one: time and sales, and bars of seconds, have them all."""
+    lines, folder = rows(3_000), tmp_path / "archive"
+    parts = [written(tmp_path / f"{at}.csv", lines[at : at + 750]) for at in (750, 0, 1_500, 2_250)]
+    async with served(redis_url, archive_url=str(folder)) as feed:
+        await with_archive.imported(redis_url, parts[:1], folder)
+        listener = Folding(feed, INSTRUMENT.symbol, "1s", 5_000)
+        listener.join()
+        await agree(feed, [listener])
+        for count in (2, 3, 4):
+            if count < 4:
+                await with_archive.imported(redis_url, [parts[count - 1]], folder)
+            else:
+                await with_archive.replayed(redis_url, parts[3], folder)
+            trades = await feed.json(f"/v1/trades/{INSTRUMENT.symbol}", limit=10_000)
+            assert [one["id"] for one in trades["trades"]] == ids(parts[:count]) and trades["complete"]
+            bars = (await history(feed, "1s"))["bars"]
+            # The first begins before coverage does.
+            assert sum(bar["n"] for bar in bars) == 750 * count and not any("partial" in bar for bar in bars[1:])
+            await agree(feed, [listener])
+        await listener.leave()
+
+
+def ids(paths: list[Path]) -> list[int]:
+    """By time and id."""
+    frame = with_archive.trades_of(*paths)
+    return frame["id"].to_list()
 
 
 async def history(feed: Served, timeframe: str) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from typing import Any
 
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from redis.asyncio import Redis
 
 from common.archive.archive import Archive
@@ -31,7 +33,7 @@ from tests.support import wait_until_async
 from tests.workers.test_rollup_process import START_S, process
 from workers.clock.due import due_work, is_due
 from workers.rollup import trades as job
-from workers.rollup.trades import archive_trades
+from workers.rollup.trades import archive_trades, united
 from workers.rollup.work import ARCHIVE, Work
 
 MARKET, KEYS = Market(INSTRUMENT), SymbolKeys(INSTRUMENT.symbol)
@@ -277,6 +279,17 @@ async def test_of_jobs_side_by_side_none_undoes_what_another_did(
     writer.client = client
     assert await kept(client) == 1 and len(writer.applied) == 3
     assert archived(archive).equals(applied(writer))
+
+
+ROWS = st.tuples(*(st.integers(0, most) for most in (3, 3, 9, 9, 2))).map(lambda row: Trade(*row))
+
+
+@given(before=st.lists(ROWS, unique_by=lambda trade: trade[:2]), more=st.lists(ROWS))
+def test_a_day_is_united_by_time_and_id(before: list[Trade], more: list[Trade]) -> None:
+    """Of two trades with the same the newer one counts."""
+    newest = {trade[:2]: trade for trade in (*before, *more)}
+    added = pl.DataFrame(more, schema=TRADES, orient="row")
+    assert united(frame_of(before), added).equals(frame_of(list(newest.values())))
 
 
 def test_when_trades_are_archived() -> None:

@@ -253,6 +253,9 @@ def test_what_late_trades_make_of_a_minute_that_is_gone_is_for_the_store_and_tol
     assert commit.events == [] and not [bars for bars in told(commit, KEYS.candles) if bars["type"] == "amend"]
     message = CommitMessage.unpack(dict(commit.messages)[KEYS.commits])
     assert message.amended == [minute.candle for minute in changes.amended.values()]
+    # Nor is it told once minutes are kept for longer than they were.
+    commit = make_commit(replace(HEAD, floor_ms=max(changes.amended) + 1), builder, changes, FOREVER)
+    assert commit.events == [] and list(commit.minutes) == list(changes.amended)
     # The venue's own candle has all trades of its minute: with what the archive has they would be counted twice.
     commit = make_commit(replace(HEAD, replaced=changes.amended), builder, changes, Retention(3, 2))
     assert commit.minutes == {}

@@ -119,6 +119,24 @@ async def test_what_the_stream_has_is_archived_before_an_import_drops_it(
     assert (await begins_ms(redis_url), kept.trades_waiting, kept.trades_lost) == (-1, 0, ())
 
 
+@pytest.mark.parametrize("by_itself", [True, False])
+async def test_a_replay_waits_for_the_archive_where_the_queue_is_too_slow(
+    redis_url: str, tmp_path: Path, folder: Path, by_itself: bool
+) -> None:
+    """Without that, what the stream can't hold is lost."""
+    path, archive = written(tmp_path / "a.csv", rows(3_000)), Archive.open(str(folder))
+    fields = Settings().model_dump(include=set(WorkerSettings.__dataclass_fields__))
+    fields |= {"redis_url": redis_url, "archive_url": str(folder), "trades_kept": 20, "batch_trades": 10}
+    made = WorkerSettings(**fields | {"commit_interval_ms": 0})
+    replay, market = Replay([TradeFile(path, INSTRUMENT)], IMPORT), Market(INSTRUMENT, {"kind": KIND})
+    work = Replayer(redis_url, market, replay, made.term, made.bounds, "test")
+    work.archive = (lambda client, market: archive_trades(client, market, archive)) if by_itself else None
+    await work.run()
+    await job(redis_url, folder)
+    assert archived(folder).equals(trades_of(path)) == by_itself
+    assert bool((await upkeep(redis_url)).trades_lost) != by_itself
+
+
 async def test_what_no_archive_had_is_told_once_history_is_imported_before_it(
     redis_url: str, tmp_path: Path, folder: Path
 ) -> None:

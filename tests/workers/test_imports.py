@@ -30,7 +30,7 @@ from common.store.client import commit_client
 from common.store.imports import ImportedDay, ImportStore
 from common.store.lease import NOTHING_SEEN
 from common.store.reads import Range, SymbolReader, View
-from common.store.registry import Market, Registry
+from common.store.registry import Market
 from common.store.rollups import RollupStore, Staged
 from common.store.symbol import Bounds, Claim, SymbolStore
 from infra.paths import ROOT
@@ -509,19 +509,48 @@ async def test_bad_rows_and_refused_trades_are_counted(redis_url: str, tmp_path:
 
 async def test_retention_drops_what_is_old_and_says_so(redis_url: str, tmp_path: Path) -> None:
     path = written(tmp_path / "a.csv", rows(2_000, days=8))
-    await imported(redis_url, [path], candle_days=4, footprint_days=2)
+    done = await imported(redis_url, [path], candle_days=4, footprint_days=2)
     view, found = await view_of(redis_url), await stored(redis_url)
     assert view.state
     newest_ms = view.state.watermark_ms // DAY_MS * DAY_MS
+    assert (done.days, done.too_old, done.bare) == (9, 4, 2)
     assert min(found.candles) // DAY_MS * DAY_MS == view.state.candle_floor_ms == newest_ms - 4 * DAY_MS
     assert min(found.footprints) // DAY_MS * DAY_MS == view.state.footprint_floor_ms == newest_ms - 2 * DAY_MS
 
 
-async def test_a_symbol_that_something_else_feeds_is_refused(redis_url: str, tmp_path: Path) -> None:
+async def test_a_floor_that_rose_above_nothing_goes_back_to_what_is_imported_for_the_archive(
+    redis_url: str, tmp_path: Path
+) -> None:
+    lines = rows(2_000, days=8)
+    older, newer = written(tmp_path / "old.csv", lines[:1_000]), written(tmp_path / "new.csv", lines[1_000:])
+    await imported(redis_url, [newer])
     async with commit_client(redis_url) as client:
-        await Registry(client).add_symbol(Market(INSTRUMENT, {"kind": "inbox"}))
-    with pytest.raises(BadInput, match="is fed by inbox: an import needs a symbol of its own"):
-        await imported(redis_url, [written(tmp_path / "a.csv", rows(5))])
+        for name in ("candle_floor_ms", "footprint_floor_ms"):
+            # As commits leave it, in the end, of a symbol whose first day that was.
+            first = (await view_of(redis_url)).seals[0]
+            await client.hset(SymbolReader(client, INSTRUMENT.symbol).keys.state, name, str(first.day_ms))
+    done = await imported(redis_url, [older], archive_url="/somewhere", candle_days=2, footprint_days=1)
+    view, found = await view_of(redis_url), await stored(redis_url)
+    first_ms = FIRST_MS // DAY_MS * DAY_MS
+    assert view.state and (view.state.candle_floor_ms, view.state.footprint_floor_ms) == (first_ms, first_ms)
+    async with commit_client(redis_url) as client:
+        await client.flushall()
+    await imported(redis_url, [written(tmp_path / "whole.csv", lines)])
+    whole = await stored(redis_url)
+    assert (found.footprints, set(found.candles)) == (whole.footprints, set(whole.candles))
+    assert (done.too_old, done.bare) == (0, 0)
+
+
+async def test_what_was_dropped_stays_dropped_and_so_does_all_before_it(redis_url: str, tmp_path: Path) -> None:
+    lines = rows(2_000, days=8)
+    await imported(redis_url, [written(tmp_path / "new.csv", lines[1_000:])], candle_days=2, footprint_days=1)
+    before = await stored(redis_url)
+    # Between this and what is there would be a hole that nobody knows of.
+    path = written(tmp_path / "old.csv", lines[:1_000])
+    done = await imported(redis_url, [path], archive_url="/somewhere", candle_days=2, footprint_days=1)
+    after = await stored(redis_url)
+    assert (after.candles, after.footprints) == (before.candles, before.footprints)
+    assert done.days == done.too_old == 5
 
 
 async def test_of_two_imports_of_one_symbol_the_second_finds_nothing_to_do(redis_url: str, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Late trades of minutes that the archive alone has: in every answer at once, in the archive in the end, once."""
 
+import asyncio
 import random
 import shutil
 from collections.abc import AsyncIterator
@@ -16,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
-from common.archive.archive import Archive
+from common.archive.archive import Archive, Version
 from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS, SERIES
 from common.frames import decode
 from common.market import codec
@@ -219,6 +220,36 @@ async def test_what_comes_while_a_job_writes_is_for_the_next_one(fleet: Fleet, m
     await fleet.settle()
     await fleet.check()
     await fleet.check_archive()
+
+
+async def test_an_answer_holds_nothing_that_came_after_its_cursor(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does a roll-up: between the look at the store and at the archive a late trade comes, and a job writes it."""
+    read, loop, kept = Archive.version, asyncio.get_running_loop(), fleet.feed()
+    at_ms = FIRST_MS + 7 * MINUTE_MS
+
+    async def overtake() -> None:
+        await late_trade(fleet, at_ms)
+        for series in ("candles", "footprints"):
+            await fleet.archive_one(series, FIRST_MS)
+
+    def held_up(self: Archive, *args: Any) -> Version:
+        monkeypatch.undo()
+        asyncio.run_coroutine_threadsafe(overtake(), loop).result(30)
+        return read(self, *args)
+
+    for timeframe in map(Timeframe.parse, ("1m", "1w")):
+        await late_trade(fleet)
+        monkeypatch.setattr(Archive, "version", held_up)
+        answer = orjson.loads(
+            await kept.candles(fleet.market, CandleQuery(timeframe, Window(None, None, 5_000), "none", "json"))
+        )
+        assert (answer["cursor"], answer["bars"]) == (fleet.writer.cursor, of_applied(fleet.writer, timeframe))
+        at_ms += MINUTE_MS
+    monkeypatch.setattr(Archive, "version", held_up)
+    await fleet.settle()
+    await fleet.check()
 
 
 async def test_a_month_that_had_no_trade_gets_its_first(fleet: Fleet) -> None:

@@ -11,7 +11,7 @@ from common.frames.schema import CANDLES, conform
 from common.market.candle import IMPORT
 from common.market.timeframe import MINUTE_MS
 from common.market.trade import MAX_TICKS, MAX_TS_MS
-from workers.imports.files import Form, Rows, RowsFile, fields_of, in_ms
+from workers.imports.files import KLINES_DUMP, Form, Rows, RowsFile, fields_of, in_ms
 from workers.recordings.parquet import scaled, whole
 
 # Of candles: what has to be there, and what may be.
@@ -37,6 +37,7 @@ class CandleFile(RowsFile):
     """A file of minute candles. The optional columns are 0 where there are none."""
 
     needed = CANDLE_COLUMNS
+    of_minutes = True
 
     def _form(self, first: bytes, second: bytes) -> Form | None:
         header = fields_of(first)
@@ -45,7 +46,7 @@ class CandleFile(RowsFile):
         has_header = not header[0].isdigit()
         fields = fields_of(second if has_header else first)
         is_klines = len(fields) == len(_BINANCE_KLINES) and fields[0].isdigit() and fields[6].isdigit()
-        return Form(_BINANCE_KLINES, has_header, binance=True) if is_klines else None
+        return Form(_BINANCE_KLINES, has_header, KLINES_DUMP) if is_klines else None
 
     def _read_of(self, form: Form) -> list[str]:
         return [name for name in form.columns if name in (*CANDLE_COLUMNS, *_MORE_OF_CANDLES)]
@@ -61,12 +62,12 @@ class CandleFile(RowsFile):
         parsed += [whole(name, raw.schema[name]) for name in ("open_ms", "trades", *_CLOSE) if name in raw.columns]
         times = [name for name in ("open_ms", *_CLOSE) if name in raw.columns]
         rows = raw.with_columns(parsed).with_columns(in_ms(pl.col(f"#{name}")).alias(f"#{name}") for name in times)
-        last_ms = pl.col("#close_ms") if form.binance else pl.col("#open_ms") + MINUTE_MS - 1
+        last_ms = pl.col("#close_ms") if form.dump else pl.col("#open_ms") + MINUTE_MS - 1
         shape = pl.when(_CONSISTENT & (last_ms - pl.col("#open_ms") == MINUTE_MS - 1)).then(True).alias("#candle")
         named = [pl.col(f"#{name}") for name in (*decimals, "open_ms", "trades")]
         shown = pl.concat_str([pl.col(name).cast(pl.String) for name in CANDLE_COLUMNS], separator=",").alias("candle")
         kept, bad = self._good(rows.with_columns(shown), first, unit, [*named, shape])
-        if form.binance:
+        if form.dump:
             # A kline of a minute without trades repeats the price before it; here such a minute has no candle.
             kept = kept.filter(pl.col("#trades") > 0)
         candles = kept.select(

@@ -37,9 +37,13 @@ PEEK_BYTES, PEEK_ROWS = 1 << 16, 1_000
 # A time that large is in microseconds: as milliseconds it would be the year 5138.
 _LEAST_US = 10**14
 
+# Which of Binance's dumps a file is.
+TRADES_DUMP, AGG_TRADES_DUMP, KLINES_DUMP = "trades", "aggTrades", "klines"
 # Columns by position, as Binance documents its dumps; spot and USD-M differ only in how many follow.
-_BINANCE_TRADES = ("id", "price", "size", "turnover", "ts_ms", "side")
-_BINANCE_AGG_TRADES = ("id", "price", "size", "first_id", "last_id", "ts_ms", "side")
+_BINANCE = {
+    TRADES_DUMP: ("id", "price", "size", "turnover", "ts_ms", "side"),
+    AGG_TRADES_DUMP: ("id", "price", "size", "first_id", "last_id", "ts_ms", "side"),
+}
 # Whether the buyer was the maker: then the seller was the aggressor.
 _MAKER_SIDES = {"true": SELL, "false": BUY}
 
@@ -58,10 +62,13 @@ class Rows:
 
 
 class Readable(Protocol):
-    """A file that can be imported. `first_ms`: its first time, None if it has no good row."""
+    """A file that can be imported. `of_minutes`: of candles; `first_ms`: its first time, None if it has no good row."""
 
     @property
     def path(self) -> Path: ...
+
+    @property
+    def of_minutes(self) -> bool: ...
 
     def batches(self) -> Iterator[Rows]: ...
 
@@ -69,14 +76,17 @@ class Readable(Protocol):
 
     def fingerprint(self) -> str: ...
 
+    def dump(self) -> str:
+        """Which of Binance's dumps it is; '' for any other file."""
+
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """How rows are cut. `columns`: their names; `binance`: sides and times are written its way."""
+    """How rows are cut. `columns`: their names; `dump`: which of Binance's, with sides and times its own way, or ''."""
 
     columns: tuple[str, ...]
     has_header: bool
-    binance: bool = False
+    dump: str = ""
 
 
 class RowsFile(ABC):
@@ -84,6 +94,7 @@ class RowsFile(ABC):
 
     # Columns that have to be there.
     needed: tuple[str, ...]
+    of_minutes = False
 
     def __init__(self, path: Path, instrument: Instrument, skip_bad: bool = False) -> None:
         self.path, self.instrument, self.skip_bad = path, instrument, skip_bad
@@ -105,6 +116,14 @@ class RowsFile(ABC):
 
     def fingerprint(self) -> str:
         return TradeFile(self.path, self.instrument).fingerprint()
+
+    def dump(self) -> str:
+        with unreadable(self.path):
+            if self._is_parquet():
+                return ""
+            with text_of(self.path) as (text, _):
+                form = self._form(text.readline(PEEK_BYTES), text.readline(PEEK_BYTES))
+        return form.dump if form else ""
 
     @abstractmethod
     def _form(self, first: bytes, second: bytes) -> Form | None:
@@ -196,10 +215,10 @@ class ImportFile(RowsFile):
             return Form(tuple(header), has_header=True)
         has_header = not header[0].isdigit()
         fields = fields_of(second if has_header else first)
-        for known in (_BINANCE_TRADES, _BINANCE_AGG_TRADES):
+        for dump, known in _BINANCE.items():
             after = len(fields) - len(known)
             if after in (0, 1) and fields[known.index("side")].lower() in _MAKER_SIDES:
-                return Form((*known, *["best"][:after]), has_header, binance=True)
+                return Form((*known, *["best"][:after]), has_header, dump)
         return None
 
     def _rows(self, raw: pl.DataFrame, form: Form, first: int, unit: str, fraction: float) -> Rows:
@@ -210,10 +229,10 @@ class ImportFile(RowsFile):
             whole("id", schema["id"]),
             scaled("price", schema["price"], instrument.price_decimals),
             scaled("size", schema["size"], instrument.size_decimals),
-            side_code(side.str.to_lowercase(), _MAKER_SIDES) if form.binance else side_code(side),
+            side_code(side.str.to_lowercase(), _MAKER_SIDES) if form.dump else side_code(side),
         ]
         kept, bad = self._good(raw, first, unit, parsed)
-        time = in_ms(pl.col("#ts_ms")) if form.binance else pl.col("#ts_ms")
+        time = in_ms(pl.col("#ts_ms")) if form.dump else pl.col("#ts_ms")
         trades = kept.select(time, "#id", "#price", "#size", "#side")
         trades.columns = list(TRADES)
         return Rows(trades, bad, fraction)

@@ -18,15 +18,13 @@ from redis.asyncio import Redis
 
 from common.archive.archive import Archive
 from common.clock import Clock, SystemClock
-from common.errors import RetryableError, StoreUnavailable
-from common.frames import decode, encode
+from common.errors import BadInput, RetryableError, StoreUnavailable
 from common.market import blocks, codec
-from common.market.builder import Builder, Changes, Minute, pack_minute, unpack_minute
+from common.market.builder import Builder, Changes, Minute
 from common.market.candle import Candle
 from common.market.coverage import IdCoverage, RecentCoverage
 from common.market.footprint import Footprint
-from common.market.gaps import ID_JUMP, Ledger
-from common.market.packed import Ints
+from common.market.gaps import ID_JUMP, NOT_IMPORTED, Ledger
 from common.market.timeframe import MINUTE_MS, day_of
 from common.market.trade import Trades
 from common.store.client import commit_client
@@ -34,16 +32,19 @@ from common.store.health import BACKFILLING, CLOSED
 from common.store.imports import ImportedDay, ImportStore
 from common.store.lease import Observer, Sighting, new_token
 from common.store.messages import CommitMessage
-from common.store.reads import State, SymbolReader
+from common.store.reads import SymbolReader, View
 from common.store.registry import Market, Registry
-from common.store.rollups import CANDLES, FOOTPRINTS, Minutes, RollupStore, Staged
+from common.store.rollups import CANDLES, FOOTPRINTS, RollupStore, Staged
 from common.store.symbol import Bounds, Claim, SymbolStore
 from workers.claims import LOOKS_PER_LEASE
 from workers.commit import Head, Text, make_commit
-from workers.imports.days import Day, Days, Frames, built, day_floor
-from workers.imports.files import Readable, Rows, recording
+from workers.imports.below import Below
+from workers.imports.days import Day, Days, Frames, day_floor
+from workers.imports.files import Readable, Rows
+from workers.imports.joined import cover, merged, minutes_of, reads_as, sealed
+from workers.imports.order import Order, Position, in_order
+from workers.imports.target import is_fed, target
 from workers.imports.trades import TradeKeeper
-from workers.replay import register
 from workers.rollup.day import SealFailed
 from workers.term import BEATS_PER_LEASE, TermSettings
 
@@ -56,43 +57,25 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Done:
-    """What an import has done so far. `trades`: applied by this run; `refused`: in all since the symbol began."""
+    """What an import has done so far. `trades`: applied by this run; `refused`: in all since the symbol began.
+
+    `too_old`, `bare`: days of which retention keeps nothing, and of which it keeps no footprints.
+    """
 
     trades: int = 0
     days: int = 0
+    too_old: int = 0
+    bare: int = 0
     fraction: float = 0.0
     refused: Counter[str] = field(default_factory=Counter)
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """Where an interrupted import goes on: the file to read first, and the last day that was written (-1: none).
-
-    In the form of a replay's place, which takes it for another recording.
-    """
-
-    recording: str
-    file: int = 0
-    day_ms: int = -1
-
-    @classmethod
-    def of(cls, text: str, recording: str) -> "Position":
-        """Of another recording, or none: from the beginning."""
-        name, _, numbers = text.partition(":")
-        if name != recording:
-            return cls(recording)
-        file, day_ms, _ = map(int, numbers.split(":"))
-        return cls(recording, file, day_ms)
-
-    def __str__(self) -> str:
-        return f"{self.recording}:{self.file}:{self.day_ms}:0"
 
 
 @dataclass(slots=True)
 class Importer:
     """`run` returns what was done. Interrupted by `stop`, it returns early with `ended` False.
 
-    `archive`: gets the trades; None if trades are not archived.
+    `archive`: gets the trades; None if trades are not archived. `older`: the archive that gets days which the store has
+    dropped; None: they are left alone.
     """
 
     url: str
@@ -103,6 +86,7 @@ class Importer:
     bounds: Bounds
     holder: str
     archive: Archive | None = None
+    older: Archive | None = None
     on_progress: Callable[[Done], None] = lambda done: None
     clock: Clock = field(default_factory=SystemClock)
     done: Done = field(default_factory=Done)
@@ -112,8 +96,8 @@ class Importer:
     async def run(self) -> Done:
         client = commit_client(self.url)
         try:
-            await register(Registry(client), self.market, "an import")
-            order = await asyncio.to_thread(_in_order, self.files)
+            self.market = await target(Registry(client), self.market, self.files)
+            order = await asyncio.to_thread(in_order, self.files)
             observer = Observer(self.settings.lease_ttl_ms)
             while not self.ended and not self._stopping.is_set():
                 try:
@@ -129,16 +113,20 @@ class Importer:
         """Finish the step under way, release, return from `run`."""
         self._stopping.set()
 
-    async def _serve(self, client: Redis, order: "_Order", observer: Observer) -> None:
+    async def _serve(self, client: Redis, order: Order, observer: Observer) -> None:
         symbol, store, token = self.market.symbol, SymbolStore(client, self.market.symbol, self.bounds), new_token()
-        claim = await store.claim(token, observer.stale(symbol, self.clock.monotonic_ms()), self.holder)
+        stale = observer.stale(symbol, self.clock.monotonic_ms())
+        # The worker that feeds the symbol never stands still: it finds itself fenced, and comes back when we are done.
+        claim = await store.claim(token, stale, self.holder, force=is_fed(self.market))
         if isinstance(claim, Sighting):
             observer.note(symbol, claim, self.clock.monotonic_ms())
             await self._pause()
             return
         try:
+            if is_fed(self.market) and not claim.position:
+                raise BadInput(f"symbol {symbol} has not begun: let its worker run first, so that history has an end")
             view = await SymbolReader(client, symbol).view()
-            term = _Term(self, client, store, token, claim, view.state, await store.gaps(), order)
+            term = _Term(self, client, store, token, claim, view, await store.gaps(), order)
             self.ended = await term.run()
         finally:
             with suppress(StoreUnavailable):
@@ -147,22 +135,6 @@ class Importer:
     async def _pause(self) -> None:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), self.settings.lease_ttl_ms / LOOKS_PER_LEASE / 1_000)
-
-
-@dataclass(frozen=True, slots=True)
-class _Order:
-    """Files by the time of their first good row, which is `first_ms`: -1 where none is near the file's beginning."""
-
-    files: list[Readable]
-    first_ms: list[int]
-    recording: str
-
-
-def _in_order(files: Sequence[Readable]) -> _Order:
-    heads = ((file.first_ms(), str(file.path), file) for file in files)
-    timed = sorted(((-1 if ms is None else ms, path, file) for ms, path, file in heads), key=lambda row: row[:2])
-    order = [file for *_, file in timed]
-    return _Order(order, [ms for ms, *_ in timed], recording(order))
 
 
 class _Term:
@@ -175,14 +147,20 @@ class _Term:
         store: SymbolStore,
         token: str,
         claim: Claim,
-        state: State | None,
+        view: View,
         gaps: Ledger,
-        order: _Order,
+        order: Order,
     ) -> None:
         self._work, self._store, self._token, self._order, self._gaps = work, store, token, order, gaps
+        self._client = client
+        # What becomes of days that the store has dropped.
+        self._below: Below | None = None
         # Keeps no trades but those of its own commit.
         self._bare = SymbolStore(client, work.market.symbol, replace(work.bounds, trades=0))
         self._wrote_any = False
+        # The days that were written, and whether they had footprints.
+        self._has_footprints: dict[int, bool] = {}
+        self._reader = SymbolReader(client, work.market.symbol)
         self._imports = ImportStore(client, work.market.symbol, work.bounds.events)
         self._rollups = RollupStore(client, work.market.symbol, work.bounds.events)
         instrument, grace_ms = work.market.instrument, work.settings.close_grace_ms
@@ -190,24 +168,20 @@ class _Term:
             self._builder = Builder.new(instrument, work.sources, grace_ms)
         else:
             self._builder = Builder.restore(instrument, claim.checkpoint, None, work.sources, grace_ms)
-        self._seq, self._position = claim.seq, Position.of(claim.position, order.recording)
+        self._seq, self._source_position = claim.seq, claim.position
+        self._floor_ms = claim.candle_floor_ms
+        self._position = Position.of(claim.import_position, order.recording)
+        # The worker that comes back must not take months that nobody imported for what it has missed.
+        self._cause = NOT_IMPORTED if is_fed(work.market) else ID_JUMP
         self._keeper = TradeKeeper(client, work.market, work.archive)
-        self._days = self._in_waiting(state)
+        self._days = self._in_waiting(view)
         self._bad = 0
 
-    def _in_waiting(self, state: State | None) -> Days:
+    def _in_waiting(self, view: View) -> Days:
         builder, work = self._builder, self._work
-        newest_ms = max([builder.watermark_ms, *self._order.first_ms])
-        retention, archived = work.settings.retention, work.bounds.archived
-        # Of what retention has dropped nothing is shown, whatever is written there.
-        candle_floor_ms, footprint_floor_ms = (state.candle_floor_ms, state.footprint_floor_ms) if state else (0, 0)
-        if CANDLES not in archived:
-            candle_floor_ms = max(candle_floor_ms, day_floor(newest_ms, retention.candle_days))
-        if FOOTPRINTS not in archived:
-            footprint_floor_ms = max(footprint_floor_ms, day_floor(newest_ms, retention.footprint_days))
         seen = Builder.restore(work.market.instrument, builder.checkpoint(), None, 0, 0).coverage
         assert isinstance(seen, IdCoverage | RecentCoverage)
-        floors = candle_floor_ms, footprint_floor_ms
+        floors = self._floors(view)
         days = Days(seen, work.sources, *floors, self._position.day_ms + 1, with_rows=work.archive is not None)
         if builder.open:
             # It is closed by the first trade of a later day.
@@ -215,9 +189,31 @@ class _Term:
             days.waiting[day_ms] = Day(day_ms, len(self._order.files))
         return days
 
+    def _floors(self, view: View) -> tuple[int, int]:
+        """From which day on candles are made, and footprints. Of what was dropped nothing is shown in the store."""
+        work, spans, state = self._work, self._builder.coverage.spans(), view.state
+        oldest_ms = spans[0].from_ms if spans else 0
+        newest_ms = max([self._builder.watermark_ms, *self._order.first_ms])
+        found = {CANDLES: state.candle_floor_ms, FOOTPRINTS: state.footprint_floor_ms} if state else {}
+        days = {CANDLES: work.settings.retention.candle_days, FOOTPRINTS: work.settings.retention.footprint_days}
+        was_dropped = oldest_ms < max(found.values(), default=0)
+        # Whole candles can't be merged into what the archive has: which of them it has is not known.
+        of_trades = not any(file.of_minutes for file in self._order.files)
+        if work.older and was_dropped and of_trades and days.keys() <= work.bounds.archived:
+            self._below = Below(self._client, work.market, work.older, view.archived, day_of(oldest_ms))
+            found = {series: self._below.floor(series, floor_ms) for series, floor_ms in found.items()}
+        else:
+            # The floor also rises above a symbol that is younger: there was nothing to drop, and it goes back.
+            found = {series: floor_ms for series, floor_ms in found.items() if oldest_ms < floor_ms}
+        bounded = days.keys() - work.bounds.archived
+        limits = {series: day_floor(newest_ms, days[series]) for series in bounded}
+        candle_floor_ms, footprint_floor_ms = (max(found.get(each, 0), limits.get(each, 0)) for each in days)
+        return candle_floor_ms, footprint_floor_ms
+
     async def run(self) -> bool:
         """True if all files have been read and written."""
         work, order = self._work, self._order
+        await self._beat()
         covered = self._builder.coverage.spans()
         await self._alive(asyncio.create_task(self._keeper.begin(covered[0].from_ms if covered else -1)))
         newest_ms, number = -1, -1
@@ -284,9 +280,12 @@ class _Term:
             builder.refused.update(day.refused)
             return
         stored = await self._imports.read(day.day_ms)
-        (candles, levels), made = await self._meanwhile(_sealed, day, stored, builder.open, builder.watermark_ms)
+        (candles, levels), made = await self._meanwhile(sealed, day, stored, builder.open, builder.watermark_ms)
         builder.refused.update(day.refused)
         if not day.trades and not closes:
+            return
+        if self._below and self._below.has(day.day_ms):
+            await self._write_below(day, file, candles, levels)
             return
         staged = await self._stage(day.day_ms, (candles, levels), made) if made else None
         if closes:
@@ -300,6 +299,27 @@ class _Term:
         self._days.written(day)
         self._wrote(day)
         work.on_progress(work.done)
+
+    async def _write_below(self, day: Day, file: int, candles: pl.DataFrame, levels: pl.DataFrame) -> None:
+        """Commit the minutes of a day that the store has dropped: they are late trades, and go on into the archive."""
+        builder, below = self._builder, self._below
+        assert below, "asked before"
+        # The kept trades go first, as in the last step.
+        await self._write(Head(self._token, self._seq, self._source_position, {}), day, None, [day.day_ms], [])
+        await self._meanwhile(self._keeper.keep, day)
+        minutes = await self._alive(asyncio.create_task(below.begin(day, candles, levels)))
+        head, newest_ms = replace(self._head(day, file), floor_ms=self._floor_ms), max(minutes)
+        # Whoever has live bars reads them again, as of any imported day.
+        newest = Minute(codec.unpack_candle(minutes[newest_ms][0]), Footprint())
+        changes = Changes(Trades(), amended={newest_ms: newest}, open=builder.open)
+        commit = make_commit(head, builder, changes, self._work.settings.retention)
+        await self._bare.commit(replace(commit, minutes=minutes, import_position=str(self._position)))
+        self._seq += 1
+        self._days.written(day)
+        await self._alive(asyncio.create_task(below.archive(day.day_ms)))
+        self._work.done.trades += day.trades
+        self._work.done.days += 1
+        self._work.on_progress(self._work.done)
 
     async def _write(
         self, head: Head, day: Day, staged: Staged | None, opens: Sequence[int], amended: list[Candle]
@@ -325,7 +345,7 @@ class _Term:
                 staged=staged,
                 first_ms=opens[0],
                 last_ms=opens[-1],
-                position=head.position,
+                position=str(self._position),
                 checkpoint=checkpoint,
                 events=events,
                 messages=[(keys.commits, message.pack()), *((keys.events, event) for event in events)],
@@ -342,7 +362,7 @@ class _Term:
         """Lay the blocks down, and see that they read as what they were made of."""
         laid = await self._rollups.stage(day_ms, made)
         candles, levels = frames
-        same = await self._meanwhile(_reads_as, laid, candles, levels)
+        same = await self._meanwhile(reads_as, laid, candles, levels)
         if not same:
             raise SealFailed(f"day {day_ms} of {self._work.market.symbol} was read otherwise than it was written")
         digests = tuple(blocks.digest(made[name]) if name in made else "" for name in (CANDLES, FOOTPRINTS))
@@ -353,12 +373,14 @@ class _Term:
         changes = Changes(Trades(), open=builder.open, moved=True)
         if day:
             del self._days.waiting[day.day_ms]
-            # The kept trades go first (import.lua): those of this step would be missing among them.
-            await self._write(Head(self._token, self._seq, str(self._position), {}), day, None, [day.day_ms], [])
+            # Before the archive is confirmed: a reader may keep an object for as long as nothing else is.
             await self._meanwhile(self._keeper.keep, day)
+            # The kept trades go first (import.lua): those of this step would be missing among them.
+            head = Head(self._token, self._seq, self._source_position, {})
+            await self._write(head, day, None, [day.day_ms], [])
             stored = await self._imports.read(day.day_ms)
-            frames = await self._meanwhile(_merged, day, stored, builder.open, builder.watermark_ms)
-            minutes = await self._meanwhile(_minutes, *frames)
+            frames = await self._meanwhile(merged, day, stored, builder.open, builder.watermark_ms)
+            minutes = await self._meanwhile(minutes_of, *frames)
             builder.refused.update(day.refused)
             # A candle is of a minute that is over.
             to_ms = day.to_ms + day.of_minutes
@@ -373,35 +395,52 @@ class _Term:
                 (changes.amended if late else changes.closed)[open_ms] = minutes[open_ms]
             changes.open = builder.open
         head = self._head(day, len(self._order.files))
-        head = replace(head, health={"mode": CLOSED, "source": SOURCE})
+        mode = BACKFILLING if is_fed(work.market) else CLOSED
+        head = replace(head, health={"mode": mode, "source": SOURCE})
         commit = make_commit(head, builder, changes, work.settings.retention)
         retention = work.settings.retention
         floors = (day_floor(builder.watermark_ms, days) for days in (retention.candle_days, retention.footprint_days))
         candle_floor_ms, footprint_floor_ms = floors
-        commit = replace(commit, candle_floor_ms=candle_floor_ms, footprint_floor_ms=footprint_floor_ms)
+        commit = replace(
+            commit,
+            candle_floor_ms=candle_floor_ms,
+            footprint_floor_ms=footprint_floor_ms,
+            import_position=str(self._position),
+        )
         await (self._bare if self._wrote_any else self._store).commit(commit)
         if day:
             self._wrote(day)
         work.done.refused = builder.refused
+        await self._count_what_is_kept()
+
+    async def _count_what_is_kept(self) -> None:
+        state = (await self._reader.view()).state
+        assert state, "read after a commit"
+        candle_floor_ms, footprint_floor_ms = state.candle_floor_ms, state.footprint_floor_ms
+        for day_ms, has_footprints in self._has_footprints.items():
+            self._work.done.too_old += day_ms < candle_floor_ms
+            self._work.done.bare += has_footprints and candle_floor_ms <= day_ms < footprint_floor_ms
 
     def _head(self, day: Day | None, file: int) -> Head:
         """Bring coverage, ledger, counts and position up to a day that is about to be written."""
         builder, now_ms = self._builder, self._work.clock.now_ms()
         if day:
-            _cover(builder, day)
+            cover(builder, day)
         if self._bad:
             builder.refused[BAD_LINE] += self._bad
             self._bad = 0
-        gaps = self._gaps.follow(builder.coverage, ID_JUMP, now_ms)
+        gaps = self._gaps.follow(builder.coverage, self._cause, now_ms)
         forgotten = self._gaps.forgotten() if gaps else []
         first = min([file, *(waiting.file for waiting in self._days.waiting.values())])
         written_ms = max(self._position.day_ms, day.day_ms if day else -1)
         self._position = Position(self._order.recording, first, written_ms)
-        return Head(self._token, self._seq, str(self._position), {}, gaps, forgotten)
+        return Head(self._token, self._seq, self._source_position, {}, gaps, forgotten)
 
     def _wrote(self, day: Day) -> None:
         done = self._work.done
         done.days += bool(day.trades)
+        if day.trades:
+            self._has_footprints[day.day_ms] = not day.of_minutes
         done.trades += day.trades
         done.refused = self._builder.refused
 
@@ -412,76 +451,8 @@ class _Term:
     async def _alive(self, task: "asyncio.Task[T]") -> T:
         beat_s = self._work.settings.lease_ttl_ms / BEATS_PER_LEASE / 1_000
         while not (await asyncio.wait({task}, timeout=beat_s))[0]:
-            await self._store.beat(self._token, self._seq, {"mode": BACKFILLING, "source": SOURCE})
+            await self._beat()
         return task.result()
 
-
-def _cover(builder: Builder, day: Day) -> None:
-    coverage = builder.coverage
-    if isinstance(coverage, RecentCoverage) and day.trades:
-        from_ms = min(ms for ms in (coverage.from_ms, day.from_ms) if ms >= 0)
-        to_ms = max(coverage.to_ms, day.to_ms)
-        # Of the ids nothing is kept: only what comes after all of them is surely no duplicate.
-        builder.coverage = RecentCoverage(coverage.window, to_ms, from_ms, to_ms)
-    else:
-        coverage.cover(day.spans)
-
-
-def _merged(day: Day, stored: tuple[Minutes, Minutes], growing: Minute | None, watermark_ms: int) -> Frames:
-    """The whole day: what is new, what is stored, and the minute that grows if it is of this day."""
-    candles, levels = stored
-    candle_members, footprint_members = list(candles.open), list(levels.open)
-    if growing and day_of(growing.candle.open_ms) == day.day_ms:
-        growing_frames = _frames_of(growing)
-        candle_members += growing_frames[0]
-        footprint_members += growing_frames[1]
-    opened, open_levels = decode.candles(candle_members), decode.footprints(footprint_members)
-    both = (_overlaid(decode.sealed_candles, candles, opened), _overlaid(decode.sealed_footprints, levels, open_levels))
-    return built(day, *both, watermark_ms)
-
-
-def _overlaid(unseal: Callable[[list[bytes]], pl.DataFrame], minutes: Minutes, opened: pl.DataFrame) -> pl.DataFrame:
-    """Sealed and open minutes as one: of a minute in both the open one counts."""
-    if not minutes.sealed:
-        return opened
-    sealed = unseal(list(minutes.sealed.values()))
-    return pl.concat([sealed.join(opened.select("open_ms").unique(), on="open_ms", how="anti"), opened])
-
-
-def _sealed(
-    day: Day, stored: tuple[Minutes, Minutes], growing: Minute | None, watermark_ms: int
-) -> tuple[Frames, dict[str, bytes]]:
-    """The day, and its blocks by series."""
-    candles, levels = _merged(day, stored, growing, watermark_ms)
-    made = {CANDLES: blocks.pack_candles(encode.candles(candles))} if len(candles) else {}
-    if len(levels):
-        made[FOOTPRINTS] = blocks.pack_levels([_column(levels, name) for name in levels.columns])
-    return (candles, levels), made
-
-
-def _reads_as(laid: dict[str, bytes], candles: pl.DataFrame, levels: pl.DataFrame) -> bool:
-    if not decode.sealed_candles([laid[CANDLES]]).equals(candles):
-        return False
-    return FOOTPRINTS not in laid or decode.sealed_footprints([laid[FOOTPRINTS]]).equals(levels)
-
-
-def _column(frame: pl.DataFrame, name: str) -> Ints:
-    found: Ints = frame[name].to_numpy()
-    return found
-
-
-def _minutes(candles: pl.DataFrame, levels: pl.DataFrame) -> dict[int, Minute]:
-    members = encode.footprints(levels)
-    footprints = {codec.footprint_open(member): member for member in members}
-    packed = encode.candles(candles)
-    opens = candles["open_ms"].to_list()
-    return {open_ms: _minute(candle, footprints.get(open_ms)) for open_ms, candle in zip(opens, packed, strict=True)}
-
-
-def _minute(candle: bytes, footprint: bytes | None) -> Minute:
-    return unpack_minute(candle, footprint) if footprint else Minute(codec.unpack_candle(candle), Footprint())
-
-
-def _frames_of(minute: Minute) -> tuple[list[bytes], list[bytes]]:
-    candle, footprint = pack_minute(minute)
-    return [candle], [footprint] if footprint else []
+    async def _beat(self) -> None:
+        await self._store.beat(self._token, self._seq, {"mode": BACKFILLING, "source": SOURCE})

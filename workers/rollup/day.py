@@ -14,7 +14,7 @@ from itertools import chain
 
 from redis.asyncio import Redis
 
-from common.errors import FleetError, Stale
+from common.errors import FleetError, Stale, Superseded
 from common.market import blocks, codec
 from common.market.bar_json import bar_json
 from common.market.candle import Candle
@@ -29,8 +29,8 @@ from common.store.rollups import CANDLES, FOOTPRINTS, Minutes, Reading, Rolled, 
 log = logging.getLogger(__name__)
 
 # Reads the packed candles that the archive alone has, of those that open from a time (ms) on, before another; with what
-# late trades make of them.
-Older = Callable[[Instrument, int, int, Sequence[Part]], Awaitable[list[bytes]]]
+# late trades make of them, as of a commit (token, seq).
+Older = Callable[[Instrument, int, int, Sequence[Part], tuple[str, int]], Awaitable[list[bytes]]]
 
 # A day that is being backfilled changes under its job; the next tick tries again.
 ATTEMPTS = 5
@@ -73,7 +73,7 @@ async def roll_day(
         try:
             await _roll(store, market.instrument, anchored, day_ms, older)
             return True
-        except Stale as error:
+        except (Stale, Superseded) as error:
             log.info("day to be rolled up once more", extra={"symbol": market.symbol, "reason": str(error)})
     return False
 
@@ -101,7 +101,7 @@ async def _roll(
     minutes = read[SEALED_CANDLES]
     start_ms, end_ms = max(from_ms, kept_ms), min(to_ms, floor_ms)
     if older and start_ms < end_ms:
-        found = await older(instrument, start_ms, end_ms, reading.late)
+        found = await older(instrument, start_ms, end_ms, reading.late, (reading.state.token, reading.state.seq))
         minutes = minutes | {codec.candle_open(member): member for member in found}
     rolled = list(_rolled(instrument, plan, reading, minutes, kept_ms)) if plan.days else []
     staged = await _stage(store, Period(day_ms, day_ms + DAY_MS), read) if day_ms >= floor_ms else None

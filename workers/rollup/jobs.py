@@ -58,12 +58,14 @@ def _older(settings: Settings) -> Older | None:
     if url is None:
         return None
 
-    async def read(instrument: Instrument, start_ms: int, end_ms: int, late: Sequence[Part]) -> list[bytes]:
+    async def read(
+        instrument: Instrument, start_ms: int, end_ms: int, late: Sequence[Part], at: tuple[str, int]
+    ) -> list[bytes]:
         from common.archive.archive import Archive
         from workers.rollup.older import older_minutes
 
         place = Archive.open(url, settings.archive_s3_endpoint)
-        return await older_minutes(place, instrument, start_ms, end_ms, late)
+        return await older_minutes(place, instrument, start_ms, end_ms, late, at)
 
     return read
 

@@ -15,15 +15,15 @@ from common.market.late import Part
 
 
 async def older_minutes(
-    archive: Archive, instrument: Instrument, start_ms: int, end_ms: int, late: Sequence[Part]
+    archive: Archive, instrument: Instrument, start_ms: int, end_ms: int, late: Sequence[Part], at: tuple[str, int]
 ) -> list[bytes]:
-    """Return the packed candles that open in `[start_ms, end_ms)`, ascending, `late` among them."""
+    """Return the packed candles that open in `[start_ms, end_ms)`, ascending, `late` among them, as of commit `at`."""
     found: list[bytes] = []
     period_ms = CANDLE_ROWS.period.open_of(start_ms)
     while period_ms < end_ms:
         next_ms = CANDLE_ROWS.period.next_open(period_ms)
         parts = [part for part in late if period_ms <= part.open_ms < next_ms]
-        rows = await asyncio.to_thread(period_with, archive, CANDLE_ROWS, instrument, period_ms, parts)
+        rows = await asyncio.to_thread(period_with, archive, CANDLE_ROWS, instrument, period_ms, parts, at)
         opens = rows["open_ms"]
         first, end = opens.search_sorted(start_ms, "left"), opens.search_sorted(end_ms, "left")
         found += encode.candles(rows.slice(first, end - first))

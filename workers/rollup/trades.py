@@ -29,8 +29,9 @@ log = logging.getLogger(__name__)
 
 # What another job, another worker or an import changes meanwhile is read once more.
 ATTEMPTS = 5
-# Trades taken in before the next confirmation: 33 MB of them. A page may have a batch of the worker's in each entry.
-MOST_TRADES = 1_000_000
+# Trades, and entries, taken in before the next confirmation: some 100 MB if each entry has one trade.
+MOST_TRADES = 250_000
+# Each of these entries may have a whole batch of the worker's: 270 kB.
 PAGE = 256
 
 
@@ -70,14 +71,14 @@ async def _archive(store: TradeArchive, instrument: Instrument, archive: Archive
 
 
 async def _entries(reader: SymbolReader, after_seq: int, last_seq: int) -> list[Entry]:
-    """The entries between two commits, the last one included, or the first of them with MOST_TRADES trades."""
+    """The entries between two commits, the last one included, or the first of them with MOST_TRADES."""
     found: list[Entry] = []
     count = 0
     while count < MOST_TRADES:
         page = await reader.entries(found[-1].seq if found else after_seq, PAGE)
         wanted = [entry for entry in page if entry.seq <= last_seq]
         found += wanted
-        count += sum(codec.TRADES_HEAD.unpack_from(entry.trades)[0] for entry in wanted)
+        count += sum(max(1, codec.TRADES_HEAD.unpack_from(entry.trades)[0]) for entry in wanted)
         if len(wanted) < PAGE:
             break
     return found

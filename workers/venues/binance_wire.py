@@ -40,7 +40,7 @@ _IGNORED = frozenset(
 )
 _SHUTDOWN = "serverShutdown"
 # USD-M: what is in the trade stream, and numbered with the trades, but never was in the book.
-_OFF_BOOK = frozenset(("INSURANCE_FUND", "ADL", "NA"))
+_ON_BOOK, _OFF_BOOK = "MARKET", frozenset(("INSURANCE_FUND", "ADL", "NA"))
 
 Message = dict[str, Any]
 Events = Sequence[Event | Closing]
@@ -74,18 +74,17 @@ class BinanceParser:
             return (refused(error),)
 
     def _trade(self, market: Market, data: Message) -> Events:
+        if data["e"] != self._trades or data["s"] != market.name or data.get("X", _ON_BOOK) != _ON_BOOK:
+            return self._no_trade(market, data)
+        return (market.event(data["T"], data[self._id_field], data["p"], data["q"], _side(data["m"])),)
+
+    def _no_trade(self, market: Market, data: Message) -> Events:
+        """What stands in the stream of trades and is none of the market's."""
         if data["e"] != self._trades:
             raise Bad(UNKNOWN_EVENT, f"event {shown(data['e'])} in the stream {self._trades}")
         _check_symbol(market, data)
-        kind = data.get("X", "MARKET")
-        if kind != "MARKET":
-            return self._off_book(market, data, kind)
-        trade = market.trade(data["T"], data[self._id_field], data["p"], data["q"], _side(data["m"]))
-        return (market.event(trade),)
-
-    def _off_book(self, market: Market, data: Message, kind: object) -> Events:
-        if kind not in _OFF_BOOK:
-            raise Bad(UNKNOWN_EVENT, f"trade of kind {shown(kind)}")
+        if data["X"] not in _OFF_BOOK:
+            raise Bad(UNKNOWN_EVENT, f"trade of kind {shown(data['X'])}")
         ts_ms = whole(data["T"], BAD_TIME, 1, MAX_TS_MS - 1)
         return (NoTrade(market.name, ts_ms, whole(data[self._id_field], BAD_ID)),)
 

@@ -205,12 +205,15 @@ class Coinbase:
 
 
 def _match(market: Market, message: Message) -> Sequence[Event]:
-    return (market.event(_trade(market, message)),)
+    return (market.event(*_fields(message)),)
 
 
 def _trade(market: Market, row: Message) -> Trade:
-    side = _AGGRESSORS.get(row["side"])
-    return market.trade(time_ms(row["time"]), row["trade_id"], row["price"], row["size"], side)
+    return market.trade(*_fields(row))
+
+
+def _fields(row: Message) -> tuple[int, Any, str, str, int | None]:
+    return time_ms(row["time"]), row["trade_id"], row["price"], row["size"], _AGGRESSORS.get(row["side"])
 
 
 def _ticker(market: Market, message: Message) -> Sequence[Event]:

@@ -95,15 +95,18 @@ class Decimals(dict[str, int]):
     A dictionary that reads what it does not know yet: a text it knows costs one lookup in C.
     """
 
-    __slots__ = ("_least", "_places", "_powers", "_reason")
+    __slots__ = ("_least", "_places", "_powers", "_reason", "_usual")
 
     def __init__(self, places: int, reason: str, least: int) -> None:
         super().__init__()
         self._places, self._reason, self._least = places, reason, least
         self._powers: list[int] = [10**n for n in range(places + 1)]
+        # As most venues print it: every decimal, and only zeros beyond them. Read in half the time of any other.
+        self._usual = re.compile(rf"(0|[1-9][0-9]*)\.(?=[0-9])([0-9]{{{places}}})0*", re.ASCII).fullmatch
 
     def __missing__(self, text: object) -> int:
-        value = self._read(text)
+        found = self._usual(text) if type(text) is str and len(text) <= units.MAX_TEXT else None
+        value = int(found[1] + found[2]) if found else self._read(text)
         if value < self._least:
             raise Bad(self._reason, f"{shown(text)} is out of range")
         if value >= _GREATEST:
@@ -149,7 +152,18 @@ class Market:
         self.sizes = Decimals(instrument.size_decimals, BAD_SIZE, 0)
 
     def trade(self, ts_ms: object, trade_id: object, price: str, size: str, side: int | None) -> Trade:
-        """One trade out of its fields; `side` is BUY, SELL or None. `_why` looks again for what is wrong with it."""
+        """One trade out of its fields; `side` is BUY, SELL or None."""
+        return Trade(*self._checked(ts_ms, trade_id, price, size, side))
+
+    def event(self, ts_ms: object, trade_id: object, price: str, size: str, side: int | None) -> TradesEvent:
+        """The event of a frame with one trade, out of the same."""
+        time, number, ticks, lots, code = self._checked(ts_ms, trade_id, price, size, side)
+        return TradesEvent(self.name, Trades([time], [number], [ticks], [lots], _SIDES[code]))
+
+    def _checked(
+        self, ts_ms: object, trade_id: object, price: str, size: str, side: int | None
+    ) -> tuple[int, int, int, int, int]:
+        """The values of a trade. `_why` looks again for what is wrong with it."""
         ticks, lots = self.prices[price], self.sizes[size]
         if (
             type(ts_ms) is int
@@ -160,13 +174,8 @@ class Market:
             and 0 < lots < MAX_LOTS
             and side is not None
         ):
-            return Trade(ts_ms, trade_id, ticks, lots, side)
+            return ts_ms, trade_id, ticks, lots, side
         raise _why(ts_ms, trade_id, ticks, lots)
-
-    def event(self, trade: Trade) -> TradesEvent:
-        """The event of a frame with one trade."""
-        ts_ms, trade_id, ticks, lots, side = trade
-        return TradesEvent(self.name, Trades([ts_ms], [trade_id], [ticks], [lots], _SIDES[side]))
 
     def levels(self, rows: object, left_out: list[Refused]) -> list[tuple[int, int]]:
         """`[[price, size, ...], ...]` of a book.

@@ -1,17 +1,20 @@
--- Take the right to write a symbol, if nobody has it or its holder's heartbeat stands still.
+-- Take the right to write a symbol, if nobody has it or its holder's heartbeat stands still; by force also if it beats.
 --
 -- KEYS  1 owner, 2 state
 -- ARGV  1 new token (unique per attempt), 2 and 3 the token and beats the caller has seen unchanged for a whole
---       lease, or '' and '', 4 holder (for people)
+--       lease, or '' and '', 4 holder (for people), 5 'force' or '' (an import: the holder that lives finds itself
+--       fenced, and waits as any spare does; who took it by force is waited for, also by force)
 -- RESULT  {'OK', epoch, [field, value, ...] of state}  or  {'BUSY', token, beats}
 --
 -- owner: token ('' after a release), beats (grows with every sign of life), epoch (claims so far, for people),
--- holder, beat_ms (the server's time of the last beat, for health only: no decision here depends on a clock).
+-- holder, forced (there if this claim was), beat_ms (the server's time of the last beat, for health only: no decision
+-- here depends on a clock).
 
 local owner, state = KEYS[1], KEYS[2]
 
 local token = redis.call('HGET', owner, 'token')
-if token and token ~= '' then
+local may_force = ARGV[5] == 'force' and not redis.call('HGET', owner, 'forced')
+if token and token ~= '' and not may_force then
   local beats = redis.call('HGET', owner, 'beats')
   if token ~= ARGV[2] or beats ~= ARGV[3] then
     return {'BUSY', token, beats}
@@ -23,4 +26,9 @@ local epoch = redis.call('HINCRBY', owner, 'epoch', 1)
 redis.call('HINCRBY', owner, 'beats', 1)
 redis.call('HSET', owner, 'token', ARGV[1], 'holder', ARGV[4],
   'beat_ms', time[1] .. string.sub(string.format('%06d', time[2]), 1, 3))
+if ARGV[5] == 'force' then
+  redis.call('HSET', owner, 'forced', epoch)
+else
+  redis.call('HDEL', owner, 'forced')
+end
 return {'OK', epoch, redis.call('HGETALL', state)}

@@ -13,6 +13,7 @@
 -- RESULT  {'OK'}, {'FENCED'} (another holder) or {'STALE'} (the store is not where the caller left it)
 --
 -- Blocks, seals and staged are those of roll.lua; a day that is written here is dirty, so that its roll-ups are made.
+-- state: a floor above the day goes back to it. The caller has seen to it that nothing lies, or lay, between the two.
 -- trades: the stream does not get them. What it had is dropped: it would look as if it were whole. So whoever comes back
 --         with an older cursor is given a new snapshot. archive: as archived_trades.lua has it.
 -- state.amended, state.reshaped_seq: as in commit.lua.
@@ -59,6 +60,10 @@ if ARGV[8] == 'seal' then
   for i, target in ipairs({sealed_candles, sealed_footprints}) do
     if blocks[i] then
       redis.call('HSET', target, day, blocks[i])
+      local floor = ({'candle_floor_ms', 'footprint_floor_ms'})[i]
+      if tonumber(redis.call('HGET', state, floor) or '-1') > tonumber(day) then
+        redis.call('HSET', state, floor, day)
+      end
     else
       redis.call('HDEL', target, day)
     end

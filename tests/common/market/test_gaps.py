@@ -10,7 +10,9 @@ from common.market import coverage as coverage_module
 from common.market.coverage import Hole, IdCoverage, Span
 from common.market.gaps import (
     DISCONNECT,
+    ID_JUMP,
     MOST_ENDED,
+    NOT_IMPORTED,
     OPEN,
     REPAIRED,
     REPAIRING,
@@ -82,6 +84,29 @@ def test_ids_that_stop_missing_without_a_trade_are_replaced_and_not_recovered() 
     coverage.cover(covered)
     (gap,) = ledger.follow(coverage, DISCONNECT, 7_000, covered)
     assert (gap.state, gap.recovered, gap.replaced) == (REPAIRED, 2, 8)
+
+
+def test_what_an_import_leaves_open_is_nobodys_to_fill_and_is_named_by_what_is_left_of_it() -> None:
+    coverage, ledger = IdCoverage(), Ledger()
+    apply(coverage, [50, 51, 4, 5])
+    (gap,) = ledger.follow(coverage, NOT_IMPORTED, 5_000)
+    expected = Gap(6, 49, 50, 500, NOT_IMPORTED, 5_000, UNFILLABLE, missing=44, ended_ms=5_000)
+    assert gap == expected and ledger.given_up(Hole(6, 49, 0, 0))
+    # A live trade, or another import: whoever comes into it, what is left stays nobody's.
+    apply(coverage, [20, 6])
+    assert ledger.follow(coverage, ID_JUMP, 6_000) == [
+        Gap(7, 19, 60, 200, NOT_IMPORTED, 5_000, UNFILLABLE, missing=13, ended_ms=5_000),
+        Gap(21, 49, 200, 500, NOT_IMPORTED, 5_000, UNFILLABLE, missing=29, ended_ms=5_000),
+    ]
+    assert ledger.forgotten() == ["6-49"] and ledger.forgotten() == [] and list(ledger.gaps) == ["7-19", "21-49"]
+    apply(coverage, [*range(7, 20), 30])
+    found = ledger.follow(coverage, NOT_IMPORTED, 7_000)
+    assert [(each.id, each.state) for each in found] == [
+        ("7-19", REPAIRED),
+        ("21-29", UNFILLABLE),
+        ("31-49", UNFILLABLE),
+    ]
+    assert ledger.forgotten() == ["21-49"] and all(map(ledger.given_up, coverage.holes()))
 
 
 def test_a_ledger_that_comes_late_sees_the_holes_that_trades_touch() -> None:

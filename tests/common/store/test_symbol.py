@@ -74,6 +74,19 @@ async def test_another_holder_with_the_same_beats_stays(store: SymbolStore) -> N
     assert await store.claim(B, Sighting("c" * 32, "1"), "tests:2") == Sighting(A, "1")
 
 
+async def test_a_claim_by_force_takes_it_from_who_lives_but_not_from_who_took_it_so(store: SymbolStore) -> None:
+    c = "c" * 32
+    await claim(store, A)
+    assert await store.claim(B, NOTHING_SEEN, "tests:2", force=True) == Claim(2, 0, "", None)
+    with pytest.raises(Fenced):
+        await store.beat(A, 0, {})
+    seen = await store.claim(c, NOTHING_SEEN, "tests:3", force=True)
+    assert seen == Sighting(B, "2") and await store.claim(A, NOTHING_SEEN, "tests:1") == seen
+    # Its death is waited for like any other; and whoever claims then may be forced again.
+    assert await store.claim(A, seen, "tests:1") == Claim(3, 0, "", None)
+    assert await store.claim(c, NOTHING_SEEN, "tests:3", force=True) == Claim(4, 0, "", None)
+
+
 async def test_a_released_symbol_is_free_at_once(store: SymbolStore) -> None:
     await claim(store, A)
     await store.release(A)
