@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from common.archive.series import Series
-from common.archive.table import TIME, checksum, from_table, table_of, table_schema
+from common.archive.table import TIME, checksum, frame_of, table_of, table_schema
 from common.errors import ArchiveDamaged, BadInput
 from common.market.instrument import Instrument
 from common.market.late import Merged, merged_of, merged_text
@@ -119,8 +119,7 @@ class Packed:
             first, end = (pl.lit(min(max(ms, label.period_ms), label.end_ms)).cast(TIME) for ms in (start_ms, end_ms))
             time = pl.col(label.series.columns[label.series.time])
             table = table.filter(time >= first, time < end)
-        rows = table.select(label.series.columns[name] for name in columns).collect()
-        return from_table(label.series, rows).select(columns)
+        return frame_of(label.series, table, columns)
 
 
 def packed(data: bytes, label: Label, where: str) -> Packed:

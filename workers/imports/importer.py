@@ -279,6 +279,8 @@ class _Term:
         if not day.trades and not closes:
             builder.refused.update(day.refused)
             return
+        # Before the archive is confirmed: a reader may keep an object for as long as nothing else is.
+        await self._meanwhile(self._keeper.keep, day)
         stored = await self._imports.read(day.day_ms)
         (candles, levels), made = await self._meanwhile(sealed, day, stored, builder.open, builder.watermark_ms)
         builder.refused.update(day.refused)
@@ -294,7 +296,6 @@ class _Term:
         opens = candles["open_ms"].to_list() or [day.day_ms]
         # Whoever has live bars reads them again: all of a day is more than a message should carry.
         newest = [Candle(**row) for row in candles.tail(1).rows(named=True)]
-        await self._meanwhile(self._keeper.keep, day)
         await self._write(self._head(day, file), day, staged, opens, newest)
         self._days.written(day)
         self._wrote(day)
@@ -306,7 +307,6 @@ class _Term:
         assert below, "asked before"
         # The kept trades go first, as in the last step.
         await self._write(Head(self._token, self._seq, self._source_position, {}), day, None, [day.day_ms], [])
-        await self._meanwhile(self._keeper.keep, day)
         minutes = await self._alive(asyncio.create_task(below.begin(day, candles, levels)))
         head, newest_ms = replace(self._head(day, file), floor_ms=self._floor_ms), max(minutes)
         # Whoever has live bars reads them again, as of any imported day.
@@ -373,7 +373,6 @@ class _Term:
         changes = Changes(Trades(), open=builder.open, moved=True)
         if day:
             del self._days.waiting[day.day_ms]
-            # Before the archive is confirmed: a reader may keep an object for as long as nothing else is.
             await self._meanwhile(self._keeper.keep, day)
             # The kept trades go first (import.lua): those of this step would be missing among them.
             head = Head(self._token, self._seq, self._source_position, {})

@@ -44,9 +44,10 @@ class TradeKeeper:
             self.lost += (_span(waiting),)
 
     def keep(self, day: Day) -> None:
-        """Archive the day's trades, before they are applied. Blocks."""
+        """Archive the day's trades, before they are applied, and let go of them. Blocks."""
         if self.archive and day.rows:
             add_to_day(self.archive, self.market.instrument, day.day_ms, pl.concat(day.rows))
+        day.rows = []
 
     def take_lost(self, day: Day) -> Spans:
         """Return what is to be noted as lost with a day that is written."""
