@@ -17,7 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
-from common.archive.archive import Archive, Version
+from common.archive.archive import Archive
+from common.archive.parquet import Packed
 from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS, SERIES
 from common.frames import decode
 from common.market import codec
@@ -226,7 +227,7 @@ async def test_an_answer_holds_nothing_that_came_after_its_cursor(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nor does a roll-up: between the look at the store and at the archive a late trade comes, and a job writes it."""
-    read, loop, kept = Archive.version, asyncio.get_running_loop(), fleet.feed()
+    read, loop, kept = Archive.packed, asyncio.get_running_loop(), fleet.feed()
     at_ms = FIRST_MS + 7 * MINUTE_MS
 
     async def overtake() -> None:
@@ -234,21 +235,22 @@ async def test_an_answer_holds_nothing_that_came_after_its_cursor(
         for series in ("candles", "footprints"):
             await fleet.archive_one(series, FIRST_MS)
 
-    def held_up(self: Archive, *args: Any) -> Version:
+    def held_up(self: Archive, *args: Any) -> Packed | None:
         monkeypatch.undo()
         asyncio.run_coroutine_threadsafe(overtake(), loop).result(30)
         return read(self, *args)
 
     for timeframe in map(Timeframe.parse, ("1m", "1w")):
         await late_trade(fleet)
-        monkeypatch.setattr(Archive, "version", held_up)
+        monkeypatch.setattr(Archive, "packed", held_up)
         answer = orjson.loads(
             await kept.candles(fleet.market, CandleQuery(timeframe, Window(None, None, 5_000), "none", "json"))
         )
         assert (answer["cursor"], answer["bars"]) == (fleet.writer.cursor, of_applied(fleet.writer, timeframe))
         at_ms += MINUTE_MS
-    monkeypatch.setattr(Archive, "version", held_up)
+    monkeypatch.setattr(Archive, "packed", held_up)
     await fleet.settle()
+    assert Archive.packed is read, "a job looked at the archive"
     await fleet.check()
 
 

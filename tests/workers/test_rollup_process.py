@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from glob import glob
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import redis
@@ -21,11 +22,12 @@ from common.market.timeframe import DAY_MS
 from common.store.client import commit_client
 from common.store.jobs import QUEUE, Failure
 from common.store.keys import CLOCK, FAILURES
-from common.store.rollups import Due, RollupStore
+from common.store.rollups import RollupStore
 from infra import die_with_parent, embedded
 from tests.feed.writer import START_MS, Writer
 from tests.infra.processes import is_alive
 from tests.support import wait_until, wait_until_async
+from workers.clock.due import due_work
 from workers.rollup.rq_queue import JobQueue, rq_client
 from workers.rollup.work import Work
 
@@ -178,7 +180,7 @@ async def test_finished_days_are_rolled_up_archived_and_again_when_they_are_corr
             return [candle.trades for candle in map(unpack_candle, members)] == trades
 
         async def nothing_is_due() -> bool:
-            return await store.due() == Due((), ())
+            return not await due_work(client, archiving=True, trades_kept=writer.trades_kept)
 
         for number in range(3):
             await writer.commit(writer.trade(START_MS + number * DAY_MS))
@@ -187,8 +189,12 @@ async def test_finished_days_are_rolled_up_archived_and_again_when_they_are_corr
             await writer.commit(writer.trade(START_MS + 1_000))
             await wait_until_async(lambda: rolled([2, 1]))
             await wait_until_async(nothing_is_due, START_S)
-        archived = sorted(Path(path).name for path in glob(f"{tmp_path}/*/*/*"))
-        assert archived == ["2023-11-14.parquet", "2023-11-15.parquet", "2023-11.parquet"]
+        archived = sorted(path.removeprefix(f"{tmp_path}/") for path in glob(f"{tmp_path}/*/*/*"))
+        place = f"symbol={quote(writer.instrument.symbol)}"
+        days = [f"{day}.parquet" for day in ("2023-11-14", "2023-11-15", "2023-11-16")]
+        # The last day is not over, so it is not sealed; trades are archived as they come.
+        wanted = [f"candles/{place}/2023-11.parquet", *(f"footprints/{place}/{day}" for day in days[:2])]
+        assert archived == [*wanted, *(f"trades/{place}/{day}" for day in days)]
 
 
 def test_a_clock_that_dies_is_followed_by_the_one_that_waits(rq: "redis.Redis", redis_url: str) -> None:
