@@ -62,16 +62,17 @@ def list_archive(symbol: SymbolArgument = None, data: DataOption = None) -> None
     table = Table("symbol", "series", "objects", "first", "last", "complete to", "to be written", box=None)
     for name, kept in asyncio.run(look()):
         complete = {"candles": kept.candles_to_ms, "footprints": kept.footprints_to_ms, "trades": kept.trades_to_ms}
+        trades = kept.trades_waiting if settings.archives_trades else 0
+        waiting = {"trades": f"{trades:,} trades"} if trades else {}
         for series in SERIES.values():
             periods = archive.periods(series, name)
-            if periods:
-                ends = series.label(periods[0]), series.label(periods[-1])
+            if periods or series.name in waiting:
+                ends = [series.label(periods[at]) for at in (0, -1)] if periods else ["", ""]
                 to_ms = complete.get(series.name, -1)
-                table.add_row(name, series.name, str(len(periods)), *ends, date_text(to_ms) if to_ms >= 0 else "")
-        trades = kept.trades_waiting if settings.archives_trades else 0
-        for count, what in ((len(kept.unarchived), "days"), (trades, "trades")):
-            if count:
-                table.add_row(name, "", "", "", "", "", f"{count:,} {what}")
+                to = date_text(to_ms) if to_ms >= 0 else ""
+                table.add_row(name, series.name, str(len(periods)), *ends, to, waiting.get(series.name, ""))
+        if kept.unarchived:
+            table.add_row(name, "", "", "", "", "", f"{len(kept.unarchived):,} days")
     Console().print(table if table.row_count else "nothing is archived yet")
 
 
