@@ -13,7 +13,7 @@ import polars as pl
 
 from common.archive.folder import Folder
 from common.archive.objects import PATIENT, Objects, Patience, Stored
-from common.archive.parquet import Label, Packed, Receipt, decode, encode, late_of, packed, receipt
+from common.archive.parquet import Label, Packed, Receipt, encode, packed, receipt
 from common.archive.series import Series
 from common.errors import ArchiveDamaged, Superseded
 from common.market.instrument import Instrument
@@ -63,8 +63,8 @@ class Archive:
         found = self._objects.read(label.path)
         if found is None:
             return Version(label, None, None)
-        rows = self._decoded(found, label, list(series.schema), period_ms, label.end_ms)
-        return Version(label, rows, found, late_of(found.data))
+        table = packed(found.data, label, self._objects.where(label.path))
+        return Version(label, table.read(list(series.schema)), found, table.late)
 
     def replace(self, version: Version, frame: pl.DataFrame, late: Merged | None = None) -> Receipt:
         """Make `frame` the whole of a period, if that is still what was read; readers see the old rows or the new ones.
@@ -73,15 +73,15 @@ class Archive:
         late trades it has now; by default those it had.
         """
         label = version.label
-        packed, written = encode(label, frame, version.late if late is None else late)
+        data, written = encode(label, frame, version.late if late is None else late)
         where = self._objects.where(label.path)
 
-        def check(data: bytes) -> None:
-            found = receipt(data, label, where)
+        def check(back: bytes) -> None:
+            found = receipt(back, label, where)
             if found != written:
                 raise ArchiveDamaged(f"{where} was read back as {found}, expected {written}")
 
-        self._objects.replace(label.path, packed, check, version.tag)
+        self._objects.replace(label.path, data, check, version.tag)
         return written
 
     def clear(self, series: Series, instrument: Instrument, period_ms: int) -> None:
@@ -105,17 +105,17 @@ class Archive:
         frames = [pl.DataFrame(schema={name: series.schema[name] for name in names})]
         for period_ms in self.periods(series, instrument.symbol):
             if period_ms < end_ms and series.period.next_open(period_ms) > start_ms:
-                found = self._rows(Label(series, instrument, period_ms), names, start_ms, end_ms)
+                found = self.packed(series, instrument, period_ms)
                 # Deleted since it was listed: as if it had been before.
-                frames += [] if found is None else [found]
+                frames += [found.read(names, start_ms, end_ms)] if found else []
         return pl.concat(frames)
 
     def read_period(
         self, series: Series, instrument: Instrument, period_ms: int, columns: Sequence[str] | None = None
     ) -> pl.DataFrame | None:
         """Return all rows of a period, or None if it is not archived."""
-        label = Label(series, instrument, period_ms)
-        return self._rows(label, list(columns or series.schema), period_ms, label.end_ms)
+        found = self.packed(series, instrument, period_ms)
+        return found.read(list(columns or series.schema)) if found else None
 
     def packed(self, series: Series, instrument: Instrument, period_ms: int) -> Packed | None:
         """Return a period to be decoded in parts, or None if it is not archived."""
@@ -133,10 +133,3 @@ class Archive:
         label = Label(series, instrument, period_ms)
         found = self._objects.read(label.path)
         return None if found is None else receipt(found.data, label, self._objects.where(label.path))
-
-    def _rows(self, label: Label, columns: list[str], start_ms: int, end_ms: int) -> pl.DataFrame | None:
-        found = self._objects.read(label.path)
-        return None if found is None else self._decoded(found, label, columns, start_ms, end_ms)
-
-    def _decoded(self, found: Stored, label: Label, columns: list[str], start_ms: int, end_ms: int) -> pl.DataFrame:
-        return decode(found.data, label, self._objects.where(label.path), columns, start_ms, end_ms)

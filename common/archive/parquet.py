@@ -9,8 +9,9 @@ and go to the columns by their offsets, so they never see it.
 import io
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import polars as pl
 
@@ -103,12 +104,16 @@ class Packed:
 
     label: Label
     data: bytes
-    rows: int
+    metadata: Mapping[str, str]
+
+    @property
+    def rows(self) -> int:
+        return int(self.metadata["fleet.rows"])
 
     @property
     def late(self) -> Merged:
         """Which of the late trades that the store kept for it are in it."""
-        return late_of(self.data)
+        return merged_of(self.metadata.get(_LATE, ""))
 
     def read(self, columns: Sequence[str], start_ms: int | None = None, end_ms: int | None = None) -> pl.DataFrame:
         """Return some columns of the rows, ascending: of all, or of those in `[start_ms, end_ms)`."""
@@ -129,29 +134,19 @@ def packed(data: bytes, label: Label, where: str) -> Packed:
     found, wanted = _scan(data).collect_schema(), table_schema(label.series, label.instrument)
     if found != wanted:
         raise ArchiveDamaged(f"{where} has columns {dict(found)}, expected {dict(wanted)}")
-    return Packed(label, data, int(metadata["fleet.rows"]))
-
-
-def decode(data: bytes, label: Label, where: str, columns: Sequence[str], start_ms: int, end_ms: int) -> pl.DataFrame:
-    """Return some columns of a frame, rows in `[start_ms, end_ms)`; ArchiveDamaged if it is not what was written."""
-    return packed(data, label, where).read(columns, start_ms, end_ms)
+    return Packed(label, data, metadata)
 
 
 def receipt(data: bytes, label: Label, where: str) -> Receipt:
     """Decode everything and return what is there; ArchiveDamaged if that is not what was written."""
-    table, metadata = packed(data, label, where), pl.read_parquet_metadata(data)
+    table, (first, *others) = packed(data, label, where), label.series.schema
+    time = table.read([first])[first]
     # A column at a time, as for the table of a busy day.
-    content = checksum(table.read([name])[name] for name in label.series.schema)
-    rows = len(table.read([label.series.time]))
-    found, wanted = (rows, content), (int(metadata["fleet.rows"]), metadata["fleet.checksum"])
+    found = len(time), checksum(chain([time], (table.read([name])[name] for name in others)))
+    wanted = table.rows, table.metadata["fleet.checksum"]
     if found != wanted:
         raise ArchiveDamaged(f"{where} has (rows, checksum) {found}, expected {wanted}")
     return Receipt(*found, len(data))
-
-
-def late_of(data: bytes) -> Merged:
-    """Return which late trades an object has that has been decoded."""
-    return merged_of(pl.read_parquet_metadata(data).get(_LATE, ""))
 
 
 def _check_frame(label: Label, frame: pl.DataFrame) -> None:

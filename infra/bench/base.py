@@ -91,16 +91,18 @@ async def feed(url: str, **environment: str) -> AsyncIterator[int]:
 def ask(port: int, path: str, rounds: int) -> list[float]:
     """Ask the feed so often, and return the seconds that each answer took."""
     connection = http.client.HTTPConnection("127.0.0.1", port)
-    times = []
-    for _ in range(rounds):
-        started_s = time.perf_counter()
-        connection.request("GET", path)
-        answer = connection.getresponse()
-        body = answer.read()
-        times.append(time.perf_counter() - started_s)
-        assert answer.status == 200, body[:200]
+    times = [ask_once(connection, path) for _ in range(rounds)]
     connection.close()
     return times
+
+
+def ask_once(connection: http.client.HTTPConnection, path: str) -> float:
+    started_s = time.perf_counter()
+    connection.request("GET", path)
+    answer = connection.getresponse()
+    body = answer.read()
+    assert answer.status == 200, body[:200]
+    return time.perf_counter() - started_s
 
 
 def owner(url: str, symbol: str) -> dict[bytes, bytes]:

@@ -3,7 +3,6 @@
 import asyncio
 import http.client
 import random
-import time
 
 import redis
 
@@ -17,7 +16,7 @@ from common.store.keys import SymbolKeys
 from common.store.lease import NOTHING_SEEN, new_token
 from common.store.registry import Market, Registry
 from common.store.symbol import Bounds, Claim, SymbolStore
-from infra.bench.base import Figure, feed, percentile, store
+from infra.bench.base import Figure, ask_once, feed, percentile, store
 from workers.commit import Head, Retention, make_commit
 
 YEAR, DAY = "BENCH:YEAR", "BENCH:DAY"
@@ -67,12 +66,7 @@ def _ask(port: int) -> list[list[float]]:
     times: list[list[float]] = [[] for _ in asked]
     for _ in range(ROUNDS):
         for values, (symbol, limit) in zip(times, asked, strict=True):
-            started_s = time.perf_counter()
-            connection.request("GET", f"/v1/candles/{symbol}?timeframe=15m&limit={limit}")
-            answer = connection.getresponse()
-            body = answer.read()
-            values.append(time.perf_counter() - started_s)
-            assert answer.status == 200, body[:200]
+            values.append(ask_once(connection, f"/v1/candles/{symbol}?timeframe=15m&limit={limit}"))
     connection.close()
     return times
 

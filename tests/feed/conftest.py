@@ -20,10 +20,7 @@ async def client(redis_url: str) -> AsyncIterator[Redis]:
 @pytest.fixture
 async def writer(client: Redis) -> Writer:
     """A registered, claimed symbol without a commit."""
-    made = Writer(client)
-    await made.register()
-    await made.claim()
-    return made
+    return await Writer.begun(client)
 
 
 @pytest.fixture

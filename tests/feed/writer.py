@@ -66,6 +66,14 @@ class Writer:
     missing: list[Trade] = field(default_factory=list)
     builder: Builder = field(init=False)
 
+    @classmethod
+    async def begun(cls, client: Redis, **options: Any) -> "Writer":
+        """A symbol that is registered and claimed, without a commit."""
+        made = cls(client, **options)
+        await made.register()
+        await made.claim()
+        return made
+
     @property
     def store(self) -> SymbolStore:
         return SymbolStore(self.client, self.instrument.symbol, Bounds(self.trades_kept, 10_000, self.archived))

@@ -51,10 +51,7 @@ async def client(redis_url: str) -> AsyncIterator[Redis]:
 @pytest.fixture
 async def writer(client: Redis) -> Writer:
     """Of its stream only what the archive has is dropped."""
-    made = Writer(client, archived=ALL, trades_kept=KEPT)
-    await made.register()
-    await made.claim()
-    return made
+    return await Writer.begun(client, archived=ALL, trades_kept=KEPT)
 
 
 @pytest.fixture

@@ -59,10 +59,7 @@ async def client(redis_url: str) -> AsyncIterator[Redis]:
 @pytest.fixture
 async def writer(client: Redis) -> Writer:
     """A registered symbol of which only what the archive has is dropped."""
-    made = Writer(client, archived=BOTH)
-    await made.register()
-    await made.claim()
-    return made
+    return await Writer.begun(client, archived=BOTH)
 
 
 @pytest.fixture

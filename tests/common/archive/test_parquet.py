@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.archive import parquet
-from common.archive.parquet import Label, decode, encode, receipt
+from common.archive.parquet import Label, encode, packed, receipt
 from common.archive.series import CANDLE_ROWS, SERIES, TRADE_ROWS, Series
 from common.errors import ArchiveDamaged, BadInput
 from common.market.instrument import Instrument
@@ -21,7 +21,7 @@ ALL_SERIES = pytest.mark.parametrize("series", SERIES.values(), ids=lambda serie
 
 def read(data: bytes, label: Label, columns: list[str] | None = None) -> pl.DataFrame:
     names = columns or list(label.series.schema)
-    return decode(data, label, "s3://b/o", names, label.period_ms, label.end_ms)
+    return packed(data, label, "s3://b/o").read(names)
 
 
 @ALL_SERIES
@@ -34,7 +34,7 @@ def test_any_range_and_columns_come_back_exactly(series: Series, data: st.DataOb
     start_ms, end_ms = data.draw(times), data.draw(times)
     columns = data.draw(st.lists(st.sampled_from(list(series.schema)), min_size=1, unique=True))
     written, found = encode(label, frame)
-    part = decode(written, label, "object", columns, start_ms, end_ms)
+    part = packed(written, label, "object").read(columns, start_ms, end_ms)
     wanted = frame.filter((pl.col(series.time) >= start_ms) & (pl.col(series.time) < end_ms)).select(columns)
     assert part.equals(wanted) and part.schema == wanted.schema
     assert receipt(written, label, "object") == found
