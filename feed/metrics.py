@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from common.store.budget import Throttles
-from common.store.health import Tally, Upkeep, mode_of
+from common.store.health import Tally, Upkeep, mode_of, reason_of
 from common.store.jobs import JobsView
 from common.store.reads import View
 from common.store.registry import Market
@@ -48,6 +48,8 @@ class Metrics:
         seq = Gauge("fleet_seq", "Commits of a symbol", ["symbol"], registry=symbols)
         refused = Gauge("fleet_trades_refused", "Trades refused, by reason", ["symbol", "reason"], registry=symbols)
         mode = Gauge("fleet_health", "1 for the mode a symbol is in", ["symbol", "mode"], registry=symbols)
+        what = "1 for why a symbol is in that mode, where it is told"
+        reason = Gauge("fleet_health_reason", what, ["symbol", "reason"], registry=symbols)
         lag = Gauge("fleet_lag_ms", "Time since the last trade was committed", ["symbol"], registry=symbols)
         what = "Closed minutes that their venue has otherwise"
         mismatches = Gauge("fleet_candle_mismatches", what, ["symbol"], registry=symbols)
@@ -55,15 +57,18 @@ class Metrics:
         faults = Gauge("fleet_candle_faults", what, ["symbol"], registry=symbols)
         for market, view in looks:
             symbol = market.symbol
-            mode.labels(symbol, mode_of(view, market, lease_ttl_ms)).set(1)
+            found = mode_of(view, market, lease_ttl_ms)
+            mode.labels(symbol, found).set(1)
+            if why := reason_of(view, found):
+                reason.labels(symbol, why).set(1)
             tally = Tally.load(view.health)
             mismatches.labels(symbol).set(tally.mismatches)
             faults.labels(symbol).set(tally.faults)
             if view.state:
                 seq.labels(symbol).set(view.state.seq)
                 lag.labels(symbol).set(view.server_ms - view.state.updated_ms if view.state.updated_ms else 0)
-                for reason, count in view.state.refused.items():
-                    refused.labels(symbol, reason).set(count)
+                for cause, count in view.state.refused.items():
+                    refused.labels(symbol, cause).set(count)
         _throttled(symbols, throttles)
         _upkeep(symbols, upkeep)
         if queue:

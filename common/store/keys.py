@@ -28,7 +28,7 @@ symbols, and an ACL may name them.
 | {S}:book            | hash    | book                | feed               | 5 fields; book.MOST_LEVELS a side      |
 | {S}:events          | stream  | commit              | anybody            | FLEET_EVENTS_KEPT entries              |
 | {S}:gaps            | hash    | commit, import      | worker, feed       | gaps.MOST_ENDED ended, 4096 open       |
-| {S}:health          | hash    | commit, beat        | worker, feed       | 7 fields                               |
+| {S}:health          | hash    | commit, beat        | worker, feed       | 8 fields                               |
 | {S}:inbox           | stream  | anybody             | inbox source       | trimmed behind the worker              |
 | {S}:demand          | string  | feed                | workers            | 30 s after the last one asked          |
 | {VENUE}:budget      | hash    | spend, cooldown     | venue clients      | 61 buckets a limit                     |

@@ -73,10 +73,13 @@ async def test_health_and_metrics_tell_of_minutes_found_wrong(feed: Served, writ
     names = ("mismatches", "mismatchT", "faults", "faultT")
     assert [found[name] for name in names] == [0, None, 0, None]
     assert f'fleet_candle_mismatches{{symbol="{S}"}} 0.0' in (await feed.get("/metrics")).text
-    wrong = {"mode": "DEGRADED", **Tally(3, START_MS, 2, START_MS - 60_000).dump()}
+    assert "fleet_health_reason{" not in (await feed.get("/metrics")).text
+    wrong = {"mode": "DEGRADED", "reason": "mismatch", **Tally(3, START_MS, 2, START_MS - 60_000).dump()}
     await writer.commit(writer.trade(), health=wrong)
     found = await feed.json(f"/v1/health/{S}")
     assert [found[name] for name in names] == [3, START_MS, 2, START_MS - 60_000]
+    assert found["reason"] == "mismatch"
+    assert f'fleet_health_reason{{reason="mismatch",symbol="{S}"}} 1.0' in (await feed.get("/metrics")).text
     assert (await feed.json("/v1/health"))["status"] == "degraded"
     lines = (await feed.get("/metrics")).text.splitlines()
     assert f'fleet_candle_mismatches{{symbol="{S}"}} 3.0' in lines
