@@ -15,6 +15,7 @@ from common import settings as settings_module
 from common.errors import OperatorError
 from common.settings import Settings, redacted
 from common.store.client import commit_client
+from common.store.presence import workers_wanted
 from common.store.registry import open_store
 from common.store.wanted import WantedFleet
 from infra import embedded, local_exchange, markets, procfile, venues
@@ -111,7 +112,7 @@ async def _supervise(settings: Settings, url: str, commands: dict[str, str], wan
         await venues.register(url, wanted.of_venues, folder)
 
     async def wanted_workers() -> int:
-        return -(-await markets.served(fleet) // settings.symbols_per_worker)
+        return workers_wanted(await markets.served(fleet), settings.symbols_per_worker, settings.spares)
 
     async def ready_line() -> str | None:
         if not await feed_is_ready(settings.host, settings.port):

@@ -90,6 +90,11 @@ class Claimer:
         self._stopping.set()
 
     @property
+    def held(self) -> int:
+        """How many symbols it has."""
+        return len(self._held)
+
+    @property
     def stopping(self) -> bool:
         return self._stopping.is_set()
 

@@ -10,6 +10,7 @@ from common.clock import SystemClock
 from common.errors import BadInput
 from common.store.client import commit_client
 from common.store.owners import Owners
+from common.store.presence import REPLAY, present
 from common.store.registry import Market, Registry
 from common.store.symbol import Bounds, Commit, SymbolStore
 from workers.claims import Claimer, Workplace
@@ -57,7 +58,8 @@ class Replayer:
         try:
             await register(Registry(client), self.market)
             self._claimer = Claimer(self, place, frozenset([KIND]), most=1)
-            await self._claimer.run()
+            async with present(client, REPLAY):
+                await self._claimer.run()
         finally:
             await client.aclose()
         if self._failure:

@@ -14,6 +14,7 @@ from common.store.client import blocking_client, commit_client
 from common.store.demand import Caps
 from common.store.lease import holder_name
 from common.store.owners import Owners
+from common.store.presence import WORKER, present
 from common.store.rollups import CANDLES, FOOTPRINTS
 from common.store.symbol import Bounds, SymbolStore
 from common.store.trade_archive import TRADES
@@ -90,7 +91,8 @@ async def work(settings: WorkerSettings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, claimer.stop)
     try:
-        await claimer.run()
+        async with present(means.commands, WORKER, settings.symbols_per_worker, lambda: claimer.held):
+            await claimer.run()
     finally:
         await means.commands.aclose()
         await means.blocking.aclose()
