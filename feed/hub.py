@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from common.errors import BadInput, FleetError, StoreUnavailable
 from common.market.timeframe import Timeframe
 from common.store.demand import DEMAND_TTL_MS, Demand
-from common.store.health import mode_of
+from common.store.health import mode_of, reason_of
 from common.store.keys import SymbolKeys
 from common.store.messages import CommitMessage
 from common.store.reads import View
@@ -38,14 +38,15 @@ RENEWALS = 3
 
 @dataclass(slots=True)
 class Feed:
-    """A symbol in use. As of the last look: the store's seq, the newest one applied here, and the mode told."""
+    """A symbol in use. As of the last look: the store's seq, the newest one applied here, and what was told of it."""
 
     market: Market
     sources: Sources
     series: dict[Timeframe, Series] = field(default_factory=dict)
     stored_seq: int = 0
     applied_seq: int = 0
-    mode: str = ""
+    # Mode and reason; None before the first look.
+    standing: tuple[object, object] | None = None
     _cover: tuple[bytes, Cover] = (b"", EMPTY)
 
     def take(self, message: CommitMessage) -> None:
@@ -56,8 +57,10 @@ class Feed:
             series.take(message, self._cover[1])
 
     def begin(self, view: View, lease_ttl_ms: int) -> None:
-        """The mode that the first snapshots show."""
-        self.mode = self.mode or mode_of(view, self.market, lease_ttl_ms)
+        """The health that the first snapshots show."""
+        if self.standing is None:
+            mode = mode_of(view, self.market, lease_ttl_ms)
+            self.standing = (mode, reason_of(view, mode))
 
     def end(self, error: FleetError) -> None:
         """The symbol is not what it was: whoever listens has to ask anew."""
@@ -66,7 +69,7 @@ class Feed:
                 listener.end(error)
 
     def look(self, view: View, lease_ttl_ms: int) -> None:
-        """Tell a change of mode. Read again what is behind, or ahead, though a whole interval has passed."""
+        """Tell a change of mode or reason. Read again what is behind, or ahead, though a whole interval has passed."""
         stored_seq = view.state.seq if view.state else 0
         for series in self.series.values():
             at_seq = series.live.at.seq if series.live else stored_seq
@@ -77,11 +80,11 @@ class Feed:
         self.stored_seq = stored_seq
         self.applied_seq = max((s.live.at.seq for s in self.series.values() if s.live), default=0)
         health = answers.health(self.market, view, cover_of(self.market, view.state), lease_ttl_ms)
-        mode = str(health["mode"])
-        if self.mode not in ("", mode):
+        standing = health["mode"], health["reason"]
+        if self.standing not in (None, standing):
             for series in self.series.values():
                 series.tell("health", "health", f',"health":{orjson.dumps(health).decode()}')
-        self.mode = mode
+        self.standing = standing
 
 
 class Hub:

@@ -1,17 +1,26 @@
 """What the feed counts, for Prometheus. One registry per application: tests run several in one process."""
 
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from common.store.budget import Throttles
-from common.store.health import Tally, Upkeep, mode_of
+from common.store.health import Tally, Upkeep, mode_of, reason_of
 from common.store.jobs import JobsView
 from common.store.reads import View
 from common.store.registry import Market
 
 # An answer out of a tail takes 1 ms, a year read anew some 300 ms.
 LATENCY_BUCKETS_S = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.048)
+
+
+class Workers(NamedTuple):
+    """What scales the fleet: worker processes, and symbols without one."""
+
+    wanted: int
+    alive: int
+    unassigned: int
 
 
 class Metrics:
@@ -41,6 +50,7 @@ class Metrics:
         throttles: Mapping[str, Throttles],
         queue: JobsView | None,
         upkeep: Mapping[str, Upkeep],
+        workers: Workers | None,
         lease_ttl_ms: int,
     ) -> bytes:
         """Everything in the text format; the gauges of symbols and venues are made anew, so a removed one is gone."""
@@ -48,6 +58,8 @@ class Metrics:
         seq = Gauge("fleet_seq", "Commits of a symbol", ["symbol"], registry=symbols)
         refused = Gauge("fleet_trades_refused", "Trades refused, by reason", ["symbol", "reason"], registry=symbols)
         mode = Gauge("fleet_health", "1 for the mode a symbol is in", ["symbol", "mode"], registry=symbols)
+        what = "1 for why a symbol is in that mode, where it is told"
+        reason = Gauge("fleet_health_reason", what, ["symbol", "reason"], registry=symbols)
         lag = Gauge("fleet_lag_ms", "Time since the last trade was committed", ["symbol"], registry=symbols)
         what = "Closed minutes that their venue has otherwise"
         mismatches = Gauge("fleet_candle_mismatches", what, ["symbol"], registry=symbols)
@@ -55,19 +67,24 @@ class Metrics:
         faults = Gauge("fleet_candle_faults", what, ["symbol"], registry=symbols)
         for market, view in looks:
             symbol = market.symbol
-            mode.labels(symbol, mode_of(view, market, lease_ttl_ms)).set(1)
+            found = mode_of(view, market, lease_ttl_ms)
+            mode.labels(symbol, found).set(1)
+            if why := reason_of(view, found):
+                reason.labels(symbol, why).set(1)
             tally = Tally.load(view.health)
             mismatches.labels(symbol).set(tally.mismatches)
             faults.labels(symbol).set(tally.faults)
             if view.state:
                 seq.labels(symbol).set(view.state.seq)
                 lag.labels(symbol).set(view.server_ms - view.state.updated_ms if view.state.updated_ms else 0)
-                for reason, count in view.state.refused.items():
-                    refused.labels(symbol, reason).set(count)
+                for cause, count in view.state.refused.items():
+                    refused.labels(symbol, cause).set(count)
         _throttled(symbols, throttles)
         _upkeep(symbols, upkeep)
         if queue:
             _queue(symbols, queue)
+        if workers:
+            _workers(symbols, workers)
         return generate_latest(self.registry) + generate_latest(symbols)
 
 
@@ -97,6 +114,14 @@ def _upkeep(registry: CollectorRegistry, upkeep: Mapping[str, Upkeep]) -> None:
         waiting.labels(symbol).set(found.trades_waiting)
         due.labels(symbol).set(len(found.due))
         unarchived.labels(symbol).set(len(found.unarchived))
+
+
+def _workers(registry: CollectorRegistry, workers: Workers) -> None:
+    what = "Worker processes that the symbols need, and FLEET_SPARES more"
+    Gauge("fleet_workers_wanted", what, registry=registry).set(workers.wanted)
+    Gauge("fleet_workers_alive", "Worker processes that give a sign of life", registry=registry).set(workers.alive)
+    what = "Symbols that no worker holds, though one should"
+    Gauge("fleet_symbols_unassigned", what, registry=registry).set(workers.unassigned)
 
 
 def _queue(registry: CollectorRegistry, view: JobsView) -> None:

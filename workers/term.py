@@ -157,7 +157,8 @@ class Term:
         gaps = self._follow(batch)
         mismatches = self._verdicts.mismatched(batch.mismatches)
         mode = CLOSED if batch.ended else BACKFILLING if batch.backlog else LIVE
-        self._health = {"mode": mode, "source": self.source.name, **batch.health, **self._verdicts.tally.dump()}
+        said = {"mode": mode, "reason": "", "source": self.source.name, **batch.health}
+        self._health = said | self._verdicts.tally.dump()
         if changes.any or gaps or batch.covered or mismatches or batch.position != self._position:
             health = {} if self._health == self._health_told else self._health
             forgotten = self._gaps.forgotten() if gaps else []

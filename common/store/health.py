@@ -6,9 +6,12 @@ The modes:
     BACKFILLING   held, and its source is reading a backlog
     DEGRADED      held, but the holder says that something is wrong (throttled, source failing, candles not the venue's)
     STALE         held, but without a trade for STALE_AFTER_MS
+    FAILED        its last holder gave up in an error, and no other has brought anything since
     CLOSED        its source has ended: a finished replay
     IDLE          on demand, and nobody asks for it
     UNASSIGNED    nobody holds it, or its holder gives no sign of life
+
+DEGRADED and FAILED come with a reason, one word: the constants below the modes.
 """
 
 from collections.abc import Mapping
@@ -26,9 +29,14 @@ from common.store.trade_archive import ask_waiting, waiting_of
 
 # A minute without a trade is usual for a thin market, so this says "look", not "broken".
 STALE_AFTER_MS = 60_000
+# A failed symbol is tried again within 30 s (workers/claims.py); without a sign of life for longer nobody tries.
+FAILED_FOR_MS = 60_000
 
 LIVE, BACKFILLING, DEGRADED = "LIVE", "BACKFILLING", "DEGRADED"
-STALE, CLOSED, IDLE, UNASSIGNED = "STALE", "CLOSED", "IDLE", "UNASSIGNED"
+STALE, FAILED, CLOSED, IDLE, UNASSIGNED = "STALE", "FAILED", "CLOSED", "IDLE", "UNASSIGNED"
+
+# Why it is DEGRADED: the venue throttles, its connection is lost, its candles are others than ours.
+THROTTLED, DISCONNECTED, MISMATCH = "throttled", "disconnected", "mismatch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +73,10 @@ _TALLY_FIELDS = {"mismatches": "mismatches", "mismatch_ms": "mismatchT", "faults
 def health_of(view: View, market: Market, lease_ttl_ms: int, gaps: int) -> dict[str, Any]:
     """Return the `health` object of docs/protocol.md. Ages are of the server's clock: one clock for everybody."""
     ago_ms = view.server_ms - view.state.updated_ms if view.state and view.state.updated_ms else None
+    mode = mode_of(view, market, lease_ttl_ms)
     return {
-        "mode": mode_of(view, market, lease_ttl_ms),
+        "mode": mode,
+        "reason": reason_of(view, mode),
         "source": view.health.get("source", market.kind),
         "lastUpdateMsAgo": ago_ms,
         "providerThrottled": view.health.get("throttled", "") == "true",
@@ -78,12 +88,20 @@ def mode_of(view: View, market: Market, lease_ttl_ms: int) -> str:
     claimed = view.health.get("mode", LIVE)
     if claimed == CLOSED:
         return CLOSED
+    silent_ms = view.server_ms - view.owner.beat_ms
+    if claimed == FAILED and silent_ms <= FAILED_FOR_MS:
+        return FAILED
     if market.on_demand and not view.owner.token:
         return IDLE
-    if not view.owner.token or view.server_ms - view.owner.beat_ms > lease_ttl_ms:
+    if not view.owner.token or silent_ms > lease_ttl_ms:
         return UNASSIGNED
     quiet = view.state is None or view.server_ms - view.state.updated_ms > STALE_AFTER_MS
     return STALE if claimed == LIVE and quiet else claimed
+
+
+def reason_of(view: View, mode: str) -> str | None:
+    """Why the mode is what it is, in the holder's word; None where the mode says all."""
+    return view.health.get("reason") or None if mode in (DEGRADED, FAILED) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,12 +149,16 @@ async def test_a_symbol_without_a_commit_begins_empty_and_then_goes_on(feed: Ser
         assert (len(snapshot["bars"]), snapshot["reset"]) == (1, True)
 
 
-async def test_health_is_told_when_the_mode_changes(feed: Served, writer: Writer) -> None:
+async def test_health_is_told_when_the_mode_or_its_reason_changes(feed: Served, writer: Writer) -> None:
     await writer.commit(writer.trade())
     async with feed.connect() as socket:
         await say(socket, action="subscribe", symbol=S, timeframe="1m")
         assert (await hear(socket))["health"]["mode"] == "LIVE"
         await wait_until_async(lambda: _mode(feed) == "LIVE")
+        for reason in ("throttled", "disconnected"):
+            await writer.store.beat(writer.token, writer.seq, {"mode": "DEGRADED", "reason": reason})
+            told = (await hear(socket, "health"))["health"]
+            assert (told["mode"], told["reason"]) == ("DEGRADED", reason)
         await writer.store.release(writer.token)
         told = await hear(socket, "health")
         assert (told["health"]["mode"], told["cursor"]) == ("UNASSIGNED", writer.cursor)
@@ -162,7 +166,7 @@ async def test_health_is_told_when_the_mode_changes(feed: Served, writer: Writer
 
 def _mode(feed: Served) -> str:
     (symbol,) = feed.services.hub.feeds
-    return symbol.mode
+    return str(symbol.standing and symbol.standing[0])
 
 
 async def test_list_and_unsubscribe(feed: Served, writer: Writer, client: Redis) -> None:

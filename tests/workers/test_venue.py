@@ -132,7 +132,8 @@ async def test_while_throttled_the_symbol_is_degraded_and_recovers(fault: Fault,
         await pass_market_time(made, MINUTE_MS)
         made.exchange.inject(fault)
         made.exchange.inject(Drop(NAME, count=3))
-        await wait_until_async(lambda: {"throttled": "true", "mode": "DEGRADED"} in made.health, timeout_s=20)
+        degraded = {"throttled": "true", "mode": "DEGRADED", "reason": "throttled"}
+        await wait_until_async(lambda: degraded in made.health, timeout_s=20)
         await come_to_rest(made)
         made.assert_true()
         await wait_until_async(lambda: made.health[-1]["throttled"] == "false", timeout_s=20)

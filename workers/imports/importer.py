@@ -32,6 +32,7 @@ from common.store.health import BACKFILLING, CLOSED
 from common.store.imports import ImportedDay, ImportStep, ImportStore
 from common.store.lease import Observer, Sighting, new_token
 from common.store.messages import CommitMessage
+from common.store.presence import IMPORT, present
 from common.store.reads import SymbolReader, View
 from common.store.registry import Market, Registry
 from common.store.rollups import CANDLES, FOOTPRINTS, RollupStore, Staged
@@ -97,17 +98,21 @@ class Importer:
         client = commit_client(self.url)
         try:
             self.market = await target(Registry(client), self.market, self.files)
-            order = await asyncio.to_thread(in_order, self.files)
-            observer = Observer(self.settings.lease_ttl_ms)
-            while not self.ended and not self._stopping.is_set():
-                try:
-                    await self._serve(client, order, observer)
-                except RetryableError as error:
-                    log.warning("lost", extra={"symbol": self.market.symbol, "error": str(error)})
-                    await self._pause()
+            async with present(client, IMPORT):
+                await self._work(client)
         finally:
             await client.aclose()
         return self.done
+
+    async def _work(self, client: Redis) -> None:
+        order = await asyncio.to_thread(in_order, self.files)
+        observer = Observer(self.settings.lease_ttl_ms)
+        while not self.ended and not self._stopping.is_set():
+            try:
+                await self._serve(client, order, observer)
+            except RetryableError as error:
+                log.warning("lost", extra={"symbol": self.market.symbol, "error": str(error)})
+                await self._pause()
 
     def stop(self) -> None:
         """Finish the step under way, release, return from `run`."""

@@ -23,7 +23,7 @@ from common.market.trade import Trades
 from common.store.book import BookStore
 from common.store.demand import SLOT_TTL_MS, StreamSlot
 from common.store.depth import DepthReader, DepthStore
-from common.store.health import BACKFILLING, DEGRADED
+from common.store.health import BACKFILLING, DEGRADED, DISCONNECTED, MISMATCH, THROTTLED
 from common.store.registry import Market
 from workers.backfill import PAGE, Backfill, Desk
 from workers.book import BookKeeper, BookStores
@@ -192,13 +192,19 @@ class VenueSource:
 
     def _health(self) -> dict[str, str]:
         assert self._backfill is not None, "read before open"
-        throttled = self.budget.is_throttled
-        found = {"throttled": "true" if throttled else "false"}
-        if throttled or not self._connected or (self._checks and self._checks.is_wrong):
-            found["mode"] = DEGRADED
+        found = {"throttled": "true" if self.budget.is_throttled else "false"}
+        if reason := self._trouble():
+            found |= {"mode": DEGRADED, "reason": reason}
         elif self._backfill.is_busy:
             found["mode"] = BACKFILLING
         return found
+
+    def _trouble(self) -> str:
+        if self.budget.is_throttled:
+            return THROTTLED
+        if not self._connected:
+            return DISCONNECTED
+        return MISMATCH if self._checks and self._checks.is_wrong else ""
 
     def _take_live(self, limit: int) -> Batch:
         """What waits, up to `limit`, of one cause."""

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from common.market.instrument import Instrument
-from common.store.health import STALE_AFTER_MS, Tally, health_of, mode_of
+from common.store.health import FAILED_FOR_MS, STALE_AFTER_MS, Tally, health_of, mode_of
 from common.store.reads import Owner, State, View
 from common.store.registry import Market
 
@@ -29,6 +29,9 @@ VIEW = View(STATE, HELD, {"mode": "LIVE", "source": "inbox"}, NOW_MS, [], [], []
         ("UNASSIGNED", replace(VIEW, owner=replace(HELD, beat_ms=NOW_MS - TTL_MS - 1))),
         ("UNASSIGNED", replace(VIEW, owner=replace(HELD, token=""))),
         ("UNASSIGNED", replace(VIEW, owner=Owner("", "", 0, 0), state=None, health={})),
+        ("FAILED", replace(VIEW, health={"mode": "FAILED"})),
+        ("FAILED", replace(VIEW, health={"mode": "FAILED"}, owner=replace(HELD, token="", beat_ms=NOW_MS - 30_000))),
+        ("UNASSIGNED", replace(VIEW, health={"mode": "FAILED"}, owner=Owner("", "", 1, NOW_MS - FAILED_FOR_MS - 1))),
         ("CLOSED", replace(VIEW, owner=replace(HELD, token=""), health={"mode": "CLOSED"})),
     ],
 )
@@ -47,11 +50,29 @@ def test_a_symbol_on_demand_that_nobody_asks_for_is_idle() -> None:
 def test_health_is_one_object_with_all_its_fields() -> None:
     assert health_of(VIEW, MARKET, TTL_MS, gaps=2) == {
         "mode": "LIVE",
+        "reason": None,
         "source": "inbox",
         "lastUpdateMsAgo": 420,
         "providerThrottled": False,
         "gapsDetected": 2,
     }
+
+
+@pytest.mark.parametrize(
+    ("health", "reason"),
+    [
+        ({"mode": "DEGRADED", "reason": "throttled"}, "throttled"),
+        ({"mode": "FAILED", "reason": "store"}, "store"),
+        ({"mode": "DEGRADED"}, None),
+        ({"mode": "DEGRADED", "reason": ""}, None),
+        # Left there by a holder before, of a release that knew it.
+        ({"mode": "LIVE", "reason": "throttled"}, None),
+    ],
+)
+def test_the_reason_belongs_to_a_mode_that_says_that_something_is_wrong(
+    health: dict[str, str], reason: str | None
+) -> None:
+    assert health_of(replace(VIEW, health=health), MARKET, TTL_MS, gaps=0)["reason"] == reason
 
 
 def test_before_the_first_trade_there_is_no_age() -> None:
