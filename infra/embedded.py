@@ -110,10 +110,17 @@ def ensure(data_dir: Path, durability: Durability = "always") -> str:
     return place.url
 
 
-def revive(data_dir: Path, durability: Durability = "always") -> None:
-    """Start the folder's server if it has died. Unlike `ensure` it waits for nothing else: made to be called often."""
-    if _probe(Place.of(data_dir)) is State.ABSENT:
-        ensure(data_dir, durability)
+def revive(data_dir: Path, durability: Durability = "always") -> str:
+    """Start the folder's server if it has died, and return its last words then, else "".
+
+    Unlike `ensure` it waits for nothing else: made to be called often.
+    """
+    place = Place.of(data_dir)
+    if _probe(place) is not State.ABSENT:
+        return ""
+    words = _last_words(place)
+    ensure(data_dir, durability)
+    return words
 
 
 def locate(data_dir: Path) -> str | None:

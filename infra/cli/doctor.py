@@ -81,6 +81,7 @@ async def _examine(settings: Settings, url: str, console: Console) -> tuple[list
 
 def _judge(info: Mapping[str, Any], appendfsync: str | None) -> Iterator[Finding]:
     yield checks.version(info)
+    yield checks.role(info)
     yield checks.persistence(info, appendfsync)
     yield checks.eviction(info)
     yield checks.memory(info)
