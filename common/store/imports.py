@@ -84,6 +84,7 @@ class ImportStore:
             "footprint": checkpoint.footprint,
             "coverage": checkpoint.coverage,
             "refused": checkpoint.refused,
+            "newest_ms": checkpoint.newest_ms,
             "import_position": day.position,
         }
         head: list[Argument] = [day.token, day.seq, day.seq + 1, day.day_ms, checkpoint.watermark_ms]
