@@ -57,6 +57,12 @@ class Settings(BaseSettings):
         le=1_000,
         description="symbols one worker process claims; 1: a crash stops one symbol",
     )
+    spares: int = Field(
+        default=0,
+        ge=0,
+        le=1_000,
+        description="workers beyond those that the symbols need: they take over from dead ones",
+    )
     lease_ttl_ms: int = Field(
         default=6_000,
         ge=100,

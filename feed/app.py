@@ -12,6 +12,7 @@ from common.archive.objects import Patience
 from common.settings import Settings
 from common.store.client import blocking_client, commit_client
 from common.store.jobs import Jobs
+from common.store.presence import WEB, present
 from feed import errors, stream
 from feed.guard import Guard
 from feed.hub import Hub
@@ -43,7 +44,8 @@ def create_app(settings: Settings, *, allowed_origins: Collection[str] = ()) -> 
         app.state.services = Services(settings, client, queries, hub, metrics, Jobs(queue))
         running = asyncio.create_task(hub.run())
         try:
-            yield
+            async with present(client, WEB):
+                yield
         finally:
             hub.close()
             running.cancel()

@@ -1,21 +1,24 @@
 """The fleet as a whole: every symbol with its health, and what the store says of itself."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from redis.asyncio import Redis
 
 from common.errors import StoreUnavailable
-from common.settings import redacted
+from common.settings import Settings, redacted
 from common.store.budget import Throttles, read_throttles
-from common.store.health import BACKFILLING, CLOSED, IDLE, LIVE, Tally, Upkeep, mode_of, upkeep_of
+from common.store.health import BACKFILLING, CLOSED, IDLE, LIVE, UNASSIGNED, Tally, Upkeep, mode_of, upkeep_of
 from common.store.jobs import Failure, Jobs, JobsView
+from common.store.presence import WORKER, processes, workers_wanted
 from common.store.reads import SymbolReader, View
 from common.store.registry import Market, Registry
 from common.store.server import ServerInfo, server_info
+from common.store.wanted import WantedFleet
 from feed import answers
 from feed.bars import cover_of
+from feed.metrics import Workers
 
 # Symbols looked at side by side: a fleet of hundreds must not open hundreds of connections.
 AT_ONCE = 16
@@ -102,6 +105,15 @@ def _symbol(market: Market, mode: str) -> dict[str, Any]:
         "simulated": answers.simulated(market),
         "mode": mode,
     }
+
+
+async def workers(client: Redis, looks: Sequence[Look], settings: Settings) -> Workers:
+    """How many worker processes the symbols want, of those on demand the ones asked for; and how many there are."""
+    wanted = {symbol for symbol, market in (await WantedFleet(client).symbols()).items() if market.is_fed}
+    modes = {market.symbol: mode_of(view, market, settings.lease_ttl_ms) for market, view in looks}
+    unassigned = sum(modes.get(symbol) in (UNASSIGNED, IDLE) for symbol in wanted)
+    alive = sum(process.kind == WORKER for process in await processes(client))
+    return Workers(workers_wanted(len(wanted), settings.symbols_per_worker, settings.spares), alive, unassigned)
 
 
 async def budgets(client: Redis, looks: Iterable[Look]) -> dict[str, Throttles]:

@@ -1,6 +1,7 @@
 """What the feed counts, for Prometheus. One registry per application: tests run several in one process."""
 
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -12,6 +13,14 @@ from common.store.registry import Market
 
 # An answer out of a tail takes 1 ms, a year read anew some 300 ms.
 LATENCY_BUCKETS_S = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.048)
+
+
+class Workers(NamedTuple):
+    """What scales the fleet: worker processes, and symbols without one."""
+
+    wanted: int
+    alive: int
+    unassigned: int
 
 
 class Metrics:
@@ -41,6 +50,7 @@ class Metrics:
         throttles: Mapping[str, Throttles],
         queue: JobsView | None,
         upkeep: Mapping[str, Upkeep],
+        workers: Workers | None,
         lease_ttl_ms: int,
     ) -> bytes:
         """Everything in the text format; the gauges of symbols and venues are made anew, so a removed one is gone."""
@@ -73,6 +83,8 @@ class Metrics:
         _upkeep(symbols, upkeep)
         if queue:
             _queue(symbols, queue)
+        if workers:
+            _workers(symbols, workers)
         return generate_latest(self.registry) + generate_latest(symbols)
 
 
@@ -102,6 +114,14 @@ def _upkeep(registry: CollectorRegistry, upkeep: Mapping[str, Upkeep]) -> None:
         waiting.labels(symbol).set(found.trades_waiting)
         due.labels(symbol).set(len(found.due))
         unarchived.labels(symbol).set(len(found.unarchived))
+
+
+def _workers(registry: CollectorRegistry, workers: Workers) -> None:
+    what = "Worker processes that the symbols need, and FLEET_SPARES more"
+    Gauge("fleet_workers_wanted", what, registry=registry).set(workers.wanted)
+    Gauge("fleet_workers_alive", "Worker processes that give a sign of life", registry=registry).set(workers.alive)
+    what = "Symbols that no worker holds, though one should"
+    Gauge("fleet_symbols_unassigned", what, registry=registry).set(workers.unassigned)
 
 
 def _queue(registry: CollectorRegistry, view: JobsView) -> None:

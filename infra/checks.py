@@ -1,5 +1,6 @@
 """The checks of `fleet doctor`: what Redis says of itself in, findings out. Nothing here talks to it."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -8,6 +9,7 @@ from typing import Any
 
 from common.store.health import Upkeep
 from common.store.jobs import Failure, JobsView
+from common.store.presence import WORKER, Process
 from workers.rollup.work import Work
 
 # The protocol needs EVAL, streams, hashes and sorted sets as they are since 6.2.
@@ -104,6 +106,23 @@ def clock(skew_ms: float) -> Finding:
         return Finding(Level.OK, "clock", found)
     level = Level.WARN if abs(skew_ms) <= SKEW_FAIL_MS else Level.FAIL
     return Finding(level, "clock", found, "Keep both machines on network time (NTP): times in health are off.")
+
+
+def processes(found: Sequence[Process], wanted: int, per_worker: int) -> Finding:
+    """`wanted`: symbols that want a worker now; `per_worker`: how many one takes, as it is set here."""
+    kinds = Counter(process.kind for process in found)
+    workers = [process for process in found if process.kind == WORKER]
+    room = sum(process.most for process in workers)
+    told = [f"{len(workers)} workers with room for {room} symbols, {wanted} are wanted"]
+    told += [f"{count} {kind}" for kind, count in sorted(kinds.items()) if kind != WORKER]
+    builds = Counter(f"{process.release} (format {process.format})" for process in found)
+    if len(builds) > 1:
+        told.append("of releases " + ", ".join(f"{build}: {count}" for build, count in sorted(builds.items())))
+    if room >= wanted:
+        return Finding(Level.OK, "processes", "; ".join(told))
+    missing = -(-(wanted - room) // per_worker)
+    advice = f"Start {missing} more: python -m workers, with FLEET_SYMBOLS_PER_WORKER={per_worker} each."
+    return Finding(Level.WARN, "processes", "; ".join(told), advice)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,8 @@ import zlib
 from collections.abc import Sequence
 
 from common.market.instrument import Instrument, check_symbol
-from common.store.client import commit_client
-from common.store.demand import WantedFleet
 from common.store.registry import Market, open_store
-from workers.sources import SOURCES
+from common.store.wanted import WantedFleet
 
 PREFIX = "SIMULATED:"
 
@@ -40,10 +38,9 @@ async def symbols(url: str) -> list[str]:
         return list(await store.symbols())
 
 
-async def served(url: str) -> int:
-    """How many symbols want a worker of the fleet now; a replay brings its own."""
-    async with commit_client(url) as client:
-        return sum(market.kind in SOURCES for market in (await WantedFleet(client).symbols()).values())
+async def served(fleet: WantedFleet) -> int:
+    """How many symbols want a worker of the fleet now."""
+    return sum(market.is_fed for market in (await fleet.symbols()).values())
 
 
 def _simulated(symbol: str) -> Market:

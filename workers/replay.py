@@ -1,7 +1,7 @@
 """Replaying files into one symbol: one process, one claim at a time, until the last trade is committed."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 
 from redis.asyncio import Redis
@@ -9,6 +9,8 @@ from redis.asyncio import Redis
 from common.clock import JudgedClock, SystemClock
 from common.errors import BadInput
 from common.store.client import commit_client
+from common.store.owners import Owners
+from common.store.presence import REPLAY, present
 from common.store.registry import Market, Registry
 from common.store.symbol import Bounds, Commit, SymbolStore
 from workers.claims import Claimer, Workplace
@@ -48,6 +50,7 @@ class Replayer:
             holder=self.holder,
             clock=self.clock,
             settings=self.settings,
+            owners=Owners(client).look,
             stores=lambda symbol: self._store(client),
             sources=lambda market: self.replay,
             on_progress=self._note,
@@ -56,7 +59,8 @@ class Replayer:
         try:
             await register(Registry(client), self.market)
             self._claimer = Claimer(self, place, frozenset([KIND]), most=1)
-            await self._claimer.run()
+            async with present(client, REPLAY):
+                await self._claimer.run()
         finally:
             await client.aclose()
         if self._failure:
@@ -70,7 +74,7 @@ class Replayer:
         beat_s = self.settings.lease_ttl_ms / BEATS_PER_LEASE / 1_000
         return ArchivingStore(client, symbol, self.bounds, self.clock, lambda: archive(client, self.market), beat_s)
 
-    async def symbols(self) -> dict[str, Market]:
+    async def symbols(self, only: Collection[str] | None = None) -> dict[str, Market]:
         """The fleet this process serves: the one symbol."""
         return {self.market.symbol: self.market}
 

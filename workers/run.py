@@ -11,11 +11,14 @@ from common import log
 from common.clock import JudgedClock, SystemClock
 from common.market.timeframe import MINUTE_MS
 from common.store.client import blocking_client, commit_client
-from common.store.demand import Caps, WantedFleet
+from common.store.demand import Caps
 from common.store.lease import holder_name
+from common.store.owners import Owners
+from common.store.presence import WORKER, present
 from common.store.rollups import CANDLES, FOOTPRINTS
 from common.store.symbol import Bounds, SymbolStore
 from common.store.trade_archive import TRADES
+from common.store.wanted import WantedFleet
 from workers.claims import Claimer, Workplace
 from workers.commit import Retention
 from workers.sources import SOURCES, Means
@@ -81,6 +84,7 @@ async def work(settings: WorkerSettings) -> None:
         holder=holder_name(),
         clock=clock,
         settings=settings.term,
+        owners=Owners(means.commands).look,
         stores=lambda symbol: SymbolStore(means.commands, symbol, settings.bounds, clock),
         sources=lambda market: SOURCES[market.kind](market, means),
     )
@@ -88,7 +92,8 @@ async def work(settings: WorkerSettings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, claimer.stop)
     try:
-        await claimer.run()
+        async with present(means.commands, WORKER, settings.symbols_per_worker, lambda: claimer.held):
+            await claimer.run()
     finally:
         await means.commands.aclose()
         await means.blocking.aclose()

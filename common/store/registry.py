@@ -1,4 +1,8 @@
-"""The wanted fleet: hash `symbols`, one JSON text per symbol."""
+"""The wanted fleet: hash `symbols`, one JSON text per symbol, and a version that every change of it counts up.
+
+The two lie in different slots of a cluster, so no step writes both. The version is counted up after the hash was
+written, and readers read it before the hash: what they keep is at least as new as the version they keep it under.
+"""
 
 import logging
 from collections.abc import AsyncIterator
@@ -12,9 +16,12 @@ from redis.asyncio import Redis
 from common.errors import BadInput, OperatorError
 from common.market.instrument import Instrument
 from common.store.client import commit_client, translated
-from common.store.keys import SYMBOLS, SymbolKeys
+from common.store.keys import SYMBOLS, SYMBOLS_VERSION, SymbolKeys
 
 log = logging.getLogger(__name__)
+
+# The kinds of sources that the fleet's workers open (workers.sources.SOURCES).
+FED_KINDS = frozenset(("inbox", "simulator", "venue"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +38,11 @@ class Market:
     @property
     def kind(self) -> str:
         return str(self.source.get("kind", ""))
+
+    @property
+    def is_fed(self) -> bool:
+        """Served by a worker of the fleet; what replays or imports into it brings its own process."""
+        return self.kind in FED_KINDS
 
     @property
     def on_demand(self) -> bool:
@@ -51,6 +63,12 @@ class Registry:
         markets = (self._decoded(name, text) for name, text in sorted(found.items()))
         return {market.symbol: market for market in markets if market}
 
+    async def version(self) -> bytes:
+        """Another one after every change. To be read before what is kept under it."""
+        with translated("read of the symbols' version"):
+            found: Any = await self._client.get(SYMBOLS_VERSION)
+        return found or b""
+
     async def market(self, symbol: str) -> Market | None:
         with translated(f"read of symbol {symbol}"):
             text: Any = await self._client.hget(SYMBOLS, symbol)
@@ -59,15 +77,24 @@ class Registry:
     async def add_symbol(self, market: Market) -> bool:
         """Register the market; False if the symbol is there already, which is then left as it was."""
         with translated(f"registration of {market.symbol}"):
-            return bool(await self._client.hsetnx(SYMBOLS, market.symbol, _encode(market)))
+            added = bool(await self._client.hsetnx(SYMBOLS, market.symbol, _encode(market)))
+            if added:
+                await self._count_up()
+        return added
 
     async def remove_symbol(self, symbol: str, *, purge: bool = False) -> bool:
         """Take the symbol off the wanted fleet; `purge` deletes its data too."""
         with translated(f"removal of {symbol}"):
             removed = bool(await self._client.hdel(SYMBOLS, symbol))
+            if removed:
+                await self._count_up()
             if purge:
                 await self._client.delete(*SymbolKeys(symbol).all_keys())
         return removed
+
+    async def _count_up(self) -> None:
+        """To be called after every write of the hash."""
+        await self._client.incr(SYMBOLS_VERSION)
 
     def _decoded(self, name: bytes, text: bytes) -> Market | None:
         symbol = name.decode(errors="replace")

@@ -7,11 +7,10 @@ unknown: the caller drops what it has in memory and claims again under a new tok
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any
+from typing import Any, Protocol
 
 from redis.asyncio import Redis
 
-from common.clock import JudgedClock
 from common.errors import Fenced, Stale
 from common.market import codec
 from common.market.builder import Checkpoint, Minute, unpack_minute
@@ -85,13 +84,21 @@ class Bounds:
     archived: frozenset[str] = frozenset()
 
 
+class Timekeeper(Protocol):
+    """Who is told what time it is by the store's clock: common.clock.JudgedClock."""
+
+    def boot_ms(self) -> int: ...
+
+    def heard(self, store_ms: int, asked_boot_ms: int) -> None: ...
+
+
 class SymbolStore:
     """The keys of one symbol, through a client that never re-sends (common.store.client.commit_client).
 
     `clock` is told what time it is by the store's, which comes with each answer to a write.
     """
 
-    def __init__(self, client: Redis, symbol: str, bounds: Bounds, clock: JudgedClock | None = None) -> None:
+    def __init__(self, client: Redis, symbol: str, bounds: Bounds, clock: Timekeeper | None = None) -> None:
         self.keys = SymbolKeys(symbol)
         self._client = client
         self._bounds = bounds

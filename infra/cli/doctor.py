@@ -19,7 +19,9 @@ from common.store.clock_lease import clock_holder
 from common.store.health import upkeep_of
 from common.store.jobs import Jobs
 from common.store.keys import SYMBOLS, SymbolKeys
+from common.store.presence import processes
 from common.store.registry import Registry
+from common.store.wanted import WantedFleet
 from infra import checks
 from infra.checks import Finding, Lease, Level
 from infra.cli.options import DataOption, store_url
@@ -61,6 +63,7 @@ async def _examine(settings: Settings, url: str, console: Console) -> tuple[list
             reached = Finding(Level.OK, "reachable", redacted(url))
             findings = [reached, *_judge(info, await _appendfsync(client)), await _clock(client)]
             findings += await _queue(settings.queue_redis_url or url, await clock_holder(client))
+            findings.append(await _processes(client, settings))
             archiving = settings.archive_url is not None
             trades_kept = settings.trades_kept if settings.archives_trades else None
             findings.append(checks.due(await due_work(client, archiving=archiving, trades_kept=trades_kept)))
@@ -88,6 +91,11 @@ async def _appendfsync(client: Redis) -> str | None:
     except ResponseError:
         return None
     return next((_text(value) for value in found.values()), None)
+
+
+async def _processes(client: Redis, settings: Settings) -> Finding:
+    wanted = [market for market in (await WantedFleet(client).symbols()).values() if market.is_fed]
+    return checks.processes(await processes(client), len(wanted), settings.symbols_per_worker)
 
 
 async def _clock(client: Redis) -> Finding:

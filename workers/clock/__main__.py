@@ -13,6 +13,7 @@ from common.store.client import commit_client
 from common.store.clock_lease import ClockLease
 from common.store.jobs import Jobs
 from common.store.lease import holder_name, new_token
+from common.store.presence import CLOCK, present
 from workers.clock.due import due_work
 from workers.clock.ticker import Ticker
 from workers.rollup.rq_queue import JobQueue, rq_client
@@ -39,7 +40,8 @@ async def tick(settings: Settings) -> None:
             )
             for number in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(number, ticker.stop)
-            await ticker.run()
+            async with present(store, CLOCK):
+                await ticker.run()
 
 
 def main() -> int:

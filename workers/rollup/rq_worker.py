@@ -30,6 +30,8 @@ WORKER_TTL_S = 30
 MAINTENANCE_S = 15
 # A job gets this long to end when we are stopped; the supervisor kills us after 2.5 s in all.
 SHUTDOWN_S = 1
+# Between two calls of `on_sign`.
+MIN_SIGN_S = 5.0
 # RQ doubles its wait while Redis is away.
 RECONNECT_MOST_S = 2.0
 
@@ -80,7 +82,9 @@ class RollupWorker(HerokuWorker):
     max_connection_wait_time = RECONNECT_MOST_S
     log_result_lifespan = False
 
-    def __init__(self, client: Redis, functions: Functions, first_retry_ms: int) -> None:
+    def __init__(
+        self, client: Redis, functions: Functions, first_retry_ms: int, on_sign: Callable[[], None] = lambda: None
+    ) -> None:
         job_class = type("OwnJob", (OwnJob,), {"functions": functions})
         super().__init__(
             [Queue(QUEUE, connection=client, serializer=JSONSerializer, job_class=job_class)],
@@ -97,10 +101,19 @@ class RollupWorker(HerokuWorker):
         )
         self.stop_asked = False
         self._first_retry_ms = first_retry_ms
+        self._on_sign = on_sign
+        self._next_sign_s = 0.0
 
     def request_stop(self, signum: int, frame: Any) -> None:
         self.stop_asked = True
         super().request_stop(signum, frame)  # type: ignore[no-untyped-call]
+
+    def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
+        """RQ's sign of life: every 15 s when idle, else more often, and in the job's process, too."""
+        super().heartbeat(timeout, pipeline)
+        if os.getpid() == self.pid and time.monotonic() >= self._next_sign_s:
+            self._next_sign_s = time.monotonic() + MIN_SIGN_S
+            self._on_sign()
 
     def main_work_horse(self, job: Job, queue: Queue) -> None:
         """In the forked process. It leaves the process group, so nobody but the kernel ends it with its parent."""
