@@ -20,6 +20,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
+from common.errors import FleetError, Stale, StoreUnavailable
 from common.market.timeframe import DAY_MS, day_of
 from common.store.client import translated
 from common.store.keys import LATE, SymbolKeys
@@ -38,6 +39,15 @@ STALE, FAILED, CLOSED, IDLE, UNASSIGNED = "STALE", "FAILED", "CLOSED", "IDLE", "
 # Why it is DEGRADED: the venue throttles, its connection is lost, its candles are others than ours; the worker does
 # not believe its wall clock (common/clock.py).
 THROTTLED, DISCONNECTED, MISMATCH, CLOCK = "throttled", "disconnected", "mismatch", "clock"
+# Why it FAILED: the store did not answer, or is not where it was left; the deployment or its input is wrong; a bug.
+STORE, REWOUND, CONFIG, ERROR = "store", "rewound", "config", "error"
+
+
+def failure_of(error: BaseException) -> dict[str, str]:
+    """What is told of a symbol whose holder gave up with this."""
+    reasons = {StoreUnavailable: STORE, Stale: REWOUND, FleetError: CONFIG, BaseException: ERROR}
+    reason = next(word for kind, word in reasons.items() if isinstance(error, kind))
+    return {"mode": FAILED, "reason": reason}
 
 
 @dataclass(frozen=True, slots=True)
