@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 from redis.asyncio import Redis
 
+from common.errors import FleetError, Stale, StoreUnavailable
 from common.market.timeframe import DAY_MS, day_of
 from common.store.client import translated
 from common.store.keys import LATE, SymbolKeys
@@ -36,10 +37,19 @@ FAILED_FOR_MS = 60_000
 LIVE, BACKFILLING, DEGRADED = "LIVE", "BACKFILLING", "DEGRADED"
 STALE, FAILED, CLOSED, IDLE, UNASSIGNED = "STALE", "FAILED", "CLOSED", "IDLE", "UNASSIGNED"
 
-# Why it is DEGRADED: the venue throttles, its connection is lost, its candles are others than ours.
-THROTTLED, DISCONNECTED, MISMATCH = "throttled", "disconnected", "mismatch"
-# The store itself keeps nothing for good, or takes no writes: /v1/health says which.
-STORE = "store"
+# Why it is DEGRADED: the venue throttles, its connection is lost, its candles are others than ours; the worker does
+# not believe its wall clock (common/clock.py).
+THROTTLED, DISCONNECTED, MISMATCH, CLOCK = "throttled", "disconnected", "mismatch", "clock"
+# Why it FAILED: the store did not answer, or is not where it was left; the deployment or its input is wrong; a bug.
+# STORE is also why all are DEGRADED: it keeps nothing for good, or takes no writes (common.store.server).
+STORE, REWOUND, CONFIG, ERROR = "store", "rewound", "config", "error"
+
+
+def failure_of(error: BaseException) -> dict[str, str]:
+    """What is told of a symbol whose holder gave up with this."""
+    reasons = {StoreUnavailable: STORE, Stale: REWOUND, FleetError: CONFIG, BaseException: ERROR}
+    reason = next(word for kind, word in reasons.items() if isinstance(error, kind))
+    return {"mode": FAILED, "reason": reason}
 
 
 @dataclass(frozen=True, slots=True)

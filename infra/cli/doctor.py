@@ -46,7 +46,7 @@ def doctor(data: DataOption = None) -> None:
     - `REDIS_URL=redis://db.example:6379/0 fleet doctor`
     """
     settings = load()
-    url = store_url(settings, data)
+    url = store_url(settings, data, whatever_it_is=True)
     console = Console()
     findings, found = asyncio.run(_examine(settings, url, console))
     for finding in findings:
