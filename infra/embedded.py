@@ -118,9 +118,9 @@ def revive(data_dir: Path, durability: Durability = "always") -> str:
     place = Place.of(data_dir)
     if _probe(place) is not State.ABSENT:
         return ""
-    words = _last_words(place)
+    words = _last_sentence(place)
     ensure(data_dir, durability)
-    return words
+    return f"{words} (see {place.log}.1)"
 
 
 def locate(data_dir: Path) -> str | None:
@@ -350,10 +350,14 @@ def _check_durability(place: Place, durability: Durability) -> None:
 
 
 def _last_words(place: Place) -> str:
+    return f"{_last_sentence(place)} (see {place.log})"
+
+
+def _last_sentence(place: Place) -> str:
     text = place.log.read_text(errors="replace").strip() if place.log.exists() else ""
     # Of "<pid>:<role> <date> <level> <message>" the message.
     words = re.sub(r"^\d+:\S+ .*? [.*#-] ", "", text.rpartition("\n")[2])
-    return f"{words or 'it said nothing'} (see {place.log})"
+    return words or "it said nothing"
 
 
 @contextmanager

@@ -64,6 +64,8 @@ class Supervisor:
     watch_s: float = WATCH_S
     complain_again_s: float = COMPLAIN_AGAIN_S
     _children: dict[str, list[Child]] = field(default_factory=dict)
+    # Topic of a complaint to when it was said last.
+    _said_s: dict[str, float] = field(default_factory=dict)
     _signals: int = 0
     _stop_asked: asyncio.Event = field(default_factory=asyncio.Event)
     _announced: asyncio.Event = field(default_factory=asyncio.Event)
@@ -125,7 +127,7 @@ class Supervisor:
             try:
                 self._scale(WORKER, await self.hooks.wanted_workers())
             except FleetError as error:
-                self._say(f"number of workers unknown, kept as it is: {error}")
+                self._complain_of("workers", f"number of workers unknown, kept as it is: {error}")
             await self._pause(self.watch_s)
 
     async def _start_others(self) -> None:
@@ -145,20 +147,22 @@ class Supervisor:
                 failures = 0
             except FleetError as error:
                 failures += 1
-                self._say(str(error))
+                self._complain_of("keep store", str(error))
             await self._pause(self.backoff.delay_s(failures) if failures else self.watch_s)
 
     async def _complain(self) -> None:
-        """Say each complaint when it comes up, and again while it lasts."""
-        said_s: dict[str, float] = {}
-        now_s = asyncio.get_running_loop().time
         while self.hooks.complaints and not self._stop_asked.is_set():
             with suppress(FleetError):
                 for topic, text in (await self.hooks.complaints()).items():
-                    if topic not in said_s or now_s() - said_s[topic] >= self.complain_again_s:
-                        said_s[topic] = now_s()
-                        self._say(text)
+                    self._complain_of(topic, text)
             await self._pause(self.watch_s)
+
+    def _complain_of(self, topic: str, text: str) -> None:
+        """Say it when it comes up, and again only after a while: it may come up every second."""
+        now_s = asyncio.get_running_loop().time()
+        if topic not in self._said_s or now_s - self._said_s[topic] >= self.complain_again_s:
+            self._said_s[topic] = now_s
+            self._say(text)
 
     async def _announce(self) -> None:
         line: str | None = None
