@@ -51,7 +51,10 @@ class _Session(NamedTuple):
     close: int
 
 
-@lru_cache(64)
+# Calendars that have been worked out, by what they were asked for by.
+_kept: dict[tuple[str, str, str], Sessions | None] = {}
+
+
 def sessions_of(calendar: str, zone: str = "UTC", hours: str = REGULAR) -> Sessions | None:
     """Return the sessions of a calendar, or None where days are those of UTC and nothing is ever closed.
 

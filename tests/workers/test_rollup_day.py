@@ -170,6 +170,7 @@ async def test_another_writer_since_it_was_read_is_noticed(client: Redis, writer
     """A store that went back in time may give the same seq to other trades; the token tells."""
     day_ms = await finished_day(writer)
     reading = await store.read(day_ms, day_ms, day_ms + DAY_MS, {})
+    assert reading
     await writer.claim()
     await writer.commit()
     with pytest.raises(Stale):

@@ -12,7 +12,9 @@ from common import settings as settings_module
 from common.errors import OperatorError, StoreUnavailable
 from common.store.client import commit_client
 from common.store.presence import ROLLUP, Presence
+from workers.rollup.calendars import CalendarCache
 from workers.rollup.jobs import functions
+from workers.rollup.rq_worker import Stopping
 from workers.rollup.serve import serve
 
 # An idle one gives a sign of life every 15 s (rq_worker.WORKER_TTL_S): two may be lost.

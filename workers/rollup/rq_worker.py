@@ -75,8 +75,24 @@ class OwnJob(Job):
         """None are: they would call any address that a job names."""
 
 
+class Stopping:
+    """Whether a roll-up process was told to stop. A job's process has one of its own, from the fork on."""
+
+    def __init__(self) -> None:
+        self._asked = False
+
+    def ask(self) -> None:
+        self._asked = True
+
+    def __call__(self) -> bool:
+        return self._asked
+
+
 class RollupWorker(HerokuWorker):
-    """Forks for each job, as jobs need memory that only the end of a process gives back."""
+    """Forks for each job, as jobs need memory that only the end of a process gives back.
+
+    `stopping`: told in this process and in that of a job. `prepare`: called with a job's symbol, before the fork.
+    """
 
     imminent_shutdown_delay = SHUTDOWN_S
     max_connection_wait_time = RECONNECT_MOST_S

@@ -6,11 +6,12 @@ import signal
 import time
 from collections.abc import Callable
 
+from redis import Redis
 from redis.exceptions import RedisError
 
 from common.errors import StoreUnavailable
 from workers.rollup.rq_queue import JobQueue, rq_client
-from workers.rollup.rq_worker import Functions, RollupWorker
+from workers.rollup.rq_worker import Functions, RollupWorker, Stopping
 
 log = logging.getLogger(__name__)
 
@@ -36,8 +37,8 @@ def serve(
         time.sleep(min(MOST_WAIT_S, FIRST_WAIT_S * 2 ** min(failures - 1, 10)) * random.uniform(0.5, 1))
 
 
-def _work(queue_url: str, functions: Functions, first_retry_ms: int, on_sign: Callable[[], None]) -> bool:
-    """Run one worker to its end; True if it was asked to end."""
+def _work(queue_url: str, make: Callable[[Redis], RollupWorker]) -> None:
+    """Run one worker to its end."""
     worker: RollupWorker | None = None
     with rq_client(queue_url) as client:
         try:
@@ -55,4 +56,3 @@ def _work(queue_url: str, functions: Functions, first_retry_ms: int, on_sign: Ca
                 # RQ gave up while it ran.
                 worker.kill_horse()
                 worker.wait_for_horse()
-    return worker is not None and worker.stop_asked
