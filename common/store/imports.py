@@ -99,6 +99,7 @@ class ImportStore:
             "footprint": checkpoint.footprint,
             "coverage": checkpoint.coverage,
             "refused": checkpoint.refused,
+            "newest_ms": checkpoint.newest_ms,
             "import_position": step.position,
         }
         head: list[Argument] = [step.token, step.seq, step.seq + 1, checkpoint.watermark_ms]

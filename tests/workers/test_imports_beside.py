@@ -155,7 +155,7 @@ async def fed(redis_url: str) -> AsyncIterator[Fed]:
         await Registry(client).add_symbol(Market(line.instrument, source))
         place = Workplace(
             holder="worker",
-            clock=line.clock,
+            clock=line.judged,
             settings=KEPT,
             owners=Owners(client).look,
             stores=lambda symbol: SymbolStore(client, symbol, Bounds(100_000, 10_000)),

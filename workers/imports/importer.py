@@ -17,7 +17,7 @@ import polars as pl
 from redis.asyncio import Redis
 
 from common.archive.archive import Archive
-from common.clock import Clock, SystemClock
+from common.clock import JudgedClock, SystemClock
 from common.errors import BadInput, RetryableError, StoreUnavailable
 from common.market import codec
 from common.market.builder import Builder, Changes, Minute
@@ -89,7 +89,7 @@ class Importer:
     archive: Archive | None = None
     older: Archive | None = None
     on_progress: Callable[[Done], None] = lambda done: None
-    clock: Clock = field(default_factory=SystemClock)
+    clock: JudgedClock = field(default_factory=lambda: JudgedClock(SystemClock()))
     done: Done = field(default_factory=Done)
     ended: bool = False
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
@@ -119,7 +119,8 @@ class Importer:
         self._stopping.set()
 
     async def _serve(self, client: Redis, order: Order, observer: Observer) -> None:
-        symbol, store, token = self.market.symbol, SymbolStore(client, self.market.symbol, self.bounds), new_token()
+        symbol, token = self.market.symbol, new_token()
+        store = SymbolStore(client, symbol, self.bounds, self.clock)
         stale = observer.stale(symbol, self.clock.monotonic_ms())
         # The worker that feeds the symbol never stands still: it finds itself fenced, and comes back when we are done.
         claim = await store.claim(token, stale, self.holder, force=is_fed(self.market))
@@ -161,7 +162,7 @@ class _Term:
         # What becomes of days that the store has dropped.
         self._below: Below | None = None
         # Keeps no trades but those of its own commit.
-        self._bare = SymbolStore(client, work.market.symbol, replace(work.bounds, trades=0))
+        self._bare = SymbolStore(client, work.market.symbol, replace(work.bounds, trades=0), work.clock)
         self._wrote_any = False
         # The days that were written, and whether they had footprints.
         self._has_footprints: dict[int, bool] = {}
@@ -198,7 +199,7 @@ class _Term:
         """From which day on candles are made, and footprints. Of what was dropped nothing is shown in the store."""
         work, spans, state = self._work, self._builder.coverage.spans(), view.state
         oldest_ms = spans[0].from_ms if spans else 0
-        newest_ms = max([self._builder.watermark_ms, *self._order.first_ms])
+        newest_ms = max([self._builder.newest_ms, *self._order.first_ms])
         found = {CANDLES: state.candle_floor_ms, FOOTPRINTS: state.footprint_floor_ms} if state else {}
         days = {CANDLES: work.settings.retention.candle_days, FOOTPRINTS: work.settings.retention.footprint_days}
         was_dropped = oldest_ms < max(found.values(), default=0)
@@ -425,7 +426,7 @@ class _Term:
         head = replace(head, health={"mode": mode, "source": SOURCE})
         commit = make_commit(head, builder, changes, work.settings.retention)
         retention = work.settings.retention
-        floors = (day_floor(builder.watermark_ms, days) for days in (retention.candle_days, retention.footprint_days))
+        floors = (day_floor(builder.newest_ms, days) for days in (retention.candle_days, retention.footprint_days))
         candle_floor_ms, footprint_floor_ms = floors
         commit = replace(
             commit,

@@ -123,7 +123,7 @@ def _frames_of(minute: Minute) -> tuple[list[bytes], list[bytes]]:
 
 def cover(builder: Builder, day: Day) -> None:
     """Bring coverage up to a day that is about to be written."""
-    coverage = builder.coverage
+    coverage, builder.newest_ms = builder.coverage, max(builder.newest_ms, day.to_ms)
     if isinstance(coverage, RecentCoverage) and day.trades:
         from_ms = min(ms for ms in (coverage.from_ms, day.from_ms) if ms >= 0)
         to_ms = max(coverage.to_ms, day.to_ms)
