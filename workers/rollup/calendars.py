@@ -36,7 +36,7 @@ class CalendarCache:
             if market and not calendars.is_known(*trading(market)):
                 found = _built_apart(market, self._stopping)
                 if found:
-                    calendars.keep(found)
+                    calendars.keep(*trading(market), found)
         except FleetError as error:
             log.info("calendar left to the job", extra={"symbol": symbol, "error": str(error)})
 
