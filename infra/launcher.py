@@ -14,7 +14,9 @@ from pathlib import Path
 from common import settings as settings_module
 from common.errors import OperatorError
 from common.settings import Settings, redacted
+from common.store.client import commit_client
 from common.store.registry import open_store
+from common.store.wanted import WantedFleet
 from infra import embedded, local_exchange, markets, procfile, venues
 from infra.child import Output
 from infra.local_exchange import LocalExchange
@@ -109,7 +111,7 @@ async def _supervise(settings: Settings, url: str, commands: dict[str, str], wan
         await venues.register(url, wanted.of_venues, folder)
 
     async def wanted_workers() -> int:
-        return -(-await markets.served(url) // settings.symbols_per_worker)
+        return -(-await markets.served(fleet) // settings.symbols_per_worker)
 
     async def ready_line() -> str | None:
         if not await feed_is_ready(settings.host, settings.port):
@@ -121,15 +123,17 @@ async def _supervise(settings: Settings, url: str, commands: dict[str, str], wan
             # In a thread: it waits for a server that reads its data.
             await asyncio.to_thread(embedded.revive, folder, settings.durability)
 
-    await Supervisor(
-        commands=commands,
-        environ=child_environ(settings, url, text_logs=sys.stdout.isatty()),
-        cwd=ROOT,
-        output=output,
-        hooks=Hooks(wanted_workers, ready_line, keep_store, prepare),
-        helpers=helpers,
-        counts={"rollup": settings.rollup_processes},
-    ).run()
+    async with commit_client(url) as client:
+        fleet = WantedFleet(client)
+        await Supervisor(
+            commands=commands,
+            environ=child_environ(settings, url, text_logs=sys.stdout.isatty()),
+            cwd=ROOT,
+            output=output,
+            hooks=Hooks(wanted_workers, ready_line, keep_store, prepare),
+            helpers=helpers,
+            counts={"rollup": settings.rollup_processes},
+        ).run()
 
 
 async def _local_exchange(

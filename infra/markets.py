@@ -4,9 +4,8 @@ import zlib
 from collections.abc import Sequence
 
 from common.market.instrument import Instrument, check_symbol
-from common.store.client import commit_client
-from common.store.demand import WantedFleet
 from common.store.registry import Market, open_store
+from common.store.wanted import WantedFleet
 from workers.sources import SOURCES
 
 PREFIX = "SIMULATED:"
@@ -40,10 +39,9 @@ async def symbols(url: str) -> list[str]:
         return list(await store.symbols())
 
 
-async def served(url: str) -> int:
+async def served(fleet: WantedFleet) -> int:
     """How many symbols want a worker of the fleet now; a replay brings its own."""
-    async with commit_client(url) as client:
-        return sum(market.kind in SOURCES for market in (await WantedFleet(client).symbols()).values())
+    return sum(market.kind in SOURCES for market in (await fleet.symbols()).values())
 
 
 def _simulated(symbol: str) -> Market:

@@ -86,6 +86,11 @@ class StoreModel:
         t.token, t.holder = token, holder
         return Claim(t.epoch, t.seq, t.position, t.checkpoint, t.candle_floor_ms)
 
+    def holder(self) -> Sighting | None:
+        """Who has it: what common.store.owners reads."""
+        t = self.tables
+        return Sighting(t.token, str(t.beats)) if t.token else None
+
     def commit(self, commit: Commit) -> int:
         self._check(commit.token, commit.seq)
         t, seq = self.tables, commit.seq + 1

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -19,7 +19,7 @@ from workers.term import Progress, Store, Term, TermSettings
 
 log = logging.getLogger(__name__)
 
-# Looks per lease at a symbol that is taken: a spare is late by two looks at most, and a look costs one script.
+# Looks per lease at what is wanted, and at the owners of all that is not ours: a spare is late by two looks at most.
 LOOKS_PER_LEASE = 24
 # A term that failed on its own (a broken source, say) is tried again after 1 s, 2 s, ... at most this.
 MOST_BACKOFF_MS = 30_000
@@ -31,6 +31,7 @@ SOUND_AFTER_MS = 60_000
 class Workplace:
     """How a process makes what a term needs, and whom it tells.
 
+    `owners(symbols)`: who holds them now, None for one that is free; a symbol that can't be looked at is left out.
     `on_end(symbol, error)`: a term ended, because its source did (None) or in an error that is not about the store.
     `spawn`: let a term run beside the others; the simulation has a scheduler of its own.
     """
@@ -38,6 +39,7 @@ class Workplace:
     holder: str
     clock: Clock
     settings: TermSettings
+    owners: Callable[[Sequence[str]], Awaitable[Mapping[str, Sighting | None]]]
     stores: Callable[[str], Store]
     sources: Callable[[Market], Source]
     on_progress: Callable[[Progress, Batch], None] = lambda progress, batch: None
@@ -63,9 +65,10 @@ class Failures:
 
 
 class Wanted(Protocol):
-    """Where the wanted fleet is read: common.store.registry.Registry, or one symbol of a replay."""
+    """Where the wanted fleet is read: common.store.wanted.WantedFleet, or one symbol of a replay."""
 
-    async def symbols(self) -> dict[str, Market]: ...
+    async def symbols(self, only: Collection[str] | None = None) -> Mapping[str, Market]:
+        """By symbol. `only`: the caller asks about these alone; others may be in the answer or not."""
 
 
 class Claimer:
@@ -79,7 +82,7 @@ class Claimer:
         self._observer = Observer(place.settings.lease_ttl_ms)
         self._failures = Failures()
         self._held: dict[str, Awaitable[None]] = {}
-        self._wanted: dict[str, Market] = {}
+        self._wanted: Mapping[str, Market] = {}
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
@@ -110,15 +113,30 @@ class Claimer:
         await retrying(self.walk)
 
     async def walk(self) -> None:
-        """One look at every symbol that is wanted and not ours, in random order so that spares spread out."""
-        self._wanted = await self._registry.symbols()
-        free = [m for m in self._wanted.values() if m.kind in self._kinds and m.symbol not in self._held]
-        random.shuffle(free)
-        for market in free:
-            if len(self._held) >= self._most or self._stopping.is_set():
+        """One look at what is wanted; then, if there is room, at who holds what is not ours.
+
+        What is free, or stands still since a lease, is claimed, in random order so that spares spread out.
+        """
+        self._wanted = await self._registry.symbols(self._held if self._is_full else None)
+        if self._is_full:
+            return
+        markets = [self._wanted[symbol] for symbol in await self._claimable()]
+        random.shuffle(markets)
+        for market in markets:
+            if self._is_full or self._stopping.is_set():
                 return
-            if not self._failures.waiting(market.symbol, self._place.clock.monotonic_ms()):
-                await self._try(market)
+            await self._try(market)
+
+    @property
+    def _is_full(self) -> bool:
+        return len(self._held) >= self._most
+
+    async def _claimable(self) -> list[str]:
+        others = [s for s, market in self._wanted.items() if market.kind in self._kinds and s not in self._held]
+        holders = await self._place.owners(others)
+        now_ms = self._place.clock.monotonic_ms()
+        found = [s for s, holder in holders.items() if not holder or self._observer.has_stalled(s, holder, now_ms)]
+        return [symbol for symbol in found if not self._failures.waiting(symbol, now_ms)]
 
     async def _try(self, market: Market) -> None:
         symbol = market.symbol

@@ -1,7 +1,7 @@
 """Replaying files into one symbol: one process, one claim at a time, until the last trade is committed."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 
 from redis.asyncio import Redis
@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 from common.clock import SystemClock
 from common.errors import BadInput
 from common.store.client import commit_client
+from common.store.owners import Owners
 from common.store.registry import Market, Registry
 from common.store.symbol import Bounds, Commit, SymbolStore
 from workers.claims import Claimer, Workplace
@@ -47,6 +48,7 @@ class Replayer:
             holder=self.holder,
             clock=SystemClock(),
             settings=self.settings,
+            owners=Owners(client).look,
             stores=lambda symbol: self._store(client),
             sources=lambda market: self.replay,
             on_progress=self._note,
@@ -69,7 +71,7 @@ class Replayer:
         beat_s = self.settings.lease_ttl_ms / BEATS_PER_LEASE / 1_000
         return ArchivingStore(client, symbol, self.bounds, lambda: archive(client, self.market), beat_s)
 
-    async def symbols(self) -> dict[str, Market]:
+    async def symbols(self, only: Collection[str] | None = None) -> dict[str, Market]:
         """The fleet this process serves: the one symbol."""
         return {self.market.symbol: self.market}
 

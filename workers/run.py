@@ -11,11 +11,13 @@ from common import log
 from common.clock import SystemClock
 from common.market.timeframe import MINUTE_MS
 from common.store.client import blocking_client, commit_client
-from common.store.demand import Caps, WantedFleet
+from common.store.demand import Caps
 from common.store.lease import holder_name
+from common.store.owners import Owners
 from common.store.rollups import CANDLES, FOOTPRINTS
 from common.store.symbol import Bounds, SymbolStore
 from common.store.trade_archive import TRADES
+from common.store.wanted import WantedFleet
 from workers.claims import Claimer, Workplace
 from workers.commit import Retention
 from workers.sources import SOURCES, Means
@@ -80,6 +82,7 @@ async def work(settings: WorkerSettings) -> None:
         holder=holder_name(),
         clock=means.clock,
         settings=settings.term,
+        owners=Owners(means.commands).look,
         stores=lambda symbol: SymbolStore(means.commands, symbol, settings.bounds),
         sources=lambda market: SOURCES[market.kind](market, means),
     )

@@ -1,13 +1,13 @@
 """Who is asked for, and who may stream: symbols on demand, and the places for streams at a venue and in all."""
 
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from redis.asyncio import Redis
 
+from common.store.bulk import Bulk
 from common.store.client import translated
 from common.store.keys import ALL_STREAMS, SymbolKeys, streams_key
-from common.store.registry import Market, Registry
 from common.store.script import Script
 
 # How long a symbol is served after somebody last asked for it: a chart that is switched back and forth keeps it.
@@ -21,6 +21,8 @@ class Demand:
 
     def __init__(self, client: Redis) -> None:
         self._client = client
+        self._look = Bulk(client, "read of demand")
+        self._looked_at: list[str] = []
 
     async def ask(self, symbols: Iterable[str]) -> None:
         """Ask for the symbols, or go on asking."""
@@ -30,30 +32,13 @@ class Demand:
         with translated("renewal of demand"):
             await pipe.execute()
 
-    async def asked(self, symbols: Iterable[str]) -> set[str]:
-        """Those of the symbols that somebody asks for."""
-        symbols = list(symbols)
-        if not symbols:
-            return set()
-        pipe = self._client.pipeline(transaction=False)
-        for symbol in symbols:
-            pipe.exists(SymbolKeys(symbol).demand)
-        with translated("read of demand"):
-            found: list[Any] = await pipe.execute()
-        return {symbol for symbol, there in zip(symbols, found, strict=True) if there}
-
-
-class WantedFleet:
-    """The part of the registered fleet that wants a worker now: symbols that are always served, and those asked for."""
-
-    def __init__(self, client: Redis) -> None:
-        self._registry, self._demand = Registry(client), Demand(client)
-
-    async def symbols(self) -> dict[str, Market]:
-        markets = await self._registry.symbols()
-        on_demand = [symbol for symbol, market in markets.items() if market.on_demand]
-        asked = await self._demand.asked(on_demand)
-        return {symbol: market for symbol, market in markets.items() if not market.on_demand or symbol in asked}
+    async def asked(self, symbols: Sequence[str]) -> set[str]:
+        """Those of the symbols that somebody asks for. Quick where the same symbols are asked about again."""
+        if self._looked_at != symbols:
+            self._looked_at = list(symbols)
+            self._look.prepare(("EXISTS", SymbolKeys(symbol).demand) for symbol in symbols)
+        replies = await self._look.ask()
+        return {symbol for symbol, there in zip(self._looked_at, replies, strict=True) if there == 1}
 
 
 class Caps(NamedTuple):

@@ -6,7 +6,8 @@ symbols, and an ACL may name them.
 | name                | type    | written by          | read by            | bound                                  |
 |---------------------|---------|---------------------|--------------------|----------------------------------------|
 | symbols             | hash    | fleet symbols, up   | workers, feed      | one field a symbol                     |
-| {S}:owner           | hash    | claim, commit, beat | claim, feed        | 7 fields                               |
+| {}:symbols          | string  | fleet symbols, up   | workers, up        | a number                               |
+| {S}:owner           | hash    | claim, commit, beat | claim, workers, feed | 7 fields                             |
 | {S}:state           | hash    | commit, import      | claim, feed        | 16 fields; coverage 4096 spans         |
 | {S}:trades          | stream  | commit, import      | worker, feed, jobs | FLEET_TRADES_KEPT (archiving: tenfold) |
 | {S}:candles:1m      | zset    | commit              | worker, feed       | FLEET_CANDLE_DAYS                      |
@@ -46,6 +47,9 @@ Channels: {S}:candles:1m, 1d, 1w and 1M and {S}:events (JSON), {S}:trades (JSON,
 from dataclasses import dataclass
 
 SYMBOLS = "symbols"
+# Its version. Another key, and on a cluster another slot: it is written after the hash, not with it.
+SYMBOLS_VERSION = "{}:symbols"
+# Which processes there are.
 # Series of candles that the roll-up jobs keep.
 ROLLED = ("1d", "1w", "1M")
 # Series whose late trades wait for the archive.

@@ -42,6 +42,11 @@ class Observer:
         if self.seen.get(symbol, (NOTHING_SEEN, 0))[0] != sighting:
             self.seen[symbol] = (sighting, now_ms)
 
+    def has_stalled(self, symbol: str, sighting: Sighting, now_ms: int) -> bool:
+        """Note the sighting; True if it is the same since a lease."""
+        self.note(symbol, sighting, now_ms)
+        return now_ms - self.seen[symbol][1] >= self.lease_ttl_ms
+
     def forget(self, symbol: str) -> None:
         self.seen.pop(symbol, None)
 

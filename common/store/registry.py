@@ -1,4 +1,8 @@
-"""The wanted fleet: hash `symbols`, one JSON text per symbol."""
+"""The wanted fleet: hash `symbols`, one JSON text per symbol, and a version that every change of it counts up.
+
+The two lie in different slots of a cluster, so no step writes both. The version is counted up after the hash was
+written, and readers read it before the hash: what they keep is at least as new as the version they keep it under.
+"""
 
 import logging
 from collections.abc import AsyncIterator
@@ -12,7 +16,7 @@ from redis.asyncio import Redis
 from common.errors import BadInput, OperatorError
 from common.market.instrument import Instrument
 from common.store.client import commit_client, translated
-from common.store.keys import SYMBOLS, SymbolKeys
+from common.store.keys import SYMBOLS, SYMBOLS_VERSION, SymbolKeys
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +55,12 @@ class Registry:
         markets = (self._decoded(name, text) for name, text in sorted(found.items()))
         return {market.symbol: market for market in markets if market}
 
+    async def version(self) -> bytes:
+        """Another one after every change. To be read before what is kept under it."""
+        with translated("read of the symbols' version"):
+            found: Any = await self._client.get(SYMBOLS_VERSION)
+        return found or b""
+
     async def market(self, symbol: str) -> Market | None:
         with translated(f"read of symbol {symbol}"):
             text: Any = await self._client.hget(SYMBOLS, symbol)
@@ -59,15 +69,24 @@ class Registry:
     async def add_symbol(self, market: Market) -> bool:
         """Register the market; False if the symbol is there already, which is then left as it was."""
         with translated(f"registration of {market.symbol}"):
-            return bool(await self._client.hsetnx(SYMBOLS, market.symbol, _encode(market)))
+            added = bool(await self._client.hsetnx(SYMBOLS, market.symbol, _encode(market)))
+            if added:
+                await self._count_up()
+        return added
 
     async def remove_symbol(self, symbol: str, *, purge: bool = False) -> bool:
         """Take the symbol off the wanted fleet; `purge` deletes its data too."""
         with translated(f"removal of {symbol}"):
             removed = bool(await self._client.hdel(SYMBOLS, symbol))
+            if removed:
+                await self._count_up()
             if purge:
                 await self._client.delete(*SymbolKeys(symbol).all_keys())
         return removed
+
+    async def _count_up(self) -> None:
+        """To be called after every write of the hash."""
+        await self._client.incr(SYMBOLS_VERSION)
 
     def _decoded(self, name: bytes, text: bytes) -> Market | None:
         symbol = name.decode(errors="replace")

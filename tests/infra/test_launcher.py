@@ -1,5 +1,6 @@
 """`fleet up` as a process of its own, with a Procfile of tiny processes and the real store."""
 
+import asyncio
 import os
 import signal
 import socket
@@ -17,7 +18,9 @@ import pytest
 import redis
 
 from common.errors import OperatorError
+from common.market.instrument import Instrument
 from common.settings import Settings
+from common.store.registry import Market, open_store
 from infra import embedded, launcher
 from infra.paths import ROOT
 from tests.support import reserved_port, wait_until
@@ -121,6 +124,11 @@ def source(url: str, symbol: str) -> Any:
         return orjson.loads(client.hget("symbols", symbol))["source"]
 
 
+async def add(url: str, symbol: str) -> None:
+    async with open_store(url) as registry:
+        await registry.add_symbol(Market(Instrument(symbol, 2, 2), {"kind": "inbox"}))
+
+
 def exchange_time_ms(rest_url: str) -> int:
     return int(httpx2.get(f"{rest_url}/api/v3/time").json()["serverTime"])
 
@@ -198,10 +206,7 @@ def test_a_symbol_added_while_running_gets_a_worker(project: Path, port: int, re
     with fleet(project, *arguments, REDIS_URL=redis_url) as process:
         assert "no symbols yet" in ready_line(process)
         assert count(redis_url, "started") == 0
-        with redis.Redis.from_url(redis_url) as client:
-            client.hset(
-                "symbols", "X", '{"price_decimals":2,"size_decimals":2,"ids":"unique","source":{"kind":"inbox"}}'
-            )
+        asyncio.run(add(redis_url, "X"))
         wait_until(lambda: count(redis_url, "started") == 1)
         process.terminate()
         assert process.wait(timeout=5) == 0

@@ -1,7 +1,7 @@
 """Between the workers and the store: latency, lost requests, lost replies, requests that arrive long after, rewinds."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from functools import partial
@@ -157,8 +157,22 @@ class RemoteRegistry:
     network: Network
     market: Market
 
-    async def symbols(self) -> dict[str, Market]:
+    async def symbols(self, only: Collection[str] | None = None) -> dict[str, Market]:
         found: dict[str, Market] = await self.network.call(lambda: {self.market.symbol: self.market})
+        return found
+
+
+@dataclass(slots=True)
+class RemoteOwners:
+    """workers.claims.Workplace.owners: of the one market."""
+
+    network: Network
+    server: Server
+
+    async def look(self, symbols: Sequence[str]) -> dict[str, Sighting | None]:
+        found: dict[str, Sighting | None] = await self.network.call(
+            lambda: dict.fromkeys(symbols, self.server.model.holder())
+        )
         return found
 
 

@@ -15,7 +15,7 @@ from common.store.registry import Market
 from common.store.symbol import Bounds
 from tests.oracle import Outcome, Step, differences, single_pass
 from tests.simulation.market import Recording, RecordingSource
-from tests.simulation.network import MOST_OVERDUE_MS, Network, RemoteRegistry, RemoteStore, Server
+from tests.simulation.network import MOST_OVERDUE_MS, Network, RemoteOwners, RemoteRegistry, RemoteStore, Server
 from tests.simulation.scheduler import Process, VirtualClock, World
 from tests.store_model import StoreModel
 from workers.claims import Claimer, Workplace
@@ -111,6 +111,7 @@ class Simulation:
             holder=name,
             clock=clock,
             settings=self.settings,
+            owners=RemoteOwners(self.network, self.server).look,
             stores=lambda symbol: RemoteStore(name, self.network, self.server),
             sources=lambda market: RecordingSource(self.recording, clock, self._source_fails, self.tells_complete),
             spawn=lambda term: self.world.spawn(process, term),

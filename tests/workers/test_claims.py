@@ -1,7 +1,7 @@
 """Which symbols a process has: claims by observation, at most so many, let go in order; and it stays up."""
 
 import asyncio
-from collections.abc import Coroutine, Iterator
+from collections.abc import Collection, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,6 +12,7 @@ from common.clock import SystemClock
 from common.errors import BadInput, StoreUnavailable
 from common.market.instrument import Instrument
 from common.market.trade import Trades
+from common.store.lease import Sighting
 from common.store.registry import Market
 from common.store.symbol import Bounds
 from tests.store_model import DirectStore, StoreModel
@@ -36,11 +37,14 @@ class Fleet:
     wanted: dict[str, Market] = field(default_factory=dict)
     models: dict[str, StoreModel] = field(default_factory=dict)
     outages: int = 0
+    # Symbols whose owner can't be read; and those that were looked at, look by look.
+    unreadable: set[str] = field(default_factory=set)
+    looked_at: list[list[str]] = field(default_factory=list)
 
     def want(self, *markets: Market) -> None:
         self.wanted = {market.symbol: market for market in markets}
 
-    async def symbols(self) -> dict[str, Market]:
+    async def symbols(self, only: Collection[str] | None = None) -> dict[str, Market]:
         if self.outages:
             self.outages -= 1
             raise StoreUnavailable("registry")
@@ -48,6 +52,10 @@ class Fleet:
 
     def model(self, symbol: str) -> StoreModel:
         return self.models.setdefault(symbol, StoreModel(Bounds(1_000, 1_000)))
+
+    async def owners(self, symbols: Sequence[str]) -> dict[str, Sighting | None]:
+        self.looked_at.append(list(symbols))
+        return {symbol: self.model(symbol).holder() for symbol in symbols if symbol not in self.unreadable}
 
     def holder(self, symbol: str) -> str:
         tables = self.model(symbol).tables
@@ -64,6 +72,7 @@ class Worker:
     broken: set[str] = field(default_factory=set)
     terms: list[Coroutine[Any, Any, None]] = field(default_factory=list)
     ends: list[tuple[str, str]] = field(default_factory=list)
+    claims: list[str] = field(default_factory=list)
     claimer: Claimer = field(init=False)
 
     def __post_init__(self) -> None:
@@ -71,12 +80,18 @@ class Worker:
             holder=self.name,
             clock=self.fleet.clock,
             settings=SETTINGS,
-            stores=lambda symbol: DirectStore(self.fleet.model(symbol)),
+            owners=self.fleet.owners,
+            stores=self.store,
             sources=self.source,
             on_end=lambda symbol, error: self.ends.append((symbol, str(error))),
             spawn=self.spawn,
         )
         self.claimer = Claimer(self.fleet, place, frozenset([KIND]), self.most)
+
+    def store(self, symbol: str) -> DirectStore:
+        """Made anew for each claim."""
+        self.claims.append(symbol)
+        return DirectStore(self.fleet.model(symbol))
 
     def source(self, market: Market) -> Source:
         if "error" in market.source:
@@ -185,6 +200,44 @@ async def test_a_process_holds_as_many_symbols_as_it_may(fleet: Fleet) -> None:
         assert held == ["first", "first", "spare"]
 
 
+async def test_a_worker_that_is_full_looks_at_nobodys_symbols(fleet: Fleet) -> None:
+    fleet.want(*map(market, "ABC"))
+    with workers(first := Worker(fleet, "first", most=2)):
+        await first.claimer.walk()
+        fleet.looked_at.clear()
+        for _ in range(10):
+            await first.claimer.walk()
+        assert fleet.looked_at == []
+        await first.run_terms()
+        await first.claimer.walk()
+        assert [sorted(symbols) for symbols in fleet.looked_at] == [["A", "B", "C"]]
+
+
+async def test_a_spare_claims_nothing_that_lives(fleet: Fleet) -> None:
+    """A script for each taken symbol at each look would make the look longer than a second from 1,000 symbols on."""
+    fleet.want(*map(market, "ABC"))
+    with workers(first := Worker(fleet, "first", most=3), spare := Worker(fleet, "spare", most=3)):
+        await first.claimer.walk()
+        for _ in range(TTL_MS // 250 - 1):
+            await spare.claimer.walk()
+            fleet.clock.advance(250)
+        assert spare.claims == []
+        model = fleet.model("B")
+        model.beat(model.tables.token or "", 0, {})
+        for _ in range(2):
+            await spare.claimer.walk()
+            fleet.clock.advance(250)
+        assert sorted(spare.claims) == ["A", "C"]
+
+
+async def test_a_symbol_whose_owner_cannot_be_read_stops_no_other(fleet: Fleet) -> None:
+    fleet.want(*map(market, "AB"))
+    fleet.unreadable = {"A"}
+    with workers(first := Worker(fleet, "first", most=2)):
+        await first.claimer.walk()
+        assert (fleet.holder("A"), fleet.holder("B")) == ("", "first")
+
+
 async def test_a_symbol_that_is_no_longer_wanted_is_let_go(fleet: Fleet) -> None:
     fleet.want(market("A"), market("B"))
     with workers(first := Worker(fleet, "first", most=2)):
@@ -271,6 +324,7 @@ def real(fleet: Fleet, script: list[Batch | Exception]) -> Claimer:
         holder="real",
         clock=clock,
         settings=replace(SETTINGS, lease_ttl_ms=240),
+        owners=fleet.owners,
         stores=lambda symbol: DirectStore(fleet.model(symbol)),
         sources=source,
     )

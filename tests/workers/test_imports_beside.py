@@ -25,10 +25,12 @@ from common.market.instrument import Ids, Instrument
 from common.market.timeframe import DAY_MS, MINUTE_MS, minute_of
 from common.market.trade import SIDE_NAMES, Trade, Trades
 from common.store.client import commit_client
+from common.store.owners import Owners
 from common.store.reads import SymbolReader, View
 from common.store.registry import Market, Registry
 from common.store.rollups import RollupStore
 from common.store.symbol import Bounds, SymbolStore
+from common.store.wanted import WantedFleet
 from infra import exchange as local
 from infra.exchange.simulation import FIRST_TRADE_ID
 from infra.paths import ROOT
@@ -155,10 +157,11 @@ async def fed(redis_url: str) -> AsyncIterator[Fed]:
             holder="worker",
             clock=line.clock,
             settings=KEPT,
+            owners=Owners(client).look,
             stores=lambda symbol: SymbolStore(client, symbol, Bounds(100_000, 10_000)),
             sources=lambda market: line._source(),
         )
-        made = Fed(line, redis_url, Claimer(Registry(client), place, frozenset(["venue"]), most=1))
+        made = Fed(line, redis_url, Claimer(WantedFleet(client), place, frozenset(["venue"]), most=1))
         exchange.speed = SPEED
         serving = asyncio.create_task(made.claimer.run())
         try:

@@ -6,11 +6,13 @@ from dataclasses import replace
 from redis.asyncio import Redis
 
 from common.store.client import commit_client
-from common.store.demand import Caps, WantedFleet
+from common.store.demand import Caps
 from common.store.keys import SymbolKeys
+from common.store.owners import Owners
 from common.store.registry import Market as Wanted
 from common.store.registry import Registry
 from common.store.symbol import Bounds, SymbolStore
+from common.store.wanted import WantedFleet
 from infra.exchange import Exchange, Market, MarketClock, Simulation, listing_of, serving
 from tests.support import wait_until_async
 from tests.workers.venue_line import EASY, SETTINGS, SPEED, Line
@@ -62,6 +64,7 @@ async def test_a_symbol_on_demand_is_streamed_only_while_somebody_asks_for_it(re
             holder="tests",
             clock=clock,
             settings=replace(SETTINGS, lease_ttl_ms=6_000),
+            owners=Owners(client).look,
             stores=lambda symbol: SymbolStore(client, symbol, Bounds(1_000, 1_000)),
             sources=lambda market: SOURCES[market.kind](market, Means(client, client, clock, caps=Caps(9, 9))),
         )

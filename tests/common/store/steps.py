@@ -54,6 +54,8 @@ async def _value(client: Redis, key: bytes, kind: bytes) -> Any:
     if kind == b"hash":
         fields: Any = await client.hgetall(key)
         return {name: value for name, value in fields.items() if name not in (b"beat_ms", b"updated_ms")}
+    if kind == b"string":
+        return await client.get(key)
     if kind == b"stream":
         return await client.xrange(key)
     if kind == b"zset":

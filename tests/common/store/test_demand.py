@@ -2,30 +2,21 @@
 
 from redis.asyncio import Redis
 
-from common.market.instrument import Instrument
-from common.store.demand import Caps, Demand, StreamSlot, WantedFleet
+from common.store.demand import Caps, Demand, StreamSlot
 from common.store.keys import ALL_STREAMS, SymbolKeys, streams_key
-from common.store.registry import Market, Registry
 
 CAPS = Caps(of_venue=2, in_all=3)
 
 
-def market(symbol: str, **source: str) -> Market:
-    return Market(Instrument(symbol, 2, 3, "contiguous"), {"kind": "venue", **source})
-
-
-async def test_what_is_always_served_and_what_is_asked_for_is_wanted(client: Redis) -> None:
-    registry, wanted, demand = Registry(client), WantedFleet(client), Demand(client)
-    for found in (market("V:A"), market("V:B", demand="on_demand"), market("V:C", demand="on_demand")):
-        await registry.add_symbol(found)
-    assert set(await wanted.symbols()) == {"V:A"}
+async def test_who_is_asked_for_is_known_until_nobody_asks_any_more(client: Redis) -> None:
+    demand = Demand(client)
     await demand.ask(["V:B"])
-    assert set(await wanted.symbols()) == {"V:A", "V:B"}
     assert await demand.asked(["V:A", "V:B", "V:C"]) == {"V:B"}
+    assert await demand.asked(["V:A"]) == await demand.asked([]) == set()
     # What nobody renews is forgotten.
     assert 0 < await client.pttl(SymbolKeys("V:B").demand) <= 30_000
     await client.delete(SymbolKeys("V:B").demand)
-    assert set(await wanted.symbols()) == {"V:A"}
+    assert await demand.asked(["V:A", "V:B", "V:C"]) == set()
 
 
 async def test_there_are_only_so_many_places_at_a_venue_and_in_all(client: Redis) -> None:

@@ -7,7 +7,7 @@ from redis.asyncio import Redis
 
 from common.errors import OperatorError
 from common.market.instrument import Instrument
-from common.store.keys import SYMBOLS, SymbolKeys
+from common.store.keys import SYMBOLS, SYMBOLS_VERSION, SymbolKeys
 from common.store.registry import Market, Registry
 from common.store.symbol import SymbolStore
 from tests.common.store.steps import SYMBOL, claim, everything, step
@@ -50,12 +50,29 @@ async def test_symbols_come_in_order(registry: Registry) -> None:
     assert list(await registry.symbols()) == ["A", "B", "C"]
 
 
+async def test_every_change_is_a_new_version_and_nothing_else_is(registry: Registry) -> None:
+    versions = [await registry.version()]
+    for change in (
+        registry.add_symbol(MARKET),
+        registry.add_symbol(Market(Instrument("B", 0, 0))),
+        registry.remove_symbol(SYMBOL),
+        registry.remove_symbol("B", purge=True),
+    ):
+        await change
+        versions.append(await registry.version())
+    assert len(set(versions)) == len(versions)
+    assert not await registry.remove_symbol("B")
+    await registry.add_symbol(MARKET)
+    await registry.add_symbol(MARKET)
+    assert int(await registry.version()) == int(versions[-1]) + 1
+
+
 async def test_a_removed_symbol_keeps_its_data(client: Redis, registry: Registry, store: SymbolStore) -> None:
     await registry.add_symbol(MARKET)
     await claim(store, "a" * 32)
     assert await registry.remove_symbol(SYMBOL)
     assert not await registry.remove_symbol(SYMBOL)
-    assert list(await everything(client)) == [SymbolKeys(SYMBOL).owner]
+    assert sorted(await everything(client)) == [SymbolKeys(SYMBOL).owner, SYMBOLS_VERSION]
 
 
 async def test_a_purge_leaves_nothing(client: Redis, registry: Registry, store: SymbolStore) -> None:
@@ -63,7 +80,7 @@ async def test_a_purge_leaves_nothing(client: Redis, registry: Registry, store: 
     await claim(store, "a" * 32)
     await store.commit(step("a" * 32, 0, 1, minutes={0: (b"c", b"f")}, events=[b"x"], health={"mode": "LIVE"}))
     await registry.remove_symbol(SYMBOL, purge=True)
-    assert await everything(client) == {}
+    assert list(await everything(client)) == [SYMBOLS_VERSION]
 
 
 @pytest.mark.parametrize(
