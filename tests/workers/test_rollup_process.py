@@ -67,6 +67,11 @@ def texts(rq: "redis.Redis", key: str) -> list[str]:
     return [text.decode() for text in found]
 
 
+def keys(rq: "redis.Redis", pattern: str) -> list[str]:
+    found: Any = rq.keys(pattern)
+    return [key.decode() for key in found]
+
+
 def failed(rq: "redis.Redis") -> list[Failure]:
     found: Any = rq.hvals(FAILURES)
     return [Failure.load(text) for text in found]
@@ -136,6 +141,22 @@ def test_a_failed_job_is_told_with_its_reason_until_it_succeeds_and_none_but_our
         wait_until(ticking(rq, work, lambda: [each.job for each in failed(rq)] == ["foreign"]))
     # A callback that was called would have failed that job.
     assert texts(rq, "done") == ["T:S"] * 2
+
+
+def test_a_job_that_is_done_has_not_failed_because_of_what_rq_has_forgotten_of_it(
+    rq: "redis.Redis", redis_url: str
+) -> None:
+    """As where the store went back in time, and the job's parent says once more that it is alive."""
+    work = Work("wait", "T:S", 0)
+    with rollup(redis_url):
+        JobQueue(rq).offer([work])
+        wait_until(lambda: texts(rq, "started"), START_S)
+        (execution,) = keys(rq, f"rq:execution:{work.job}:*")
+        rq.hdel(execution, "id", "created_at", "worker_name")
+        rq.set("go", 1)
+        wait_until(lambda: not rq.exists(f"rq:job:{work.job}"))
+    assert (texts(rq, "done"), failed(rq)) == (["T:S"], [])
+    assert keys(rq, f"rq:execution*{work.job}*") == []
 
 
 def test_a_job_that_runs_is_not_enqueued_again(rq: "redis.Redis", redis_url: str) -> None:
