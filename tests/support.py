@@ -95,12 +95,14 @@ def wait_until(condition: Callable[[], object], timeout_s: float = PATIENCE_S) -
         time.sleep(POLL_S)
 
 
-async def wait_until_async(condition: Callable[[], object | Awaitable[object]], timeout_s: float = PATIENCE_S) -> None:
+async def wait_until_async(
+    condition: Callable[[], object | Awaitable[object]], timeout_s: float = PATIENCE_S, poll_s: float = POLL_S
+) -> None:
     """The same inside a running event loop. The condition may be a coroutine function."""
     deadline_s = time.monotonic() + timeout_s
     while not await _value(condition()):
         assert time.monotonic() < deadline_s, f"not within {timeout_s} s: {condition}"
-        await anyio.sleep(POLL_S)
+        await anyio.sleep(poll_s)
 
 
 async def _value(found: object | Awaitable[object]) -> object:

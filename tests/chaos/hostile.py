@@ -41,10 +41,10 @@ PUSHED = Instrument("PUSHED:A", 2, 3, "contiguous")
 TRADED = replace(listing_of(VENUE_NAME).instrument, symbol=f"LOCAL:{VENUE_NAME}", size_decimals=8)
 REPLAYED = Instrument("REPLAYED:A", 2, 3, "contiguous")
 # The recording: days that are over, replayed in about half a minute.
-REPLAYED_TRADES, REPLAYED_DAYS, REPLAY_SPEED = 6_000, 4, 12_000
+REPLAYED_TRADES, REPLAYED_DAYS, REPLAY_SPEED = 5_000, 3, 9_000
 ENVIRON = {
     "FLEET_LEASE_TTL_MS": str(LEASE_MS),
-    "FLEET_CLOCK_TICK_MS": "1000",
+    "FLEET_CLOCK_TICK_MS": "2000",
     "FLEET_JOB_RETRY_MS": "50",
     "FLEET_BACKFILL_HOURS": "0",
     "FLEET_DEPTH_HOURS": "0",
@@ -114,9 +114,10 @@ class Hostile:
         return told
 
     def tracebacks(self) -> list[str]:
-        """Kinds that have written one. RQ writes one of each job that a store takes with it."""
+        """What was written with one. RQ writes one of each job that a store takes with it."""
         kinds = {each.kind for each in self.processes.all} - {"rollup"}
-        return sorted(kind for kind in kinds if b"Traceback" in (self.folder / f"{kind}.log").read_bytes())
+        lines = (line for kind in kinds for line in (self.folder / f"{kind}.log").read_text().splitlines())
+        return [line for line in lines if "Traceback" in line]
 
     async def get(self, path: str, **params: Any) -> Any:
         """Of either feed."""
@@ -169,6 +170,9 @@ class Hostile:
         await asyncio.to_thread(self.store.kill)
         self.store.forget_end(self.random)
         await asyncio.to_thread(self.store.revive)
+        for each in self.processes.of("replay"):
+            if each.is_done:
+                each.start()
         await self.pusher.again()
 
     async def _kill_holder(self) -> None:
@@ -180,7 +184,7 @@ class Hostile:
 
     async def _kill_job(self) -> None:
         """It lives for a moment: wait for one."""
-        until_s = time.monotonic() + 1.0
+        until_s = time.monotonic() + 3.0
         while time.monotonic() < until_s:
             for job in (int(pid) for each in self.processes.of("rollup") for pid in _children(each.pid)):
                 with suppress(ProcessLookupError):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -73,8 +74,9 @@ class Processes:
         self.stop_pid(popen.pid, seconds, lambda: popen.poll() is None)
 
     def stop_pid(self, pid: int, seconds: float, lives: Callable[[], bool]) -> None:
-        if lives():
-            os.kill(pid, signal.SIGSTOP)
+        with suppress(ProcessLookupError):
+            if lives():
+                os.kill(pid, signal.SIGSTOP)
             task = asyncio.create_task(_resume(pid, seconds, lives))
             self._resuming.add(task)
             task.add_done_callback(self._resuming.discard)
@@ -102,5 +104,6 @@ class Processes:
 async def _resume(pid: int, seconds: float, lives: Callable[[], bool]) -> None:
     await asyncio.sleep(seconds)
     # Its number may be another's, once it has been reaped.
-    if lives():
-        os.kill(pid, signal.SIGCONT)
+    with suppress(ProcessLookupError):
+        if lives():
+            os.kill(pid, signal.SIGCONT)

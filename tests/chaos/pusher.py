@@ -17,7 +17,7 @@ from common.store.keys import SymbolKeys
 from tests.proxy import Proxy
 
 # Before it begins to push live, there are so many trades of the days before; of these every third comes late.
-HISTORY, HISTORY_DAYS = 900, 3
+HISTORY, HISTORY_DAYS = 900, 2
 # What it pushes once more when the store has gone back in time: more than a dozen commits.
 REMEMBERED = 3_000
 REST_S = 0.02

