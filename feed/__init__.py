@@ -1,4 +1,5 @@
-"""The feed: stateless answers and live streams out of Redis. It never writes, and never imports workers.
+"""The feed: stateless answers and live streams out of Redis. It never imports workers, and writes nothing there but
+that it is there itself, and which symbols are asked for.
 
 app, server, routes/     HTTP: the factory, what listens, one file per group of routes
 params, errors, answers  what comes in as text, what goes out as JSON

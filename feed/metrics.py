@@ -1,17 +1,26 @@
 """What the feed counts, for Prometheus. One registry per application: tests run several in one process."""
 
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from common.store.budget import Throttles
-from common.store.health import Tally, Upkeep, mode_of, reason_of
+from common.store.health import HealthRules, Tally, Upkeep, standing_of
 from common.store.jobs import JobsView
 from common.store.reads import View
 from common.store.registry import Market
 
 # An answer out of a tail takes 1 ms, a year read anew some 300 ms.
 LATENCY_BUCKETS_S = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.048)
+
+
+class Workers(NamedTuple):
+    """What scales the fleet: worker processes, and symbols without one."""
+
+    wanted: int
+    alive: int
+    unassigned: int
 
 
 class Metrics:
@@ -41,7 +50,8 @@ class Metrics:
         throttles: Mapping[str, Throttles],
         queue: JobsView | None,
         upkeep: Mapping[str, Upkeep],
-        lease_ttl_ms: int,
+        workers: Workers | None,
+        rules: HealthRules,
     ) -> bytes:
         """Everything in the text format; the gauges of symbols and venues are made anew, so a removed one is gone."""
         symbols = CollectorRegistry()
@@ -57,10 +67,10 @@ class Metrics:
         faults = Gauge("fleet_candle_faults", what, ["symbol"], registry=symbols)
         for market, view in looks:
             symbol = market.symbol
-            found = mode_of(view, market, lease_ttl_ms)
-            mode.labels(symbol, found).set(1)
-            if why := reason_of(view, found):
-                reason.labels(symbol, why).set(1)
+            standing = standing_of(view, market, rules)
+            mode.labels(symbol, standing.mode).set(1)
+            if standing.reason:
+                reason.labels(symbol, standing.reason).set(1)
             tally = Tally.load(view.health)
             mismatches.labels(symbol).set(tally.mismatches)
             faults.labels(symbol).set(tally.faults)
@@ -73,6 +83,8 @@ class Metrics:
         _upkeep(symbols, upkeep)
         if queue:
             _queue(symbols, queue)
+        if workers:
+            _workers(symbols, workers)
         return generate_latest(self.registry) + generate_latest(symbols)
 
 
@@ -102,6 +114,14 @@ def _upkeep(registry: CollectorRegistry, upkeep: Mapping[str, Upkeep]) -> None:
         waiting.labels(symbol).set(found.trades_waiting)
         due.labels(symbol).set(len(found.due))
         unarchived.labels(symbol).set(len(found.unarchived))
+
+
+def _workers(registry: CollectorRegistry, workers: Workers) -> None:
+    what = "Worker processes that the symbols need, and FLEET_SPARES more"
+    Gauge("fleet_workers_wanted", what, registry=registry).set(workers.wanted)
+    Gauge("fleet_workers_alive", "Worker processes that give a sign of life", registry=registry).set(workers.alive)
+    what = "Symbols that no worker holds, though one should"
+    Gauge("fleet_symbols_unassigned", what, registry=registry).set(workers.unassigned)
 
 
 def _queue(registry: CollectorRegistry, view: JobsView) -> None:

@@ -1,5 +1,6 @@
 """The checks of `fleet doctor`: what Redis says of itself in, findings out. Nothing here talks to it."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -8,10 +9,10 @@ from typing import Any
 
 from common.store.health import Upkeep
 from common.store.jobs import Failure, JobsView
+from common.store.presence import WORKER, Process
+from common.store.server import MIN_VERSION, is_old, version_of
 from workers.rollup.work import Work
 
-# The protocol needs EVAL, streams, hashes and sorted sets as they are since 6.2.
-LEAST_VERSION = (6, 2)
 # A beat more than this far off in the future or past misleads people who compare times; nothing decides by it.
 SKEW_WARN_MS, SKEW_FAIL_MS = 250, 5_000
 # Above this share of its memory a store that must not evict will soon refuse writes.
@@ -36,13 +37,10 @@ class Finding:
 
 
 def version(info: Mapping[str, Any]) -> Finding:
-    # Valkey's redis_version is a number for old clients' sake, not its own.
-    name = "Valkey" if "valkey_version" in info else "Redis"
-    text = str(info.get("valkey_version") or info.get("redis_version", "0"))
-    numbers = tuple(int(part) for part in text.split(".")[:2] if part.isdigit())
-    if numbers >= LEAST_VERSION:
+    name, text = version_of(info)
+    if not is_old(text):
         return Finding(Level.OK, "version", f"{name} {text}")
-    least = ".".join(map(str, LEAST_VERSION))
+    least = ".".join(map(str, MIN_VERSION))
     return Finding(Level.FAIL, "version", f"{name} {text}", f"Use Redis {least} or newer, or any Valkey.")
 
 
@@ -72,8 +70,19 @@ def _fsync(appendfsync: str | None) -> Finding:
     return Finding(Level.FAIL, "persistence", found, advice)
 
 
+def role(info: Mapping[str, Any]) -> Finding:
+    found = str(info.get("role", "master"))
+    if found == "master":
+        return Finding(Level.OK, "role", found)
+    advice = "It takes no writes: set REDIS_URL to its primary."
+    return Finding(Level.FAIL, "role", f"{found} of {info.get('master_host', '?')}", advice)
+
+
 def eviction(info: Mapping[str, Any]) -> Finding:
     policy = str(info.get("maxmemory_policy", "unknown"))
+    if evicted := int(info.get("evicted_keys", 0)):
+        advice = "Data may be missing: set 'maxmemory-policy noeviction', look at it, then CONFIG RESETSTAT."
+        return Finding(Level.FAIL, "eviction", f"{policy}, {evicted} keys evicted since the server started", advice)
     if policy == "noeviction":
         return Finding(Level.OK, "eviction", policy)
     if policy == "unknown":
@@ -104,6 +113,23 @@ def clock(skew_ms: float) -> Finding:
         return Finding(Level.OK, "clock", found)
     level = Level.WARN if abs(skew_ms) <= SKEW_FAIL_MS else Level.FAIL
     return Finding(level, "clock", found, "Keep both machines on network time (NTP): times in health are off.")
+
+
+def processes(found: Sequence[Process], wanted: int, per_worker: int) -> Finding:
+    """`wanted`: symbols that want a worker now; `per_worker`: how many one takes, as it is set here."""
+    kinds = Counter(process.kind for process in found)
+    workers = [process for process in found if process.kind == WORKER]
+    room = sum(process.most for process in workers)
+    told = [f"{len(workers)} workers with room for {room} symbols, {wanted} are wanted"]
+    told += [f"{count} {kind}" for kind, count in sorted(kinds.items()) if kind != WORKER]
+    builds = Counter(f"{process.release} (format {process.format})" for process in found)
+    if len(builds) > 1:
+        told.append("of releases " + ", ".join(f"{build}: {count}" for build, count in sorted(builds.items())))
+    if room >= wanted:
+        return Finding(Level.OK, "processes", "; ".join(told))
+    missing = -(-(wanted - room) // per_worker)
+    advice = f"Start {missing} more: python -m workers, with FLEET_SYMBOLS_PER_WORKER={per_worker} each."
+    return Finding(Level.WARN, "processes", "; ".join(told), advice)
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,10 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from common.errors import OperatorError
+from infra import private
+
+# What a data folder holds: the store, and the exchange of infra.local_exchange.
+OURS = frozenset(("store", "exchange"))
 
 Durability = Literal["always", "everysec"]
 
@@ -86,9 +90,11 @@ class Place:
         return self.folder / "server.log"
 
     def prepare(self) -> None:
-        """Make the folders, readable by us alone: they hold all data and the only way in."""
-        _make_private(self.folder)
-        _make_private(self.socket.parent)
+        """Make the folders, or mend them, for us alone: they hold all data and the only way in."""
+        with private.told(self.folder.parent):
+            private.adopt(self.folder.parent, OURS.__contains__)
+        private.mend(self.folder)
+        private.make(self.socket.parent)
 
 
 def ensure(data_dir: Path, durability: Durability = "always") -> str:
@@ -104,10 +110,17 @@ def ensure(data_dir: Path, durability: Durability = "always") -> str:
     return place.url
 
 
-def revive(data_dir: Path, durability: Durability = "always") -> None:
-    """Start the folder's server if it has died. Unlike `ensure` it waits for nothing else: made to be called often."""
-    if _probe(Place.of(data_dir)) is State.ABSENT:
-        ensure(data_dir, durability)
+def revive(data_dir: Path, durability: Durability = "always") -> str:
+    """Start the folder's server if it has died, and return its last words then, else "".
+
+    Unlike `ensure` it waits for nothing else: made to be called often.
+    """
+    place = Place.of(data_dir)
+    if _probe(place) is not State.ABSENT:
+        return ""
+    words = _last_sentence(place)
+    ensure(data_dir, durability)
+    return f"{words} (see {place.log}.1)"
 
 
 def locate(data_dir: Path) -> str | None:
@@ -217,6 +230,7 @@ def _start(place: Place, durability: Durability) -> None:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            umask=private.UMASK,
         )
         _children[place.folder] = child
         os.pwrite(lock, str(child.pid).ljust(PID_BYTES).encode(), 0)
@@ -336,22 +350,14 @@ def _check_durability(place: Place, durability: Durability) -> None:
 
 
 def _last_words(place: Place) -> str:
+    return f"{_last_sentence(place)} (see {place.log})"
+
+
+def _last_sentence(place: Place) -> str:
     text = place.log.read_text(errors="replace").strip() if place.log.exists() else ""
     # Of "<pid>:<role> <date> <level> <message>" the message.
     words = re.sub(r"^\d+:\S+ .*? [.*#-] ", "", text.rpartition("\n")[2])
-    return f"{words or 'it said nothing'} (see {place.log})"
-
-
-def _make_private(folder: Path) -> None:
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # lstat: in /tmp somebody else may have put a link where we expect our folder.
-        found = folder.lstat()
-        if found.st_uid != os.getuid() or folder.is_symlink():
-            raise OperatorError(f"{folder} belongs to user {found.st_uid}, expected a folder of user {os.getuid()}")
-        folder.chmod(0o700)
-    except OSError as error:
-        raise OperatorError(f"{folder} can't be used as a folder for data: {error.strerror}") from None
+    return words or "it said nothing"
 
 
 @contextmanager

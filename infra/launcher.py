@@ -6,18 +6,22 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from common import settings as settings_module
-from common.errors import OperatorError
-from common.settings import Settings, redacted
+from common.errors import OperatorError, StoreUnavailable
+from common.redact import redacted_url
+from common.settings import Settings
 from common.store.client import commit_client
+from common.store.presence import workers_wanted
 from common.store.registry import open_store
+from common.store.server import StoreWatch, admit
 from common.store.wanted import WantedFleet
-from infra import embedded, local_exchange, markets, procfile, venues
+from infra import embedded, local_exchange, markets, private, procfile, venues
 from infra.child import Output
 from infra.local_exchange import LocalExchange
 from infra.paths import ROOT, data_folder
@@ -100,6 +104,8 @@ def _store(settings: Settings) -> AbstractContextManager[str]:
 
 
 async def _supervise(settings: Settings, url: str, commands: dict[str, str], wanted: Wanted) -> None:
+    async with commit_client(url) as client:
+        await admit(client, unsafe=settings.unsafe_store)
     await markets.register(url, wanted.simulated)
     folder = data_folder(settings.data_dir)
     exchange, helpers = await _local_exchange(url, folder, wanted.of_venues)
@@ -111,7 +117,7 @@ async def _supervise(settings: Settings, url: str, commands: dict[str, str], wan
         await venues.register(url, wanted.of_venues, folder)
 
     async def wanted_workers() -> int:
-        return -(-await markets.served(fleet) // settings.symbols_per_worker)
+        return workers_wanted(await markets.served(fleet), settings.symbols_per_worker, settings.spares)
 
     async def ready_line() -> str | None:
         if not await feed_is_ready(settings.host, settings.port):
@@ -121,16 +127,26 @@ async def _supervise(settings: Settings, url: str, commands: dict[str, str], wan
     async def keep_store() -> None:
         if not settings.redis_url:
             # In a thread: it waits for a server that reads its data.
-            await asyncio.to_thread(embedded.revive, folder, settings.durability)
+            last_words = await asyncio.to_thread(embedded.revive, folder, settings.durability)
+            if last_words:
+                fallen["fallen"] = f"the store had ended and runs again, it said last: {last_words}"
+
+    async def complaints() -> Mapping[str, str]:
+        ended = dict(fallen)
+        fallen.clear()
+        with suppress(StoreUnavailable):
+            await watch.look()
+        return ended | {trouble.what: trouble.sentence for trouble in watch.troubles}
 
     async with commit_client(url) as client:
-        fleet = WantedFleet(client)
+        fleet, watch = WantedFleet(client), StoreWatch(client, time.monotonic)
+        fallen: dict[str, str] = {}
         await Supervisor(
             commands=commands,
             environ=child_environ(settings, url, text_logs=sys.stdout.isatty()),
             cwd=ROOT,
             output=output,
-            hooks=Hooks(wanted_workers, ready_line, keep_store, prepare),
+            hooks=Hooks(wanted_workers, ready_line, keep_store, prepare, complaints),
             helpers=helpers,
             counts={"rollup": settings.rollup_processes},
         ).run()
@@ -144,6 +160,7 @@ async def _local_exchange(
     exchange = local_exchange.placed(folder) if asked else local_exchange.found(folder)
     if exchange is None:
         return None, {}
+    private.mend(exchange.folder)
     async with open_store(url) as store:
         names = venues.local_names(await store.symbols(), exchange) + asked
     if not names:
@@ -156,7 +173,7 @@ async def _local_exchange(
 
 
 def _announcement(settings: Settings, url: str, symbols: Sequence[str]) -> str:
-    where = redacted(url) if settings.redis_url else str(data_folder(settings.data_dir))
+    where = redacted_url(url) if settings.redis_url else str(data_folder(settings.data_dir))
     names = ", ".join(symbols) or "no symbols yet"
     return f"Fleet ready: http://{_local(settings.host)}:{settings.port}  symbols: {names}  data: {where}"
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from common.market.instrument import Instrument, check_symbol
 from common.store.registry import Market, open_store
 from common.store.wanted import WantedFleet
-from workers.sources import SOURCES
 
 PREFIX = "SIMULATED:"
 
@@ -40,8 +39,8 @@ async def symbols(url: str) -> list[str]:
 
 
 async def served(fleet: WantedFleet) -> int:
-    """How many symbols want a worker of the fleet now; a replay brings its own."""
-    return sum(market.kind in SOURCES for market in (await fleet.symbols()).values())
+    """How many symbols want a worker of the fleet now."""
+    return sum(market.is_fed for market in (await fleet.symbols()).values())
 
 
 def _simulated(symbol: str) -> Market:

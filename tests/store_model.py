@@ -4,8 +4,9 @@ The simulation and the worker tests run on it; tests/common/store/test_model.py 
 by command, on fakeredis and on the real server. Two switches take a guard away, for the negative controls.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import NamedTuple
 
 from common.errors import Fenced, Stale, StoreUnavailable
@@ -14,7 +15,7 @@ from common.market.builder import Checkpoint, Minute, unpack_minute
 from common.market.footprint import Footprint
 from common.market.gaps import Ledger
 from common.market.timeframe import day_of
-from common.market.trade import Trades
+from common.market.trade import MAX_TS_MS, Trades
 from common.store.lease import Sighting
 from common.store.symbol import Bounds, Claim, Commit
 
@@ -128,9 +129,10 @@ class StoreModel:
         self.tables.beats += 1
         self.tables.health.update(health)
 
-    def release(self, token: str) -> None:
+    def release(self, token: str, health: Mapping[str, str] = MappingProxyType({})) -> None:
         if self.tables.token == token:
             self.tables.token = ""
+            self.tables.health.update(health)
 
     def minutes(self, opens: Iterable[int]) -> dict[int, Minute]:
         return {open_ms: self._minute(open_ms) for open_ms in opens if open_ms in self.tables.candles}
@@ -186,8 +188,8 @@ class DirectStore:
     async def beat(self, token: str, seq: int, health: dict[str, str]) -> None:
         self.model.beat(token, seq, health)
 
-    async def release(self, token: str) -> None:
-        self.model.release(token)
+    async def release(self, token: str, health: Mapping[str, str] = MappingProxyType({})) -> None:
+        self.model.release(token, health)
 
     async def minutes(self, opens: list[int]) -> dict[int, Minute]:
         return self.model.minutes(opens)
@@ -197,6 +199,9 @@ class DirectStore:
 
     async def health(self) -> dict[str, str]:
         return self.model.health()
+
+    async def taken_from_ms(self) -> int:
+        return MAX_TS_MS
 
     async def recent_trades(self, count: int) -> Trades | None:
         return self.model.recent_trades(count)

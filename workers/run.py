@@ -3,18 +3,22 @@
 import asyncio
 import os
 import signal
+import sys
 from dataclasses import dataclass, field
 
 import orjson
 
 from common import log
-from common.clock import SystemClock
+from common.clock import JudgedClock, SystemClock
+from common.errors import OperatorError
 from common.market.timeframe import MINUTE_MS
 from common.store.client import blocking_client, commit_client
 from common.store.demand import Caps
 from common.store.lease import holder_name
 from common.store.owners import Owners
+from common.store.presence import WORKER, present
 from common.store.rollups import CANDLES, FOOTPRINTS
+from common.store.server import await_admission
 from common.store.symbol import Bounds, SymbolStore
 from common.store.trade_archive import TRADES
 from common.store.wanted import WantedFleet
@@ -50,6 +54,7 @@ class WorkerSettings:
     binance_key: str = field(repr=False)
     log_level: str
     log_format: log.Format
+    unsafe_store: bool = False
 
     @property
     def term(self) -> TermSettings:
@@ -69,10 +74,11 @@ class WorkerSettings:
 
 async def work(settings: WorkerSettings) -> None:
     """Serve until told to stop."""
+    clock = JudgedClock(SystemClock())
     means = Means(
         commit_client(settings.redis_url),
         blocking_client(settings.redis_url),
-        SystemClock(),
+        clock,
         settings.backfill_hours * 60 * MINUTE_MS,
         settings.depth_hours * 60,
         Caps(settings.streams_per_venue, settings.streams_in_all),
@@ -80,27 +86,34 @@ async def work(settings: WorkerSettings) -> None:
     )
     place = Workplace(
         holder=holder_name(),
-        clock=means.clock,
+        clock=clock,
         settings=settings.term,
         owners=Owners(means.commands).look,
-        stores=lambda symbol: SymbolStore(means.commands, symbol, settings.bounds),
+        stores=lambda symbol: SymbolStore(means.commands, symbol, settings.bounds, clock),
         sources=lambda market: SOURCES[market.kind](market, means),
     )
     claimer = Claimer(WantedFleet(means.commands), place, frozenset(SOURCES), settings.symbols_per_worker)
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, claimer.stop)
     try:
-        await claimer.run()
+        await await_admission(means.commands, unsafe=settings.unsafe_store, stopping=lambda: claimer.stopping)
+        async with present(means.commands, WORKER, settings.symbols_per_worker, lambda: claimer.held):
+            await claimer.run()
     finally:
         await means.commands.aclose()
         await means.blocking.aclose()
 
 
-def main() -> None:
+def main() -> int:
     settings = WorkerSettings(**orjson.loads(os.environ[SETTINGS_VARIABLE]))
     log.setup(settings.log_level, settings.log_format)
-    asyncio.run(work(settings))
+    try:
+        asyncio.run(work(settings))
+    except OperatorError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -6,6 +6,7 @@ symbols, and an ACL may name them.
 | name                | type    | written by          | read by            | bound                                  |
 |---------------------|---------|---------------------|--------------------|----------------------------------------|
 | symbols             | hash    | fleet symbols, up   | workers, feed      | one field a symbol                     |
+| {}:workers          | zset    | every process       | doctor, feed       | presence.MAX_PROCESSES                 |
 | {}:symbols          | string  | fleet symbols, up   | workers, up        | a number                               |
 | {S}:owner           | hash    | claim, commit, beat | claim, workers, feed | 7 fields                             |
 | {S}:state           | hash    | commit, import      | claim, feed        | 16 fields; coverage 4096 spans         |
@@ -54,6 +55,8 @@ SYMBOLS_VERSION = "{}:symbols"
 ROLLED = ("1d", "1w", "1M")
 # Series whose late trades wait for the archive.
 LATE = ("candles", "footprints")
+# Which processes there are, of all kinds.
+PROCESSES = "{}:workers"
 # Streams of all venues.
 ALL_STREAMS = "{}:streams"
 # Which clock process is the one that ticks.

@@ -20,6 +20,9 @@ from common.store.keys import SYMBOLS, SYMBOLS_VERSION, SymbolKeys
 
 log = logging.getLogger(__name__)
 
+# The kinds of sources that the fleet's workers open (workers.sources.SOURCES).
+FED_KINDS = frozenset(("inbox", "simulator", "venue"))
+
 
 @dataclass(frozen=True, slots=True)
 class Market:
@@ -35,6 +38,11 @@ class Market:
     @property
     def kind(self) -> str:
         return str(self.source.get("kind", ""))
+
+    @property
+    def is_fed(self) -> bool:
+        """Served by a worker of the fleet; what replays or imports into it brings its own process."""
+        return self.kind in FED_KINDS
 
     @property
     def on_demand(self) -> bool:

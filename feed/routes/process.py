@@ -28,10 +28,11 @@ async def metrics(request: Request) -> Response:
         looks = await fleet.look(services.client)
         throttles = await fleet.budgets(services.client, looks)
         upkeep = await fleet.upkeep(services.client, looks)
+        workers = await fleet.workers(services.client, looks, services.settings)
     except StoreUnavailable:
         # Then what the process counts matters most.
-        looks, throttles, upkeep = [], {}, {}
-    text = services.metrics.text(looks, throttles, queue, upkeep, services.settings.lease_ttl_ms)
+        looks, throttles, upkeep, workers = [], {}, {}, None
+    text = services.metrics.text(looks, throttles, queue, upkeep, workers, services.queries.rules)
     return Response(text, headers={"content-type": CONTENT_TYPE_LATEST})
 
 

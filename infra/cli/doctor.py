@@ -13,13 +13,16 @@ from rich.markup import escape
 from rich.table import Table
 
 from common.errors import StoreUnavailable
-from common.settings import Settings, load, redacted
+from common.redact import redacted, redacted_url
+from common.settings import Settings, load
 from common.store.client import commit_client
 from common.store.clock_lease import clock_holder
 from common.store.health import upkeep_of
 from common.store.jobs import Jobs
 from common.store.keys import SYMBOLS, SymbolKeys
+from common.store.presence import processes
 from common.store.registry import Registry
+from common.store.wanted import WantedFleet
 from infra import checks
 from infra.checks import Finding, Lease, Level
 from infra.cli.options import DataOption, store_url
@@ -43,7 +46,7 @@ def doctor(data: DataOption = None) -> None:
     - `REDIS_URL=redis://db.example:6379/0 fleet doctor`
     """
     settings = load()
-    url = store_url(settings, data)
+    url = store_url(settings, data, whatever_it_is=True)
     console = Console()
     findings, found = asyncio.run(_examine(settings, url, console))
     for finding in findings:
@@ -58,9 +61,10 @@ async def _examine(settings: Settings, url: str, console: Console) -> tuple[list
     async with commit_client(url) as client:
         try:
             info: Mapping[str, Any] = await client.info("everything")
-            reached = Finding(Level.OK, "reachable", redacted(url))
+            reached = Finding(Level.OK, "reachable", redacted_url(url))
             findings = [reached, *_judge(info, await _appendfsync(client)), await _clock(client)]
             findings += await _queue(settings.queue_redis_url or url, await clock_holder(client))
+            findings.append(await _processes(client, settings))
             archiving = settings.archive_url is not None
             trades_kept = settings.trades_kept if settings.archives_trades else None
             findings.append(checks.due(await due_work(client, archiving=archiving, trades_kept=trades_kept)))
@@ -72,11 +76,12 @@ async def _examine(settings: Settings, url: str, console: Console) -> tuple[list
             return [*findings, checks.leases(found)], found
         except (RedisError, OSError, StoreUnavailable) as error:
             advice = "Start it with infra/up, or check REDIS_URL and the network in between."
-            return [Finding(Level.FAIL, "reachable", f"{redacted(url)}: {error}", advice)], []
+            return [Finding(Level.FAIL, "reachable", f"{redacted_url(url)}: {error}", advice)], []
 
 
 def _judge(info: Mapping[str, Any], appendfsync: str | None) -> Iterator[Finding]:
     yield checks.version(info)
+    yield checks.role(info)
     yield checks.persistence(info, appendfsync)
     yield checks.eviction(info)
     yield checks.memory(info)
@@ -88,6 +93,11 @@ async def _appendfsync(client: Redis) -> str | None:
     except ResponseError:
         return None
     return next((_text(value) for value in found.values()), None)
+
+
+async def _processes(client: Redis, settings: Settings) -> Finding:
+    wanted = [market for market in (await WantedFleet(client).symbols()).values() if market.is_fed]
+    return checks.processes(await processes(client), len(wanted), settings.symbols_per_worker)
 
 
 async def _clock(client: Redis) -> Finding:
@@ -104,7 +114,7 @@ async def _queue(url: str, clock: str) -> list[Finding]:
             view = await Jobs(client).view()
     except StoreUnavailable as error:
         advice = "Start it, or check FLEET_QUEUE_REDIS_URL: until then days are neither rolled up nor archived."
-        return [Finding(Level.FAIL, "queue", f"{redacted(url)}: {error}", advice)]
+        return [Finding(Level.FAIL, "queue", f"{redacted_url(url)}: {error}", advice)]
     return [checks.queue(view, clock), checks.failed_jobs(view.failures)]
 
 
@@ -148,7 +158,7 @@ def _lease(symbol: str, first: Mapping[str, str], now: Mapping[str, str]) -> Lea
 def _print(console: Console, finding: Finding) -> None:
     colour = _COLOURS[finding.level]
     label = f"[{colour}]{finding.level.value:<5}[/] {finding.what:<12}"
-    console.print(f"{label} {escape(finding.found)}", highlight=False, soft_wrap=True)
+    console.print(f"{label} {escape(redacted(finding.found))}", highlight=False, soft_wrap=True)
     if finding.advice:
         console.print(f"{'':18} {escape(finding.advice)}", highlight=False, soft_wrap=True)
 

@@ -10,13 +10,16 @@ from redis.asyncio import Redis
 from common.market.instrument import Instrument
 from common.market.timeframe import DAY_MS, day_of
 from common.store.budget import BudgetStore
+from common.store.demand import Demand
 from common.store.health import Tally
 from common.store.jobs import QUEUED, RUNNING, failure
 from common.store.keys import FAILURES
+from common.store.presence import WORKER, present, processes
 from common.store.rollups import RollupStore
 from feed.fleet import FAILURES_TOLD
 from tests.feed.served import Served, hear, say, served
 from tests.feed.writer import INSTRUMENT, START_MS, Writer
+from tests.support import wait_until_async
 
 S = INSTRUMENT.symbol
 
@@ -52,8 +55,9 @@ async def test_health_is_of_the_whole_fleet_and_of_one_symbol(feed: Served, writ
     answer = await feed.json("/v1/health")
     found = answer["symbols"][S]
     assert (answer["status"], found["mode"], found["refused"], found["seq"]) == ("ok", "LIVE", {"duplicate": 1}, 1)
-    assert answer["store"] == {"version": answer["store"]["version"], "persistence": "always", "writable": True}
-    assert answer["store"]["version"].startswith("Valkey ")
+    fit = {"persistence": "always", "eviction": "noeviction", "writable": True, "troubles": []}
+    assert answer["store"].pop("version").startswith("Valkey ")
+    assert answer["store"] == fit
     assert answer["archive"] == {"on": False, "where": None}
     history = {"candlesFrom": None, "sealedTo": None, "dirtyDays": 0, "archive": None}
     assert (await feed.json(f"/v1/health/{S}")) | {"lastUpdateMsAgo": 0} == {
@@ -84,6 +88,34 @@ async def test_health_and_metrics_tell_of_minutes_found_wrong(feed: Served, writ
     lines = (await feed.get("/metrics")).text.splitlines()
     assert f'fleet_candle_mismatches{{symbol="{S}"}} 3.0' in lines
     assert f'fleet_candle_faults{{symbol="{S}"}} 2.0' in lines
+
+
+async def test_metrics_tell_how_many_workers_there_should_be_and_are(
+    redis_url: str, writer: Writer, client: Redis
+) -> None:
+    for number in range(3):
+        await Writer(client, Instrument(f"X:{number}", 1, 0)).register(kind="inbox")
+    await Writer(client, Instrument("FILE", 1, 0)).register(kind="replay")
+    await Writer(client, Instrument("V:A", 1, 0)).register(kind="venue", demand="on_demand")
+
+    async def told(feed: Served) -> dict[str, float]:
+        lines = (await feed.get("/metrics")).text.splitlines()
+        names = ("fleet_workers_wanted", "fleet_workers_alive", "fleet_symbols_unassigned")
+        return {name: float(value) for name, _, value in (line.partition(" ") for line in lines) if name in names}
+
+    async with served(redis_url, symbols_per_worker=2, spares=1) as feed:
+        # The writer holds its symbol; nobody asks for V:A.
+        unserved = {"fleet_workers_wanted": 3.0, "fleet_workers_alive": 0.0, "fleet_symbols_unassigned": 3.0}
+        assert await told(feed) == unserved
+        await Demand(client).ask(["V:A"])
+        assert await told(feed) == unserved | {"fleet_workers_wanted": 4.0, "fleet_symbols_unassigned": 4.0}
+        async with present(client, WORKER, 2):
+            await wait_until_async(lambda: _count_workers(client))
+            assert (await told(feed))["fleet_workers_alive"] == 1.0
+
+
+async def _count_workers(client: Redis) -> int:
+    return sum(process.kind == WORKER for process in await processes(client))
 
 
 async def test_failed_jobs_are_in_health_with_their_reason_and_in_the_metrics(

@@ -7,6 +7,7 @@ import pytest
 from common.market.timeframe import DAY_MS
 from common.store.health import Upkeep
 from common.store.jobs import Failure, JobsView
+from common.store.presence import Process
 from infra import checks
 from infra.checks import Finding, Lease, Level
 from workers.rollup.work import Work
@@ -55,6 +56,17 @@ def test_a_store_must_not_evict(policy: str | None, level: Level) -> None:
     assert checks.eviction({"maxmemory_policy": policy} if policy else {}).level is level
 
 
+def test_a_store_that_has_evicted_is_told_though_it_evicts_no_more() -> None:
+    finding = checks.eviction({"maxmemory_policy": "noeviction", "evicted_keys": 3})
+    assert (finding.level, finding.found) == (Level.FAIL, "noeviction, 3 keys evicted since the server started")
+
+
+def test_a_replica_is_no_store() -> None:
+    assert checks.role({"role": "master"}).level is Level.OK
+    finding = checks.role({"role": "slave", "master_host": "db.example"})
+    assert (finding.level, finding.found) == (Level.FAIL, "slave of db.example")
+
+
 @pytest.mark.parametrize(
     ("used", "limit", "total", "level"),
     [
@@ -75,6 +87,35 @@ def test_memory_is_measured_against_its_limit_or_the_machine(used: int, limit: i
 )
 def test_a_clock_that_is_off_is_told(skew_ms: float, level: Level) -> None:
     assert checks.clock(skew_ms).level is level
+
+
+WORKERS = [Process(f"h:{number}", "worker", 50, 50) for number in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted", "level", "told"),
+    [
+        (WORKERS, 150, Level.OK, "3 workers with room for 150 symbols, 150 are wanted"),
+        ([], 0, Level.OK, "0 workers with room for 0 symbols, 0 are wanted"),
+        ([*WORKERS, Process("h:9", "web"), Process("i:9", "web")], 9, Level.OK, "9 are wanted; 2 web"),
+        (WORKERS, 151, Level.WARN, "3 workers with room for 150 symbols, 151 are wanted"),
+        ([], 9, Level.WARN, "0 workers with room for 0 symbols, 9 are wanted"),
+    ],
+)
+def test_workers_must_have_room_for_what_is_wanted(found: list[Process], wanted: int, level: Level, told: str) -> None:
+    finding = checks.processes(found, wanted, per_worker=50)
+    assert finding.level is level and told in finding.found
+
+
+def test_missing_workers_are_counted_by_what_one_takes() -> None:
+    assert "Start 2 more" in checks.processes(WORKERS, 250, per_worker=50).advice
+
+
+def test_processes_of_several_releases_are_told() -> None:
+    old = Process("h:8", "web", release="0.0.9", format=3)
+    new = Process("h:9", "web", release="0.1.0", format=4)
+    finding = checks.processes([old, new, new._replace(name="h:7")], 0, per_worker=1)
+    assert finding.found.endswith("; of releases 0.0.9 (format 3): 1, 0.1.0 (format 4): 2")
 
 
 def lease(symbol: str, *, held: bool, beating: bool) -> Lease:

@@ -1,16 +1,18 @@
 """Between the workers and the store: latency, lost requests, lost replies, requests that arrive long after, rewinds."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
+from common.clock import JudgedClock
 from common.errors import FleetError, StoreUnavailable
 from common.market.builder import Minute
 from common.market.gaps import Ledger
-from common.market.trade import Trades
+from common.market.trade import MAX_TS_MS, Trades
 from common.store.lease import Sighting
 from common.store.registry import Market
 from common.store.symbol import Claim, Commit
@@ -100,11 +102,13 @@ class Network:
 
 @dataclass(slots=True)
 class RemoteStore:
-    """workers.term.Store of one process, over the network."""
+    """workers.term.Store of one process, over the network. `wall_ms`: of the store's clock, at the beginning."""
 
     name: str
     network: Network
     server: Server
+    clock: JudgedClock
+    wall_ms: int
 
     async def claim(self, token: str, stale: Sighting, holder: str) -> Claim | Sighting:
         found: Claim | Sighting = await self._write("claim", lambda: self.server.model.claim(token, stale, holder))
@@ -117,8 +121,8 @@ class RemoteStore:
     async def beat(self, token: str, seq: int, health: dict[str, str]) -> None:
         await self._write("beat", lambda: self.server.model.beat(token, seq, health))
 
-    async def release(self, token: str) -> None:
-        await self._write("release", lambda: self.server.model.release(token))
+    async def release(self, token: str, health: Mapping[str, str] = MappingProxyType({})) -> None:
+        await self._write("release", lambda: self.server.model.release(token, health))
 
     async def minutes(self, opens: list[int]) -> dict[int, Minute]:
         found: dict[int, Minute] = await self.network.call(lambda: self.server.model.minutes(opens))
@@ -136,13 +140,18 @@ class RemoteStore:
         found: Trades | None = await self.network.call(lambda: self.server.model.recent_trades(count))
         return found
 
+    async def taken_from_ms(self) -> int:
+        return MAX_TS_MS
+
     async def _write(self, what: str, command: Command) -> Any:
+        asked_ms = self.clock.boot_ms()
         try:
             result = await self.network.call(lambda: self.server.write(command))
         except FleetError as error:
             self.network.happened[type(error).__name__.lower()] += 1
             self._trace(f"{what}: {type(error).__name__} {error}")
             raise
+        self.clock.heard(self.wall_ms + self.network.world.now_ms, asked_ms)
         self._trace(f"{what}: {result}" if what == "claim" else what)
         return result
 

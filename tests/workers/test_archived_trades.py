@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 
 from common.archive.archive import Archive
 from common.archive.series import TRADE_ROWS
+from common.clock import JudgedClock
 from common.errors import Fenced, Stale
 from common.frames.schema import TRADES
 from common.market.timeframe import DAY_MS, MINUTE_MS, day_of
@@ -31,7 +32,7 @@ from common.store.trade_archive import TradeArchive, Waiting, waiting
 from tests.common.archive.conftest import BUCKET, S3
 from tests.common.store.steps import step
 from tests.feed.writer import INSTRUMENT, START_MS, Writer, random_step
-from tests.support import wait_until_async
+from tests.support import FakeClock, wait_until_async
 from tests.workers.test_rollup_process import START_S, process
 from workers.clock.due import due_work, is_due
 from workers.replay import ArchivingStore
@@ -353,7 +354,7 @@ async def test_a_replay_that_is_fenced_while_it_archives_goes_no_further(client:
         finally:
             ended.append("archiving")
 
-    store = ArchivingStore(client, INSTRUMENT.symbol, Bounds(1, 1), archive, beat_s=0.01)
+    store = ArchivingStore(client, INSTRUMENT.symbol, Bounds(1, 1), JudgedClock(FakeClock()), archive, 0.01)
     with pytest.raises(Fenced):
         await store.commit(step("z" * 32, writer.seq, 1))
     assert ended == ["archiving"]

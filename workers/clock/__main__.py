@@ -13,6 +13,8 @@ from common.store.client import commit_client
 from common.store.clock_lease import ClockLease
 from common.store.jobs import Jobs
 from common.store.lease import holder_name, new_token
+from common.store.presence import CLOCK, present
+from common.store.server import await_admission
 from workers.clock.due import due_work
 from workers.clock.ticker import Ticker
 from workers.rollup.rq_queue import JobQueue, rq_client
@@ -39,18 +41,20 @@ async def tick(settings: Settings) -> None:
             )
             for number in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(number, ticker.stop)
-            await ticker.run()
+            await await_admission(store, unsafe=settings.unsafe_store, stopping=lambda: ticker.stopping)
+            async with present(store, CLOCK):
+                await ticker.run()
 
 
 def main() -> int:
     try:
         settings = settings_module.load()
         _ = settings.store_url
+        log.setup(settings.log_level, settings.log_format)
+        asyncio.run(tick(settings))
     except OperatorError as error:
         print(error, file=sys.stderr)
         return 1
-    log.setup(settings.log_level, settings.log_format)
-    asyncio.run(tick(settings))
     return 0
 
 

@@ -18,6 +18,7 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 from rq.worker import HerokuWorker
 
+from common.redact import redacted
 from common.store.jobs import MOST_FAILURES, QUEUE, Failure, failure
 from common.store.keys import FAILURES
 from workers.rollup.rq_queue import FAILURE_TTL_S, MONITORING_S, worker_name
@@ -31,6 +32,8 @@ WORKER_TTL_S = 30
 MAINTENANCE_S = 15
 # A job gets this long to end when we are stopped; the supervisor kills us after 2.5 s in all.
 SHUTDOWN_S = 1
+# Between two calls of `on_sign`.
+MIN_SIGN_S = 5.0
 # RQ doubles its wait while Redis is away.
 RECONNECT_MOST_S = 2.0
 
@@ -96,7 +99,9 @@ class RollupWorker(HerokuWorker):
     max_connection_wait_time = RECONNECT_MOST_S
     log_result_lifespan = False
 
-    def __init__(self, client: Redis, functions: Functions, first_retry_ms: int) -> None:
+    def __init__(
+        self, client: Redis, functions: Functions, first_retry_ms: int, on_sign: Callable[[], None] = lambda: None
+    ) -> None:
         job_class = type("OwnJob", (OwnJob,), {"functions": functions})
         super().__init__(
             [Queue(QUEUE, connection=client, serializer=JSONSerializer, job_class=job_class)],
@@ -113,10 +118,19 @@ class RollupWorker(HerokuWorker):
         )
         self.stop_asked = False
         self._first_retry_ms = first_retry_ms
+        self._on_sign = on_sign
+        self._next_sign_s = 0.0
 
     def request_stop(self, signum: int, frame: Any) -> None:
         self.stop_asked = True
         super().request_stop(signum, frame)  # type: ignore[no-untyped-call]
+
+    def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
+        """RQ's sign of life: every 15 s when idle, else more often, and in the job's process, too."""
+        super().heartbeat(timeout, pipeline)
+        if os.getpid() == self.pid and time.monotonic() >= self._next_sign_s:
+            self._next_sign_s = time.monotonic() + MIN_SIGN_S
+            self._on_sign()
 
     def main_work_horse(self, job: Job, queue: Queue) -> None:
         """In the forked process. It leaves the process group, so nobody but the kernel ends it with its parent."""
@@ -152,7 +166,7 @@ class RollupWorker(HerokuWorker):
         text: Any = self.connection.hget(FAILURES, job.id)
         before = Failure.load(text) if text else None
         now_ms = time.time_ns() // 1_000_000
-        found = failure(job.id, reason, now_ms, self._first_retry_ms, before, refused=refused)
+        found = failure(job.id, redacted(reason), now_ms, self._first_retry_ms, before, refused=refused)
         log.error("job failed", extra={"job": job.id, "reason": found.reason, "times": found.times})
         if before or self.connection.hlen(FAILURES) < MOST_FAILURES:
             self.connection.hset(FAILURES, job.id, found.dump())
