@@ -57,7 +57,7 @@ _LOW_64 = (1 << 64) - 1
 _ROOM = (1, 1, 2, 4, 4, 8, 8, 8, 8)
 
 # What `candles` gives: the fields of a Candle, the turnover in two halves.
-_CANDLE_TYPES: dict[str, _Type] = {
+CANDLE_TYPES: dict[str, _Type] = {
     **dict.fromkeys(("open_ms", "open_ticks", "high_ticks", "low_ticks", "close_ticks"), np.int64),
     **dict.fromkeys(("volume_lots", "buy_lots", "sell_lots"), np.int64),
     "turnover_low": np.uint64,
@@ -106,13 +106,13 @@ def pack_candles(members: Sequence[bytes]) -> bytes:
     return _seal(_CANDLES, len(packed), _CANDLE_HEAD.pack(*before, price_step, lot_step), columns)
 
 
-def candles(blocks: Sequence[bytes], names: Sequence[str] = tuple(_CANDLE_TYPES)) -> Columns:
+def candles(blocks: Sequence[bytes], names: Sequence[str] = tuple(CANDLE_TYPES)) -> Columns:
     """Return all candles of the blocks, in their order, by the names of Candle's fields, or only those `names`.
 
     Columns of 64-bit integers, the sources of 8; the turnover is two, its unsigned low half and its signed high half.
     Columns and not records of 120 bytes: a column is written once, a record's cache lines once per field.
     """
-    types = {name: _CANDLE_TYPES[name] for name in names}
+    types = {name: CANDLE_TYPES[name] for name in names}
     return _whole(_CANDLES, blocks, types, _candle_part, partial(_candle_columns, names=names))
 
 
