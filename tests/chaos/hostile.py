@@ -183,8 +183,9 @@ class Hostile:
         self.processes.stop(await self._holder(), STOPS_S[1])
 
     async def _kill_job(self) -> None:
-        """It lives for a moment: wait for one."""
-        until_s = time.monotonic() + 3.0
+        """It lives for a moment: make work, and wait for one."""
+        await self.pusher.push_late()
+        until_s = time.monotonic() + 6.0
         while time.monotonic() < until_s:
             for job in (int(pid) for each in self.processes.of("rollup") for pid in _children(each.pid)):
                 with suppress(ProcessLookupError):

@@ -79,13 +79,17 @@ class Pusher:
         self._underway.pop(trade.id, None)
         self._recent.append(trade)
 
+    async def push_late(self) -> None:
+        if self._late:
+            self.happened["late"] += 1
+            await self.push(self._late.pop(self.random.randrange(len(self._late))))
+
     async def _step(self) -> None:
         chance = self.random.random()
         if chance < 0.03:
             self.proxy.swallow = 1
-        if chance > 0.95 and self._late:
-            self.happened["late"] += 1
-            await self.push(self._late.pop(self.random.randrange(len(self._late))))
+        if chance > 0.95:
+            await self.push_late()
         elif chance > 0.92:
             self.happened["twice"] += 1
             await self.push(self.random.choice(list(self.pushed.values())))

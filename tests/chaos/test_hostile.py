@@ -134,7 +134,7 @@ async def commits(fleet: Hostile, instrument: Instrument, count: int) -> None:
 async def fire(fleet: Hostile, random: Random, seconds: float) -> None:
     """Every fault at least twice, in any order, and then any until the time is over."""
     until_s = time.monotonic() + seconds
-    names = 2 * [*fleet.faults(), "kill web"]
+    names = [*2 * [*fleet.faults(), "kill web"], "kill job"]
     random.shuffle(names)
     while names or time.monotonic() < until_s:
         await asyncio.sleep(random.uniform(*RESTS_S))
