@@ -87,6 +87,13 @@ class Rescaling(NamedTuple):
     def turnover(self, turnover: int) -> int:
         return shifted(turnover, TURNOVER, sum(self.old), self.price_shift + self.size_shift, MAX_TURNOVER)
 
+    def inside(self, low_ticks: int, high_ticks: int) -> tuple[int, int]:
+        """The least and the greatest price of the new scale between two that no trade needs to have."""
+        if self.price_shift >= 0:
+            return self.price(low_ticks, MAX_INT_64), self.price(high_ticks, MAX_INT_64)
+        factor = power(-self.price_shift)
+        return -(-low_ticks // factor), high_ticks // factor
+
     def candle(self, packed: bytes) -> bytes:
         """Of a packed candle; an empty one stays empty."""
         return codec.pack_candle(self.candle_of(codec.unpack_candle(packed))) if packed else packed
