@@ -14,7 +14,8 @@ import polars as pl
 
 from common.market.depth import SPAN, TRUNCATED, Head, unpack_body, unpack_head
 from common.market.named import rescale
-from common.market.scale import Rescaling, Scales, power
+from common.market.rescaling import Rescaling, power
+from common.market.scale import Scales
 
 BID, ASK = 0, 1
 

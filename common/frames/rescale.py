@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from common.market.scale import MAX_INT_64, MAX_TURNOVER, PRICE, SIZE, TURNOVER, Rescaling, power, shifted
+from common.market.rescaling import MAX_INT_64, MAX_TURNOVER, PRICE, SIZE, TURNOVER, Rescaling, power, shifted
 
 
 def rescaled(frame: pl.DataFrame, rescaling: Rescaling) -> pl.DataFrame:

@@ -30,7 +30,8 @@ from common.market import codec, wide
 from common.market.footprint import TRADES_AT, Footprint, Row
 from common.market.named import CorruptBlock, Values, named, rescale, rescaling_of, split
 from common.market.packed import PACKED_CANDLE, Ints, levels_of
-from common.market.scale import Rescaling, Scale, Scales
+from common.market.rescaling import Rescaling
+from common.market.scale import Scale, Scales
 from common.market.timeframe import MINUTE_MS
 from common.market.wide import Unsigned, Wide
 

@@ -22,7 +22,8 @@ from itertools import accumulate, pairwise
 from operator import itemgetter
 from typing import NamedTuple
 
-from common.market.scale import MAX_INT_64, Rescaling, Scale, Scales
+from common.market.rescaling import MAX_INT_64, Rescaling
+from common.market.scale import Scale, Scales
 
 # version, flags, log2 of the width of prices (bits 0-1) and of sizes (2-3), the scale's decimals of prices, spans,
 # times, bids, asks, open_ms, lowest bid, lowest ask, price step, lot step.

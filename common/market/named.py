@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from common.errors import OperatorError
 from common.market import wide
-from common.market.scale import MAX_INT_64, PRICE, SIZE, TURNOVER, Rescaling, Scale, Scales, power, shifted
+from common.market.rescaling import MAX_INT_64, PRICE, SIZE, TURNOVER, Rescaling, power, shifted
+from common.market.scale import Scale, Scales
 from common.market.units import MAX_DECIMALS
 
 # What a turnover is kept in.

@@ -14,7 +14,8 @@ from common.market import blocks, codec, units
 from common.market.candle import Candle
 from common.market.footprint import Footprint
 from common.market.named import CorruptBlock
-from common.market.scale import MAX_INT_64, MAX_TURNOVER, Rescaling, Scale, Scales, Unfit
+from common.market.rescaling import MAX_INT_64, MAX_TURNOVER, Rescaling, Unfit
+from common.market.scale import Scale, Scales
 from common.market.timeframe import MINUTE_MS
 from common.market.trade import MAX_LOTS, MAX_TICKS, Trades
 from tests.strategies import LAW, START_MS, candles, footprints, trades
