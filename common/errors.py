@@ -1,8 +1,14 @@
 """Errors, by who must act."""
 
+from common.redact import redacted
+
 
 class FleetError(Exception):
     """Base of all errors raised on purpose. The message is one sentence: what was found, what expected."""
+
+    def __str__(self) -> str:
+        # Whoever shows it shows no password of a URL, wherever the sentence came from.
+        return redacted(super().__str__())
 
 
 class BadInput(FleetError):

@@ -10,8 +10,12 @@ all: a log library would cost every worker memory and save us nothing.
 import json
 import logging
 import sys
+import traceback
 from datetime import UTC, datetime
+from types import TracebackType
 from typing import Literal, TextIO
+
+from common.redact import redacted
 
 Format = Literal["auto", "json", "text"]
 
@@ -25,6 +29,12 @@ def setup(level: str = "info", form: Format = "auto", stream: TextIO | None = No
     text = form == "text" or (form == "auto" and handler.stream.isatty())
     handler.setFormatter(TextFormatter() if text else JsonFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    sys.excepthook = _crashed
+
+
+def _crashed(kind: type[BaseException], error: BaseException, where: TracebackType | None) -> None:
+    """A bug ends the process with Python's own traceback, but for what nobody may see."""
+    sys.stderr.write(redacted("".join(traceback.format_exception(kind, error, where))))
 
 
 class JsonFormatter(logging.Formatter):
@@ -39,7 +49,7 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         # A field that JSON does not know becomes its text: a log line must never raise.
-        return json.dumps(line, default=str, ensure_ascii=False)
+        return json.dumps(_clean(line), ensure_ascii=False)
 
 
 class TextFormatter(logging.Formatter):
@@ -47,7 +57,16 @@ class TextFormatter(logging.Formatter):
         time = f"{_utc(record):%H:%M:%S}.{int(record.msecs):03}"
         fields = "".join(f" {name}={value}" for name, value in _fields(record).items())
         line = f"{time} {record.levelname.lower():<7} {record.getMessage()}{fields}"
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        return redacted(f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line)
+
+
+def _clean(value: object) -> object:
+    """Without secrets, piece by piece: within JSON a URL would not end where it ends."""
+    if isinstance(value, dict):
+        return {str(name): _clean(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_clean(part) for part in value]
+    return value if isinstance(value, int | float | None) else redacted(str(value))
 
 
 def _utc(record: logging.LogRecord) -> datetime:

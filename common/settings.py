@@ -10,12 +10,14 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 # Nothing heavier: every symbol worker imports this module and has 45 MB in all.
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from common.errors import OperatorError
+from common.redact import HIDDEN, redacted_url
 
 PREFIX = "FLEET_"
 REDIS_URL = "REDIS_URL"
@@ -25,7 +27,8 @@ FOREIGN_NAMES = frozenset({"FLEET_TEST_DATA"})
 
 # A bucket's name by S3's rules, then any prefix.
 _S3_URL_FORM = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?")
-_REDIS_URL_FORM = re.compile(r"rediss?://[^/]+(/\d*)?(\?.*)?|unix://([^/@]*@)?/.+")
+# What a URL must have percent-encoded ends a password too early: then the client asks a host of that name.
+_REDIS_URL_FORM = re.compile(r"rediss?://[^/?#\s]+(/\d*)?(\?[^#\s]*)?|unix://([^/@]*@)?/.+")
 
 
 class Settings(BaseSettings):
@@ -144,10 +147,12 @@ class Settings(BaseSettings):
     )
     archive_url: str | None = Field(
         default=None,
+        repr=False,  # as above: keys do not belong here, and may be here all the same
         description="folder or s3://bucket/prefix of the archive; unset: no archive, the store alone keeps history",
     )
     archive_s3_endpoint: str | None = Field(
         default=None,
+        repr=False,  # as above
         description="http(s)://host:port of an S3 store that is not Amazon's; keys come from AWS_ACCESS_KEY_ID etc.",
     )
     archive_trades: bool = Field(
@@ -161,7 +166,7 @@ class Settings(BaseSettings):
     @field_validator("redis_url", "queue_redis_url")
     @classmethod
     def _check_redis_url(cls, url: str | None) -> str | None:
-        if url is not None and not _REDIS_URL_FORM.fullmatch(url):
+        if url is not None and not (_REDIS_URL_FORM.fullmatch(url) and _has_port(url)):
             raise ValueError("it must be redis://host:port/db, rediss://... or unix:///absolute/path")
         return url
 
@@ -198,6 +203,14 @@ class Settings(BaseSettings):
         return self.queue_redis_url or self.store_url
 
 
+def _has_port(url: str) -> bool:
+    """Whether what stands in the port's place is one, or nothing: else the client fails at it, and shows a password."""
+    try:
+        return urlsplit(url).port != 0
+    except ValueError:
+        return False
+
+
 def load() -> Settings:
     """Read the environment, or raise OperatorError with one sentence about the first thing wrong in it."""
     for name in os.environ:
@@ -214,14 +227,6 @@ def variable(field: str) -> str:
     return alias if isinstance(alias, str) else PREFIX + field.upper()
 
 
-def redacted(url: str) -> str:
-    """`url` without user and password, for logs and for people. Safe for a malformed one, too."""
-    _, at, rest = url.rpartition("@")
-    scheme = re.match(r"\w+://", url)
-    shown = f"{scheme[0] if scheme else ''}***@{rest}" if at else url
-    return re.sub(r"(?<=password=)[^&]*", "***", shown)
-
-
 def explain(settings: Settings) -> Iterator[tuple[str, str, str, str]]:
     """Yield (variable, value, default, meaning) of every setting."""
     for name, field in Settings.model_fields.items():
@@ -230,11 +235,13 @@ def explain(settings: Settings) -> Iterator[tuple[str, str, str, str]]:
 
 
 def _text(field: str, value: object) -> str:
+    """The value as it may be shown: of what may hold a secret (`repr=False`) no more than where it leads."""
     if value is None:
         return "(unset)"
-    if field == "binance_key" and value:
-        return "***"
-    return redacted(str(value)) if field in ("redis_url", "queue_redis_url") else str(value)
+    known = Settings.model_fields.get(field)
+    if known is None or known.repr or not value:
+        return str(value)
+    return redacted_url(str(value)) if field.endswith(("_url", "_endpoint")) else HIDDEN
 
 
 def _check_name(name: str) -> None:

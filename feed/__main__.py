@@ -6,6 +6,7 @@ import sys
 
 from common import log, settings
 from common.errors import OperatorError
+from common.redact import redacted_url
 from feed.app import create_app
 from feed.memory import keep_free_memory
 from feed.server import make_server
@@ -24,7 +25,7 @@ def main() -> int:
     # uvicorn tells every connection at level info.
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     logging.getLogger(__name__).info(
-        "feed starts", extra={"host": found.host, "port": found.port, "store": settings.redacted(url)}
+        "feed starts", extra={"host": found.host, "port": found.port, "store": redacted_url(url)}
     )
     # uvicorn ends in order and then raises the signal again, for whoever handled it before: nobody, so that we end
     # with 0.

@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 from redis.asyncio import Redis
 
 from common.errors import StoreUnavailable
-from common.settings import Settings, redacted
+from common.redact import redacted, redacted_url
+from common.settings import Settings
 from common.store.budget import Throttles, read_throttles
 from common.store.health import BACKFILLING, CLOSED, IDLE, LIVE, UNASSIGNED, Tally, Upkeep, mode_of, upkeep_of
 from common.store.jobs import Failure, Jobs, JobsView
@@ -69,7 +70,7 @@ async def health(client: Redis, jobs: Jobs, lease_ttl_ms: int, archive_url: str 
         "symbols": symbols,
         "store": _store(server),
         "queue": queue and _queue(queue),
-        "archive": {"on": archive_url is not None, "where": archive_url and redacted(archive_url)},
+        "archive": {"on": archive_url is not None, "where": archive_url and redacted_url(archive_url)},
     }
 
 
@@ -137,5 +138,5 @@ def _queue(view: JobsView) -> dict[str, Any]:
 
 
 def _failure(found: Failure) -> dict[str, Any]:
-    retry_ms = None if found.refused else found.next_ms
-    return {"job": found.job, "reason": found.reason, "at": found.at_ms, "times": found.times, "retryAt": retry_ms}
+    retry_ms, reason = None if found.refused else found.next_ms, redacted(found.reason)
+    return {"job": found.job, "reason": reason, "at": found.at_ms, "times": found.times, "retryAt": retry_ms}

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from common.redact import redacted
 from infra import die_with_parent
 
 # A longer line is cut into pieces: a child that never ends its line must not fill our memory.
@@ -45,7 +46,7 @@ class Output:
         self._stream: BinaryIO | None = stream
 
     def line(self, name: str, text: bytes) -> None:
-        self._write(f"{name:<{self.NAME_WIDTH}} | ".encode() + text.rstrip(b"\r\n") + b"\n")
+        self._write(f"{name:<{self.NAME_WIDTH}} | ".encode() + _shown(text.rstrip(b"\r\n")) + b"\n")
 
     def plain(self, text: str) -> None:
         self._write(text.encode() + b"\n")
@@ -59,6 +60,11 @@ class Output:
         except OSError:
             # The terminal or pipe is gone. That is no reason for the fleet to stop.
             self._stream = None
+
+
+def _shown(line: bytes) -> bytes:
+    """Without what is secret in a URL: a library of a child may have said it by itself."""
+    return redacted(line.decode(errors="surrogateescape")).encode(errors="surrogateescape") if b"://" in line else line
 
 
 class Child:

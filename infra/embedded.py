@@ -33,6 +33,10 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from common.errors import OperatorError
+from infra import private
+
+# What a data folder holds: the store, and the exchange of infra.local_exchange.
+OURS = frozenset(("store", "exchange"))
 
 Durability = Literal["always", "everysec"]
 
@@ -86,9 +90,11 @@ class Place:
         return self.folder / "server.log"
 
     def prepare(self) -> None:
-        """Make the folders, readable by us alone: they hold all data and the only way in."""
-        _make_private(self.folder)
-        _make_private(self.socket.parent)
+        """Make the folders, or mend them, for us alone: they hold all data and the only way in."""
+        with private.told(self.folder.parent):
+            private.adopt(self.folder.parent, OURS.__contains__)
+        private.mend(self.folder)
+        private.make(self.socket.parent)
 
 
 def ensure(data_dir: Path, durability: Durability = "always") -> str:
@@ -217,6 +223,7 @@ def _start(place: Place, durability: Durability) -> None:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            umask=private.UMASK,
         )
         _children[place.folder] = child
         os.pwrite(lock, str(child.pid).ljust(PID_BYTES).encode(), 0)
@@ -340,18 +347,6 @@ def _last_words(place: Place) -> str:
     # Of "<pid>:<role> <date> <level> <message>" the message.
     words = re.sub(r"^\d+:\S+ .*? [.*#-] ", "", text.rpartition("\n")[2])
     return f"{words or 'it said nothing'} (see {place.log})"
-
-
-def _make_private(folder: Path) -> None:
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # lstat: in /tmp somebody else may have put a link where we expect our folder.
-        found = folder.lstat()
-        if found.st_uid != os.getuid() or folder.is_symlink():
-            raise OperatorError(f"{folder} belongs to user {found.st_uid}, expected a folder of user {os.getuid()}")
-        folder.chmod(0o700)
-    except OSError as error:
-        raise OperatorError(f"{folder} can't be used as a folder for data: {error.strerror}") from None
 
 
 @contextmanager

@@ -13,12 +13,13 @@ from pathlib import Path
 
 from common import settings as settings_module
 from common.errors import OperatorError
-from common.settings import Settings, redacted
+from common.redact import redacted_url
+from common.settings import Settings
 from common.store.client import commit_client
 from common.store.presence import workers_wanted
 from common.store.registry import open_store
 from common.store.wanted import WantedFleet
-from infra import embedded, local_exchange, markets, procfile, venues
+from infra import embedded, local_exchange, markets, private, procfile, venues
 from infra.child import Output
 from infra.local_exchange import LocalExchange
 from infra.paths import ROOT, data_folder
@@ -145,6 +146,7 @@ async def _local_exchange(
     exchange = local_exchange.placed(folder) if asked else local_exchange.found(folder)
     if exchange is None:
         return None, {}
+    private.mend(exchange.folder)
     async with open_store(url) as store:
         names = venues.local_names(await store.symbols(), exchange) + asked
     if not names:
@@ -157,7 +159,7 @@ async def _local_exchange(
 
 
 def _announcement(settings: Settings, url: str, symbols: Sequence[str]) -> str:
-    where = redacted(url) if settings.redis_url else str(data_folder(settings.data_dir))
+    where = redacted_url(url) if settings.redis_url else str(data_folder(settings.data_dir))
     names = ", ".join(symbols) or "no symbols yet"
     return f"Fleet ready: http://{_local(settings.host)}:{settings.port}  symbols: {names}  data: {where}"
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import OperatorError
+from infra import private
 
 # What it trades unless told otherwise.
 USUAL_NAMES = ("BTCUSDT", "ETHUSDT")
@@ -100,8 +101,9 @@ def _keep(exchange: LocalExchange) -> None:
     path = exchange.folder / "port"
     draft = path.with_suffix(".draft")
     try:
-        exchange.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        draft.write_text(f"{exchange.port}\n")
+        private.make(exchange.folder)
+        with open(draft, "w", opener=private.opener) as file:
+            file.write(f"{exchange.port}\n")
         os.replace(draft, path)
     except OSError as error:
         raise OperatorError(f"{path} can't be written: {error.strerror}") from None

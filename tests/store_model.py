@@ -14,7 +14,7 @@ from common.market.builder import Checkpoint, Minute, unpack_minute
 from common.market.footprint import Footprint
 from common.market.gaps import Ledger
 from common.market.timeframe import day_of
-from common.market.trade import Trades
+from common.market.trade import MAX_TS_MS, Trades
 from common.store.lease import Sighting
 from common.store.symbol import Bounds, Claim, Commit
 
@@ -197,6 +197,9 @@ class DirectStore:
 
     async def health(self) -> dict[str, str]:
         return self.model.health()
+
+    async def taken_from_ms(self) -> int:
+        return MAX_TS_MS
 
     async def recent_trades(self, count: int) -> Trades | None:
         return self.model.recent_trades(count)

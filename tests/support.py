@@ -16,12 +16,16 @@ class FakeClock:
     def __init__(self, now_ms: int = 1_700_000_000_000) -> None:
         self._now_ms = now_ms
         self._monotonic_ms = 0
+        self._suspended_ms = 0
 
     def now_ms(self) -> int:
         return self._now_ms
 
     def monotonic_ms(self) -> int:
         return self._monotonic_ms
+
+    def boot_ms(self) -> int:
+        return self._monotonic_ms + self._suspended_ms
 
     async def sleep_ms(self, ms: int) -> None:
         """To sleep is to move time."""
@@ -35,6 +39,11 @@ class FakeClock:
     def jump(self, span_ms: int) -> None:
         """The wall clock is set; no time passes."""
         self._now_ms += span_ms
+
+    def suspend(self, span_ms: int) -> None:
+        """The machine sleeps: time passes, and nothing runs."""
+        self._now_ms += span_ms
+        self._suspended_ms += span_ms
 
 
 def wait_until(condition: Callable[[], object], timeout_s: float = PATIENCE_S) -> None:

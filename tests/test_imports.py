@@ -27,7 +27,7 @@ PARTS = (
 ALLOWED = {
     "common.market": {"common.errors"},
     "common.frames": {"common.market", "common.errors"},
-    "common.store": {"common.market", "common.errors"},
+    "common.store": {"common.market", "common.errors", "common.release"},
     "common.archive": {"common.market", "common.frames", "common.errors"},
     "common": {"common.errors"},
     "workers.imports": {

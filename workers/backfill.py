@@ -4,6 +4,7 @@
     what is denied       ids the venue does not give out: its own candles take their minutes, once those are closed and
                          nothing else is missing in them; where it has no candle either, the hole is given up
     the head             after a reconnect into silence: has anything been traded since the last trade?
+    what is too old      trades of minutes that retention does not keep would be refused: such a hole is given up
     the beginning        of a market that is new: the first page of its history; the hole after it is like any other
 
 Where ids are not contiguous coverage has no holes, and what may be missing is a stretch of time:
@@ -118,6 +119,8 @@ class Backfill:
     _head_due_ms: int | None = None
     _denied: list[Span] = field(default_factory=list)
     _fruitless: dict[int, int] = field(default_factory=dict)
+    # Ids up to this one were traded before what is kept.
+    _too_old_id: int = -1
     _failures: int = 0
     # Only where ids are not contiguous, oldest first.
     _stretches: list[Stretch] = field(default_factory=list)
@@ -197,6 +200,8 @@ class Backfill:
         if self._by_time:
             return self._next_by_time()
         holes = [hole for hole in self.applied.coverage.holes() if not self.applied.gaps.given_up(hole)]
+        if too_old := [hole for hole in holes if self._is_too_old(hole)]:
+            return lambda: self._give_up(too_old)
         for hole in reversed(holes):
             if not self._is_denied(hole):
                 return lambda: self._fill(hole)
@@ -260,6 +265,8 @@ class Backfill:
     async def _newest_first(self, hole: Hole) -> int:
         found = 0
         for end in range(hole.last, hole.first - 1, -PAGE * AT_ONCE):
+            if end <= self._too_old_id:
+                break
             ends = range(end, max(hole.first - 1, end - PAGE * AT_ONCE), -PAGE)
             pages = (self._page(max(hole.first, last - PAGE + 1), last, hole.from_ms) for last in ends)
             results = await asyncio.gather(*pages, return_exceptions=True)
@@ -289,6 +296,9 @@ class Backfill:
     def _take(self, asked: Trades, first: int, last: int) -> Trades:
         """Put on the desk what is missing; ids the venue skips are denied."""
         kept = asked.take([at for at, trade_id in enumerate(asked.ids) if first <= trade_id <= last])
+        floor_ms = self.applied.floor_ms()
+        too_old = (trade_id for ts_ms, trade_id in zip(kept.ts_ms, kept.ids, strict=True) if ts_ms < floor_ms)
+        self._too_old_id = max(self._too_old_id, max(too_old, default=-1))
         if kept:
             self._put(Batch(kept, "", sources=BACKFILL))
         known_to = min(last, asked.ids[-1] if asked else -1)
@@ -302,6 +312,15 @@ class Backfill:
     def _put(self, batch: Batch) -> None:
         self.desk.put(batch)
         self.on_put()
+
+    # What is too old.
+
+    def _is_too_old(self, hole: Hole) -> bool:
+        return hole.to_ms < self.applied.floor_ms() or hole.last <= self._too_old_id
+
+    async def _give_up(self, holes: Sequence[Hole]) -> None:
+        self._put(Batch(Trades(), "", given_up=holes))
+        log.info("gaps older than what is kept", extra={"symbol": self._symbol, "count": len(holes)})
 
     # What the venue does not give out.
 
@@ -455,5 +474,7 @@ class Backfill:
 
     @property
     def _floor_ms(self) -> int:
+        """Up to there trades can't be told from duplicates, or would be refused."""
         coverage = self.applied.coverage
-        return coverage.floor_ms if isinstance(coverage, RecentCoverage) else -1
+        known_ms = coverage.floor_ms if isinstance(coverage, RecentCoverage) else -1
+        return max(known_ms, self.applied.floor_ms() - 1)

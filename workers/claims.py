@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
-from common.clock import Clock
+from common.clock import JudgedClock
 from common.errors import FleetError, RetryableError, StoreUnavailable
 from common.store.lease import Observer, Sighting, new_token
 from common.store.registry import Market
@@ -37,7 +37,7 @@ class Workplace:
     """
 
     holder: str
-    clock: Clock
+    clock: JudgedClock
     settings: TermSettings
     owners: Callable[[Sequence[str]], Awaitable[Mapping[str, Sighting | None]]]
     stores: Callable[[str], Store]

@@ -8,11 +8,11 @@ import orjson
 
 from common.market import codec
 from common.market.bar_json import bar_json
-from common.market.builder import Builder, Changes, Checkpoint, Minute, pack_minute
+from common.market.builder import Builder, Changes, Checkpoint, Minute, floor_of, pack_minute
 from common.market.coverage import covers
 from common.market.gaps import Gap
 from common.market.instrument import Instrument
-from common.market.timeframe import DAY_MS, MINUTE_MS, day_of
+from common.market.timeframe import MINUTE_MS
 from common.market.trade import SIDE_NAMES, Trades
 from common.market.validation import Differences
 from common.store.keys import SymbolKeys
@@ -36,7 +36,7 @@ _FIELDS: dict[str, tuple[str, Callable[[Instrument, int], str]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """Days of minutes kept, counted back from the watermark."""
+    """Days of minutes kept, counted back from the newest trade: whole days, as they are sealed."""
 
     candle_days: int
     footprint_days: int
@@ -183,7 +183,5 @@ def _trade(instrument: Instrument, ts_ms: int, trade_id: int, ticks: int, lots: 
 
 
 def _floor(builder: Builder, changes: Changes, days: int) -> int | None:
-    """Where retention ends: whole days, as they are sealed. Asked only when a minute is written: that is when a series
-    grows, also at its old end."""
-    grows = changes.closed or changes.amended
-    return day_of(builder.watermark_ms) - days * DAY_MS if grows else None
+    """Where retention ends. Asked only when a minute is written: that is when a series grows, also at its old end."""
+    return floor_of(builder.newest_ms, days) if changes.closed or changes.amended else None

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from redis.asyncio import Redis
 
-from common.clock import SystemClock
+from common.clock import JudgedClock, SystemClock
 from common.errors import BadInput
 from common.store.client import commit_client
 from common.store.owners import Owners
@@ -39,6 +39,7 @@ class Replayer:
     archive: Callable[[Redis, Market], Awaitable[None]] | None = None
     on_progress: Callable[[Progress, Batch], None] = lambda progress, batch: None
     ended: bool = False
+    clock: JudgedClock = field(default_factory=lambda: JudgedClock(SystemClock()))
     _claimer: Claimer | None = None
     _failure: Exception | None = None
     _progress: Progress = field(default_factory=Progress)
@@ -47,7 +48,7 @@ class Replayer:
         client = commit_client(self.url)
         place = Workplace(
             holder=self.holder,
-            clock=SystemClock(),
+            clock=self.clock,
             settings=self.settings,
             owners=Owners(client).look,
             stores=lambda symbol: self._store(client),
@@ -69,9 +70,9 @@ class Replayer:
     def _store(self, client: Redis) -> SymbolStore:
         symbol, archive = self.market.symbol, self.archive
         if archive is None:
-            return SymbolStore(client, symbol, self.bounds)
+            return SymbolStore(client, symbol, self.bounds, self.clock)
         beat_s = self.settings.lease_ttl_ms / BEATS_PER_LEASE / 1_000
-        return ArchivingStore(client, symbol, self.bounds, lambda: archive(client, self.market), beat_s)
+        return ArchivingStore(client, symbol, self.bounds, self.clock, lambda: archive(client, self.market), beat_s)
 
     async def symbols(self, only: Collection[str] | None = None) -> dict[str, Market]:
         """The fleet this process serves: the one symbol."""
@@ -94,9 +95,15 @@ class ArchivingStore(SymbolStore):
     """Has trades archived as they come: a replay is faster than the queue, and the stream holds only so many."""
 
     def __init__(
-        self, client: Redis, symbol: str, bounds: Bounds, archive: Callable[[], Awaitable[None]], beat_s: float
+        self,
+        client: Redis,
+        symbol: str,
+        bounds: Bounds,
+        clock: JudgedClock,
+        archive: Callable[[], Awaitable[None]],
+        beat_s: float,
     ) -> None:
-        super().__init__(client, symbol, bounds)
+        super().__init__(client, symbol, bounds, clock)
         self._archive, self._beat_s = archive, beat_s
         # Whatever waits by now goes first, so that a replay stands still while the archive is away.
         self._most = self._waiting = MOST_WAITING * bounds.trades

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import orjson
 
 from common import log
-from common.clock import SystemClock
+from common.clock import JudgedClock, SystemClock
 from common.market.timeframe import MINUTE_MS
 from common.store.client import blocking_client, commit_client
 from common.store.demand import Caps
@@ -70,10 +70,11 @@ class WorkerSettings:
 
 async def work(settings: WorkerSettings) -> None:
     """Serve until told to stop."""
+    clock = JudgedClock(SystemClock())
     means = Means(
         commit_client(settings.redis_url),
         blocking_client(settings.redis_url),
-        SystemClock(),
+        clock,
         settings.backfill_hours * 60 * MINUTE_MS,
         settings.depth_hours * 60,
         Caps(settings.streams_per_venue, settings.streams_in_all),
@@ -81,10 +82,10 @@ async def work(settings: WorkerSettings) -> None:
     )
     place = Workplace(
         holder=holder_name(),
-        clock=means.clock,
+        clock=clock,
         settings=settings.term,
         owners=Owners(means.commands).look,
-        stores=lambda symbol: SymbolStore(means.commands, symbol, settings.bounds),
+        stores=lambda symbol: SymbolStore(means.commands, symbol, settings.bounds, clock),
         sources=lambda market: SOURCES[market.kind](market, means),
     )
     claimer = Claimer(WantedFleet(means.commands), place, frozenset(SOURCES), settings.symbols_per_worker)

@@ -6,18 +6,18 @@ right to write is given back as far as possible, and whoever claims next goes on
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from common.clock import Clock
+from common.clock import JudgedClock
 from common.errors import Fenced, StoreUnavailable
-from common.market.builder import Builder, Changes, Minute
+from common.market.builder import MAX_AHEAD_MS, Builder, Changes, Floor, Minute
 from common.market.coverage import RECENT_IDS
 from common.market.gaps import Gap, Ledger
 from common.market.instrument import Instrument
 from common.market.trade import Trades
-from common.store.health import BACKFILLING, CLOSED, LIVE, Tally
+from common.store.health import BACKFILLING, CLOCK, CLOSED, DEGRADED, LIVE, Tally
 from common.store.lease import Sighting
 from common.store.symbol import Claim, Commit
 from workers.commit import Head, Retention, make_commit
@@ -46,6 +46,8 @@ class Store(Protocol):
     async def minutes(self, opens: list[int]) -> dict[int, Minute]: ...
 
     async def recent_trades(self, count: int) -> Trades | None: ...
+
+    async def taken_from_ms(self) -> int: ...
 
     async def gaps(self) -> Ledger: ...
 
@@ -81,7 +83,7 @@ class Term:
     instrument: Instrument
     store: Store
     source: Source
-    clock: Clock
+    clock: JudgedClock
     settings: TermSettings
     token: str
     stopping: Callable[[], bool]
@@ -130,15 +132,31 @@ class Term:
                 instrument, claim.checkpoint, recent, self.source.sources, settings.close_grace_ms
             )
             self._gaps = await self.store.gaps()
-            self._verdicts.tally = Tally.load(await self.store.health())
+            told = await self.store.health()
+            self._verdicts.tally = Tally.load(told)
+            self._tell_of_clock(told)
+        taken_from_ms = await self.store.taken_from_ms()
+        self._builder.floor = Floor(settings.retention.candle_days, claim.candle_floor_ms, taken_from_ms)
         self._seq, self._position, self._floor_ms = claim.seq, claim.position, claim.candle_floor_ms
         self._beat_at_ms = self.clock.monotonic_ms()
         self._commit_at_ms = self._beat_at_ms - settings.commit_interval_ms
         await self.source.open(claim.position, self._applied())
 
+    def _tell_of_clock(self, told: Mapping[str, str]) -> None:
+        if told.get("reason") == CLOCK and not self.clock.is_refused():
+            what = {"symbol": self.instrument.symbol, "now_ms": self.clock.now_ms()}
+            log.warning("wall clock accepted, which the holder before did not believe", extra=what)
+
     def _applied(self) -> Applied:
         builder = self._builder
-        return Applied(builder.coverage, self._gaps, self.token, lambda: builder.watermark_ms, self.store.minutes)
+        return Applied(
+            builder.coverage,
+            self._gaps,
+            self.token,
+            lambda: builder.watermark_ms,
+            self.store.minutes,
+            lambda: builder.floor.least_taken(builder.newest_ms),
+        )
 
     async def _loop(self) -> bool:
         full = False
@@ -147,18 +165,47 @@ class Term:
                 await self._pace()
             batch = await self.source.read(self.settings.batch_trades, self._wait_ms())
             full = len(batch.trades) >= self.settings.batch_trades
+            if not await self._is_clock_clear(batch):
+                return False
             await self._take(batch)
             if batch.ended:
                 return True
         return False
 
+    async def _is_clock_clear(self, batch: Batch) -> bool:
+        """Wait while it can't be told whether a trade is of the future; False if we are to stop before that.
+
+        The machine's clock and the store's have both been set forward: either it was time, or both are wrong. A trade
+        between the two times is lost if it is refused, and closes all minutes until then if it is applied.
+        """
+        while self._is_unclear(batch.trades):
+            if self.stopping():
+                return False
+            self._note_health(batch)
+            await self.store.beat(self.token, self._seq, self._health)
+            self._alive()
+            await self.clock.sleep_ms(max(1, min(self._beat_due_ms(), MOST_WAIT_MS)))
+        return True
+
+    def _is_unclear(self, trades: Trades) -> bool:
+        wall_ms = self.clock.undecided_ms()
+        if wall_ms is None:
+            return False
+        now_ms = self.clock.now_ms()
+        return any(now_ms <= ts_ms - MAX_AHEAD_MS < wall_ms for ts_ms in trades.ts_ms)
+
+    def _note_health(self, batch: Batch) -> None:
+        mode = CLOSED if batch.ended else BACKFILLING if batch.backlog else LIVE
+        said = {"mode": mode, "reason": "", "source": self.source.name, **batch.health}
+        if self.clock.is_refused() and not batch.ended:
+            said |= {"mode": DEGRADED, "reason": CLOCK}
+        self._health = said | self._verdicts.tally.dump()
+
     async def _take(self, batch: Batch) -> None:
         changes, faults, stored = await self._step(batch)
         gaps = self._follow(batch)
         mismatches = self._verdicts.mismatched(batch.mismatches)
-        mode = CLOSED if batch.ended else BACKFILLING if batch.backlog else LIVE
-        said = {"mode": mode, "reason": "", "source": self.source.name, **batch.health}
-        self._health = said | self._verdicts.tally.dump()
+        self._note_health(batch)
         if changes.any or gaps or batch.covered or mismatches or batch.position != self._position:
             health = {} if self._health == self._health_told else self._health
             forgotten = self._gaps.forgotten() if gaps else []
@@ -185,17 +232,25 @@ class Term:
         """Also returns the opens of the late minutes that the store had."""
         self._builder.refused.update(batch.refused)
         self._builder.sources = batch.sources or self.source.sources
-        self._complete_ms = batch.complete_ms
+        # While the clock is not believed, minutes are closed by trades alone.
+        self._complete_ms = NEVER if self.clock.is_refused() else batch.complete_ms
+        await self._look_below(batch.trades)
         accepted = self._builder.accept(batch.trades, self.clock.now_ms())
         self._builder.coverage.cover(batch.covered)
         late = sorted({*self._builder.late_minutes(accepted), *(candle.open_ms for candle in batch.candles)})
         stored = await self.store.minutes(late) if late else {}
         inspection = Inspection.begin(self._builder.watermark_ms, stored)
-        changes = self._builder.apply(accepted, batch.complete_ms, stored)
+        changes = self._builder.apply(accepted, self._complete_ms, stored)
         self._builder.replace(changes, batch.candles, stored)
         faults = inspection.faults(changes)
         self._verdicts.faulty(faults, changes)
         return changes, faults, stored
+
+    async def _look_below(self, trades: Trades) -> None:
+        """Trades of minutes below the floor are refused, but for those that an archive takes: ask from where on."""
+        builder = self._builder
+        if trades and min(trades.ts_ms) < builder.floor.of(builder.newest_ms):
+            builder.floor.taken_from_ms = await self.store.taken_from_ms()
 
     def _follow(self, batch: Batch) -> list[Gap]:
         """Bring the ledger up to coverage; return the gaps that changed."""

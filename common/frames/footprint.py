@@ -28,12 +28,14 @@ def regroup(levels: pl.DataFrame, timeframe: Timeframe, row_ticks: int) -> pl.Da
 def poc(rows: pl.DataFrame) -> pl.DataFrame:
     """Return `open_ms` and `poc_ticks`, the row of most volume (bought, sold and unknown together).
 
-    Of rows with equal volume it is the one nearest to the middle of the bar's traded range, which reaches from its
-    lowest row to its highest; of two equally near the lower.
+    Of rows with equal volume it is the one nearest to the middle of the bar's rows, half way between the lowest row and
+    the highest as they are here, so after binning; of two equally near the lower. Null for a bar without volume: prints
+    of size 0 make none of its rows stand out.
     """
     price, volume = pl.col("price_ticks"), pl.sum_horizontal(pl.col(LEVEL_LOTS).cast(pl.Int128))
     from_middle = (2 * price - price.min() - price.max()).abs()
-    best = price.sort_by(volume, from_middle, price, descending=[True, False, False]).first()
+    first = price.sort_by(volume, from_middle, price, descending=[True, False, False]).first()
+    best = pl.when(volume.max() > 0).then(first)
     return rows.group_by("open_ms", maintain_order=True).agg(poc_ticks=best)
 
 
@@ -73,6 +75,6 @@ def _bars_json(price: int, size: int) -> pl.Expr:
     bar = pl.format(
         '{{"t":{open_ms},"isFinal":{is_final},"delta":{},"poc":{},"rows":[{row}]}}',
         decimal_text("delta", size),
-        decimal_text("poc_ticks", price),
+        decimal_text("poc_ticks", price).fill_null("null"),
     )
     return pl.format("[{}]", bar.str.join(","))

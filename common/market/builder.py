@@ -12,6 +12,9 @@ The watermark is the greatest trade time seen, or the minute boundary the clock 
 venue), whichever is later. It never goes back. A minute is open while the watermark is inside it and closed from
 then on. A trade of a closed minute is late: it is applied all the same, the minute is amended and its `rev`
 counts one more. A minute without trades has no candle.
+
+How far back minutes are kept counts from the greatest trade time alone (`Floor`): a clock that is wrong must close
+minutes early or late, and drop none. A trade of a minute below the floor is refused.
 """
 
 from collections import Counter
@@ -27,7 +30,7 @@ from common.market.candle import BACKFILL, LIVE, Candle
 from common.market.coverage import Coverage, IdCoverage, empty_coverage, load_coverage
 from common.market.footprint import Footprint
 from common.market.instrument import Instrument
-from common.market.timeframe import MINUTE_MS, minute_of
+from common.market.timeframe import DAY_MS, MINUTE_MS, day_of, minute_of
 from common.market.trade import BUY, MAX_ID, MAX_LOTS, MAX_TICKS, MAX_TS_MS, SELL, Trades
 
 # A venue's clock may run ahead of ours; a trade further ahead would close minutes that are still trading.
@@ -37,7 +40,7 @@ MAX_VOLUME_LOTS = (1 << 63) - 1
 
 # Why a trade is refused, besides coverage's DUPLICATE and TOO_LATE.
 BAD_TIME, BAD_ID, BAD_PRICE, BAD_SIZE, BAD_SIDE = "bad_time", "bad_id", "bad_price", "bad_size", "bad_side"
-FUTURE, OVERFLOW = "future", "volume_overflow"
+FUTURE, OVERFLOW, BELOW_FLOOR = "future", "volume_overflow", "below_floor"
 
 _IS_BUY = bytes(code == BUY for code in range(256))
 _IS_SELL = bytes(code == SELL for code in range(256))
@@ -83,6 +86,33 @@ class Checkpoint:
     footprint: bytes
     coverage: bytes
     refused: bytes
+    # The greatest trade time applied; -1 where an older release wrote it, which did not say.
+    newest_ms: int = -1
+
+
+@dataclass(slots=True)
+class Floor:
+    """Which trades are too old: their minutes have been dropped, or will be with the next one that is written."""
+
+    # Whole days of minutes kept, back from the day of the greatest trade time; 0: all.
+    days: int = 0
+    # Minutes that open before have been dropped already, be it by another rule.
+    dropped_ms: int = -1
+    # Late trades from here on are taken all the same: the minute is still there, or an archive has it.
+    taken_from_ms: int = MAX_TS_MS
+
+    def of(self, newest_ms: int) -> int:
+        """The open of the oldest minute kept once trades up to `newest_ms` have been applied."""
+        return max(self.dropped_ms, floor_of(newest_ms, self.days))
+
+    def least_taken(self, newest_ms: int) -> int:
+        """The time of the oldest trade that is not refused for its age."""
+        return min(self.of(newest_ms), self.taken_from_ms)
+
+
+def floor_of(newest_ms: int, days: int) -> int:
+    """Where `days` of minutes begin, counted back from the day of the newest trade; -1 while all are kept."""
+    return max(-1, day_of(newest_ms) - days * DAY_MS) if days and newest_ms >= 0 else -1
 
 
 @dataclass(slots=True)
@@ -94,6 +124,9 @@ class Builder:
     coverage: Coverage = field(default_factory=IdCoverage)
     open: Minute | None = None
     refused: Counter[str] = field(default_factory=Counter)
+    # The greatest trade time applied.
+    newest_ms: int = -1
+    floor: Floor = field(default_factory=Floor)
 
     @classmethod
     def new(cls, instrument: Instrument, sources: int = LIVE, grace_ms: int = 2_000) -> "Builder":
@@ -104,14 +137,16 @@ class Builder:
         cls, instrument: Instrument, checkpoint: Checkpoint, recent: Trades | None, sources: int, grace_ms: int
     ) -> "Builder":
         """`recent`: the last trades applied, needed only where ids are not contiguous (RecentCoverage.load)."""
+        coverage = load_coverage(instrument.ids, orjson.loads(checkpoint.coverage), recent)
         return cls(
             instrument,
             sources,
             grace_ms,
             checkpoint.watermark_ms,
-            load_coverage(instrument.ids, orjson.loads(checkpoint.coverage), recent),
+            coverage,
             unpack_minute(checkpoint.candle, checkpoint.footprint) if checkpoint.candle else None,
             Counter(orjson.loads(checkpoint.refused)),
+            max(checkpoint.newest_ms, max((span.to_ms for span in coverage.spans()), default=-1)),
         )
 
     def checkpoint(self) -> Checkpoint:
@@ -122,18 +157,28 @@ class Builder:
             footprint,
             orjson.dumps(self.coverage.dump()),
             orjson.dumps(self.refused, option=orjson.OPT_SORT_KEYS),
+            self.newest_ms,
         )
 
     def accept(self, trades: Trades, now_ms: int) -> Trades:
         """Return the trades to apply. Every other one is counted in `refused`, by reason."""
-        if not trades or (_all_valid(trades, now_ms) and self.coverage.extend(trades)):
+        if not trades:
+            return trades
+        oldest_ms, newest_ms = min(trades.ts_ms), max(self.newest_ms, max(trades.ts_ms))
+        is_kept = oldest_ms >= self.floor.least_taken(newest_ms)
+        if is_kept and _all_valid(trades, oldest_ms, newest_ms, now_ms) and self.coverage.extend(trades):
+            self.newest_ms = newest_ms
             return trades
         kept = []
         for at, (ts_ms, trade_id, ticks, lots, side) in enumerate(trades.rows()):
-            reason = _invalid(ts_ms, trade_id, ticks, lots, side, now_ms) or self.coverage.refuse(ts_ms, trade_id)
+            reason = _invalid(ts_ms, trade_id, ticks, lots, side, now_ms)
+            if reason is None and not is_kept and ts_ms < self.floor.least_taken(self.newest_ms):
+                reason = BELOW_FLOOR
+            reason = reason or self.coverage.refuse(ts_ms, trade_id)
             if reason:
                 self.refused[reason] += 1
             else:
+                self.newest_ms = max(self.newest_ms, ts_ms)
                 kept.append(at)
         return trades.take(kept)
 
@@ -275,10 +320,11 @@ def _ends(run: Trades) -> tuple[int, int]:
     return keys.index(min(keys)), keys.index(max(keys))
 
 
-def _all_valid(trades: Trades, now_ms: int) -> bool:
+def _all_valid(trades: Trades, oldest_ms: int, newest_ms: int, now_ms: int) -> bool:
+    """`newest_ms`: theirs, or of an earlier one, which then leaves it to `_invalid` to say."""
     return (
-        min(trades.ts_ms) >= 0
-        and max(trades.ts_ms) < min(MAX_TS_MS, now_ms + MAX_AHEAD_MS)
+        oldest_ms >= 0
+        and newest_ms < min(MAX_TS_MS, now_ms + MAX_AHEAD_MS)
         and min(trades.ids) >= 0
         and max(trades.ids) <= MAX_ID
         and min(trades.price_ticks) > 0

@@ -35,8 +35,9 @@ FAILED_FOR_MS = 60_000
 LIVE, BACKFILLING, DEGRADED = "LIVE", "BACKFILLING", "DEGRADED"
 STALE, FAILED, CLOSED, IDLE, UNASSIGNED = "STALE", "FAILED", "CLOSED", "IDLE", "UNASSIGNED"
 
-# Why it is DEGRADED: the venue throttles, its connection is lost, its candles are others than ours.
-THROTTLED, DISCONNECTED, MISMATCH = "throttled", "disconnected", "mismatch"
+# Why it is DEGRADED: the venue throttles, its connection is lost, its candles are others than ours; the worker does
+# not believe its wall clock (common/clock.py).
+THROTTLED, DISCONNECTED, MISMATCH, CLOCK = "throttled", "disconnected", "mismatch", "clock"
 
 
 @dataclass(frozen=True, slots=True)

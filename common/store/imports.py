@@ -1,4 +1,4 @@
-"""A bulk import's writes: a day at a time, as sealed blocks, each in one atomic step.
+"""A bulk import's writes: whole days as sealed blocks, one or several of them in one atomic step.
 
 Claim, beat, release and the last step, which leaves the newest minutes open, are those of any other writer
 (common.store.symbol).
@@ -20,29 +20,40 @@ from common.store.rollups import Minutes, Staged
 from common.store.script import Argument, Script
 from common.store.symbol import check, flat
 
+# What one step takes: a day of a busy market alone, or small days together. The script takes some 50 us a day.
+MAX_STEP_DAYS = 64
+MAX_STEP_MINUTES = 50_000
+
 
 @dataclass(frozen=True, slots=True)
 class ImportedDay:
-    """One step of an import. `seq` is where the writer stands; the step makes it `seq + 1`.
+    """`staged`: the day's blocks, laid down by RollupStore.stage; None if nothing of the day is kept."""
 
-    `staged`: the day's blocks, laid down by RollupStore.stage; None if nothing of the day is kept. `first_ms` and
-    `last_ms`: opens of the minutes that were written. `archived`: the archive has the trades of the day, and all that
-    were applied before, but for those in the spans of time `lost`, which it never will have. `gaps`, `forgotten`,
-    `events`, `messages`: as in a Commit.
-    """
-
-    token: str
-    seq: int
     day_ms: int
     staged: Staged | None
+
+
+@dataclass(frozen=True, slots=True)
+class ImportStep:
+    """One atomic step of an import: its days, ascending, and the checkpoint that says so."""
+
+    token: str
+    # Where the writer stands; the step makes it `seq + 1`.
+    seq: int
+    days: Sequence[ImportedDay]
+    # Opens of the first and the last minute that were written, at most.
     first_ms: int
     last_ms: int
+    # Where the import goes on.
     position: str
     checkpoint: Checkpoint
+    # As in a Commit.
     events: Sequence[bytes] = ()
     messages: Sequence[tuple[str, bytes]] = ()
     gaps: Mapping[str, bytes] = field(default_factory=dict)
     forgotten: Sequence[str] = ()
+    # Whether the archive has the trades of the days and all that were applied before, but for those of the spans of
+    # time `lost`, which it never will have.
     archived: bool = False
     lost: Spans = ()
 
@@ -56,41 +67,57 @@ class ImportStore:
         self._events_kept = events_kept
         self._import = Script(client, "import")
 
-    async def read(self, day_ms: int) -> tuple[Minutes, Minutes]:
-        """Return the candles and the footprints that are stored of a day."""
+    async def read(self, days: Sequence[int]) -> list[tuple[Minutes, Minutes]]:
+        """Return the candles and the footprints that are stored of each day."""
         pipe = self._client.pipeline(transaction=True)
-        pipe.zrangebyscore(self.keys.candles, day_ms, f"({day_ms + DAY_MS}")
-        pipe.zrangebyscore(self.keys.footprints, day_ms, f"({day_ms + DAY_MS}")
-        pipe.hget(self.keys.sealed_candles, str(day_ms))
-        pipe.hget(self.keys.sealed_footprints, str(day_ms))
-        with translated(f"read of day {day_ms} of {self.keys.symbol}"):
-            candles, footprints, *sealed = await pipe.execute()
-        blocks = [{day_ms: block} if block else {} for block in sealed]
-        return Minutes(blocks[0], candles), Minutes(blocks[1], footprints)
+        for day_ms in days:
+            pipe.zrangebyscore(self.keys.candles, day_ms, f"({day_ms + DAY_MS}")
+            pipe.zrangebyscore(self.keys.footprints, day_ms, f"({day_ms + DAY_MS}")
+        pipe.hmget(self.keys.sealed_candles, list(map(str, days)))
+        pipe.hmget(self.keys.sealed_footprints, list(map(str, days)))
+        with translated(f"read of days of {self.keys.symbol}"):
+            *opened, candle_blocks, footprint_blocks = await pipe.execute()
+        rows = zip(days, opened[::2], opened[1::2], candle_blocks, footprint_blocks, strict=True)
+        return [
+            (_minutes(day_ms, candle_block, candles), _minutes(day_ms, footprint_block, footprints))
+            for day_ms, candles, footprints, candle_block, footprint_block in rows
+        ]
 
-    async def write(self, day: ImportedDay) -> None:
-        """Take in one day. Raises Fenced, Stale, StoreUnavailable."""
+    async def write(self, step: ImportStep) -> None:
+        """Take in the days. Raises Fenced, Stale, StoreUnavailable."""
         k = self.keys
         keys = [k.owner, k.state, k.trades, k.candles, k.footprints, k.events, k.gaps, k.dirty, k.seals]
         keys += [k.sealed_candles, k.sealed_footprints, k.staged, k.archive]
-        with translated(f"import of day {day.day_ms} of {k.symbol}"):
-            result = await self._import(keys, *self._arguments(day))
-        check(result, k.symbol, day.seq)
+        with translated(f"import of days of {k.symbol}"):
+            result = await self._import(keys, *self._arguments(step))
+        check(result, k.symbol, step.seq)
 
-    def _arguments(self, day: ImportedDay) -> Sequence[Argument]:
-        checkpoint = day.checkpoint
+    def _arguments(self, step: ImportStep) -> Sequence[Argument]:
+        checkpoint = step.checkpoint
         state: dict[str, Argument] = {
             "candle": checkpoint.candle,
             "footprint": checkpoint.footprint,
             "coverage": checkpoint.coverage,
             "refused": checkpoint.refused,
-            "import_position": day.position,
+            "newest_ms": checkpoint.newest_ms,
+            "import_position": step.position,
         }
-        head: list[Argument] = [day.token, day.seq, day.seq + 1, day.day_ms, checkpoint.watermark_ms]
-        head += [codec.pack_trades(Trades()), self._events_kept]
-        head += ["seal", *day.staged.counts, *day.staged.digests] if day.staged else ["leave", 0, 0, "", ""]
-        counts = [len(state), len(day.gaps), len(day.forgotten), len(day.events), len(day.messages)]
-        lost = ";".join(f"{from_ms}:{to_ms}" for from_ms, to_ms in day.lost)
-        head += [day.first_ms, day.last_ms, *counts, "archived" if day.archived else "", lost]
-        head += [*flat(state.items()), *flat(day.gaps.items())]
-        return [*head, *day.forgotten, *day.events, *flat(day.messages)]
+        head: list[Argument] = [step.token, step.seq, step.seq + 1, checkpoint.watermark_ms]
+        head += [codec.pack_trades(Trades()), self._events_kept, step.first_ms, step.last_ms]
+        lost = ";".join(f"{from_ms}:{to_ms}" for from_ms, to_ms in step.lost)
+        head += ["archived" if step.archived else "", lost]
+        counted = step.days, state, step.gaps, step.forgotten, step.events, step.messages
+        head += map(len, counted)
+        head += flat(map(_day_arguments, step.days))
+        head += [*flat(state.items()), *flat(step.gaps.items())]
+        return [*head, *step.forgotten, *step.events, *flat(step.messages)]
+
+
+def _day_arguments(day: ImportedDay) -> tuple[Argument, ...]:
+    if day.staged is None:
+        return (day.day_ms, "leave", 0, 0, "", "")
+    return (day.day_ms, "seal", *day.staged.counts, *day.staged.digests)
+
+
+def _minutes(day_ms: int, block: bytes | None, opened: Sequence[bytes]) -> Minutes:
+    return Minutes({day_ms: block} if block else {}, opened)

@@ -159,17 +159,27 @@ class RollupStore:
         )
 
     async def stage(self, day_ms: int, blocks: Mapping[str, bytes]) -> Mapping[str, bytes]:
-        """Lay blocks of a day down, by series, and return them as they are read back.
+        """Lay blocks of a day down, by series, and return them as they are read back."""
+        return (await self.stage_days({day_ms: blocks}))[day_ms]
+
+    async def stage_days(self, days: Mapping[int, Mapping[str, bytes]]) -> dict[int, dict[str, bytes]]:
+        """The same of several days.
 
         In one step: another job that takes in the same day clears what lies there.
         """
-        fields: Any = {f"{day_ms}:{series}": block for series, block in blocks.items()}
+        places = [(day_ms, series) for day_ms, blocks in days.items() for series in blocks]
+        fields: Any = {f"{day_ms}:{series}": days[day_ms][series] for day_ms, series in places}
+        found: dict[int, dict[str, bytes]] = {day_ms: {} for day_ms in days}
+        if not fields:
+            return found
         pipe = self._client.pipeline(transaction=True)
         pipe.hset(self.keys.staged, mapping=fields)
         pipe.hmget(self.keys.staged, list(fields))
-        with translated(f"staging of day {day_ms} of {self.keys.symbol}"):
-            _, found = await pipe.execute()
-        return dict(zip(blocks, found, strict=True))
+        with translated(f"staging of days of {self.keys.symbol}"):
+            _, laid = await pipe.execute()
+        for (day_ms, series), block in zip(places, laid, strict=True):
+            found[day_ms][series] = block
+        return found
 
     async def finish(self, day_ms: int, mark: Mark, rolled: Iterable[Rolled], staged: Staged | None) -> None:
         """Take the roll-ups and the staged blocks in. Raises Stale if what was read is not so any more."""

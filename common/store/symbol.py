@@ -7,7 +7,7 @@ unknown: the caller drops what it has in memory and claims again under a new tok
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any
+from typing import Any, Protocol
 
 from redis.asyncio import Redis
 
@@ -17,11 +17,12 @@ from common.market.builder import Checkpoint, Minute, unpack_minute
 from common.market.footprint import Footprint
 from common.market.gaps import Ledger
 from common.market.timeframe import day_of
-from common.market.trade import Trades
+from common.market.trade import MAX_TS_MS, Trades
 from common.store.client import translated
 from common.store.keys import LATE, SymbolKeys
 from common.store.lease import Sighting
 from common.store.reads import SymbolReader
+from common.store.rollups import CANDLES
 from common.store.script import Argument, Script
 
 # Entries of the trade stream fetched at once while restoring: at most some 30 MB on the way.
@@ -83,13 +84,25 @@ class Bounds:
     archived: frozenset[str] = frozenset()
 
 
-class SymbolStore:
-    """The keys of one symbol, through a client that never re-sends (common.store.client.commit_client)."""
+class Timekeeper(Protocol):
+    """Who is told what time it is by the store's clock: common.clock.JudgedClock."""
 
-    def __init__(self, client: Redis, symbol: str, bounds: Bounds) -> None:
+    def boot_ms(self) -> int: ...
+
+    def heard(self, store_ms: int, asked_boot_ms: int) -> None: ...
+
+
+class SymbolStore:
+    """The keys of one symbol, through a client that never re-sends (common.store.client.commit_client).
+
+    `clock` is told what time it is by the store's, which comes with each answer to a write.
+    """
+
+    def __init__(self, client: Redis, symbol: str, bounds: Bounds, clock: Timekeeper | None = None) -> None:
         self.keys = SymbolKeys(symbol)
         self._client = client
         self._bounds = bounds
+        self._clock = clock
         self._claim = Script(client, "claim")
         self._commit = Script(client, "commit")
         self._beat = Script(client, "beat")
@@ -100,29 +113,32 @@ class SymbolStore:
 
         `force`: take it from a holder that lives, too, unless that one has taken it by force.
         """
-        keys = [self.keys.owner, self.keys.state]
+        keys, asked_ms = [self.keys.owner, self.keys.state], self._boot_ms()
         with translated(f"claim of {self.keys.symbol}"):
             status, *rest = await self._claim(keys, token, stale.token, stale.beats, holder, "force" if force else "")
         if status == b"BUSY":
             return Sighting(rest[0].decode(), rest[1].decode())
-        epoch, flat = rest
+        epoch, flat, now_ms = rest
+        self._hear(now_ms, asked_ms)
         return _claim_of(epoch, dict(zip(flat[::2], flat[1::2], strict=True)))
 
     async def commit(self, commit: Commit) -> int:
         """Apply one step and return how many listen to the trades channel. Raises Fenced, Stale, StoreUnavailable."""
-        k = self.keys
+        k, asked_ms = self.keys, self._boot_ms()
         keys = [k.owner, k.state, k.trades, k.candles, k.footprints, k.events, k.health, k.gaps, k.dirty]
         keys += [k.seals, k.sealed_candles, k.sealed_footprints, k.archive, k.unarchived, *map(k.late, LATE)]
         with translated(f"commit {commit.seq + 1} of {k.symbol}"):
             result = await self._commit(keys, *self._arguments(commit))
         check(result, k.symbol, commit.seq)
+        self._hear(result[2], asked_ms)
         return int(result[1])
 
     async def beat(self, token: str, seq: int, health: dict[str, str]) -> None:
-        keys = [self.keys.owner, self.keys.state, self.keys.health]
+        keys, asked_ms = [self.keys.owner, self.keys.state, self.keys.health], self._boot_ms()
         with translated(f"beat of {self.keys.symbol}"):
             result = await self._beat(keys, token, seq, *flat(health.items()))
         check(result, self.keys.symbol, seq)
+        self._hear(result[1], asked_ms)
 
     async def release(self, token: str) -> None:
         with translated(f"release of {self.keys.symbol}"):
@@ -191,12 +207,31 @@ class SymbolStore:
             found: Any = await self._client.hgetall(self.keys.health)
         return {name.decode(): value.decode() for name, value in found.items()}
 
+    async def taken_from_ms(self) -> int:
+        """The time from which on late trades are taken, however old: their minute is there, or an archive has it."""
+        if CANDLES not in self._bounds.archived:
+            return MAX_TS_MS
+        pipe = self._client.pipeline(transaction=True)
+        pipe.hget(self.keys.state, "candle_floor_ms")
+        pipe.hget(self.keys.archive, f"{CANDLES}_from_ms")
+        with translated(f"read of where {self.keys.symbol} begins"):
+            floor, archived_from = await pipe.execute()
+        return min(int(floor or -1), MAX_TS_MS if archived_from is None else int(archived_from))
+
+    def _boot_ms(self) -> int:
+        return self._clock.boot_ms() if self._clock else 0
+
+    def _hear(self, now_ms: bytes, asked_ms: int) -> None:
+        if self._clock:
+            self._clock.heard(int(now_ms), asked_ms)
+
     def _arguments(self, c: Commit) -> Iterable[Argument]:
         state: dict[str, Argument] = {
             "candle": c.checkpoint.candle,
             "footprint": c.checkpoint.footprint,
             "coverage": c.checkpoint.coverage,
             "refused": c.checkpoint.refused,
+            "newest_ms": c.checkpoint.newest_ms,
             "position": c.position,
         }
         if c.import_position is not None:
@@ -232,6 +267,7 @@ def _claim_of(epoch: int, state: dict[bytes, bytes]) -> Claim:
         state[b"footprint"],
         state[b"coverage"],
         state[b"refused"],
+        int(state.get(b"newest_ms", -1)),
     )
     # While its first import is under way a symbol has no position but the import's.
     position, import_position = (state.get(name, b"").decode() for name in (b"position", b"import_position"))

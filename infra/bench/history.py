@@ -38,6 +38,9 @@ class _Midnights:
     def monotonic_ms(self) -> int:
         return self.ms
 
+    def boot_ms(self) -> int:
+        return self.ms
+
     async def sleep_ms(self, ms: int) -> None:
         return None
 

@@ -13,7 +13,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from common.errors import StoreUnavailable
-from common.settings import Settings, load, redacted
+from common.redact import redacted, redacted_url
+from common.settings import Settings, load
 from common.store.client import commit_client
 from common.store.clock_lease import clock_holder
 from common.store.health import upkeep_of
@@ -60,7 +61,7 @@ async def _examine(settings: Settings, url: str, console: Console) -> tuple[list
     async with commit_client(url) as client:
         try:
             info: Mapping[str, Any] = await client.info("everything")
-            reached = Finding(Level.OK, "reachable", redacted(url))
+            reached = Finding(Level.OK, "reachable", redacted_url(url))
             findings = [reached, *_judge(info, await _appendfsync(client)), await _clock(client)]
             findings += await _queue(settings.queue_redis_url or url, await clock_holder(client))
             findings.append(await _processes(client, settings))
@@ -75,7 +76,7 @@ async def _examine(settings: Settings, url: str, console: Console) -> tuple[list
             return [*findings, checks.leases(found)], found
         except (RedisError, OSError, StoreUnavailable) as error:
             advice = "Start it with infra/up, or check REDIS_URL and the network in between."
-            return [Finding(Level.FAIL, "reachable", f"{redacted(url)}: {error}", advice)], []
+            return [Finding(Level.FAIL, "reachable", f"{redacted_url(url)}: {error}", advice)], []
 
 
 def _judge(info: Mapping[str, Any], appendfsync: str | None) -> Iterator[Finding]:
@@ -112,7 +113,7 @@ async def _queue(url: str, clock: str) -> list[Finding]:
             view = await Jobs(client).view()
     except StoreUnavailable as error:
         advice = "Start it, or check FLEET_QUEUE_REDIS_URL: until then days are neither rolled up nor archived."
-        return [Finding(Level.FAIL, "queue", f"{redacted(url)}: {error}", advice)]
+        return [Finding(Level.FAIL, "queue", f"{redacted_url(url)}: {error}", advice)]
     return [checks.queue(view, clock), checks.failed_jobs(view.failures)]
 
 
@@ -156,7 +157,7 @@ def _lease(symbol: str, first: Mapping[str, str], now: Mapping[str, str]) -> Lea
 def _print(console: Console, finding: Finding) -> None:
     colour = _COLOURS[finding.level]
     label = f"[{colour}]{finding.level.value:<5}[/] {finding.what:<12}"
-    console.print(f"{label} {escape(finding.found)}", highlight=False, soft_wrap=True)
+    console.print(f"{label} {escape(redacted(finding.found))}", highlight=False, soft_wrap=True)
     if finding.advice:
         console.print(f"{'':18} {escape(finding.advice)}", highlight=False, soft_wrap=True)
 

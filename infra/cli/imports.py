@@ -54,7 +54,7 @@ def trades(
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Count rows that are no trades, do not stop.")] = False,
     data: DataOption = None,
 ) -> None:
-    """Import trades: candles and footprints of whole days, each day in one step.
+    """Import trades: candles and footprints of whole days, in atomic steps.
 
     The files may come in any order. Run again, it goes on where it was stopped; trades that were applied already are
     not applied twice. The archive has them too, if there is one. The symbol may be one that a venue feeds: its live

@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from common.errors import BadInput
+from common.redact import redacted
 from common.settings import load
 from common.store.client import commit_client
 from common.store.jobs import Failure, Jobs, JobsView
@@ -86,7 +87,7 @@ def _asked(data: DataOption, ask: Callable[[Jobs], Awaitable[Answer]]) -> Answer
 def _table(view: JobsView, queued: list[str]) -> Table:
     table = Table("job", "state", "times", "next try", "reason", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for each in view.failures:
-        table.add_row(each.job, "[red]failed[/]", str(each.times), _next_try(each), escape(each.reason))
+        table.add_row(each.job, "[red]failed[/]", str(each.times), _next_try(each), escape(redacted(each.reason)))
     for job in view.running:
         table.add_row(job, "[green]running[/]")
     for job in queued:

@@ -14,7 +14,8 @@ from rich.table import Table
 from common.errors import BadInput
 from common.market.calendars import ALWAYS, sessions_of
 from common.market.instrument import Hours, Ids, Instrument, check_symbol
-from common.settings import load, redacted
+from common.redact import redacted_url
+from common.settings import load
 from common.store.client import commit_client
 from common.store.jobs import Jobs
 from common.store.registry import Market, open_store
@@ -165,7 +166,7 @@ def remove(
         raise BadInput(f"symbol {symbol} is not there: fleet symbols list")
     print(f"{symbol} removed{' with its data' if purge else ''}")
     if purge and settings.archive_url:
-        print(f"its archive stays: {redacted(settings.archive_url)}")
+        print(f"its archive stays: {redacted_url(settings.archive_url)}")
     if purge:
         asyncio.run(_withdraw_jobs(settings.queue_redis_url or url, symbol))
 

@@ -14,6 +14,7 @@ import orjson
 
 from common.errors import OperatorError
 from common.market.timeframe import MINUTE_MS
+from infra import private
 from infra.exchange.market import Market
 
 # Market time between two states: the most that happens a second time before the history that is wanted begins.
@@ -27,7 +28,8 @@ class Journal:
         self.history_ms = history_ms
         self._folder = folder
         with self._told():
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # The market it keeps is a simulated one, but whoever can write to it makes our trades.
+            private.narrow(private.adopt(folder, _is_ours))
 
     def start_ms(self, markets: list[Market], now_ms: int) -> int:
         """When market time begins: a whole minute, not before any market that is known, else `history_ms` ago."""
@@ -59,7 +61,7 @@ class Journal:
         """Write down the market as it is at `at_ms`. A crash leaves the whole file or none."""
         path = self._path(market.symbol, at_ms)
         draft = path.with_suffix(".draft")
-        with self._told(), draft.open("wb") as file:
+        with self._told(), open(draft, "wb", opener=private.opener) as file:
             file.write(orjson.dumps(market.state()))
             file.flush()
             os.fsync(file.fileno())
@@ -98,3 +100,7 @@ class Journal:
             yield
         except OSError as error:
             raise OperatorError(f"{self._folder} can't be used as the exchange's journal: {error.strerror}") from None
+
+
+def _is_ours(name: str) -> bool:
+    return name.endswith((".json", ".draft"))

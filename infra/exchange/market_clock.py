@@ -18,6 +18,9 @@ class MarketClock:
     def monotonic_ms(self) -> int:
         return self.exchange.now_ms
 
+    def boot_ms(self) -> int:
+        return self.exchange.now_ms
+
     async def sleep_ms(self, ms: int) -> None:
         if ms <= 0:
             return await asyncio.sleep(0)

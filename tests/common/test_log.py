@@ -3,11 +3,14 @@
 import io
 import json
 import logging
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
 
 from common import log
+from infra.paths import ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -61,6 +64,39 @@ def test_what_is_below_the_level_is_not_written() -> None:
     logger, stream = logged()
     logger.debug("noise")
     assert stream.getvalue() == ""
+
+
+SECRET = "redis://u:hidden@h:1/0"
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_no_record_shows_a_password(form: log.Format) -> None:
+    logger, stream = logged(form)
+    fields = {"url": SECRET, "all": [{"of": (SECRET, 'quoted "https://k:hidden@h/?token=hidden"')}], "odd": Odd()}
+    try:
+        raise ValueError(f"first\n{SECRET}\nlast")
+    except ValueError:
+        logger.exception("told %s", SECRET, extra=fields)
+    assert "hidden" not in stream.getvalue()
+    assert stream.getvalue().count("h:1/0") == 5
+    if form == "json":
+        assert json.loads(stream.getvalue())["all"] == [
+            {"of": ["redis://***@h:1/0", 'quoted "https://***@h/?token=***"']}
+        ]
+
+
+class Odd:
+    def __str__(self) -> str:
+        return SECRET
+
+    __repr__ = __str__
+
+
+def test_a_bug_that_ends_a_process_shows_no_password() -> None:
+    code = f"from common import log; log.setup(); raise RuntimeError({SECRET!r})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 1
+    assert "RuntimeError: redis://***@h:1/0" in done.stderr and "hidden" not in done.stderr
 
 
 def test_text_is_for_people() -> None:

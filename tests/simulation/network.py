@@ -7,10 +7,11 @@ from enum import Enum, auto
 from functools import partial
 from typing import Any
 
+from common.clock import JudgedClock
 from common.errors import FleetError, StoreUnavailable
 from common.market.builder import Minute
 from common.market.gaps import Ledger
-from common.market.trade import Trades
+from common.market.trade import MAX_TS_MS, Trades
 from common.store.lease import Sighting
 from common.store.registry import Market
 from common.store.symbol import Claim, Commit
@@ -100,11 +101,13 @@ class Network:
 
 @dataclass(slots=True)
 class RemoteStore:
-    """workers.term.Store of one process, over the network."""
+    """workers.term.Store of one process, over the network. `wall_ms`: of the store's clock, at the beginning."""
 
     name: str
     network: Network
     server: Server
+    clock: JudgedClock
+    wall_ms: int
 
     async def claim(self, token: str, stale: Sighting, holder: str) -> Claim | Sighting:
         found: Claim | Sighting = await self._write("claim", lambda: self.server.model.claim(token, stale, holder))
@@ -136,13 +139,18 @@ class RemoteStore:
         found: Trades | None = await self.network.call(lambda: self.server.model.recent_trades(count))
         return found
 
+    async def taken_from_ms(self) -> int:
+        return MAX_TS_MS
+
     async def _write(self, what: str, command: Command) -> Any:
+        asked_ms = self.clock.boot_ms()
         try:
             result = await self.network.call(lambda: self.server.write(command))
         except FleetError as error:
             self.network.happened[type(error).__name__.lower()] += 1
             self._trace(f"{what}: {type(error).__name__} {error}")
             raise
+        self.clock.heard(self.wall_ms + self.network.world.now_ms, asked_ms)
         self._trace(f"{what}: {result}" if what == "claim" else what)
         return result
 

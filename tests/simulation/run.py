@@ -7,10 +7,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from random import Random
 
+from common.clock import JudgedClock
 from common.errors import StoreUnavailable
 from common.market import codec
+from common.market.builder import Checkpoint
 from common.market.candle import LIVE
 from common.market.instrument import Ids, Instrument
+from common.market.timeframe import DAY_MS, minute_of
 from common.store.registry import Market
 from common.store.symbol import Bounds
 from tests.oracle import Outcome, Step, differences, single_pass
@@ -28,6 +31,8 @@ LEASE_MS = 600
 LOOK_MS = 90
 # The wall clocks show a day after the last trade, more or less.
 WALL_MS = 1_690_200_000_000
+# By how much a wall clock is set. The store's clock is right.
+CLOCK_STEPS_MS = (0, -3_000, -7_200_000, 3_600_000, DAY_MS, -500 * DAY_MS, 500 * DAY_MS)
 # After the last fault a run may take this long: the longest backoff of a failing source, and some leases.
 PEACE_MS = 60_000
 
@@ -107,12 +112,13 @@ class Simulation:
     def _start(self, name: str) -> None:
         process = Process(name)
         clock = VirtualClock(self.world, WALL_MS)
+        judged = JudgedClock(clock)
         place = Workplace(
             holder=name,
-            clock=clock,
+            clock=judged,
             settings=self.settings,
             owners=RemoteOwners(self.network, self.server).look,
-            stores=lambda symbol: RemoteStore(name, self.network, self.server),
+            stores=lambda symbol: RemoteStore(name, self.network, self.server, judged, WALL_MS),
             sources=lambda market: RecordingSource(self.recording, clock, self._source_fails, self.tells_complete),
             spawn=lambda term: self.world.spawn(process, term),
         )
@@ -171,18 +177,27 @@ class Simulation:
         self.server.rewind(self.random.randint(1, most))
 
     def _set_clock(self, worker: Worker) -> None:
-        worker.clock.skew_ms = WALL_MS + self.random.randint(-3_600_000, 3_600_000)
+        worker.clock.skew_ms = WALL_MS + self.random.choice(CLOCK_STEPS_MS)
 
     def _make_peace(self) -> None:
         self.world.trace("no more faults")
         self.network.fault_ratio = self.source_fault_ratio = 0
+        for worker in self.workers:
+            worker.clock.skew_ms = WALL_MS
 
     def _source_fails(self) -> bool:
         return self.random.random() < self.source_fault_ratio
 
     def _is_done(self) -> bool:
-        at_peace = not self.source_fault_ratio
-        return at_peace and self.server.model.tables.position == str(len(self.recording.trades))
+        at_peace, t = not self.source_fault_ratio, self.server.model.tables
+        return at_peace and t.position == str(len(self.recording.trades)) and self._is_closed(t.checkpoint)
+
+    def _is_closed(self, found: Checkpoint | None) -> bool:
+        """Whether the clock has closed what it is to close; it may have waited until it was right again."""
+        if not self.tells_complete:
+            return True
+        end_ms = minute_of(self.recording.complete_ms[-1] - self.settings.close_grace_ms)
+        return found is not None and found.watermark_ms >= end_ms
 
     def _outcome(self) -> Outcome:
         t = self.server.model.tables

@@ -105,5 +105,8 @@ class VirtualClock:
     def monotonic_ms(self) -> int:
         return self.world.now_ms
 
+    def boot_ms(self) -> int:
+        return self.world.now_ms
+
     async def sleep_ms(self, ms: int) -> None:
         await suspend(lambda task: self.world.at(self.world.now_ms + ms, task.wake))

@@ -4,11 +4,12 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from common.clock import JudgedClock
 from common.market.candle import LIVE
 from common.market.coverage import IdCoverage
 from common.market.gaps import Ledger
 from common.market.instrument import Instrument
-from common.market.trade import BUY, Trade, Trades
+from common.market.trade import BUY, MAX_TS_MS, Trade, Trades
 from common.store.lease import NOTHING_SEEN
 from common.store.symbol import Bounds, Claim, Commit
 from tests.store_model import DirectStore, StoreModel
@@ -42,6 +43,11 @@ class NotingStore(DirectStore):
     commits: list[Commit] = field(default_factory=list)
     fails: dict[str, Exception] = field(default_factory=dict)
     listeners: int = 0
+    taken_ms: int = MAX_TS_MS
+    on_note: Callable[[], None] = lambda: None
+
+    async def taken_from_ms(self) -> int:
+        return self.taken_ms
 
     async def commit(self, commit: Commit) -> int:
         self._note("commit")
@@ -62,6 +68,7 @@ class NotingStore(DirectStore):
 
     def _note(self, command: str) -> None:
         self.notes.append((command, self.clock.monotonic_ms()))
+        self.on_note()
         if command in self.fails:
             raise self.fails[command]
 
@@ -127,7 +134,7 @@ class Bench:
             instrument=self.instrument,
             store=self.store,
             source=self.source,
-            clock=self.clock,
+            clock=JudgedClock(self.clock),
             settings=self.settings,
             token=token,
             stopping=lambda: not self.source.script,

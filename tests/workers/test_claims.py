@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from common.clock import SystemClock
+from common.clock import JudgedClock, SystemClock
 from common.errors import BadInput, StoreUnavailable
 from common.market.instrument import Instrument
 from common.market.trade import Trades
@@ -78,7 +78,7 @@ class Worker:
     def __post_init__(self) -> None:
         place = Workplace(
             holder=self.name,
-            clock=self.fleet.clock,
+            clock=JudgedClock(self.fleet.clock),
             settings=SETTINGS,
             owners=self.fleet.owners,
             stores=self.store,
@@ -313,7 +313,7 @@ def test_a_symbol_that_was_served_for_long_is_sound_again() -> None:
 
 
 def real(fleet: Fleet, script: list[Batch | Exception]) -> Claimer:
-    clock = SystemClock()
+    clock = JudgedClock(SystemClock())
 
     def source(market: Market) -> Source:
         made = Endless(FakeClock())

@@ -189,22 +189,24 @@ def test_killed_at_any_moment_and_run_again_every_trade_is_archived_once(
     redis_url: str, tmp_path: Path, folder: Path
 ) -> None:
     """Once when a day has been archived that is not applied yet, and once when a day has been applied."""
-    path = written(tmp_path / "a.csv", rows(4_000, days=7))
-    asyncio.run(imported(redis_url, [path], tmp_path / "calm"))
+    lines = rows(4_000, days=7)
+    # A file a day, so that each day is written as soon as the next one is read.
+    paths = [written(tmp_path / f"{start}.csv", lines[start : start + 600]) for start in range(0, 4_000, 600)]
+    asyncio.run(imported(redis_url, paths, tmp_path / "calm"))
     expected = objects(tmp_path / "calm")
     emptied(redis_url)
     environ = {**os.environ, "REDIS_URL": redis_url, "FLEET_LEASE_TTL_MS": "300", "FLEET_ARCHIVE_URL": str(folder)}
     kills, goals = 0, sorted(random.sample(range(1, 7), 2))
     for goal, count in zip(goals, (lambda: len(objects(folder)), lambda: sealed_count(redis_url)), strict=True):
-        child = subprocess.Popen(command(path), cwd=ROOT, env=environ, stdout=subprocess.DEVNULL)
+        child = subprocess.Popen(command(*paths), cwd=ROOT, env=environ, stdout=subprocess.DEVNULL)
         wait_until(partial(ended_or_far, child, count, goal), timeout_s=30)
         kills += child.poll() is None
         child.kill()
         child.wait()
     assert kills, "the import was over before it could be killed"
-    asyncio.run(imported(redis_url, [path], folder, lease_ttl_ms=300))
+    asyncio.run(imported(redis_url, paths, folder, lease_ttl_ms=300))
     assert len(expected) == 8 and objects(folder) == expected
-    assert archived(folder).equals(trades_of(path))
+    assert archived(folder).equals(trades_of(written(tmp_path / "whole.csv", lines)))
 
 
 def ended_or_far(child: "subprocess.Popen[bytes]", count: Callable[[], int], goal: int) -> bool:

@@ -27,7 +27,7 @@ from common.market.timeframe import DAY_MS
 from common.market.trade import SIDE_NAMES
 from common.settings import Settings
 from common.store.client import commit_client
-from common.store.imports import ImportedDay, ImportStore
+from common.store.imports import MAX_STEP_DAYS, ImportedDay, ImportStep, ImportStore
 from common.store.lease import NOTHING_SEEN
 from common.store.reads import Range, SymbolReader, View
 from common.store.registry import Market
@@ -37,6 +37,7 @@ from infra.paths import ROOT
 from tests.support import wait_until
 from workers.imports import files
 from workers.imports.candles import CandleFile
+from workers.imports.days import Day, steps
 from workers.imports.files import ImportFile
 from workers.imports.importer import Done, Importer
 from workers.recordings import TradeFile
@@ -194,12 +195,13 @@ async def test_a_day_is_refused_from_who_lost_the_symbol_or_its_place(redis_url:
         claim = await store.claim("mine", NOTHING_SEEN, "test")
         assert isinstance(claim, Claim)
         staged = Staged((1, 0), ("0" * 16, ""))
-        day = ImportedDay("mine", claim.seq, day_ms, staged, day_ms, day_ms, "", checkpoint)
+        # The second day's blocks do not lie ready; of the first nothing is kept.
+        both = [ImportedDay(day_ms, None), ImportedDay(day_ms + DAY_MS, staged)]
+        step = ImportStep("mine", claim.seq, both, day_ms, day_ms, "", checkpoint)
         for refused, error in (
-            (replace(day, token="another"), Fenced),
-            (replace(day, seq=claim.seq - 1), Stale),
-            # Its blocks do not lie ready.
-            (day, Stale),
+            (replace(step, token="another"), Fenced),
+            (replace(step, seq=claim.seq - 1), Stale),
+            (step, Stale),
         ):
             with pytest.raises(error):
                 await days.write(refused)
@@ -225,7 +227,7 @@ async def test_a_first_import_within_one_day_lies_open(redis_url: str, tmp_path:
 def test_however_trades_are_cut_into_files_and_batches_the_bytes_are_the_same(
     redis_url: str, tmp_path: Path, data: st.DataObject
 ) -> None:
-    lines = rows(400)
+    lines = rows(400, days=data.draw(st.sampled_from([2.5, 20.0])))
     ids: Ids = data.draw(st.sampled_from(["contiguous", "unique"]))
     instrument = replace(INSTRUMENT, ids=ids)
     count = data.draw(st.integers(1, 4))
@@ -245,6 +247,19 @@ def test_however_trades_are_cut_into_files_and_batches_the_bytes_are_the_same(
             asyncio.run(imported(redis_url, chosen, instrument))
         outcomes.append(asyncio.run(stored(redis_url, instrument)))
     assert outcomes[0] == outcomes[1]
+
+
+@pytest.mark.parametrize(
+    ("minutes", "levels", "count"), [(1, 1, 64), (1_440, 0, 34), (10, 50_000, 4), (60_000, 9**6, 1)]
+)
+def test_small_days_are_one_step_up_to_its_bounds(minutes: int, levels: int, count: int) -> None:
+    rows_of = [pl.DataFrame({"open_ms": range(length)}) for length in (minutes, levels)]
+    made = [Day(number * DAY_MS, 0, candles=rows_of[:1], levels=rows_of[1:]) for number in range(70)]
+    found = list(steps(made))
+    assert [len(step) for step in found] == [count] * (70 // count) + [70 % count] * (70 % count > 0)
+    assert [day for step in found for day in step] == made
+    apart = list(steps(made[:5], alone=lambda day_ms: day_ms == 2 * DAY_MS))
+    assert [[day.day_ms // DAY_MS for day in step] for step in apart if count > 4] in ([], [[0, 1], [2], [3, 4]])
 
 
 async def test_what_was_imported_before_is_not_applied_twice_and_older_history_finds_its_place(
@@ -311,22 +326,23 @@ async def test_a_replay_goes_on_after_an_import_and_an_import_after_a_replay(
     assert found == expected
 
 
-def command(path: Path) -> list[str]:
-    numbers = ["--price-decimals", "2", "--size-decimals", "4"]
-    return [sys.executable, "-m", "infra.cli", "import", "trades", str(path), "--symbol", INSTRUMENT.symbol, *numbers]
+def command(*paths: Path) -> list[str]:
+    options = ["--symbol", INSTRUMENT.symbol, "--price-decimals", "2", "--size-decimals", "4"]
+    return [sys.executable, "-m", "infra.cli", "import", "trades", *map(str, paths), *options]
 
 
 def test_killed_at_any_moment_and_run_again_it_loses_nothing_and_counts_nothing_twice(
     redis_url: str, tmp_path: Path
 ) -> None:
-    path = written(tmp_path / "a.csv", rows(20_000, days=15))
-    environ = {**os.environ, "REDIS_URL": redis_url, "FLEET_LEASE_TTL_MS": "300"}
+    """Of small days, of which several are one step."""
+    path = written(tmp_path / "a.csv", rows(4_000, days=390))
+    environ = {**os.environ, "REDIS_URL": redis_url, "FLEET_LEASE_TTL_MS": "300", "FLEET_FOOTPRINT_DAYS": "400"}
     subprocess.run(command(path), cwd=ROOT, env=environ, check=True, capture_output=True)
     expected = asyncio.run(stored(redis_url))
     emptied(redis_url)
     rng = random.Random(3)
     kills = 0
-    for goal in sorted(rng.sample(range(1, 13), 2)):
+    for goal in sorted(rng.sample(range(1, 390 - MAX_STEP_DAYS), 2)):
         child = subprocess.Popen(command(path), cwd=ROOT, env=environ, stdout=subprocess.DEVNULL)
 
         def far(child: subprocess.Popen[bytes] = child, goal: int = goal) -> bool:

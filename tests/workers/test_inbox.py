@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from common.clock import JudgedClock
 from common.errors import OperatorError
 from common.market import codec
 from common.market.coverage import DUPLICATE
@@ -262,7 +263,7 @@ async def test_over_restarts_each_entry_is_applied_once(client: Redis, clock: Fa
             break
         looks = iter([False, False, False])
         stopping = partial(next, looks, True)
-        term = Term(INSTRUMENT, store, source(client, clock), clock, settings, f"{number:032}", stopping)
+        term = Term(INSTRUMENT, store, source(client, clock), JudgedClock(clock), settings, f"{number:032}", stopping)
         await term.serve(claim)
     assert number > 10
     assert term.progress.refused == {DUPLICATE: 50}

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from common.errors import Fenced, Stale, StoreUnavailable
-from common.market.builder import candle_of, unpack_minute
+from common.market.builder import BELOW_FLOOR, candle_of, unpack_minute
 from common.market.candle import BACKFILL, LIVE
 from common.market.codec import unpack_candle
 from common.market.coverage import Hole, Span
@@ -198,7 +198,7 @@ async def test_a_late_trade_of_a_minute_without_a_footprint_keeps_its_candle_who
     assert unpack_candle(tables.candles[START_MS]).trades == 3
 
 
-async def test_a_late_trade_older_than_all_candles_is_counted_and_tells_of_no_candle() -> None:
+async def test_a_late_trade_of_a_minute_that_is_not_kept_is_refused_and_counted() -> None:
     bench = Bench()
     days_ms = 500 * 86_400_000
     bench.clock.advance(days_ms)
@@ -209,10 +209,29 @@ async def test_a_late_trade_older_than_all_candles_is_counted_and_tells_of_no_ca
         Batch(trades((3, 20)), "4"),
     )
     last = bench.store.commits[-1]
-    # What it makes by itself is for the archive, if there is one.
+    assert (last.trade_count, list(last.minutes), last.position) == (0, [], "4")
+    assert json.loads(last.checkpoint.refused) == {BELOW_FLOOR: 1}
+    # What it says of the hole is still true.
+    assert bench.term._builder.coverage.holes() == [Hole(3, 3, START_MS + 10, START_MS + days_ms)]
+
+
+async def test_a_late_trade_of_a_minute_that_the_archive_has_is_applied() -> None:
+    bench = Bench()
+    bench.store.taken_ms = START_MS
+    days_ms = 500 * 86_400_000
+    bench.clock.advance(days_ms)
+    await bench.serve(
+        Batch(trades((1, 0), (2, 10)), "1"),
+        Batch(trades((4, days_ms)), "2"),
+        Batch(trades((5, days_ms + MINUTE_MS)), "3"),
+        Batch(trades((3, 20), (6, -1)), "4"),
+    )
+    last = bench.store.commits[-1]
+    # What it makes by itself is for the archive.
     assert (last.trade_count, list(last.minutes)) == (1, [START_MS])
     assert [json.loads(event)["type"] for event in last.events] == ["gap"]
     assert START_MS not in bench.model.tables.candles
+    assert json.loads(last.checkpoint.refused) == {BELOW_FLOOR: 1}
 
 
 async def test_what_the_source_could_not_read_is_counted_with_the_rest(bench: Bench) -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from redis.asyncio import Redis
 
+from common.clock import JudgedClock
 from common.store.client import commit_client
 from common.store.demand import Caps
 from common.store.keys import SymbolKeys
@@ -62,7 +63,7 @@ async def test_a_symbol_on_demand_is_streamed_only_while_somebody_asks_for_it(re
         clock = MarketClock(exchange)
         place = Workplace(
             holder="tests",
-            clock=clock,
+            clock=JudgedClock(clock),
             settings=replace(SETTINGS, lease_ttl_ms=6_000),
             owners=Owners(client).look,
             stores=lambda symbol: SymbolStore(client, symbol, Bounds(1_000, 1_000)),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import orjson
 from redis.asyncio import Redis
 
-from common.clock import Clock
+from common.clock import Clock, JudgedClock
 from common.market.builder import Minute, candle_of, unpack_minute
 from common.market.candle import LIVE, Candle
 from common.market.coverage import IdCoverage
@@ -83,6 +83,11 @@ class Line:
     terms: int = 0
     books: int = 0
     source: VenueSource = field(init=False)
+    # The process's: what is made of `clock`.
+    judged: JudgedClock = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.judged = JudgedClock(self.clock)
 
     @property
     def market(self) -> Market:
@@ -110,7 +115,7 @@ class Line:
             instrument=self.instrument,
             store=DirectStore(self.model),
             source=self.source,
-            clock=self.clock,
+            clock=self.judged,
             settings=SETTINGS,
             token=token,
             stopping=self._stop.is_set,
@@ -131,12 +136,12 @@ class Line:
     def _source(self) -> VenueSource:
         limits = [Limit(self.limits.weight_limit, self.limits.weight_window_ms)]
         requests, connects = BudgetStore(self.client, "LOCAL", limits), BudgetStore(self.client, "LOCAL:connects", [])
-        budget = FleetBudget("LOCAL", requests, connects, self.clock, {})
-        access = Access(self.clock, self.own_budget or budget, self.address.rest, self.address.ws, timing=QUICK)
+        budget = FleetBudget("LOCAL", requests, connects, self.judged, {})
+        access = Access(self.judged, self.own_budget or budget, self.address.rest, self.address.ws, timing=QUICK)
         listing = Listing(self.name, self.instrument, 1, 1)
         books = book_stores(self.client, self.symbol, 600) if self.keeps_book else None
         slot = StreamSlot(self.client, "LOCAL", self.symbol, self.slots) if self.slots else None
-        return VenueSource(open_venue("LOCAL", access), listing, self.clock, budget, self.history_ms, books, slot)
+        return VenueSource(open_venue("LOCAL", access), listing, self.judged, budget, self.history_ms, books, slot)
 
     # What came out.
 

@@ -10,8 +10,9 @@ an id counts once.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -19,16 +20,20 @@ import polars as pl
 from common.frames import bulk
 from common.frames.footprint import regroup
 from common.frames.resample import resample
-from common.frames.schema import LEVELS
+from common.frames.schema import CANDLES, LEVELS
 from common.market import builder
 from common.market.coverage import DUPLICATE, TOO_LATE, IdCoverage, RecentCoverage, Span
 from common.market.packed import Ints
 from common.market.timeframe import DAY_MS, MINUTE, MINUTE_MS, day_of
 from common.market.trade import MAX_ID, MAX_LOTS, MAX_TICKS, MAX_TS_MS
+from common.store.imports import MAX_STEP_DAYS, MAX_STEP_MINUTES
 
 # How far a trade of a file may come behind later ones and still find its day in waiting. One that comes later yet
 # amends a day that is written, and counts in `rev`.
 DISORDER_MS = 60 * MINUTE_MS
+
+# Levels that one step writes, unless they are of one day: some 5 bytes each, once they are packed.
+MAX_STEP_LEVELS = 200_000
 
 Frames = tuple[pl.DataFrame, pl.DataFrame]
 
@@ -75,20 +80,50 @@ class Day:
             self._ids.append(np.sort(kept["id"].to_numpy()))
         return kept
 
-    def add(self, trades: pl.DataFrame, sources: int, *, candles: bool, footprints: bool, rows: bool) -> None:
-        if candles:
-            self.candles.append(bulk.candles(trades, MINUTE, sources))
-        if footprints:
-            self.levels.append(bulk.footprints(trades))
+    def add(
+        self, trades: pl.DataFrame, candles: pl.DataFrame | None, levels: pl.DataFrame | None, *, rows: bool
+    ) -> None:
+        """Take in trades, and what has been made of them: None where nothing of it is kept."""
+        if candles is not None:
+            self.candles.append(candles)
+        if levels is not None:
+            self.levels.append(levels)
         if rows:
             self.rows.append(trades)
         self.trades += len(trades)
-        self.lasts(int(trades["ts_ms"].min()), int(trades["ts_ms"].max()))  # type: ignore[arg-type]
+        times = trades["ts_ms"].to_numpy()
+        self.lasts(int(times.min()), int(times.max()))
 
     def lasts(self, from_ms: int, to_ms: int) -> None:
         """Stretch the time it covers."""
         self.from_ms = from_ms if self.from_ms < 0 else min(self.from_ms, from_ms)
         self.to_ms = max(self.to_ms, to_ms)
+
+
+def steps(days: Sequence[Day], alone: Callable[[int], bool] | None = None) -> Iterator[list[Day]]:
+    """Put days together that are written at once: those next to each other, up to the bounds of a step.
+
+    `alone`: whether a day must have a step of its own.
+    """
+    step: list[Day] = []
+    for day in days:
+        is_apart = alone is not None and (alone(day.day_ms) or bool(step and alone(step[-1].day_ms)))
+        if step and (is_apart or not _goes_with(step, day)):
+            yield step
+            step = []
+        step.append(day)
+    if step:
+        yield step
+
+
+def _goes_with(step: Sequence[Day], day: Day) -> bool:
+    days = [*step, day]
+    return (
+        len(days) <= MAX_STEP_DAYS
+        and sum(len(part) for each in days for part in each.candles) <= MAX_STEP_MINUTES
+        and sum(len(part) for each in days for part in each.levels) <= MAX_STEP_LEVELS
+        and step[-1].of_minutes == day.of_minutes
+    )
 
 
 @dataclass(slots=True)
@@ -109,23 +144,30 @@ class Days:
 
     def take(self, trades: pl.DataFrame, file: int, now_ms: int) -> int | None:
         """Take in a batch; return the newest time in it, None if it has no valid trade."""
-        newest_ms = None
-        for day_ms, some in _by_day(trades):
+        newest_ms, new = None, list[tuple[Day, pl.DataFrame]]()
+        all_valid = _are_valid(trades, now_ms)
+        for day_ms, some in by_day(trades):
             day = self._day(day_ms, file)
-            valid = _valid(some, now_ms, day)
+            valid = some if all_valid else _valid(some, now_ms, day)
             if valid.is_empty():
                 continue
-            newest_ms = max(newest_ms or 0, int(valid["ts_ms"].max()))  # type: ignore[arg-type]
+            newest_ms = max(newest_ms or 0, int(valid["ts_ms"].to_numpy().max()))
             kept = self._new(day, valid)
             if len(kept):
-                floors = {"candles": self.candle_floor_ms, "footprints": self.footprint_floor_ms}
-                made = {name: day_ms >= floor_ms for name, floor_ms in floors.items()}
-                day.add(kept, self.sources, **made, rows=self.with_rows)
+                new.append((day, kept))
+        self._add(new)
         return newest_ms
+
+    def _add(self, new: Sequence[tuple[Day, pl.DataFrame]]) -> None:
+        """Make the minutes of a batch at once, for each call of Polars costs as much as thousands of trades."""
+        candles = _made(new, self.candle_floor_ms, lambda trades: bulk.candles(trades, MINUTE, self.sources))
+        levels = _made(new, self.footprint_floor_ms, bulk.footprints)
+        for day, trades in new:
+            day.add(trades, candles.get(day.day_ms), levels.get(day.day_ms), rows=self.with_rows)
 
     def take_candles(self, candles: pl.DataFrame, file: int) -> int | None:
         """The same of minute candles (CANDLES), which are whole."""
-        for day_ms, some in _by_day(candles, "open_ms"):
+        for day_ms, some in by_day(candles, "open_ms"):
             day = self._day(day_ms, file, of_minutes=True)
             day.trades += len(some)
             if day_ms >= self.candle_floor_ms:
@@ -163,36 +205,48 @@ class Days:
 
 
 def built(
-    day: Day, candles: pl.DataFrame, levels: pl.DataFrame, closed_to_ms: int
+    days: Sequence[Day], candles: pl.DataFrame, levels: pl.DataFrame, closed_to_ms: int
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Merge what is new with what is stored of the day: CANDLES and LEVELS, ascending.
+    """Merge what is new of some days, all of trades or all of candles, with what is stored: CANDLES, LEVELS, ascending.
 
     A minute that was stored and closed (it ends by `closed_to_ms`) is amended: `rev` counts the trades that are new.
-    Where the day is made of candles there is nothing to add to: what is stored stays, and the other is a duplicate.
+    Where days are made of candles there is nothing to add to: what is stored stays, and the other is a duplicate.
     """
-    if day.of_minutes:
-        read = pl.concat([candles.clear(), *day.candles])
-        new_minutes = read.unique("open_ms", keep="first").join(candles, on="open_ms", how="anti")
-        day.refuse(DUPLICATE, len(read) - len(new_minutes))
-        day.trades -= len(read) - len(new_minutes)
-        return pl.concat([candles, new_minutes]).sort("open_ms"), _levels_merged([levels])
+    if days[0].of_minutes:
+        return _with_new_minutes(days, candles), _levels_merged([levels])
+    new = _merged([part for day in days for part in day.candles])
+    levels = _levels_merged([levels, *(part for day in days for part in day.levels)])
+    if candles.is_empty():
+        return new, levels
     stored = candles.filter(pl.col("open_ms") + MINUTE_MS <= closed_to_ms)["open_ms"]
-    new = [_merged(day.candles)] if day.candles else []
     amended = pl.when(pl.col("open_ms").is_in(stored.implode())).then(pl.col("rev") + pl.col("trades")).otherwise("rev")
-    revised = [frame.with_columns(rev=amended) for frame in new]
-    return _merged([candles, *revised]), _levels_merged([levels, *day.levels])
+    return _merged([candles, new.with_columns(rev=amended)]), levels
+
+
+def _with_new_minutes(days: Sequence[Day], candles: pl.DataFrame) -> pl.DataFrame:
+    read = pl.concat([candles.clear(), *(part for day in days for part in day.candles)])
+    new = read.unique("open_ms", keep="first").join(candles, on="open_ms", how="anti").sort("open_ms")
+    counts = dict(new.group_by(pl.col("open_ms") // DAY_MS * DAY_MS).len().rows())
+    for day in days:
+        twice = sum(map(len, day.candles)) - counts.get(day.day_ms, 0)
+        day.refuse(DUPLICATE, twice)
+        day.trades -= twice
+    return pl.concat([candles, new]).sort("open_ms")
 
 
 def _merged(candles: Sequence[pl.DataFrame]) -> pl.DataFrame:
-    return resample(pl.concat(candles), MINUTE)
+    return resample(pl.concat(candles), MINUTE) if candles else CANDLES.to_frame()
 
 
 def _levels_merged(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
-    """Sum levels of a minute that several parts have; all others are only put in order."""
-    if not parts:
+    """Sum levels of a minute that several parts have, each of which ascends; all others are only put in order."""
+    found = sorted((part for part in parts if len(part)), key=lambda part: int(part["open_ms"][0]))
+    if not found:
         return LEVELS.to_frame()
-    levels = pl.concat([part.select(list(LEVELS)) for part in parts])
-    opens = pl.concat([part["open_ms"].unique() for part in parts])
+    levels = pl.concat([part.select(list(LEVELS)) for part in found])
+    if all(before["open_ms"][-1] < part["open_ms"][0] for before, part in pairwise(found)):
+        return levels
+    opens = pl.concat([part["open_ms"].unique() for part in found])
     shared = opens.filter(opens.is_duplicated()).unique()
     if len(shared):
         is_shared = pl.col("open_ms").is_in(shared.implode())
@@ -203,12 +257,25 @@ def _levels_merged(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
     return levels[np.argsort(levels["open_ms"].to_numpy(), kind="stable")]
 
 
-def _by_day(trades: pl.DataFrame, time: str = "ts_ms") -> Iterator[tuple[int, pl.DataFrame]]:
-    if trades.is_empty():
+def by_day(rows: pl.DataFrame, time: str = "ts_ms") -> Iterator[tuple[int, pl.DataFrame]]:
+    """Cut rows by UTC day, ascending; those of a day stay in their order."""
+    if rows.is_empty():
         return
-    days = (trades[time] // DAY_MS * DAY_MS).alias("day")
-    for day_ms in days.unique().sort().to_list():
-        yield day_ms, trades if days.n_unique() == 1 else trades.filter(days == day_ms)
+    days = rows[time].to_numpy() // DAY_MS
+    if (days[1:] < days[:-1]).any():
+        order = np.argsort(days, kind="stable")
+        rows, days = rows[order], days[order]
+    starts = np.flatnonzero(np.diff(days, prepend=days[0] - 1))
+    for start, end in zip(starts.tolist(), [*starts[1:].tolist(), len(days)], strict=True):
+        yield int(days[start]) * DAY_MS, rows[start:end]
+
+
+def _made(
+    new: Sequence[tuple[Day, pl.DataFrame]], floor_ms: int, make: Callable[[pl.DataFrame], pl.DataFrame]
+) -> dict[int, pl.DataFrame]:
+    """What is made of the trades of days from the floor on, by day."""
+    wanted = [trades for day, trades in new if day.day_ms >= floor_ms]
+    return dict(by_day(make(pl.concat(wanted)), "open_ms")) if wanted else {}
 
 
 def _uncovered(trades: pl.DataFrame, spans: Sequence[Span]) -> tuple[pl.DataFrame, list[Span]]:
@@ -233,22 +300,28 @@ def _uncovered(trades: pl.DataFrame, spans: Sequence[Span]) -> tuple[pl.DataFram
     return trades, [Span(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
 
 
+def _are_valid(trades: pl.DataFrame, now_ms: int) -> bool:
+    return not trades.select(pl.any_horizontal(*_reasons(now_ms).values()).any()).item()
+
+
 def _valid(trades: pl.DataFrame, now_ms: int, day: Day) -> pl.DataFrame:
     """Refuse what the Builder refuses, and count it by the same reasons, the first that holds."""
-    reasons = {
+    reasons = _reasons(now_ms)
+    named = [pl.when(wrong).then(pl.lit(reason)) for reason, wrong in reasons.items()]
+    reason = trades.select(pl.coalesce(*named)).to_series()
+    for name, group in zip(reasons, (reason == name for name in reasons), strict=True):
+        day.refuse(name, int(group.sum()))
+    return trades.filter(reason.is_null())
+
+
+def _reasons(now_ms: int) -> dict[str, pl.Expr]:
+    return {
         builder.BAD_TIME: ~pl.col("ts_ms").is_between(0, MAX_TS_MS, closed="left"),
         builder.FUTURE: pl.col("ts_ms") >= now_ms + builder.MAX_AHEAD_MS,
         builder.BAD_ID: ~pl.col("id").is_between(0, MAX_ID),
         builder.BAD_PRICE: ~pl.col("price_ticks").is_between(1, MAX_TICKS, closed="left"),
         builder.BAD_SIZE: ~pl.col("size_lots").is_between(0, MAX_LOTS, closed="left"),
     }
-    if not trades.select(pl.any_horizontal(*reasons.values()).any()).item():
-        return trades
-    named = [pl.when(wrong).then(pl.lit(reason)) for reason, wrong in reasons.items()]
-    reason = trades.select(pl.coalesce(*named)).to_series()
-    for name, group in zip(reasons, (reason == name for name in reasons), strict=True):
-        day.refuse(name, int(group.sum()))
-    return trades.filter(reason.is_null())
 
 
 def day_floor(newest_ms: int, days: int) -> int:

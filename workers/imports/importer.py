@@ -1,8 +1,8 @@
-"""Importing trades into one symbol: files to days, and each day written in one atomic step under a claim.
+"""Importing trades into one symbol: files to days, and days written in atomic steps under a claim.
 
-Days that are over are sealed at once; the newest one lies open, with its newest minute in the checkpoint, as after a
-replay. What a kill interrupts is read again from the file of the oldest day that was not written: the days before it
-are in the checkpoint, so nothing is lost and nothing counts twice.
+Days that are over are sealed at once, small ones several in a step; the newest one lies open, with its newest minute in
+the checkpoint, as after a replay. What a kill interrupts is read again from the file of the oldest day that was not
+written: the days before it are in the checkpoint, so nothing is lost and nothing counts twice.
 """
 
 import asyncio
@@ -17,9 +17,9 @@ import polars as pl
 from redis.asyncio import Redis
 
 from common.archive.archive import Archive
-from common.clock import Clock, SystemClock
+from common.clock import JudgedClock, SystemClock
 from common.errors import BadInput, RetryableError, StoreUnavailable
-from common.market import blocks, codec
+from common.market import codec
 from common.market.builder import Builder, Changes, Minute
 from common.market.candle import Candle
 from common.market.coverage import IdCoverage, RecentCoverage
@@ -29,7 +29,7 @@ from common.market.timeframe import MINUTE_MS, day_of
 from common.market.trade import Trades
 from common.store.client import commit_client
 from common.store.health import BACKFILLING, CLOSED
-from common.store.imports import ImportedDay, ImportStore
+from common.store.imports import ImportedDay, ImportStep, ImportStore
 from common.store.lease import Observer, Sighting, new_token
 from common.store.messages import CommitMessage
 from common.store.presence import IMPORT, present
@@ -40,9 +40,9 @@ from common.store.symbol import Bounds, Claim, SymbolStore
 from workers.claims import LOOKS_PER_LEASE
 from workers.commit import Head, Text, make_commit
 from workers.imports.below import Below
-from workers.imports.days import Day, Days, Frames, day_floor
+from workers.imports.days import Day, Days, day_floor, steps
 from workers.imports.files import Readable, Rows
-from workers.imports.joined import cover, merged, minutes_of, reads_as, sealed
+from workers.imports.joined import Made, cover, merged, minutes_of, reads_as, sealed
 from workers.imports.order import Order, Position, in_order
 from workers.imports.target import is_fed, target
 from workers.imports.trades import TradeKeeper
@@ -89,7 +89,7 @@ class Importer:
     archive: Archive | None = None
     older: Archive | None = None
     on_progress: Callable[[Done], None] = lambda done: None
-    clock: Clock = field(default_factory=SystemClock)
+    clock: JudgedClock = field(default_factory=lambda: JudgedClock(SystemClock()))
     done: Done = field(default_factory=Done)
     ended: bool = False
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
@@ -119,7 +119,8 @@ class Importer:
         self._stopping.set()
 
     async def _serve(self, client: Redis, order: Order, observer: Observer) -> None:
-        symbol, store, token = self.market.symbol, SymbolStore(client, self.market.symbol, self.bounds), new_token()
+        symbol, token = self.market.symbol, new_token()
+        store = SymbolStore(client, symbol, self.bounds, self.clock)
         stale = observer.stale(symbol, self.clock.monotonic_ms())
         # The worker that feeds the symbol never stands still: it finds itself fenced, and comes back when we are done.
         claim = await store.claim(token, stale, self.holder, force=is_fed(self.market))
@@ -161,7 +162,7 @@ class _Term:
         # What becomes of days that the store has dropped.
         self._below: Below | None = None
         # Keeps no trades but those of its own commit.
-        self._bare = SymbolStore(client, work.market.symbol, replace(work.bounds, trades=0))
+        self._bare = SymbolStore(client, work.market.symbol, replace(work.bounds, trades=0), work.clock)
         self._wrote_any = False
         # The days that were written, and whether they had footprints.
         self._has_footprints: dict[int, bool] = {}
@@ -198,7 +199,7 @@ class _Term:
         """From which day on candles are made, and footprints. Of what was dropped nothing is shown in the store."""
         work, spans, state = self._work, self._builder.coverage.spans(), view.state
         oldest_ms = spans[0].from_ms if spans else 0
-        newest_ms = max([self._builder.watermark_ms, *self._order.first_ms])
+        newest_ms = max([self._builder.newest_ms, *self._order.first_ms])
         found = {CANDLES: state.candle_floor_ms, FOOTPRINTS: state.footprint_floor_ms} if state else {}
         days = {CANDLES: work.settings.retention.candle_days, FOOTPRINTS: work.settings.retention.footprint_days}
         was_dropped = oldest_ms < max(found.values(), default=0)
@@ -229,28 +230,26 @@ class _Term:
                 took_ms = await self._meanwhile(self._take, rows, file)
                 newest_ms = max(newest_ms, took_ms or 0)
                 horizon_ms = min([newest_ms, *order.first_ms[file + 1 : file + 2]])
-                for day in self._days.done(horizon_ms):
-                    await self._seal(day, file)
+                await self._seal_all(self._days.done(horizon_ms), file)
                 work.done.fraction = (file + rows.fraction) / len(order.files)
                 work.on_progress(work.done)
                 if work._stopping.is_set():
                     return False
-        await self._finish()
-        return True
+        return await self._finish()
 
     def _take(self, rows: Rows, file: int) -> int | None:
         if rows.of_minutes:
             return self._days.take_candles(rows.frame, file)
         return self._days.take(rows.frame, file, self._work.clock.now_ms())
 
-    async def _finish(self) -> None:
-        """Write what is left. The newest day may not be over: it is committed as a worker would."""
+    async def _finish(self) -> bool:
+        """Write what is left. The newest day may not be over: it is committed as a worker would. False if stopped."""
         waiting, end = self._days.waiting, len(self._order.files)
         new = [day_ms for day_ms in sorted(waiting) if waiting[day_ms].trades]
-        for day_ms in sorted(waiting):
-            is_over = waiting[day_ms].end_ms <= self._builder.watermark_ms
-            if is_over or any(day_ms < later_ms for later_ms in new):
-                await self._seal(waiting[day_ms], end)
+        over_ms = max([day_of(self._builder.watermark_ms), *new])
+        await self._seal_all([waiting[day_ms] for day_ms in sorted(waiting) if day_ms < over_ms], end)
+        if self._work._stopping.is_set():
+            return False
         left = next((waiting[day_ms] for day_ms in sorted(waiting) if waiting[day_ms].trades), None)
         for day in waiting.values():
             if day is not left:
@@ -258,6 +257,7 @@ class _Term:
         await self._commit_last(left)
         self._work.done.fraction = 1.0
         self._work.on_progress(self._work.done)
+        return True
 
     async def _rows(self) -> AsyncGenerator[tuple[int, Rows]]:
         """The batches of all files from the position on; the next one is read while one is taken in."""
@@ -276,44 +276,63 @@ class _Term:
                 for rows in file.batches():
                     yield number, rows
 
-    async def _seal(self, day: Day, file: int) -> None:
-        """Write a day that is over. `file`: the one being read."""
-        builder, work = self._builder, self._work
-        del self._days.waiting[day.day_ms]
-        closes = builder.open is not None and day_of(builder.open.candle.open_ms) == day.day_ms
-        if not day.trades and not closes:
-            builder.refused.update(day.refused)
+    async def _seal_all(self, days: Sequence[Day], file: int) -> None:
+        """Write days that are over, ascending, or as many as there is time for. `file`: the one being read."""
+        for step in steps(days, alone=self._below.has if self._below else None):
+            if self._work._stopping.is_set():
+                return
+            await self._seal(step, file)
+
+    async def _seal(self, days: Sequence[Day], file: int) -> None:
+        """Write days in one step."""
+        builder = self._builder
+        closing_ms = day_of(builder.open.candle.open_ms) if builder.open else -1
+        for day in days:
+            del self._days.waiting[day.day_ms]
+        days = self._with_news(days, closing_ms)
+        if not days:
             return
         # Before the archive is confirmed: a reader may keep an object for as long as nothing else is.
-        await self._meanwhile(self._keeper.keep, day)
-        stored = await self._imports.read(day.day_ms)
-        (candles, levels), made = await self._meanwhile(sealed, day, stored, builder.open, builder.watermark_ms)
-        builder.refused.update(day.refused)
-        if not day.trades and not closes:
-            return
-        if self._below and self._below.has(day.day_ms):
-            await self._write_below(day, file, candles, levels)
-            return
-        staged = await self._stage(day.day_ms, (candles, levels), made) if made else None
-        if closes:
-            builder.open = None
-        builder.watermark_ms = max(builder.watermark_ms, day.end_ms)
-        opens = candles["open_ms"].to_list() or [day.day_ms]
-        # Whoever has live bars reads them again: all of a day is more than a message should carry.
-        newest = [Candle(**row) for row in candles.tail(1).rows(named=True)]
-        await self._write(self._head(day, file), day, staged, opens, newest)
-        self._days.written(day)
-        self._wrote(day)
-        work.on_progress(work.done)
+        await self._meanwhile(self._keeper.keep, days)
+        stored = await self._imports.read([day.day_ms for day in days])
+        made = await self._meanwhile(sealed, days, stored, builder.open, builder.watermark_ms)
+        builder.refused.update(sum((day.refused for day in days), Counter()))
+        kept = [each for each in made if each.day.trades or each.day.day_ms == closing_ms]
+        if kept and self._below and self._below.has(kept[0].day.day_ms):
+            await self._write_below(kept[0], file)
+        elif kept:
+            await self._write_sealed(kept, closing_ms, file)
 
-    async def _write_below(self, day: Day, file: int, candles: pl.DataFrame, levels: pl.DataFrame) -> None:
+    def _with_news(self, days: Sequence[Day], closing_ms: int) -> list[Day]:
+        """Days that have trades, or the minute that grows, which is over by then. Of others the refused are counted."""
+        found = [day for day in days if day.trades or day.day_ms == closing_ms]
+        self._builder.refused.update(sum((day.refused for day in days if day not in found), Counter()))
+        return found
+
+    async def _write_sealed(self, made: Sequence[Made], closing_ms: int, file: int) -> None:
+        builder, days = self._builder, [each.day for each in made]
+        staged = await self._stage(made)
+        if any(day.day_ms == closing_ms for day in days):
+            builder.open = None
+        builder.watermark_ms = max(builder.watermark_ms, days[-1].end_ms)
+        opens = [ms for each in made for ms in (each.candles["open_ms"].to_list() or [each.day.day_ms])]
+        # Whoever has live bars reads them again: all of a day is more than a message should carry.
+        newest = [Candle(**row) for row in made[-1].candles.tail(1).rows(named=True)]
+        await self._write(self._head(days, file), days, staged, (opens[0], opens[-1]), newest)
+        for day in days:
+            self._days.written(day)
+            self._wrote(day)
+        self._work.on_progress(self._work.done)
+
+    async def _write_below(self, made: Made, file: int) -> None:
         """Commit the minutes of a day that the store has dropped: they are late trades, and go on into the archive."""
-        builder, below = self._builder, self._below
+        builder, below, day = self._builder, self._below, made.day
         assert below, "asked before"
         # The kept trades go first, as in the last step.
-        await self._write(Head(self._token, self._seq, self._source_position, {}), day, None, [day.day_ms], [])
-        minutes = await self._alive(asyncio.create_task(below.begin(day, candles, levels)))
-        head, newest_ms = replace(self._head(day, file), floor_ms=self._floor_ms), max(minutes)
+        head = Head(self._token, self._seq, self._source_position, {})
+        await self._write(head, [day], [None], (day.day_ms, day.day_ms), [])
+        minutes = await self._alive(asyncio.create_task(below.begin(day, made.candles, made.levels)))
+        head, newest_ms = replace(self._head([day], file), floor_ms=self._floor_ms), max(minutes)
         # Whoever has live bars reads them again, as of any imported day.
         newest = Minute(codec.unpack_candle(minutes[newest_ms][0]), Footprint())
         changes = Changes(Trades(), amended={newest_ms: newest}, open=builder.open)
@@ -327,8 +346,14 @@ class _Term:
         self._work.on_progress(self._work.done)
 
     async def _write(
-        self, head: Head, day: Day, staged: Staged | None, opens: Sequence[int], amended: list[Candle]
+        self,
+        head: Head,
+        days: Sequence[Day],
+        staged: Sequence[Staged | None],
+        opens: tuple[int, int],
+        amended: list[Candle],
     ) -> None:
+        """One step. `opens`: of the first and the last minute that it writes."""
         builder, keys = self._builder, self._store.keys
         checkpoint = builder.checkpoint()
         message = CommitMessage(
@@ -343,13 +368,12 @@ class _Term:
         )
         events = [Text(builder, head).gap(gap) for gap in head.gaps]
         await self._imports.write(
-            ImportedDay(
+            ImportStep(
                 token=self._token,
                 seq=self._seq,
-                day_ms=day.day_ms,
-                staged=staged,
+                days=[ImportedDay(day.day_ms, laid) for day, laid in zip(days, staged, strict=True)],
                 first_ms=opens[0],
-                last_ms=opens[-1],
+                last_ms=opens[1],
                 position=str(self._position),
                 checkpoint=checkpoint,
                 events=events,
@@ -357,33 +381,32 @@ class _Term:
                 gaps={gap.id: gap.dump() for gap in head.gaps},
                 forgotten=head.forgotten,
                 archived=self._work.archive is not None,
-                lost=self._keeper.take_lost(day),
+                lost=self._keeper.take_lost(days),
             )
         )
         self._seq += 1
         self._wrote_any = True
 
-    async def _stage(self, day_ms: int, frames: Frames, made: dict[str, bytes]) -> Staged:
+    async def _stage(self, made: Sequence[Made]) -> list[Staged | None]:
         """Lay the blocks down, and see that they read as what they were made of."""
-        laid = await self._rollups.stage(day_ms, made)
-        candles, levels = frames
-        same = await self._meanwhile(reads_as, laid, candles, levels)
+        laid = await self._rollups.stage_days({each.day.day_ms: each.blocks for each in made})
+        same = await self._meanwhile(reads_as, laid, made)
         if not same:
-            raise SealFailed(f"day {day_ms} of {self._work.market.symbol} was read otherwise than it was written")
-        digests = tuple(blocks.digest(made[name]) if name in made else "" for name in (CANDLES, FOOTPRINTS))
-        return Staged((len(candles), levels["open_ms"].n_unique() if FOOTPRINTS in made else 0), digests)
+            days = ", ".join(str(each.day.day_ms) for each in made)
+            raise SealFailed(f"days {days} of {self._work.market.symbol} were read otherwise than they were written")
+        return [each.staged() for each in made]
 
     async def _commit_last(self, day: Day | None) -> None:
         builder, work = self._builder, self._work
         changes = Changes(Trades(), open=builder.open, moved=True)
         if day:
             del self._days.waiting[day.day_ms]
-            await self._meanwhile(self._keeper.keep, day)
+            await self._meanwhile(self._keeper.keep, [day])
             # The kept trades go first (import.lua): those of this step would be missing among them.
             head = Head(self._token, self._seq, self._source_position, {})
-            await self._write(head, day, None, [day.day_ms], [])
-            stored = await self._imports.read(day.day_ms)
-            frames = await self._meanwhile(merged, day, stored, builder.open, builder.watermark_ms)
+            await self._write(head, [day], [None], (day.day_ms, day.day_ms), [])
+            stored = await self._imports.read([day.day_ms])
+            frames = await self._meanwhile(merged, [day], stored, builder.open, builder.watermark_ms)
             minutes = await self._meanwhile(minutes_of, *frames)
             builder.refused.update(day.refused)
             # A candle is of a minute that is over.
@@ -398,12 +421,12 @@ class _Term:
                 late = open_ms + MINUTE_MS <= was_ms
                 (changes.amended if late else changes.closed)[open_ms] = minutes[open_ms]
             changes.open = builder.open
-        head = self._head(day, len(self._order.files))
+        head = self._head([day] if day else [], len(self._order.files))
         mode = BACKFILLING if is_fed(work.market) else CLOSED
         head = replace(head, health={"mode": mode, "source": SOURCE})
         commit = make_commit(head, builder, changes, work.settings.retention)
         retention = work.settings.retention
-        floors = (day_floor(builder.watermark_ms, days) for days in (retention.candle_days, retention.footprint_days))
+        floors = (day_floor(builder.newest_ms, days) for days in (retention.candle_days, retention.footprint_days))
         candle_floor_ms, footprint_floor_ms = floors
         commit = replace(
             commit,
@@ -425,10 +448,10 @@ class _Term:
             self._work.done.too_old += day_ms < candle_floor_ms
             self._work.done.bare += has_footprints and candle_floor_ms <= day_ms < footprint_floor_ms
 
-    def _head(self, day: Day | None, file: int) -> Head:
-        """Bring coverage, ledger, counts and position up to a day that is about to be written."""
+    def _head(self, days: Sequence[Day], file: int) -> Head:
+        """Bring coverage, ledger, counts and position up to days that are about to be written."""
         builder, now_ms = self._builder, self._work.clock.now_ms()
-        if day:
+        for day in days:
             cover(builder, day)
         if self._bad:
             builder.refused[BAD_LINE] += self._bad
@@ -436,7 +459,7 @@ class _Term:
         gaps = self._gaps.follow(builder.coverage, self._cause, now_ms)
         forgotten = self._gaps.forgotten() if gaps else []
         first = min([file, *(waiting.file for waiting in self._days.waiting.values())])
-        written_ms = max(self._position.day_ms, day.day_ms if day else -1)
+        written_ms = max([self._position.day_ms, *(day.day_ms for day in days)])
         self._position = Position(self._order.recording, first, written_ms)
         return Head(self._token, self._seq, self._source_position, {}, gaps, forgotten)
 

@@ -1,7 +1,9 @@
-"""A day of an import joined with what the store has of it, and how it is laid down."""
+"""Days of an import joined with what the store has of them, and how they are laid down."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import polars as pl
 
 from common.frames import decode, encode
@@ -11,46 +13,90 @@ from common.market.coverage import RecentCoverage
 from common.market.footprint import Footprint
 from common.market.packed import Ints
 from common.market.timeframe import day_of
-from common.store.rollups import CANDLES, FOOTPRINTS, Minutes
+from common.store.rollups import CANDLES, FOOTPRINTS, Minutes, Staged
 from workers.imports.days import Day, Frames, built
 
+# Candles and footprints of a day, as the store has them.
+Stored = tuple[Minutes, Minutes]
+_SERIES = (CANDLES, FOOTPRINTS)
 
-def merged(day: Day, stored: tuple[Minutes, Minutes], growing: Minute | None, watermark_ms: int) -> Frames:
-    """The whole day: what is new, what is stored, and the minute that grows if it is of this day."""
-    candles, levels = stored
-    candle_members, footprint_members = list(candles.open), list(levels.open)
-    if growing and day_of(growing.candle.open_ms) == day.day_ms:
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A day as it is to be stored. `blocks`: by series, none where nothing of it is kept."""
+
+    day: Day
+    candles: pl.DataFrame
+    levels: pl.DataFrame
+    blocks: Mapping[str, bytes]
+
+    def staged(self) -> Staged | None:
+        """How the day lies ready, once it has been laid down; None if nothing of it is kept."""
+        if not self.blocks:
+            return None
+        digests = tuple(blocks.digest(self.blocks[name]) if name in self.blocks else "" for name in _SERIES)
+        footprints = self.levels["open_ms"].n_unique() if FOOTPRINTS in self.blocks else 0
+        return Staged((len(self.candles), footprints), digests)
+
+
+def merged(days: Sequence[Day], stored: Sequence[Stored], growing: Minute | None, watermark_ms: int) -> Frames:
+    """All minutes of some days: what is new, what is stored of each, and the minute that grows if it is of them."""
+    candle_members = [member for candles, _ in stored for member in candles.open]
+    footprint_members = [member for _, footprints in stored for member in footprints.open]
+    if growing and day_of(growing.candle.open_ms) in {day.day_ms for day in days}:
         growing_frames = _frames_of(growing)
         candle_members += growing_frames[0]
         footprint_members += growing_frames[1]
     opened, open_levels = decode.candles(candle_members), decode.footprints(footprint_members)
-    both = (_overlaid(decode.sealed_candles, candles, opened), _overlaid(decode.sealed_footprints, levels, open_levels))
-    return built(day, *both, watermark_ms)
+    candle_blocks = [block for candles, _ in stored for block in candles.sealed.values()]
+    footprint_blocks = [block for _, footprints in stored for block in footprints.sealed.values()]
+    candles = _overlaid(decode.sealed_candles, candle_blocks, opened)
+    levels = _overlaid(decode.sealed_footprints, footprint_blocks, open_levels)
+    return built(days, candles, levels, watermark_ms)
 
 
-def _overlaid(unseal: Callable[[list[bytes]], pl.DataFrame], minutes: Minutes, opened: pl.DataFrame) -> pl.DataFrame:
-    """Sealed and open minutes as one: of a minute in both the open one counts."""
-    if not minutes.sealed:
-        return opened
-    sealed = unseal(list(minutes.sealed.values()))
-    return pl.concat([sealed.join(opened.select("open_ms").unique(), on="open_ms", how="anti"), opened])
+def _overlaid(unseal: Callable[[list[bytes]], pl.DataFrame], sealed: list[bytes], opened: pl.DataFrame) -> pl.DataFrame:
+    """Sealed and open minutes as one, ascending: of a minute in both the open one counts."""
+    if not sealed:
+        return opened.sort("open_ms", maintain_order=True)
+    kept = unseal(sealed).join(opened.select("open_ms").unique(), on="open_ms", how="anti")
+    return pl.concat([kept, opened]).sort("open_ms", maintain_order=True)
 
 
-def sealed(
-    day: Day, stored: tuple[Minutes, Minutes], growing: Minute | None, watermark_ms: int
-) -> tuple[Frames, dict[str, bytes]]:
-    """The day, and its blocks by series."""
-    candles, levels = merged(day, stored, growing, watermark_ms)
-    made = {CANDLES: blocks.pack_candles(encode.candles(candles))} if len(candles) else {}
-    if len(levels):
-        made[FOOTPRINTS] = blocks.pack_levels([_column(levels, name) for name in levels.columns])
-    return (candles, levels), made
+def sealed(days: Sequence[Day], stored: Sequence[Stored], growing: Minute | None, watermark_ms: int) -> list[Made]:
+    """The days, each with its blocks."""
+    candles, levels = merged(days, stored, growing, watermark_ms)
+    members = encode.candles(candles)
+    candle_spans, level_spans = _spans(candles, days), _spans(levels, days)
+    columns = [_column(levels, name) for name in levels.columns]
+    return [
+        Made(day, candles[of_candles], levels[of_levels], _blocks(members[of_candles], [c[of_levels] for c in columns]))
+        for day, of_candles, of_levels in zip(days, candle_spans, level_spans, strict=True)
+    ]
 
 
-def reads_as(laid: dict[str, bytes], candles: pl.DataFrame, levels: pl.DataFrame) -> bool:
-    if not decode.sealed_candles([laid[CANDLES]]).equals(candles):
+def _spans(rows: pl.DataFrame, days: Sequence[Day]) -> list[slice]:
+    """Where the rows of each day lie; they ascend by `open_ms`."""
+    opens = rows["open_ms"].to_numpy()
+    ends = ((day.day_ms, day.end_ms) for day in days)
+    return [slice(*np.searchsorted(opens, span).tolist()) for span in ends]
+
+
+def _blocks(candles: Sequence[bytes], levels: Sequence[Ints]) -> dict[str, bytes]:
+    made = {CANDLES: blocks.pack_candles(candles)} if candles else {}
+    if len(levels[0]):
+        made[FOOTPRINTS] = blocks.pack_levels(levels)
+    return made
+
+
+def reads_as(laid: Mapping[int, Mapping[str, bytes]], made: Sequence[Made]) -> bool:
+    """Whether the blocks, as they were read back, hold what they were made of."""
+    candles = [each.candles for each in made if CANDLES in each.blocks]
+    levels = [each.levels for each in made if FOOTPRINTS in each.blocks]
+    laid_candles, laid_levels = ([of_day[name] for of_day in laid.values() if name in of_day] for name in _SERIES)
+    if candles and not decode.sealed_candles(laid_candles).equals(pl.concat(candles)):
         return False
-    return FOOTPRINTS not in laid or decode.sealed_footprints([laid[FOOTPRINTS]]).equals(levels)
+    return not levels or decode.sealed_footprints(laid_levels).equals(pl.concat(levels))
 
 
 def _column(frame: pl.DataFrame, name: str) -> Ints:
@@ -77,7 +123,7 @@ def _frames_of(minute: Minute) -> tuple[list[bytes], list[bytes]]:
 
 def cover(builder: Builder, day: Day) -> None:
     """Bring coverage up to a day that is about to be written."""
-    coverage = builder.coverage
+    coverage, builder.newest_ms = builder.coverage, max(builder.newest_ms, day.to_ms)
     if isinstance(coverage, RecentCoverage) and day.trades:
         from_ms = min(ms for ms in (coverage.from_ms, day.from_ms) if ms >= 0)
         to_ms = max(coverage.to_ms, day.to_ms)

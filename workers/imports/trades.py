@@ -4,6 +4,7 @@ Without an archive, or of candles, there is nothing to keep: then it is noted wh
 has or once had one, will never have.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -43,17 +44,18 @@ class TradeKeeper:
         if len(waiting):
             self.lost += (_span(waiting),)
 
-    def keep(self, day: Day) -> None:
-        """Archive the day's trades, before they are applied, and let go of them. Blocks."""
-        if self.archive and day.rows:
-            add_to_day(self.archive, self.market.instrument, day.day_ms, pl.concat(day.rows))
-        day.rows = []
+    def keep(self, days: Sequence[Day]) -> None:
+        """Archive the trades of days, before they are applied, and let go of them. Blocks."""
+        for day in days:
+            if self.archive and day.rows:
+                add_to_day(self.archive, self.market.instrument, day.day_ms, pl.concat(day.rows))
+            day.rows = []
 
-    def take_lost(self, day: Day) -> Spans:
-        """Return what is to be noted as lost with a day that is written."""
+    def take_lost(self, days: Sequence[Day]) -> Spans:
+        """Return what is to be noted as lost with days that are written."""
         lost, self.lost = self.lost, ()
-        is_kept = self.archive and not day.of_minutes
-        return lost if is_kept or not self._notes or not day.trades else (*lost, (day.from_ms, day.to_ms))
+        bare = [day for day in days if day.trades and not (self.archive and not day.of_minutes)]
+        return (*lost, *((day.from_ms, day.to_ms) for day in bare if self._notes))
 
 
 def _span(trades: pl.DataFrame) -> tuple[int, int]:

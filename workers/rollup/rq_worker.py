@@ -17,6 +17,7 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 from rq.worker import HerokuWorker
 
+from common.redact import redacted
 from common.store.jobs import MOST_FAILURES, QUEUE, Failure, failure
 from common.store.keys import FAILURES
 from workers.rollup.rq_queue import FAILURE_TTL_S, MONITORING_S, worker_name
@@ -149,7 +150,7 @@ class RollupWorker(HerokuWorker):
         text: Any = self.connection.hget(FAILURES, job.id)
         before = Failure.load(text) if text else None
         now_ms = time.time_ns() // 1_000_000
-        found = failure(job.id, reason, now_ms, self._first_retry_ms, before, refused=refused)
+        found = failure(job.id, redacted(reason), now_ms, self._first_retry_ms, before, refused=refused)
         log.error("job failed", extra={"job": job.id, "reason": found.reason, "times": found.times})
         if before or self.connection.hlen(FAILURES) < MOST_FAILURES:
             self.connection.hset(FAILURES, job.id, found.dump())

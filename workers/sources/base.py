@@ -65,6 +65,8 @@ class Applied(NamedTuple):
     watermark_ms: Callable[[], int]
     # The stored ones among the closed minutes named by their opens.
     minutes: Callable[[list[int]], Awaitable[dict[int, Minute]]]
+    # Trades before that are refused: retention does not keep their minutes.
+    floor_ms: Callable[[], int] = lambda: -1
 
 
 class Source(Protocol):

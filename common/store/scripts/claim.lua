@@ -4,7 +4,7 @@
 -- ARGV  1 new token (unique per attempt), 2 and 3 the token and beats the caller has seen unchanged for a whole
 --       lease, or '' and '', 4 holder (for people), 5 'force' or '' (an import: the holder that lives finds itself
 --       fenced, and waits as any spare does; who took it by force is waited for, also by force)
--- RESULT  {'OK', epoch, [field, value, ...] of state}  or  {'BUSY', token, beats}
+-- RESULT  {'OK', epoch, [field, value, ...] of state, server time in ms}  or  {'BUSY', token, beats}
 --
 -- owner: token ('' after a release), beats (grows with every sign of life), epoch (claims so far, for people),
 -- holder, forced (there if this claim was), beat_ms (the server's time of the last beat, for health only: no decision
@@ -24,11 +24,11 @@ end
 local time = redis.call('TIME')
 local epoch = redis.call('HINCRBY', owner, 'epoch', 1)
 redis.call('HINCRBY', owner, 'beats', 1)
-redis.call('HSET', owner, 'token', ARGV[1], 'holder', ARGV[4],
-  'beat_ms', time[1] .. string.sub(string.format('%06d', time[2]), 1, 3))
+local now_ms = time[1] .. string.sub(string.format('%06d', time[2]), 1, 3)
+redis.call('HSET', owner, 'token', ARGV[1], 'holder', ARGV[4], 'beat_ms', now_ms)
 if ARGV[5] == 'force' then
   redis.call('HSET', owner, 'forced', epoch)
 else
   redis.call('HDEL', owner, 'forced')
 end
-return {'OK', epoch, redis.call('HGETALL', state)}
+return {'OK', epoch, redis.call('HGETALL', state), now_ms}

@@ -12,7 +12,8 @@
 --       then
 --       state field, value ... health field, value ... gap id, gap ... gap id ... open_ms, candle, footprint ... event ...
 --       channel, message ... and last the channel whose number of subscribers is asked for
--- RESULT  {'OK', subscribers}, {'FENCED'} (another holder) or {'STALE'} (the store is not where the caller left it)
+-- RESULT  {'OK', subscribers, server time in ms}, {'FENCED'} (another holder) or {'STALE'} (the store is not where the
+--         caller left it)
 --
 -- trades: id <seq>-0, fields token, n, watermark_ms, trades; one entry a commit, also when n is 0, so that a reader
 --         sees every step. state.kept counts the trades in it, state.applied those of all commits. What an archive of
@@ -252,4 +253,4 @@ for _ = 1, tonumber(ARGV[17]) do
   redis.call('PUBLISH', ARGV[at], ARGV[at + 1])
   at = at + 2
 end
-return {'OK', redis.call('PUBSUB', 'NUMSUB', ARGV[at])[2]}
+return {'OK', redis.call('PUBSUB', 'NUMSUB', ARGV[at])[2], now_ms}

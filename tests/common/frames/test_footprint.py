@@ -63,13 +63,26 @@ def test_a_sum_of_lots_beyond_63_bits_is_an_error_and_not_a_negative_number() ->
         # Equally near: the lower.
         (_bought(p100=1, p103=9, p107=9, p110=1), 103),
         (_bought(p100=9, p110=9), 100),
-        (_bought(p100=0, p110=0), 100),
+        (_bought(p10=20, p11=30, p12=30, p13=20, p14=10), 12),
     ],
 )
 def test_the_point_of_control_has_most_volume_then_is_nearest_the_middle_then_lowest(
     bar: dict[int, list[int]], expected: int
 ) -> None:
     assert poc(_frame(bar))["poc_ticks"].to_list() == [expected]
+
+
+def test_the_middle_is_that_of_the_rows_and_not_of_the_prices_in_them() -> None:
+    # Rows 100 to 130: 110 and 120 are equally near to 115. Of the prices the middle would be 119, and 120 nearer.
+    rows = regroup(_frame(_bought(p104=1, p110=9, p120=9, p134=1)), Timeframe(1, "m"), 10)
+    assert (rows["price_ticks"].to_list(), poc(rows)["poc_ticks"].to_list()) == ([100, 110, 120, 130], [110])
+
+
+def test_a_bar_without_volume_has_no_point_of_control() -> None:
+    bars = _frame(_bought(p100=0, p110=0), _bought(p100=0, p110=1))
+    assert poc(bars)["poc_ticks"].to_list() == [None, 110]
+    found = json.loads(footprints_json(bars.with_columns(is_final=True), INSTRUMENT))
+    assert [bar["poc"] for bar in found] == [None, 1.1]
 
 
 def test_volume_of_all_sides_counts_for_the_point_of_control() -> None:
@@ -116,6 +129,6 @@ def test_every_number_in_the_json_is_exact(
             level |= {"un": row.unknown_trades} if row.unknown_trades else {}
             levels.append(level)
         bar = {"t": open_ms, "isFinal": final, "delta": Fraction(delta, size), "rows": levels}
-        expected.append(bar | {"poc": Fraction(best.price_ticks, price)})
+        expected.append(bar | {"poc": Fraction(best.price_ticks, price) if any(best[1:4]) else None})
     text = footprints_json(levels_frame(bars).with_columns(is_final=pl.lit(final)), instrument)
     assert json.loads(text, parse_float=Fraction) == expected

@@ -1,7 +1,10 @@
 """The rules of the builder one by one, with times an eye can follow: minute 0 opens at MINUTE_MS * 0 + OPEN_MS."""
 
+from random import Random
+
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from common.market.builder import (
     BAD_ID,
@@ -9,18 +12,21 @@ from common.market.builder import (
     BAD_SIDE,
     BAD_SIZE,
     BAD_TIME,
+    BELOW_FLOOR,
     FUTURE,
     MAX_AHEAD_MS,
     MAX_VOLUME_LOTS,
     OVERFLOW,
     Builder,
     Changes,
+    Floor,
+    floor_of,
     unpack_minute,
 )
 from common.market.candle import BACKFILL, SIMULATED, Candle
 from common.market.coverage import DUPLICATE, TOO_LATE, RecentCoverage
 from common.market.instrument import Instrument
-from common.market.timeframe import MINUTE_MS
+from common.market.timeframe import DAY_MS, MINUTE_MS
 from common.market.trade import BUY, MAX_ID, MAX_LOTS, MAX_TICKS, MAX_TS_MS, SELL, UNKNOWN, Trade, Trades
 from tests.shell import LATE_MS, Shell, builder_of
 from tests.strategies import LAW, trades
@@ -251,6 +257,71 @@ def test_a_trade_older_than_the_ids_remembered_is_too_late() -> None:
     shell.feed([Trades.of([_at(0, 50), _at(1, 40), _at(2, 30), _at(0.5, 20), _at(0, 10), _at(2, 30)])])
     assert shell.applied.ids == [50, 40, 30, 20]
     assert shell.builder.refused == {TOO_LATE: 1, DUPLICATE: 1}
+
+
+def test_a_trade_of_a_minute_that_retention_does_not_keep_is_refused_and_may_come_again() -> None:
+    shell = _shell()
+    shell.builder.floor = Floor(days=2)
+    day_s = DAY_MS / 1000
+    # Whole days back from the day of the newest trade, which is minute 0's and begins with it.
+    _step(shell, _at(2 * day_s, 5), _at(0, 1), _at(-0.001, 2), _at(3 * day_s, 6), _at(1, 3), _at(day_s, 4))
+    assert shell.applied.ids == [5, 1, 6, 4]
+    assert shell.builder.refused == {BELOW_FLOOR: 2}
+    shell.builder.floor.days = 3
+    _step(shell, _at(1, 3), now_s=3 * day_s)
+    assert shell.applied.ids == [5, 1, 6, 4, 3]
+
+
+def test_no_clock_moves_the_floor() -> None:
+    shell = _shell()
+    shell.builder.floor = Floor(days=1)
+    _step(shell, _at(0, 2))
+    _step(shell, now_s=500 * DAY_MS / 1000)
+    assert shell.builder.watermark_ms == OPEN_MS + 500 * DAY_MS - MINUTE_MS
+    assert shell.builder.newest_ms == OPEN_MS
+    _step(shell, _at(-DAY_MS / 1000, 1))
+    assert shell.applied.ids == [2, 1] and not shell.builder.refused
+
+
+def test_what_was_dropped_already_is_below_the_floor_too() -> None:
+    shell = _shell()
+    shell.builder.floor = Floor(dropped_ms=OPEN_MS)
+    _step(shell, _at(-0.001, 1), _at(0, 2))
+    assert (shell.applied.ids, shell.builder.refused) == ([2], {BELOW_FLOOR: 1})
+
+
+def test_below_the_floor_what_an_archive_takes_is_applied() -> None:
+    shell = _shell()
+    shell.builder.floor = Floor(days=1, taken_from_ms=OPEN_MS - 5 * DAY_MS)
+    day_s = DAY_MS / 1000
+    _step(shell, _at(0, 9), _at(-5 * day_s, 2), _at(-5 * day_s - 0.001, 1))
+    assert (shell.applied.ids, shell.builder.refused) == ([9, 2], {BELOW_FLOOR: 1})
+
+
+def test_without_a_trade_or_a_bound_there_is_no_floor() -> None:
+    assert floor_of(-1, 5) == floor_of(OPEN_MS, 0) == floor_of(OPEN_MS, 1_000_000) == -1
+    assert floor_of(OPEN_MS + 5, 3) == OPEN_MS - 3 * DAY_MS
+
+
+@LAW
+@given(trades(min_size=2), st.randoms(use_true_random=False))
+def test_which_trades_are_below_the_floor_does_not_depend_on_the_batches(whole: Trades, random: Random) -> None:
+    """Nor on a restart in between."""
+    shuffled = whole.take(random.sample(range(len(whole)), len(whole)))
+    at_once, cut = Shell(builder_of(CONTIGUOUS)), Shell(builder_of(CONTIGUOUS))
+    at_once.builder.floor = cut.builder.floor = Floor(days=7)
+    at_once.step(shuffled, LATE_MS)
+    at = 0
+    while at < len(shuffled):
+        end = at + random.randint(1, 4)
+        cut.step(shuffled[at:end], LATE_MS)
+        if random.random() < 0.5:
+            cut.restart()
+            cut.builder.floor = Floor(days=7)
+        at = end
+    assert at_once.applied == cut.applied
+    assert at_once.builder.refused == cut.builder.refused
+    assert at_once.builder.newest_ms == cut.builder.newest_ms
 
 
 def test_volume_beyond_63_bits_is_refused_and_counted() -> None:
