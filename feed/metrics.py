@@ -69,7 +69,7 @@ class Metrics:
             symbol = market.symbol
             found = mode_of(view, market, lease_ttl_ms)
             mode.labels(symbol, found).set(1)
-            if why := reason_of(view, found):
+            if why := reason_of(view, market, found):
                 reason.labels(symbol, why).set(1)
             tally = Tally.load(view.health)
             mismatches.labels(symbol).set(tally.mismatches)

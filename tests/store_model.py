@@ -15,6 +15,7 @@ from common.market.footprint import Footprint
 from common.market.gaps import Ledger
 from common.market.timeframe import day_of
 from common.market.trade import MAX_TS_MS, Trades
+from common.store.instrument import DataInstrument
 from common.store.lease import Sighting
 from common.store.symbol import Bounds, Claim, Commit
 
@@ -54,6 +55,7 @@ class Tables:
     dirty: dict[int, int] = field(default_factory=dict)
     candle_floor_ms: int = -1
     footprint_floor_ms: int = -1
+    data: DataInstrument | None = None
 
     def copy(self) -> "Tables":
         return replace(
@@ -84,7 +86,7 @@ class StoreModel:
         t.epoch += 1
         t.beats += 1
         t.token, t.holder = token, holder
-        return Claim(t.epoch, t.seq, t.position, t.checkpoint, t.candle_floor_ms)
+        return Claim(t.epoch, t.seq, t.position, t.checkpoint, t.candle_floor_ms, data=t.data)
 
     def holder(self) -> Sighting | None:
         """Who has it: what common.store.owners reads."""
@@ -102,6 +104,7 @@ class StoreModel:
         self._trim()
         t.beats += 1
         t.seq, t.writer, t.position, t.checkpoint = seq, commit.token, commit.position, commit.checkpoint
+        t.data = commit.data or t.data
         t.health.update(commit.health)
         t.gaps.update(commit.gaps)
         for gap_id in commit.forgotten:

@@ -11,6 +11,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wai
 
 from common.clock import JudgedClock
 from common.errors import FleetError, RetryableError, StoreUnavailable
+from common.market.instrument import Instrument
 from common.store.lease import Observer, Sighting, new_token
 from common.store.registry import Market
 from common.store.symbol import Claim
@@ -33,6 +34,7 @@ class Workplace:
 
     `owners(symbols)`: who holds them now, None for one that is free; a symbol that can't be looked at is left out.
     `on_end(symbol, error)`: a term ended, because its source did (None) or in an error that is not about the store.
+    `follow(market, instrument)`: register what a change that was cut off has made of the data already.
     `spawn`: let a term run beside the others; the simulation has a scheduler of its own.
     """
 
@@ -44,6 +46,7 @@ class Workplace:
     sources: Callable[[Market], Source]
     on_progress: Callable[[Progress, Batch], None] = lambda progress, batch: None
     on_end: Callable[[str, Exception | None], None] = lambda symbol, error: None
+    follow: Callable[[Market, Instrument], Awaitable[object]] | None = None
     spawn: Callable[[Coroutine[Any, Any, None]], Awaitable[None]] = asyncio.create_task
 
 
@@ -158,6 +161,8 @@ class Claimer:
     async def _serve(self, market: Market, store: Store, token: str, claim: Claim) -> None:
         symbol, since_ms = market.symbol, self._place.clock.monotonic_ms()
         try:
+            if await self._has_followed(market, store, token, claim):
+                return
             term = await self._term(market, store, token)
             if await term.serve(claim):
                 self._place.on_end(symbol, None)
@@ -172,6 +177,18 @@ class Claimer:
             self._place.on_end(symbol, error)
         finally:
             del self._held[symbol]
+
+    async def _has_followed(self, market: Market, store: Store, token: str, claim: Claim) -> bool:
+        """End a change of the symbol that was cut off after the data was changed, and before the registry was."""
+        data = claim.data
+        if data is None or data.instrument == market.instrument or data.before != market.instrument:
+            return False
+        try:
+            if self._place.follow:
+                await self._place.follow(market, data.instrument)
+        finally:
+            await store.release(token)
+        return True
 
     async def _term(self, market: Market, store: Store, token: str) -> Term:
         try:

@@ -7,7 +7,7 @@ right to write is given back as far as possible, and whoever claims next goes on
 import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from common.clock import JudgedClock
@@ -17,7 +17,8 @@ from common.market.coverage import RECENT_IDS
 from common.market.gaps import Gap, Ledger
 from common.market.instrument import Instrument
 from common.market.trade import Trades
-from common.store.health import BACKFILLING, CLOCK, CLOSED, DEGRADED, LIVE, Tally
+from common.store.health import BACKFILLING, CLOCK, CLOSED, DEGRADED, FAILED, INSTRUMENT, LIVE, Tally
+from common.store.instrument import DataInstrument, InstrumentMismatch, check_instrument
 from common.store.lease import Sighting
 from common.store.symbol import Claim, Commit
 from workers.commit import Head, Retention, make_commit
@@ -100,6 +101,8 @@ class Term:
     _commit_at_ms: int = field(init=False)
     _health: dict[str, str] = field(default_factory=dict)
     _health_told: dict[str, str] = field(default_factory=dict)
+    # What the data does not say yet: of which instrument it is.
+    _unsaid: DataInstrument | None = None
     _trades_wanted: bool = False
     # The `complete_ms` of the last batch.
     _complete_ms: int = NEVER
@@ -107,6 +110,7 @@ class Term:
     async def serve(self, claim: Claim) -> bool:
         """Work until stopped, ended or in error. True if the source has ended and all of it is committed."""
         try:
+            await self._check(claim)
             await self._restore(claim)
             ended = await self._loop()
         except Fenced:
@@ -120,6 +124,16 @@ class Term:
             return ended
         finally:
             await self.source.close()
+
+    async def _check(self, claim: Claim) -> None:
+        """Data of another instrument is not written to: it would be of two."""
+        try:
+            check_instrument(claim.data, self.instrument)
+        except InstrumentMismatch:
+            health = {"mode": FAILED, "reason": INSTRUMENT, "source": self.source.name}
+            await self.store.beat(self.token, claim.seq, health)
+            raise
+        self._unsaid = None if claim.data else DataInstrument.begun(self.instrument)
 
     async def _restore(self, claim: Claim) -> None:
         settings, instrument = self.settings, self.instrument
@@ -263,7 +277,10 @@ class Term:
 
     async def _commit(self, head: Head, changes: Changes) -> None:
         commit = make_commit(head, self._builder, changes, self.settings.retention, trades_wanted=self._trades_wanted)
+        if self._unsaid:
+            commit = replace(commit, data=self._unsaid)
         self._trades_wanted = await self.store.commit(commit) > 0
+        self._unsaid = None
         self._seq += 1
         self._position = head.position
         self._alive()

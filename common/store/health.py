@@ -38,6 +38,8 @@ STALE, FAILED, CLOSED, IDLE, UNASSIGNED = "STALE", "FAILED", "CLOSED", "IDLE", "
 # Why it is DEGRADED: the venue throttles, its connection is lost, its candles are others than ours; the worker does
 # not believe its wall clock (common/clock.py).
 THROTTLED, DISCONNECTED, MISMATCH, CLOCK = "throttled", "disconnected", "mismatch", "clock"
+# The venue prices finer than the symbol does; its data is of another instrument than the registry's entry (FAILED).
+TICK, INSTRUMENT = "tick", "instrument"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,8 @@ def health_of(view: View, market: Market, lease_ttl_ms: int, gaps: int) -> dict[
     mode = mode_of(view, market, lease_ttl_ms)
     return {
         "mode": mode,
-        "reason": reason_of(view, mode),
+        "reason": reason_of(view, market, mode),
+        **({"detail": market.mismatch} if market.mismatch else {}),
         "source": view.health.get("source", market.kind),
         "lastUpdateMsAgo": ago_ms,
         "providerThrottled": view.health.get("throttled", "") == "true",
@@ -87,6 +90,8 @@ def health_of(view: View, market: Market, lease_ttl_ms: int, gaps: int) -> dict[
 
 def mode_of(view: View, market: Market, lease_ttl_ms: int) -> str:
     claimed = view.health.get("mode", LIVE)
+    if market.mismatch:
+        return FAILED
     if claimed == CLOSED:
         return CLOSED
     silent_ms = view.server_ms - view.owner.beat_ms
@@ -100,8 +105,10 @@ def mode_of(view: View, market: Market, lease_ttl_ms: int) -> str:
     return STALE if claimed == LIVE and quiet else claimed
 
 
-def reason_of(view: View, mode: str) -> str | None:
+def reason_of(view: View, market: Market, mode: str) -> str | None:
     """Why the mode is what it is, in the holder's word; None where the mode says all."""
+    if market.mismatch:
+        return INSTRUMENT
     return view.health.get("reason") or None if mode in (DEGRADED, FAILED) else None
 
 

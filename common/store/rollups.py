@@ -145,7 +145,7 @@ class RollupStore:
         with translated(f"read of day {day_ms} of {self.keys.symbol}"):
             values, version, score, candles, footprints, *rest = await pipe.execute()
         sealed, sealed_footprint, late, archived_from_ms, *found = rest
-        state = state_of(values)
+        state = state_of(values, self.keys.symbol)
         if state is None or score is None:
             raise Stale(f"day {day_ms} of {self.keys.symbol} is not to be rolled up")
         return Reading(

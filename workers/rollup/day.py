@@ -22,6 +22,7 @@ from common.market.coverage import covers
 from common.market.instrument import Instrument
 from common.market.late import Part
 from common.market.rollup import DAY, MONTH, WEEK, Period, Plan, rolled_up
+from common.market.scale import Scale, Scales
 from common.market.timeframe import DAY_MS, Timeframe, day_of
 from common.store.registry import Market
 from common.store.rollups import CANDLES, FOOTPRINTS, Minutes, Reading, Rolled, RollupStore, Staged
@@ -46,12 +47,12 @@ class Series:
 
     name: str
     open_of: Callable[[bytes], int]
-    pack: Callable[[Sequence[bytes]], bytes]
-    unpack: Callable[[bytes], list[bytes]]
+    pack: Callable[[Sequence[bytes], Scale | None], bytes]
+    unpack: Callable[[bytes, Scales], list[bytes]]
 
-    def members(self, minutes: Minutes) -> dict[int, bytes]:
+    def members(self, minutes: Minutes, scales: Scales) -> dict[int, bytes]:
         """Return every minute by its open: the open one where it is sealed too."""
-        sealed = (member for block in minutes.sealed.values() for member in self.unpack(block))
+        sealed = (member for block in minutes.sealed.values() for member in self.unpack(block, scales))
         return {self.open_of(member): member for member in chain(sealed, minutes.open)}
 
 
@@ -90,21 +91,23 @@ async def _roll(
     from_ms, to_ms = plan.range_of(plan.days) if plan.days else (day_ms, day_ms + DAY_MS)
     wanted = {"1d": plan.day_range, "1w": plan.range_of(plan.weeks), "1M": plan.range_of(plan.months)}
     reading = await store.read(day_ms, from_ms, to_ms, wanted if plan.days else {})
+    reading.state.check(instrument)
+    scales = reading.state.scales(instrument)
     floor_ms = reading.state.candle_floor_ms
     kept_ms = min(floor_ms, _archived_from(reading, instrument)) if older else floor_ms
     if day_ms < kept_ms:
         # Its minutes are gone; what was made of them stays.
         await store.finish(day_ms, reading.mark, [], None)
         return
-    read = {SEALED_CANDLES: SEALED_CANDLES.members(reading.candles)}
-    read[SEALED_FOOTPRINTS] = SEALED_FOOTPRINTS.members(reading.footprints)
+    read = {SEALED_CANDLES: SEALED_CANDLES.members(reading.candles, scales)}
+    read[SEALED_FOOTPRINTS] = SEALED_FOOTPRINTS.members(reading.footprints, scales)
     minutes = read[SEALED_CANDLES]
     start_ms, end_ms = max(from_ms, kept_ms), min(to_ms, floor_ms)
     if older and start_ms < end_ms:
         found = await older(instrument, start_ms, end_ms, reading.late, (reading.state.token, reading.state.seq))
         minutes = minutes | {codec.candle_open(member): member for member in found}
     rolled = list(_rolled(instrument, plan, reading, minutes, kept_ms)) if plan.days else []
-    staged = await _stage(store, Period(day_ms, day_ms + DAY_MS), read) if day_ms >= floor_ms else None
+    staged = await _stage(store, Period(day_ms, day_ms + DAY_MS), read, scales) if day_ms >= floor_ms else None
     await store.finish(day_ms, reading.mark, rolled, staged)
     log.info(
         "day rolled up",
@@ -171,16 +174,16 @@ class _Text:
         return f'{{{head},"timeframe":"{series}",{body}}}'.encode()
 
 
-async def _stage(store: RollupStore, day: Period, read: Mapping[Series, dict[int, bytes]]) -> Staged:
+async def _stage(store: RollupStore, day: Period, read: Mapping[Series, dict[int, bytes]], scales: Scales) -> Staged:
     """Lay the day down as blocks, and see that they read as what they were made of."""
     members = {
         series: [member for open_ms, member in sorted(found.items()) if day.holds(open_ms)]
         for series, found in read.items()
     }
-    made = {series.name: series.pack(found) for series, found in members.items() if found}
+    made = {series.name: series.pack(found, scales.name) for series, found in members.items() if found}
     laid = await store.stage(day.open_ms, made) if made else {}
     for series, found in members.items():
-        if found and series.unpack(laid[series.name]) != found:
+        if found and series.unpack(laid[series.name], scales) != found:
             raise SealFailed(f"sealed {series.name} of {store.keys.symbol}, day {day.open_ms}, read otherwise")
     digests = (blocks.digest(made[series.name]) if series.name in made else "" for series in members)
     return Staged(tuple(map(len, members.values())), tuple(digests))

@@ -12,7 +12,9 @@ from redis.asyncio import Redis
 
 from common.errors import FleetError
 from common.market.builder import Checkpoint
+from common.market.instrument import Instrument
 from common.store.client import commit_client
+from common.store.instrument import DataInstrument
 from common.store.keys import SymbolKeys
 from common.store.lease import NOTHING_SEEN, Sighting
 from common.store.symbol import Bounds, Commit, SymbolStore
@@ -25,6 +27,7 @@ KEYS = SymbolKeys(SYMBOL)
 BOUNDS = Bounds(trades=7, events=10_000)
 
 TOKENS = st.sampled_from([letter * 32 for letter in "abc"])
+DATA = [DataInstrument.begun(Instrument(SYMBOL, decimals, 3)) for decimals in (2, 4)]
 # Of two days.
 OPENS = st.sampled_from([0, 1, 2, 1440, 1441, 1442]).map(lambda at: at * MINUTE_MS)
 FLOORS = st.one_of(st.none(), OPENS)
@@ -83,6 +86,7 @@ class Machine(RuleBasedStateMachine):
         gaps=st.dictionaries(GAP_IDS, BYTES, max_size=2),
         forgotten=st.lists(GAP_IDS, max_size=2),
         checkpoint=st.builds(Checkpoint, st.integers(0, 1 << 43), BYTES, BYTES, BYTES, BYTES),
+        data=st.sampled_from([None, None, *DATA]),
     )
     def commit(self, token: str, offset: int, count: int, floors: tuple[int | None, int | None], **fields: Any) -> None:
         ids = range(self.next_id, self.next_id + count)
@@ -133,7 +137,7 @@ class Machine(RuleBasedStateMachine):
 
 
 STATE_FIELDS = frozenset(
-    b"seq token watermark_ms kept candle footprint coverage refused position".split(),
+    b"seq token watermark_ms kept candle footprint coverage refused position instrument".split(),
 )
 
 
@@ -179,6 +183,7 @@ def shown(model: StoreModel) -> dict[str, Any]:
             b"coverage": c.coverage,
             b"refused": c.refused,
             b"position": t.position.encode(),
+            **({b"instrument": t.data.dump()} if t.data else {}),
         }
     return {key: value for key, value in found.items() if value}
 
