@@ -17,8 +17,8 @@ from common.market.coverage import RECENT_IDS
 from common.market.gaps import Gap, Ledger
 from common.market.instrument import Instrument
 from common.market.trade import Trades
-from common.store.health import BACKFILLING, CLOCK, CLOSED, DEGRADED, FAILED, INSTRUMENT, LIVE, Tally
-from common.store.instrument import DataInstrument, InstrumentMismatch, check_instrument
+from common.store.health import BACKFILLING, CLOCK, CLOSED, DEGRADED, LIVE, Tally, failure_of
+from common.store.instrument import DataInstrument, check_instrument
 from common.store.lease import Sighting
 from common.store.symbol import Claim, Commit
 from workers.commit import Head, Retention, make_commit
@@ -42,7 +42,7 @@ class Store(Protocol):
 
     async def beat(self, token: str, seq: int, health: dict[str, str]) -> None: ...
 
-    async def release(self, token: str) -> None: ...
+    async def release(self, token: str, health: Mapping[str, str] = ...) -> None: ...
 
     async def minutes(self, opens: list[int]) -> dict[int, Minute]: ...
 
@@ -110,13 +110,13 @@ class Term:
     async def serve(self, claim: Claim) -> bool:
         """Work until stopped, ended or in error. True if the source has ended and all of it is committed."""
         try:
-            await self._check(claim)
+            self._check(claim)
             await self._restore(claim)
             ended = await self._loop()
         except Fenced:
             raise
-        except Exception:
-            await self._release_quietly()
+        except Exception as error:
+            await self._release_quietly(error)
             raise
         else:
             # First of all: a spare waits for this, and closing a connection may take a while or fail.
@@ -125,14 +125,9 @@ class Term:
         finally:
             await self.source.close()
 
-    async def _check(self, claim: Claim) -> None:
+    def _check(self, claim: Claim) -> None:
         """Data of another instrument is not written to: it would be of two."""
-        try:
-            check_instrument(claim.data, self.instrument)
-        except InstrumentMismatch:
-            health = {"mode": FAILED, "reason": INSTRUMENT, "source": self.source.name}
-            await self.store.beat(self.token, claim.seq, health)
-            raise
+        check_instrument(claim.data, self.instrument)
         self._unsaid = None if claim.data else DataInstrument.begun(self.instrument)
 
     async def _restore(self, claim: Claim) -> None:
@@ -316,9 +311,9 @@ class Term:
         self._beat_at_ms = self.clock.monotonic_ms()
         self._health_told = self._health
 
-    async def _release_quietly(self) -> None:
+    async def _release_quietly(self, why: Exception) -> None:
         """Best effort: without it the spare waits out a lease."""
         try:
-            await self.store.release(self.token)
+            await self.store.release(self.token, failure_of(why))
         except StoreUnavailable as error:
             log.info("release failed", extra={"symbol": self.instrument.symbol, "error": str(error)})
