@@ -89,6 +89,8 @@ class Claimer:
         self._most = most
         self._observer = Observer(place.settings.lease_ttl_ms)
         self._failures = Failures()
+        # What a symbol was when it failed last: one that has been changed since is tried at once.
+        self._failed_as: dict[str, Market] = {}
         self._held: dict[str, Awaitable[None]] = {}
         self._wanted: Mapping[str, Market] = {}
         self._stopping = asyncio.Event()
@@ -149,7 +151,10 @@ class Claimer:
         holders = await self._place.owners(others)
         now_ms = self._place.clock.monotonic_ms()
         found = [s for s, holder in holders.items() if not holder or self._observer.has_stalled(s, holder, now_ms)]
-        return [symbol for symbol in found if not self._failures.waiting(symbol, now_ms)]
+        return [symbol for symbol in found if not self._is_waiting(symbol, now_ms)]
+
+    def _is_waiting(self, symbol: str, now_ms: int) -> bool:
+        return self._failures.waiting(symbol, now_ms) and self._failed_as.get(symbol) == self._wanted[symbol]
 
     async def _try(self, market: Market) -> None:
         symbol = market.symbol
@@ -178,8 +183,10 @@ class Claimer:
             # Another one has it, and is waited for like any holder.
             log.warning("lost", extra={"symbol": symbol, "error": str(error)})
         except RetryableError as error:
+            self._failed_as[symbol] = market
             self._note_lost(symbol, error, since_ms, progress)
         except Exception as error:
+            self._failed_as[symbol] = market
             now_ms = self._place.clock.monotonic_ms()
             self._failures.add(symbol, now_ms, was_sound=now_ms - since_ms >= SOUND_AFTER_MS)
             known = isinstance(error, FleetError)
