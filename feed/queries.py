@@ -22,7 +22,7 @@ from common.market.gaps import Ledger
 from common.market.instrument import check_symbol
 from common.market.rollup import DAY
 from common.market.timeframe import MINUTE, Timeframe
-from common.store.book import BookReader
+from common.store.book import BookReader, BookSnapshot
 from common.store.health import HealthRules
 from common.store.reads import Range, SymbolReader, View
 from common.store.registry import Market, Registry
@@ -212,16 +212,19 @@ class Queries:
 
     async def _book(self, market: Market, depth: int) -> bytes:
         reader = self.reader(market)
-        book, view = await asyncio.gather(BookReader(self.client, market.symbol).book(), reader.view())
+        book, view = await asyncio.gather(self._last_book(market), reader.view())
         if book is None:
             raise NoBook(f"{market.symbol} has no order book: its source brings none, or has not brought one yet")
         live = books.is_live(book, view, market, self.lease_ttl_ms)
         fields = books.book_fields(book, depth, market.instrument, live=live)
         return answers.about(market, fields | self._health(market, view))
 
+    async def _last_book(self, market: Market) -> BookSnapshot | None:
+        return await BookReader(self.client, market.symbol, market.instrument.scale).book()
+
     async def _quote(self, market: Market) -> bytes:
         reader, newest_closed = self.history(market), Range(0, FOREVER_MS, newest=1)
-        book, view = await asyncio.gather(BookReader(self.client, market.symbol).book(), reader.view([newest_closed]))
+        book, view = await asyncio.gather(self._last_book(market), reader.view([newest_closed]))
         packed = [view.state.candle] if view.state and view.state.candle else view.candles[0]
         newest = codec.unpack_candle(packed[0]) if packed else None
         live = books.is_live(book, view, market, self.lease_ttl_ms)

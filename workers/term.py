@@ -16,6 +16,7 @@ from common.market.builder import MAX_AHEAD_MS, Builder, Changes, Floor, Minute
 from common.market.coverage import RECENT_IDS
 from common.market.gaps import Gap, Ledger
 from common.market.instrument import Instrument
+from common.market.scale import Scales
 from common.market.trade import Trades
 from common.store.health import BACKFILLING, CLOCK, CLOSED, DEGRADED, LIVE, Tally, failure_of
 from common.store.instrument import DataInstrument, check_instrument
@@ -103,6 +104,7 @@ class Term:
     _health_told: dict[str, str] = field(default_factory=dict)
     # What the data does not say yet: of which instrument it is.
     _unsaid: DataInstrument | None = None
+    _scales: Scales | None = None
     _trades_wanted: bool = False
     # The `complete_ms` of the last batch.
     _complete_ms: int = NEVER
@@ -128,7 +130,8 @@ class Term:
     def _check(self, claim: Claim) -> None:
         """Data of another instrument is not written to: it would be of two."""
         check_instrument(claim.data, self.instrument)
-        self._unsaid = None if claim.data else DataInstrument.begun(self.instrument)
+        data = claim.data or DataInstrument.begun(self.instrument)
+        self._unsaid, self._scales = None if claim.data else data, data.scales
 
     async def _restore(self, claim: Claim) -> None:
         settings, instrument = self.settings, self.instrument
@@ -165,6 +168,7 @@ class Term:
             lambda: builder.watermark_ms,
             self.store.minutes,
             lambda: builder.floor.least_taken(builder.newest_ms),
+            self._scales,
         )
 
     async def _loop(self) -> bool:
