@@ -61,7 +61,7 @@ _LOW_64 = (1 << 64) - 1
 _ROOM = (1, 1, 2, 4, 4, 8, 8, 8, 8)
 
 # What `candles` gives: the fields of a Candle, the turnover in two halves.
-_CANDLE_TYPES: dict[str, _Type] = {
+CANDLE_TYPES: dict[str, _Type] = {
     **dict.fromkeys(("open_ms", "open_ticks", "high_ticks", "low_ticks", "close_ticks"), np.int64),
     **dict.fromkeys(("volume_lots", "buy_lots", "sell_lots"), np.int64),
     "turnover_low": np.uint64,
@@ -108,7 +108,7 @@ def pack_candles(members: Sequence[bytes], name: Scale | None = None) -> bytes:
 
 
 def candles(
-    blocks: Sequence[bytes], names: Sequence[str] = tuple(_CANDLE_TYPES), scales: Scales | None = None
+    blocks: Sequence[bytes], names: Sequence[str] = tuple(CANDLE_TYPES), scales: Scales | None = None
 ) -> Columns:
     """Return all candles of the blocks, in their order, by the names of Candle's fields, or only those `names`.
 
@@ -116,7 +116,7 @@ def candles(
     Columns of 64-bit integers, the sources of 8; the turnover is two, its unsigned low half and its signed high half.
     Columns and not records of 120 bytes: a column is written once, a record's cache lines once per field.
     """
-    types = {name: _CANDLE_TYPES[name] for name in names}
+    types = {name: CANDLE_TYPES[name] for name in names}
     return _whole(_CANDLES, blocks, types, _candle_part, partial(_candle_columns, names=names), scales)
 
 
