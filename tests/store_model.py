@@ -22,6 +22,7 @@ from common.store.symbol import Bounds, Claim, Commit
 
 # A step of the trimming loop in commit.lua drops one entry; it makes at most that many a commit.
 TRIM_STEPS = 64
+MAX_TEXT_IDS = 10_000
 
 
 class Entry(NamedTuple):
@@ -57,6 +58,9 @@ class Tables:
     candle_floor_ms: int = -1
     footprint_floor_ms: int = -1
     data: DataInstrument | None = None
+    # By score.
+    text_ids: dict[str, int] = field(default_factory=dict)
+    note: str | None = None
 
     def copy(self) -> "Tables":
         return replace(
@@ -68,6 +72,7 @@ class Tables:
             health=self.health.copy(),
             gaps=self.gaps.copy(),
             dirty=self.dirty.copy(),
+            text_ids=self.text_ids.copy(),
         )
 
 
@@ -106,6 +111,11 @@ class StoreModel:
         t.beats += 1
         t.seq, t.writer, t.position, t.checkpoint = seq, commit.token, commit.position, commit.checkpoint
         t.data = commit.data or t.data
+        for score, text in enumerate(commit.text_ids, max(t.text_ids.values(), default=0) + 1):
+            t.text_ids[text] = score
+        for text in sorted(t.text_ids, key=t.text_ids.__getitem__)[:-MAX_TEXT_IDS]:
+            del t.text_ids[text]
+        t.note = commit.note if commit.note is not None else t.note
         t.health.update(commit.health)
         t.gaps.update(commit.gaps)
         for gap_id in commit.forgotten:

@@ -234,6 +234,8 @@ class Term:
                 stored,
                 replaced=[candle.open_ms for candle in batch.candles],
                 floor_ms=self._floor_ms,
+                text_ids=batch.text_ids,
+                note=batch.note,
             )
             await self._commit(head, changes)
         elif self._beat_due_ms() <= 0 or self._health != self._health_told:

@@ -4,7 +4,7 @@ Every write is a compare-and-set on the owner's token and on `seq`, and is sent 
 unknown: the caller drops what it has in memory and claims again under a new token.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from types import MappingProxyType
@@ -58,6 +58,7 @@ class Commit:
     `minutes`: closed and amended ones, packed, by open_ms; of those that the store has not got, what their late trades
     make. `position`: where the source goes on after this step.
     `gaps`: the gaps that changed (Gap.dump), by id; `forgotten`: ids of those to be dropped.
+    `text_ids`: ids of trades that are no numbers, to be remembered; `note`: the source's own, kept with `position`.
     `candle_floor_ms`, `footprint_floor_ms`: drop minutes that open before; None drops none. `import_position`: of an
     import, the same as `position`; None leaves it as it is.
     """
@@ -77,6 +78,8 @@ class Commit:
     candle_floor_ms: int | None = None
     footprint_floor_ms: int | None = None
     import_position: str | None = None
+    text_ids: Sequence[str] = ()
+    note: str | None = None
     # What instrument all of it is of, to be stored. None leaves what is: that changes only under a claim of its own.
     data: DataInstrument | None = None
 
@@ -136,7 +139,15 @@ class SymbolStore:
         """Apply one step and return how many listen to the trades channel. Raises Fenced, Stale, StoreUnavailable."""
         k, asked_ms = self.keys, self._boot_ms()
         keys = [k.owner, k.state, k.trades, k.candles, k.footprints, k.events, k.health, k.gaps, k.dirty]
-        keys += [k.seals, k.sealed_candles, k.sealed_footprints, k.archive, k.unarchived, *map(k.late, LATE)]
+        keys += [
+            k.seals,
+            k.sealed_candles,
+            k.sealed_footprints,
+            k.archive,
+            k.unarchived,
+            *map(k.late, LATE),
+            k.text_ids,
+        ]
         with translated(f"commit {commit.seq + 1} of {k.symbol}"):
             result = await self._commit(keys, *self._arguments(commit))
         check(result, k.symbol, commit.seq)
@@ -249,6 +260,8 @@ class SymbolStore:
             state["import_position"] = c.import_position
         if c.data:
             state["instrument"] = c.data.dump()
+        if c.note is not None:
+            state["source_note"] = c.note
         head: list[Argument] = [c.token, c.seq, c.seq + 1, c.trade_count, c.trades, c.checkpoint.watermark_ms]
         floors = ["" if ms is None else ms for ms in (c.candle_floor_ms, c.footprint_floor_ms)]
         counts = [len(state), len(c.health), len(c.gaps), len(c.forgotten)]
@@ -259,7 +272,8 @@ class SymbolStore:
             [self._bounds.trades, self._bounds.events],
             floors,
             counts,
-            [",".join(sorted(self._bounds.archived))],
+            [",".join(sorted(self._bounds.archived)), len(c.text_ids)],
+            c.text_ids,
             flat(state.items()),
             flat(c.health.items()),
             flat(c.gaps.items()),

@@ -38,6 +38,9 @@ class Batch:
     no trade will come. `candles`: the venue's own, for closed minutes whose trades can't be had. `given_up`: holes that
     can't be filled at all. `mismatches`: of minutes that were stored, ascending. `health`: what the source says of
     itself (common.store.health).
+
+    And for the inbox. `text_ids`: ids that are no numbers, by which a trade is known again; `note`: what else the next
+    holder is to know. Both are committed with the position.
     """
 
     trades: Trades
@@ -53,6 +56,8 @@ class Batch:
     given_up: Sequence[Hole] = ()
     mismatches: Sequence[Mismatch] = ()
     health: Mapping[str, str] = field(default_factory=dict)
+    text_ids: Sequence[str] = ()
+    note: str | None = None
 
 
 class Applied(NamedTuple):

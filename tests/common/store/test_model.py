@@ -85,6 +85,8 @@ class Machine(RuleBasedStateMachine):
         health=HEALTH,
         gaps=st.dictionaries(GAP_IDS, BYTES, max_size=2),
         forgotten=st.lists(GAP_IDS, max_size=2),
+        text_ids=st.lists(st.sampled_from("abcde"), max_size=3),
+        note=st.sampled_from([None, "", "x"]),
         checkpoint=st.builds(Checkpoint, st.integers(0, 1 << 43), BYTES, BYTES, BYTES, BYTES),
         data=st.sampled_from([None, None, *DATA]),
     )
@@ -137,7 +139,7 @@ class Machine(RuleBasedStateMachine):
 
 
 STATE_FIELDS = frozenset(
-    b"seq token watermark_ms kept candle footprint coverage refused position instrument".split(),
+    b"seq token watermark_ms kept candle footprint coverage refused position source_note instrument".split(),
 )
 
 
@@ -150,6 +152,9 @@ def shown(model: StoreModel) -> dict[str, Any]:
         KEYS.dirty: [(b"%d" % day, float(seq)) for day, seq in sorted(t.dirty.items(), key=_by_score)],
         KEYS.events: [(event_id.encode(), {b"event": event}) for event_id, event in t.events],
         KEYS.gaps: {gap_id.encode(): gap for gap_id, gap in t.gaps.items()},
+        KEYS.text_ids: [
+            (text.encode(), float(score)) for text, score in sorted(t.text_ids.items(), key=lambda item: item[1])
+        ],
         KEYS.health: {name.encode(): value.encode() for name, value in t.health.items()},
         KEYS.trades: [
             (
@@ -184,7 +189,7 @@ def shown(model: StoreModel) -> dict[str, Any]:
             b"refused": c.refused,
             b"position": t.position.encode(),
             **({b"instrument": t.data.dump()} if t.data else {}),
-        }
+        } | ({} if t.note is None else {b"source_note": t.note.encode()})
     return {key: value for key, value in found.items() if value}
 
 
