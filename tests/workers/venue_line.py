@@ -140,7 +140,7 @@ class Line:
         budget = FleetBudget("LOCAL", requests, connects, self.judged, {})
         access = Access(self.judged, self.own_budget or budget, self.address.rest, self.address.ws, timing=QUICK)
         listing = Listing(self.name, self.instrument, 1, 1)
-        books = book_stores(self.client, self.symbol, 600) if self.keeps_book else None
+        books = book_stores(self.client, self.instrument, 600) if self.keeps_book else None
         slot = StreamSlot(self.client, "LOCAL", self.symbol, self.slots) if self.slots else None
         return VenueSource(open_venue("LOCAL", access), listing, self.judged, budget, self.history_ms, books, slot)
 
