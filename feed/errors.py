@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from common.errors import ArchiveDamaged, ArchiveUnavailable, BadInput, FleetError, StoreUnavailable
+from common.store.instrument import InstrumentChanged
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ def failure_of(error: Exception) -> Failure:
         return Failure(404, "unknown_symbol", str(error))
     if isinstance(error, NoBook):
         return Failure(404, "no_book", str(error))
-    if isinstance(error, StoreUnavailable):
+    if isinstance(error, StoreUnavailable | InstrumentChanged):
         log.warning("store unavailable", extra={"error": str(error)})
         return UNAVAILABLE
     if isinstance(error, ArchiveUnavailable | ArchiveDamaged):

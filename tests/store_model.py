@@ -16,6 +16,7 @@ from common.market.footprint import Footprint
 from common.market.gaps import Ledger
 from common.market.timeframe import day_of
 from common.market.trade import MAX_TS_MS, Trades
+from common.store.instrument import DataInstrument
 from common.store.lease import Sighting
 from common.store.symbol import Bounds, Claim, Commit
 
@@ -56,6 +57,7 @@ class Tables:
     dirty: dict[int, int] = field(default_factory=dict)
     candle_floor_ms: int = -1
     footprint_floor_ms: int = -1
+    data: DataInstrument | None = None
     # By score.
     text_ids: dict[str, int] = field(default_factory=dict)
     note: str | None = None
@@ -90,7 +92,7 @@ class StoreModel:
         t.epoch += 1
         t.beats += 1
         t.token, t.holder = token, holder
-        return Claim(t.epoch, t.seq, t.position, t.checkpoint, t.candle_floor_ms)
+        return Claim(t.epoch, t.seq, t.position, t.checkpoint, t.candle_floor_ms, data=t.data)
 
     def holder(self) -> Sighting | None:
         """Who has it: what common.store.owners reads."""
@@ -108,6 +110,7 @@ class StoreModel:
         self._trim()
         t.beats += 1
         t.seq, t.writer, t.position, t.checkpoint = seq, commit.token, commit.position, commit.checkpoint
+        t.data = commit.data or t.data
         for score, text in enumerate(commit.text_ids, max(t.text_ids.values(), default=0) + 1):
             t.text_ids[text] = score
         for text in sorted(t.text_ids, key=t.text_ids.__getitem__)[:-MAX_TEXT_IDS]:

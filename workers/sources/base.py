@@ -9,6 +9,7 @@ from common.market.builder import Minute
 from common.market.candle import Candle
 from common.market.coverage import Coverage, Hole, Span
 from common.market.gaps import UNKNOWN, Ledger
+from common.market.scale import Scales
 from common.market.trade import Trades
 from common.market.validation import Differences
 
@@ -72,6 +73,8 @@ class Applied(NamedTuple):
     minutes: Callable[[list[int]], Awaitable[dict[int, Minute]]]
     # Trades before that are refused: retention does not keep their minutes.
     floor_ms: Callable[[], int] = lambda: -1
+    # Of what is stored, and of what a source writes; None: there is only the instrument's.
+    scales: Scales | None = None
 
 
 class Source(Protocol):
