@@ -24,8 +24,9 @@ from common.market.instrument import Instrument
 from common.market.timeframe import Timeframe
 from common.market.trade import Trade
 from common.store.keys import SymbolKeys
-from tests.chaos.hostile import PUSHED, REPLAYED, TRADED, Hostile, hostile, recorded
+from tests.chaos.hostile import Hostile, hostile
 from tests.chaos.recorder import LIMIT, Deaf, Recorder
+from tests.chaos.symbols import PUSHED, REPLAYED, TRADED, recorded
 from tests.chaos.truth import Truth, bare
 from tests.feed.folding import Fold
 from tests.leaks import leaks
