@@ -105,7 +105,7 @@ async def test_without_the_fence_it_leaves_traces(tmp_path: Path, random: Random
         fleet.held = [TRADED]
         fleet.processes.start("worker", "tests.chaos.worker_main", count=3, CHAOS_UNGUARDED="1")
         found: dict[str, str] = {}
-        async with meanwhile(fleet.processes.watch(), fleet.pusher.run()):
+        async with meanwhile(fleet.processes.watch()):
             for _ in range(20):
                 await commits(fleet, TRADED, 5)
                 await fleet.happen("rewind store")
