@@ -7,7 +7,7 @@ written, and readers read it before the hash: what they keep is at least as new 
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 
 from common.errors import BadInput, OperatorError
 from common.market.instrument import Instrument
+from common.store.calendars import with_exceptions
 from common.store.client import commit_client, translated
 from common.store.keys import SYMBOLS, SYMBOLS_VERSION, SymbolKeys
 
@@ -60,8 +61,10 @@ class Registry:
         """All that are markets. An entry that is none is logged and left out: it must not stop the others."""
         with translated("read of the symbols"):
             found: Any = await self._client.hgetall(SYMBOLS)
-        markets = (self._decoded(name, text) for name, text in sorted(found.items()))
-        return {market.symbol: market for market in markets if market}
+        markets = [market for name, text in sorted(found.items()) if (market := self._decoded(name, text))]
+        instruments = await with_exceptions(self._client, (market.instrument for market in markets))
+        pairs = zip(markets, instruments, strict=True)
+        return {market.symbol: replace(market, instrument=instrument) for market, instrument in pairs}
 
     async def version(self) -> bytes:
         """Another one after every change. To be read before what is kept under it."""
@@ -72,7 +75,11 @@ class Registry:
     async def market(self, symbol: str) -> Market | None:
         with translated(f"read of symbol {symbol}"):
             text: Any = await self._client.hget(SYMBOLS, symbol)
-        return None if text is None else _decode(symbol, text)
+        if text is None:
+            return None
+        market = _decode(symbol, text)
+        (instrument,) = await with_exceptions(self._client, [market.instrument])
+        return replace(market, instrument=instrument)
 
     async def add_symbol(self, market: Market) -> bool:
         """Register the market; False if the symbol is there already, which is then left as it was."""

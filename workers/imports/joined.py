@@ -7,12 +7,14 @@ import numpy as np
 import polars as pl
 
 from common.frames import decode, encode
+from common.frames.spans import held
 from common.market import blocks, codec
 from common.market.builder import Builder, Minute, pack_minute, unpack_minute
 from common.market.coverage import RecentCoverage
 from common.market.footprint import Footprint
+from common.market.instrument import Instrument
 from common.market.packed import Ints
-from common.market.timeframe import day_of
+from common.market.timeframe import MINUTE, day_of
 from common.store.rollups import CANDLES, FOOTPRINTS, Minutes, Staged
 from workers.imports.days import Day, Frames, built
 
@@ -29,6 +31,8 @@ class Made:
     candles: pl.DataFrame
     levels: pl.DataFrame
     blocks: Mapping[str, bytes]
+    # Trades in no session.
+    outside: int
 
     def staged(self) -> Staged | None:
         """How the day lies ready, once it has been laid down; None if nothing of it is kept."""
@@ -63,16 +67,37 @@ def _overlaid(unseal: Callable[[list[bytes]], pl.DataFrame], sealed: list[bytes]
     return pl.concat([kept, opened]).sort("open_ms", maintain_order=True)
 
 
-def sealed(days: Sequence[Day], stored: Sequence[Stored], growing: Minute | None, watermark_ms: int) -> list[Made]:
-    """The days, each with its blocks."""
+def sealed(
+    days: Sequence[Day],
+    stored: Sequence[Stored],
+    growing: Minute | None,
+    watermark_ms: int,
+    instrument: Instrument,
+) -> list[Made]:
+    """The days, each with its blocks. `instrument`: says when there are sessions."""
     candles, levels = merged(days, stored, growing, watermark_ms)
     members = encode.candles(candles)
     candle_spans, level_spans = _spans(candles, days), _spans(levels, days)
     columns = [_column(levels, name) for name in levels.columns]
     return [
-        Made(day, candles[of_candles], levels[of_levels], _blocks(members[of_candles], [c[of_levels] for c in columns]))
+        Made(
+            day,
+            candles[of_candles],
+            levels[of_levels],
+            _blocks(members[of_candles], [column[of_levels] for column in columns]),
+            outside(candles[of_candles], instrument),
+        )
         for day, of_candles, of_levels in zip(days, candle_spans, level_spans, strict=True)
     ]
+
+
+def outside(candles: pl.DataFrame, instrument: Instrument) -> int:
+    """How many trades are in no session; of a minute that does not tell how many it has, one."""
+    if instrument.sessions is None:
+        return 0
+    inside = held(candles, "open_ms", instrument.anchored(MINUTE))
+    counted = pl.col("trades").clip(1).sum()
+    return int(candles.select(counted).item()) - int(inside.select(counted).item())
 
 
 def _spans(rows: pl.DataFrame, days: Sequence[Day]) -> list[slice]:
