@@ -50,7 +50,8 @@ async def look(client: Redis) -> list[Look]:
     markets = list((await Registry(client).symbols()).values())
 
     async def view(market: Market) -> Look:
-        return market, await SymbolReader(client, market.symbol).view()
+        found = await SymbolReader(client, market.symbol).view()
+        return market.as_stored(found.state.data if found.state else None), found
 
     return await _some_at_once(view, markets)
 

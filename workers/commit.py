@@ -49,7 +49,7 @@ class Head:
     `gaps` changed with this step, and gaps with the ids `forgotten` are to be dropped. `faults`: of its minutes, by
     their open; `mismatches`: of minutes stored before. `stored`: the amended minutes that the store had. `replaced`:
     minutes in whose place the venue's own candle came. `floor_ms`: minutes that open before had been dropped when the
-    writer began: retention may have been longer since, or shorter.
+    writer began: retention may have been longer since, or shorter. `text_ids`, `note`: as in a Batch.
     """
 
     token: str
@@ -63,6 +63,8 @@ class Head:
     stored: Collection[int] = ()
     replaced: Collection[int] = ()
     floor_ms: int = -1
+    text_ids: Sequence[str] = ()
+    note: str | None = None
 
 
 def make_commit(
@@ -112,6 +114,8 @@ def make_commit(
         forgotten=list(head.forgotten),
         candle_floor_ms=candle_floor_ms,
         footprint_floor_ms=_floor(builder, changes, retention.footprint_days),
+        text_ids=head.text_ids,
+        note=head.note,
     )
 
 

@@ -7,16 +7,21 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from common.market.blocks import CANDLE_TYPES, Columns, Values, candles
+from common.market.blocks import CANDLE_TYPES, Columns, candles
 from common.market.candle import Candle
+from common.market.named import Values
 from common.market.packed import PACKED_CANDLE
+from common.market.scale import Scales
 
 _LOW_32 = (1 << 32) - 1
 
 
-def opened(blocks: Sequence[bytes], members: Sequence[bytes]) -> Columns:
-    """Return sealed and open minutes as one, ascending: of a minute in both the open one counts."""
-    sealed, fresh = candles(blocks), _unpacked(members)
+def opened(blocks: Sequence[bytes], members: Sequence[bytes], scales: Scales | None = None) -> Columns:
+    """Return sealed and open minutes as one, ascending: of a minute in both the open one counts.
+
+    `scales`: of the blocks, as of common.market.blocks.candles.
+    """
+    sealed, fresh = candles(blocks, scales=scales), _unpacked(members)
     if not members:
         return sealed
     kept = ~np.isin(sealed["open_ms"], fresh["open_ms"])

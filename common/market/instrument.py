@@ -8,6 +8,7 @@ from common.errors import BadInput
 from common.market import units
 from common.market.calendar_exceptions import NO_EXCEPTIONS, CalendarExceptions
 from common.market.calendars import ALWAYS, sessions_of
+from common.market.scale import Scale
 from common.market.session import Sessions
 from common.market.timeframe import Timeframe
 
@@ -54,6 +55,10 @@ class Instrument:
                 raise BadInput(f"{name} is {str(text)[:40]!r}, expected a name of up to 40 letters, digits and /_+.-")
         if self.hours not in get_args(Hours):
             raise BadInput(f"hours is {self.hours!r}, expected one of {', '.join(get_args(Hours))}")
+
+    @property
+    def scale(self) -> Scale:
+        return Scale(self.price_decimals, self.size_decimals)
 
     @property
     def sessions(self) -> Sessions | None:

@@ -9,12 +9,14 @@ from redis.asyncio import Redis
 
 from common.market.coverage import Coverage, load_coverage
 from common.market.gaps import Ledger
-from common.market.instrument import Ids
+from common.market.instrument import Ids, Instrument
 from common.market.late import Part
+from common.market.scale import Scales
 from common.market.timeframe import DAY_MS
 from common.market.trade import Trades
 from common.store.calendars import ADOPTED, NOT_ADOPTED, Adopted
 from common.store.client import translated
+from common.store.instrument import DataInstrument, InstrumentChanged, data_instrument
 from common.store.keys import SymbolKeys
 
 _STATE_FIELDS = (
@@ -31,6 +33,7 @@ _STATE_FIELDS = (
     "candle_floor_ms",
     "footprint_floor_ms",
     "sealed_to_ms",
+    "instrument",
 )
 _ARCHIVE_FIELDS = (
     "candles_from_ms",
@@ -119,6 +122,7 @@ class State:
     `footprint` is read only together with footprints. `amended`: the last amendments, newest first. `reshaped_seq`:
     the last commit that changed coverage otherwise than by letting its newest span grow. The floors: minutes that
     open before have been dropped, -1 while none were. `sealed_to_ms`: the end of the newest sealed day, -1 without one.
+    `data`: what instrument all of it is of; None in a store of a release that did not say.
     """
 
     seq: int
@@ -135,6 +139,15 @@ class State:
     candle_floor_ms: int = -1
     footprint_floor_ms: int = -1
     sealed_to_ms: int = -1
+    data: DataInstrument | None = None
+
+    def check(self, instrument: Instrument) -> None:
+        """Raise InstrumentChanged if the data is of another instrument."""
+        _check(self.data, instrument)
+
+    def scales(self, instrument: Instrument) -> Scales:
+        """In which scale sealed blocks are read. `instrument`: the registered one, for data that does not say."""
+        return (self.data or DataInstrument.begun(instrument)).scales
 
     @property
     def cursor(self) -> str:
@@ -199,10 +212,14 @@ class View:
 
 
 class SymbolReader:
-    """Reads of one symbol. Cheap to make; the client is shared."""
+    """Reads of one symbol. Cheap to make; the client is shared.
 
-    def __init__(self, client: Redis, symbol: str) -> None:
+    `instrument`: what the reader takes the data to be of; a view of other data raises InstrumentChanged. None: any.
+    """
+
+    def __init__(self, client: Redis, symbol: str, instrument: Instrument | None = None) -> None:
         self.keys = SymbolKeys(symbol)
+        self.instrument = instrument
         self._client = client
 
     async def view(
@@ -250,7 +267,7 @@ class SymbolReader:
         entries = rest.pop() if since_seq is not None else []
         footprint_members = rest.pop() if footprints else []
         return View(
-            state_of(state),
+            self._checked(state_of(state, self.keys.symbol)),
             _owner(owner),
             {key.decode(): value.decode() for key, value in health.items()},
             int(seconds) * 1000 + int(micros) // 1000,
@@ -267,6 +284,15 @@ class SymbolReader:
             Adopted(adopted or b""),
         )
 
+    def _checked(self, state: State | None) -> State | None:
+        if state and self.instrument:
+            state.check(self.instrument)
+        return state
+
+    def _check_text(self, text: bytes | None) -> None:
+        if text and self.instrument:
+            _check(data_instrument(self.keys.symbol, text), self.instrument)
+
     async def blocks(self, series: SealedSeries, days: Sequence[int]) -> list[bytes | None]:
         """Return the block of each sealed day, as it is now: its digest tells whether it is still the one of a seal."""
         key = self.keys.sealed_candles if series == "candles" else self.keys.sealed_footprints
@@ -276,8 +302,12 @@ class SymbolReader:
 
     async def entries(self, after_seq: int, count: int) -> list[Entry]:
         """Return up to `count` entries of the trade stream after `after_seq`, oldest first."""
+        pipe = self._client.pipeline(transaction=True)
+        pipe.xrange(self.keys.trades, f"({after_seq}-0", "+", count=count)
+        pipe.hget(self.keys.state, "instrument")
         with translated(f"read of trades of {self.keys.symbol}"):
-            found: Any = await self._client.xrange(self.keys.trades, f"({after_seq}-0", "+", count=count)
+            found, text = await pipe.execute()
+        self._check_text(text)
         return [_entry(entry_id, fields) for entry_id, fields in found]
 
     async def entries_back(self, from_seq: int, count: int) -> tuple[list[Entry], Entry | None]:
@@ -288,8 +318,10 @@ class SymbolReader:
         pipe = self._client.pipeline(transaction=True)
         pipe.xrevrange(self.keys.trades, f"{from_seq}-0", "-", count=count)
         pipe.xrange(self.keys.trades, "-", "+", count=1)
+        pipe.hget(self.keys.state, "instrument")
         with translated(f"read of trades of {self.keys.symbol}"):
-            found, oldest = await pipe.execute()
+            found, oldest, text = await pipe.execute()
+        self._check_text(text)
         return [_entry(*one) for one in found], _entry(*oldest[0]) if oldest else None
 
     async def gaps(self) -> Ledger:
@@ -297,6 +329,11 @@ class SymbolReader:
         with translated(f"read of gaps of {self.keys.symbol}"):
             found: Any = await self._client.hgetall(self.keys.gaps)
         return Ledger.load(found)
+
+
+def _check(data: DataInstrument | None, instrument: Instrument) -> None:
+    if data and data.instrument != instrument:
+        raise InstrumentChanged(f"symbol {instrument.symbol} has been changed meanwhile, ask again")
 
 
 def _ask_range(pipe: Any, key: str, wanted: Range) -> None:
@@ -318,12 +355,12 @@ def ask(pipe: Any, keys: SymbolKeys, *, footprint: bool = False) -> None:
     pipe.hmget(keys.state, (*_STATE_FIELDS, "footprint") if footprint else _STATE_FIELDS)
 
 
-def state_of(values: list[bytes | None]) -> State | None:
+def state_of(values: list[bytes | None], symbol: str) -> State | None:
     """Read the answer to `ask`. None before the first commit."""
     if values[0] is None:
         return None
     seq, token, watermark_ms, updated_ms, candle, coverage, refused, position, *rest = (v or b"" for v in values)
-    amended, reshaped_seq, candle_floor_ms, footprint_floor_ms, sealed_to_ms, footprint = [*rest, b""][:6]
+    amended, reshaped_seq, candle_floor_ms, footprint_floor_ms, sealed_to_ms, data, footprint = [*rest, b""][:7]
     return State(
         int(seq),
         token.decode(),
@@ -339,6 +376,7 @@ def state_of(values: list[bytes | None]) -> State | None:
         int(candle_floor_ms or -1),
         int(footprint_floor_ms or -1),
         int(sealed_to_ms or -1),
+        data_instrument(symbol, data) if data else None,
     )
 
 

@@ -5,7 +5,7 @@ written, and readers read it before the hash: what they keep is at least as new 
 """
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,6 +17,13 @@ from common.errors import BadInput, OperatorError
 from common.market.instrument import Instrument
 from common.store.calendars import with_exceptions
 from common.store.client import commit_client, translated
+from common.store.instrument import (
+    DataInstrument,
+    instrument_fields,
+    instrument_of,
+    stored_instrument,
+    stored_instruments,
+)
 from common.store.keys import SYMBOLS, SYMBOLS_VERSION, SymbolKeys
 
 log = logging.getLogger(__name__)
@@ -31,6 +38,8 @@ class Market:
 
     instrument: Instrument
     source: dict[str, Any] = field(default_factory=dict)
+    # Of a market as its data has it: what is wrong with its entry here, in one sentence.
+    mismatch: str = field(default="", compare=False)
 
     @property
     def symbol(self) -> str:
@@ -50,6 +59,12 @@ class Market:
         """Served only while somebody asks for it."""
         return self.source.get("demand") == "on_demand"
 
+    def as_stored(self, data: DataInstrument | None) -> "Market":
+        """The market as its data has it, which is how it is to be read."""
+        if data is None:
+            return self
+        return replace(self, instrument=data.instrument, mismatch=data.mismatch(self.instrument))
+
 
 class Registry:
     def __init__(self, client: Redis) -> None:
@@ -59,9 +74,21 @@ class Registry:
 
     async def symbols(self) -> dict[str, Market]:
         """All that are markets. An entry that is none is logged and left out: it must not stop the others."""
+        return await self._with_exceptions(await self._entries())
+
+    async def stored_symbols(self) -> dict[str, Market]:
+        """All that are markets, as their data has them."""
+        markets = await self._entries()
+        data = await stored_instruments(self._client, (market.symbol for market in markets))
+        return await self._with_exceptions([market.as_stored(data[market.symbol]) for market in markets])
+
+    async def _entries(self) -> list[Market]:
         with translated("read of the symbols"):
             found: Any = await self._client.hgetall(SYMBOLS)
-        markets = [market for name, text in sorted(found.items()) if (market := self._decoded(name, text))]
+        return [market for name, text in sorted(found.items()) if (market := self._decoded(name, text))]
+
+    async def _with_exceptions(self, markets: Sequence[Market]) -> dict[str, Market]:
+        """By symbol, each with what its calendar has otherwise."""
         instruments = await with_exceptions(self._client, (market.instrument for market in markets))
         pairs = zip(markets, instruments, strict=True)
         return {market.symbol: replace(market, instrument=instrument) for market, instrument in pairs}
@@ -73,16 +100,30 @@ class Registry:
         return found or b""
 
     async def market(self, symbol: str) -> Market | None:
+        market = await self._entry(symbol)
+        return (await self._with_exceptions([market]))[symbol] if market else None
+
+    async def stored(self, symbol: str) -> Market | None:
+        """The market as its data has it; None where there is none."""
+        market = await self._entry(symbol)
+        if market is None:
+            return None
+        data = await stored_instrument(self._client, symbol)
+        return (await self._with_exceptions([market.as_stored(data)]))[symbol]
+
+    async def _entry(self, symbol: str) -> Market | None:
         with translated(f"read of symbol {symbol}"):
             text: Any = await self._client.hget(SYMBOLS, symbol)
-        if text is None:
-            return None
-        market = _decode(symbol, text)
-        (instrument,) = await with_exceptions(self._client, [market.instrument])
-        return replace(market, instrument=instrument)
+        return None if text is None else _decode(symbol, text)
 
     async def add_symbol(self, market: Market) -> bool:
-        """Register the market; False if the symbol is there already, which is then left as it was."""
+        """Register the market; False if the symbol is there already, which is then left as it was.
+
+        BadInput if there is data of it, left by a market that was removed, of another instrument.
+        """
+        data = await stored_instrument(self._client, market.symbol)
+        if data and data.instrument != market.instrument and await self.market(market.symbol) is None:
+            raise BadInput(data.left_behind(market.instrument))
         with translated(f"registration of {market.symbol}"):
             added = bool(await self._client.hsetnx(SYMBOLS, market.symbol, _encode(market)))
             if added:
@@ -124,18 +165,12 @@ async def open_store(url: str) -> AsyncIterator[Registry]:
 
 
 def _encode(market: Market) -> bytes:
-    i = market.instrument
-    decimals = {"price_decimals": i.price_decimals, "size_decimals": i.size_decimals}
-    trades_at = {"calendar": i.calendar, "zone": i.zone, "hours": i.hours}
-    return orjson.dumps({**decimals, "ids": i.ids, **trades_at, "source": market.source})
+    return orjson.dumps({**instrument_fields(market.instrument), "source": market.source})
 
 
 def _decode(symbol: str, text: bytes) -> Market:
     try:
         fields = orjson.loads(text)
-        # An entry of an earlier release does not say when it trades.
-        trades_at = {name: fields[name] for name in ("calendar", "zone", "hours") if name in fields}
-        instrument = Instrument(symbol, fields["price_decimals"], fields["size_decimals"], fields["ids"], **trades_at)
-        return Market(instrument, dict(fields["source"]))
+        return Market(instrument_of(symbol, fields), dict(fields["source"]))
     except (BadInput, KeyError, TypeError, ValueError) as error:
         raise OperatorError(f"entry {symbol!r} of hash {SYMBOLS!r} is not a market: {error!r}") from error

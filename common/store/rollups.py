@@ -168,7 +168,7 @@ class RollupStore:
         with translated(f"read of day {day_ms} of {self.keys.symbol}"):
             values, (version, adopted), (score, *scores), candles, footprints, *rest = await pipe.execute()
         sealed, seals, late, archived_from_ms, *found = rest
-        state = state_of(values)
+        state = state_of(values, self.keys.symbol)
         if state is None or score is None or day_ms + DAY_MS > state.watermark_ms:
             return None
         return Reading(

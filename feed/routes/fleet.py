@@ -8,8 +8,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from common.store.health import upkeep_of
-from common.store.reads import SymbolReader
 from feed import fleet, params
+from feed.routes.symbol import of_symbol
 from feed.services import services_of
 
 
@@ -29,7 +29,7 @@ async def symbol_health(request: Request) -> Response:
     services = services_of(request)
     params.nothing(request.scope["query_string"])
     market = await services.queries.market(request.path_params["symbol"])
-    view = await SymbolReader(services.client, market.symbol).view()
+    view = await services.queries.reader(market).view()
     found = fleet.symbol_health(market, view, services.queries.rules)
     upkeep = await upkeep_of(services.client, market.symbol)
     history = upkeep.json(archiving=services.settings.archive_url is not None)
@@ -43,5 +43,5 @@ def _json(content: dict[str, Any]) -> Response:
 routes = [
     Route("/v1/symbols", symbols),
     Route("/v1/health", health),
-    Route("/v1/health/{symbol}", symbol_health),
+    Route("/v1/health/{symbol}", of_symbol(symbol_health)),
 ]

@@ -162,7 +162,7 @@ def _archive(settings: Settings) -> "Archive":
 async def _markets(settings: Settings, data: DataOption) -> AsyncIterator[tuple[Redis, dict[str, Market]]]:
     # Off this event loop: the store is asked by one of its own whether it may be used.
     async with commit_client(await asyncio.to_thread(store_url, settings, data)) as client:
-        yield client, await Registry(client).symbols()
+        yield client, await Registry(client).stored_symbols()
 
 
 def _only(markets: dict[str, Market], symbol: str | None) -> dict[str, Market]:

@@ -150,7 +150,7 @@ def _change(data: DataOption, added: Changes, removed: Mapping[str, Sequence[int
             for name, days in added.items():
                 now = await store.change(name, days, (removed or {}).get(name, ()))
                 print(f"{name}: {len(now.days)} exceptions, version {now.version}")
-            markets = await Registry(client).symbols()
+            markets = await Registry(client).stored_symbols()
             return await adopt(client, (market.instrument for market in markets.values()))
 
     for symbol, count in asyncio.run(change()).items():

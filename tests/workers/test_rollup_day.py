@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from common.errors import Stale
 from common.market import blocks, codec
 from common.market.candle import Candle, merge_all
+from common.market.named import CorruptBlock
 from common.market.rollup import DAY, MONTH, WEEK
 from common.market.timeframe import DAY_MS, Timeframe, day_of
 from common.store.client import commit_client
@@ -212,7 +213,7 @@ async def test_a_day_that_fails_is_told_and_does_not_hold_up_the_others(
     # One is corrected, and its block can't be read any more.
     await writer.commit(writer.trade(days[2] + 5_000))
     await client.hset(KEYS.sealed_candles, str(days[2]), b"nothing that was sealed")
-    with pytest.raises(blocks.CorruptBlock):
+    with pytest.raises(CorruptBlock):
         await roll_days(client, MARKET, days[0], days[-1] + DAY_MS)
     assert (await store.due()).days == (days[2],)
 

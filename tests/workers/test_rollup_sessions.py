@@ -54,7 +54,7 @@ async def writer(client: Redis) -> Writer:
 
 
 async def market(client: Redis) -> Market:
-    found = await Registry(client).market(PLAIN.symbol)
+    found = await Registry(client).stored(PLAIN.symbol)
     assert found
     return found
 

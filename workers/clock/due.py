@@ -25,7 +25,7 @@ WAITING_MOST_MS = 60 * MINUTE_MS
 
 async def adopt_calendars(client: Redis) -> None:
     """Make due what has been changed of calendars."""
-    markets = await Registry(client).symbols()
+    markets = await Registry(client).stored_symbols()
     for symbol, count in (await adopt(client, (market.instrument for market in markets.values()))).items():
         log.info("calendar changed", extra={"symbol": symbol, "days": count})
 

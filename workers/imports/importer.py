@@ -30,6 +30,7 @@ from common.market.trade import Trades
 from common.store.client import commit_client
 from common.store.health import BACKFILLING, CLOSED
 from common.store.imports import ImportedDay, ImportStep, ImportStore
+from common.store.instrument import DataInstrument, check_instrument
 from common.store.lease import Observer, Sighting, new_token
 from common.store.messages import CommitMessage
 from common.store.presence import IMPORT, present
@@ -131,6 +132,7 @@ class Importer:
             await self._pause()
             return
         try:
+            check_instrument(claim.data, self.market.instrument)
             if is_fed(self.market) and not claim.position:
                 raise BadInput(f"symbol {symbol} has not begun: let its worker run first, so that history has an end")
             view = await SymbolReader(client, symbol).view()
@@ -177,6 +179,10 @@ class _Term:
         else:
             self._builder = Builder.restore(instrument, claim.checkpoint, None, work.sources, grace_ms)
         self._seq, self._source_position = claim.seq, claim.position
+        data = claim.data or DataInstrument.begun(instrument)
+        self._scales = data.scales
+        # What the data does not say yet: of which instrument it is.
+        self._unsaid = None if claim.data else data
         self._floor_ms = claim.candle_floor_ms
         self._position = Position.of(claim.import_position, order.recording)
         # The worker that comes back must not take months that nobody imported for what it has missed.
@@ -297,8 +303,7 @@ class _Term:
         # Before the archive is confirmed: a reader may keep an object for as long as nothing else is.
         await self._meanwhile(self._keeper.keep, days)
         stored = await self._imports.read([day.day_ms for day in days])
-        instrument = self._work.market.instrument
-        made = await self._meanwhile(sealed, days, stored, builder.open, builder.watermark_ms, instrument)
+        made = await self._meanwhile(sealed, days, stored, builder.open, builder.watermark_ms, self._scales)
         builder.refused.update(sum((day.refused for day in days), Counter()))
         kept = [each for each in made if each.day.trades or each.day.day_ms == closing_ms]
         if kept and self._below and self._below.has(kept[0].day.day_ms):
@@ -321,13 +326,18 @@ class _Term:
         opens = [ms for each in made for ms in (each.candles["open_ms"].to_list() or [each.day.day_ms])]
         # Whoever has live bars reads them again: all of a day is more than a message should carry.
         newest = [Candle(**row) for row in made[-1].candles.tail(1).rows(named=True)]
-        written = [ImportedDay(each.day.day_ms, laid, each.outside) for each, laid in zip(made, staged, strict=True)]
+        outside = await self._meanwhile(self._outside, made)
+        rows = zip(days, staged, outside, strict=True)
+        written = [ImportedDay(day.day_ms, laid, count) for day, laid, count in rows]
         await self._write(self._head(days, file), days, written, (opens[0], opens[-1]), newest)
-        for each in made:
-            self._days.written(each.day)
-            self._wrote(each.day)
-            self._work.done.outside += each.outside
+        for day in days:
+            self._days.written(day)
+            self._wrote(day)
+        self._work.done.outside += sum(outside)
         self._work.on_progress(self._work.done)
+
+    def _outside(self, made: Sequence[Made]) -> list[int]:
+        return [outside(each.candles, self._work.market.instrument) for each in made]
 
     async def _write_below(self, made: Made, file: int) -> None:
         """Commit the minutes of a day that the store has dropped: they are late trades, and go on into the archive."""
@@ -387,15 +397,17 @@ class _Term:
                 forgotten=head.forgotten,
                 archived=self._work.archive is not None,
                 lost=self._keeper.take_lost(days),
+                data=self._unsaid,
             )
         )
+        self._unsaid = None
         self._seq += 1
         self._wrote_any = True
 
     async def _stage(self, made: Sequence[Made]) -> list[Staged | None]:
         """Lay the blocks down, and see that they read as what they were made of."""
         laid = await self._rollups.stage_days({each.day.day_ms: each.blocks for each in made})
-        same = await self._meanwhile(reads_as, laid, made)
+        same = await self._meanwhile(reads_as, laid, made, self._scales)
         if not same:
             days = ", ".join(str(each.day.day_ms) for each in made)
             raise SealFailed(f"days {days} of {self._work.market.symbol} were read otherwise than they were written")
@@ -408,7 +420,7 @@ class _Term:
             del self._days.waiting[day.day_ms]
             await self._meanwhile(self._keeper.keep, [day])
             stored = await self._imports.read([day.day_ms])
-            frames = await self._meanwhile(merged, [day], stored, builder.open, builder.watermark_ms)
+            frames = await self._meanwhile(merged, [day], stored, builder.open, builder.watermark_ms, self._scales)
             minutes = await self._meanwhile(minutes_of, *frames)
             count = await self._meanwhile(outside, frames[0], work.market.instrument)
             work.done.outside += count
@@ -440,6 +452,7 @@ class _Term:
             candle_floor_ms=candle_floor_ms,
             footprint_floor_ms=footprint_floor_ms,
             import_position=str(self._position),
+            data=self._unsaid,
         )
         await (self._bare if self._wrote_any else self._store).commit(commit)
         if day:

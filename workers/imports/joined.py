@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import polars as pl
@@ -14,6 +15,7 @@ from common.market.coverage import RecentCoverage
 from common.market.footprint import Footprint
 from common.market.instrument import Instrument
 from common.market.packed import Ints
+from common.market.scale import Scale, Scales
 from common.market.timeframe import MINUTE, day_of
 from common.store.rollups import CANDLES, FOOTPRINTS, Minutes, Staged
 from workers.imports.days import Day, Frames, built
@@ -31,8 +33,6 @@ class Made:
     candles: pl.DataFrame
     levels: pl.DataFrame
     blocks: Mapping[str, bytes]
-    # Trades in no session.
-    outside: int
 
     def staged(self) -> Staged | None:
         """How the day lies ready, once it has been laid down; None if nothing of it is kept."""
@@ -43,8 +43,13 @@ class Made:
         return Staged((len(self.candles), footprints), digests)
 
 
-def merged(days: Sequence[Day], stored: Sequence[Stored], growing: Minute | None, watermark_ms: int) -> Frames:
-    """All minutes of some days: what is new, what is stored of each, and the minute that grows if it is of them."""
+def merged(
+    days: Sequence[Day], stored: Sequence[Stored], growing: Minute | None, watermark_ms: int, scales: Scales
+) -> Frames:
+    """All minutes of some days: what is new, what is stored of each, and the minute that grows if it is of them.
+
+    `scales`: of the blocks, here and below.
+    """
     candle_members = [member for candles, _ in stored for member in candles.open]
     footprint_members = [member for _, footprints in stored for member in footprints.open]
     if growing and day_of(growing.candle.open_ms) in {day.day_ms for day in days}:
@@ -54,8 +59,8 @@ def merged(days: Sequence[Day], stored: Sequence[Stored], growing: Minute | None
     opened, open_levels = decode.candles(candle_members), decode.footprints(footprint_members)
     candle_blocks = [block for candles, _ in stored for block in candles.sealed.values()]
     footprint_blocks = [block for _, footprints in stored for block in footprints.sealed.values()]
-    candles = _overlaid(decode.sealed_candles, candle_blocks, opened)
-    levels = _overlaid(decode.sealed_footprints, footprint_blocks, open_levels)
+    candles = _overlaid(partial(decode.sealed_candles, scales=scales), candle_blocks, opened)
+    levels = _overlaid(partial(decode.sealed_footprints, scales=scales), footprint_blocks, open_levels)
     return built(days, candles, levels, watermark_ms)
 
 
@@ -68,27 +73,18 @@ def _overlaid(unseal: Callable[[list[bytes]], pl.DataFrame], sealed: list[bytes]
 
 
 def sealed(
-    days: Sequence[Day],
-    stored: Sequence[Stored],
-    growing: Minute | None,
-    watermark_ms: int,
-    instrument: Instrument,
+    days: Sequence[Day], stored: Sequence[Stored], growing: Minute | None, watermark_ms: int, scales: Scales
 ) -> list[Made]:
-    """The days, each with its blocks. `instrument`: says when there are sessions."""
-    candles, levels = merged(days, stored, growing, watermark_ms)
+    """The days, each with its blocks."""
+    candles, levels = merged(days, stored, growing, watermark_ms, scales)
     members = encode.candles(candles)
     candle_spans, level_spans = _spans(candles, days), _spans(levels, days)
     columns = [_column(levels, name) for name in levels.columns]
-    return [
-        Made(
-            day,
-            candles[of_candles],
-            levels[of_levels],
-            _blocks(members[of_candles], [column[of_levels] for column in columns]),
-            outside(candles[of_candles], instrument),
-        )
-        for day, of_candles, of_levels in zip(days, candle_spans, level_spans, strict=True)
-    ]
+    found = []
+    for day, of_candles, of_levels in zip(days, candle_spans, level_spans, strict=True):
+        laid = _blocks(members[of_candles], [column[of_levels] for column in columns], scales.name)
+        found.append(Made(day, candles[of_candles], levels[of_levels], laid))
+    return found
 
 
 def outside(candles: pl.DataFrame, instrument: Instrument) -> int:
@@ -107,21 +103,21 @@ def _spans(rows: pl.DataFrame, days: Sequence[Day]) -> list[slice]:
     return [slice(*np.searchsorted(opens, span).tolist()) for span in ends]
 
 
-def _blocks(candles: Sequence[bytes], levels: Sequence[Ints]) -> dict[str, bytes]:
-    made = {CANDLES: blocks.pack_candles(candles)} if candles else {}
+def _blocks(candles: Sequence[bytes], levels: Sequence[Ints], name: Scale | None) -> dict[str, bytes]:
+    made = {CANDLES: blocks.pack_candles(candles, name)} if candles else {}
     if len(levels[0]):
-        made[FOOTPRINTS] = blocks.pack_levels(levels)
+        made[FOOTPRINTS] = blocks.pack_levels(levels, name)
     return made
 
 
-def reads_as(laid: Mapping[int, Mapping[str, bytes]], made: Sequence[Made]) -> bool:
+def reads_as(laid: Mapping[int, Mapping[str, bytes]], made: Sequence[Made], scales: Scales) -> bool:
     """Whether the blocks, as they were read back, hold what they were made of."""
     candles = [each.candles for each in made if CANDLES in each.blocks]
     levels = [each.levels for each in made if FOOTPRINTS in each.blocks]
     laid_candles, laid_levels = ([of_day[name] for of_day in laid.values() if name in of_day] for name in _SERIES)
-    if candles and not decode.sealed_candles(laid_candles).equals(pl.concat(candles)):
+    if candles and not decode.sealed_candles(laid_candles, scales=scales).equals(pl.concat(candles)):
         return False
-    return not levels or decode.sealed_footprints(laid_levels).equals(pl.concat(levels))
+    return not levels or decode.sealed_footprints(laid_levels, scales).equals(pl.concat(levels))
 
 
 def _column(frame: pl.DataFrame, name: str) -> Ints:

@@ -29,8 +29,10 @@ from common.market.coverage import covers
 from common.market.instrument import Instrument
 from common.market.late import Part
 from common.market.rollup import DAY, MONTH, WEEK, Period, Plan, periods, rolled_up
+from common.market.scale import Scale, Scales
 from common.market.timeframe import DAY_MS, Timeframe, day_of
 from common.store.calendars import adopt
+from common.store.instrument import InstrumentChanged
 from common.store.registry import Market
 from common.store.rollups import CANDLES, FOOTPRINTS, Minutes, Reading, Rolled, RollupStore, Staged
 
@@ -56,12 +58,12 @@ class Series:
 
     name: str
     open_of: Callable[[bytes], int]
-    pack: Callable[[Sequence[bytes]], bytes]
-    unpack: Callable[[bytes], list[bytes]]
+    pack: Callable[[Sequence[bytes], Scale | None], bytes]
+    unpack: Callable[[bytes, Scales], list[bytes]]
 
-    def members(self, minutes: Minutes) -> dict[int, bytes]:
+    def members(self, minutes: Minutes, scales: Scales) -> dict[int, bytes]:
         """Return every minute by its open: the open one where it is sealed too."""
-        sealed = (member for block in minutes.sealed.values() for member in self.unpack(block))
+        sealed = (member for block in minutes.sealed.values() for member in self.unpack(block, scales))
         return {self.open_of(member): member for member in chain(sealed, minutes.open)}
 
 
@@ -90,7 +92,7 @@ async def roll_days(
             break
         try:
             await roll_day(client, market, day_ms, events_kept, older)
-        except StoreUnavailable:
+        except (StoreUnavailable, InstrumentChanged):
             raise
         except FleetError as error:
             log.warning("day failed", extra={"symbol": market.symbol, "day_ms": day_ms, "error": str(error)})
@@ -137,6 +139,8 @@ async def _roll(
     if reading is None or not reading.adopted.is_of(instrument.calendar, instrument.exceptions):
         # Not due, or its calendar has changed since the market was read: the next job has another look at it.
         return False
+    reading.state.check(instrument)
+    scales = reading.state.scales(instrument)
     floor_ms = reading.state.candle_floor_ms
     kept_ms = min(floor_ms, _archived_from(reading, instrument)) if older else floor_ms
     members = list(reading.candles.open)
@@ -144,10 +148,10 @@ async def _roll(
     if older and span[0] < span[1]:
         at = reading.state.token, reading.state.seq
         members += await older(instrument, *span, reading.late, at)
-    minutes = opened(list(reading.candles.sealed.values()), members)
+    minutes = opened(list(reading.candles.sealed.values()), members, scales)
     rolled = list(_rolled(instrument, anchored, plan, reading, minutes, kept_ms))
     rolled += _gone(utc_day, plan, reading) if day_ms >= kept_ms else []
-    staged = await _sealed(store, utc_day, reading) if day_ms >= floor_ms else None
+    staged = await _sealed(store, utc_day, reading, scales) if day_ms >= floor_ms else None
     outside = _outside(minutes, utc_day, plan.days) if day_ms >= kept_ms else None
     await store.finish(day_ms, reading.mark, rolled, staged, outside)
     log.info(
@@ -247,29 +251,29 @@ class _Text:
         return f'{{{head},"timeframe":"{series}",{body}}}'.encode()
 
 
-async def _sealed(store: RollupStore, day: Period, reading: Reading) -> "Staged | Literal['kept']":
+async def _sealed(store: RollupStore, day: Period, reading: Reading, scales: Scales) -> "Staged | Literal['kept']":
     """Seal the day; one that is sealed, and that nothing was added to, is as it was."""
     added = [member for member in reading.candles.open if day.holds(codec.candle_open(member))]
     if reading.is_sealed and not added and not reading.footprints:
         return "kept"
     footprints = await store.sealed_footprints(day.open_ms)
     both = {
-        SEALED_CANDLES: SEALED_CANDLES.members(reading.candles),
-        SEALED_FOOTPRINTS: SEALED_FOOTPRINTS.members(Minutes(footprints.sealed, reading.footprints)),
+        SEALED_CANDLES: SEALED_CANDLES.members(reading.candles, scales),
+        SEALED_FOOTPRINTS: SEALED_FOOTPRINTS.members(Minutes(footprints.sealed, reading.footprints), scales),
     }
-    return await _stage(store, day, both)
+    return await _stage(store, day, both, scales)
 
 
-async def _stage(store: RollupStore, day: Period, read: Mapping[Series, dict[int, bytes]]) -> Staged:
+async def _stage(store: RollupStore, day: Period, read: Mapping[Series, dict[int, bytes]], scales: Scales) -> Staged:
     """Lay the day down as blocks, and see that they read as what they were made of."""
     members = {
         series: [member for open_ms, member in sorted(found.items()) if day.holds(open_ms)]
         for series, found in read.items()
     }
-    made = {series.name: series.pack(found) for series, found in members.items() if found}
+    made = {series.name: series.pack(found, scales.name) for series, found in members.items() if found}
     laid = await store.stage(day.open_ms, made) if made else {}
     for series, found in members.items():
-        if found and series.unpack(laid[series.name]) != found:
+        if found and series.unpack(laid[series.name], scales) != found:
             raise SealFailed(f"sealed {series.name} of {store.keys.symbol}, day {day.open_ms}, read otherwise")
     digests = (blocks.digest(made[series.name]) if series.name in made else "" for series in members)
     return Staged(tuple(map(len, members.values())), tuple(digests))

@@ -12,7 +12,9 @@ from redis.asyncio import Redis
 
 from common.errors import FleetError
 from common.market.builder import Checkpoint
+from common.market.instrument import Instrument
 from common.store.client import commit_client
+from common.store.instrument import DataInstrument
 from common.store.keys import SymbolKeys
 from common.store.lease import NOTHING_SEEN, Sighting
 from common.store.symbol import Bounds, Commit, SymbolStore
@@ -25,6 +27,7 @@ KEYS = SymbolKeys(SYMBOL)
 BOUNDS = Bounds(trades=7, events=10_000)
 
 TOKENS = st.sampled_from([letter * 32 for letter in "abc"])
+DATA = [DataInstrument.begun(Instrument(SYMBOL, decimals, 3)) for decimals in (2, 4)]
 # Of two days.
 OPENS = st.sampled_from([0, 1, 2, 1440, 1441, 1442]).map(lambda at: at * MINUTE_MS)
 FLOORS = st.one_of(st.none(), OPENS)
@@ -82,7 +85,10 @@ class Machine(RuleBasedStateMachine):
         health=HEALTH,
         gaps=st.dictionaries(GAP_IDS, BYTES, max_size=2),
         forgotten=st.lists(GAP_IDS, max_size=2),
+        text_ids=st.lists(st.sampled_from("abcde"), max_size=3),
+        note=st.sampled_from([None, "", "x"]),
         checkpoint=st.builds(Checkpoint, st.integers(0, 1 << 43), BYTES, BYTES, BYTES, BYTES),
+        data=st.sampled_from([None, None, *DATA]),
     )
     def commit(self, token: str, offset: int, count: int, floors: tuple[int | None, int | None], **fields: Any) -> None:
         ids = range(self.next_id, self.next_id + count)
@@ -133,7 +139,7 @@ class Machine(RuleBasedStateMachine):
 
 
 STATE_FIELDS = frozenset(
-    b"seq token watermark_ms kept candle footprint coverage refused position".split(),
+    b"seq token watermark_ms kept candle footprint coverage refused position source_note instrument".split(),
 )
 
 
@@ -146,6 +152,9 @@ def shown(model: StoreModel) -> dict[str, Any]:
         KEYS.dirty: [(b"%d" % day, float(seq)) for day, seq in sorted(t.dirty.items(), key=_by_score)],
         KEYS.events: [(event_id.encode(), {b"event": event}) for event_id, event in t.events],
         KEYS.gaps: {gap_id.encode(): gap for gap_id, gap in t.gaps.items()},
+        KEYS.text_ids: [
+            (text.encode(), float(score)) for text, score in sorted(t.text_ids.items(), key=lambda item: item[1])
+        ],
         KEYS.health: {name.encode(): value.encode() for name, value in t.health.items()},
         KEYS.trades: [
             (
@@ -179,7 +188,8 @@ def shown(model: StoreModel) -> dict[str, Any]:
             b"coverage": c.coverage,
             b"refused": c.refused,
             b"position": t.position.encode(),
-        }
+            **({b"instrument": t.data.dump()} if t.data else {}),
+        } | ({} if t.note is None else {b"source_note": t.note.encode()})
     return {key: value for key, value in found.items() if value}
 
 
