@@ -18,6 +18,7 @@ from common.store.jobs import Jobs
 from common.store.lease import holder_name, new_token
 from common.store.presence import CLOCK, present
 from common.store.server import await_admission
+from common.watchdog import watched
 from workers.clock.due import adopt_calendars, due_work
 from workers.clock.ticker import Ticker
 from workers.rollup.rq_queue import JobQueue, rq_client
@@ -42,7 +43,7 @@ async def tick(settings: Settings) -> None:
             for number in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(number, ticker.stop)
             await await_admission(store, unsafe=settings.unsafe_store, stopping=lambda: ticker.stopping)
-            async with present(store, CLOCK):
+            async with watched(settings.lease_ttl_ms), present(store, CLOCK):
                 await ticker.run()
 
 
