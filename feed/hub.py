@@ -225,7 +225,8 @@ class Hub:
 
     async def _look(self, feed: Feed) -> None:
         market = await self._queries.market(feed.market.symbol)
-        if market.instrument != feed.market.instrument:
+        now, known = market.instrument, feed.market.instrument
+        if now != known or now.exceptions != known.exceptions:
             self._note_change(SymbolKeys(market.symbol).commits)
             return
         # Its source may be another, and what is wrong with its entry.
