@@ -18,11 +18,13 @@ from common.settings import Settings, load
 from common.store.calendars import outside_of
 from common.store.client import commit_client
 from common.store.clock_lease import clock_holder
+from common.store.cut import Wrong, wrong_times
 from common.store.health import upkeep_of
 from common.store.jobs import Jobs
 from common.store.keys import SYMBOLS, SymbolKeys
 from common.store.presence import processes
-from common.store.registry import Registry
+from common.store.reads import SymbolReader
+from common.store.registry import Market, Registry
 from common.store.wanted import WantedFleet
 from infra import checks
 from infra.checks import Finding, Lease, Level
@@ -75,6 +77,7 @@ async def _examine(settings: Settings, url: str, console: Console) -> tuple[list
             findings.append(checks.trades(upkeep, trades_kept))
             calendars = {symbol: market.instrument.calendar for symbol, market in markets.items()}
             findings.append(checks.sessions(await outside_of(client, markets), calendars))
+            findings.append(checks.times(await _wrong_times(client, markets)))
             with console.status("waiting for the workers' heartbeats"):
                 found = await _leases(client, settings.lease_ttl_ms / 1_000)
             return [*findings, checks.leases(found)], found
@@ -102,6 +105,15 @@ async def _appendfsync(client: Redis) -> str | None:
 async def _processes(client: Redis, settings: Settings) -> Finding:
     wanted = [market for market in (await WantedFleet(client).symbols()).values() if market.is_fed]
     return checks.processes(await processes(client), len(wanted), settings.symbols_per_worker)
+
+
+async def _wrong_times(client: Redis, markets: Mapping[str, Market]) -> dict[str, Wrong]:
+    found = {}
+    for symbol, market in markets.items():
+        state = (await SymbolReader(client, symbol).view()).state
+        if state and (wrong := wrong_times(market, state)):
+            found[symbol] = wrong
+    return found
 
 
 async def _clock(client: Redis) -> Finding:
