@@ -6,8 +6,8 @@ from itertools import chain
 
 import orjson
 
-from common.market.coverage import Hole
 from common.market.gaps import REPAIRING, UNKNOWN, Ledger
+from common.market.spans import Hole
 from common.store.health import health_of
 from common.store.reads import State, View
 from common.store.registry import Market

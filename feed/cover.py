@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from common.market.coverage import Hole, Span, load_coverage
+from common.market.coverage import load_coverage
 from common.market.instrument import Ids
+from common.market.spans import Hole, Span
 from common.market.timeframe import Timeframe
 from common.market.trade import Trades
 from common.store.reads import Spans

@@ -9,7 +9,6 @@ import orjson
 from common.market import codec
 from common.market.bar_json import bar_json
 from common.market.builder import Builder, Changes, Checkpoint, Minute, floor_of, pack_minute
-from common.market.coverage import covers
 from common.market.gaps import Gap
 from common.market.instrument import Instrument
 from common.market.timeframe import MINUTE_MS
@@ -160,7 +159,7 @@ class Text:
             candle,
             builder.instrument,
             is_final=end_ms <= builder.watermark_ms,
-            partial=not covers(builder.coverage, candle.open_ms, end_ms),
+            partial=not builder.coverage.covers(candle.open_ms, end_ms),
         )
 
 

@@ -257,8 +257,8 @@ class Term:
         now_ms = self.clock.now_ms()
         found = self._gaps.follow(self._builder.coverage, batch.cause, now_ms, batch.covered)
         changed = {gap.id: gap for gap in found}
-        given_up = [self._gaps.give_up(hole, now_ms) for hole in batch.given_up]
-        changed |= {gap.id: gap for gap in given_up if gap}
+        given_up = self._gaps.give_up(self._builder.coverage, batch.given_up, now_ms)
+        changed |= {gap.id: gap for gap in given_up}
         return list(changed.values())
 
     async def _commit(self, head: Head, changes: Changes) -> None:

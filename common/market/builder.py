@@ -146,7 +146,7 @@ class Builder:
             coverage,
             unpack_minute(checkpoint.candle, checkpoint.footprint) if checkpoint.candle else None,
             Counter(orjson.loads(checkpoint.refused)),
-            max(checkpoint.newest_ms, max((span.to_ms for span in coverage.spans()), default=-1)),
+            max(checkpoint.newest_ms, coverage.latest_ms()),
         )
 
     def checkpoint(self) -> Checkpoint:

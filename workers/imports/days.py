@@ -22,8 +22,9 @@ from common.frames.footprint import regroup
 from common.frames.resample import resample
 from common.frames.schema import CANDLES, LEVELS
 from common.market import builder
-from common.market.coverage import DUPLICATE, TOO_LATE, IdCoverage, RecentCoverage, Span
+from common.market.coverage import DUPLICATE, TOO_LATE, IdCoverage, RecentCoverage
 from common.market.packed import Ints
+from common.market.spans import Span
 from common.market.timeframe import DAY_MS, MINUTE, MINUTE_MS, day_of
 from common.market.trade import MAX_ID, MAX_LOTS, MAX_TICKS, MAX_TS_MS
 from common.store.imports import MAX_STEP_DAYS, MAX_STEP_MINUTES

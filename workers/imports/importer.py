@@ -197,8 +197,8 @@ class _Term:
 
     def _floors(self, view: View) -> tuple[int, int]:
         """From which day on candles are made, and footprints. Of what was dropped nothing is shown in the store."""
-        work, spans, state = self._work, self._builder.coverage.spans(), view.state
-        oldest_ms = spans[0].from_ms if spans else 0
+        work, oldest, state = self._work, self._builder.coverage.oldest(), view.state
+        oldest_ms = oldest.from_ms if oldest else 0
         newest_ms = max([self._builder.newest_ms, *self._order.first_ms])
         found = {CANDLES: state.candle_floor_ms, FOOTPRINTS: state.footprint_floor_ms} if state else {}
         days = {CANDLES: work.settings.retention.candle_days, FOOTPRINTS: work.settings.retention.footprint_days}
@@ -220,8 +220,8 @@ class _Term:
         """True if all files have been read and written."""
         work, order = self._work, self._order
         await self._beat()
-        covered = self._builder.coverage.spans()
-        await self._alive(asyncio.create_task(self._keeper.begin(covered[0].from_ms if covered else -1)))
+        oldest = self._builder.coverage.oldest()
+        await self._alive(asyncio.create_task(self._keeper.begin(oldest.from_ms if oldest else -1)))
         newest_ms, number = -1, -1
         async with aclosing(self._rows()) as batches:
             async for file, rows in batches:
