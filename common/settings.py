@@ -49,6 +49,10 @@ class Settings(BaseSettings):
         repr=False,  # as above
         description="Redis of the roll-up queue, a single one: RQ runs on no cluster; unset: the store's",
     )
+    unsafe_store: bool = Field(
+        default=False,
+        description="1: work also with a Redis that is too old, or that evicts keys; health says so",
+    )
     host: str = Field(
         default="127.0.0.1",
         description="address the feed listens on; this machine only, unless changed on purpose",

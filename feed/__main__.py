@@ -1,12 +1,16 @@
 """`python -m feed`: HTTP and WebSocket on the settings' host and port."""
 
+import asyncio
 import logging
 import signal
 import sys
+from contextlib import suppress
 
 from common import log, settings
-from common.errors import OperatorError
+from common.errors import OperatorError, StoreUnavailable
 from common.redact import redacted_url
+from common.store.client import commit_client
+from common.store.server import admit
 from feed.app import create_app
 from feed.memory import keep_free_memory
 from feed.server import make_server
@@ -17,11 +21,12 @@ def main() -> int:
         found = settings.load()
         app = create_app(found)
         url = found.store_url
+        log.setup(found.log_level, found.log_format)
+        asyncio.run(_admission(url, unsafe=found.unsafe_store))
     except OperatorError as error:
         print(error, file=sys.stderr)
         return 1
     keep_free_memory()
-    log.setup(found.log_level, found.log_format)
     # uvicorn tells every connection at level info.
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     logging.getLogger(__name__).info(
@@ -32,7 +37,16 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     make_server(app, found.host, found.port).run()
-    return 0
+    if app.state.refusal:
+        print(app.state.refusal, file=sys.stderr)
+    return 1 if app.state.refusal else 0
+
+
+async def _admission(url: str, *, unsafe: bool) -> None:
+    """Refuse a store that may not be used. One that is away does not keep us down: the watch of feed.app refuses it."""
+    async with commit_client(url) as client:
+        with suppress(StoreUnavailable):
+            await admit(client, unsafe=unsafe)
 
 
 if __name__ == "__main__":

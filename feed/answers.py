@@ -8,7 +8,7 @@ import orjson
 
 from common.market.gaps import REPAIRING, UNKNOWN, Ledger
 from common.market.spans import Hole
-from common.store.health import health_of
+from common.store.health import HealthRules, health_of
 from common.store.reads import State, View
 from common.store.registry import Market
 from feed.cover import Cover
@@ -49,7 +49,7 @@ def history(market: Market, timeframe: str, body: bytes) -> bytes:
     return b"{" + head(market, timeframe) + body + b"}"
 
 
-def current(market: Market, timeframe: str, bar: str, view: View, cover: Cover, lease_ttl_ms: int) -> bytes:
+def current(market: Market, timeframe: str, bar: str, view: View, cover: Cover, rules: HealthRules) -> bytes:
     """The answer of `GET /v1/candles/{symbol}/current`; `bar` is null while nothing grows."""
     return b"".join(
         [
@@ -60,7 +60,7 @@ def current(market: Market, timeframe: str, bar: str, view: View, cover: Cover, 
             b',"cursor":',
             orjson.dumps(cursor_of(view.state)),
             b',"health":',
-            orjson.dumps(health(market, view, cover, lease_ttl_ms)),
+            orjson.dumps(health(market, view, cover, rules)),
             b"}",
         ]
     )
@@ -88,7 +88,7 @@ def head(market: Market, timeframe: str) -> bytes:
     return f'"symbol":"{market.symbol}","timeframe":"{timeframe}"{mark}'.encode()
 
 
-def body(market: Market, page: Page, view: View, cover: Cover, ledger: Ledger, lease_ttl_ms: int) -> bytes:
+def body(market: Market, page: Page, view: View, cover: Cover, ledger: Ledger, rules: HealthRules) -> bytes:
     """Bars, cursor, coverage, gaps and health, the same in a history answer and in a snapshot."""
     spans, holes = cover.within(page.from_ms, page.to_ms)
     parts = {
@@ -96,7 +96,7 @@ def body(market: Market, page: Page, view: View, cover: Cover, ledger: Ledger, l
         b"cursor": orjson.dumps(cursor_of(view.state)),
         b"coverage": orjson.dumps(spans),
         b"gaps": orjson.dumps([told_gap(hole, ledger) for hole in holes]),
-        b"health": orjson.dumps(health(market, view, cover, lease_ttl_ms)),
+        b"health": orjson.dumps(health(market, view, cover, rules)),
     }
     if page.more:
         parts[b"next"] = orjson.dumps(page.more)
@@ -115,8 +115,8 @@ def told_gap(hole: Hole, ledger: Ledger) -> dict[str, int | str]:
     return gap(hole) | {"state": known.state, "cause": known.cause}
 
 
-def health(market: Market, view: View, cover: Cover, lease_ttl_ms: int) -> dict[str, object]:
-    return health_of(view, market, lease_ttl_ms, len(cover.holes))
+def health(market: Market, view: View, cover: Cover, rules: HealthRules) -> dict[str, object]:
+    return health_of(view, market, rules, len(cover.holes))
 
 
 def cursor_of(state: State | None) -> str:

@@ -1,6 +1,8 @@
 """The application: what there is, wired together once."""
 
 import asyncio
+import signal
+import time
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 
@@ -9,10 +11,12 @@ from starlette.middleware import Middleware
 
 from common.archive.archive import Archive
 from common.archive.objects import Patience
+from common.errors import OperatorError
 from common.settings import Settings
 from common.store.client import blocking_client, commit_client
 from common.store.jobs import Jobs
 from common.store.presence import WEB, present
+from common.store.server import ServerInfo, StoreWatch, refuse_unfit
 from feed import errors, stream
 from feed.guard import Guard
 from feed.hub import Hub
@@ -35,21 +39,37 @@ def create_app(settings: Settings, *, allowed_origins: Collection[str] = ()) -> 
     """`allowed_origins`: pages of other sites that may open a stream, such as `https://charts.example.org`."""
     metrics = Metrics()
 
+    def refuse_at_first(info: ServerInfo) -> None:
+        """The store was away when this process was started; else it would have been refused then (feed.__main__)."""
+        try:
+            if not settings.unsafe_store:
+                refuse_unfit(info)
+        except OperatorError as refusal:
+            app.state.refusal = refusal
+            signal.raise_signal(signal.SIGTERM)
+
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         client, pubsub = commit_client(settings.store_url), blocking_client(settings.store_url)
         queue = commit_client(settings.queue_url)
-        queries = Queries(client, settings.lease_ttl_ms, archive=_archive(settings))
-        hub = Hub(queries, pubsub, settings.lease_ttl_ms, metrics)
-        app.state.services = Services(settings, client, queries, hub, metrics, Jobs(queue))
-        running = asyncio.create_task(hub.run())
+        watch = StoreWatch(client, time.monotonic, refuse_at_first)
+        queries = Queries(
+            client,
+            settings.lease_ttl_ms,
+            archive=_archive(settings),
+            is_store_troubled=lambda: bool(watch.troubles),
+        )
+        hub = Hub(queries, pubsub, metrics)
+        app.state.services = Services(settings, client, queries, hub, metrics, Jobs(queue), watch)
+        running = [asyncio.create_task(hub.run()), asyncio.create_task(watch.run())]
         try:
             async with present(client, WEB):
                 yield
         finally:
             hub.close()
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
             for each in (client, pubsub, queue):
                 await each.aclose()
 
@@ -61,5 +81,6 @@ def create_app(settings: Settings, *, allowed_origins: Collection[str] = ()) -> 
     )
     # A redirect would repeat the Host header of whoever asks.
     app.router.redirect_slashes = False
+    app.state.refusal = None
     app.state.allowed_origins = frozenset(allowed_origins)
     return app

@@ -10,16 +10,29 @@ from common.errors import StoreUnavailable
 from common.redact import redacted, redacted_url
 from common.settings import Settings
 from common.store.budget import Throttles, read_throttles
-from common.store.health import BACKFILLING, CLOSED, IDLE, LIVE, UNASSIGNED, Tally, Upkeep, mode_of, upkeep_of
+from common.store.health import (
+    BACKFILLING,
+    CLOSED,
+    IDLE,
+    LIVE,
+    UNASSIGNED,
+    HealthRules,
+    Tally,
+    Upkeep,
+    mode_of,
+    standing_of,
+    upkeep_of,
+)
 from common.store.jobs import Failure, Jobs, JobsView
 from common.store.presence import WORKER, processes, workers_wanted
 from common.store.reads import SymbolReader, View
 from common.store.registry import Market, Registry
-from common.store.server import ServerInfo, server_info
+from common.store.server import ServerInfo, Trouble
 from common.store.wanted import WantedFleet
 from feed import answers
 from feed.bars import cover_of
 from feed.metrics import Workers
+from feed.services import Services
 
 # Symbols looked at side by side: a fleet of hundreds must not open hundreds of connections.
 AT_ONCE = 16
@@ -59,18 +72,21 @@ async def _some_at_once(ask: Callable[[Asked], Awaitable[Found]], all_of: Iterab
     return list(await asyncio.gather(*map(one, all_of)))
 
 
-async def health(client: Redis, jobs: Jobs, lease_ttl_ms: int, archive_url: str | None) -> dict[str, Any]:
+async def health(services: Services) -> dict[str, Any]:
     """The answer of `GET /v1/health`."""
-    looks, server, queue = await asyncio.gather(look(client), server_info(client), queue_view(jobs))
-    symbols = {market.symbol: symbol_health(market, view, lease_ttl_ms) for market, view in looks}
-    sound = server.writable and all(found["mode"] in SOUND for found in symbols.values())
+    client, url = services.client, services.settings.archive_url
+    # First the store: what is wrong with it is told of every symbol.
+    server, queue = await asyncio.gather(services.watch.look(), queue_view(services.jobs))
+    looks = await look(client)
+    symbols = {market.symbol: symbol_health(market, view, services.queries.rules) for market, view in looks}
+    sound = not services.watch.troubles and all(found["mode"] in SOUND for found in symbols.values())
     sound = sound and queue is not None and not queue.failures
     return {
         "status": "ok" if sound else "degraded",
         "symbols": symbols,
-        "store": _store(server),
+        "store": _store(server, services.watch.troubles),
         "queue": queue and _queue(queue),
-        "archive": {"on": archive_url is not None, "where": archive_url and redacted_url(archive_url)},
+        "archive": {"on": url is not None, "where": url and redacted_url(url)},
     }
 
 
@@ -82,17 +98,17 @@ async def queue_view(jobs: Jobs) -> JobsView | None:
         return None
 
 
-def symbol_health(market: Market, view: View, lease_ttl_ms: int) -> dict[str, Any]:
+def symbol_health(market: Market, view: View, rules: HealthRules) -> dict[str, Any]:
     """A symbol's health with its seq, what it refused, by reason, and how many of its minutes were found wrong."""
     state = view.state
-    found = answers.health(market, view, cover_of(market, state), lease_ttl_ms)
+    found = answers.health(market, view, cover_of(market, state), rules)
     refused: Mapping[str, int] = state.refused if state else {}
     return {**found, "seq": state.seq if state else 0, "refused": refused, **Tally.load(view.health).json()}
 
 
-def symbols(looks: Iterable[Look], lease_ttl_ms: int) -> dict[str, Any]:
+def symbols(looks: Iterable[Look], rules: HealthRules) -> dict[str, Any]:
     """The answer of `GET /v1/symbols`."""
-    return {"symbols": [_symbol(market, mode_of(view, market, lease_ttl_ms)) for market, view in looks]}
+    return {"symbols": [_symbol(market, standing_of(view, market, rules).mode) for market, view in looks]}
 
 
 def _symbol(market: Market, mode: str) -> dict[str, Any]:
@@ -123,8 +139,14 @@ async def budgets(client: Redis, looks: Iterable[Look]) -> dict[str, Throttles]:
     return dict(zip(names, await asyncio.gather(*(read_throttles(client, name) for name in names)), strict=True))
 
 
-def _store(server: ServerInfo) -> dict[str, Any]:
-    return {"version": server.version, "persistence": server.persistence, "writable": server.writable}
+def _store(server: ServerInfo, troubles: Iterable[Trouble]) -> dict[str, Any]:
+    return {
+        "version": server.version,
+        "persistence": server.persistence,
+        "eviction": server.eviction,
+        "writable": server.writable,
+        "troubles": [{"what": trouble.what, "message": trouble.sentence} for trouble in troubles],
+    }
 
 
 def _queue(view: JobsView) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from common.errors import BadInput, FleetError, StoreUnavailable
 from common.market.timeframe import Timeframe
 from common.store.demand import DEMAND_TTL_MS, Demand
-from common.store.health import mode_of, reason_of
+from common.store.health import HealthRules, Standing, standing_of
 from common.store.keys import SymbolKeys
 from common.store.messages import CommitMessage
 from common.store.reads import View
@@ -45,8 +45,8 @@ class Feed:
     series: dict[Timeframe, Series] = field(default_factory=dict)
     stored_seq: int = 0
     applied_seq: int = 0
-    # Mode and reason; None before the first look.
-    standing: tuple[object, object] | None = None
+    # None before the first look.
+    standing: Standing | None = None
     _cover: tuple[bytes, Cover] = (b"", EMPTY)
 
     def take(self, message: CommitMessage) -> None:
@@ -56,11 +56,10 @@ class Feed:
         for series in self.series.values():
             series.take(message, self._cover[1])
 
-    def begin(self, view: View, lease_ttl_ms: int) -> None:
+    def begin(self, view: View, rules: HealthRules) -> None:
         """The health that the first snapshots show."""
         if self.standing is None:
-            mode = mode_of(view, self.market, lease_ttl_ms)
-            self.standing = (mode, reason_of(view, mode))
+            self.standing = standing_of(view, self.market, rules)
 
     def end(self, error: FleetError) -> None:
         """The symbol is not what it was: whoever listens has to ask anew."""
@@ -68,7 +67,7 @@ class Feed:
             for listener in list(series.listeners):
                 listener.end(error)
 
-    def look(self, view: View, lease_ttl_ms: int) -> None:
+    def look(self, view: View, rules: HealthRules) -> None:
         """Tell a change of mode or reason. Read again what is behind, or ahead, though a whole interval has passed."""
         stored_seq = view.state.seq if view.state else 0
         for series in self.series.values():
@@ -79,9 +78,9 @@ class Feed:
                 series.read_again("rewound")
         self.stored_seq = stored_seq
         self.applied_seq = max((s.live.at.seq for s in self.series.values() if s.live), default=0)
-        health = answers.health(self.market, view, cover_of(self.market, view.state), lease_ttl_ms)
-        standing = health["mode"], health["reason"]
+        standing = standing_of(view, self.market, rules)
         if self.standing not in (None, standing):
+            health = answers.health(self.market, view, cover_of(self.market, view.state), rules)
             for series in self.series.values():
                 series.tell("health", "health", f',"health":{orjson.dumps(health).decode()}')
         self.standing = standing
@@ -90,9 +89,8 @@ class Feed:
 class Hub:
     """Keeps a Series for everything somebody listens to, and nothing else."""
 
-    def __init__(self, queries: Queries, pubsub: Redis, lease_ttl_ms: int, metrics: Metrics) -> None:
+    def __init__(self, queries: Queries, pubsub: Redis, metrics: Metrics) -> None:
         self._queries = queries
-        self._lease_ttl_ms = lease_ttl_ms
         self._metrics = metrics
         self._feeds: dict[str, Feed] = {}
         self._demand = Demand(queries.client)
@@ -139,7 +137,7 @@ class Hub:
         return series
 
     def _series(self, feed: Feed, timeframe: Timeframe) -> Series:
-        begin = partial(feed.begin, lease_ttl_ms=self._lease_ttl_ms)
+        begin = partial(feed.begin, rules=self._queries.rules)
         series = feed.series[timeframe] = Series(feed.market, timeframe, feed.sources, self._metrics, begin)
         return series
 
@@ -210,4 +208,4 @@ class Hub:
         symbol = feed.market.symbol
         if (await self._queries.market(symbol)).instrument != feed.market.instrument:
             raise BadInput(f"symbol {symbol} has been registered anew with other decimals, subscribe again")
-        feed.look(await feed.sources.reader.view(), self._lease_ttl_ms)
+        feed.look(await feed.sources.reader.view(), self._queries.rules)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from common.store.budget import Throttles
-from common.store.health import Tally, Upkeep, mode_of, reason_of
+from common.store.health import HealthRules, Tally, Upkeep, standing_of
 from common.store.jobs import JobsView
 from common.store.reads import View
 from common.store.registry import Market
@@ -51,7 +51,7 @@ class Metrics:
         queue: JobsView | None,
         upkeep: Mapping[str, Upkeep],
         workers: Workers | None,
-        lease_ttl_ms: int,
+        rules: HealthRules,
     ) -> bytes:
         """Everything in the text format; the gauges of symbols and venues are made anew, so a removed one is gone."""
         symbols = CollectorRegistry()
@@ -67,10 +67,10 @@ class Metrics:
         faults = Gauge("fleet_candle_faults", what, ["symbol"], registry=symbols)
         for market, view in looks:
             symbol = market.symbol
-            found = mode_of(view, market, lease_ttl_ms)
-            mode.labels(symbol, found).set(1)
-            if why := reason_of(view, found):
-                reason.labels(symbol, why).set(1)
+            standing = standing_of(view, market, rules)
+            mode.labels(symbol, standing.mode).set(1)
+            if standing.reason:
+                reason.labels(symbol, standing.reason).set(1)
             tally = Tally.load(view.health)
             mismatches.labels(symbol).set(tally.mismatches)
             faults.labels(symbol).set(tally.faults)

@@ -7,6 +7,7 @@ trades; footprints from the stored footprints. Every answer names the commit it 
 import asyncio
 import time
 from bisect import bisect_left
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import orjson
@@ -22,6 +23,7 @@ from common.market.instrument import check_symbol
 from common.market.rollup import DAY
 from common.market.timeframe import MINUTE, Timeframe
 from common.store.book import BookReader
+from common.store.health import HealthRules
 from common.store.reads import Range, SymbolReader, View
 from common.store.registry import Market, Registry
 from feed import answers, bars, books, footprints, sales
@@ -55,10 +57,15 @@ class Queries:
     decoded: Decoded = field(default_factory=Decoded)
     packed: PackedDays = field(default_factory=PackedDays)
     archive: Archive | None = None
+    is_store_troubled: Callable[[], bool] = lambda: False
+    rules: HealthRules = field(init=False)
     _flights: SingleFlight[bytes] = field(default_factory=SingleFlight)
     _pages: SingleFlight[tuple[Page, View, Cover]] = field(default_factory=SingleFlight)
     _markets: dict[str, tuple[float, Market]] = field(default_factory=dict)
     _calendars: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def __post_init__(self) -> None:
+        self.rules = HealthRules(self.lease_ttl_ms, self.is_store_troubled)
 
     def sources(self, market: Market) -> Sources:
         return Sources(self.history(market), self.tails, self.tapes, self.past(market))
@@ -132,7 +139,7 @@ class Queries:
         """Return what an answer or a snapshot says of bars that were read; the ledger only if a hole is among them."""
         _, holes = cover.within(page.from_ms, page.to_ms)
         ledger = await SymbolReader(self.client, market.symbol).gaps() if holes else Ledger()
-        return answers.body(market, page, view, cover, ledger, self.lease_ttl_ms)
+        return answers.body(market, page, view, cover, ledger, self.rules)
 
     async def _page(self, market: Market, timeframe: Timeframe, window: Window) -> tuple[Page, View, Cover]:
         """Of the tail where it reaches, else read anew: so are weeks and months, whose minutes may be gone in part."""
@@ -168,7 +175,7 @@ class Queries:
         grid = Grid(market.instrument, timeframe)
         live, view = await self.sources(market).live(grid)
         bar = grid.json(live.growing, live.at) if live.growing else "null"
-        return answers.current(market, timeframe.text, bar, view, live.at.cover, self.lease_ttl_ms)
+        return answers.current(market, timeframe.text, bar, view, live.at.cover, self.rules)
 
     async def _footprint(self, market: Market, query: FootprintQuery) -> bytes:
         reader = self.history(market)
@@ -218,7 +225,7 @@ class Queries:
 
     def _health(self, market: Market, view: View) -> dict[str, bytes]:
         cover = cover_of(market, view.state)
-        return {"health": orjson.dumps(answers.health(market, view, cover, self.lease_ttl_ms))}
+        return {"health": orjson.dumps(answers.health(market, view, cover, self.rules))}
 
 
 def _tail_page(market: Market, timeframe: Timeframe, tail: Tail | None, bounds: Bounds, cover: Cover) -> Page:

@@ -7,6 +7,7 @@ from starlette.requests import HTTPConnection
 
 from common.settings import Settings
 from common.store.jobs import Jobs
+from common.store.server import StoreWatch
 from feed.hub import Hub
 from feed.metrics import Metrics
 from feed.queries import Queries
@@ -22,6 +23,7 @@ class Services:
     hub: Hub
     metrics: Metrics
     jobs: Jobs
+    watch: StoreWatch
 
 
 def services_of(connection: HTTPConnection) -> Services:

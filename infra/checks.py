@@ -10,10 +10,9 @@ from typing import Any
 from common.store.health import Upkeep
 from common.store.jobs import Failure, JobsView
 from common.store.presence import WORKER, Process
+from common.store.server import MIN_VERSION, is_old, version_of
 from workers.rollup.work import Work
 
-# The protocol needs EVAL, streams, hashes and sorted sets as they are since 6.2.
-LEAST_VERSION = (6, 2)
 # A beat more than this far off in the future or past misleads people who compare times; nothing decides by it.
 SKEW_WARN_MS, SKEW_FAIL_MS = 250, 5_000
 # Above this share of its memory a store that must not evict will soon refuse writes.
@@ -38,13 +37,10 @@ class Finding:
 
 
 def version(info: Mapping[str, Any]) -> Finding:
-    # Valkey's redis_version is a number for old clients' sake, not its own.
-    name = "Valkey" if "valkey_version" in info else "Redis"
-    text = str(info.get("valkey_version") or info.get("redis_version", "0"))
-    numbers = tuple(int(part) for part in text.split(".")[:2] if part.isdigit())
-    if numbers >= LEAST_VERSION:
+    name, text = version_of(info)
+    if not is_old(text):
         return Finding(Level.OK, "version", f"{name} {text}")
-    least = ".".join(map(str, LEAST_VERSION))
+    least = ".".join(map(str, MIN_VERSION))
     return Finding(Level.FAIL, "version", f"{name} {text}", f"Use Redis {least} or newer, or any Valkey.")
 
 
@@ -74,8 +70,19 @@ def _fsync(appendfsync: str | None) -> Finding:
     return Finding(Level.FAIL, "persistence", found, advice)
 
 
+def role(info: Mapping[str, Any]) -> Finding:
+    found = str(info.get("role", "master"))
+    if found == "master":
+        return Finding(Level.OK, "role", found)
+    advice = "It takes no writes: set REDIS_URL to its primary."
+    return Finding(Level.FAIL, "role", f"{found} of {info.get('master_host', '?')}", advice)
+
+
 def eviction(info: Mapping[str, Any]) -> Finding:
     policy = str(info.get("maxmemory_policy", "unknown"))
+    if evicted := int(info.get("evicted_keys", 0)):
+        advice = "Data may be missing: set 'maxmemory-policy noeviction', look at it, then CONFIG RESETSTAT."
+        return Finding(Level.FAIL, "eviction", f"{policy}, {evicted} keys evicted since the server started", advice)
     if policy == "noeviction":
         return Finding(Level.OK, "eviction", policy)
     if policy == "unknown":

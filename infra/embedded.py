@@ -110,10 +110,17 @@ def ensure(data_dir: Path, durability: Durability = "always") -> str:
     return place.url
 
 
-def revive(data_dir: Path, durability: Durability = "always") -> None:
-    """Start the folder's server if it has died. Unlike `ensure` it waits for nothing else: made to be called often."""
-    if _probe(Place.of(data_dir)) is State.ABSENT:
-        ensure(data_dir, durability)
+def revive(data_dir: Path, durability: Durability = "always") -> str:
+    """Start the folder's server if it has died, and return its last words then, else "".
+
+    Unlike `ensure` it waits for nothing else: made to be called often.
+    """
+    place = Place.of(data_dir)
+    if _probe(place) is not State.ABSENT:
+        return ""
+    words = _last_sentence(place)
+    ensure(data_dir, durability)
+    return f"{words} (see {place.log}.1)"
 
 
 def locate(data_dir: Path) -> str | None:
@@ -343,10 +350,14 @@ def _check_durability(place: Place, durability: Durability) -> None:
 
 
 def _last_words(place: Place) -> str:
+    return f"{_last_sentence(place)} (see {place.log})"
+
+
+def _last_sentence(place: Place) -> str:
     text = place.log.read_text(errors="replace").strip() if place.log.exists() else ""
     # Of "<pid>:<role> <date> <level> <message>" the message.
     words = re.sub(r"^\d+:\S+ .*? [.*#-] ", "", text.rpartition("\n")[2])
-    return f"{words or 'it said nothing'} (see {place.log})"
+    return words or "it said nothing"
 
 
 @contextmanager

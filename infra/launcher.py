@@ -6,18 +6,20 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from common import settings as settings_module
-from common.errors import OperatorError
+from common.errors import OperatorError, StoreUnavailable
 from common.redact import redacted_url
 from common.settings import Settings
 from common.store.client import commit_client
 from common.store.presence import workers_wanted
 from common.store.registry import open_store
+from common.store.server import StoreWatch, admit
 from common.store.wanted import WantedFleet
 from infra import embedded, local_exchange, markets, private, procfile, venues
 from infra.child import Output
@@ -102,6 +104,8 @@ def _store(settings: Settings) -> AbstractContextManager[str]:
 
 
 async def _supervise(settings: Settings, url: str, commands: dict[str, str], wanted: Wanted) -> None:
+    async with commit_client(url) as client:
+        await admit(client, unsafe=settings.unsafe_store)
     await markets.register(url, wanted.simulated)
     folder = data_folder(settings.data_dir)
     exchange, helpers = await _local_exchange(url, folder, wanted.of_venues)
@@ -123,16 +127,26 @@ async def _supervise(settings: Settings, url: str, commands: dict[str, str], wan
     async def keep_store() -> None:
         if not settings.redis_url:
             # In a thread: it waits for a server that reads its data.
-            await asyncio.to_thread(embedded.revive, folder, settings.durability)
+            last_words = await asyncio.to_thread(embedded.revive, folder, settings.durability)
+            if last_words:
+                fallen["fallen"] = f"the store had ended and runs again, it said last: {last_words}"
+
+    async def complaints() -> Mapping[str, str]:
+        ended = dict(fallen)
+        fallen.clear()
+        with suppress(StoreUnavailable):
+            await watch.look()
+        return ended | {trouble.what: trouble.sentence for trouble in watch.troubles}
 
     async with commit_client(url) as client:
-        fleet = WantedFleet(client)
+        fleet, watch = WantedFleet(client), StoreWatch(client, time.monotonic)
+        fallen: dict[str, str] = {}
         await Supervisor(
             commands=commands,
             environ=child_environ(settings, url, text_logs=sys.stdout.isatty()),
             cwd=ROOT,
             output=output,
-            hooks=Hooks(wanted_workers, ready_line, keep_store, prepare),
+            hooks=Hooks(wanted_workers, ready_line, keep_store, prepare, complaints),
             helpers=helpers,
             counts={"rollup": settings.rollup_processes},
         ).run()

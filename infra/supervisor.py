@@ -25,6 +25,8 @@ WEB_STOP_S = 1.0
 
 # How often the number of workers and the store are looked at.
 WATCH_S = 1.0
+# A complaint that lasts is said again after this.
+COMPLAIN_AGAIN_S = 60.0
 # How often a feed that is still starting is asked; it takes about a second.
 READY_POLL_S = 0.05
 # The other kinds wait so long for the feed; one that does not answer must not keep them down.
@@ -43,6 +45,8 @@ class Hooks:
     keep_store: Callable[[], Awaitable[None]]
     # What must be done before anything but the helpers is started. Its FleetError ends the fleet.
     prepare: Callable[[], Awaitable[None]] | None = None
+    # What a person should know of as long as it is said: sentences by what they are about.
+    complaints: Callable[[], Awaitable[Mapping[str, str]]] | None = None
 
 
 @dataclass(slots=True)
@@ -58,7 +62,10 @@ class Supervisor:
     counts: Mapping[str, int] = field(default_factory=dict)
     backoff: Backoff = field(default_factory=Backoff)
     watch_s: float = WATCH_S
+    complain_again_s: float = COMPLAIN_AGAIN_S
     _children: dict[str, list[Child]] = field(default_factory=dict)
+    # Topic of a complaint to when it was said last.
+    _said_s: dict[str, float] = field(default_factory=dict)
     _signals: int = 0
     _stop_asked: asyncio.Event = field(default_factory=asyncio.Event)
     _announced: asyncio.Event = field(default_factory=asyncio.Event)
@@ -79,7 +86,7 @@ class Supervisor:
             return
         if WEB in self.commands:
             self._scale(WEB, self.counts.get(WEB, 1))
-        jobs = (self._announce(), self._grow(), self._start_others(), self._keep_store())
+        jobs = (self._announce(), self._grow(), self._start_others(), self._keep_store(), self._complain())
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(job) for job in jobs]
             await self._stop_asked.wait()
@@ -120,7 +127,7 @@ class Supervisor:
             try:
                 self._scale(WORKER, await self.hooks.wanted_workers())
             except FleetError as error:
-                self._say(f"number of workers unknown, kept as it is: {error}")
+                self._complain_of("workers", f"number of workers unknown, kept as it is: {error}")
             await self._pause(self.watch_s)
 
     async def _start_others(self) -> None:
@@ -140,8 +147,22 @@ class Supervisor:
                 failures = 0
             except FleetError as error:
                 failures += 1
-                self._say(str(error))
+                self._complain_of("keep store", str(error))
             await self._pause(self.backoff.delay_s(failures) if failures else self.watch_s)
+
+    async def _complain(self) -> None:
+        while self.hooks.complaints and not self._stop_asked.is_set():
+            with suppress(FleetError):
+                for topic, text in (await self.hooks.complaints()).items():
+                    self._complain_of(topic, text)
+            await self._pause(self.watch_s)
+
+    def _complain_of(self, topic: str, text: str) -> None:
+        """Say it when it comes up, and again only after a while: it may come up every second."""
+        now_s = asyncio.get_running_loop().time()
+        if topic not in self._said_s or now_s - self._said_s[topic] >= self.complain_again_s:
+            self._said_s[topic] = now_s
+            self._say(text)
 
     async def _announce(self) -> None:
         line: str | None = None

@@ -4,8 +4,9 @@ The simulation and the worker tests run on it; tests/common/store/test_model.py 
 by command, on fakeredis and on the real server. Two switches take a guard away, for the negative controls.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import NamedTuple
 
 from common.errors import Fenced, Stale, StoreUnavailable
@@ -128,9 +129,10 @@ class StoreModel:
         self.tables.beats += 1
         self.tables.health.update(health)
 
-    def release(self, token: str) -> None:
+    def release(self, token: str, health: Mapping[str, str] = MappingProxyType({})) -> None:
         if self.tables.token == token:
             self.tables.token = ""
+            self.tables.health.update(health)
 
     def minutes(self, opens: Iterable[int]) -> dict[int, Minute]:
         return {open_ms: self._minute(open_ms) for open_ms in opens if open_ms in self.tables.candles}
@@ -186,8 +188,8 @@ class DirectStore:
     async def beat(self, token: str, seq: int, health: dict[str, str]) -> None:
         self.model.beat(token, seq, health)
 
-    async def release(self, token: str) -> None:
-        self.model.release(token)
+    async def release(self, token: str, health: Mapping[str, str] = MappingProxyType({})) -> None:
+        self.model.release(token, health)
 
     async def minutes(self, opens: list[int]) -> dict[int, Minute]:
         return self.model.minutes(opens)

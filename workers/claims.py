@@ -10,7 +10,8 @@ from typing import Any, Protocol
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
 from common.clock import JudgedClock
-from common.errors import FleetError, RetryableError, StoreUnavailable
+from common.errors import Fenced, FleetError, RetryableError, StoreUnavailable
+from common.store.health import failure_of
 from common.store.lease import Observer, Sighting, new_token
 from common.store.registry import Market
 from common.store.symbol import Claim
@@ -21,8 +22,9 @@ log = logging.getLogger(__name__)
 
 # Looks per lease at what is wanted, and at the owners of all that is not ours: a spare is late by two looks at most.
 LOOKS_PER_LEASE = 24
-# A term that failed on its own (a broken source, say) is tried again after 1 s, 2 s, ... at most this.
-MOST_BACKOFF_MS = 30_000
+# A term that failed on its own (a broken source, say) is tried again after 1 s, 2 s, ... at most this; one that lost
+# the store begins with less: mostly it is there again at once.
+FIRST_BACKOFF_MS, FIRST_LOST_MS, MOST_BACKOFF_MS = 1_000, 250, 30_000
 # A symbol served that long is sound again: its backoff starts anew.
 SOUND_AFTER_MS = 60_000
 
@@ -49,7 +51,7 @@ class Workplace:
 
 @dataclass(slots=True)
 class Failures:
-    """Backoff per symbol. `until_ms` is our monotonic time."""
+    """Back-off per symbol. `until_ms` is our monotonic time; `count`: failures in a row."""
 
     count: dict[str, int] = field(default_factory=dict)
     until_ms: dict[str, int] = field(default_factory=dict)
@@ -57,11 +59,14 @@ class Failures:
     def waiting(self, symbol: str, now_ms: int) -> bool:
         return now_ms < self.until_ms.get(symbol, now_ms)
 
-    def add(self, symbol: str, now_ms: int, served_ms: int) -> None:
-        count = 1 if served_ms >= SOUND_AFTER_MS else self.count.get(symbol, 0) + 1
+    def add(self, symbol: str, now_ms: int, *, was_sound: bool, first_ms: int = FIRST_BACKOFF_MS) -> int:
+        """`was_sound`: the term had done its work. Return how often it has failed in a row."""
+        count = 1 if was_sound else self.count.get(symbol, 0) + 1
         self.count[symbol] = count
-        # Full jitter, so that a fleet that failed together does not come back together.
-        self.until_ms[symbol] = now_ms + int(random.uniform(0.5, 1) * min(1_000 * 2 ** (count - 1), MOST_BACKOFF_MS))
+        # Jitter, so that a fleet that failed together does not come back together.
+        bound_ms = min(first_ms << min(count - 1, 16), MOST_BACKOFF_MS)
+        self.until_ms[symbol] = now_ms + int(random.uniform(0.5, 1) * bound_ms)
+        return count
 
 
 class Wanted(Protocol):
@@ -157,28 +162,41 @@ class Claimer:
 
     async def _serve(self, market: Market, store: Store, token: str, claim: Claim) -> None:
         symbol, since_ms = market.symbol, self._place.clock.monotonic_ms()
+        progress = Progress()
         try:
             term = await self._term(market, store, token)
+            progress = term.progress
             if await term.serve(claim):
                 self._place.on_end(symbol, None)
-            log.info("released", extra={"symbol": symbol, "commits": term.progress.commits})
-        except RetryableError as error:
+            log.info("released", extra={"symbol": symbol, "commits": progress.commits})
+        except Fenced as error:
+            # Another one has it, and is waited for like any holder.
             log.warning("lost", extra={"symbol": symbol, "error": str(error)})
+        except RetryableError as error:
+            self._note_lost(symbol, error, since_ms, progress)
         except Exception as error:
             now_ms = self._place.clock.monotonic_ms()
-            self._failures.add(symbol, now_ms, now_ms - since_ms)
+            self._failures.add(symbol, now_ms, was_sound=now_ms - since_ms >= SOUND_AFTER_MS)
             known = isinstance(error, FleetError)
             log.error("failed", extra={"symbol": symbol, "error": str(error)}, exc_info=not known)
             self._place.on_end(symbol, error)
         finally:
             del self._held[symbol]
 
+    def _note_lost(self, symbol: str, error: RetryableError, since_ms: int, progress: Progress) -> None:
+        """Told the first time, and then ever more rarely."""
+        now_ms = self._place.clock.monotonic_ms()
+        was_sound = progress.commits > 0 or now_ms - since_ms >= SOUND_AFTER_MS
+        times = self._failures.add(symbol, now_ms, was_sound=was_sound, first_ms=FIRST_LOST_MS)
+        if times & (times - 1) == 0:
+            log.warning("lost", extra={"symbol": symbol, "error": str(error), "times": times})
+
     async def _term(self, market: Market, store: Store, token: str) -> Term:
         try:
             source = self._place.sources(market)
-        except Exception:
+        except Exception as error:
             # A market that describes no source must cost this symbol its worker, and neither the lease nor a process.
-            await store.release(token)
+            await store.release(token, failure_of(error))
             raise
         return Term(
             instrument=market.instrument,

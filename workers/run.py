@@ -3,12 +3,14 @@
 import asyncio
 import os
 import signal
+import sys
 from dataclasses import dataclass, field
 
 import orjson
 
 from common import log
 from common.clock import JudgedClock, SystemClock
+from common.errors import OperatorError
 from common.market.timeframe import MINUTE_MS
 from common.store.client import blocking_client, commit_client
 from common.store.demand import Caps
@@ -16,6 +18,7 @@ from common.store.lease import holder_name
 from common.store.owners import Owners
 from common.store.presence import WORKER, present
 from common.store.rollups import CANDLES, FOOTPRINTS
+from common.store.server import await_admission
 from common.store.symbol import Bounds, SymbolStore
 from common.store.trade_archive import TRADES
 from common.store.wanted import WantedFleet
@@ -51,6 +54,7 @@ class WorkerSettings:
     binance_key: str = field(repr=False)
     log_level: str
     log_format: log.Format
+    unsafe_store: bool = False
 
     @property
     def term(self) -> TermSettings:
@@ -92,6 +96,7 @@ async def work(settings: WorkerSettings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, claimer.stop)
     try:
+        await await_admission(means.commands, unsafe=settings.unsafe_store, stopping=lambda: claimer.stopping)
         async with present(means.commands, WORKER, settings.symbols_per_worker, lambda: claimer.held):
             await claimer.run()
     finally:
@@ -99,11 +104,16 @@ async def work(settings: WorkerSettings) -> None:
         await means.blocking.aclose()
 
 
-def main() -> None:
+def main() -> int:
     settings = WorkerSettings(**orjson.loads(os.environ[SETTINGS_VARIABLE]))
     log.setup(settings.log_level, settings.log_format)
-    asyncio.run(work(settings))
+    try:
+        asyncio.run(work(settings))
+    except OperatorError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

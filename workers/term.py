@@ -17,7 +17,7 @@ from common.market.coverage import RECENT_IDS
 from common.market.gaps import Gap, Ledger
 from common.market.instrument import Instrument
 from common.market.trade import Trades
-from common.store.health import BACKFILLING, CLOCK, CLOSED, DEGRADED, LIVE, Tally
+from common.store.health import BACKFILLING, CLOCK, CLOSED, DEGRADED, LIVE, Tally, failure_of
 from common.store.lease import Sighting
 from common.store.symbol import Claim, Commit
 from workers.commit import Head, Retention, make_commit
@@ -41,7 +41,7 @@ class Store(Protocol):
 
     async def beat(self, token: str, seq: int, health: dict[str, str]) -> None: ...
 
-    async def release(self, token: str) -> None: ...
+    async def release(self, token: str, health: Mapping[str, str] = ...) -> None: ...
 
     async def minutes(self, opens: list[int]) -> dict[int, Minute]: ...
 
@@ -111,8 +111,8 @@ class Term:
             ended = await self._loop()
         except Fenced:
             raise
-        except Exception:
-            await self._release_quietly()
+        except Exception as error:
+            await self._release_quietly(error)
             raise
         else:
             # First of all: a spare waits for this, and closing a connection may take a while or fail.
@@ -299,9 +299,9 @@ class Term:
         self._beat_at_ms = self.clock.monotonic_ms()
         self._health_told = self._health
 
-    async def _release_quietly(self) -> None:
+    async def _release_quietly(self, why: Exception) -> None:
         """Best effort: without it the spare waits out a lease."""
         try:
-            await self.store.release(self.token)
+            await self.store.release(self.token, failure_of(why))
         except StoreUnavailable as error:
             log.info("release failed", extra={"symbol": self.instrument.symbol, "error": str(error)})

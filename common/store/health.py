@@ -5,6 +5,7 @@ The modes:
     LIVE          held, and trades come
     BACKFILLING   held, and its source is reading a backlog
     DEGRADED      held, but the holder says that something is wrong (throttled, source failing, candles not the venue's)
+                  or, held or not, something is wrong with the store itself (common.store.server)
     STALE         held, but without a trade for STALE_AFTER_MS
     FAILED        its last holder gave up in an error, and no other has brought anything since
     CLOSED        its source has ended: a finished replay
@@ -14,12 +15,13 @@ The modes:
 DEGRADED and FAILED come with a reason, one word: the constants below the modes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from redis.asyncio import Redis
 
+from common.errors import FleetError, Stale, StoreUnavailable
 from common.market.timeframe import DAY_MS, day_of
 from common.store.client import translated
 from common.store.keys import LATE, SymbolKeys
@@ -38,6 +40,16 @@ STALE, FAILED, CLOSED, IDLE, UNASSIGNED = "STALE", "FAILED", "CLOSED", "IDLE", "
 # Why it is DEGRADED: the venue throttles, its connection is lost, its candles are others than ours; the worker does
 # not believe its wall clock (common/clock.py).
 THROTTLED, DISCONNECTED, MISMATCH, CLOCK = "throttled", "disconnected", "mismatch", "clock"
+# Why it FAILED: the store did not answer, or is not where it was left; the deployment or its input is wrong; a bug.
+# STORE is also why all are DEGRADED: it keeps nothing for good, or takes no writes (common.store.server).
+STORE, REWOUND, CONFIG, ERROR = "store", "rewound", "config", "error"
+
+
+def failure_of(error: BaseException) -> dict[str, str]:
+    """What is told of a symbol whose holder gave up with this."""
+    reasons = {StoreUnavailable: STORE, Stale: REWOUND, FleetError: CONFIG, BaseException: ERROR}
+    reason = next(word for kind, word in reasons.items() if isinstance(error, kind))
+    return {"mode": FAILED, "reason": reason}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +83,25 @@ class Tally:
 _TALLY_FIELDS = {"mismatches": "mismatches", "mismatch_ms": "mismatchT", "faults": "faults", "fault_ms": "faultT"}
 
 
-def health_of(view: View, market: Market, lease_ttl_ms: int, gaps: int) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class HealthRules:
+    """What the health of all symbols is judged by. `is_store_troubled`: something is wrong with the store now."""
+
+    lease_ttl_ms: int
+    is_store_troubled: Callable[[], bool] = lambda: False
+
+
+class Standing(NamedTuple):
+    mode: str
+    # Why it is what it is, in one word; None where the mode says all.
+    reason: str | None
+
+
+def health_of(view: View, market: Market, rules: HealthRules, gaps: int) -> dict[str, Any]:
     """Return the `health` object of docs/protocol.md. Ages are of the server's clock: one clock for everybody."""
     ago_ms = view.server_ms - view.state.updated_ms if view.state and view.state.updated_ms else None
-    mode = mode_of(view, market, lease_ttl_ms)
     return {
-        "mode": mode,
-        "reason": reason_of(view, mode),
+        **standing_of(view, market, rules)._asdict(),
         "source": view.health.get("source", market.kind),
         "lastUpdateMsAgo": ago_ms,
         "providerThrottled": view.health.get("throttled", "") == "true",
@@ -85,7 +109,16 @@ def health_of(view: View, market: Market, lease_ttl_ms: int, gaps: int) -> dict[
     }
 
 
+def standing_of(view: View, market: Market, rules: HealthRules) -> Standing:
+    """What is told of the symbol: its own mode, unless a trouble of the store concerns all that are to be live."""
+    mode = mode_of(view, market, rules.lease_ttl_ms)
+    if rules.is_store_troubled() and mode not in (CLOSED, IDLE):
+        return Standing(DEGRADED, STORE)
+    return Standing(mode, view.health.get("reason") or None if mode in (DEGRADED, FAILED) else None)
+
+
 def mode_of(view: View, market: Market, lease_ttl_ms: int) -> str:
+    """The symbol's own mode."""
     claimed = view.health.get("mode", LIVE)
     if claimed == CLOSED:
         return CLOSED
@@ -98,11 +131,6 @@ def mode_of(view: View, market: Market, lease_ttl_ms: int) -> str:
         return UNASSIGNED
     quiet = view.state is None or view.server_ms - view.state.updated_ms > STALE_AFTER_MS
     return STALE if claimed == LIVE and quiet else claimed
-
-
-def reason_of(view: View, mode: str) -> str | None:
-    """Why the mode is what it is, in the holder's word; None where the mode says all."""
-    return view.health.get("reason") or None if mode in (DEGRADED, FAILED) else None
 
 
 @dataclass(frozen=True, slots=True)

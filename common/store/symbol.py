@@ -4,9 +4,10 @@ Every write is a compare-and-set on the owner's token and on `seq`, and is sent 
 unknown: the caller drops what it has in memory and claims again under a new token.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from redis.asyncio import Redis
@@ -140,9 +141,10 @@ class SymbolStore:
         check(result, self.keys.symbol, seq)
         self._hear(result[1], asked_ms)
 
-    async def release(self, token: str) -> None:
+    async def release(self, token: str, health: Mapping[str, str] = MappingProxyType({})) -> None:
+        """Give the symbol back. `health`: what is to be told of it until the next holder says otherwise."""
         with translated(f"release of {self.keys.symbol}"):
-            await self._release([self.keys.owner], token)
+            await self._release([self.keys.owner, self.keys.health], token, *flat(health.items()))
 
     async def minutes(self, opens: Iterable[int]) -> dict[int, Minute]:
         """Return the stored ones among the closed minutes named by their opens."""

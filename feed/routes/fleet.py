@@ -16,14 +16,13 @@ from feed.services import services_of
 async def symbols(request: Request) -> Response:
     services = services_of(request)
     params.nothing(request.scope["query_string"])
-    return _json(fleet.symbols(await fleet.look(services.client), services.settings.lease_ttl_ms))
+    return _json(fleet.symbols(await fleet.look(services.client), services.queries.rules))
 
 
 async def health(request: Request) -> Response:
     services = services_of(request)
     params.nothing(request.scope["query_string"])
-    settings = services.settings
-    return _json(await fleet.health(services.client, services.jobs, settings.lease_ttl_ms, settings.archive_url))
+    return _json(await fleet.health(services))
 
 
 async def symbol_health(request: Request) -> Response:
@@ -31,7 +30,7 @@ async def symbol_health(request: Request) -> Response:
     params.nothing(request.scope["query_string"])
     market = await services.queries.market(request.path_params["symbol"])
     view = await SymbolReader(services.client, market.symbol).view()
-    found = fleet.symbol_health(market, view, services.settings.lease_ttl_ms)
+    found = fleet.symbol_health(market, view, services.queries.rules)
     upkeep = await upkeep_of(services.client, market.symbol)
     history = upkeep.json(archiving=services.settings.archive_url is not None)
     return _json({"symbol": market.symbol, **found, "history": history})

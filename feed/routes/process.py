@@ -32,7 +32,7 @@ async def metrics(request: Request) -> Response:
     except StoreUnavailable:
         # Then what the process counts matters most.
         looks, throttles, upkeep, workers = [], {}, {}, None
-    text = services.metrics.text(looks, throttles, queue, upkeep, workers, services.settings.lease_ttl_ms)
+    text = services.metrics.text(looks, throttles, queue, upkeep, workers, services.queries.rules)
     return Response(text, headers={"content-type": CONTENT_TYPE_LATEST})
 
 

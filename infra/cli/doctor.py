@@ -46,7 +46,7 @@ def doctor(data: DataOption = None) -> None:
     - `REDIS_URL=redis://db.example:6379/0 fleet doctor`
     """
     settings = load()
-    url = store_url(settings, data)
+    url = store_url(settings, data, whatever_it_is=True)
     console = Console()
     findings, found = asyncio.run(_examine(settings, url, console))
     for finding in findings:
@@ -81,6 +81,7 @@ async def _examine(settings: Settings, url: str, console: Console) -> tuple[list
 
 def _judge(info: Mapping[str, Any], appendfsync: str | None) -> Iterator[Finding]:
     yield checks.version(info)
+    yield checks.role(info)
     yield checks.persistence(info, appendfsync)
     yield checks.eviction(info)
     yield checks.memory(info)

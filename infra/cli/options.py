@@ -1,15 +1,18 @@
 """Options that several commands share, and what they mean."""
 
-from contextlib import AbstractContextManager, nullcontext
+import asyncio
+from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from common.errors import BadInput, OperatorError
+from common.errors import BadInput, OperatorError, StoreUnavailable
 from common.market.timeframe import SECOND_MS
 from common.settings import Settings
+from common.store.client import commit_client
+from common.store.server import admit
 from infra import embedded
 from infra.paths import data_folder
 
@@ -43,10 +46,13 @@ def date_text(ts_ms: int) -> str:
     return datetime.fromtimestamp(ts_ms // SECOND_MS, UTC).date().isoformat()
 
 
-def store_url(settings: Settings, data: Path | None) -> str:
-    """The store to work with: of the folder that was named, else REDIS_URL, else of the default folder."""
+def store_url(settings: Settings, data: Path | None, *, whatever_it_is: bool = False) -> str:
+    """The store to work with: of the folder that was named, else REDIS_URL, else of the default folder.
+
+    `whatever_it_is`: also one that may not be used (common.store.server.admit).
+    """
     if data is None and settings.redis_url:
-        return settings.redis_url
+        return settings.redis_url if whatever_it_is else _admitted(settings, settings.redis_url)
     folder = data_folder(data or settings.data_dir)
     url = embedded.locate(folder)
     if url is None:
@@ -54,8 +60,19 @@ def store_url(settings: Settings, data: Path | None) -> str:
     return url
 
 
+def _admitted(settings: Settings, url: str) -> str:
+    async def ask() -> None:
+        async with commit_client(url) as client:
+            # One that is away: the command itself says so.
+            with suppress(StoreUnavailable):
+                await admit(client, unsafe=settings.unsafe_store)
+
+    asyncio.run(ask())
+    return url
+
+
 def store_session(settings: Settings, data: Path | None) -> AbstractContextManager[str]:
     """The same store; where none runs for the folder, one of our own for as long as we work."""
     if data is None and settings.redis_url:
-        return nullcontext(settings.redis_url)
+        return nullcontext(_admitted(settings, settings.redis_url))
     return embedded.session(data_folder(data or settings.data_dir), settings.durability)

@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -153,7 +153,7 @@ class Fleet:
             pipe.xrange(self.keys.trades)
             state, candles, footprints, entries = pipe.execute()
         packed = (state[name] for name in (b"candle", b"footprint", b"coverage", b"refused"))
-        checkpoint = Checkpoint(int(state[b"watermark_ms"]), *packed)
+        checkpoint = replace(Checkpoint(int(state[b"watermark_ms"]), *packed), newest_ms=int(state[b"newest_ms"]))
         steps = [_step(entry_id, fields) for entry_id, fields in entries]
         return int(state[b"position"]), Outcome(_by_score(candles), _by_score(footprints), checkpoint, steps)
 

@@ -127,7 +127,8 @@ async def test_footprints_that_were_dropped_are_not_missed(feed: Served, client:
     assert len((await feed.json(f"/v1/candles/{S}"))["bars"]) == 6
     found = await feed.json(PATH)
     opens = [day_of(bar["t"]) for bar in found["bars"]]
-    assert opens == [day_of(writer.now_ms) - days * DAY_MS for days in (2, 1)]
+    # Two whole days before that of the newest trade.
+    assert opens == [day_of(writer.now_ms) - days * DAY_MS for days in (3, 2, 1)]
     assert not any("partial" in bar for bar in found["bars"])
 
 

@@ -56,6 +56,17 @@ def test_a_store_must_not_evict(policy: str | None, level: Level) -> None:
     assert checks.eviction({"maxmemory_policy": policy} if policy else {}).level is level
 
 
+def test_a_store_that_has_evicted_is_told_though_it_evicts_no_more() -> None:
+    finding = checks.eviction({"maxmemory_policy": "noeviction", "evicted_keys": 3})
+    assert (finding.level, finding.found) == (Level.FAIL, "noeviction, 3 keys evicted since the server started")
+
+
+def test_a_replica_is_no_store() -> None:
+    assert checks.role({"role": "master"}).level is Level.OK
+    finding = checks.role({"role": "slave", "master_host": "db.example"})
+    assert (finding.level, finding.found) == (Level.FAIL, "slave of db.example")
+
+
 @pytest.mark.parametrize(
     ("used", "limit", "total", "level"),
     [

@@ -144,7 +144,7 @@ def test_doctor_finds_a_healthy_fleet_healthy(
     monkeypatch.setenv("REDIS_URL", redis_url)
     shown = fleet("doctor")
     assert shown.code == 0
-    for check in ("reachable", "version", "persistence", "eviction", "memory", "clock", "leases"):
+    for check in ("reachable", "version", "role", "persistence", "eviction", "memory", "clock", "leases"):
         assert f"OK    {check}" in shown.out
     assert "A:B" in shown.out
     assert "alive" in shown.out

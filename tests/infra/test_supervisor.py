@@ -29,6 +29,8 @@ class Asked:
         self.workers = workers
         self.ready = ready
         self.store_checks = 0
+        self.complaint_checks = 0
+        self.complaints: dict[str, str] = {}
         self.trouble: Exception | None = None
         self.stubborn = False
         self.asking = False
@@ -37,7 +39,7 @@ class Asked:
 
     @property
     def hooks(self) -> Hooks:
-        return Hooks(self._wanted_workers, self._ready_line, self._keep_store, self._prepare)
+        return Hooks(self._wanted_workers, self._ready_line, self._keep_store, self._prepare, self._complaints)
 
     async def _wanted_workers(self) -> int:
         if self.trouble:
@@ -59,6 +61,10 @@ class Asked:
     async def _ready_line(self) -> str | None:
         return self.ready
 
+    async def _complaints(self) -> dict[str, str]:
+        self.complaint_checks += 1
+        return self.complaints
+
     async def _keep_store(self) -> None:
         self.store_checks += 1
         if self.trouble:
@@ -79,6 +85,7 @@ async def running(
     backoff: Backoff = QUICK,
     helpers: dict[str, str] | None = None,
     counts: dict[str, int] | None = None,
+    complain_again_s: float = 60,
 ) -> AsyncIterator[asyncio.Task[None]]:
     """Run a supervisor, and end it as a terminal does."""
     fleet = Supervisor(
@@ -91,6 +98,7 @@ async def running(
         counts or {},
         backoff=backoff,
         watch_s=0.02,
+        complain_again_s=complain_again_s,
     )
     task = asyncio.create_task(fleet.run())
     await wait_until_async(lambda: signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL)
@@ -260,6 +268,21 @@ async def test_trouble_with_the_store_is_told_and_survived(tmp_path: Path, troub
         await wait_until_async(lambda: "number of workers unknown, kept as it is" in shown.text)
         asked.trouble, asked.workers = None, 2
         await wait_until_async(lambda: len(ups(shown, "worker")) == 2)
+
+
+async def test_a_complaint_is_said_once_and_again_after_a_while(tmp_path: Path) -> None:
+    shown, asked = Shown(), Asked()
+    async with running(commands(tmp_path, web=POLITE), asked, shown):
+        asked.complaints = {"disk": "the disk is full"}
+        await wait_until_async(lambda: "fleet    | the disk is full" in shown.lines)
+        asked.complaints = {"disk": "the disk is full", "memory": "the memory is full"}
+        await wait_until_async(lambda: "fleet    | the memory is full" in shown.lines)
+        seen = asked.complaint_checks
+        await wait_until_async(lambda: asked.complaint_checks > seen + 3)
+        assert shown.lines.count("fleet    | the disk is full") == 1
+    shown = Shown()
+    async with running(commands(tmp_path, web=POLITE), asked, shown, complain_again_s=0.05):
+        await wait_until_async(lambda: shown.lines.count("fleet    | the disk is full") == 3)
 
 
 async def test_a_process_asked_to_stop_while_it_starts_does_stop(tmp_path: Path) -> None:

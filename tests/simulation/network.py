@@ -1,10 +1,11 @@
 """Between the workers and the store: latency, lost requests, lost replies, requests that arrive long after, rewinds."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 from common.clock import JudgedClock
@@ -120,8 +121,8 @@ class RemoteStore:
     async def beat(self, token: str, seq: int, health: dict[str, str]) -> None:
         await self._write("beat", lambda: self.server.model.beat(token, seq, health))
 
-    async def release(self, token: str) -> None:
-        await self._write("release", lambda: self.server.model.release(token))
+    async def release(self, token: str, health: Mapping[str, str] = MappingProxyType({})) -> None:
+        await self._write("release", lambda: self.server.model.release(token, health))
 
     async def minutes(self, opens: list[int]) -> dict[int, Minute]:
         found: dict[int, Minute] = await self.network.call(lambda: self.server.model.minutes(opens))

@@ -1,8 +1,9 @@
 """A term without a network: a store that notes what it is told, a source with a script, a clock moved by waiting."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from common.clock import JudgedClock
 from common.market.candle import LIVE
@@ -59,9 +60,9 @@ class NotingStore(DirectStore):
         self._note("beat")
         self.model.beat(token, seq, health)
 
-    async def release(self, token: str) -> None:
+    async def release(self, token: str, health: Mapping[str, str] = MappingProxyType({})) -> None:
         self._note("release")
-        self.model.release(token)
+        self.model.release(token, health)
 
     def times(self, *commands: str) -> list[int]:
         return [at_ms for command, at_ms in self.notes if command in commands]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from common.clock import JudgedClock, SystemClock
-from common.errors import BadInput, StoreUnavailable
+from common.errors import BadInput, RetryableError, Stale, StoreUnavailable
 from common.market.instrument import Instrument
 from common.market.trade import Trades
 from common.store.lease import Sighting
@@ -17,8 +17,8 @@ from common.store.registry import Market
 from common.store.symbol import Bounds
 from tests.store_model import DirectStore, StoreModel
 from tests.support import FakeClock, wait_until_async
-from tests.workers.fakes import SETTINGS, ScriptedSource, trades
-from workers.claims import MOST_BACKOFF_MS, SOUND_AFTER_MS, Claimer, Failures, Workplace
+from tests.workers.fakes import SETTINGS, NotingStore, ScriptedSource, trades
+from workers.claims import FIRST_LOST_MS, MOST_BACKOFF_MS, Claimer, Failures, Workplace
 from workers.sources.base import Batch, Source
 
 TTL_MS = SETTINGS.lease_ttl_ms
@@ -70,6 +70,8 @@ class Worker:
     name: str
     most: int = 1
     broken: set[str] = field(default_factory=set)
+    # What each commit ends in.
+    outage: RetryableError | None = None
     terms: list[Coroutine[Any, Any, None]] = field(default_factory=list)
     ends: list[tuple[str, str]] = field(default_factory=list)
     claims: list[str] = field(default_factory=list)
@@ -91,13 +93,18 @@ class Worker:
     def store(self, symbol: str) -> DirectStore:
         """Made anew for each claim."""
         self.claims.append(symbol)
-        return DirectStore(self.fleet.model(symbol))
+        store = NotingStore(self.fleet.model(symbol), self.fleet.clock)
+        if self.outage:
+            store.fails["commit"] = self.outage
+        return store
 
     def source(self, market: Market) -> Source:
         if "error" in market.source:
             raise BadInput(market.source["error"])
         source = ScriptedSource(self.fleet.clock)
         is_broken = market.symbol in self.broken
+        if self.outage:
+            source.script.append(Batch(trades((1, 0)), "1"))
         source.script.append(ConnectionError("venue") if is_broken else Batch(Trades(), "", ended=True))
         return source
 
@@ -277,6 +284,40 @@ async def test_a_broken_source_frees_its_symbol_and_waits_longer_each_time(fleet
     assert first.ends[0] == ("A", "venue")
 
 
+@pytest.mark.parametrize(
+    ("outage", "reason"), [(StoreUnavailable("no answer to a commit"), "store"), (Stale("not at seq 0"), "rewound")]
+)
+async def test_a_symbol_that_is_lost_at_each_commit_waits_longer_each_time_and_says_so(
+    fleet: Fleet, outage: RetryableError, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    fleet.want(market("A"))
+    with workers(first := Worker(fleet, "first", outage=outage)):
+        losses = 0
+        while fleet.clock.monotonic_ms() < 100_000:
+            await first.claimer.walk()
+            losses += len(first.terms)
+            await first.run_terms()
+            told = fleet.model("A").tables.health
+            assert (fleet.holder("A"), told["mode"], told["reason"]) == ("", "FAILED", reason)
+            fleet.clock.advance(100)
+        # After 0.25, 0.5, 1, 2, 4, 8, 16, 30, 30 s, or half of it; told at the 1st, 2nd, 4th and 8th.
+        assert 8 <= losses <= 15
+        assert [record.message for record in caplog.records].count("lost") in (4, 5)
+        first.outage = None
+        fleet.clock.advance(MOST_BACKOFF_MS)
+        await first.claimer.walk()
+        await first.run_terms()
+        assert fleet.model("A").tables.health["mode"] == "CLOSED"
+
+
+async def test_who_did_its_work_before_it_was_lost_is_back_at_once(fleet: Fleet) -> None:
+    failures = Failures()
+    for _ in range(10):
+        failures.add("A", 0, was_sound=False, first_ms=FIRST_LOST_MS)
+    failures.add("A", 0, was_sound=True, first_ms=FIRST_LOST_MS)
+    assert not failures.waiting("A", FIRST_LOST_MS)
+
+
 async def test_a_symbol_whose_source_is_broken_does_not_keep_others_waiting(fleet: Fleet) -> None:
     fleet.want(market("A"), market("B"))
     with workers(first := Worker(fleet, "first", broken={"A"})):
@@ -294,6 +335,7 @@ async def test_a_market_that_describes_no_source_costs_nobody_a_lease_or_a_proce
         await first.run_terms()
         assert set(first.ends) == {("A", "price is 'x'"), ("B", "None")}
         assert fleet.holder("A") == ""
+        assert fleet.model("A").tables.health == {"mode": "FAILED", "reason": "config"}
         await first.claimer.walk()
         assert (fleet.model("A").tables.epoch, fleet.model("B").tables.epoch) == (1, 2)
 
@@ -301,10 +343,10 @@ async def test_a_market_that_describes_no_source_costs_nobody_a_lease_or_a_proce
 def test_a_symbol_that_was_served_for_long_is_sound_again() -> None:
     failures = Failures()
     for _ in range(10):
-        failures.add("A", 0, served_ms=10)
+        failures.add("A", 0, was_sound=False)
     assert failures.waiting("A", MOST_BACKOFF_MS // 2 - 1)
     assert not failures.waiting("A", MOST_BACKOFF_MS)
-    failures.add("A", 0, served_ms=SOUND_AFTER_MS)
+    assert failures.add("A", 0, was_sound=True) == 1
     assert not failures.waiting("A", 1_000)
     assert not failures.waiting("B", 0)
 

@@ -14,6 +14,7 @@ from common.store.clock_lease import ClockLease
 from common.store.jobs import Jobs
 from common.store.lease import holder_name, new_token
 from common.store.presence import CLOCK, present
+from common.store.server import await_admission
 from workers.clock.due import due_work
 from workers.clock.ticker import Ticker
 from workers.rollup.rq_queue import JobQueue, rq_client
@@ -40,6 +41,7 @@ async def tick(settings: Settings) -> None:
             )
             for number in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(number, ticker.stop)
+            await await_admission(store, unsafe=settings.unsafe_store, stopping=lambda: ticker.stopping)
             async with present(store, CLOCK):
                 await ticker.run()
 
@@ -48,11 +50,11 @@ def main() -> int:
     try:
         settings = settings_module.load()
         _ = settings.store_url
+        log.setup(settings.log_level, settings.log_format)
+        asyncio.run(tick(settings))
     except OperatorError as error:
         print(error, file=sys.stderr)
         return 1
-    log.setup(settings.log_level, settings.log_format)
-    asyncio.run(tick(settings))
     return 0
 
 

@@ -39,6 +39,10 @@ class Ticker:
     def stop(self) -> None:
         self._stop.set()
 
+    @property
+    def stopping(self) -> bool:
+        return self._stop.is_set()
+
     async def run(self) -> None:
         """Until `stop`: tick while the lease is ours, else wait for it."""
         failures = 0

@@ -12,6 +12,7 @@ from common import settings as settings_module
 from common.errors import OperatorError, StoreUnavailable
 from common.store.client import commit_client
 from common.store.presence import ROLLUP, Presence
+from common.store.server import await_admission
 from workers.rollup.jobs import functions
 from workers.rollup.serve import serve
 
@@ -23,16 +24,22 @@ def main() -> int:
     try:
         settings = settings_module.load()
         store_url, queue_url = settings.store_url, settings.queue_url
+        log.setup(settings.log_level, settings.log_format)
+        asyncio.run(_admission(store_url, unsafe=settings.unsafe_store))
     except OperatorError as error:
         print(error, file=sys.stderr)
         return 1
-    log.setup(settings.log_level, settings.log_format)
     # A job's process shares our memory until it writes to it: its garbage collector must not visit what was here.
     gc.freeze()
     word = partial(_word, store_url)
     serve(queue_url, functions(settings), settings.job_retry_ms, partial(word, Presence.say))
     word(Presence.leave)
     return 0
+
+
+async def _admission(store_url: str, *, unsafe: bool) -> None:
+    async with commit_client(store_url) as client:
+        await await_admission(client, unsafe=unsafe)
 
 
 def _word(store_url: str, word: Callable[[Presence], Awaitable[None]]) -> None:

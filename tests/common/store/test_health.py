@@ -5,11 +5,12 @@ from dataclasses import replace
 import pytest
 
 from common.market.instrument import Instrument
-from common.store.health import FAILED_FOR_MS, STALE_AFTER_MS, Tally, health_of, mode_of
+from common.store.health import FAILED_FOR_MS, STALE_AFTER_MS, HealthRules, Tally, health_of, mode_of
 from common.store.reads import Owner, State, View
 from common.store.registry import Market
 
 NOW_MS, TTL_MS = 1_700_000_000_000, 6_000
+RULES = HealthRules(TTL_MS)
 STATE = State(7, "a" * 32, NOW_MS, NOW_MS - 420, b"", b"", b"[[0]]", {}, "")
 HELD = Owner("a" * 32, "host:1", 1, NOW_MS - 100)
 MARKET = Market(Instrument("V:A", 2, 3, "contiguous"), {"kind": "venue"})
@@ -48,7 +49,7 @@ def test_a_symbol_on_demand_that_nobody_asks_for_is_idle() -> None:
 
 
 def test_health_is_one_object_with_all_its_fields() -> None:
-    assert health_of(VIEW, MARKET, TTL_MS, gaps=2) == {
+    assert health_of(VIEW, MARKET, RULES, gaps=2) == {
         "mode": "LIVE",
         "reason": None,
         "source": "inbox",
@@ -72,12 +73,30 @@ def test_health_is_one_object_with_all_its_fields() -> None:
 def test_the_reason_belongs_to_a_mode_that_says_that_something_is_wrong(
     health: dict[str, str], reason: str | None
 ) -> None:
-    assert health_of(replace(VIEW, health=health), MARKET, TTL_MS, gaps=0)["reason"] == reason
+    assert health_of(replace(VIEW, health=health), MARKET, RULES, gaps=0)["reason"] == reason
+
+
+@pytest.mark.parametrize(
+    ("view", "standing"),
+    [
+        (VIEW, ("DEGRADED", "store")),
+        (replace(VIEW, health={"mode": "DEGRADED", "reason": "throttled"}), ("DEGRADED", "store")),
+        (replace(VIEW, owner=replace(HELD, token="")), ("DEGRADED", "store")),
+        (replace(VIEW, health={"mode": "CLOSED"}), ("CLOSED", None)),
+    ],
+)
+def test_a_trouble_of_the_store_is_one_of_every_symbol_that_is_not_at_rest(
+    view: View, standing: tuple[str, str | None]
+) -> None:
+    found = health_of(view, MARKET, HealthRules(TTL_MS, lambda: True), gaps=0)
+    assert (found["mode"], found["reason"]) == standing
+    # What others go by, such as whether a book is live, stays the symbol's own.
+    assert mode_of(VIEW, MARKET, TTL_MS) == "LIVE"
 
 
 def test_before_the_first_trade_there_is_no_age() -> None:
     never = replace(VIEW, state=replace(STATE, updated_ms=0), health={"throttled": "true"})
-    found = health_of(never, MARKET, TTL_MS, gaps=0)
+    found = health_of(never, MARKET, RULES, gaps=0)
     assert (found["lastUpdateMsAgo"], found["source"], found["providerThrottled"]) == (None, "venue", True)
 
 

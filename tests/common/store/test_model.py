@@ -64,9 +64,9 @@ class Machine(RuleBasedStateMachine):
         if isinstance(found, Sighting):
             self.sighting = found
 
-    @rule(token=TOKENS)
-    def release(self, token: str) -> None:
-        self.both(lambda store: store.release(token))
+    @rule(token=TOKENS, health=HEALTH)
+    def release(self, token: str, health: dict[str, str]) -> None:
+        self.both(lambda store: store.release(token, health))
 
     @rule(token=TOKENS, offset=OFFSETS, health=HEALTH)
     def beat(self, token: str, offset: int, health: dict[str, str]) -> None:

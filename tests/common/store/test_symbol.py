@@ -94,12 +94,18 @@ async def test_a_released_symbol_is_free_at_once(store: SymbolStore) -> None:
     assert (await claim(store, B)).epoch == 2
 
 
+async def test_a_release_may_say_why(client: Redis, store: SymbolStore) -> None:
+    await claim(store, A)
+    await store.release(A, {"mode": "FAILED", "reason": "store"})
+    assert await store.health() == {"mode": "FAILED", "reason": "store"}
+
+
 async def test_a_release_by_a_former_holder_changes_nothing(client: Redis, store: SymbolStore) -> None:
     await claim(store, A)
     await store.release(A)
     await claim(store, B)
     before = await everything(client)
-    await store.release(A)
+    await store.release(A, {"mode": "FAILED"})
     assert await everything(client) == before
 
 
