@@ -116,7 +116,7 @@ def told_gap(hole: Hole, ledger: Ledger) -> dict[str, int | str]:
 
 
 def health(market: Market, view: View, cover: Cover, rules: HealthRules) -> dict[str, object]:
-    return health_of(view, market, rules, len(cover.holes))
+    return health_of(view, market, rules, cover.hole_count)
 
 
 def cursor_of(state: State | None) -> str:

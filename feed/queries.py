@@ -24,6 +24,7 @@ from common.market.rollup import DAY
 from common.market.timeframe import MINUTE, Timeframe
 from common.store.book import BookReader
 from common.store.health import HealthRules
+from common.store.older import OlderCache
 from common.store.reads import Range, SymbolReader, View
 from common.store.registry import Market, Registry
 from feed import answers, bars, books, footprints, sales
@@ -56,6 +57,7 @@ class Queries:
     tapes: Tapes = field(default_factory=Tapes)
     decoded: Decoded = field(default_factory=Decoded)
     packed: PackedDays = field(default_factory=PackedDays)
+    older: OlderCache = field(default_factory=OlderCache)
     archive: Archive | None = None
     is_store_troubled: Callable[[], bool] = lambda: False
     rules: HealthRules = field(init=False)
@@ -70,11 +72,14 @@ class Queries:
     def sources(self, market: Market) -> Sources:
         return Sources(self.history(market), self.tails, self.tapes, self.past(market))
 
+    def reader(self, market: Market) -> SymbolReader:
+        return SymbolReader(self.client, market.symbol, older=self.older)
+
     def history(self, market: Market) -> History:
-        return History(self.client, market.instrument, self.decoded, self.archive)
+        return History(self.client, market.instrument, self.decoded, self.archive, older=self.older)
 
     def past(self, market: Market) -> Past:
-        return Past(SymbolReader(self.client, market.symbol), market.instrument, self.packed, self.archive)
+        return Past(self.reader(market), market.instrument, self.packed, self.archive)
 
     async def market(self, symbol: str) -> Market:
         """Return a registered symbol, or raise UnknownSymbol."""
@@ -124,7 +129,7 @@ class Queries:
 
     async def status(self, market: Market) -> bytes:
         """Answer `GET /v1/market/{symbol}`, by the store's clock."""
-        view = await SymbolReader(self.client, market.symbol).view()
+        view = await self.reader(market).view()
         fields = status(market.instrument, view.server_ms)
         fields["lastUpdate"] = view.state.updated_ms or None if view.state else None
         texts = {name: orjson.dumps(value) for name, value in fields.items()}
@@ -138,7 +143,7 @@ class Queries:
     async def body(self, market: Market, page: Page, view: View, cover: Cover) -> bytes:
         """Return what an answer or a snapshot says of bars that were read; the ledger only if a hole is among them."""
         _, holes = cover.within(page.from_ms, page.to_ms)
-        ledger = await SymbolReader(self.client, market.symbol).gaps() if holes else Ledger()
+        ledger = await self.reader(market).gaps() if holes else Ledger()
         return answers.body(market, page, view, cover, ledger, self.rules)
 
     async def _page(self, market: Market, timeframe: Timeframe, window: Window) -> tuple[Page, View, Cover]:
@@ -183,7 +188,7 @@ class Queries:
         return answers.history(market, query.timeframe.text, await self.body(market, page, view, cover))
 
     async def _trades(self, market: Market, query: TradesQuery) -> bytes:
-        read = await sales.read(SymbolReader(self.client, market.symbol), self.past(market), self.tapes, query)
+        read = await sales.read(self.reader(market), self.past(market), self.tapes, query)
         if query.form != "json":
             _check_whole(read.more(query))
         if query.form == "csv":
@@ -202,7 +207,7 @@ class Queries:
         return answers.about(market, fields | self._health(market, read.view))
 
     async def _book(self, market: Market, depth: int) -> bytes:
-        reader = SymbolReader(self.client, market.symbol)
+        reader = self.reader(market)
         book, view = await asyncio.gather(BookReader(self.client, market.symbol).book(), reader.view())
         if book is None:
             raise NoBook(f"{market.symbol} has no order book: its source brings none, or has not brought one yet")
@@ -220,7 +225,7 @@ class Queries:
         return answers.about(market, fields | self._health(market, view))
 
     async def _gaps(self, market: Market, query: GapsQuery) -> bytes:
-        ledger = await SymbolReader(self.client, market.symbol).gaps()
+        ledger = await self.reader(market).gaps()
         return answers.gap_list(market, ledger, query.state, query.limit)
 
     def _health(self, market: Market, view: View) -> dict[str, bytes]:

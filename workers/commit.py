@@ -15,7 +15,7 @@ from common.market.timeframe import MINUTE_MS
 from common.market.trade import SIDE_NAMES, Trades
 from common.market.validation import Differences
 from common.store.keys import SymbolKeys
-from common.store.messages import CommitMessage
+from common.store.messages import NEWEST, WHOLE, CommitMessage
 from common.store.symbol import Commit
 from workers.sources.base import Mismatch
 
@@ -62,6 +62,8 @@ class Head:
     stored: Collection[int] = ()
     replaced: Collection[int] = ()
     floor_ms: int = -1
+    # The form in which the commit is written (common.store.format).
+    format: int = 1
 
 
 def make_commit(
@@ -111,6 +113,7 @@ def make_commit(
         forgotten=list(head.forgotten),
         candle_floor_ms=candle_floor_ms,
         footprint_floor_ms=_floor(builder, changes, retention.footprint_days),
+        format=head.format,
     )
 
 
@@ -173,6 +176,8 @@ def _packed_message(head: Head, checkpoint: Checkpoint, changes: Changes, trades
         open=changes.open.candle if changes.open else None,
         coverage_json=checkpoint.coverage,
         trades=trades,
+        version=NEWEST if checkpoint.is_chunked else WHOLE,
+        is_reshaped=checkpoint.is_reshaped,
     ).pack()
 
 

@@ -17,6 +17,7 @@ from common.market.coverage import RECENT_IDS
 from common.market.gaps import Gap, Ledger
 from common.market.instrument import Instrument
 from common.market.trade import Trades
+from common.store.format import CHUNKED_COVERAGE, written
 from common.store.health import BACKFILLING, CLOCK, CLOSED, DEGRADED, LIVE, Tally, failure_of
 from common.store.lease import Sighting
 from common.store.symbol import Claim, Commit
@@ -87,11 +88,14 @@ class Term:
     settings: TermSettings
     token: str
     stopping: Callable[[], bool]
+    # How far writers may go in the form of the store, as far as is known by now.
+    allowed_format: Callable[[], int] = lambda: 1
     on_progress: Callable[[Progress, Batch], None] = lambda progress, batch: None
     progress: Progress = field(default_factory=Progress)
     _builder: Builder = field(init=False)
     _gaps: Ledger = field(default_factory=Ledger)
     _verdicts: Verdicts = field(init=False)
+    _format: int = field(init=False)
     _seq: int = field(init=False)
     _position: str = field(init=False)
     _floor_ms: int = field(init=False)
@@ -137,6 +141,7 @@ class Term:
             self._tell_of_clock(told)
         taken_from_ms = await self.store.taken_from_ms()
         self._builder.floor = Floor(settings.retention.candle_days, claim.candle_floor_ms, taken_from_ms)
+        self._format = claim.format
         self._seq, self._position, self._floor_ms = claim.seq, claim.position, claim.candle_floor_ms
         self._beat_at_ms = self.clock.monotonic_ms()
         self._commit_at_ms = self._beat_at_ms - settings.commit_interval_ms
@@ -201,7 +206,15 @@ class Term:
             said |= {"mode": DEGRADED, "reason": CLOCK}
         self._health = said | self._verdicts.tally.dump()
 
+    def _keep_format(self) -> None:
+        """The next commit is of the newest form that it may be."""
+        self._format = written(self._format, self.allowed_format())
+        is_chunked = self._format >= CHUNKED_COVERAGE
+        if is_chunked != self._builder.is_chunked:
+            self._builder.keep_coverage(is_chunked=is_chunked)
+
     async def _take(self, batch: Batch) -> None:
+        self._keep_format()
         changes, faults, stored = await self._step(batch)
         gaps = self._follow(batch)
         mismatches = self._verdicts.mismatched(batch.mismatches)
@@ -221,6 +234,7 @@ class Term:
                 stored,
                 replaced=[candle.open_ms for candle in batch.candles],
                 floor_ms=self._floor_ms,
+                format=self._format,
             )
             await self._commit(head, changes)
         elif self._beat_due_ms() <= 0 or self._health != self._health_told:

@@ -393,6 +393,11 @@ def load_coverage(
     return IdCoverage.load(rows, chunks) if ids == "contiguous" else RecentCoverage.load(rows, recent)
 
 
+def max_holes(*, is_chunked: bool) -> int:
+    """How many holes there may be in coverage that is stored by chunks, or whole."""
+    return MAX_HOLES if is_chunked else MAX_HOLES_WHOLE
+
+
 def _some(span: Span | None) -> tuple[Span, ...]:
     return () if span is None else (span,)
 

@@ -1,7 +1,7 @@
 """What readers see of a symbol: its state and ranges of its series, from one transaction, so that they agree."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 import orjson
@@ -14,7 +14,9 @@ from common.market.late import Part
 from common.market.timeframe import DAY_MS
 from common.market.trade import Trades
 from common.store.client import translated
+from common.store.format import CHUNKED_COVERAGE, known
 from common.store.keys import SymbolKeys
+from common.store.older import NO_OLDER, UNKNOWN_OLDER, OlderCache, OlderSpans
 
 _STATE_FIELDS = (
     "seq",
@@ -30,6 +32,8 @@ _STATE_FIELDS = (
     "candle_floor_ms",
     "footprint_floor_ms",
     "sealed_to_ms",
+    "format",
+    "newest_span",
 )
 _ARCHIVE_FIELDS = (
     "candles_from_ms",
@@ -134,6 +138,8 @@ class State:
     candle_floor_ms: int = -1
     footprint_floor_ms: int = -1
     sealed_to_ms: int = -1
+    # The spans of coverage that `coverage_json` has not: none where it is stored whole.
+    older: OlderSpans = NO_OLDER
 
     @property
     def cursor(self) -> str:
@@ -142,7 +148,7 @@ class State:
 
     def coverage(self, ids: Ids) -> Coverage:
         """For its spans and holes only: without the ids a `RecentCoverage` remembers."""
-        return load_coverage(ids, orjson.loads(self.coverage_json), Trades())
+        return load_coverage(ids, orjson.loads(self.coverage_json), Trades(), self.older.chunks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,11 +202,12 @@ class View:
 
 
 class SymbolReader:
-    """Reads of one symbol. Cheap to make; the client is shared."""
+    """Reads of one symbol. Cheap to make; the client is shared, and so is `older`, if what was read is to be kept."""
 
-    def __init__(self, client: Redis, symbol: str) -> None:
+    def __init__(self, client: Redis, symbol: str, *, older: OlderCache | None = None) -> None:
         self.keys = SymbolKeys(symbol)
         self._client = client
+        self._older = older
 
     async def view(
         self,
@@ -217,8 +224,29 @@ class SymbolReader:
         after it. `days`: stored daily candles; with them come the days that are dirty. `late`: parts of minutes that
         the archive alone has.
         """
+        asked = (candles, footprints, since_seq, seals_from_ms, days, late)
+        if self._older and self._older.has(self.keys.symbol):
+            view = await self._read_view(*asked, with_older=False)
+            if view is not None:
+                return view
+        view = await self._read_view(*asked, with_older=True)
+        assert view, "all of coverage was asked for"
+        return view
+
+    async def _read_view(
+        self,
+        candles: Sequence[Range],
+        footprints: Range | None,
+        since_seq: int | None,
+        seals_from_ms: int | None,
+        days: Range | None,
+        late: Late | None,
+        *,
+        with_older: bool,
+    ) -> View | None:
+        """One read. None if the spans of coverage that are kept are not those of this view, and none were asked for."""
         pipe = self._client.pipeline(transaction=True)
-        ask(pipe, self.keys, footprint=footprints is not None)
+        ask(pipe, self.keys, footprint=footprints is not None, older=with_older)
         pipe.hmget(self.keys.owner, ("token", "holder", "epoch", "beat_ms"))
         pipe.hgetall(self.keys.health)
         pipe.hmget(self.keys.archive, _ARCHIVE_FIELDS)
@@ -238,7 +266,10 @@ class SymbolReader:
         if late:
             pipe.zrangebyscore(self.keys.late(late.series), late.start_ms, "+inf", withscores=True)
         with translated(f"read of {self.keys.symbol}"):
-            state, owner, health, archived, (seconds, micros), *rest = await pipe.execute()
+            values, chunks, owner, health, archived, (seconds, micros), *rest = await pipe.execute()
+        state = self._with_older(state_of(values, self.keys.symbol), chunks if with_older else None)
+        if state and state.older is UNKNOWN_OLDER:
+            return None
         parts = rest.pop() if late else []
         day_members, dirty = (rest.pop(), rest.pop()) if days else ([], [])
         seals = rest.pop() if seals_from_ms is not None else []
@@ -246,7 +277,7 @@ class SymbolReader:
         entries = rest.pop() if since_seq is not None else []
         footprint_members = rest.pop() if footprints else []
         return View(
-            state_of(state),
+            state,
             _owner(owner),
             {key.decode(): value.decode() for key, value in health.items()},
             int(seconds) * 1000 + int(micros) // 1000,
@@ -261,6 +292,17 @@ class SymbolReader:
             [Part.of(*pair) for pair in parts],
             _archived_trades(archived[4:]),
         )
+
+    def _with_older(self, state: State | None, chunks: Mapping[bytes, bytes] | None) -> State | None:
+        if state is None or state.older is NO_OLDER:
+            return state
+        at = (self.keys.symbol, state.token, state.reshaped_seq)
+        kept = self._older.get(*at) if self._older else None
+        if kept is None and chunks is not None:
+            kept = older_of(chunks)
+            if self._older:
+                self._older.keep(*at, kept)
+        return replace(state, older=kept) if kept else state
 
     async def blocks(self, series: SealedSeries, days: Sequence[int]) -> list[bytes | None]:
         """Return the block of each sealed day, as it is now: its digest tells whether it is still the one of a seal."""
@@ -308,17 +350,29 @@ def _ascending(members: list[bytes], wanted: Range) -> list[bytes]:
     return members[::-1] if wanted.newest is not None else members
 
 
-def ask(pipe: Any, keys: SymbolKeys, *, footprint: bool = False) -> None:
-    """Ask for the state. The packed footprint of the open minute is by far its largest field."""
+def ask(pipe: Any, keys: SymbolKeys, *, footprint: bool = False, older: bool = True) -> None:
+    """Ask for the state, and the older spans of coverage: two answers.
+
+    The packed footprint of the open minute is by far the state's largest field.
+    """
     pipe.hmget(keys.state, (*_STATE_FIELDS, "footprint") if footprint else _STATE_FIELDS)
+    if older:
+        pipe.hgetall(keys.coverage)
+    else:
+        # As many answers either way.
+        pipe.hlen(keys.coverage)
 
 
-def state_of(values: list[bytes | None]) -> State | None:
-    """Read the answer to `ask`. None before the first commit."""
+def state_of(values: list[bytes | None], symbol: str) -> State | None:
+    """Read the first answer to `ask`. None before the first commit. Raises NewerFormat."""
     if values[0] is None:
         return None
     seq, token, watermark_ms, updated_ms, candle, coverage, refused, position, *rest = (v or b"" for v in values)
-    amended, reshaped_seq, candle_floor_ms, footprint_floor_ms, sealed_to_ms, footprint = [*rest, b""][:6]
+    amended, reshaped_seq, candle_floor_ms, footprint_floor_ms, sealed_to_ms, form, newest_span, footprint = [
+        *rest,
+        b"",
+    ][:8]
+    is_chunked = known(int(form or 1), symbol) >= CHUNKED_COVERAGE
     return State(
         int(seq),
         token.decode(),
@@ -326,7 +380,7 @@ def state_of(values: list[bytes | None]) -> State | None:
         int(updated_ms or 0),
         candle,
         footprint,
-        coverage,
+        newest_span if is_chunked else coverage,
         orjson.loads(refused),
         position.decode(),
         tuple(Amendment(*map(int, item.split(b":"))) for item in amended.split(b";")) if amended else (),
@@ -334,7 +388,13 @@ def state_of(values: list[bytes | None]) -> State | None:
         int(candle_floor_ms or -1),
         int(footprint_floor_ms or -1),
         int(sealed_to_ms or -1),
+        UNKNOWN_OLDER if is_chunked else NO_OLDER,
     )
+
+
+def older_of(chunks: Mapping[bytes, bytes]) -> OlderSpans:
+    """Read the second answer to `ask`."""
+    return OlderSpans({int(number): chunk for number, chunk in chunks.items()})
 
 
 def _owner(values: list[bytes | None]) -> Owner:

@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 
 from common.errors import BadInput, OperatorError
 from common.market.instrument import Instrument
+from common.store import format
 from common.store.client import commit_client, translated
 from common.store.keys import SYMBOLS, SYMBOLS_VERSION, SymbolKeys
 
@@ -76,6 +77,7 @@ class Registry:
 
     async def add_symbol(self, market: Market) -> bool:
         """Register the market; False if the symbol is there already, which is then left as it was."""
+        await format.begin(self._client)
         with translated(f"registration of {market.symbol}"):
             added = bool(await self._client.hsetnx(SYMBOLS, market.symbol, _encode(market)))
             if added:

@@ -6,7 +6,7 @@ twice or beside another does no harm, and a queue that forgets a job costs time 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from redis.asyncio import Redis
@@ -16,7 +16,7 @@ from common.market.late import Part
 from common.market.timeframe import DAY_MS, day_of
 from common.store.client import translated
 from common.store.keys import ROLLED, SymbolKeys
-from common.store.reads import State, ask, state_of
+from common.store.reads import State, ask, older_of, state_of
 from common.store.script import Argument, Script
 
 CANDLES, FOOTPRINTS = "candles", "footprints"
@@ -143,14 +143,14 @@ class RollupStore:
         for series, (start_ms, end_ms) in rolled.items():
             pipe.zrangebyscore(self.keys.rolled(series), start_ms, f"({end_ms}")
         with translated(f"read of day {day_ms} of {self.keys.symbol}"):
-            values, version, score, candles, footprints, *rest = await pipe.execute()
+            values, chunks, version, score, candles, footprints, *rest = await pipe.execute()
         sealed, sealed_footprint, late, archived_from_ms, *found = rest
-        state = state_of(values)
+        state = state_of(values, self.keys.symbol)
         if state is None or score is None:
             raise Stale(f"day {day_ms} of {self.keys.symbol} is not to be rolled up")
         return Reading(
             Mark(state.token, (version or b"0").decode(), str(int(score))),
-            state,
+            replace(state, older=older_of(chunks)),
             Minutes({day: block for day, block in zip(days, sealed, strict=True) if block}, candles),
             Minutes({day_ms: sealed_footprint} if sealed_footprint else {}, footprints),
             dict(zip(rolled, found, strict=True)),

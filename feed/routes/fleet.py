@@ -8,7 +8,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from common.store.health import upkeep_of
-from common.store.reads import SymbolReader
 from feed import fleet, params
 from feed.services import services_of
 
@@ -16,7 +15,7 @@ from feed.services import services_of
 async def symbols(request: Request) -> Response:
     services = services_of(request)
     params.nothing(request.scope["query_string"])
-    return _json(fleet.symbols(await fleet.look(services.client), services.queries.rules))
+    return _json(fleet.symbols(await fleet.look(services.queries), services.queries.rules))
 
 
 async def health(request: Request) -> Response:
@@ -29,7 +28,7 @@ async def symbol_health(request: Request) -> Response:
     services = services_of(request)
     params.nothing(request.scope["query_string"])
     market = await services.queries.market(request.path_params["symbol"])
-    view = await SymbolReader(services.client, market.symbol).view()
+    view = await services.queries.reader(market).view()
     found = fleet.symbol_health(market, view, services.queries.rules)
     upkeep = await upkeep_of(services.client, market.symbol)
     history = upkeep.json(archiving=services.settings.archive_url is not None)

@@ -165,6 +165,12 @@ class RemoteRegistry:
 
     network: Network
     market: Market
+    server: "Server"
+
+    @property
+    def format(self) -> int:
+        """As of now: a worker learns of it at some look, and any time will do."""
+        return self.server.format
 
     async def symbols(self, only: Collection[str] | None = None) -> dict[str, Market]:
         found: dict[str, Market] = await self.network.call(lambda: {self.market.symbol: self.market})

@@ -7,6 +7,7 @@ written: the days before it are in the checkpoint, so nothing is lost and nothin
 
 import asyncio
 import logging
+import sys
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, suppress
@@ -22,16 +23,17 @@ from common.errors import BadInput, RetryableError, StoreUnavailable
 from common.market import codec
 from common.market.builder import Builder, Changes, Minute
 from common.market.candle import Candle
-from common.market.coverage import IdCoverage, RecentCoverage
+from common.market.coverage import IdCoverage, load_coverage
 from common.market.footprint import Footprint
-from common.market.gaps import ID_JUMP, NOT_IMPORTED, Ledger
+from common.market.gaps import ID_JUMP, NOT_IMPORTED, Gap, Ledger
 from common.market.timeframe import MINUTE_MS, day_of
 from common.market.trade import Trades
 from common.store.client import commit_client
+from common.store.format import CHUNKED_COVERAGE, store_format, written
 from common.store.health import BACKFILLING, CLOSED
 from common.store.imports import ImportedDay, ImportStep, ImportStore
 from common.store.lease import Observer, Sighting, new_token
-from common.store.messages import CommitMessage
+from common.store.messages import NEWEST, WHOLE, CommitMessage
 from common.store.presence import IMPORT, present
 from common.store.reads import SymbolReader, View
 from common.store.registry import Market, Registry
@@ -92,12 +94,15 @@ class Importer:
     clock: JudgedClock = field(default_factory=lambda: JudgedClock(SystemClock()))
     done: Done = field(default_factory=Done)
     ended: bool = False
+    # How far writers may go in the form of the store, as it was when this began.
+    format: int = 1
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self) -> Done:
         client = commit_client(self.url)
         try:
             self.market = await target(Registry(client), self.market, self.files)
+            self.format = await store_format(client)
             async with present(client, IMPORT):
                 await self._work(client)
         finally:
@@ -174,6 +179,7 @@ class _Term:
             self._builder = Builder.new(instrument, work.sources, grace_ms)
         else:
             self._builder = Builder.restore(instrument, claim.checkpoint, None, work.sources, grace_ms)
+        self._format = written(claim.format, work.format)
         self._seq, self._source_position = claim.seq, claim.position
         self._floor_ms = claim.candle_floor_ms
         self._position = Position.of(claim.import_position, order.recording)
@@ -185,8 +191,11 @@ class _Term:
 
     def _in_waiting(self, view: View) -> Days:
         builder, work = self._builder, self._work
-        seen = Builder.restore(work.market.instrument, builder.checkpoint(), None, 0, 0).coverage
-        assert isinstance(seen, IdCoverage | RecentCoverage)
+        seen = load_coverage(work.market.instrument.ids, builder.coverage.dump(), None)
+        builder.keep_coverage(is_chunked=self._format >= CHUNKED_COVERAGE)
+        if isinstance(seen, IdCoverage) and isinstance(builder.coverage, IdCoverage):
+            # What has been read is bounded. Of what has been written more may be missing, while days wait.
+            seen.max_holes, builder.coverage.max_holes = builder.coverage.max_holes, sys.maxsize
         floors = self._floors(view)
         days = Days(seen, work.sources, *floors, self._position.day_ms + 1, with_rows=work.archive is not None)
         if builder.open:
@@ -329,7 +338,7 @@ class _Term:
         builder, below, day = self._builder, self._below, made.day
         assert below, "asked before"
         # The kept trades go first, as in the last step.
-        head = Head(self._token, self._seq, self._source_position, {})
+        head = self._plain_head()
         await self._write(head, [day], [None], (day.day_ms, day.day_ms), [])
         minutes = await self._alive(asyncio.create_task(below.begin(day, made.candles, made.levels)))
         head, newest_ms = replace(self._head([day], file), floor_ms=self._floor_ms), max(minutes)
@@ -365,6 +374,8 @@ class _Term:
             open=builder.open.candle if builder.open else None,
             coverage_json=checkpoint.coverage,
             trades=codec.pack_trades(Trades()),
+            version=NEWEST if checkpoint.is_chunked else WHOLE,
+            is_reshaped=True,
         )
         events = [Text(builder, head).gap(gap) for gap in head.gaps]
         await self._imports.write(
@@ -382,6 +393,7 @@ class _Term:
                 forgotten=head.forgotten,
                 archived=self._work.archive is not None,
                 lost=self._keeper.take_lost(days),
+                format=self._format,
             )
         )
         self._seq += 1
@@ -403,7 +415,7 @@ class _Term:
             del self._days.waiting[day.day_ms]
             await self._meanwhile(self._keeper.keep, [day])
             # The kept trades go first (import.lua): those of this step would be missing among them.
-            head = Head(self._token, self._seq, self._source_position, {})
+            head = self._plain_head()
             await self._write(head, [day], [None], (day.day_ms, day.day_ms), [])
             stored = await self._imports.read([day.day_ms])
             frames = await self._meanwhile(merged, [day], stored, builder.open, builder.watermark_ms)
@@ -461,7 +473,10 @@ class _Term:
         first = min([file, *(waiting.file for waiting in self._days.waiting.values())])
         written_ms = max([self._position.day_ms, *(day.day_ms for day in days)])
         self._position = Position(self._order.recording, first, written_ms)
-        return Head(self._token, self._seq, self._source_position, {}, gaps, forgotten)
+        return self._plain_head(gaps, forgotten)
+
+    def _plain_head(self, gaps: Sequence[Gap] = (), forgotten: Sequence[str] = ()) -> Head:
+        return Head(self._token, self._seq, self._source_position, {}, gaps, forgotten, format=self._format)
 
     def _wrote(self, day: Day) -> None:
         done = self._work.done
