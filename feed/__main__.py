@@ -32,6 +32,8 @@ def main() -> int:
     logging.getLogger(__name__).info(
         "feed starts", extra={"host": found.host, "port": found.port, "store": redacted_url(url)}
     )
+    if app.state.access.is_open:
+        logging.getLogger(__name__).warning("feed is open to everybody who reaches it: FLEET_API_TOKENS is none")
     # uvicorn ends in order and then raises the signal again, for whoever handled it before: nobody, so that we end
     # with 0.
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -15,6 +15,7 @@ from typing import NamedTuple, NoReturn
 
 from common.errors import FleetError, StoreUnavailable
 from common.market.timeframe import Timeframe
+from common.store.instrument import InstrumentChanged
 from common.store.registry import Market
 from feed.changes import Cursor
 from feed.errors import failure_of
@@ -111,6 +112,10 @@ class Subscription:
 
     def restart(self) -> None:
         self._wait(Wish(extra=self.wish.extra, reset=True))
+
+    def move(self, series: Series) -> None:
+        self.series = series
+        self.restart()
 
     def end(self, error: FleetError) -> None:
         self.client.end(self, error)
@@ -258,6 +263,11 @@ class Client:
     def _failed(self, subscription: Subscription, error: FleetError) -> None:
         """While the store is away it is tried again, and the client told once. Any other error is the end."""
         if subscription.stage is not Stage.READING:
+            return
+        if isinstance(error, InstrumentChanged):
+            # Its series hears of it as well, and is replaced.
+            subscription.series.read_again("changed")
+            subscription.stage = Stage.WAITING
             return
         if not isinstance(error, StoreUnavailable):
             self.end(subscription, error)

@@ -40,7 +40,7 @@ class Shape:
     missing_to_ms: list[int]
 
     @classmethod
-    def of(cls, spans: Sequence[Ints]) -> "Shape":
+    def of(cls, spans: Ints) -> "Shape":
         """`spans`: columns of first ids, last ids, from_ms and to_ms."""
         first, last, from_ms, to_ms = spans
         holes = np.column_stack((last[:-1] + 1, first[1:] - 1, to_ms[:-1], from_ms[1:]))
@@ -208,7 +208,8 @@ def _only_among(holes: Ints, others: Ints) -> Ints:
     if not len(others):
         return holes
     at = np.minimum(np.searchsorted(others[:, 0], holes[:, 0]), len(others) - 1)
-    return holes[(others[at] != holes).any(axis=1)]
+    found: Ints = holes[(others[at] != holes).any(axis=1)]
+    return found
 
 
 def _starts_of_groups(holes: Ints) -> npt.NDArray[np.bool_]:

@@ -51,7 +51,8 @@ async def look(queries: Queries) -> list[Look]:
     markets = list((await Registry(queries.client).symbols()).values())
 
     async def view(market: Market) -> Look:
-        return market, await queries.reader(market).view()
+        found = await queries.reader_of(market.symbol).view()
+        return market.as_stored(found.state.data if found.state else None), found
 
     return await _some_at_once(view, markets)
 

@@ -28,6 +28,7 @@ from common.frames import decode, encode, schema
 from common.market import blocks, codec
 from common.market.instrument import Instrument
 from common.market.late import Part as LatePart
+from common.market.scale import Scales
 from common.market.timeframe import DAY_MS, Timeframe
 from common.store.older import OlderCache
 from common.store.reads import Late, Range, Seal, SealedSeries, State, SymbolReader, View
@@ -97,7 +98,7 @@ class Series:
     rows: ArchiveSeries
     columns: tuple[str, ...]
     decode: Callable[[list[bytes]], pl.DataFrame]
-    decode_blocks: Callable[[list[bytes]], pl.DataFrame]
+    decode_blocks: Callable[..., pl.DataFrame]
     open_of: Callable[[bytes], int]
     count: Callable[[Seal], int]
     digest: Callable[[Seal], str]
@@ -165,7 +166,7 @@ class History(SymbolReader):
         *,
         older: OlderCache | None = None,
     ) -> None:
-        super().__init__(client, instrument.symbol, older=older)
+        super().__init__(client, instrument.symbol, instrument, older=older)
         self._instrument, self.decoded, self._archive = instrument, decoded, archive
 
     async def view(
@@ -298,7 +299,8 @@ class History(SymbolReader):
         assert self._archive is not None and view.state is not None
         version = view.archived[series.name].version
         newest = max((part.seq, part.token) for part in late) if late else None
-        key = (self.keys.symbol, series.name, series.columns, period_ms, version, newest)
+        scale = self._instrument.scale
+        key = (self.keys.symbol, series.name, series.columns, period_ms, version, newest, scale)
         frame = self.decoded.get(key)
         if frame is None:
             place = self._archive, series.rows, self._instrument, period_ms
@@ -322,7 +324,8 @@ class History(SymbolReader):
         opened = _open_part(series, view, wanted, found, limit)
         stretches = _stretches(series, view, wanted)
         chosen = _chosen(series, stretches, wanted)
-        frames = await asyncio.gather(*(self._frame(series, stretch) for stretch in chosen))
+        scales = view.state.scales(self._instrument) if view.state else Scales.unchanged(self._instrument.scale)
+        frames = await asyncio.gather(*(self._frame(series, stretch, scales) for stretch in chosen))
         from_ms, to_ms = opened.from_ms, opened.to_ms
         if len(chosen) < len(stretches) and wanted.oldest is not None:
             to_ms = min(to_ms, chosen[-1][-1].day_ms + DAY_MS)
@@ -334,25 +337,26 @@ class History(SymbolReader):
         parts = _joined(known, opened.frames[0], from_ms, to_ms)
         return Part(view, parts, from_ms, to_ms, opened.ended and len(chosen) == len(stretches))
 
-    async def _frame(self, series: Series, stretch: list[Seal]) -> pl.DataFrame | None:
+    async def _frame(self, series: Series, stretch: list[Seal], scales: Scales) -> pl.DataFrame | None:
         """Return the minutes of sealed days. None if one has been sealed anew since."""
         digests = tuple(map(series.digest, stretch))
-        key = (self.keys.symbol, series.name, series.columns, stretch[0].day_ms, digests)
+        key = (self.keys.symbol, series.name, series.columns, stretch[0].day_ms, digests, scales)
         frame = self.decoded.get(key)
         if frame is None:
             # Fetched no sooner than it is decoded: a connection for each of twelve months takes longer than they do.
             async with self.decoded.turns:
                 fetched = await self.blocks(series.name, [seal.day_ms for seal in stretch])
                 # A year takes 50 ms, in which nobody else would be answered.
-                frame = await asyncio.to_thread(_opened, series, [block for block in fetched if block], digests)
+                found = [block for block in fetched if block]
+                frame = await asyncio.to_thread(_opened, series, found, digests, scales)
             if frame is not None:
                 self.decoded.keep(key, frame)
         return frame
 
 
-def _opened(series: Series, found: list[bytes], digests: tuple[str, ...]) -> pl.DataFrame | None:
+def _opened(series: Series, found: list[bytes], digests: tuple[str, ...], scales: Scales) -> pl.DataFrame | None:
     """Decode blocks. None if they are not those with the digests."""
-    return series.decode_blocks(found) if tuple(map(blocks.digest, found)) == digests else None
+    return series.decode_blocks(found, scales=scales) if tuple(map(blocks.digest, found)) == digests else None
 
 
 def _late_from(series: Series, start_ms: int) -> Late:

@@ -10,10 +10,11 @@ from functools import partial
 import orjson
 from redis.asyncio import Redis
 
-from common.errors import BadInput, FleetError, StoreUnavailable
+from common.errors import FleetError, StoreUnavailable
 from common.market.timeframe import Timeframe
 from common.store.demand import DEMAND_TTL_MS, Demand
 from common.store.health import HealthRules, Standing, standing_of
+from common.store.instrument import InstrumentChanged
 from common.store.keys import SymbolKeys
 from common.store.messages import WHOLE, CommitMessage
 from common.store.reads import View
@@ -23,6 +24,7 @@ from feed import answers
 from feed.bars import cover_of
 from feed.changes import Sources
 from feed.cover import EMPTY, Cover
+from feed.errors import UnknownSymbol
 from feed.metrics import Metrics
 from feed.queries import Queries
 from feed.series import Listener, Series
@@ -102,6 +104,9 @@ class Hub:
         self._feeds: dict[str, Feed] = {}
         self._demand = Demand(queries.client)
         self._demanded = asyncio.Event()
+        # Channels of symbols that have been changed.
+        self._changed: set[str] = set()
+        self._any_changed = asyncio.Event()
         self._subscriber = Subscriber(pubsub, self._on_message, self._on_subscribed, self._on_outage)
 
     @property
@@ -120,6 +125,7 @@ class Hub:
                     group.create_task(self._subscriber.run())
                     group.create_task(self._watch())
                     group.create_task(self._keep_demand())
+                    group.create_task(self._follow_changes())
             except* Exception:
                 log.exception("hub failed, begins again")
                 await asyncio.sleep(RESTART_S)
@@ -145,7 +151,9 @@ class Hub:
 
     def _series(self, feed: Feed, timeframe: Timeframe) -> Series:
         begin = partial(feed.begin, rules=self._queries.rules)
-        series = feed.series[timeframe] = Series(feed.market, timeframe, feed.sources, self._metrics, begin)
+        changed = partial(self._note_change, SymbolKeys(feed.market.symbol).commits)
+        series = Series(feed.market, timeframe, feed.sources, self._metrics, begin, changed)
+        feed.series[timeframe] = series
         return series
 
     def leave(self, listener: Listener, series: Series) -> None:
@@ -192,6 +200,8 @@ class Hub:
             for feed in self.feeds:
                 try:
                     await self._look(feed)
+                except InstrumentChanged:
+                    self._note_change(SymbolKeys(feed.market.symbol).commits)
                 except StoreUnavailable as error:
                     log.warning("health not known", extra={"symbol": feed.market.symbol, "error": str(error)})
                 except FleetError as error:
@@ -212,7 +222,50 @@ class Hub:
                     await self._demanded.wait()
 
     async def _look(self, feed: Feed) -> None:
-        symbol = feed.market.symbol
-        if (await self._queries.market(symbol)).instrument != feed.market.instrument:
-            raise BadInput(f"symbol {symbol} has been registered anew with other decimals, subscribe again")
+        market = await self._queries.market(feed.market.symbol)
+        if market.instrument != feed.market.instrument:
+            self._note_change(SymbolKeys(market.symbol).commits)
+            return
+        # Its source may be another, and what is wrong with its entry.
+        feed.market = market
         feed.look(await feed.sources.reader.view(), self._queries.rules)
+
+    def _note_change(self, channel: str) -> None:
+        self._changed.add(channel)
+        self._any_changed.set()
+
+    async def _follow_changes(self) -> None:
+        """Begin symbols that have been changed anew, for all who listen: each is given a snapshot."""
+        while True:
+            await self._any_changed.wait()
+            self._any_changed.clear()
+            for channel in list(self._changed):
+                try:
+                    await self._replace(channel)
+                    self._changed.discard(channel)
+                except FleetError as error:
+                    log.warning("change waits", extra={"channel": channel, "error": str(error)})
+                    await asyncio.sleep(RESTART_S)
+                    self._any_changed.set()
+
+    async def _replace(self, channel: str) -> None:
+        """Put a feed of the market as it is now in the place of one of what it was."""
+        old = self._feeds.get(channel)
+        if old is None:
+            return
+        self._queries.forget(old.market.symbol)
+        try:
+            market = await self._queries.market(old.market.symbol)
+        except UnknownSymbol as error:
+            old.end(error)
+            return
+        if self._feeds.get(channel) is not old:
+            return
+        new = self._feeds[channel] = Feed(market, self._queries.sources(market))
+        for series in old.series.values():
+            series.close()
+            following = self._series(new, market.instrument.anchored(series.timeframe.anchored(None)))
+            following.listeners = series.listeners
+            following.read_again("changed")
+            for listener in list(following.listeners):
+                listener.move(following)

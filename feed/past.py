@@ -24,6 +24,7 @@ from common.errors import ArchiveUnavailable, StoreUnavailable
 from common.frames import decode
 from common.frames.schema import TRADES
 from common.market.instrument import Instrument
+from common.market.scale import Scale
 from common.market.timeframe import DAY_MS, Timeframe, day_of
 from common.store.reads import ArchivedTrades, Spans, SymbolReader, View
 from feed.cover import EMPTY, Cover
@@ -80,22 +81,26 @@ class Piece:
     spent: bool
 
 
+# Symbol and its scale, day, and what was archived.
+PackedKey = tuple[str, Scale, int, ArchivedTrades]
+
+
 class PackedDays:
-    """Days of the archive as they are stored, by symbol, day and what was archived; the least used go first."""
+    """Days of the archive as they are stored; the least used go first."""
 
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
-        self._kept: OrderedDict[tuple[str, int, ArchivedTrades], Packed] = OrderedDict()
+        self._kept: OrderedDict[PackedKey, Packed] = OrderedDict()
         self._most_bytes = most_bytes
         self.bytes = 0
         # A day is some 10 ms of work, in which nobody else would be answered.
         self.turns = asyncio.Semaphore(DECODED_AT_ONCE)
 
-    def get(self, key: tuple[str, int, ArchivedTrades]) -> Packed | None:
+    def get(self, key: PackedKey) -> Packed | None:
         if key in self._kept:
             self._kept.move_to_end(key)
         return self._kept.get(key)
 
-    def keep(self, key: tuple[str, int, ArchivedTrades], day: Packed) -> None:
+    def keep(self, key: PackedKey, day: Packed) -> None:
         if key not in self._kept:
             self._kept[key] = day
             self.bytes += len(day.data)
@@ -161,7 +166,7 @@ class Past:
 
     async def _day(self, day_ms: int, known: ArchivedTrades) -> Packed | None:
         assert self._archive
-        key = (self._instrument.symbol, day_ms, known)
+        key = (self._instrument.symbol, self._instrument.scale, day_ms, known)
         day = self._days.get(key)
         if day is None:
             async with self._days.turns:

@@ -22,7 +22,7 @@ from common.market.gaps import Ledger
 from common.market.instrument import check_symbol
 from common.market.rollup import DAY
 from common.market.timeframe import MINUTE, Timeframe
-from common.store.book import BookReader
+from common.store.book import BookReader, BookSnapshot
 from common.store.health import HealthRules
 from common.store.older import OlderCache
 from common.store.reads import Range, SymbolReader, View
@@ -73,7 +73,11 @@ class Queries:
         return Sources(self.history(market), self.tails, self.tapes, self.past(market))
 
     def reader(self, market: Market) -> SymbolReader:
-        return SymbolReader(self.client, market.symbol, older=self.older)
+        return SymbolReader(self.client, market.symbol, market.instrument, older=self.older)
+
+    def reader_of(self, symbol: str) -> SymbolReader:
+        """Of whatever instrument its data is."""
+        return SymbolReader(self.client, symbol, older=self.older)
 
     def history(self, market: Market) -> History:
         return History(self.client, market.instrument, self.decoded, self.archive, older=self.older)
@@ -82,11 +86,11 @@ class Queries:
         return Past(self.reader(market), market.instrument, self.packed, self.archive)
 
     async def market(self, symbol: str) -> Market:
-        """Return a registered symbol, or raise UnknownSymbol."""
+        """Return a registered symbol as its data has it, or raise UnknownSymbol."""
         read_at_s, market = self._markets.get(symbol, (0.0, None))
         now_s = time.monotonic()
         if market is None or now_s - read_at_s > MARKET_TTL_S:
-            market = await Registry(self.client).market(check_symbol(symbol))
+            market = await Registry(self.client).stored(check_symbol(symbol))
             if market is None:
                 self._markets.pop(symbol, None)
                 raise UnknownSymbol(f"symbol {symbol} is not registered, GET /v1/symbols lists those that are")
@@ -96,36 +100,40 @@ class Queries:
             self._markets[symbol] = (now_s, market)
         return market
 
+    def forget(self, symbol: str) -> None:
+        """Read the symbol's entry once more when it is next asked for: it has changed."""
+        self._markets.pop(symbol, None)
+
     async def candles(self, market: Market, query: CandleQuery) -> bytes:
         """Answer `GET /v1/candles/{symbol}` in the form asked for."""
         query = replace(query, timeframe=market.instrument.anchored(query.timeframe))
-        return await self._flights.run((market.symbol, query), lambda: self._candles(market, query))
+        return await self._flights.run((market.instrument, query), lambda: self._candles(market, query))
 
     async def current(self, market: Market, timeframe: Timeframe) -> bytes:
         """Answer `GET /v1/candles/{symbol}/current`."""
         timeframe = market.instrument.anchored(timeframe)
-        return await self._flights.run((market.symbol, timeframe), lambda: self._current(market, timeframe))
+        return await self._flights.run((market.instrument, timeframe), lambda: self._current(market, timeframe))
 
     async def footprint(self, market: Market, query: FootprintQuery) -> bytes:
         """Answer `GET /v1/footprint/{symbol}`."""
         query = replace(query, timeframe=market.instrument.anchored(query.timeframe))
-        return await self._flights.run((market.symbol, query), lambda: self._footprint(market, query))
+        return await self._flights.run((market.instrument, query), lambda: self._footprint(market, query))
 
     async def trades(self, market: Market, query: TradesQuery) -> bytes:
         """Answer `GET /v1/trades/{symbol}` in the form asked for."""
-        return await self._flights.run((market.symbol, query), lambda: self._trades(market, query))
+        return await self._flights.run((market.instrument, query), lambda: self._trades(market, query))
 
     async def book(self, market: Market, depth: int) -> bytes:
         """Answer `GET /v1/book/{symbol}`."""
-        return await self._flights.run((market.symbol, "book", depth), lambda: self._book(market, depth))
+        return await self._flights.run((market.instrument, "book", depth), lambda: self._book(market, depth))
 
     async def quote(self, market: Market) -> bytes:
         """Answer `GET /v1/quote/{symbol}`."""
-        return await self._flights.run((market.symbol, "quote"), lambda: self._quote(market))
+        return await self._flights.run((market.instrument, "quote"), lambda: self._quote(market))
 
     async def gaps(self, market: Market, query: GapsQuery) -> bytes:
         """Answer `GET /v1/gaps/{symbol}`."""
-        return await self._flights.run((market.symbol, query), lambda: self._gaps(market, query))
+        return await self._flights.run((market.instrument, query), lambda: self._gaps(market, query))
 
     async def status(self, market: Market) -> bytes:
         """Answer `GET /v1/market/{symbol}`, by the store's clock."""
@@ -138,7 +146,9 @@ class Queries:
     async def page(self, market: Market, timeframe: Timeframe, window: Window) -> tuple[Page, View, Cover]:
         """Return bars as JSON, none filled in."""
         timeframe = market.instrument.anchored(timeframe)
-        return await self._pages.run((market.symbol, timeframe, window), lambda: self._page(market, timeframe, window))
+        return await self._pages.run(
+            (market.instrument, timeframe, window), lambda: self._page(market, timeframe, window)
+        )
 
     async def body(self, market: Market, page: Page, view: View, cover: Cover) -> bytes:
         """Return what an answer or a snapshot says of bars that were read; the ledger only if a hole is among them."""
@@ -208,16 +218,19 @@ class Queries:
 
     async def _book(self, market: Market, depth: int) -> bytes:
         reader = self.reader(market)
-        book, view = await asyncio.gather(BookReader(self.client, market.symbol).book(), reader.view())
+        book, view = await asyncio.gather(self._last_book(market), reader.view())
         if book is None:
             raise NoBook(f"{market.symbol} has no order book: its source brings none, or has not brought one yet")
         live = books.is_live(book, view, market, self.lease_ttl_ms)
         fields = books.book_fields(book, depth, market.instrument, live=live)
         return answers.about(market, fields | self._health(market, view))
 
+    async def _last_book(self, market: Market) -> BookSnapshot | None:
+        return await BookReader(self.client, market.symbol, market.instrument.scale).book()
+
     async def _quote(self, market: Market) -> bytes:
         reader, newest_closed = self.history(market), Range(0, FOREVER_MS, newest=1)
-        book, view = await asyncio.gather(BookReader(self.client, market.symbol).book(), reader.view([newest_closed]))
+        book, view = await asyncio.gather(self._last_book(market), reader.view([newest_closed]))
         packed = [view.state.candle] if view.state and view.state.candle else view.candles[0]
         newest = codec.unpack_candle(packed[0]) if packed else None
         live = books.is_live(book, view, market, self.lease_ttl_ms)

@@ -17,6 +17,7 @@ import orjson
 
 from common.errors import FleetError, StoreUnavailable
 from common.market.timeframe import Timeframe
+from common.store.instrument import InstrumentChanged
 from common.store.messages import CommitMessage
 from common.store.reads import View
 from common.store.registry import Market
@@ -53,6 +54,9 @@ class Listener(Protocol):
     def restart(self) -> None:
         """What the listener has been told is not true any more: it needs a snapshot."""
 
+    def move(self, series: "Series") -> None:
+        """The symbol has been changed: what follows comes from another series, and begins with a snapshot."""
+
     def end(self, error: FleetError) -> None:
         """There will be no more news."""
 
@@ -60,7 +64,7 @@ class Listener(Protocol):
 class Series:
     """`live` is None until first read. `epoch` counts changes of the writer, across which reads may not fit.
 
-    `on_begin` is told what was seen with the first read.
+    `on_begin` is told what was seen with the first read; `on_changed`, that the symbol is not the market it was.
     """
 
     def __init__(
@@ -70,6 +74,7 @@ class Series:
         sources: Sources,
         metrics: Metrics,
         on_begin: Callable[[View], None],
+        on_changed: Callable[[], None],
     ) -> None:
         self.market = market
         self.grid = Grid(market.instrument, timeframe)
@@ -80,6 +85,7 @@ class Series:
         self.names = answers.head(market, timeframe.text).decode()
         self._metrics = metrics
         self._on_begin = on_begin
+        self._on_changed = on_changed
         self._backlog: deque[tuple[CommitMessage, Cover | None]] = deque(maxlen=BACKLOG)
         self._reading: asyncio.Task[None] | None = None
         self._again = False
@@ -141,6 +147,10 @@ class Series:
             try:
                 await self._catch_up()
                 failures = 0
+            except InstrumentChanged:
+                # Another series takes its place, and what waits here is of no use to anybody.
+                self._on_changed()
+                return
             except Exception as error:
                 known = isinstance(error, StoreUnavailable)
                 log.warning("series waits", extra={"series": self.names, "error": str(error)}, exc_info=not known)

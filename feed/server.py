@@ -97,6 +97,8 @@ def make_server(app: ASGIApp, host: str, port: int) -> uvicorn.Server:
         log_config=None,
         access_log=False,
         server_header=False,
+        # Whom to believe is decided in feed.access.
+        proxy_headers=False,
         ws_max_size=MOST_FRAME_BYTES,
         ws_ping_interval=PING_S,
         ws_ping_timeout=PING_S,

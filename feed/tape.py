@@ -16,6 +16,7 @@ from common.frames.schema import TRADES
 from common.frames.spans import held, span_end, span_open
 from common.market import codec
 from common.market.candle import LIVE
+from common.market.instrument import Instrument
 from common.market.timeframe import Timeframe
 from common.store.reads import Entry, Range, State, SymbolReader, View
 from feed.minutes import FOREVER_MS, Bounds
@@ -121,15 +122,16 @@ def bars_of(trades: pl.DataFrame, timeframe: Timeframe, sources: int) -> pl.Data
 
 
 class Tapes:
-    """The tapes of a process, by symbol; the least used go first."""
+    """The tapes of a process, by symbol and instrument; the least used go first."""
 
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
-        self._kept: OrderedDict[str, Tape] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, Instrument | None], Tape] = OrderedDict()
         self._most_bytes = most_bytes
 
     async def read(self, reader: SymbolReader, since_seq: int | None = None) -> Taped:
         """Return the tape as of a view that also has the entries since `since_seq`."""
-        tape = self._kept.get(reader.keys.symbol)
+        key = reader.keys.symbol, reader.instrument
+        tape = self._kept.get(key)
         for _ in range(ROUNDS):
             tape = tape or await _load(reader)
             seqs = [seq for seq in (tape.seq if tape else None, since_seq) if seq is not None]
@@ -138,13 +140,13 @@ class Tapes:
                 return Taped(None, view, -1, LIVE)
             tape = _followed(tape, view)
             if tape:
-                self._keep(reader.keys.symbol, tape)
+                self._keep(key, tape)
                 return Taped(tape, view, _from_ms(view), _sources(view.state, view.candles[0]))
         raise StoreUnavailable(f"{reader.keys.symbol} changed under every attempt to read it")
 
-    def _keep(self, symbol: str, tape: Tape) -> None:
-        self._kept[symbol] = tape
-        self._kept.move_to_end(symbol)
+    def _keep(self, key: tuple[str, Instrument | None], tape: Tape) -> None:
+        self._kept[key] = tape
+        self._kept.move_to_end(key)
         while len(self._kept) > 1 and sum(_bytes(kept) for kept in self._kept.values()) > self._most_bytes:
             self._kept.popitem(last=False)
 

@@ -19,6 +19,7 @@ from common.errors import ArchiveDamaged, StoreUnavailable
 from common.frames import bulk, decode
 from common.frames.schema import TRADES
 from common.market import blocks
+from common.market.scale import Scales
 from common.market.timeframe import DAY_MS, SECOND_MS
 from common.store.reads import Seal, State, SymbolReader
 from common.store.registry import Market
@@ -64,14 +65,16 @@ class _Marks(NamedTuple):
     settled: list[Seal]
     pending: set[int]
     version: int
+    scales: Scales
 
 
 class Auditor:
     """Of one symbol, which may be written, rolled up and archived meanwhile."""
 
     def __init__(self, client: Redis, market: Market, archive: Archive) -> None:
-        self._reader, self._store = SymbolReader(client, market.symbol), RollupStore(client, market.symbol)
-        self._trades = TradeArchive(client, market.symbol)
+        self._reader = SymbolReader(client, market.symbol, market.instrument)
+        self._store = RollupStore(client, market.symbol)
+        self._trades = TradeArchive(client, market.symbol, market.instrument)
         self._instrument, self._archive = market.instrument, archive
         # Footprints are archived by day, candles by month: the month read last, by its open and version.
         self._month: tuple[tuple[int, int], pl.DataFrame | None] = (-1, -1), None
@@ -133,7 +136,8 @@ class Auditor:
             if floor_ms <= seal.day_ms < to_ms and seal.day_ms not in ours and _digest(series, seal)
         ]
         pending = ours.union(day_ms for _, day_ms in due.archive)
-        return _Marks(settled, pending, view.archived["candles"].version)
+        scales = view.state.scales(self._instrument) if view.state else Scales.unchanged(self._instrument.scale)
+        return _Marks(settled, pending, view.archived["candles"].version, scales)
 
     async def _check(self, where: Object, marks: _Marks) -> Found | None:
         """None if Redis has changed meanwhile."""
@@ -144,7 +148,7 @@ class Auditor:
             month = await self._candles(where, marks.version)
         except ArchiveDamaged as error:
             return Found((str(error),), damaged=True)
-        sealed = await self._sealed(where.series, marks.settled)
+        sealed = await self._sealed(where.series, marks)
         if sealed is None:
             return None
         if rows is None:
@@ -178,8 +182,9 @@ class Auditor:
         applied = united(rows, waiting.get(where.period_ms, TRADES.to_frame()))
         return Found(tuple(_unlike_levels(applied, levels)) if len(applied) else ("it is not there",))
 
-    async def _sealed(self, series: Series, seals: list[Seal]) -> dict[int, pl.DataFrame] | None:
+    async def _sealed(self, series: Series, marks: _Marks) -> dict[int, pl.DataFrame] | None:
         """Return the days as Redis has them. None if one has been sealed anew, or dropped."""
+        seals = marks.settled
         if not seals:
             return {}
         footprints = series is FOOTPRINT_ROWS
@@ -188,7 +193,7 @@ class Auditor:
         known = [block for block in found if block]
         if list(map(blocks.digest, known)) != [_digest(series, seal) for seal in seals]:
             return None
-        return {seal.day_ms: read([block]) for seal, block in zip(seals, known, strict=True)}
+        return {seal.day_ms: read([block], scales=marks.scales) for seal, block in zip(seals, known, strict=True)}
 
     async def _candles(self, where: Object, version: int) -> pl.DataFrame | None:
         """Return the month of candles that footprints are in, if both are archived."""

@@ -1,12 +1,15 @@
 """What must be true at the end of any disturbed run, against one undisturbed pass over the same trades."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain, groupby
 from typing import NamedTuple
 
+import orjson
+
 from common.market.builder import Builder, Checkpoint, pack_minute
+from common.market.coverage import IdCoverage
 from common.market.instrument import Instrument
 from common.market.trade import Trade, Trades
 
@@ -61,6 +64,12 @@ def differences(found: Outcome, expected: Outcome) -> dict[str, str]:
     return dict(sentences)
 
 
+def lineage(steps: Sequence[Step], expected: Collection[Trade]) -> dict[str, str]:
+    """The same of the commits alone, where their order is nobody's to tell: each trade once, one lineage."""
+    sentences = chain(_sequence(steps), _tokens(steps), _counts(Counter(_rows(steps)), Counter(expected)))
+    return dict(sentences)
+
+
 def _minutes(name: str, found: dict[int, bytes], expected: dict[int, bytes]) -> Iterator[tuple[str, str]]:
     wrong = sorted(open_ms for open_ms in found | expected if found.get(open_ms) != expected.get(open_ms))
     if wrong:
@@ -68,8 +77,18 @@ def _minutes(name: str, found: dict[int, bytes], expected: dict[int, bytes]) -> 
 
 
 def _checkpoints(found: Checkpoint | None, expected: Checkpoint | None) -> Iterator[tuple[str, str]]:
-    if found != expected:
+    if _whole(found) != _whole(expected):
         yield CHECKPOINT, f"found {found}, expected {expected}"
+
+
+def _whole(checkpoint: Checkpoint | None) -> Checkpoint | None:
+    """With all of coverage as one text: how it was cut into chunks tells of the batches that trades came in."""
+    if checkpoint is None:
+        return None
+    coverage = checkpoint.coverage
+    if checkpoint.chunks:
+        coverage = orjson.dumps(IdCoverage.load(orjson.loads(coverage), checkpoint.chunks).dump())
+    return replace(checkpoint, coverage=coverage, chunks={}, is_chunked=False)
 
 
 def _sequence(steps: Sequence[Step]) -> Iterator[tuple[str, str]]:
@@ -92,6 +111,12 @@ def _trades(found: list[Trade], expected: list[Trade]) -> Iterator[tuple[str, st
     if found == expected:
         return
     found_counts, expected_counts = Counter(found), Counter(expected)
+    yield from _counts(found_counts, expected_counts)
+    if found_counts == expected_counts:
+        yield SEQUENCE, "the same trades in another order"
+
+
+def _counts(found_counts: Counter[Trade], expected_counts: Counter[Trade]) -> Iterator[tuple[str, str]]:
     wrong = {
         TWICE: found_counts - Counter(found_counts.keys()),
         MISSING: expected_counts - found_counts,
@@ -100,8 +125,6 @@ def _trades(found: list[Trade], expected: list[Trade]) -> Iterator[tuple[str, st
     for name, rows in wrong.items():
         if rows:
             yield name, f"{rows.total()}, the first is {min(rows)}"
-    if found_counts == expected_counts:
-        yield SEQUENCE, "the same trades in another order"
 
 
 def _rows(steps: Sequence[Step]) -> list[Trade]:

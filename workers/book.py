@@ -15,7 +15,9 @@ from common.clock import Clock
 from common.errors import RetryableError
 from common.market.book import Rule
 from common.market.depth import Chunk, pack_chunk
+from common.market.rescaling import Unfit
 from common.market.runs import BookHistory, Limits
+from common.market.scale import Scales
 from common.store.book import MOST_LEVELS, BookSnapshot, BookStore
 from common.store.depth import DepthReader, DepthStore
 from workers.venues.base import DepthEvent, VenueError
@@ -41,7 +43,7 @@ class BookStores:
 
 @dataclass(slots=True)
 class BookKeeper:
-    """`fetch` asks the venue for a snapshot. `token`: of the term."""
+    """`fetch` asks the venue for a snapshot. `token`: of the term. `scales`: of what is stored, and is written."""
 
     rule: Rule
     stores: BookStores
@@ -49,6 +51,7 @@ class BookKeeper:
     clock: Clock
     token: str
     symbol: str
+    scales: Scales
     limits: Limits = field(default_factory=Limits)
     _history: BookHistory | None = None
     _closed: list[Chunk] = field(default_factory=list)
@@ -116,7 +119,11 @@ class BookKeeper:
         packed = await self.stores.chunks.newest()
         if packed is None:
             return BookHistory.new(self.rule, self.limits)
-        return BookHistory.restore(self.rule, self.limits, packed)
+        try:
+            return BookHistory.restore(self.rule, self.limits, packed, self.scales)
+        except Unfit:
+            # Of a scale that was too fine or too great: the minute is begun once more.
+            return BookHistory.new(self.rule, self.limits)
 
     # Snapshots.
 
@@ -171,5 +178,5 @@ class BookKeeper:
         if not chunks:
             return
         # Packing a busy minute takes up to 30 ms, which no trade shall wait for.
-        packed = {chunk.open_ms: await asyncio.to_thread(pack_chunk, chunk) for chunk in chunks}
+        packed = {chunk.open_ms: await asyncio.to_thread(pack_chunk, chunk, self.scales.now) for chunk in chunks}
         await self.stores.depth.put(self.token, packed)

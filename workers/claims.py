@@ -11,6 +11,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wai
 
 from common.clock import JudgedClock
 from common.errors import Fenced, FleetError, NewerFormat, RetryableError, StoreUnavailable
+from common.market.instrument import Instrument
 from common.store.health import failure_of
 from common.store.lease import Observer, Sighting, new_token
 from common.store.registry import Market
@@ -35,6 +36,7 @@ class Workplace:
 
     `owners(symbols)`: who holds them now, None for one that is free; a symbol that can't be looked at is left out.
     `on_end(symbol, error)`: a term ended, because its source did (None) or in an error that is not about the store.
+    `follow(market, instrument)`: register what a change that was cut off has made of the data already.
     `spawn`: let a term run beside the others; the simulation has a scheduler of its own.
     """
 
@@ -46,6 +48,7 @@ class Workplace:
     sources: Callable[[Market], Source]
     on_progress: Callable[[Progress, Batch], None] = lambda progress, batch: None
     on_end: Callable[[str, Exception | None], None] = lambda symbol, error: None
+    follow: Callable[[Market, Instrument], Awaitable[object]] | None = None
     spawn: Callable[[Coroutine[Any, Any, None]], Awaitable[None]] = asyncio.create_task
 
 
@@ -90,6 +93,8 @@ class Claimer:
         self._most = most
         self._observer = Observer(place.settings.lease_ttl_ms)
         self._failures = Failures()
+        # What a symbol was when it failed last: one that has been changed since is tried at once.
+        self._failed_as: dict[str, Market] = {}
         self._held: dict[str, Awaitable[None]] = {}
         self._wanted: Mapping[str, Market] = {}
         self._stopping = asyncio.Event()
@@ -154,7 +159,10 @@ class Claimer:
         holders = await self._place.owners(others)
         now_ms = self._place.clock.monotonic_ms()
         found = [s for s, holder in holders.items() if not holder or self._observer.has_stalled(s, holder, now_ms)]
-        return [symbol for symbol in found if not self._failures.waiting(symbol, now_ms)]
+        return [symbol for symbol in found if not self._is_waiting(symbol, now_ms)]
+
+    def _is_waiting(self, symbol: str, now_ms: int) -> bool:
+        return self._failures.waiting(symbol, now_ms) and self._failed_as.get(symbol) == self._wanted[symbol]
 
     async def _try(self, market: Market) -> None:
         symbol = market.symbol
@@ -182,6 +190,8 @@ class Claimer:
         symbol, since_ms = market.symbol, self._place.clock.monotonic_ms()
         progress = Progress()
         try:
+            if await self._has_followed(market, store, token, claim):
+                return
             term = await self._term(market, store, token)
             progress = term.progress
             if await term.serve(claim):
@@ -191,8 +201,10 @@ class Claimer:
             # Another one has it, and is waited for like any holder.
             log.warning("lost", extra={"symbol": symbol, "error": str(error)})
         except RetryableError as error:
+            self._failed_as[symbol] = market
             self._note_lost(symbol, error, since_ms, progress)
         except Exception as error:
+            self._failed_as[symbol] = market
             now_ms = self._place.clock.monotonic_ms()
             self._failures.add(symbol, now_ms, was_sound=now_ms - since_ms >= SOUND_AFTER_MS)
             known = isinstance(error, FleetError)
@@ -200,6 +212,18 @@ class Claimer:
             self._place.on_end(symbol, error)
         finally:
             del self._held[symbol]
+
+    async def _has_followed(self, market: Market, store: Store, token: str, claim: Claim) -> bool:
+        """End a change of the symbol that was cut off after the data was changed, and before the registry was."""
+        data = claim.data
+        if data is None or data.instrument == market.instrument or data.before != market.instrument:
+            return False
+        try:
+            if self._place.follow:
+                await self._place.follow(market, data.instrument)
+        finally:
+            await store.release(token)
+        return True
 
     def _note_lost(self, symbol: str, error: RetryableError, since_ms: int, progress: Progress) -> None:
         """Told the first time, and then ever more rarely."""

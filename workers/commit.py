@@ -48,7 +48,7 @@ class Head:
     `gaps` changed with this step, and gaps with the ids `forgotten` are to be dropped. `faults`: of its minutes, by
     their open; `mismatches`: of minutes stored before. `stored`: the amended minutes that the store had. `replaced`:
     minutes in whose place the venue's own candle came. `floor_ms`: minutes that open before had been dropped when the
-    writer began: retention may have been longer since, or shorter.
+    writer began: retention may have been longer since, or shorter. `text_ids`, `note`: as in a Batch.
     """
 
     token: str
@@ -64,6 +64,8 @@ class Head:
     floor_ms: int = -1
     # The form in which the commit is written (common.store.format).
     format: int = 1
+    text_ids: Sequence[str] = ()
+    note: str | None = None
 
 
 def make_commit(
@@ -114,6 +116,8 @@ def make_commit(
         candle_floor_ms=candle_floor_ms,
         footprint_floor_ms=_floor(builder, changes, retention.footprint_days),
         format=head.format,
+        text_ids=head.text_ids,
+        note=head.note,
     )
 
 

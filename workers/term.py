@@ -7,7 +7,7 @@ right to write is given back as far as possible, and whoever claims next goes on
 import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from common.clock import JudgedClock
@@ -16,9 +16,11 @@ from common.market.builder import MAX_AHEAD_MS, Builder, Changes, Floor, Minute
 from common.market.coverage import RECENT_IDS
 from common.market.gaps import Gap, Ledger
 from common.market.instrument import Instrument
+from common.market.scale import Scales
 from common.market.trade import Trades
 from common.store.format import CHUNKED_COVERAGE, written
 from common.store.health import BACKFILLING, CLOCK, CLOSED, DEGRADED, LIVE, Tally, failure_of
+from common.store.instrument import DataInstrument, check_instrument
 from common.store.lease import Sighting
 from common.store.symbol import Claim, Commit
 from workers.commit import Head, Retention, make_commit
@@ -104,6 +106,9 @@ class Term:
     _commit_at_ms: int = field(init=False)
     _health: dict[str, str] = field(default_factory=dict)
     _health_told: dict[str, str] = field(default_factory=dict)
+    # What the data does not say yet: of which instrument it is.
+    _unsaid: DataInstrument | None = None
+    _scales: Scales | None = None
     _trades_wanted: bool = False
     # The `complete_ms` of the last batch.
     _complete_ms: int = NEVER
@@ -111,6 +116,7 @@ class Term:
     async def serve(self, claim: Claim) -> bool:
         """Work until stopped, ended or in error. True if the source has ended and all of it is committed."""
         try:
+            self._check(claim)
             await self._restore(claim)
             ended = await self._loop()
         except Fenced:
@@ -124,6 +130,12 @@ class Term:
             return ended
         finally:
             await self.source.close()
+
+    def _check(self, claim: Claim) -> None:
+        """Data of another instrument is not written to: it would be of two."""
+        check_instrument(claim.data, self.instrument)
+        data = claim.data or DataInstrument.begun(self.instrument)
+        self._unsaid, self._scales = None if claim.data else data, data.scales
 
     async def _restore(self, claim: Claim) -> None:
         settings, instrument = self.settings, self.instrument
@@ -161,6 +173,7 @@ class Term:
             lambda: builder.watermark_ms,
             self.store.minutes,
             lambda: builder.floor.least_taken(builder.newest_ms),
+            self._scales,
         )
 
     async def _loop(self) -> bool:
@@ -235,6 +248,8 @@ class Term:
                 replaced=[candle.open_ms for candle in batch.candles],
                 floor_ms=self._floor_ms,
                 format=self._format,
+                text_ids=batch.text_ids,
+                note=batch.note,
             )
             await self._commit(head, changes)
         elif self._beat_due_ms() <= 0 or self._health != self._health_told:
@@ -277,7 +292,10 @@ class Term:
 
     async def _commit(self, head: Head, changes: Changes) -> None:
         commit = make_commit(head, self._builder, changes, self.settings.retention, trades_wanted=self._trades_wanted)
+        if self._unsaid:
+            commit = replace(commit, data=self._unsaid)
         self._trades_wanted = await self.store.commit(commit) > 0
+        self._unsaid = None
         self._seq += 1
         self._position = head.position
         self._alive()

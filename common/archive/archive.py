@@ -18,6 +18,7 @@ from common.archive.series import Series
 from common.errors import ArchiveDamaged, Superseded
 from common.market.instrument import Instrument
 from common.market.late import Merged
+from common.market.scale import Scale
 
 _S3 = "s3://"
 
@@ -26,7 +27,8 @@ _S3 = "s3://"
 class Version:
     """A period as it was read, to be replaced: its rows, and which object held them. None and None: it is not archived.
 
-    `late`: which late trades it has that the store kept for it (common.market.late).
+    `late`: which late trades it has that the store kept for it (common.market.late). `scale`: of the numbers as that
+    object has them; those of `frame` are in that of the label's instrument.
 
     What its next rows are made of besides has to be read after it: only then does a writer who is held up, and whom
     others overtake, notice it by the tag.
@@ -36,6 +38,7 @@ class Version:
     frame: pl.DataFrame | None
     stored: Stored | None
     late: Merged = field(default_factory=dict)
+    scale: Scale | None = None
 
     @property
     def tag(self) -> str | None:
@@ -64,7 +67,7 @@ class Archive:
         if found is None:
             return Version(label, None, None)
         table = packed(found.data, label, self._objects.where(label.path))
-        return Version(label, table.read(list(series.schema)), found, table.late)
+        return Version(label, table.read(list(series.schema)), found, table.late, table.scale)
 
     def replace(self, version: Version, frame: pl.DataFrame, late: Merged | None = None) -> Receipt:
         """Make `frame` the whole of a period, if that is still what was read; readers see the old rows or the new ones.

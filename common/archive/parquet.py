@@ -18,8 +18,12 @@ import polars as pl
 from common.archive.series import Series
 from common.archive.table import TIME, checksum, frame_of, table_of, table_schema
 from common.errors import ArchiveDamaged, BadInput
+from common.frames.rescale import rescaled
 from common.market.instrument import Instrument
 from common.market.late import Merged, merged_of, merged_text
+from common.market.rescaling import Rescaling, Unfit
+from common.market.scale import Scale
+from common.market.units import MAX_DECIMALS
 
 # Counts up when a column changes its name, type or meaning.
 SCHEMA_VERSION = 1
@@ -31,6 +35,8 @@ _PARQUET = b"PAR1"
 # Just before the footer: a name, and the CRC-32 of all bytes but these.
 _SEAL = struct.Struct("<8sI")
 _NAME = b"fleetcrc"
+# In the metadata: the scale of the numbers, which need not be the symbol's of today.
+_PRICE_DECIMALS, _SIZE_DECIMALS = "fleet.price_decimals", "fleet.size_decimals"
 # In the metadata of those objects alone that have late trades.
 _LATE = "fleet.late"
 
@@ -60,15 +66,19 @@ class Label:
     def end_ms(self) -> int:
         return self.series.period.next_open(self.period_ms)
 
-    def metadata(self) -> dict[str, str]:
+    def identity(self) -> dict[str, str]:
+        """What an object of this label must say, however exact its numbers are."""
         return {
             "fleet.schema": str(SCHEMA_VERSION),
             "fleet.series": self.series.name,
             "fleet.symbol": self.instrument.symbol,
             "fleet.period": self.series.label(self.period_ms),
-            "fleet.price_decimals": str(self.instrument.price_decimals),
-            "fleet.size_decimals": str(self.instrument.size_decimals),
         }
+
+    def metadata(self) -> dict[str, str]:
+        scale = self.instrument.scale
+        decimals = {_PRICE_DECIMALS: str(scale.price_decimals), _SIZE_DECIMALS: str(scale.size_decimals)}
+        return self.identity() | decimals
 
 
 def encode(label: Label, frame: pl.DataFrame, late: Merged | None = None) -> tuple[bytes, Receipt]:
@@ -79,7 +89,7 @@ def encode(label: Label, frame: pl.DataFrame, late: Merged | None = None) -> tup
     _check_frame(label, frame)
     content = checksum(frame)
     file = io.BytesIO()
-    with table_of(label.series, label.instrument, frame) as table:
+    with table_of(label.series, label.instrument.symbol, label.instrument.scale, frame) as table:
         # A row group at a time: of a busy day's trades the whole table would be half a gigabyte.
         table.sink_parquet(
             file,
@@ -100,11 +110,15 @@ def encode(label: Label, frame: pl.DataFrame, late: Merged | None = None) -> tup
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """An object whose bytes are those that were written. Its `rows` take up to ten times as much, decoded."""
+    """An object whose bytes are those that were written. Its `rows` take up to ten times as much, decoded.
+
+    `scale`: of its numbers as they are stored.
+    """
 
     label: Label
     data: bytes
     metadata: Mapping[str, str]
+    scale: Scale
 
     @property
     def rows(self) -> int:
@@ -116,7 +130,17 @@ class Packed:
         return merged_of(self.metadata.get(_LATE, ""))
 
     def read(self, columns: Sequence[str], start_ms: int | None = None, end_ms: int | None = None) -> pl.DataFrame:
-        """Return some columns of the rows, ascending: of all, or of those in `[start_ms, end_ms)`."""
+        """Return some columns of the rows, ascending: of all, or of those in `[start_ms, end_ms)`.
+
+        In the scale of the label's instrument; ArchiveDamaged where a number has no place in it.
+        """
+        try:
+            return rescaled(self.stored(columns, start_ms, end_ms), Rescaling(self.scale, self.label.instrument.scale))
+        except Unfit as error:
+            raise ArchiveDamaged(f"{self.label.path} does not fit the decimals of its symbol: {error}") from error
+
+    def stored(self, columns: Sequence[str], start_ms: int | None = None, end_ms: int | None = None) -> pl.DataFrame:
+        """The same in the scale it is stored in."""
         label, table = self.label, _scan(self.data)
         start_ms, end_ms = start_ms or label.period_ms, end_ms or label.end_ms
         if not start_ms <= label.period_ms < label.end_ms <= end_ms:
@@ -131,18 +155,19 @@ def packed(data: bytes, label: Label, where: str) -> Packed:
     """Return an object, checked but not decoded; ArchiveDamaged if it is not what was written."""
     _check_seal(data, where)
     metadata = _check_metadata(data, label, where)
-    found, wanted = _scan(data).collect_schema(), table_schema(label.series, label.instrument)
+    scale = _scale_of(metadata, where)
+    found, wanted = _scan(data).collect_schema(), table_schema(label.series, scale)
     if found != wanted:
         raise ArchiveDamaged(f"{where} has columns {dict(found)}, expected {dict(wanted)}")
-    return Packed(label, data, metadata)
+    return Packed(label, data, metadata, scale)
 
 
 def receipt(data: bytes, label: Label, where: str) -> Receipt:
     """Decode everything and return what is there; ArchiveDamaged if that is not what was written."""
     table, (first, *others) = packed(data, label, where), label.series.schema
-    time = table.read([first])[first]
+    time = table.stored([first])[first]
     # A column at a time, as for the table of a busy day.
-    found = len(time), checksum(chain([time], (table.read([name])[name] for name in others)))
+    found = len(time), checksum(chain([time], (table.stored([name])[name] for name in others)))
     wanted = table.rows, table.metadata["fleet.checksum"]
     if found != wanted:
         raise ArchiveDamaged(f"{where} has (rows, checksum) {found}, expected {wanted}")
@@ -167,10 +192,19 @@ def _scan(data: bytes) -> pl.LazyFrame:
 
 def _check_metadata(data: bytes, label: Label, where: str) -> dict[str, str]:
     found = pl.read_parquet_metadata(data)
-    for key, wanted in label.metadata().items():
+    for key, wanted in label.identity().items():
         if found.get(key) != wanted:
             raise ArchiveDamaged(f"{where} has {key} {found.get(key)!r} in its metadata, expected {wanted!r}")
     return found
+
+
+def _scale_of(metadata: Mapping[str, str], where: str) -> Scale:
+    texts = [metadata.get(key, "") for key in (_PRICE_DECIMALS, _SIZE_DECIMALS)]
+    if not all(text.isascii() and text.isdigit() and int(text) <= MAX_DECIMALS for text in texts):
+        raise ArchiveDamaged(
+            f"{where} has decimals {texts!r} in its metadata, expected whole numbers up to {MAX_DECIMALS}"
+        )
+    return Scale(*map(int, texts))
 
 
 def _sealed(data: bytes) -> bytes:

@@ -14,7 +14,7 @@ import polars as pl
 from common.archive.series import Series
 from common.errors import BadInput
 from common.frames.text import DECIMAL_DIGITS, decimal
-from common.market.instrument import Instrument
+from common.market.scale import Scale
 from common.market.trade import SIDE_NAMES
 
 TIME = pl.Datetime("ms", "UTC")
@@ -22,23 +22,23 @@ SIDE = pl.Enum(SIDE_NAMES)
 _INT64_DIGITS = 19
 
 
-def table_schema(series: Series, instrument: Instrument) -> pl.Schema:
+def table_schema(series: Series, scale: Scale) -> pl.Schema:
     """Return names and types of the archive's columns, in the order of the frame's."""
-    return pl.Schema({outside: _dtype(series, name, instrument) for name, outside in series.columns.items()})
+    return pl.Schema({outside: _dtype(series, name, scale) for name, outside in series.columns.items()})
 
 
 @contextmanager
-def table_of(series: Series, instrument: Instrument, frame: pl.DataFrame) -> Iterator[pl.LazyFrame]:
+def table_of(series: Series, symbol: str, scale: Scale, frame: pl.DataFrame) -> Iterator[pl.LazyFrame]:
     """Yield a frame of the series with the archive's columns, made when it is asked for its rows.
 
     BadInput where a value has no place in them.
     """
     try:
         yield frame.lazy().select(
-            _outside(name, _dtype(series, name, instrument)).alias(outside) for name, outside in series.columns.items()
+            _outside(name, _dtype(series, name, scale)).alias(outside) for name, outside in series.columns.items()
         )
     except (pl.exceptions.InvalidOperationError, pl.exceptions.OutOfBoundsError) as error:
-        raise BadInput(f"{series.name} of {instrument.symbol} hold a value out of bounds: {error}") from None
+        raise BadInput(f"{series.name} of {symbol} hold a value out of bounds: {error}") from None
 
 
 def frame_of(series: Series, table: pl.LazyFrame, columns: Sequence[str]) -> pl.DataFrame:
@@ -58,15 +58,15 @@ def checksum(columns: Iterable[pl.Series]) -> str:
     return f"{found:08x}"
 
 
-def _dtype(series: Series, name: str, instrument: Instrument) -> pl.DataType:
+def _dtype(series: Series, name: str, scale: Scale) -> pl.DataType:
     if name.endswith("_ms"):
         return TIME
     if name.endswith("_ticks"):
-        return pl.Decimal(_INT64_DIGITS, instrument.price_decimals)
+        return pl.Decimal(_INT64_DIGITS, scale.price_decimals)
     if name.endswith("_lots"):
-        return pl.Decimal(_INT64_DIGITS, instrument.size_decimals)
+        return pl.Decimal(_INT64_DIGITS, scale.size_decimals)
     if name == "turnover":
-        return pl.Decimal(DECIMAL_DIGITS, instrument.price_decimals + instrument.size_decimals)
+        return pl.Decimal(DECIMAL_DIGITS, scale.price_decimals + scale.size_decimals)
     return SIDE if name == "side" else series.schema[name]
 
 

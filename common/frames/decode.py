@@ -8,7 +8,9 @@ import polars as pl
 
 from common.frames.schema import CANDLES, LEVELS, TRADES, conform
 from common.market import blocks, codec
+from common.market.named import Values
 from common.market.packed import PACKED_CANDLE, Ints, levels_of
+from common.market.scale import Scales
 
 _AS_THEY_ARE = [name for name in CANDLES if name in (PACKED_CANDLE.names or ()) and name != "sources"]
 
@@ -31,19 +33,22 @@ def footprints(members: list[bytes]) -> pl.DataFrame:
     return pl.DataFrame(dict(zip(LEVELS, levels_of(members), strict=True)))
 
 
-def sealed_candles(sealed: Sequence[bytes], schema: pl.Schema = CANDLES) -> pl.DataFrame:
-    """Decode sealed blocks of candles (common.market.blocks) into a CANDLES frame, or into those columns of one."""
+def sealed_candles(sealed: Sequence[bytes], schema: pl.Schema = CANDLES, scales: Scales | None = None) -> pl.DataFrame:
+    """Decode sealed blocks of candles (common.market.blocks) into a CANDLES frame, or into those columns of one.
+
+    `scales`: as there.
+    """
     halves = ["turnover_low", "turnover_high"] if "turnover" in schema else []
-    columns = blocks.candles(sealed, [*(name for name in schema if name != "turnover"), *halves])
-    whole: dict[str, blocks.Values | pl.Series] = {name: columns[name] for name in columns if name not in halves}
+    columns = blocks.candles(sealed, [*(name for name in schema if name != "turnover"), *halves], scales)
+    whole: dict[str, Values | pl.Series] = {name: columns[name] for name in columns if name not in halves}
     if halves:
         whole["turnover"] = _turnover(columns)
     return conform(pl.DataFrame(whole), schema)
 
 
-def sealed_footprints(sealed: Sequence[bytes]) -> pl.DataFrame:
+def sealed_footprints(sealed: Sequence[bytes], scales: Scales | None = None) -> pl.DataFrame:
     """Decode sealed blocks of footprints into a LEVELS frame."""
-    return pl.DataFrame(blocks.levels(sealed))
+    return pl.DataFrame(blocks.levels(sealed, scales))
 
 
 def trades(blobs: list[bytes]) -> pl.DataFrame:

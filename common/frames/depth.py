@@ -1,6 +1,7 @@
 """Chunks of a book's history (common.market.depth) to frames: runs in a range, and the book at a time.
 
-A reader fetches the chunks of the minutes it asks for and no others; for `book_at` that is one.
+A reader fetches the chunks of the minutes it asks for and no others; for `book_at` that is one. A chunk may name its
+scale: `scales` says in which one it is asked for; None: none has another.
 """
 
 from collections.abc import Sequence
@@ -12,6 +13,9 @@ import numpy.typing as npt
 import polars as pl
 
 from common.market.depth import SPAN, TRUNCATED, Head, unpack_body, unpack_head
+from common.market.named import rescale
+from common.market.rescaling import Rescaling, power
+from common.market.scale import Scales
 
 BID, ASK = 0, 1
 
@@ -57,33 +61,35 @@ class BookAt:
     asks: pl.DataFrame
 
 
-def book_at(chunk: bytes, ts_ms: int) -> BookAt | None:
+def book_at(chunk: bytes, ts_ms: int, scales: Scales | None = None) -> BookAt | None:
     """The book after all that happened until `ts_ms`, included; `chunk` is that of its minute. None: not known."""
     head, body = unpack_head(chunk), unpack_body(chunk)
-    spans = _overlapping(_spans(head, body), ts_ms, ts_ms + 1)
+    spans = _overlapping(_spans(head, body, scales), ts_ms, ts_ms + 1)
     if not len(spans["from_ms"]):
         return None
-    standing = _overlapping(_runs(head, body), ts_ms, ts_ms + 1)
+    standing = _overlapping(_runs(head, body, scales), ts_ms, ts_ms + 1)
     bids, asks = (_frame(_where(standing, standing["side"] == side), LEVELS) for side in (BID, ASK))
     return BookAt(int(spans["low_ticks"][0]), int(spans["high_ticks"][0]), bids.reverse(), asks)
 
 
-def runs(chunks: Sequence[bytes], from_ms: int, to_ms: int, low_ticks: int, high_ticks: int) -> pl.DataFrame:
+def runs(
+    chunks: Sequence[bytes], from_ms: int, to_ms: int, low_ticks: int, high_ticks: int, scales: Scales | None = None
+) -> pl.DataFrame:
     """The runs that stand at any time of `[from_ms, to_ms)` at a price from `low_ticks` to `high_ticks`, included.
 
     A RUNS frame, each run as it is in its chunk: bids before asks, by price and then by time within a chunk.
     """
     parts = []
     for chunk in chunks:
-        part = _runs(unpack_head(chunk), unpack_body(chunk))
+        part = _runs(unpack_head(chunk), unpack_body(chunk), scales)
         price = part["price_ticks"]
         parts.append(_overlapping(_where(part, (price >= low_ticks) & (price <= high_ticks)), from_ms, to_ms))
     return _frame(_stacked(parts), RUNS)
 
 
-def spans(chunks: Sequence[bytes], from_ms: int, to_ms: int) -> pl.DataFrame:
+def spans(chunks: Sequence[bytes], from_ms: int, to_ms: int, scales: Scales | None = None) -> pl.DataFrame:
     """The spans that share a time with `[from_ms, to_ms)`, ascending: a SPANS frame. Outside them nothing is known."""
-    parts = [_spans(unpack_head(chunk), unpack_body(chunk)) for chunk in chunks]
+    parts = [_spans(unpack_head(chunk), unpack_body(chunk), scales) for chunk in chunks]
     return _frame(_stacked([_overlapping(part, from_ms, to_ms) for part in parts]), SPANS)
 
 
@@ -103,7 +109,7 @@ def joined(frame: pl.DataFrame) -> pl.DataFrame:
     return ordered[first].with_columns(until_ms=pl.Series(until_ms[last], dtype=pl.Int64))
 
 
-def _runs(head: Head, body: bytes) -> dict[str, Column]:
+def _runs(head: Head, body: bytes, scales: Scales | None) -> dict[str, Column]:
     """Columns of RUNS. The Python of this is common.market.depth.unpack_chunk."""
     times, steps, sizes, starts, rests = _columns(head, body)
     times = head.open_ms + np.cumsum(times)
@@ -116,7 +122,7 @@ def _runs(head: Head, body: bytes) -> dict[str, Column]:
         same[head.bids - 1] = False
     limits[:-1][same] = starts[1:][same] - 1
     bids, asks = np.cumsum(steps[: head.bids]), np.cumsum(steps[head.bids :])
-    return {
+    columns = {
         "side": np.repeat(np.array([BID, ASK], np.uint8), [head.bids, head.asks]),
         "price_ticks": np.concatenate([head.lowest_bid + bids, head.lowest_ask + asks]),
         "size_lots": sizes * head.lot_step,
@@ -124,14 +130,29 @@ def _runs(head: Head, body: bytes) -> dict[str, Column]:
         "until_ms": times[limits - rests],
         "continues": starts == 0,
     }
+    return _rescaled(columns, head, scales)
 
 
-def _spans(head: Head, body: bytes) -> dict[str, Column]:
+def _spans(head: Head, body: bytes, scales: Scales | None) -> dict[str, Column]:
     packed = np.frombuffer(body, PACKED_SPAN, head.spans)
     columns: dict[str, Column] = {name: packed[name].astype(np.int64) for name in PACKED_SPAN.names or ()}
     columns["from_ms"] += head.open_ms
     columns["until_ms"] += head.open_ms
     columns["truncated"] = np.full(head.spans, bool(head.flags & TRUNCATED))
+    rescaling = Rescaling(head.scale or scales.unnamed, scales.now) if scales else None
+    if rescaling and rescaling.price_shift < 0:
+        # Bounds, not levels: those that lie between two prices of the new scale are moved inwards.
+        factor = power(-rescaling.price_shift)
+        columns["low_ticks"] = -(-columns["low_ticks"] // factor)
+        columns["high_ticks"] //= factor
+        return columns
+    return _rescaled(columns, head, scales)
+
+
+def _rescaled(columns: dict[str, Column], head: Head, scales: Scales | None) -> dict[str, Column]:
+    rescaling = Rescaling(head.scale or scales.unnamed, scales.now) if scales else None
+    if rescaling and not rescaling.is_none:
+        rescale(columns, slice(None), rescaling)
     return columns
 
 

@@ -9,6 +9,8 @@ number and written byte by byte (all lowest bytes, then all second bytes), for z
 
 All arithmetic is on 64 bits that wrap (128 for the turnover), here and on the way back, so whatever fits the packed
 members of common.market.codec comes back exactly, however odd. Same members, same bytes, as long as zstd is the same.
+
+A block may name its scale (common.market.named); what is read of several is of one, the one that is asked for.
 """
 
 import hashlib
@@ -17,20 +19,22 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
-from itertools import accumulate
+from itertools import accumulate, groupby
+from operator import itemgetter
 
 import numpy as np
 import numpy.typing as npt
 import zstandard
 
-from common.errors import OperatorError
 from common.market import codec, wide
 from common.market.footprint import TRADES_AT, Footprint, Row
+from common.market.named import CorruptBlock, Values, named, rescale, rescaling_of, split
 from common.market.packed import PACKED_CANDLE, Ints, levels_of
+from common.market.rescaling import Rescaling
+from common.market.scale import Scale, Scales
 from common.market.timeframe import MINUTE_MS
 from common.market.wide import Unsigned, Wide
 
-Values = npt.NDArray[np.int64 | np.uint64 | np.uint8]
 Columns = dict[str, Values]
 _Type = type[np.int64 | np.uint64 | np.uint8]
 
@@ -57,7 +61,7 @@ _LOW_64 = (1 << 64) - 1
 _ROOM = (1, 1, 2, 4, 4, 8, 8, 8, 8)
 
 # What `candles` gives: the fields of a Candle, the turnover in two halves.
-_CANDLE_TYPES: dict[str, _Type] = {
+CANDLE_TYPES: dict[str, _Type] = {
     **dict.fromkeys(("open_ms", "open_ticks", "high_ticks", "low_ticks", "close_ticks"), np.int64),
     **dict.fromkeys(("volume_lots", "buy_lots", "sell_lots"), np.int64),
     "turnover_low": np.uint64,
@@ -69,12 +73,8 @@ _ORDER_KEYS = frozenset(("first_ts_ms", "first_id", "last_ts_ms", "last_id"))
 _LEVEL_TYPES: dict[str, _Type] = dict.fromkeys(("open_ms", *Row._fields), np.int64)
 
 
-class CorruptBlock(OperatorError):
-    """The bytes are not a block of this kind, or not all of it as it was written."""
-
-
-def pack_candles(members: Sequence[bytes]) -> bytes:
-    """Seal packed candles: at least one, ascending by open."""
+def pack_candles(members: Sequence[bytes], name: Scale | None = None) -> bytes:
+    """Seal packed candles: at least one, ascending by open. `name`: the scale that the block is to name."""
     packed = np.frombuffer(b"".join(members), PACKED_CANDLE)
     assert len(packed) == len(members) and _ascending(packed["open_ms"])
     prices, lots, turnover, price_step, lot_step = _in_steps(packed)
@@ -103,38 +103,42 @@ def pack_candles(members: Sequence[bytes]) -> bytes:
         packed["sources"],
     ]
     before = int(before_ms[0]), int(before_close[0]), int(before_id[0])
-    return _seal(_CANDLES, len(packed), _CANDLE_HEAD.pack(*before, price_step, lot_step), columns)
+    head = _CANDLE_HEAD.pack(*before, price_step, lot_step)
+    return named(_seal(_CANDLES, len(packed), head, columns), name)
 
 
-def candles(blocks: Sequence[bytes], names: Sequence[str] = tuple(_CANDLE_TYPES)) -> Columns:
+def candles(
+    blocks: Sequence[bytes], names: Sequence[str] = tuple(CANDLE_TYPES), scales: Scales | None = None
+) -> Columns:
     """Return all candles of the blocks, in their order, by the names of Candle's fields, or only those `names`.
 
+    `scales`: None where a symbol has never had another scale: then no block may name one.
     Columns of 64-bit integers, the sources of 8; the turnover is two, its unsigned low half and its signed high half.
     Columns and not records of 120 bytes: a column is written once, a record's cache lines once per field.
     """
-    types = {name: _CANDLE_TYPES[name] for name in names}
-    return _whole(_CANDLES, blocks, types, _candle_part, partial(_candle_columns, names=names))
+    types = {name: CANDLE_TYPES[name] for name in names}
+    return _whole(_CANDLES, blocks, types, _candle_part, partial(_candle_columns, names=names), scales)
 
 
-def candle_members(block: bytes) -> list[bytes]:
-    return _members(candles([block]), slice(None))
+def candle_members(block: bytes, scales: Scales | None = None) -> list[bytes]:
+    return _members(candles([block], scales=scales), slice(None))
 
 
-def candle_at(block: bytes, open_ms: int) -> bytes | None:
+def candle_at(block: bytes, open_ms: int, scales: Scales | None = None) -> bytes | None:
     """Return the packed candle of one minute, if the block has it."""
-    columns = candles([block])
+    columns = candles([block], scales=scales)
     found = _members(columns, _span(columns, open_ms))
     return found[0] if found else None
 
 
-def pack_footprints(members: Sequence[bytes]) -> bytes:
-    """Seal packed footprints: at least one, ascending by open."""
+def pack_footprints(members: Sequence[bytes], name: Scale | None = None) -> bytes:
+    """Seal packed footprints: at least one, ascending by open. `name`: as of pack_candles."""
     columns = list(levels_of(members))
     assert np.count_nonzero(np.diff(columns[0], prepend=columns[0][:1] - 1)) == len(members)
-    return pack_levels(columns)
+    return pack_levels(columns, name)
 
 
-def pack_levels(columns: Sequence[Ints]) -> bytes:
+def pack_levels(columns: Sequence[Ints], name: Scale | None = None) -> bytes:
     """The same of columns: `open_ms`, then the fields of footprint.Row; by open and then price, both ascending."""
     open_ms, price, *sums = columns
     starts = np.flatnonzero(np.diff(open_ms, prepend=open_ms[:1] - 1))
@@ -155,27 +159,27 @@ def pack_levels(columns: Sequence[Ints]) -> bytes:
         *sums[TRADES_AT:],
     ]
     head = (len(opens), int(before_ms[0]), int(price[0]), price_step, lot_step)
-    return _seal(_FOOTPRINTS, len(open_ms), _FOOTPRINT_HEAD.pack(*head), encoded)
+    return named(_seal(_FOOTPRINTS, len(open_ms), _FOOTPRINT_HEAD.pack(*head), encoded), name)
 
 
-def levels(blocks: Sequence[bytes]) -> Columns:
+def levels(blocks: Sequence[bytes], scales: Scales | None = None) -> Columns:
     """Return all levels of the blocks: `open_ms`, then the fields of footprint.Row, as columns of 64-bit integers.
 
     By open and then price, both ascending, if the blocks are.
     """
-    return _whole(_FOOTPRINTS, blocks, _LEVEL_TYPES, _footprint_part, _level_columns)
+    return _whole(_FOOTPRINTS, blocks, _LEVEL_TYPES, _footprint_part, _level_columns, scales)
 
 
-def footprint_members(block: bytes) -> list[bytes]:
-    columns = levels([block])
+def footprint_members(block: bytes, scales: Scales | None = None) -> list[bytes]:
+    columns = levels([block], scales)
     starts = np.flatnonzero(np.diff(columns["open_ms"], prepend=columns["open_ms"][:1] - 1)).tolist()
     ends = [*starts[1:], len(columns["open_ms"])]
     return [_footprint(columns, slice(start, end)) for start, end in zip(starts, ends, strict=True)]
 
 
-def footprint_at(block: bytes, open_ms: int) -> bytes | None:
+def footprint_at(block: bytes, open_ms: int, scales: Scales | None = None) -> bytes | None:
     """Return the packed footprint of one minute, if the block has it."""
-    columns = levels([block])
+    columns = levels([block], scales)
     span = _span(columns, open_ms)
     return _footprint(columns, span) if span.start < span.stop else None
 
@@ -214,8 +218,10 @@ def _whole(
     types: Mapping[str, _Type],
     part_of: Callable[[int, bytes], _Part],
     columns_of: Callable[[list[_Part]], Iterable[Values]],
+    scales: Scales | None,
 ) -> Columns:
-    """Decode some blocks at a time into the columns of all."""
+    """Decode some blocks at a time into the columns of all, which are of one scale."""
+    names, blocks = zip(*map(split, blocks), strict=True) if blocks else ((), ())
     rows = [_rows(tag, block) for block in blocks]
     columns: Columns = {name: np.empty(sum(rows), dtype) for name, dtype in types.items()}
     decompressor = zstandard.ZstdDecompressor()
@@ -226,7 +232,18 @@ def _whole(
         for column, values in zip(columns.values(), columns_of(parts), strict=True):
             column[at:end] = values
         at = end
+    _rescale(columns, rows, [rescaling_of(name, scales) for name in names])
     return columns
+
+
+def _rescale(columns: Columns, rows: Sequence[int], rescalings: Sequence[Rescaling | None]) -> None:
+    """Bring the rows of each block to the scale that is asked for. Neighbours mostly go the same way."""
+    at = 0
+    for rescaling, group in groupby(zip(rescalings, rows, strict=True), key=itemgetter(0)):
+        end = at + sum(count for _, count in group)
+        if rescaling:
+            rescale(columns, slice(at, end), rescaling)
+        at = end
 
 
 def _candle_part(rows: int, content: bytes) -> _Part:

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from common.errors import BadInput
+from common.market.calendar_exceptions import NO_EXCEPTIONS, CalendarExceptions, SessionException
 from common.market.session import Sessions
 
 ALWAYS, FOREX = "24x7", "FOREX"
@@ -41,6 +42,8 @@ _NS = 1_000_000
 
 # Local time: from, to, and to on a day that closes early.
 _EXTENDED = {"XNYS": (time(4), time(20), time(17))}
+# The same of the last of them, by the zone of those that are called otherwise, too.
+_EARLY = {NEW_YORK: time(17)}
 
 
 class _Session(NamedTuple):
@@ -51,13 +54,107 @@ class _Session(NamedTuple):
     close: int
 
 
-@lru_cache(64)
-def sessions_of(calendar: str, zone: str = "UTC", hours: str = REGULAR) -> Sessions | None:
+# What a calendar is asked for by: its name, zone and hours.
+_Asked = tuple[str, str, str]
+# Those that have been worked out.
+_kept: dict[_Asked, Sessions | None] = {}
+
+
+def sessions_of(
+    calendar: str, zone: str = "UTC", hours: str = REGULAR, exceptions: CalendarExceptions = NO_EXCEPTIONS
+) -> Sessions | None:
     """Return the sessions of a calendar, or None where days are those of UTC and nothing is ever closed.
 
     `zone`: where days of 24x7 begin. Every other calendar has its own, which UTC stands for. BadInput for what is not
-    known. The first call for an exchange takes a second or two and some 100 MB: it loads pandas.
+    known. The first call for an exchange takes a second or two and some 100 MB: it loads pandas. `exceptions`: what of
+    it is otherwise; one that does not go with the rest is left out (`unfit` tells which).
     """
+    asked = (calendar, zone, hours)
+    if asked not in _kept:
+        _kept[asked] = _made(*asked)
+    found = _kept[asked]
+    return _corrected(found, exceptions)[0] if found and exceptions.days and calendar != ALWAYS else found
+
+
+def unfit(calendar: str, exceptions: CalendarExceptions) -> list[str]:
+    """Return, a sentence each, which of them do not go with the calendar. BadInput if it can have none."""
+    found = sessions_of(calendar)
+    if found is None or calendar == ALWAYS:
+        raise BadInput(f"calendar {calendar} never closes, so nothing of it can be otherwise")
+    return list(_corrected(found, exceptions)[1])
+
+
+def is_known(calendar: str, zone: str, hours: str) -> bool:
+    """Whether it has been worked out in this process, or there is nothing to be worked out."""
+    return (calendar, zone, hours) in _kept or (calendar, zone) == (ALWAYS, "UTC")
+
+
+def keep(calendar: str, zone: str, hours: str, sessions: Sessions) -> None:
+    """Take over what another process has worked out."""
+    _kept[calendar, zone, hours] = sessions
+
+
+@lru_cache(64)
+def _corrected(base: Sessions, exceptions: CalendarExceptions) -> tuple[Sessions, tuple[str, ...]]:
+    """Also returns what could not be applied."""
+    rows = zip(base.labels, base.opens, base.closes, strict=True)
+    found = {label: _Session(label, opened, closed) for label, opened, closed in rows}
+    told, local = list[str](), ZoneInfo(base.zone)
+    for each in exceptions.days:
+        known = found.pop(each.label_ms, None)
+        if each.is_dropped:
+            if known is None:
+                told.append(f"{base.calendar} has no session on {each.day} that could be dropped")
+            continue
+        if known is None and None in (each.open_minute, each.close_minute):
+            told.append(f"{base.calendar} has no session on {each.day}, so one needs an open and a close")
+            continue
+        changed = _changed(base, each, known, local)
+        if changed.open < changed.close:
+            found[each.label_ms] = changed
+            continue
+        told.append(f"{base.calendar} would open on {each.day} after it has closed")
+        if known:
+            found[each.label_ms] = known
+    return _in_order(base, exceptions, [found[label] for label in sorted(found)], told)
+
+
+def _changed(base: Sessions, each: SessionException, known: _Session | None, zone: ZoneInfo) -> _Session:
+    day = _date(each.label_ms)
+
+    def at(minute: int | None, as_known: int) -> int:
+        return as_known if minute is None else _ms_of(day, timedelta(minutes=minute), zone)
+
+    opened, closed = (
+        at(each.open_minute, known.open if known else 0),
+        at(each.close_minute, known.close if known else 0),
+    )
+    if base.hours == EXTENDED and known:
+        # An early close ends what comes after it early, too. The hours before are as they were.
+        early_ms = _ms(day, _EARLY[base.zone], zone)
+        opened, closed = known.open, known.close if each.close_minute is None else early_ms
+    return _Session(each.label_ms, opened, closed)
+
+
+def _in_order(
+    base: Sessions, exceptions: CalendarExceptions, found: list[_Session], told: list[str]
+) -> tuple[Sessions, tuple[str, ...]]:
+    """Sessions that ascend: of two that overlap the one is left out that an exception made."""
+    changed = {each.label_ms for each in exceptions.days}
+    kept: list[_Session] = []
+    for one in found:
+        while kept and one.open < kept[-1].close:
+            loser = one if one.label in changed else kept.pop()
+            told.append(f"{base.calendar} would have two sessions at once on {_date(loser.label)}")
+            if loser is one:
+                break
+        else:
+            kept.append(one)
+    closing_ms = 0 if base.calendar == FOREX else _CLOSING_MS
+    return _table(base.calendar, base.zone, base.hours, kept, closing_ms, exceptions), tuple(told)
+
+
+def _made(calendar: str, zone: str, hours: str) -> Sessions | None:
     if calendar == ALWAYS:
         if hours != REGULAR:
             raise _no_extended(calendar, hours)
@@ -107,11 +204,18 @@ def _known(any_year: Any) -> Any:
     return type(any_year)(start=start, end=min(LAST_KNOWN, last.date()) if last else LAST_KNOWN)
 
 
-def _table(calendar: str, zone: str, hours: str, found: Sequence[_Session], closing_ms: int) -> Sessions:
+def _table(
+    calendar: str,
+    zone: str,
+    hours: str,
+    found: Sequence[_Session],
+    closing_ms: int,
+    exceptions: CalendarExceptions = NO_EXCEPTIONS,
+) -> Sessions:
     """`closing_ms`: what of the time after the close belongs to a session, if the next has not opened by then."""
     labels, opens, closes = (array("q", column) for column in zip(*found, strict=True))
     ends = array("q", map(min, (close + closing_ms for close in closes), [*opens[1:], closes[-1] + closing_ms]))
-    return Sessions(calendar, zone, hours, labels, opens, closes, ends)
+    return Sessions(calendar, zone, hours, labels, opens, closes, ends, exceptions)
 
 
 def _days(zone: ZoneInfo) -> list[_Session]:

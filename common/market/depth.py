@@ -17,16 +17,21 @@ import math
 import struct
 import zlib
 from array import array
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate, pairwise
 from operator import itemgetter
 from typing import NamedTuple
 
-# version, flags, log2 of the width of prices (bits 0-1) and of sizes (2-3), padding, spans, times, bids, asks,
-# open_ms, lowest bid, lowest ask, price step, lot step.
-HEAD = struct.Struct("<BBBxIIIIqqqQQ")
+from common.market.rescaling import MAX_INT_64, Rescaling
+from common.market.scale import Scale, Scales
+
+# version, flags, log2 of the width of prices (bits 0-1) and of sizes (2-3), the scale's decimals of prices, spans,
+# times, bids, asks, open_ms, lowest bid, lowest ask, price step, lot step.
+HEAD = struct.Struct("<BBBBIIIIqqqQQ")
 VERSION = 1
 TRUNCATED = 1
+# The scale's decimals of sizes, in the flags above. Both are one more than they say; 0: the chunk does not name them.
+_SIZE_DECIMALS_AT = 1
 # from and until (ms after the open), lowest and highest price.
 SPAN = struct.Struct("<HHqq")
 # Bytes of times and of positions among them: a minute has fewer milliseconds than 16 bits have values.
@@ -65,11 +70,12 @@ class Chunk:
 
 
 class Head(NamedTuple):
-    """The head of a packed chunk."""
+    """The head of a packed chunk. `price_name`: decimals of its prices and one more; 0 where it does not say."""
 
     version: int
     flags: int
     shape: int
+    price_name: int
     spans: int
     times: int
     bids: int
@@ -81,6 +87,12 @@ class Head(NamedTuple):
     lot_step: int
 
     @property
+    def scale(self) -> Scale | None:
+        """The one it is of; None where it does not name it."""
+        size_name = self.flags >> _SIZE_DECIMALS_AT
+        return Scale(self.price_name - 1, size_name - 1) if self.price_name and size_name else None
+
+    @property
     def columns(self) -> list[tuple[int, int]]:
         """Width and length of what follows the spans: times, then the runs' steps, sizes, starts and rests."""
         runs = self.bids + self.asks
@@ -88,7 +100,8 @@ class Head(NamedTuple):
         return [(TIME_WIDTH, self.times), *((width, runs) for width in widths)]
 
 
-def pack_chunk(chunk: Chunk) -> bytes:
+def pack_chunk(chunk: Chunk, name: Scale | None = None) -> bytes:
+    """`name`: the scale that the chunk is to name."""
     open_ms = chunk.open_ms
     times = _times(chunk)
     positions = {time_ms: at for at, time_ms in enumerate(times)}
@@ -106,10 +119,12 @@ def pack_chunk(chunk: Chunk) -> bytes:
         *_planes(TIME_WIDTH, bids.starts + asks.starts),
         *_planes(TIME_WIDTH, bids.rests + asks.rests),
     ]
+    truncated = TRUNCATED if chunk.truncated else 0
     head = Head(
         VERSION,
-        TRUNCATED if chunk.truncated else 0,
+        truncated | (name.size_decimals + 1 if name else 0) << _SIZE_DECIMALS_AT,
         widths[0] | widths[1] << 2,
+        name.price_decimals + 1 if name else 0,
         len(chunk.spans),
         len(times),
         len(chunk.bids),
@@ -135,7 +150,8 @@ def unpack_body(packed: bytes) -> bytes:
     return zlib.decompress(memoryview(packed)[HEAD.size :])
 
 
-def unpack_chunk(packed: bytes) -> Chunk:
+def unpack_chunk(packed: bytes, scales: Scales | None = None) -> Chunk:
+    """In the scale that is asked for; None: as it is. Unfit where a number has no place in it."""
     head, body = unpack_head(packed), unpack_body(packed)
     open_ms, at = head.open_ms, head.spans * SPAN.size
     spans = [Span(open_ms + start, open_ms + end, *prices) for start, end, *prices in SPAN.iter_unpack(body[:at])]
@@ -149,7 +165,22 @@ def unpack_chunk(packed: bytes) -> Chunk:
     bids = _Columns(head.lowest_bid, *(column[: head.bids] for column in columns))
     asks = _Columns(head.lowest_ask, *(column[head.bids :] for column in columns))
     truncated = bool(head.flags & TRUNCATED)
-    return Chunk(open_ms, times[-1], spans, bids.runs(times), asks.runs(times), truncated)
+    chunk = Chunk(open_ms, times[-1], spans, bids.runs(times), asks.runs(times), truncated)
+    return _rescaled(chunk, Rescaling(head.scale or scales.unnamed, scales.now)) if scales else chunk
+
+
+def _rescaled(chunk: Chunk, rescaling: Rescaling) -> Chunk:
+    if rescaling.is_none:
+        return chunk
+
+    def moved(runs: list[Run]) -> list[Run]:
+        return [
+            (rescaling.price(ticks, MAX_INT_64), rescaling.size(lots), from_ms, until_ms)
+            for ticks, lots, from_ms, until_ms in runs
+        ]
+
+    spans = [Span(from_ms, until_ms, *rescaling.inside(low, high)) for from_ms, until_ms, low, high in chunk.spans]
+    return replace(chunk, spans=spans, bids=moved(chunk.bids), asks=moved(chunk.asks))
 
 
 @dataclass(slots=True)

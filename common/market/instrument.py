@@ -1,12 +1,14 @@
 """What is traded: the symbol, its decimals, and what its trade ids promise."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from common.errors import BadInput
 from common.market import units
+from common.market.calendar_exceptions import NO_EXCEPTIONS, CalendarExceptions
 from common.market.calendars import ALWAYS, sessions_of
+from common.market.scale import Scale
 from common.market.session import Sessions
 from common.market.timeframe import Timeframe
 
@@ -25,8 +27,8 @@ _NAME_PATTERN = re.compile(r"[A-Za-z0-9/_+.-]{1,40}", re.ASCII)
 class Instrument:
     """A price is an integer of 10**-price_decimals (ticks), a size one of 10**-size_decimals (lots).
 
-    When it trades: `calendar`, `zone` and `hours`, as common.market.calendars knows them. They are looked up where
-    `sessions` is first asked for, and not before.
+    When it trades: `calendar`, `zone` and `hours`, as common.market.calendars knows them, and what of these is
+    otherwise. They are looked up where `sessions` is first asked for, and not before.
     """
 
     symbol: str
@@ -36,6 +38,8 @@ class Instrument:
     calendar: str = ALWAYS
     zone: str = "UTC"
     hours: Hours = "regular"
+    # Of the calendar, as the store has them: not the symbol's own.
+    exceptions: CalendarExceptions = field(default=NO_EXCEPTIONS, repr=False)
 
     def __post_init__(self) -> None:
         check_symbol(self.symbol)
@@ -53,9 +57,13 @@ class Instrument:
             raise BadInput(f"hours is {self.hours!r}, expected one of {', '.join(get_args(Hours))}")
 
     @property
+    def scale(self) -> Scale:
+        return Scale(self.price_decimals, self.size_decimals)
+
+    @property
     def sessions(self) -> Sessions | None:
         """None: it trades always, and its days are those of UTC."""
-        return sessions_of(self.calendar, self.zone, self.hours)
+        return sessions_of(self.calendar, self.zone, self.hours, self.exceptions)
 
     def anchored(self, timeframe: Timeframe) -> Timeframe:
         """The timeframe as this market's sessions cut it."""

@@ -58,11 +58,6 @@ class Plan:
         span = days[0].open_ms, days[-1].end_ms
         return cls(days, periods(anchored["1w"], *span), periods(anchored["1M"], *span))
 
-    def range_of(self, periods: list[Period]) -> tuple[int, int]:
-        return (periods[0].open_ms, periods[-1].end_ms) if periods else (0, 0)
-
-    @property
-    def day_range(self) -> tuple[int, int]:
-        """All days of the weeks and months."""
-        spans = [self.range_of(self.weeks), self.range_of(self.months)]
-        return min(start for start, _ in spans), max(end for _, end in spans)
+    def range_of(self, spans: list[Period]) -> tuple[int, int]:
+        """All of some spans, at least one."""
+        return min(span.open_ms for span in spans), max(span.end_ms for span in spans)

@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from common.errors import BadInput
 from common.market.book import BASIS_POINTS, Book, BookEvent, BookSync, Levels, Outcome, Rule, bounds
 from common.market.depth import Chunk, Run, Span, unpack_chunk
+from common.market.scale import Scales
 from common.market.timeframe import DAY_MS, MINUTE_MS, minute_of
 
 # The window follows the middle once that has moved by one part in so many of the reach.
@@ -175,9 +176,9 @@ class Recorder:
     _narrow: bool = False
 
     @classmethod
-    def restore(cls, limits: Limits, packed: bytes) -> "Recorder":
-        """Go on with the minute that `packed` is of: all its runs have ended."""
-        chunk = unpack_chunk(packed)
+    def restore(cls, limits: Limits, packed: bytes, scales: Scales | None = None) -> "Recorder":
+        """Go on with the minute that `packed` is of: all its runs have ended. `scales`: as of unpack_chunk."""
+        chunk = unpack_chunk(packed, scales)
         recorder = cls(limits, chunk.open_ms, chunk.end_ms, truncated=chunk.truncated, spans=chunk.spans)
         recorder._bids.ended, recorder._asks.ended = chunk.bids, chunk.asks
         return recorder
@@ -336,9 +337,9 @@ class BookHistory:
         return cls(BookSync(rule), Recorder(limits))
 
     @classmethod
-    def restore(cls, rule: Rule, limits: Limits, packed: bytes) -> "BookHistory":
+    def restore(cls, rule: Rule, limits: Limits, packed: bytes, scales: Scales | None = None) -> "BookHistory":
         """`packed`: the newest chunk stored. A book is not stored: it begins with a new snapshot."""
-        return cls(BookSync(rule), Recorder.restore(limits, packed))
+        return cls(BookSync(rule), Recorder.restore(limits, packed, scales))
 
     def step(self, event: BookEvent, now_ms: int) -> list[Chunk]:
         """Feed one event. Returns the chunks of the minutes that it closed."""

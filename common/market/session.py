@@ -9,13 +9,15 @@ from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
 from typing import Any
 
+from common.market.calendar_exceptions import NO_EXCEPTIONS, CalendarExceptions
+
 # Trading days are counted from the first one of 2000, so that a calendar may grow at both ends.
 ORIGIN_MS = 946_684_800_000
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Sessions:
-    """Columns of equal length, in ms UTC. Two are equal if calendar, zone and hours are.
+    """Columns of equal length, in ms UTC. Two are equal if calendar, zone, hours and exceptions are.
 
     labels: midnight UTC of the trading date. closes: when trading stops. ends: when the session does; the minute that
     opens at the close of a stock exchange has the prints of its closing auction, and belongs to the session.
@@ -28,10 +30,13 @@ class Sessions:
     opens: "array[int]" = field(compare=False)
     closes: "array[int]" = field(compare=False)
     ends: "array[int]" = field(compare=False)
+    # What was applied to the calendar as the library has it.
+    exceptions: CalendarExceptions = NO_EXCEPTIONS
 
     def __repr__(self) -> str:
         # Not the columns: they are long.
-        return f"Sessions({self.calendar!r}, {self.zone!r}, {self.hours!r})"
+        version = f", version {self.exceptions.version}" if self.exceptions.days else ""
+        return f"Sessions({self.calendar!r}, {self.zone!r}, {self.hours!r}{version})"
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         """As IPython and hypothesis show it, who would print all fields of a dataclass."""

@@ -13,7 +13,7 @@ MAX_DECIMALS = 18
 # A longer text is not a number somebody meant; it also bounds the work spent on hostile input.
 MAX_TEXT = 64
 
-_PLAIN = re.compile(r"-?[0-9]+(?:\.[0-9]*)?|-?\.[0-9]+", re.ASCII)
+_PLAIN = re.compile(r"[+-]?[0-9]+(?:\.[0-9]*)?|[+-]?\.[0-9]+", re.ASCII)
 # Decimal alone would read `1_000` and ` 5` as well.
 _EXPONENT = re.compile(rf"(?:{_PLAIN.pattern})[eE][+-]?[0-9]{{1,3}}", re.ASCII)
 
@@ -29,7 +29,12 @@ def parse(text: str, decimals: int) -> int:
     if beyond.strip("0"):
         raise BadInput(f"number {text!r} has more than {decimals} decimals")
     digits = whole + kept.ljust(decimals, "0")
-    return int(digits) if digits not in ("", "-") else 0
+    return int(digits) if digits not in ("", "-", "+") else 0
+
+
+def is_decimal(text: str) -> bool:
+    """Whether `text` is a number at all: ASCII digits, with a sign or without, a fraction, an exponent."""
+    return len(text) <= MAX_TEXT and bool(_PLAIN.fullmatch(text) or _EXPONENT.fullmatch(text))
 
 
 def render(value: int, decimals: int) -> str:

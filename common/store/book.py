@@ -6,7 +6,7 @@ asks, best first.
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
@@ -14,9 +14,11 @@ from redis.asyncio import Redis
 
 from common.errors import Fenced
 from common.market.book import Level
+from common.market.rescaling import MAX_INT_64, Rescaling, Unfit
+from common.market.scale import Scale
 from common.store.client import translated
 from common.store.keys import SymbolKeys
-from common.store.script import Script
+from common.store.script import Argument, Script
 
 # Levels kept of a side: the most one answer has. 32 kB, four times a second.
 MOST_LEVELS = 1_000
@@ -25,7 +27,7 @@ LIVE, BROKEN = "live", "broken"
 
 _COUNTS = struct.Struct("<II")
 _LEVEL = struct.Struct("<qq")
-_FIELDS = ("ts_ms", "update_id", "levels", "state", "token")
+_FIELDS = ("ts_ms", "update_id", "levels", "state", "token", "scale")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +58,11 @@ class BookSnapshot:
 
 
 class BookStore:
-    """Writes, through a client that never re-sends."""
+    """Writes, through a client that never re-sends. `scale`: of the books that are put."""
 
-    def __init__(self, client: Redis, symbol: str) -> None:
+    def __init__(self, client: Redis, symbol: str, scale: Scale) -> None:
         self.keys = SymbolKeys(symbol)
+        self._scale = scale
         self._put = Script(client, "book")
 
     async def put(self, token: str, snapshot: BookSnapshot) -> None:
@@ -70,31 +73,48 @@ class BookStore:
         state = LIVE if snapshot.live else BROKEN
         with translated(f"write of the book of {self.keys.symbol}"):
             keys = [self.keys.owner, self.keys.book]
-            result = await self._put(keys, token, snapshot.ts_ms, snapshot.update_id, snapshot.pack(), state)
+            fields: list[Argument] = [snapshot.ts_ms, snapshot.update_id, snapshot.pack(), state, str(self._scale)]
+            result = await self._put(keys, token, *fields)
         if result[0] == b"FENCED":
             raise Fenced(f"{self.keys.symbol} has another holder")
 
 
 class BookReader:
-    """Reads of one symbol. Cheap to make; the client is shared."""
+    """Reads of one symbol, in a scale. Cheap to make; the client is shared."""
 
-    def __init__(self, client: Redis, symbol: str) -> None:
+    def __init__(self, client: Redis, symbol: str, scale: Scale) -> None:
         self.keys = SymbolKeys(symbol)
         self._client = client
+        self._scale = scale
 
     async def book(self) -> BookSnapshot | None:
-        """The last book that was put, None if none ever was. It is live only if the symbol's holder has put it."""
+        """The last book that was put, None if none ever was. It is live only if the symbol's holder has put it.
+
+        None also where its numbers have no place in the scale that is asked for: the next one will.
+        """
         pipe = self._client.pipeline(transaction=True)
         pipe.hmget(self.keys.book, _FIELDS)
         pipe.hget(self.keys.owner, "token")
         with translated(f"read of the book of {self.keys.symbol}"):
             fields, holder = await pipe.execute()
-        return _snapshot(fields, holder)
+        return _snapshot(fields, holder, self._scale)
 
 
-def _snapshot(fields: Sequence[Any], holder: bytes | None) -> BookSnapshot | None:
-    ts_ms, update_id, levels, state, token = fields
+def _snapshot(fields: Sequence[Any], holder: bytes | None, scale: Scale) -> BookSnapshot | None:
+    ts_ms, update_id, levels, state, token, written = fields
     if levels is None:
         return None
     live = state == LIVE.encode() and token == holder
-    return BookSnapshot.unpack(int(ts_ms), int(update_id), levels, live)
+    book = BookSnapshot.unpack(int(ts_ms), int(update_id), levels, live)
+    # A book of an earlier release does not say, and was of the only scale there was.
+    rescaling = Rescaling(Scale.parse(written.decode()) if written else scale, scale)
+    if rescaling.is_none:
+        return book
+    try:
+        return replace(book, bids=_rescaled(book.bids, rescaling), asks=_rescaled(book.asks, rescaling))
+    except Unfit:
+        return None
+
+
+def _rescaled(levels: list[Level], rescaling: Rescaling) -> list[Level]:
+    return [(rescaling.price(ticks, MAX_INT_64), rescaling.size(lots)) for ticks, lots in levels]

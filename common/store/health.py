@@ -24,6 +24,7 @@ from redis.asyncio import Redis
 from common.errors import FleetError, Stale, StoreUnavailable
 from common.market.timeframe import DAY_MS, day_of
 from common.store.client import translated
+from common.store.instrument import InstrumentMismatch
 from common.store.keys import LATE, SymbolKeys
 from common.store.reads import Spans, View, lost_spans
 from common.store.registry import Market
@@ -40,6 +41,8 @@ STALE, FAILED, CLOSED, IDLE, UNASSIGNED = "STALE", "FAILED", "CLOSED", "IDLE", "
 # Why it is DEGRADED: the venue throttles, its connection is lost, its candles are others than ours; the worker does
 # not believe its wall clock (common/clock.py).
 THROTTLED, DISCONNECTED, MISMATCH, CLOCK = "throttled", "disconnected", "mismatch", "clock"
+# The venue prices finer than the symbol does; its data is of another instrument than the registry's entry (FAILED).
+TICK, INSTRUMENT = "tick", "instrument"
 # Why it FAILED: the store did not answer, or is not where it was left; the deployment or its input is wrong; a bug.
 # STORE is also why all are DEGRADED: it keeps nothing for good, or takes no writes (common.store.server).
 STORE, REWOUND, CONFIG, ERROR = "store", "rewound", "config", "error"
@@ -47,7 +50,13 @@ STORE, REWOUND, CONFIG, ERROR = "store", "rewound", "config", "error"
 
 def failure_of(error: BaseException) -> dict[str, str]:
     """What is told of a symbol whose holder gave up with this."""
-    reasons = {StoreUnavailable: STORE, Stale: REWOUND, FleetError: CONFIG, BaseException: ERROR}
+    reasons: dict[type[BaseException], str] = {
+        StoreUnavailable: STORE,
+        Stale: REWOUND,
+        InstrumentMismatch: INSTRUMENT,
+        FleetError: CONFIG,
+        BaseException: ERROR,
+    }
     reason = next(word for kind, word in reasons.items() if isinstance(error, kind))
     return {"mode": FAILED, "reason": reason}
 
@@ -102,6 +111,7 @@ def health_of(view: View, market: Market, rules: HealthRules, gaps: int) -> dict
     ago_ms = view.server_ms - view.state.updated_ms if view.state and view.state.updated_ms else None
     return {
         **standing_of(view, market, rules)._asdict(),
+        **({"detail": market.mismatch} if market.mismatch else {}),
         "source": view.health.get("source", market.kind),
         "lastUpdateMsAgo": ago_ms,
         "providerThrottled": view.health.get("throttled", "") == "true",
@@ -112,6 +122,8 @@ def health_of(view: View, market: Market, rules: HealthRules, gaps: int) -> dict
 def standing_of(view: View, market: Market, rules: HealthRules) -> Standing:
     """What is told of the symbol: its own mode, unless a trouble of the store concerns all that are to be live."""
     mode = mode_of(view, market, rules.lease_ttl_ms)
+    if market.mismatch:
+        return Standing(mode, INSTRUMENT)
     if rules.is_store_troubled() and mode not in (CLOSED, IDLE):
         return Standing(DEGRADED, STORE)
     return Standing(mode, view.health.get("reason") or None if mode in (DEGRADED, FAILED) else None)
@@ -120,6 +132,8 @@ def standing_of(view: View, market: Market, rules: HealthRules) -> Standing:
 def mode_of(view: View, market: Market, lease_ttl_ms: int) -> str:
     """The symbol's own mode."""
     claimed = view.health.get("mode", LIVE)
+    if market.mismatch:
+        return FAILED
     if claimed == CLOSED:
         return CLOSED
     silent_ms = view.server_ms - view.owner.beat_ms

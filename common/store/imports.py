@@ -14,6 +14,7 @@ from common.market.builder import Checkpoint
 from common.market.timeframe import DAY_MS
 from common.market.trade import Trades
 from common.store.client import translated
+from common.store.instrument import DataInstrument
 from common.store.keys import SymbolKeys
 from common.store.reads import Spans
 from common.store.rollups import Minutes, Staged
@@ -58,6 +59,8 @@ class ImportStep:
     lost: Spans = ()
     # As in a Commit.
     format: int = 1
+    # As of a Commit.
+    data: DataInstrument | None = None
 
 
 class ImportStore:

@@ -34,6 +34,7 @@ symbols, and an ACL may name them.
 | {S}:gaps            | hash    | commit, import      | worker, feed       | gaps.MOST_ENDED ended, MAX_PENDING open |
 | {S}:health          | hash    | commit, beat        | worker, feed       | 8 fields                               |
 | {S}:inbox           | stream  | anybody             | inbox source       | trimmed behind the worker              |
+| {S}:inbox:ids       | zset    | commit              | inbox source       | MOST_TEXT_IDS of commit.lua            |
 | {S}:demand          | string  | feed                | workers            | 30 s after the last one asked          |
 | {VENUE}:budget      | hash    | spend, cooldown     | venue clients      | 61 buckets a limit                     |
 | {VENUE}:streams     | zset    | slot                | slot               | FLEET_STREAMS_PER_VENUE                |
@@ -180,6 +181,11 @@ class SymbolKeys:
         return self._name("inbox")
 
     @property
+    def text_ids(self) -> str:
+        """Of trades pushed with ids that are no numbers."""
+        return self._name("inbox:ids")
+
+    @property
     def commits(self) -> str:
         """Channel only."""
         return self._name("commits")
@@ -210,4 +216,5 @@ class SymbolKeys:
             self.health,
             self.demand,
             self.inbox,
+            self.text_ids,
         ]

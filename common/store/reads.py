@@ -9,12 +9,14 @@ from redis.asyncio import Redis
 
 from common.market.coverage import Coverage, load_coverage
 from common.market.gaps import Ledger
-from common.market.instrument import Ids
+from common.market.instrument import Ids, Instrument
 from common.market.late import Part
+from common.market.scale import Scales
 from common.market.timeframe import DAY_MS
 from common.market.trade import Trades
 from common.store.client import translated
 from common.store.format import CHUNKED_COVERAGE, known
+from common.store.instrument import DataInstrument, InstrumentChanged, data_instrument
 from common.store.keys import SymbolKeys
 from common.store.older import NO_OLDER, UNKNOWN_OLDER, OlderCache, OlderSpans
 
@@ -34,6 +36,7 @@ _STATE_FIELDS = (
     "sealed_to_ms",
     "format",
     "newest_span",
+    "instrument",
 )
 _ARCHIVE_FIELDS = (
     "candles_from_ms",
@@ -122,6 +125,7 @@ class State:
     `footprint` is read only together with footprints. `amended`: the last amendments, newest first. `reshaped_seq`:
     the last commit that changed coverage otherwise than by letting its newest span grow. The floors: minutes that
     open before have been dropped, -1 while none were. `sealed_to_ms`: the end of the newest sealed day, -1 without one.
+    `data`: what instrument all of it is of; None in a store of a release that did not say.
     """
 
     seq: int
@@ -138,8 +142,18 @@ class State:
     candle_floor_ms: int = -1
     footprint_floor_ms: int = -1
     sealed_to_ms: int = -1
+    # What instrument all of it is of; None in a store of a release that did not say.
+    data: DataInstrument | None = None
     # The spans of coverage that `coverage_json` has not: none where it is stored whole.
     older: OlderSpans = NO_OLDER
+
+    def check(self, instrument: Instrument) -> None:
+        """Raise InstrumentChanged if the data is of another instrument."""
+        _check(self.data, instrument)
+
+    def scales(self, instrument: Instrument) -> Scales:
+        """In which scale sealed blocks are read. `instrument`: the registered one, for data that does not say."""
+        return (self.data or DataInstrument.begun(instrument)).scales
 
     @property
     def cursor(self) -> str:
@@ -202,12 +216,19 @@ class View:
 
 
 class SymbolReader:
-    """Reads of one symbol. Cheap to make; the client is shared, and so is `older`, if what was read is to be kept."""
+    """Reads of one symbol. Cheap to make; the client is shared.
 
-    def __init__(self, client: Redis, symbol: str, *, older: OlderCache | None = None) -> None:
+    `instrument`: what the reader takes the data to be of; a view of other data raises InstrumentChanged. None: any.
+    `older`: keeps of coverage what rarely changes, for all readers of a process; None: it is read with each view.
+    """
+
+    def __init__(
+        self, client: Redis, symbol: str, instrument: Instrument | None = None, *, older: OlderCache | None = None
+    ) -> None:
         self.keys = SymbolKeys(symbol)
+        self.instrument = instrument
         self._client = client
-        self._older = older
+        self._kept_older = older
 
     async def view(
         self,
@@ -225,7 +246,7 @@ class SymbolReader:
         the archive alone has.
         """
         asked = (candles, footprints, since_seq, seals_from_ms, days, late)
-        if self._older and self._older.has(self.keys.symbol):
+        if self._kept_older and self._kept_older.has(self.keys.symbol):
             view = await self._read_view(*asked, with_older=False)
             if view is not None:
                 return view
@@ -277,7 +298,7 @@ class SymbolReader:
         entries = rest.pop() if since_seq is not None else []
         footprint_members = rest.pop() if footprints else []
         return View(
-            state,
+            self._checked(state),
             _owner(owner),
             {key.decode(): value.decode() for key, value in health.items()},
             int(seconds) * 1000 + int(micros) // 1000,
@@ -297,12 +318,21 @@ class SymbolReader:
         if state is None or state.older is NO_OLDER:
             return state
         at = (self.keys.symbol, state.token, state.reshaped_seq)
-        kept = self._older.get(*at) if self._older else None
+        kept = self._kept_older.get(*at) if self._kept_older else None
         if kept is None and chunks is not None:
             kept = older_of(chunks)
-            if self._older:
-                self._older.keep(*at, kept)
+            if self._kept_older:
+                self._kept_older.keep(*at, kept)
         return replace(state, older=kept) if kept else state
+
+    def _checked(self, state: State | None) -> State | None:
+        if state and self.instrument:
+            state.check(self.instrument)
+        return state
+
+    def _check_text(self, text: bytes | None) -> None:
+        if text and self.instrument:
+            _check(data_instrument(self.keys.symbol, text), self.instrument)
 
     async def blocks(self, series: SealedSeries, days: Sequence[int]) -> list[bytes | None]:
         """Return the block of each sealed day, as it is now: its digest tells whether it is still the one of a seal."""
@@ -313,8 +343,12 @@ class SymbolReader:
 
     async def entries(self, after_seq: int, count: int) -> list[Entry]:
         """Return up to `count` entries of the trade stream after `after_seq`, oldest first."""
+        pipe = self._client.pipeline(transaction=True)
+        pipe.xrange(self.keys.trades, f"({after_seq}-0", "+", count=count)
+        pipe.hget(self.keys.state, "instrument")
         with translated(f"read of trades of {self.keys.symbol}"):
-            found: Any = await self._client.xrange(self.keys.trades, f"({after_seq}-0", "+", count=count)
+            found, text = await pipe.execute()
+        self._check_text(text)
         return [_entry(entry_id, fields) for entry_id, fields in found]
 
     async def entries_back(self, from_seq: int, count: int) -> tuple[list[Entry], Entry | None]:
@@ -325,8 +359,10 @@ class SymbolReader:
         pipe = self._client.pipeline(transaction=True)
         pipe.xrevrange(self.keys.trades, f"{from_seq}-0", "-", count=count)
         pipe.xrange(self.keys.trades, "-", "+", count=1)
+        pipe.hget(self.keys.state, "instrument")
         with translated(f"read of trades of {self.keys.symbol}"):
-            found, oldest = await pipe.execute()
+            found, oldest, text = await pipe.execute()
+        self._check_text(text)
         return [_entry(*one) for one in found], _entry(*oldest[0]) if oldest else None
 
     async def gaps(self) -> Ledger:
@@ -334,6 +370,11 @@ class SymbolReader:
         with translated(f"read of gaps of {self.keys.symbol}"):
             found: Any = await self._client.hgetall(self.keys.gaps)
         return Ledger.load(found)
+
+
+def _check(data: DataInstrument | None, instrument: Instrument) -> None:
+    if data and data.instrument != instrument:
+        raise InstrumentChanged(f"symbol {instrument.symbol} has been changed meanwhile, ask again")
 
 
 def _ask_range(pipe: Any, key: str, wanted: Range) -> None:
@@ -368,10 +409,8 @@ def state_of(values: list[bytes | None], symbol: str) -> State | None:
     if values[0] is None:
         return None
     seq, token, watermark_ms, updated_ms, candle, coverage, refused, position, *rest = (v or b"" for v in values)
-    amended, reshaped_seq, candle_floor_ms, footprint_floor_ms, sealed_to_ms, form, newest_span, footprint = [
-        *rest,
-        b"",
-    ][:8]
+    amended, reshaped_seq, candle_floor_ms, footprint_floor_ms, sealed_to_ms, *rest = [*rest, b""]
+    form, newest_span, data, footprint = rest[:4]
     is_chunked = known(int(form or 1), symbol) >= CHUNKED_COVERAGE
     return State(
         int(seq),
@@ -388,6 +427,7 @@ def state_of(values: list[bytes | None], symbol: str) -> State | None:
         int(candle_floor_ms or -1),
         int(footprint_floor_ms or -1),
         int(sealed_to_ms or -1),
+        data_instrument(symbol, data) if data else None,
         UNKNOWN_OLDER if is_chunked else NO_OLDER,
     )
 

@@ -7,7 +7,7 @@ written, and readers read it before the hash: what they keep is at least as new 
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -17,6 +17,13 @@ from common.errors import BadInput, OperatorError
 from common.market.instrument import Instrument
 from common.store import format
 from common.store.client import commit_client, translated
+from common.store.instrument import (
+    DataInstrument,
+    instrument_fields,
+    instrument_of,
+    stored_instrument,
+    stored_instruments,
+)
 from common.store.keys import SYMBOLS, SYMBOLS_VERSION, SymbolKeys
 
 log = logging.getLogger(__name__)
@@ -31,6 +38,8 @@ class Market:
 
     instrument: Instrument
     source: dict[str, Any] = field(default_factory=dict)
+    # Of a market as its data has it: what is wrong with its entry here, in one sentence.
+    mismatch: str = field(default="", compare=False)
 
     @property
     def symbol(self) -> str:
@@ -50,6 +59,12 @@ class Market:
         """Served only while somebody asks for it."""
         return self.source.get("demand") == "on_demand"
 
+    def as_stored(self, data: DataInstrument | None) -> "Market":
+        """The market as its data has it, which is how it is to be read."""
+        if data is None:
+            return self
+        return replace(self, instrument=data.instrument, mismatch=data.mismatch(self.instrument))
+
 
 class Registry:
     def __init__(self, client: Redis) -> None:
@@ -64,6 +79,12 @@ class Registry:
         markets = (self._decoded(name, text) for name, text in sorted(found.items()))
         return {market.symbol: market for market in markets if market}
 
+    async def stored_symbols(self) -> dict[str, Market]:
+        """All that are markets, as their data has them."""
+        markets = await self.symbols()
+        data = await stored_instruments(self._client, markets)
+        return {symbol: market.as_stored(data[symbol]) for symbol, market in markets.items()}
+
     async def version(self) -> bytes:
         """Another one after every change. To be read before what is kept under it."""
         with translated("read of the symbols' version"):
@@ -75,8 +96,19 @@ class Registry:
             text: Any = await self._client.hget(SYMBOLS, symbol)
         return None if text is None else _decode(symbol, text)
 
+    async def stored(self, symbol: str) -> Market | None:
+        """The market as its data has it; None where there is none."""
+        market = await self.market(symbol)
+        return market.as_stored(await stored_instrument(self._client, symbol)) if market else None
+
     async def add_symbol(self, market: Market) -> bool:
-        """Register the market; False if the symbol is there already, which is then left as it was."""
+        """Register the market; False if the symbol is there already, which is then left as it was.
+
+        BadInput if there is data of it, left by a market that was removed, of another instrument.
+        """
+        data = await stored_instrument(self._client, market.symbol)
+        if data and data.instrument != market.instrument and await self.market(market.symbol) is None:
+            raise BadInput(data.left_behind(market.instrument))
         await format.begin(self._client)
         with translated(f"registration of {market.symbol}"):
             added = bool(await self._client.hsetnx(SYMBOLS, market.symbol, _encode(market)))
@@ -119,18 +151,12 @@ async def open_store(url: str) -> AsyncIterator[Registry]:
 
 
 def _encode(market: Market) -> bytes:
-    i = market.instrument
-    decimals = {"price_decimals": i.price_decimals, "size_decimals": i.size_decimals}
-    trades_at = {"calendar": i.calendar, "zone": i.zone, "hours": i.hours}
-    return orjson.dumps({**decimals, "ids": i.ids, **trades_at, "source": market.source})
+    return orjson.dumps({**instrument_fields(market.instrument), "source": market.source})
 
 
 def _decode(symbol: str, text: bytes) -> Market:
     try:
         fields = orjson.loads(text)
-        # An entry of an earlier release does not say when it trades.
-        trades_at = {name: fields[name] for name in ("calendar", "zone", "hours") if name in fields}
-        instrument = Instrument(symbol, fields["price_decimals"], fields["size_decimals"], fields["ids"], **trades_at)
-        return Market(instrument, dict(fields["source"]))
+        return Market(instrument_of(symbol, fields), dict(fields["source"]))
     except (BadInput, KeyError, TypeError, ValueError) as error:
         raise OperatorError(f"entry {symbol!r} of hash {SYMBOLS!r} is not a market: {error!r}") from error

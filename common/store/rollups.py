@@ -7,7 +7,7 @@ twice or beside another does no harm, and a queue that forgets a job costs time 
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from redis.asyncio import Redis
 
@@ -63,16 +63,20 @@ class Minutes:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One consistent look for the roll-up of a day. `rolled`: stored candles of each series asked for.
-
-    `late`: parts of candles that the archive alone has; it is complete from `archived_from_ms` on, -1 without one.
-    """
+    """One consistent look for the roll-up of a day."""
 
     mark: Mark
     state: State
     candles: Minutes
-    footprints: Minutes
+    # Open ones of the day; a sealed block of them is read apart (`sealed_footprints`).
+    footprints: Sequence[bytes]
+    # Whether the day has been sealed before.
+    is_sealed: bool
+    # Stored candles of each series asked for.
     rolled: Mapping[str, list[bytes]]
+    # Of the other days asked for: those that are to be rolled up, too, now or once they are over.
+    others: frozenset[int]
+    # Parts of candles that the archive alone has; it is complete from `archived_from_ms` on, -1 without one.
     late: list[Part]
     archived_from_ms: int
 
@@ -124,39 +128,64 @@ class RollupStore:
             tuple(sorted((series, int(day_ms)) for series, day_ms in pairs)),
         )
 
-    async def read(self, day_ms: int, from_ms: int, to_ms: int, rolled: Mapping[str, tuple[int, int]]) -> Reading:
+    async def due_days(self, from_ms: int, end_ms: int) -> tuple[int, ...]:
+        """Return the days of `[from_ms, end_ms)` that are to be rolled up, oldest first."""
+        pipe = self._client.pipeline(transaction=True)
+        pipe.hget(self.keys.state, "watermark_ms")
+        pipe.zrange(self.keys.dirty, 0, -1)
+        with translated(f"read of what is due of {self.keys.symbol}"):
+            watermark_ms, dirty = await pipe.execute()
+        over_ms = min(end_ms, int(watermark_ms or 0) - DAY_MS + 1)
+        return tuple(sorted(day_ms for day_ms in map(int, dirty) if from_ms <= day_ms < over_ms))
+
+    async def read(
+        self,
+        day_ms: int,
+        from_ms: int,
+        to_ms: int,
+        rolled: Mapping[str, tuple[int, int]],
+        others: Sequence[int] = (),
+    ) -> Reading | None:
         """Read the day's minutes, all candles of `[from_ms, to_ms)`, and the `[from, to)` asked for of each series.
 
-        Raises Stale if the symbol has never been written, or the day is not dirty.
+        None if the symbol has never been written, or the day is not due. `others`: days that are asked after.
         """
         days = list(range(day_of(min(from_ms, day_ms)), max(to_ms, day_ms + DAY_MS), DAY_MS))
         pipe = self._client.pipeline(transaction=True)
         ask(pipe, self.keys)
         pipe.hget(self.keys.rollup, "version")
-        pipe.zscore(self.keys.dirty, str(day_ms))
+        pipe.zmscore(self.keys.dirty, list(map(str, (day_ms, *others))))
         pipe.zrangebyscore(self.keys.candles, days[0], f"({days[-1] + DAY_MS}")
         pipe.zrangebyscore(self.keys.footprints, day_ms, f"({day_ms + DAY_MS}")
         pipe.hmget(self.keys.sealed_candles, days)
-        pipe.hget(self.keys.sealed_footprints, str(day_ms))
+        pipe.zcount(self.keys.seals, day_ms, day_ms)
         pipe.zrangebyscore(self.keys.late(CANDLES), from_ms, f"({to_ms}", withscores=True)
         pipe.hget(self.keys.archive, "candles_from_ms")
         for series, (start_ms, end_ms) in rolled.items():
             pipe.zrangebyscore(self.keys.rolled(series), start_ms, f"({end_ms}")
         with translated(f"read of day {day_ms} of {self.keys.symbol}"):
-            values, chunks, version, score, candles, footprints, *rest = await pipe.execute()
-        sealed, sealed_footprint, late, archived_from_ms, *found = rest
+            values, chunks, version, (score, *scores), candles, footprints, *rest = await pipe.execute()
+        sealed, seals, late, archived_from_ms, *found = rest
         state = state_of(values, self.keys.symbol)
-        if state is None or score is None:
-            raise Stale(f"day {day_ms} of {self.keys.symbol} is not to be rolled up")
+        if state is None or score is None or day_ms + DAY_MS > state.watermark_ms:
+            return None
         return Reading(
             Mark(state.token, (version or b"0").decode(), str(int(score))),
             replace(state, older=older_of(chunks)),
             Minutes({day: block for day, block in zip(days, sealed, strict=True) if block}, candles),
-            Minutes({day_ms: sealed_footprint} if sealed_footprint else {}, footprints),
+            footprints,
+            bool(seals),
             dict(zip(rolled, found, strict=True)),
+            frozenset(day for day, its in zip(others, scores, strict=True) if its is not None),
             [Part.of(*pair) for pair in late],
             int(archived_from_ms or -1),
         )
+
+    async def sealed_footprints(self, day_ms: int) -> Minutes:
+        """Return the day's footprints that are sealed."""
+        with translated(f"read of footprints of day {day_ms} of {self.keys.symbol}"):
+            block: Any = await self._client.hget(self.keys.sealed_footprints, str(day_ms))
+        return Minutes({day_ms: block} if block else {}, ())
 
     async def stage(self, day_ms: int, blocks: Mapping[str, bytes]) -> Mapping[str, bytes]:
         """Lay blocks of a day down, by series, and return them as they are read back."""
@@ -181,8 +210,13 @@ class RollupStore:
             found[day_ms][series] = block
         return found
 
-    async def finish(self, day_ms: int, mark: Mark, rolled: Iterable[Rolled], staged: Staged | None) -> None:
-        """Take the roll-ups and the staged blocks in. Raises Stale if what was read is not so any more."""
+    async def finish(
+        self, day_ms: int, mark: Mark, rolled: Iterable[Rolled], staged: "Staged | Literal['kept'] | None"
+    ) -> None:
+        """Take the roll-ups and the staged blocks in, if there are any; `kept`: the blocks are as they were.
+
+        Raises Stale if what was read is not so any more.
+        """
         k, rolled = self.keys, list(rolled)
         keys = [k.state, k.dirty, k.rollup, k.candles, k.footprints, k.seals, k.sealed_candles, k.sealed_footprints]
         keys += [k.staged, k.unarchived, k.events]
@@ -191,7 +225,10 @@ class RollupStore:
         rows: list[Argument] = [
             value for r in rolled for value in (at[r.series], r.open_ms, r.candle, r.event, r.message)
         ]
-        seal: list[Argument] = ["seal", *staged.counts, *staged.digests] if staged else ["leave"]
+        if isinstance(staged, Staged):
+            seal: list[Argument] = ["seal", *staged.counts, *staged.digests]
+        else:
+            seal = [staged or "leave"]
         head: list[Argument] = [mark.token, mark.version, day_ms, mark.score, self._events_kept, len(rolled)]
         with translated(f"roll-up of day {day_ms} of {k.symbol}"):
             status, *_ = await self._roll(keys, *head, *rows, *seal)

@@ -20,13 +20,14 @@ class Script:
     """
 
     def __init__(self, client: Redis, name: str) -> None:
-        self._script = client.register_script(_text(f"{name}.lua"))
+        self._script = client.register_script(text_of(name))
 
     async def __call__(self, keys: Sequence[str], *arguments: Argument) -> list[Any]:
         result: list[Any] = await self._script(keys=keys, args=arguments)
         return result
 
 
-def _text(file: str) -> str:
-    text = (_FOLDER / file).read_text("utf-8")
-    return re.sub(r"^-- with (\w+\.lua)$", lambda found: _text(found[1]), text, flags=re.MULTILINE)
+def text_of(name: str) -> str:
+    """Return the text of `scripts/<name>.lua`, with those of the others that it names."""
+    text = (_FOLDER / f"{name}.lua").read_text("utf-8")
+    return re.sub(r"^-- with (\w+)\.lua$", lambda found: text_of(found[1]), text, flags=re.MULTILINE)

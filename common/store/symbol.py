@@ -4,7 +4,7 @@ Every write is a compare-and-set on the owner's token and on `seq`, and is sent 
 unknown: the caller drops what it has in memory and claims again under a new token.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from types import MappingProxyType
@@ -17,10 +17,12 @@ from common.market import codec
 from common.market.builder import Checkpoint, Minute, unpack_minute
 from common.market.footprint import Footprint
 from common.market.gaps import Ledger
+from common.market.scale import Scales
 from common.market.timeframe import day_of
 from common.market.trade import MAX_TS_MS, Trades
 from common.store.client import translated
 from common.store.format import CHUNKED_COVERAGE, FORMAT, known
+from common.store.instrument import DataInstrument, data_instrument
 from common.store.keys import LATE, SymbolKeys
 from common.store.lease import Sighting
 from common.store.reads import SymbolReader
@@ -38,7 +40,7 @@ class Claim:
     """A won claim: where the symbol stands. `checkpoint` is None for a symbol without a commit.
 
     `candle_floor_ms`: minutes that open before have been dropped, -1 while none were. `import_position`: where the last
-    import goes on, should it have been interrupted.
+    import goes on, should it have been interrupted. `data`: what instrument the data is of; None where it does not say.
     """
 
     epoch: int
@@ -47,6 +49,7 @@ class Claim:
     checkpoint: Checkpoint | None
     candle_floor_ms: int = -1
     import_position: str = ""
+    data: DataInstrument | None = None
     # How the symbol is written (common.store.format).
     format: int = 1
 
@@ -58,6 +61,7 @@ class Commit:
     `minutes`: closed and amended ones, packed, by open_ms; of those that the store has not got, what their late trades
     make. `position`: where the source goes on after this step.
     `gaps`: the gaps that changed (Gap.dump), by id; `forgotten`: ids of those to be dropped.
+    `text_ids`: ids of trades that are no numbers, to be remembered; `note`: the source's own, kept with `position`.
     `candle_floor_ms`, `footprint_floor_ms`: drop minutes that open before; None drops none. `import_position`: of an
     import, the same as `position`; None leaves it as it is.
     """
@@ -77,6 +81,10 @@ class Commit:
     candle_floor_ms: int | None = None
     footprint_floor_ms: int | None = None
     import_position: str | None = None
+    text_ids: Sequence[str] = ()
+    note: str | None = None
+    # What instrument all of it is of, to be stored. None leaves what is: that changes only under a claim of its own.
+    data: DataInstrument | None = None
     # The form in which it is written, not older than the one that the symbol is in.
     format: int = 1
 
@@ -109,6 +117,8 @@ class SymbolStore:
         self._client = client
         self._bounds = bounds
         self._clock = clock
+        # Of sealed blocks, as of our claim.
+        self._scales: Scales | None = None
         self._claim = Script(client, "claim")
         self._commit = Script(client, "commit")
         self._beat = Script(client, "beat")
@@ -130,14 +140,24 @@ class SymbolStore:
             return Sighting(rest[0].decode(), rest[1].decode())
         epoch, state, now_ms, chunks = rest
         self._hear(now_ms, asked_ms)
-        return _claim_of(epoch, _pairs(state), _pairs(chunks))
+        claim = _claim_of(epoch, _pairs(state), _pairs(chunks), k.symbol)
+        self._scales = claim.data.scales if claim.data else None
+        return claim
 
     async def commit(self, commit: Commit) -> int:
         """Apply one step and return how many listen to the trades channel. Raises Fenced, Stale, StoreUnavailable."""
         k, asked_ms = self.keys, self._boot_ms()
         keys = [k.owner, k.state, k.trades, k.candles, k.footprints, k.events, k.health, k.gaps, k.dirty]
-        keys += [k.seals, k.sealed_candles, k.sealed_footprints, k.archive, k.unarchived, *map(k.late, LATE)]
-        keys.append(k.coverage)
+        keys += [
+            k.seals,
+            k.sealed_candles,
+            k.sealed_footprints,
+            k.archive,
+            k.unarchived,
+            *map(k.late, LATE),
+            k.text_ids,
+            k.coverage,
+        ]
         with translated(f"commit {commit.seq + 1} of {k.symbol}"):
             result = await self._commit(keys, *self._arguments(commit))
         check(result, k.symbol, commit.seq)
@@ -185,8 +205,8 @@ class SymbolStore:
         minutes = {}
         for open_ms in opens:
             candle_block, footprint_block = (column[day_of(open_ms)] for column in found)
-            candle = blocks.candle_at(candle_block, open_ms) if candle_block else None
-            footprint = blocks.footprint_at(footprint_block, open_ms) if footprint_block else None
+            candle = blocks.candle_at(candle_block, open_ms, self._scales) if candle_block else None
+            footprint = blocks.footprint_at(footprint_block, open_ms, self._scales) if footprint_block else None
             if candle:
                 minutes[open_ms] = _minute(candle, [footprint] if footprint else [])
         return minutes
@@ -248,6 +268,10 @@ class SymbolStore:
         }
         if c.import_position is not None:
             state["import_position"] = c.import_position
+        if c.data:
+            state["instrument"] = c.data.dump()
+        if c.note is not None:
+            state["source_note"] = c.note
         head: list[Argument] = [c.token, c.seq, c.seq + 1, c.trade_count, c.trades, c.checkpoint.watermark_ms]
         floors = ["" if ms is None else ms for ms in (c.candle_floor_ms, c.footprint_floor_ms)]
         counts = [len(state), len(c.health), len(c.gaps), len(c.forgotten)]
@@ -260,7 +284,8 @@ class SymbolStore:
             [self._bounds.trades, self._bounds.events],
             floors,
             counts,
-            [",".join(sorted(self._bounds.archived)), shape, len(chunks)],
+            [",".join(sorted(self._bounds.archived)), len(c.text_ids), shape, len(chunks)],
+            c.text_ids,
             flat(state.items()),
             flat(chunks.items()),
             flat(c.health.items()),
@@ -284,7 +309,7 @@ def _pairs(found: list[bytes]) -> dict[bytes, bytes]:
     return dict(zip(found[::2], found[1::2], strict=True))
 
 
-def _claim_of(epoch: int, state: dict[bytes, bytes], chunks: dict[bytes, bytes]) -> Claim:
+def _claim_of(epoch: int, state: dict[bytes, bytes], chunks: dict[bytes, bytes], symbol: str) -> Claim:
     if b"seq" not in state:
         return Claim(epoch, 0, "", None)
     form = int(state.get(b"format", 1))
@@ -301,7 +326,8 @@ def _claim_of(epoch: int, state: dict[bytes, bytes], chunks: dict[bytes, bytes])
     # While its first import is under way a symbol has no position but the import's.
     position, import_position = (state.get(name, b"").decode() for name in (b"position", b"import_position"))
     floor_ms = int(state.get(b"candle_floor_ms", -1))
-    return Claim(epoch, int(state[b"seq"]), position, checkpoint, floor_ms, import_position, form)
+    data = data_instrument(symbol, state[b"instrument"]) if b"instrument" in state else None
+    return Claim(epoch, int(state[b"seq"]), position, checkpoint, floor_ms, import_position, data, form)
 
 
 def _minute(candle: bytes, footprints: list[bytes]) -> Minute:

@@ -11,6 +11,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from common.errors import Stale
+from common.market.instrument import Instrument
 from common.store.client import translated
 from common.store.keys import SymbolKeys
 from common.store.reads import Spans, SymbolReader, lost_spans
@@ -51,9 +52,10 @@ class Standing:
 class TradeArchive:
     """Through a client that never re-sends."""
 
-    def __init__(self, client: Redis, symbol: str) -> None:
+    def __init__(self, client: Redis, symbol: str, instrument: Instrument | None = None) -> None:
+        """`instrument`: as of a SymbolReader."""
         self.keys = SymbolKeys(symbol)
-        self.reader = SymbolReader(client, symbol)
+        self.reader = SymbolReader(client, symbol, instrument)
         self._client = client
         self._confirm = Script(client, "archived_trades")
 

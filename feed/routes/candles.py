@@ -5,6 +5,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from feed import params
+from feed.routes.symbol import of_symbol
 from feed.services import services_of
 
 MEDIA_TYPES = {
@@ -38,7 +39,7 @@ async def footprint(request: Request) -> Response:
 
 
 routes = [
-    Route("/v1/candles/{symbol}", candles),
-    Route("/v1/candles/{symbol}/current", current),
-    Route("/v1/footprint/{symbol}", footprint),
+    Route("/v1/candles/{symbol}", of_symbol(candles)),
+    Route("/v1/candles/{symbol}/current", of_symbol(current)),
+    Route("/v1/footprint/{symbol}", of_symbol(footprint)),
 ]

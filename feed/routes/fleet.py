@@ -9,6 +9,7 @@ from starlette.routing import Route
 
 from common.store.health import upkeep_of
 from feed import fleet, params
+from feed.routes.symbol import of_symbol
 from feed.services import services_of
 
 
@@ -42,5 +43,5 @@ def _json(content: dict[str, Any]) -> Response:
 routes = [
     Route("/v1/symbols", symbols),
     Route("/v1/health", health),
-    Route("/v1/health/{symbol}", symbol_health),
+    Route("/v1/health/{symbol}", of_symbol(symbol_health)),
 ]

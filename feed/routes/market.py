@@ -9,6 +9,7 @@ from starlette.routing import Route
 
 from feed import params
 from feed.routes.candles import MEDIA_TYPES
+from feed.routes.symbol import of_symbol
 from feed.services import services_of
 
 
@@ -48,9 +49,9 @@ async def gaps(request: Request) -> Response:
 
 
 routes = [
-    Route("/v1/market/{symbol}", status),
-    Route("/v1/trades/{symbol}", trades),
-    Route("/v1/book/{symbol}", book),
-    Route("/v1/quote/{symbol}", quote),
-    Route("/v1/gaps/{symbol}", gaps),
+    Route("/v1/market/{symbol}", of_symbol(status)),
+    Route("/v1/trades/{symbol}", of_symbol(trades)),
+    Route("/v1/book/{symbol}", of_symbol(book)),
+    Route("/v1/quote/{symbol}", of_symbol(quote)),
+    Route("/v1/gaps/{symbol}", of_symbol(gaps)),
 ]

@@ -7,13 +7,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from infra.bench import archive, candles, history, imports, latency, past, replay, sparse, venue, worker, year
+from infra.bench import archive, candles, history, imports, latency, past, replay, rollup, sparse, venue, worker, year
 from infra.bench.base import Figure
 
 ROWS: dict[str, Callable[[], list[Figure]]] = {
     "replay": replay.measure,
     "import": imports.measure,
     "sparse": sparse.measure,
+    "rollup": rollup.measure,
     "latency": latency.measure,
     "candles": candles.measure,
     "history": history.measure,

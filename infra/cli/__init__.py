@@ -5,7 +5,7 @@ import sys
 import typer
 
 from common.errors import BadInput, FleetError
-from infra.cli import archive, doctor, export, imports, jobs, rebuild, replay, settings, symbols, up, watch
+from infra.cli import archive, doctor, export, imports, jobs, rebuild, replay, settings, symbols, tokens, up, watch
 
 app = typer.Typer(
     help="Market data: trades in, candles and footprints out.",
@@ -25,6 +25,7 @@ app.add_typer(symbols.app, name="symbols")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(archive.app, name="archive")
 app.command("rebuild")(rebuild.rebuild)
+app.add_typer(tokens.app, name="token")
 app.command("settings")(settings.show)
 app.command("doctor")(doctor.doctor)
 

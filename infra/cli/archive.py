@@ -160,8 +160,9 @@ def _archive(settings: Settings) -> "Archive":
 
 @asynccontextmanager
 async def _markets(settings: Settings, data: DataOption) -> AsyncIterator[tuple[Redis, dict[str, Market]]]:
-    async with commit_client(store_url(settings, data)) as client:
-        yield client, await Registry(client).symbols()
+    # Off this event loop: the store is asked by one of its own whether it may be used.
+    async with commit_client(await asyncio.to_thread(store_url, settings, data)) as client:
+        yield client, await Registry(client).stored_symbols()
 
 
 def _only(markets: dict[str, Market], symbol: str | None) -> dict[str, Market]:

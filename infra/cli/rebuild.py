@@ -24,7 +24,7 @@ from infra import checks
 from infra.cli.options import DataOption, date_text, day_option, days_between, store_url
 from infra.cli.symbols import SymbolArgument
 from workers.clock.due import ARCHIVED_BY
-from workers.rollup.work import ARCHIVE, ROLL, Work
+from workers.rollup.work import ARCHIVE, ROLL, ROLLED_BY, Work
 
 POLL_S = 0.2
 
@@ -106,6 +106,6 @@ def _of_days(due: Due, days: Collection[int], *, archiving: bool) -> Due:
 
 def _jobs(symbol: str, days: Iterable[int], archive: Iterable[tuple[str, int]]) -> set[str]:
     """Ids of the jobs that roll these days up, and that archive these days of a series."""
-    rolls = (Work(ROLL, symbol, day_ms) for day_ms in days)
+    rolls = (Work(ROLL, symbol, ROLLED_BY.open_of(day_ms)) for day_ms in days)
     archives = (Work(ARCHIVE, symbol, ARCHIVED_BY[series].open_of(day_ms), (series,)) for series, day_ms in archive)
     return {work.job for work in (*rolls, *archives)}

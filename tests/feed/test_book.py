@@ -21,7 +21,7 @@ BOOK = BookSnapshot(
 
 
 async def put(writer: Writer, book: BookSnapshot = BOOK) -> None:
-    await BookStore(writer.client, writer.instrument.symbol).put(writer.token, book)
+    await BookStore(writer.client, writer.instrument.symbol, writer.instrument.scale).put(writer.token, book)
 
 
 async def test_the_book_is_answered_best_first_in_the_shortest_exact_text(feed: Served, writer: Writer) -> None:

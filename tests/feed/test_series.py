@@ -62,13 +62,16 @@ class FakeListener:
     def restart(self) -> None:
         self.heard.append("restart")
 
+    def move(self, series: Series) -> None:
+        self.heard.append("move")
+
     def end(self, error: Exception) -> None:
         self.heard.append("end")
 
 
 async def begun(sources: FakeSources, *listeners: FakeListener) -> Series:
     market = Market(INSTRUMENT, {"kind": "inbox"})
-    series = Series(market, MINUTE, cast(Sources, sources), Metrics(), lambda view: None)
+    series = Series(market, MINUTE, cast(Sources, sources), Metrics(), lambda view: None, lambda: None)
     series.read_again("began")
     await wait_until_async(lambda: series.live)
     series.listeners.update(listeners)

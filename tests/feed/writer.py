@@ -1,7 +1,7 @@
 """Writes a symbol as a worker does: Builder, make_commit, SymbolStore. And makes the accidents of a worker's life."""
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from redis.asyncio import Redis
@@ -10,6 +10,7 @@ from common.market.builder import Builder
 from common.market.candle import LIVE
 from common.market.instrument import Instrument
 from common.market.trade import Trade, Trades
+from common.store.instrument import DataInstrument
 from common.store.keys import SymbolKeys
 from common.store.lease import NOTHING_SEEN, Sighting, new_token
 from common.store.registry import Market, Registry
@@ -59,6 +60,8 @@ class Writer:
     next_id: int = 1
     token: str = ""
     seq: int = 0
+    # Whether the data says of which instrument it is.
+    said: bool = False
     # Of the last commit, whoever made it.
     cursor: str = "0-"
     applied: list[Applied] = field(default_factory=list)
@@ -89,7 +92,7 @@ class Writer:
             # A lease has passed, and the holder's heart stood still.
             claim = await self.store.claim(self.token, claim, "tests:1")
         assert isinstance(claim, Claim)
-        self.seq = claim.seq
+        self.seq, self.said = claim.seq, claim.data is not None
         if claim.checkpoint is None:
             self.builder = Builder.new(self.instrument, self.sources, GRACE_MS)
         else:
@@ -106,7 +109,9 @@ class Writer:
             self.applied.append(Applied(trade, watermark_ms))
             watermark_ms = max(watermark_ms, trade.ts_ms)
         head = Head(self.token, self.seq, "", health or {"mode": "LIVE", "source": "inbox"}, stored=stored)
-        await self.store.commit(make_commit(head, self.builder, changes, self.retention))
+        commit = make_commit(head, self.builder, changes, self.retention)
+        await self.store.commit(replace(commit, data=None if self.said else DataInstrument.begun(self.instrument)))
+        self.said = True
         self.seq += 1
         self.cursor = f"{self.seq}-{self.token}"
         return self.cursor

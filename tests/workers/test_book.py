@@ -8,6 +8,8 @@ from redis.asyncio import Redis
 
 from common.clock import SystemClock
 from common.market.book import CoinbaseRule
+from common.market.instrument import Instrument
+from common.market.scale import Scales
 from common.store.keys import SymbolKeys
 from tests.support import wait_until_async
 from workers.book import BookKeeper
@@ -24,8 +26,9 @@ CROSSING = DepthEvent("A", NOW_MS, -1, -1, -1, [(102, 1)], [])
 @asynccontextmanager
 async def keeping(client: Redis) -> AsyncIterator[BookKeeper]:
     await client.hset(SymbolKeys(SYMBOL).owner, "token", TOKEN)
-    stores = book_stores(client, SYMBOL, 10)
-    keeper = BookKeeper(CoinbaseRule(), stores, asyncio.Future, SystemClock(), TOKEN, SYMBOL)
+    instrument = Instrument(SYMBOL, 2, 3)
+    stores, scales = book_stores(client, instrument, 10), Scales.unchanged(instrument.scale)
+    keeper = BookKeeper(CoinbaseRule(), stores, asyncio.Future, SystemClock(), TOKEN, SYMBOL, scales)
     task = asyncio.create_task(keeper.run())
     await wait_until_async(lambda: keeper._history)
     keeper.connected()

@@ -1,9 +1,11 @@
 """The inbox: trades that anybody pushes, each applied once."""
 
-from dataclasses import replace
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 from redis.asyncio import Redis
@@ -11,18 +13,22 @@ from redis.asyncio import Redis
 from common.clock import JudgedClock
 from common.errors import OperatorError
 from common.market import codec
+from common.market.builder import BAD_ID, BAD_TIME
 from common.market.coverage import DUPLICATE
 from common.market.instrument import Instrument
 from common.market.trade import BUY, SELL, UNKNOWN, Trade
+from common.store import script
 from common.store.keys import SymbolKeys
 from common.store.lease import NOTHING_SEEN
 from common.store.registry import Market
 from common.store.symbol import Bounds, Claim, SymbolStore
+from tests.common.store.steps import step
 from tests.support import FakeClock
 from tests.workers.fakes import NOTHING_APPLIED, SETTINGS
 from workers.sources import inbox
 from workers.sources.base import Batch
-from workers.sources.inbox import BAD_FIELDS, Inbox
+from workers.sources.inbox import Inbox
+from workers.sources.inbox_fields import BAD_FIELDS, MAX_TEXT_ID
 from workers.term import Term
 
 INSTRUMENT = Instrument("TEST:A", 2, 3)
@@ -150,6 +156,62 @@ async def test_an_entry_that_is_no_trade_is_counted_and_passed_over(client: Redi
     assert (batch.trades.ids, batch.refused) == ([43], {BAD_FIELDS: 1})
 
 
+@pytest.mark.parametrize(
+    "ts_ms",
+    ["0", "1", "-1700000000000", "+1700000000000", "1700000000", "631151999999", "17000000000000000", "9" * 5_000],
+)
+async def test_a_time_before_1990_or_of_too_many_digits_is_none(client: Redis, ts_ms: str) -> None:
+    """A 0, seconds for ms: coverage would begin in 1970."""
+    batch = await read(client, OURS | {"ts_ms": ts_ms}, OURS | {"id": "43"})
+    assert (batch.trades.ids, batch.refused) == ([43], {BAD_TIME: 1})
+
+
+@pytest.mark.parametrize("timestamp", ["0", "1", "-1699999999.123", "1e-3", "631151999.999", "1e14"])
+async def test_seconds_before_1990_or_of_no_usual_size_are_no_time(client: Redis, timestamp: str) -> None:
+    batch = await read(client, CRYPTOFEED | {"timestamp": timestamp}, CRYPTOFEED)
+    assert (batch.trades.ids, batch.refused) == ([42], {BAD_TIME: 1})
+
+
+@pytest.mark.parametrize("digits", ["١٧٠٠٠٠٠٠٠٠٠٠٠", "1_700_000_000_000", "1700000000000 ", "１７００００００００００"])
+@pytest.mark.parametrize("name", ["ts_ms", "timestamp", "price", "size", "amount"])
+async def test_digits_of_other_scripts_underscores_and_blanks_are_no_number(
+    client: Redis, digits: str, name: str
+) -> None:
+    entry = OURS if name in OURS else CRYPTOFEED
+    batch = await read(client, entry | {name: digits}, OURS | {"id": "43"})
+    assert (batch.trades.ids, batch.refused) == ([43], {BAD_FIELDS: 1})
+
+
+@pytest.mark.parametrize(
+    ("price", "ticks"),
+    [("+1.5", 150), ("1.5e0", 150), ("+15E-1", 150), ("0.015e+2", 150), ("150.", 15_000), (".5", 50)],
+)
+async def test_a_number_may_have_a_sign_and_an_exponent(client: Redis, price: str, ticks: int) -> None:
+    batch = await read(client, OURS | {"price": price})
+    assert (batch.trades.price_ticks, batch.refused) == ([ticks], {})
+
+
+async def test_where_ids_are_contiguous_a_trade_without_one_is_refused(client: Redis) -> None:
+    """Its place in the stream would open a hole of 10^18 ids."""
+    entries = [OURS | {"id": text} for text in ("", "None", "abc", "١٢", "9" * 20, "7")]
+    await push(client, *entries, {name: value for name, value in OURS.items() if name != "id"})
+    reader = replace(source(client), instrument=replace(INSTRUMENT, ids="contiguous"))
+    await reader.open("", NOTHING_APPLIED)
+    batch = await reader.read(100, 10)
+    assert (batch.trades.ids, batch.refused) == ([7], {BAD_ID: 6})
+
+
+async def test_a_text_id_is_bounded(client: Redis) -> None:
+    longest = "a" * MAX_TEXT_ID
+    batch = await read(client, OURS | {"id": longest}, OURS | {"id": longest + "a"})
+    assert (len(batch.trades), batch.refused, batch.text_ids) == (1, {BAD_ID: 1}, [longest])
+
+
+async def test_an_entry_that_was_no_trade_may_be_pushed_again_as_one(client: Redis) -> None:
+    batch = await read(client, OURS | {"id": "abc", "price": "cheap"}, OURS | {"id": "abc"})
+    assert (len(batch.trades), batch.refused) == (1, {BAD_FIELDS: 1})
+
+
 @pytest.mark.parametrize("timestamp", ["inf", "-inf", "nan", "1e999", "soon", ""])
 async def test_a_time_that_is_no_time_is_counted_and_passed_over(client: Redis, timestamp: str) -> None:
     batch = await read(client, CRYPTOFEED | {"timestamp": timestamp}, CRYPTOFEED)
@@ -163,8 +225,8 @@ async def test_a_missing_field_is_counted(client: Redis, field: str) -> None:
 
 
 async def test_numbers_beyond_all_bounds_come_through_to_be_refused_by_their_reason(client: Redis) -> None:
-    batch = await read(client, OURS | {"price": "-1", "id": "9" * 19, "ts_ms": "9" * 30})
-    assert list(batch.trades.rows()) == [Trade(int("9" * 30), int("9" * 19), -100, 500, SELL)]
+    batch = await read(client, OURS | {"price": "-1", "id": "9" * 19, "ts_ms": "9" * 16})
+    assert list(batch.trades.rows()) == [Trade(int("9" * 16), int("9" * 19), -100, 500, SELL)]
 
 
 @pytest.mark.parametrize("kind", ["string", "hash", "zset"])
@@ -271,3 +333,158 @@ async def test_over_restarts_each_entry_is_applied_once(client: Redis, clock: Fa
     assert applied and len(applied) == 100
     state: Any = await client.hget(SymbolKeys("TEST:A").state, "candle")
     assert codec.unpack_candle(state).trades == 100
+
+
+# what is remembered between two holders
+
+
+@dataclass
+class Terms:
+    """Terms of a worker over the inbox, one after the other, through claim and commit."""
+
+    client: Redis
+    clock: FakeClock = field(default_factory=FakeClock)
+    instrument: Instrument = INSTRUMENT
+    count: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+
+    async def run(self, last: str, reads: int = 1_000) -> None:
+        """Until the entry `last` is committed, or so many reads."""
+        store, self.count = SymbolStore(self.client, "TEST:A", Bounds(100_000, 1_000)), self.count + 1
+        token = f"{self.count:032}"
+        claim = await store.claim(token, NOTHING_SEEN, "tests")
+        assert isinstance(claim, Claim)
+        reader = replace(source(self.client, self.clock), instrument=self.instrument)
+        looks = count(1)
+        term = Term(
+            self.instrument,
+            store,
+            reader,
+            JudgedClock(self.clock),
+            replace(SETTINGS, batch_trades=5, lease_ttl_ms=60),
+            token,
+            lambda: reader._position == last or next(looks) > reads,
+        )
+        await term.serve(claim)
+        self.clock.advance(inbox.TRIM_EVERY_MS)
+        self.refused = term.progress.refused
+
+
+def texts(first: int, end: int) -> list[dict[str, str]]:
+    return [OURS | {"id": f"text-{number}"} for number in range(first, end)]
+
+
+async def test_text_ids_are_known_though_their_entries_are_gone(client: Redis) -> None:
+    terms = Terms(client)
+    await terms.run((await push(client, *texts(0, 20)))[-1])
+    await client.xtrim(STREAM, maxlen=0, approximate=False)
+    await terms.run((await push(client, *texts(10, 30)))[-1])
+    assert terms.refused == {DUPLICATE: 10}
+    found: Any = await client.zrange(SymbolKeys("TEST:A").text_ids, 0, -1)
+    # The last one pushed is the last to be forgotten, also one that was known already.
+    assert found == [f"text-{number}".encode() for number in range(30)]
+
+
+async def test_of_text_ids_the_last_ones_are_kept(client: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys, store = SymbolKeys("TEST:A"), SymbolStore(client, "TEST:A", Bounds(100_000, 1_000))
+    await store.claim("a" * 32, NOTHING_SEEN, "tests")
+    many = [f"text-{number}" for number in range(10_003)]
+    await store.commit(step("a" * 32, 0, text_ids=many[:6_000]))
+    await store.commit(step("a" * 32, 1, text_ids=many[6_000:]))
+    found: Any = await client.zrange(keys.text_ids, 0, -1)
+    assert found == [text.encode() for text in many[3:]]
+
+
+async def test_after_a_release_that_does_not_know_of_them_text_ids_are_read_from_the_stream(client: Redis) -> None:
+    terms = Terms(client)
+    await terms.run((await push(client, *texts(0, 20)))[-1])
+    # It commits its position, and nothing of the ids between the two.
+    between = (await push(client, *texts(20, 40)))[-1]
+    await client.hset(SymbolKeys("TEST:A").state, "position", between)
+    await terms.run((await push(client, *texts(30, 50)))[-1])
+    assert terms.refused == {DUPLICATE: 10}
+    # They are in the store again, before what was read now.
+    await client.xtrim(STREAM, maxlen=0, approximate=False)
+    await terms.run((await push(client, *texts(15, 25), *texts(49, 51)))[-1])
+    assert terms.refused == {DUPLICATE: 10 + 10 + 1}
+
+
+async def test_the_stream_is_trimmed_also_by_workers_that_live_for_a_short_time(
+    client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox, "KEPT_BEHIND", 200)
+    terms, longest = Terms(client), 0
+    for round_ in range(30):
+        ids = range(round_ * 50, round_ * 50 + 50)
+        await terms.run((await push(client, *(OURS | {"id": str(number)} for number in ids)))[-1])
+        longest = max(longest, await client.xlen(STREAM))
+        if round_ >= 8:
+            assert await client.xlen(STREAM) >= 200
+    # Twice what is left behind, what came since, and a node of the stream.
+    assert longest <= 2 * 200 + 50 + 100
+
+
+# entries of any size
+
+
+class Sizes(Redis):
+    """Notes how many bytes each answer has."""
+
+    seen: ClassVar[list[int]] = []
+
+    async def execute_command(self, *arguments: Any, **options: Any) -> Any:
+        found = await super().execute_command(*arguments, **options)  # type: ignore[no-untyped-call]
+        if arguments[0] in ("XREAD", "XREVRANGE") and found:
+            Sizes.seen.append(len(repr(found)))
+        return found
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [[100] * 400, [20_000] * 60, [100_000] * 5, [100] * 200 + [20_000] * 30 + [100] * 200, [200_000, 1, 200_000]],
+    ids=["small", "big", "each too big", "mixed", "giants"],
+)
+async def test_a_read_takes_no_more_bytes_than_it_may_and_no_entry_is_passed_over(
+    redis_url: str, sizes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox, "MAX_READ_BYTES", 80_000)
+    monkeypatch.setattr(Sizes, "seen", [])
+    async with Sizes.from_url(redis_url) as noting:
+        entries = [OURS | {"id": str(at), "junk": "x" * size} for at, size in enumerate(sizes)]
+        await push(noting, *entries)
+        reader = source(noting)
+        await reader.open("", NOTHING_APPLIED)
+        reader._appetite.mean_bytes = 80_000 / 4
+        read = list[int]()
+        while len(read) < len(entries):
+            batch = await reader.read(1_000, 10)
+            assert batch.trades.ids, "an entry is read, however big it is"
+            read += batch.trades.ids
+        assert read == list(range(len(entries)))
+        assert not (await reader.read(1_000, 10)).backlog
+    # What is asked for is guessed by what came before: a change of size costs one answer that is too big.
+    assert sum(size > 2 * max(80_000, *sizes) for size in Sizes.seen) <= 2
+
+
+async def test_big_entries_do_not_keep_anybody_from_starting(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They were read whole at each start, 10,000 of them: a command of seconds, and the lease was lost over it."""
+    monkeypatch.setattr(inbox, "MAX_READ_BYTES", 1 << 20)
+    monkeypatch.setattr(Sizes, "seen", [])
+    async with Sizes.from_url(redis_url) as noting:
+        entries = [OURS | {"id": f"text-{at}", "junk": "x" * 100_000} for at in range(200)]
+        last = (await push(noting, *entries))[-1]
+        terms = Terms(noting)
+        for _ in range(5):
+            await terms.run(last, reads=3)
+        await terms.run(last)
+        # Also where another release was in between.
+        await noting.hdel(SymbolKeys("TEST:A").state, "source_note")
+        await push(noting, *texts(0, 50))
+        await terms.run("", reads=20)
+        assert terms.refused == {DUPLICATE: 50}
+    assert max(Sizes.seen) <= 2 << 20
+
+
+def test_ids_of_the_store_and_of_the_source_are_as_many() -> None:
+    text = (Path(script.__file__).parent / "scripts" / "commit.lua").read_text()
+    assert f"MOST_TEXT_IDS = 16, 86400000, 20000, 10, {inbox.KEPT_BEHIND}\n" in text

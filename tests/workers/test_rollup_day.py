@@ -13,15 +13,16 @@ from redis.asyncio import Redis
 from common.errors import Stale
 from common.market import blocks, codec
 from common.market.candle import Candle, merge_all
+from common.market.named import CorruptBlock
 from common.market.rollup import DAY, MONTH, WEEK
 from common.market.timeframe import DAY_MS, Timeframe, day_of
 from common.store.client import commit_client
 from common.store.keys import SymbolKeys
 from common.store.registry import Market
 from common.store.rollups import Due, RollupStore
-from tests.feed.writer import INSTRUMENT, Writer, random_step
+from tests.feed.writer import INSTRUMENT, START_MS, Writer, random_step
 from workers.rollup import day as day_job
-from workers.rollup.day import roll_day
+from workers.rollup.day import roll_day, roll_days
 
 KEYS = SymbolKeys(INSTRUMENT.symbol)
 MARKET = Market(INSTRUMENT)
@@ -148,6 +149,75 @@ async def test_a_late_trade_of_a_sealed_day_corrects_everything_made_of_it(
     assert told == [("candle", 0), ("amend", 1)]
 
 
+async def test_weeks_and_months_are_told_once_by_the_last_of_their_days_whatever_the_order(
+    client: Redis, writer: Writer, store: RollupStore
+) -> None:
+    rng = random.Random(5)
+    for number in range(75):
+        await writer.commit(writer.trade(START_MS + number * DAY_MS), writer.trade(START_MS + number * DAY_MS + 70_000))
+    days = list((await store.due()).days)
+    rng.shuffle(days)
+    for day_ms in days:
+        assert await roll_day(client, MARKET, day_ms)
+    assert await rolled(client) == await expected(client)
+    told = await told_of(client)
+    assert {series: len(opens) for series, opens in told.items()} == {"1d": 74, "1w": 10, "1M": 2}
+    assert all(len(set(opens)) == len(opens) for opens in told.values())
+    # Four corrections of one month: each of their weeks and the month are told once more.
+    late = [3 * DAY_MS, 4 * DAY_MS, 12 * DAY_MS, 13 * DAY_MS]
+    for after_ms in late:
+        await writer.commit(writer.trade(START_MS + after_ms + 1_000, ticks=20_000))
+    await roll_days(client, MARKET, 0, START_MS + 99 * DAY_MS)
+    assert await rolled(client) == await expected(client)
+    again = await told_of(client)
+    weeks = {WEEK.open_of(START_MS + after_ms) for after_ms in late}
+    assert len(again["1d"]) - len(told["1d"]) == 4 and len(again["1w"]) - len(told["1w"]) == len(weeks)
+    assert len(again["1M"]) - len(told["1M"]) == 1
+
+
+async def told_of(client: Redis) -> dict[str, list[int]]:
+    entries: Any = await client.xrange(KEYS.events)
+    found: dict[str, list[int]] = {series: [] for series in SERIES}
+    for _, fields in entries:
+        event = orjson.loads(fields[b"event"])
+        if event.get("timeframe") in found:
+            found[event["timeframe"]].append(event["bar"]["t"])
+    return found
+
+
+async def test_a_job_takes_the_newest_days_first_and_ends_between_two_of_them(
+    client: Redis, writer: Writer, store: RollupStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(6):
+        await writer.commit(writer.trade(START_MS + number * DAY_MS))
+    days = (await store.due()).days
+    asked = iter([False, False, True])
+    await roll_days(client, MARKET, days[1], days[-1] + DAY_MS, stopping=lambda: next(asked))
+    assert (await store.due()).days == days[:-2]
+    monkeypatch.setattr(day_job, "MAX_JOB_S", 0)
+    await roll_days(client, MARKET, days[1], days[-1] + DAY_MS)
+    assert (await store.due()).days == days[:-2]
+    monkeypatch.undo()
+    await roll_days(client, MARKET, days[1], days[-1] + DAY_MS)
+    assert (await store.due()).days == days[:1]
+
+
+async def test_a_day_that_fails_is_told_and_does_not_hold_up_the_others(
+    client: Redis, writer: Writer, store: RollupStore
+) -> None:
+    for number in range(5):
+        await writer.commit(writer.trade(START_MS + number * DAY_MS))
+    days = (await store.due()).days
+    await roll_all(client, store)
+    assert await store.mark(days[0], days[-1]) == days
+    # One is corrected, and its block can't be read any more.
+    await writer.commit(writer.trade(days[2] + 5_000))
+    await client.hset(KEYS.sealed_candles, str(days[2]), b"nothing that was sealed")
+    with pytest.raises(CorruptBlock):
+        await roll_days(client, MARKET, days[0], days[-1] + DAY_MS)
+    assert (await store.due()).days == (days[2],)
+
+
 async def test_what_was_written_since_it_was_read_is_not_overwritten(
     client: Redis, writer: Writer, store: RollupStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,6 +240,7 @@ async def test_another_writer_since_it_was_read_is_noticed(client: Redis, writer
     """A store that went back in time may give the same seq to other trades; the token tells."""
     day_ms = await finished_day(writer)
     reading = await store.read(day_ms, day_ms, day_ms + DAY_MS, {})
+    assert reading
     await writer.claim()
     await writer.commit()
     with pytest.raises(Stale):

@@ -119,6 +119,48 @@ async def test_what_became_due_while_no_clock_ran_is_enqueued_within_the_bound(
     assert await late.tick() == 15
 
 
+def test_who_comes_later_does_not_wait_for_all_of_another(rq: "redis.Redis") -> None:
+    queue = JobQueue(rq)
+    months = {symbol: [Work("roll", symbol, month) for month in range(6, 0, -1)] for symbol in "AB"}
+    rq.rpush(QUEUED, "none of ours")
+    assert queue.offer(in_turn([months["A"]])) == 6
+    assert queue.offer(in_turn(months.values())) == 6
+    in_order = [work.job for work in in_turn(months.values())]
+    assert queued(rq) == ["none of ours", *in_order]
+    # What is taken meanwhile stays taken, and what is not due any more keeps its place before the others.
+    rq.lpop(QUEUED, 3)
+    newest = [Work("roll", "C", 9)]
+    assert queue.offer(in_turn([newest, months["A"][2:], months["B"][2:]])) == 1
+    not_due = [months["A"][1], months["B"][1]]
+    rounds = [months["A"][2], months["B"][2], *newest, *in_turn([months["A"][3:], months["B"][3:]])]
+    assert queued(rq) == [work.job for work in (*not_due, *rounds)]
+
+
+async def test_a_backlog_is_looked_after_before_the_queue_is_empty(
+    client: Redis, rq: "redis.Redis", clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    due = [Work("roll", "T:S", month) for month in range(3)]
+    one = ticker(client, rq, clock, due)
+    one.tick_ms = 60_000
+    monkeypatch.setattr(rq_queue, "MIN_QUEUED", 3)
+    await one._step()
+    assert queued(rq) == [work.job for work in due]
+    due.append(Work("roll", "T:S", 3))
+    await one._step()
+    assert len(queued(rq)) == 3, "enough is queued"
+    taken = rq.lpop(QUEUED)
+    rq.delete(f"rq:job:{due.pop(0).job}")
+    await one._step()
+    assert taken and len(queued(rq)) == 3
+    # With nothing due the next look waits for its time.
+    rq.delete(QUEUED, *(f"rq:job:{work.job}" for work in due))
+    due.clear()
+    await one._step()
+    due.append(Work("roll", "T:S", 9))
+    await one._step()
+    assert queued(rq) == []
+
+
 async def test_a_failed_job_waits_for_its_time_and_is_forgotten_when_nobody_wants_it(
     client: Redis, rq: "redis.Redis", clock: FakeClock
 ) -> None:

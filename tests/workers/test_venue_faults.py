@@ -77,7 +77,7 @@ def any_fault(random: Random) -> Fault:
 
 async def watch_book(made: Line) -> int:
     """Compare every book shown as live with the exchange's at the same update, for ever."""
-    reader, seen = BookReader(made.client, SYMBOL), 0
+    reader, seen = BookReader(made.client, SYMBOL, made.instrument.scale), 0
     while True:
         shown = await reader.book()
         if shown and shown.live and shown.update_id > seen:

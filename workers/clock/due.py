@@ -9,7 +9,7 @@ from common.market.timeframe import MINUTE_MS, Timeframe, day_of
 from common.store.registry import Registry
 from common.store.rollups import RollupStore
 from common.store.trade_archive import TRADES, Waiting, waiting
-from workers.rollup.work import ARCHIVE, ROLL, Work
+from workers.rollup.work import ARCHIVE, ROLL, ROLLED_BY, Work
 
 # As common.archive.series has it, which loads Polars.
 ARCHIVED_BY = {"candles": Timeframe(1, "M"), "footprints": Timeframe(1, "d")}
@@ -20,7 +20,7 @@ WAITING_MOST_MS = 60 * MINUTE_MS
 
 
 async def due_work(client: Redis, *, archiving: bool, trades_kept: int | None = None) -> list[Work]:
-    """One of each symbol in turn, so that one with years to do does not keep the others waiting.
+    """One of each symbol in turn, so that one with years to do does not keep the others waiting; of each the newest.
 
     `trades_kept`: how many each symbol's stream is to keep; None if trades are not archived.
     """
@@ -29,7 +29,8 @@ async def due_work(client: Redis, *, archiving: bool, trades_kept: int | None = 
     if trades_kept is not None:
         for symbol, found in (await waiting(client, symbols)).items():
             if is_due(found, trades_kept):
-                works[symbol].append(Work(ARCHIVE, symbol, day_of(max(found.since_ms or 0, 0)), (TRADES,)))
+                # Before all others of the symbol: they are lost if they wait for too long.
+                works[symbol].insert(0, Work(ARCHIVE, symbol, day_of(max(found.since_ms or 0, 0)), (TRADES,)))
     return in_turn(works.values())
 
 
@@ -45,13 +46,19 @@ def is_due(found: Waiting, trades_kept: int) -> bool:
 
 
 async def _due_of(client: Redis, symbol: str, archiving: bool) -> list[Work]:
+    """By month, the newest first; a month is rolled up before it is archived."""
     due = await RollupStore(client, symbol).due()
-    works = [Work(ROLL, symbol, day_ms) for day_ms in due.days]
+    rolls = {ROLLED_BY.open_of(day_ms): None for day_ms in due.days}
+    works = [Work(ROLL, symbol, month_ms) for month_ms in rolls]
     if archiving:
         # Of all sealed days of a period, one job.
         periods = {(series, ARCHIVED_BY[series].open_of(day_ms)): None for series, day_ms in due.archive}
         works += [Work(ARCHIVE, symbol, period_ms, (series,)) for series, period_ms in periods]
-    return works
+    return sorted(works, key=_newest_first)
+
+
+def _newest_first(work: Work) -> tuple[int, bool, int]:
+    return -ROLLED_BY.open_of(work.period_ms), work.function != ROLL, -work.period_ms
 
 
 def in_turn(groups: Iterable[Sequence[Work]]) -> list[Work]:

@@ -35,6 +35,8 @@ class Ticker:
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _next_tick_ms: int = 0
     _holds: bool = False
+    # Whether the last tick found work, be it queued, running or new.
+    _is_busy: bool = False
 
     def stop(self) -> None:
         self._stop.set()
@@ -67,7 +69,9 @@ class Ticker:
             log.warning("job of a dead process is free again", extra={"job": job})
         works, failures, now_ms = await self.due(), await self.jobs.failures(), self.clock.now_ms()
         waiting = {job for job, failure in failures.items() if failure.next_ms > now_ms}
-        count = await asyncio.to_thread(self.queue.offer, [work for work in works if work.job not in waiting])
+        wanted = [work for work in works if work.job not in waiting]
+        self._is_busy = bool(wanted)
+        count = await asyncio.to_thread(self.queue.offer, wanted)
         # Its time has come, and nobody wants it any more: it was done otherwise, or its symbol is gone.
         await self.jobs.forget(failures.keys() - waiting - {work.job for work in works})
         return count
@@ -76,10 +80,16 @@ class Ticker:
         held, self._holds = self._holds, await self.lease.hold()
         if self._holds and not held:
             log.info("clock has the lease")
-        if self._holds and self.clock.monotonic_ms() >= self._next_tick_ms:
+        if self._holds and await self._is_time():
             self._next_tick_ms = self.clock.monotonic_ms() + self.tick_ms
             if count := await self.tick():
                 log.info("work enqueued", extra={"jobs": count})
+
+    async def _is_time(self) -> bool:
+        """A backlog does not wait: what a job had no time for is to be queued before the queue is empty."""
+        if self.clock.monotonic_ms() >= self._next_tick_ms:
+            return True
+        return self._is_busy and await asyncio.to_thread(self.queue.is_low)
 
     async def _give_up(self) -> None:
         try:

@@ -32,6 +32,7 @@ from common.store.client import commit_client
 from common.store.format import CHUNKED_COVERAGE, store_format, written
 from common.store.health import BACKFILLING, CLOSED
 from common.store.imports import ImportedDay, ImportStep, ImportStore
+from common.store.instrument import DataInstrument, check_instrument
 from common.store.lease import Observer, Sighting, new_token
 from common.store.messages import NEWEST, WHOLE, CommitMessage
 from common.store.presence import IMPORT, present
@@ -134,6 +135,7 @@ class Importer:
             await self._pause()
             return
         try:
+            check_instrument(claim.data, self.market.instrument)
             if is_fed(self.market) and not claim.position:
                 raise BadInput(f"symbol {symbol} has not begun: let its worker run first, so that history has an end")
             view = await SymbolReader(client, symbol).view()
@@ -181,6 +183,10 @@ class _Term:
             self._builder = Builder.restore(instrument, claim.checkpoint, None, work.sources, grace_ms)
         self._format = written(claim.format, work.format)
         self._seq, self._source_position = claim.seq, claim.position
+        data = claim.data or DataInstrument.begun(instrument)
+        self._scales = data.scales
+        # What the data does not say yet: of which instrument it is.
+        self._unsaid = None if claim.data else data
         self._floor_ms = claim.candle_floor_ms
         self._position = Position.of(claim.import_position, order.recording)
         # The worker that comes back must not take months that nobody imported for what it has missed.
@@ -304,7 +310,7 @@ class _Term:
         # Before the archive is confirmed: a reader may keep an object for as long as nothing else is.
         await self._meanwhile(self._keeper.keep, days)
         stored = await self._imports.read([day.day_ms for day in days])
-        made = await self._meanwhile(sealed, days, stored, builder.open, builder.watermark_ms)
+        made = await self._meanwhile(sealed, days, stored, builder.open, builder.watermark_ms, self._scales)
         builder.refused.update(sum((day.refused for day in days), Counter()))
         kept = [each for each in made if each.day.trades or each.day.day_ms == closing_ms]
         if kept and self._below and self._below.has(kept[0].day.day_ms):
@@ -394,15 +400,17 @@ class _Term:
                 archived=self._work.archive is not None,
                 lost=self._keeper.take_lost(days),
                 format=self._format,
+                data=self._unsaid,
             )
         )
+        self._unsaid = None
         self._seq += 1
         self._wrote_any = True
 
     async def _stage(self, made: Sequence[Made]) -> list[Staged | None]:
         """Lay the blocks down, and see that they read as what they were made of."""
         laid = await self._rollups.stage_days({each.day.day_ms: each.blocks for each in made})
-        same = await self._meanwhile(reads_as, laid, made)
+        same = await self._meanwhile(reads_as, laid, made, self._scales)
         if not same:
             days = ", ".join(str(each.day.day_ms) for each in made)
             raise SealFailed(f"days {days} of {self._work.market.symbol} were read otherwise than they were written")
@@ -418,7 +426,7 @@ class _Term:
             head = self._plain_head()
             await self._write(head, [day], [None], (day.day_ms, day.day_ms), [])
             stored = await self._imports.read([day.day_ms])
-            frames = await self._meanwhile(merged, [day], stored, builder.open, builder.watermark_ms)
+            frames = await self._meanwhile(merged, [day], stored, builder.open, builder.watermark_ms, self._scales)
             minutes = await self._meanwhile(minutes_of, *frames)
             builder.refused.update(day.refused)
             # A candle is of a minute that is over.
@@ -445,6 +453,7 @@ class _Term:
             candle_floor_ms=candle_floor_ms,
             footprint_floor_ms=footprint_floor_ms,
             import_position=str(self._position),
+            data=self._unsaid,
         )
         await (self._bare if self._wrote_any else self._store).commit(commit)
         if day:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import polars as pl
@@ -12,6 +13,7 @@ from common.market.builder import Builder, Minute, pack_minute, unpack_minute
 from common.market.coverage import RecentCoverage
 from common.market.footprint import Footprint
 from common.market.packed import Ints
+from common.market.scale import Scale, Scales
 from common.market.timeframe import day_of
 from common.store.rollups import CANDLES, FOOTPRINTS, Minutes, Staged
 from workers.imports.days import Day, Frames, built
@@ -39,8 +41,13 @@ class Made:
         return Staged((len(self.candles), footprints), digests)
 
 
-def merged(days: Sequence[Day], stored: Sequence[Stored], growing: Minute | None, watermark_ms: int) -> Frames:
-    """All minutes of some days: what is new, what is stored of each, and the minute that grows if it is of them."""
+def merged(
+    days: Sequence[Day], stored: Sequence[Stored], growing: Minute | None, watermark_ms: int, scales: Scales
+) -> Frames:
+    """All minutes of some days: what is new, what is stored of each, and the minute that grows if it is of them.
+
+    `scales`: of the blocks, here and below.
+    """
     candle_members = [member for candles, _ in stored for member in candles.open]
     footprint_members = [member for _, footprints in stored for member in footprints.open]
     if growing and day_of(growing.candle.open_ms) in {day.day_ms for day in days}:
@@ -50,8 +57,8 @@ def merged(days: Sequence[Day], stored: Sequence[Stored], growing: Minute | None
     opened, open_levels = decode.candles(candle_members), decode.footprints(footprint_members)
     candle_blocks = [block for candles, _ in stored for block in candles.sealed.values()]
     footprint_blocks = [block for _, footprints in stored for block in footprints.sealed.values()]
-    candles = _overlaid(decode.sealed_candles, candle_blocks, opened)
-    levels = _overlaid(decode.sealed_footprints, footprint_blocks, open_levels)
+    candles = _overlaid(partial(decode.sealed_candles, scales=scales), candle_blocks, opened)
+    levels = _overlaid(partial(decode.sealed_footprints, scales=scales), footprint_blocks, open_levels)
     return built(days, candles, levels, watermark_ms)
 
 
@@ -63,16 +70,19 @@ def _overlaid(unseal: Callable[[list[bytes]], pl.DataFrame], sealed: list[bytes]
     return pl.concat([kept, opened]).sort("open_ms", maintain_order=True)
 
 
-def sealed(days: Sequence[Day], stored: Sequence[Stored], growing: Minute | None, watermark_ms: int) -> list[Made]:
+def sealed(
+    days: Sequence[Day], stored: Sequence[Stored], growing: Minute | None, watermark_ms: int, scales: Scales
+) -> list[Made]:
     """The days, each with its blocks."""
-    candles, levels = merged(days, stored, growing, watermark_ms)
+    candles, levels = merged(days, stored, growing, watermark_ms, scales)
     members = encode.candles(candles)
     candle_spans, level_spans = _spans(candles, days), _spans(levels, days)
     columns = [_column(levels, name) for name in levels.columns]
-    return [
-        Made(day, candles[of_candles], levels[of_levels], _blocks(members[of_candles], [c[of_levels] for c in columns]))
-        for day, of_candles, of_levels in zip(days, candle_spans, level_spans, strict=True)
-    ]
+    found = []
+    for day, of_candles, of_levels in zip(days, candle_spans, level_spans, strict=True):
+        laid = _blocks(members[of_candles], [column[of_levels] for column in columns], scales.name)
+        found.append(Made(day, candles[of_candles], levels[of_levels], laid))
+    return found
 
 
 def _spans(rows: pl.DataFrame, days: Sequence[Day]) -> list[slice]:
@@ -82,21 +92,21 @@ def _spans(rows: pl.DataFrame, days: Sequence[Day]) -> list[slice]:
     return [slice(*np.searchsorted(opens, span).tolist()) for span in ends]
 
 
-def _blocks(candles: Sequence[bytes], levels: Sequence[Ints]) -> dict[str, bytes]:
-    made = {CANDLES: blocks.pack_candles(candles)} if candles else {}
+def _blocks(candles: Sequence[bytes], levels: Sequence[Ints], name: Scale | None) -> dict[str, bytes]:
+    made = {CANDLES: blocks.pack_candles(candles, name)} if candles else {}
     if len(levels[0]):
-        made[FOOTPRINTS] = blocks.pack_levels(levels)
+        made[FOOTPRINTS] = blocks.pack_levels(levels, name)
     return made
 
 
-def reads_as(laid: Mapping[int, Mapping[str, bytes]], made: Sequence[Made]) -> bool:
+def reads_as(laid: Mapping[int, Mapping[str, bytes]], made: Sequence[Made], scales: Scales) -> bool:
     """Whether the blocks, as they were read back, hold what they were made of."""
     candles = [each.candles for each in made if CANDLES in each.blocks]
     levels = [each.levels for each in made if FOOTPRINTS in each.blocks]
     laid_candles, laid_levels = ([of_day[name] for of_day in laid.values() if name in of_day] for name in _SERIES)
-    if candles and not decode.sealed_candles(laid_candles).equals(pl.concat(candles)):
+    if candles and not decode.sealed_candles(laid_candles, scales=scales).equals(pl.concat(candles)):
         return False
-    return not levels or decode.sealed_footprints(laid_levels).equals(pl.concat(levels))
+    return not levels or decode.sealed_footprints(laid_levels, scales).equals(pl.concat(levels))
 
 
 def _column(frame: pl.DataFrame, name: str) -> Ints:

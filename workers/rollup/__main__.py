@@ -13,7 +13,9 @@ from common.errors import OperatorError, StoreUnavailable
 from common.store.client import commit_client
 from common.store.presence import ROLLUP, Presence
 from common.store.server import await_admission
+from workers.rollup.calendars import CalendarCache
 from workers.rollup.jobs import functions
+from workers.rollup.rq_worker import Hooks, Stopping
 from workers.rollup.serve import serve
 
 # An idle one gives a sign of life every 15 s (rq_worker.WORKER_TTL_S): two may be lost.
@@ -31,8 +33,9 @@ def main() -> int:
         return 1
     # A job's process shares our memory until it writes to it: its garbage collector must not visit what was here.
     gc.freeze()
-    word = partial(_word, store_url)
-    serve(queue_url, functions(settings), settings.job_retry_ms, partial(word, Presence.say))
+    word, stopping = partial(_word, store_url), Stopping()
+    hooks = Hooks(stopping, CalendarCache(store_url, stopping).prepare, partial(word, Presence.say))
+    serve(queue_url, functions(settings, stopping), settings.job_retry_ms, hooks)
     word(Presence.leave)
     return 0
 

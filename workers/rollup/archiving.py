@@ -41,7 +41,7 @@ class _Source:
 
     name: SealedSeries
     rows: Series
-    decode: Callable[[list[bytes]], pl.DataFrame]
+    decode: Callable[..., pl.DataFrame]
     digest: Callable[[Seal], str]
     floor: Callable[[State], int]
 
@@ -75,7 +75,7 @@ async def archive_period(client: Redis, market: Market, archive: Archive, series
         if not due:
             return False
         late = await store.late(series, period_ms, end_ms)
-        sealed = await _sealed(SymbolReader(client, market.symbol), source, period_ms, end_ms)
+        sealed = await _sealed(SymbolReader(client, market.symbol, market.instrument), source, period_ms, end_ms)
         if sealed is None:
             continue
         frame = with_parts(source.rows, _joined(source.rows, before.frame, sealed), late.parts, before.late)
@@ -114,7 +114,9 @@ async def _sealed(reader: SymbolReader, source: _Source, start_ms: int, end_ms: 
     known = [block for block in found if block]
     if list(map(blocks.digest, known)) != list(map(source.digest, seals)):
         return None
-    return {seal.day_ms: source.decode([block]) for seal, block in zip(seals, known, strict=True)}
+    assert reader.instrument, "made with one"
+    scales = view.state.scales(reader.instrument) if view.state else None
+    return {seal.day_ms: source.decode([block], scales=scales) for seal, block in zip(seals, known, strict=True)}
 
 
 def _joined(rows: Series, before: pl.DataFrame | None, sealed: dict[int, pl.DataFrame]) -> pl.DataFrame:

@@ -3,25 +3,33 @@
 A pure function of the stored minutes, taken in by one script that refuses it if any of them has changed since
 (common.store.rollups). So it may die at any moment, run twice, and run beside itself.
 
+A week or a month is made by the last of its days that is to be rolled up: so it is stored, and told, once.
+
 Of a day that begins before what the store has dropped, the minutes are read out of the archive. There is nothing to be
 sealed then. Without an archive what was made of them stays.
 """
 
 import logging
+import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import Literal
 
 from redis.asyncio import Redis
 
-from common.errors import FleetError, Stale, Superseded
+from common.errors import FleetError, Stale, StoreUnavailable, Superseded
 from common.market import blocks, codec
 from common.market.bar_json import bar_json
+from common.market.blocks import Columns
 from common.market.candle import Candle
+from common.market.candle_columns import merged, opened
 from common.market.instrument import Instrument
 from common.market.late import Part
-from common.market.rollup import DAY, MONTH, WEEK, Period, Plan, rolled_up
+from common.market.rollup import DAY, MONTH, WEEK, Period, Plan, periods, rolled_up
+from common.market.scale import Scale, Scales
 from common.market.timeframe import DAY_MS, Timeframe, day_of
+from common.store.instrument import InstrumentChanged
 from common.store.registry import Market
 from common.store.rollups import CANDLES, FOOTPRINTS, Minutes, Reading, Rolled, RollupStore, Staged
 
@@ -33,6 +41,8 @@ Older = Callable[[Instrument, int, int, Sequence[Part], tuple[str, int]], Awaita
 
 # A day that is being backfilled changes under its job; the next tick tries again.
 ATTEMPTS = 5
+# A job begins no further day after that: others wait, and a stop gives it one second.
+MAX_JOB_S = 1.0
 
 
 class SealFailed(FleetError):
@@ -45,17 +55,46 @@ class Series:
 
     name: str
     open_of: Callable[[bytes], int]
-    pack: Callable[[Sequence[bytes]], bytes]
-    unpack: Callable[[bytes], list[bytes]]
+    pack: Callable[[Sequence[bytes], Scale | None], bytes]
+    unpack: Callable[[bytes, Scales], list[bytes]]
 
-    def members(self, minutes: Minutes) -> dict[int, bytes]:
+    def members(self, minutes: Minutes, scales: Scales) -> dict[int, bytes]:
         """Return every minute by its open: the open one where it is sealed too."""
-        sealed = (member for block in minutes.sealed.values() for member in self.unpack(block))
+        sealed = (member for block in minutes.sealed.values() for member in self.unpack(block, scales))
         return {self.open_of(member): member for member in chain(sealed, minutes.open)}
 
 
 SEALED_CANDLES = Series(CANDLES, codec.candle_open, blocks.pack_candles, blocks.candle_members)
 SEALED_FOOTPRINTS = Series(FOOTPRINTS, codec.footprint_open, blocks.pack_footprints, blocks.footprint_members)
+
+
+async def roll_days(
+    client: Redis,
+    market: Market,
+    from_ms: int,
+    end_ms: int,
+    events_kept: int = 10_000,
+    older: Older | None = None,
+    stopping: Callable[[], bool] = lambda: False,
+) -> None:
+    """Roll up what is due of the days of `[from_ms, end_ms)`, newest first, for MAX_JOB_S at most, or until `stopping`.
+
+    A day that fails does not hold up the others; the first failure is raised once they are done.
+    """
+    until_s = time.monotonic() + MAX_JOB_S
+    failure: FleetError | None = None
+    for day_ms in reversed(await RollupStore(client, market.symbol).due_days(from_ms, end_ms)):
+        if stopping() or time.monotonic() >= until_s:
+            break
+        try:
+            await roll_day(client, market, day_ms, events_kept, older)
+        except (StoreUnavailable, InstrumentChanged):
+            raise
+        except FleetError as error:
+            log.warning("day failed", extra={"symbol": market.symbol, "day_ms": day_ms, "error": str(error)})
+            failure = failure or error
+    if failure:
+        raise failure
 
 
 async def roll_day(
@@ -67,11 +106,8 @@ async def roll_day(
     """
     store, anchored = RollupStore(client, market.symbol, events_kept), timeframes(market.instrument)
     for _ in range(ATTEMPTS):
-        if day_ms not in (await store.due()).days:
-            return False
         try:
-            await _roll(store, market.instrument, anchored, day_ms, older)
-            return True
+            return await _roll(store, market.instrument, anchored, day_ms, older)
         except (Stale, Superseded) as error:
             log.info("day to be rolled up once more", extra={"symbol": market.symbol, "reason": str(error)})
     return False
@@ -84,31 +120,39 @@ def timeframes(instrument: Instrument) -> dict[str, Timeframe]:
 
 async def _roll(
     store: RollupStore, instrument: Instrument, anchored: Mapping[str, Timeframe], day_ms: int, older: Older | None
-) -> None:
-    plan = Plan.of(day_ms, day_ms + DAY_MS, anchored)
-    from_ms, to_ms = plan.range_of(plan.days) if plan.days else (day_ms, day_ms + DAY_MS)
-    wanted = {"1d": plan.day_range, "1w": plan.range_of(plan.weeks), "1M": plan.range_of(plan.months)}
-    reading = await store.read(day_ms, from_ms, to_ms, wanted if plan.days else {})
+) -> bool:
+    """False if the day is not due."""
+    utc_day = Period(day_ms, day_ms + DAY_MS)
+    plan = Plan.of(utc_day.open_ms, utc_day.end_ms, anchored)
+    from_ms, to_ms = plan.range_of([*plan.days, utc_day])
+    wanted = {
+        "1d": plan.range_of([*plan.weeks, *plan.months, utc_day]),
+        "1w": plan.range_of([*plan.weeks, utc_day]),
+        "1M": plan.range_of([*plan.months, utc_day]),
+    }
+    others = [day for day in range(day_of(wanted["1d"][0]), wanted["1d"][1], DAY_MS) if day != day_ms]
+    reading = await store.read(day_ms, from_ms, to_ms, wanted, others)
+    if reading is None:
+        return False
+    reading.state.check(instrument)
+    scales = reading.state.scales(instrument)
     floor_ms = reading.state.candle_floor_ms
     kept_ms = min(floor_ms, _archived_from(reading, instrument)) if older else floor_ms
-    if day_ms < kept_ms:
-        # Its minutes are gone; what was made of them stays.
-        await store.finish(day_ms, reading.mark, [], None)
-        return
-    read = {SEALED_CANDLES: SEALED_CANDLES.members(reading.candles)}
-    read[SEALED_FOOTPRINTS] = SEALED_FOOTPRINTS.members(reading.footprints)
-    minutes = read[SEALED_CANDLES]
-    start_ms, end_ms = max(from_ms, kept_ms), min(to_ms, floor_ms)
-    if older and start_ms < end_ms:
-        found = await older(instrument, start_ms, end_ms, reading.late, (reading.state.token, reading.state.seq))
-        minutes = minutes | {codec.candle_open(member): member for member in found}
-    rolled = list(_rolled(instrument, plan, reading, minutes, kept_ms)) if plan.days else []
-    staged = await _stage(store, Period(day_ms, day_ms + DAY_MS), read) if day_ms >= floor_ms else None
+    members = list(reading.candles.open)
+    span = max(from_ms, kept_ms), min(to_ms, floor_ms)
+    if older and span[0] < span[1]:
+        at = reading.state.token, reading.state.seq
+        members += await older(instrument, *span, reading.late, at)
+    minutes = opened(list(reading.candles.sealed.values()), members, scales)
+    rolled = list(_rolled(instrument, anchored, plan, reading, minutes, kept_ms))
+    rolled += _gone(utc_day, plan, reading) if day_ms >= kept_ms else []
+    staged = await _sealed(store, utc_day, reading, scales) if day_ms >= floor_ms else None
     await store.finish(day_ms, reading.mark, rolled, staged)
     log.info(
         "day rolled up",
         extra={"symbol": instrument.symbol, "day_ms": day_ms, "changed": sum(bool(each.event) for each in rolled)},
     )
+    return True
 
 
 def _archived_from(reading: Reading, instrument: Instrument) -> int:
@@ -121,26 +165,48 @@ def _archived_from(reading: Reading, instrument: Instrument) -> int:
 
 
 def _rolled(
-    instrument: Instrument, plan: Plan, reading: Reading, minutes: Mapping[int, bytes], kept_ms: int
+    instrument: Instrument,
+    anchored: Mapping[str, Timeframe],
+    plan: Plan,
+    reading: Reading,
+    minutes: Columns,
+    kept_ms: int,
 ) -> Iterator[Rolled]:
-    """`kept_ms`: of days that begin before it some minutes are gone."""
+    """`kept_ms`: of days that begin before it some minutes are gone. What was made of them stays."""
     state, text = reading.state, _Text(instrument, reading)
     stored = {series: {codec.candle_open(m): m for m in members} for series, members in reading.rolled.items()}
-    days = {open_ms: codec.unpack_candle(member) for open_ms, member in stored["1d"].items()}
-    candles = list(map(codec.unpack_candle, minutes.values()))
-    finished = [day for day in plan.days if day.end_ms <= state.watermark_ms and day.open_ms >= kept_ms]
-    for day in finished:
-        candle = rolled_up(candles, day)
-        days.pop(day.open_ms, None)
-        if candle:
-            days[day.open_ms] = candle
-        yield text.rolled("1d", day, candle, stored["1d"])
-    if not finished:
-        return
-    for series, periods in (("1w", plan.weeks), ("1M", plan.months)):
-        for period in periods:
-            if period.end_ms <= state.watermark_ms:
+    # Those of another calendar are not days any more.
+    days = {open_ms: codec.unpack_candle(m) for open_ms, m in stored["1d"].items() if _opens(anchored["1d"], open_ms)}
+    for day in plan.days:
+        if day.end_ms <= state.watermark_ms and day.open_ms >= kept_ms:
+            candle = merged(minutes, day.open_ms, day.end_ms)
+            days.pop(day.open_ms, None)
+            if candle:
+                days[day.open_ms] = candle
+            yield text.rolled("1d", day, candle, stored["1d"])
+    for series, spans in (("1w", plan.weeks), ("1M", plan.months)):
+        for period in spans:
+            if period.end_ms <= state.watermark_ms and not _is_pending(period, reading.others, anchored["1d"]):
                 yield text.rolled(series, period, rolled_up(days.values(), period), stored[series])
+
+
+def _opens(timeframe: Timeframe, open_ms: int) -> bool:
+    return timeframe.holds(open_ms) and timeframe.open_of(open_ms) == open_ms
+
+
+def _is_pending(period: Period, others: frozenset[int], days: Timeframe) -> bool:
+    """Whether another day is still to be rolled up that has a time in common with a trading day of the period."""
+    spans = ((max(day_ms, period.open_ms), min(day_ms + DAY_MS, period.end_ms)) for day_ms in others)
+    return any(periods(days, *span) for span in spans if span[0] < span[1])
+
+
+def _gone(utc_day: Period, plan: Plan, reading: Reading) -> Iterator[Rolled]:
+    """What was stored by another calendar, and opens at a time of the day at which nothing does now."""
+    for series, spans in (("1d", plan.days), ("1w", plan.weeks), ("1M", plan.months)):
+        now = {period.open_ms for period in spans}
+        stored = {codec.candle_open(member) for member in reading.rolled[series]}
+        for open_ms in sorted(open_ms for open_ms in stored - now if utc_day.holds(open_ms)):
+            yield Rolled(series, open_ms, b"", b"", b"")
 
 
 class _Text:
@@ -170,16 +236,29 @@ class _Text:
         return f'{{{head},"timeframe":"{series}",{body}}}'.encode()
 
 
-async def _stage(store: RollupStore, day: Period, read: Mapping[Series, dict[int, bytes]]) -> Staged:
+async def _sealed(store: RollupStore, day: Period, reading: Reading, scales: Scales) -> "Staged | Literal['kept']":
+    """Seal the day; one that is sealed, and that nothing was added to, is as it was."""
+    added = [member for member in reading.candles.open if day.holds(codec.candle_open(member))]
+    if reading.is_sealed and not added and not reading.footprints:
+        return "kept"
+    footprints = await store.sealed_footprints(day.open_ms)
+    both = {
+        SEALED_CANDLES: SEALED_CANDLES.members(reading.candles, scales),
+        SEALED_FOOTPRINTS: SEALED_FOOTPRINTS.members(Minutes(footprints.sealed, reading.footprints), scales),
+    }
+    return await _stage(store, day, both, scales)
+
+
+async def _stage(store: RollupStore, day: Period, read: Mapping[Series, dict[int, bytes]], scales: Scales) -> Staged:
     """Lay the day down as blocks, and see that they read as what they were made of."""
     members = {
         series: [member for open_ms, member in sorted(found.items()) if day.holds(open_ms)]
         for series, found in read.items()
     }
-    made = {series.name: series.pack(found) for series, found in members.items() if found}
+    made = {series.name: series.pack(found, scales.name) for series, found in members.items() if found}
     laid = await store.stage(day.open_ms, made) if made else {}
     for series, found in members.items():
-        if found and series.unpack(laid[series.name]) != found:
+        if found and series.unpack(laid[series.name], scales) != found:
             raise SealFailed(f"sealed {series.name} of {store.keys.symbol}, day {day.open_ms}, read otherwise")
     digests = (blocks.digest(made[series.name]) if series.name in made else "" for series in members)
     return Staged(tuple(map(len, members.values())), tuple(digests))

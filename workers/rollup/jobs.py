@@ -6,37 +6,43 @@ Polars is loaded by those that need it, in the forked process: its threads don't
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from functools import partial
 
 # numpy loads it when it first looks for unique values: that would be in every job's process, 10 ms of its 80.
 import numpy.ma  # noqa: F401
 from redis.asyncio import Redis
 
+from common.errors import StoreUnavailable
 from common.market.instrument import Instrument
 from common.market.late import Part
 from common.settings import Settings
 from common.store.client import commit_client
+from common.store.instrument import InstrumentChanged
 from common.store.registry import Market, Registry
 from common.store.trade_archive import TRADES
-from workers.rollup.day import Older, roll_day
+from workers.rollup.day import Older, roll_days
 from workers.rollup.rq_worker import Functions
-from workers.rollup.work import ARCHIVE, ROLL
+from workers.rollup.work import ARCHIVE, ROLL, ROLLED_BY
+
+# A symbol that is changed under its job is taken up once more, as it is then.
+ATTEMPTS = 3
 
 Job = Callable[[Redis, Market], Awaitable[object]]
 
 
-def functions(settings: Settings) -> Functions:
-    """By the names that jobs use."""
-    found: dict[str, Callable[..., object]] = {ROLL: partial(roll, settings)}
+def functions(settings: Settings, stopping: Callable[[], bool]) -> Functions:
+    """By the names that jobs use. `stopping`: asked between the parts of a job, whether it is to end with the next."""
+    found: dict[str, Callable[..., object]] = {ROLL: partial(roll, settings, stopping)}
     if settings.archive_url:
         found[ARCHIVE] = partial(archive, settings, settings.archive_url)
     return found
 
 
-def roll(settings: Settings, symbol: str, day_ms: int) -> None:
-    """Roll the day up and seal it."""
-    older = _older(settings)
-    _run(settings, symbol, lambda client, market: roll_day(client, market, day_ms, settings.events_kept, older))
+def roll(settings: Settings, stopping: Callable[[], bool], symbol: str, month_ms: int) -> None:
+    """Roll up and seal what is due of a month's days."""
+    span, kept, older = (month_ms, ROLLED_BY.next_open(month_ms)), settings.events_kept, _older(settings)
+    _run(settings, symbol, lambda client, market: roll_days(client, market, *span, kept, older, stopping))
 
 
 def archive(settings: Settings, url: str, symbol: str, series: str, period_ms: int) -> None:
@@ -75,8 +81,12 @@ def _run(settings: Settings, symbol: str, job: Job) -> None:
 
     async def run() -> None:
         async with commit_client(settings.store_url) as client:
-            market = await Registry(client).market(symbol)
-            if market:
-                await job(client, market)
+            for _ in range(ATTEMPTS):
+                market = await Registry(client).stored(symbol)
+                with suppress(InstrumentChanged):
+                    if market:
+                        await job(client, market)
+                    return
+            raise StoreUnavailable(f"{symbol} was changed under every attempt to work on it")
 
     asyncio.run(run())

@@ -6,7 +6,9 @@ RQ's client is synchronous, so this is. Facts about RQ 2.12 that decide it are i
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 from uuid import uuid4
 
@@ -19,14 +21,18 @@ from rq.serializers import JSONSerializer
 
 from common.store.client import COMMAND_TIMEOUT_S, translated
 from common.store.jobs import QUEUE, QUEUED, RUNNING, WORKERS, job_of
+from common.store.script import text_of
 from workers.rollup.work import Work
 
-# A job is a day of one symbol: a second or two. A longer one is stuck.
+# A job is some days of one symbol: a second or two. A longer one is stuck.
 JOB_TIMEOUT_S = 120
 # RQ must forget a failed job before it is tried again, or it refuses the id.
 FAILURE_TTL_S = 1
 # More are not enqueued ahead: the next tick goes on, and the work itself is marked in the store.
 QUEUED_MOST = 1_000
+
+# With fewer the next tick does not wait for its time: some seconds of work for a few processes.
+MIN_QUEUED = 16
 
 # How often a roll-up process tells RQ that its job is still under way.
 MONITORING_S = 5
@@ -60,19 +66,31 @@ class JobQueue:
     def __init__(self, client: Redis, monotonic_s: Callable[[], float] = time.monotonic) -> None:
         self._client = client
         self._queue = Queue(QUEUE, connection=client, serializer=JSONSerializer)
+        self._put_in_order = client.register_script(text_of("put_in_order"))
         self._monotonic_s = monotonic_s
         # Jobs that RQ refuses as known although they are neither queued nor running, and since when.
         self._strays: dict[str, float] = {}
 
     def offer(self, works: Sequence[Work]) -> int:
-        """Enqueue, in this order, what is neither queued nor running, up to QUEUED_MOST; return how much it was."""
+        """Enqueue what is neither queued nor running, up to QUEUED_MOST; return how much it was.
+
+        All that is queued is then in rounds, one job of each symbol in each: nobody's backlog goes before others.
+        """
         with translated("enqueueing"):
             queued = {job.decode() for job in _bytes(self._client.lrange(QUEUED, 0, -1))}
             there = queued | {job_of(execution) for execution in self._executions()}
             missing = [work for work in works if work.job not in there][: max(0, QUEUED_MOST - len(queued))]
             refused = {work.job for work in missing if not self._enqueue(work)}
             self._delete_strays(refused)
+            if queued and missing:
+                self._put_in_order([QUEUED], list(chain.from_iterable(_rounds(works))))
         return len(missing) - len(refused)
+
+    def is_low(self) -> bool:
+        """Whether those who work will soon have nothing to do."""
+        with translated("look at the queue"):
+            length: Any = self._client.llen(QUEUED)
+        return bool(length < MIN_QUEUED)
 
     def free_dead(self) -> list[str]:
         """Forget running jobs without a sign of life; return their ids. The next tick enqueues them anew."""
@@ -136,6 +154,14 @@ class JobQueue:
     def _worker_of(self, execution: str) -> str:
         name: Any = self._client.hget(_EXECUTION + execution, "worker_name")
         return (name or b"").decode()
+
+
+def _rounds(works: Iterable[Work]) -> Iterator[tuple[str, int]]:
+    """Each job, and how many of its symbol go before it."""
+    before = Counter[str]()
+    for work in works:
+        yield work.job, before[work.symbol]
+        before[work.symbol] += 1
 
 
 def _bytes(found: Any) -> Iterable[bytes]:

@@ -7,12 +7,14 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
 from redis import Redis
 from rq import Queue
 from rq.exceptions import ShutDownImminentException
+from rq.executions import Execution, ExecutionRegistry
 from rq.job import Job
 from rq.serializers import JSONSerializer
 from rq.worker import HerokuWorker
@@ -45,6 +47,17 @@ class UnknownFunction(Exception):
     """A job names a function that is none of the queue's."""
 
 
+class Executions(ExecutionRegistry):
+    """The executions of a job, by their names alone: no more is needed to forget them.
+
+    RQ's own reads each, and fails the job that has been done where one has been freed, or the store went back in time,
+    and its process gave another sign of life: that makes half of one.
+    """
+
+    def get_executions(self, start: int = 0, end: int = -1) -> list[Execution]:
+        return [Execution(name, self.job_id, self.connection) for name in self.get_execution_ids(start, end)]
+
+
 class OwnJob(Job):
     """A job that can call nothing but `functions`.
 
@@ -59,6 +72,10 @@ class OwnJob(Job):
         if found is None or self.instance is not None:
             raise UnknownFunction(f"job function is {self.func_name!r}, expected one of {', '.join(self.functions)}")
         return found
+
+    @property
+    def execution_registry(self) -> Executions:
+        return Executions(self.id, self.connection)
 
     @property
     def success_callback(self) -> None:
@@ -76,6 +93,31 @@ class OwnJob(Job):
         """None are: they would call any address that a job names."""
 
 
+class Stopping:
+    """Whether a roll-up process was told to stop. A job's process has one of its own, from the fork on."""
+
+    def __init__(self) -> None:
+        self._asked = False
+
+    def ask(self) -> None:
+        self._asked = True
+
+    def __call__(self) -> bool:
+        return self._asked
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What a roll-up process does besides its jobs."""
+
+    # Told in this process and in that of a job.
+    stopping: Stopping = field(default_factory=Stopping)
+    # Called with the symbol of a job, before its process is forked.
+    prepare: Callable[[str], None] = lambda symbol: None
+    # Called every 15 s at least.
+    on_sign: Callable[[], None] = lambda: None
+
+
 class RollupWorker(HerokuWorker):
     """Forks for each job, as jobs need memory that only the end of a process gives back."""
 
@@ -83,9 +125,7 @@ class RollupWorker(HerokuWorker):
     max_connection_wait_time = RECONNECT_MOST_S
     log_result_lifespan = False
 
-    def __init__(
-        self, client: Redis, functions: Functions, first_retry_ms: int, on_sign: Callable[[], None] = lambda: None
-    ) -> None:
+    def __init__(self, client: Redis, functions: Functions, first_retry_ms: int, hooks: Hooks | None = None) -> None:
         job_class = type("OwnJob", (OwnJob,), {"functions": functions})
         super().__init__(
             [Queue(QUEUE, connection=client, serializer=JSONSerializer, job_class=job_class)],
@@ -100,21 +140,36 @@ class RollupWorker(HerokuWorker):
             work_horse_killed_handler=self._killed,
             log_job_description=False,
         )
-        self.stop_asked = False
+        self._hooks = hooks or Hooks()
         self._first_retry_ms = first_retry_ms
-        self._on_sign = on_sign
         self._next_sign_s = 0.0
 
     def request_stop(self, signum: int, frame: Any) -> None:
-        self.stop_asked = True
+        self._hooks.stopping.ask()
         super().request_stop(signum, frame)  # type: ignore[no-untyped-call]
+
+    def fork_work_horse(self, job: Job, queue: Queue) -> None:
+        if job.args:
+            self._hooks.prepare(str(job.args[0]))
+        super().fork_work_horse(job, queue)
+
+    def setup_work_horse_signals(self) -> None:
+        super().setup_work_horse_signals()  # type: ignore[no-untyped-call]
+        if self._hooks.stopping():
+            # Told before there was a process of the job that could have been.
+            self.request_stop_sigrtmin(signal.SIGRTMIN, None)
+
+    def request_stop_sigrtmin(self, signum: int, frame: Any) -> None:
+        """In the job's process: a job of several parts ends with the one under way; in SHUTDOWN_S any is given up."""
+        self._hooks.stopping.ask()
+        super().request_stop_sigrtmin(signum, frame)  # type: ignore[no-untyped-call]
 
     def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
         """RQ's sign of life: every 15 s when idle, else more often, and in the job's process, too."""
         super().heartbeat(timeout, pipeline)
         if os.getpid() == self.pid and time.monotonic() >= self._next_sign_s:
             self._next_sign_s = time.monotonic() + MIN_SIGN_S
-            self._on_sign()
+            self._hooks.on_sign()
 
     def main_work_horse(self, job: Job, queue: Queue) -> None:
         """In the forked process. It leaves the process group, so nobody but the kernel ends it with its parent."""

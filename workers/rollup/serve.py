@@ -4,13 +4,12 @@ import logging
 import random
 import signal
 import time
-from collections.abc import Callable
 
 from redis.exceptions import RedisError
 
 from common.errors import StoreUnavailable
 from workers.rollup.rq_queue import JobQueue, rq_client
-from workers.rollup.rq_worker import Functions, RollupWorker
+from workers.rollup.rq_worker import Functions, Hooks, RollupWorker
 
 log = logging.getLogger(__name__)
 
@@ -20,30 +19,26 @@ FIRST_WAIT_S, MOST_WAIT_S = 0.2, 5.0
 HEALTHY_S = 10.0
 
 
-def serve(
-    queue_url: str, functions: Functions, first_retry_ms: int, on_sign: Callable[[], None] = lambda: None
-) -> None:
-    """Return after SIGTERM or SIGINT. Between two workers, when nothing is under way, these end the process.
-
-    `on_sign`: called every 15 s at least.
-    """
-    failures = 0
+def serve(queue_url: str, functions: Functions, first_retry_ms: int, hooks: Hooks | None = None) -> None:
+    """Return after SIGTERM or SIGINT. Between two workers, when nothing is under way, these end the process."""
+    failures, hooks = 0, hooks or Hooks()
     while True:
         started_s = time.monotonic()
-        if _work(queue_url, functions, first_retry_ms, on_sign):
+        _work(queue_url, functions, first_retry_ms, hooks)
+        if hooks.stopping():
             return
         failures = 1 if time.monotonic() - started_s >= HEALTHY_S else failures + 1
         time.sleep(min(MOST_WAIT_S, FIRST_WAIT_S * 2 ** min(failures - 1, 10)) * random.uniform(0.5, 1))
 
 
-def _work(queue_url: str, functions: Functions, first_retry_ms: int, on_sign: Callable[[], None]) -> bool:
-    """Run one worker to its end; True if it was asked to end."""
+def _work(queue_url: str, functions: Functions, first_retry_ms: int, hooks: Hooks) -> None:
+    """Run one worker to its end."""
     worker: RollupWorker | None = None
     with rq_client(queue_url) as client:
         try:
             for job in JobQueue(client).free_ours():
                 log.warning("job left behind by a dead process is free again", extra={"job": job})
-            worker = RollupWorker(client, functions, first_retry_ms, on_sign)
+            worker = RollupWorker(client, functions, first_retry_ms, hooks)
             # Its other records tell of each job.
             worker.work(logging_level="ERROR")
         except (RedisError, OSError, StoreUnavailable) as error:
@@ -55,4 +50,3 @@ def _work(queue_url: str, functions: Functions, first_retry_ms: int, on_sign: Ca
                 # RQ gave up while it ran.
                 worker.kill_horse()
                 worker.wait_for_horse()
-    return worker is not None and worker.stop_asked

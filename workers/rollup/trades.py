@@ -37,7 +37,7 @@ PAGE = 256
 
 async def archive_trades(client: Redis, market: Market, archive: Archive) -> None:
     """Archive all trades that are applied by now and have not been archived."""
-    store = TradeArchive(client, market.symbol)
+    store = TradeArchive(client, market.symbol, market.instrument)
     for _ in range(ATTEMPTS):
         standing = await store.standing()
         if standing is None or standing.archived_seq == standing.seq:
@@ -89,7 +89,7 @@ def add_to_day(archive: Archive, instrument: Instrument, day_ms: int, trades: pl
     for _ in range(ATTEMPTS):
         before = archive.version(TRADE_ROWS, instrument, day_ms)
         frame = united(before.frame, trades)
-        if before.frame is not None and frame.equals(before.frame):
+        if before.frame is not None and frame.equals(before.frame) and before.scale == instrument.scale:
             return
         with suppress(Superseded):
             archive.replace(before, frame)

@@ -3,8 +3,12 @@
 import re
 from dataclasses import dataclass
 
-# Roll a day up; write a period of a series into the archive, or all trades that wait.
+from common.market.timeframe import Timeframe
+
+# Roll up the days of a UTC month that are due; write a period of a series into the archive, or all trades that wait.
 ROLL, ARCHIVE = "roll", "archive"
+# What one roll-up job takes: few enough days for a second, and for any change to find its job.
+ROLLED_BY = Timeframe(1, "M")
 
 # RQ takes letters, digits, `_` and `-`. A symbol has no small letters, so these can't be mistaken.
 _ESCAPES = str.maketrans({":": "c", ".": "d"})

@@ -9,6 +9,7 @@ from common.market.builder import Minute
 from common.market.candle import Candle
 from common.market.coverage import Coverage
 from common.market.gaps import UNKNOWN, Ledger
+from common.market.scale import Scales
 from common.market.spans import Hole, Span
 from common.market.trade import Trades
 from common.market.validation import Differences
@@ -38,6 +39,9 @@ class Batch:
     no trade will come. `candles`: the venue's own, for closed minutes whose trades can't be had. `given_up`: holes that
     can't be filled at all. `mismatches`: of minutes that were stored, ascending. `health`: what the source says of
     itself (common.store.health).
+
+    And for the inbox. `text_ids`: ids that are no numbers, by which a trade is known again; `note`: what else the next
+    holder is to know. Both are committed with the position.
     """
 
     trades: Trades
@@ -53,6 +57,8 @@ class Batch:
     given_up: Sequence[Hole] = ()
     mismatches: Sequence[Mismatch] = ()
     health: Mapping[str, str] = field(default_factory=dict)
+    text_ids: Sequence[str] = ()
+    note: str | None = None
 
 
 class Applied(NamedTuple):
@@ -68,6 +74,8 @@ class Applied(NamedTuple):
     minutes: Callable[[list[int]], Awaitable[dict[int, Minute]]]
     # Trades before that are refused: retention does not keep their minutes.
     floor_ms: Callable[[], int] = lambda: -1
+    # Of what is stored, and of what a source writes; None: there is only the instrument's.
+    scales: Scales | None = None
 
 
 class Source(Protocol):

@@ -7,37 +7,92 @@ Two conventions, told apart by their fields, entry by entry:
 
 The position is the id of the last entry taken: it is committed with its trades, so each entry is applied once, also
 across a crash. An id that is a whole number is the trade's id. Any other id (text, or none) can't be an order key:
-then the place in the stream is, and a text that was seen among the last entries marks a duplicate.
+then the place in the stream is, and a text that was seen among the last ones marks a duplicate. These texts are
+committed with the trades, too. A release that does not know of them leaves a position they are not true of: then they
+are read out of the entries that are left behind it.
 """
 
 import asyncio
-from collections import Counter, deque
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
 from redis.asyncio import Redis
 
 from common.clock import Clock
-from common.errors import BadInput, OperatorError
+from common.errors import OperatorError
 from common.market.candle import LIVE
 from common.market.coverage import DUPLICATE
 from common.market.instrument import Instrument
-from common.market.trade import SIDE_CODES, UNKNOWN, Trade, Trades
-from common.market.units import parse
+from common.market.trade import Trade, Trades
 from common.store.client import COMMAND_TIMEOUT_S, translated
+from common.store.inbox import remembered
 from common.store.keys import SymbolKeys
 from common.store.registry import Market
 from workers.sources.base import Applied, Batch
+from workers.sources.inbox_fields import Fields, Unreadable, text_id, trade_of
 
-# Entries left in the stream behind the worker: they tell which text ids were there already.
+# Text ids known, and entries left in the stream behind the worker: twice as many at most.
 KEPT_BEHIND = 10_000
 # Trimming costs about 1 ms; consumed entries wait this long for it.
 TRIM_EVERY_MS = 5_000
-# A stream id is <ms>-<n>; as one number it leaves room for a million entries in one ms.
-_SEQUENCE_BITS = 20
+# One read takes so many bytes, or one entry. Redis counts entries only, so how many are asked for follows from their
+# size, and grows from few: they may be of any size, and what is asked for comes whole.
+MAX_READ_BYTES = 8 << 20
+FIRST_COUNT, COUNT_GROWTH, MAX_COUNT = 8, 8, 1_024
+MAX_SAMPLES = 32
+# Of an entry beside its texts, about.
+ENTRY_OVERHEAD = 32
 
-BAD_FIELDS = "bad_fields"
-Fields = dict[bytes, bytes]
+Entries = list[tuple[bytes, Fields]]
+
+
+@dataclass(slots=True)
+class Appetite:
+    """How many entries to ask for next, so that all of one read stay within MAX_READ_BYTES."""
+
+    mean_bytes: float = MAX_READ_BYTES / FIRST_COUNT
+    _count: int = 0
+    _bytes: int = 0
+    _asked: int = 0
+
+    def begin(self) -> None:
+        """A new read."""
+        self._count = self._bytes = 0
+
+    def next(self, most: int) -> int:
+        """`most`: as many are wanted at the most. At least 1 in a new read; 0 when it is full."""
+        room = int((MAX_READ_BYTES - self._bytes) / self.mean_bytes)
+        grown = self._asked * COUNT_GROWTH if self._count else int(MAX_READ_BYTES / self.mean_bytes)
+        self._asked = min(most, max(room, 0 if self._count else 1), max(grown, 1), MAX_COUNT)
+        return self._asked
+
+    def took(self, entries: Entries) -> None:
+        # Of some, evenly: to look at each would take a tenth of the time that reading them does.
+        some = entries[:: max(1, len(entries) // MAX_SAMPLES)]
+        self._count += len(entries)
+        self._bytes += sum(map(_size, some)) * len(entries) // max(1, len(some))
+        if self._count:
+            # That of this read: the next entries are most like the last ones.
+            self.mean_bytes = self._bytes / self._count
+
+
+@dataclass(slots=True)
+class Behind:
+    """Where the stream may be cut: two marks, the newer one moved up every KEPT_BEHIND entries, the older to its place.
+
+    So at least that many entries are left between the older one and the position.
+    """
+
+    older: str = ""
+    newer: str = ""
+    count: int = 0
+
+    def passed(self, count: int, position: str) -> None:
+        self.count += count
+        if self.count >= KEPT_BEHIND:
+            self.older, self.newer, self.count = self.newer, position, 0
 
 
 @dataclass(slots=True)
@@ -53,9 +108,13 @@ class Inbox:
     name: str = "inbox"
     sources: int = LIVE
     _position: str = "0-0"
-    _behind: deque[tuple[str, str]] = field(default_factory=lambda: deque(maxlen=KEPT_BEHIND))
-    _texts: Counter[str] = field(default_factory=Counter)
+    _appetite: Appetite = field(default_factory=Appetite)
+    # The last text ids, oldest first; and those of them that are not committed yet.
+    _texts: dict[str, None] = field(default_factory=dict)
+    _unsaved: list[str] = field(default_factory=list)
+    _behind: Behind = field(default_factory=Behind)
     _trimmed_at_ms: int = 0
+    _trimmed_to: str = ""
 
     @classmethod
     def of(cls, market: Market, commands: Redis, blocking: Redis, clock: Clock) -> "Inbox":
@@ -66,31 +125,44 @@ class Inbox:
     async def open(self, position: str, applied: Applied) -> None:
         await self._check_type()
         self._position = position or "0-0"
-        with translated(f"read of {self.stream}"):
-            behind: Any = await self.commands.xrevrange(self.stream, self._position, "-", count=KEPT_BEHIND)
-        for entry_id, fields in reversed(behind):
-            self._remember(entry_id.decode(), _text_id(fields))
+        found = await remembered(self.commands, self.instrument.symbol)
+        at, *marks = orjson.loads(found.note) if found.note else [""]
+        if position and at == position:
+            self._texts, self._behind = dict.fromkeys(found.text_ids), Behind(*marks)
+        elif position:
+            await self._look_behind()
 
     async def read(self, limit: int, wait_ms: int) -> Batch:
-        with translated(f"read of {self.stream}"):
-            # The client has no time-out of its own; a server that hangs must not hold the worker.
-            async with asyncio.timeout(wait_ms / 1_000 + COMMAND_TIMEOUT_S):
-                # Never "$": a read that is tried again would start from a new "now" and skip what came between.
-                answer: Any = await self.blocking.xread({self.stream: self._position}, count=limit, block=wait_ms)
-        entries = _entries(answer)
+        self._appetite.begin()
+        entries, is_full = Entries(), True
+        while is_full and (count := self._appetite.next(limit - len(entries))):
+            found = await self._next(count, wait_ms if not entries else None)
+            self._appetite.took(found)
+            entries += found
+            is_full = len(found) == count
         trades, refused = self._parse(entries)
+        text_ids = list[str]()
         if entries:
-            self._position = entries[-1][0].decode()
-        backlog = len(entries) == limit
-        return Batch(trades, self._position, 0 if backlog else self.clock.now_ms(), backlog, refused=refused)
+            # Only then there is a commit.
+            text_ids, self._unsaved = self._unsaved, text_ids
+        return Batch(
+            trades,
+            self._position,
+            complete_ms=0 if is_full else self.clock.now_ms(),
+            backlog=is_full,
+            refused=refused,
+            text_ids=text_ids,
+            note=self._note() if entries else None,
+        )
 
     async def committed(self, position: str) -> None:
-        now_ms = self.clock.monotonic_ms()
-        if not self.trim or len(self._behind) < KEPT_BEHIND or now_ms - self._trimmed_at_ms < TRIM_EVERY_MS:
+        now_ms, older = self.clock.monotonic_ms(), self._behind.older
+        if not self.trim or older == self._trimmed_to or now_ms - self._trimmed_at_ms < TRIM_EVERY_MS:
             return
         self._trimmed_at_ms = now_ms
         with translated(f"trim of {self.stream}"):
-            await self.commands.xtrim(self.stream, minid=self._behind[0][0], approximate=True)
+            await self.commands.xtrim(self.stream, minid=older, approximate=True)
+        self._trimmed_to = older
 
     async def close(self) -> None:
         """The clients belong to the process."""
@@ -102,68 +174,76 @@ class Inbox:
         if found not in (b"stream", b"none"):
             raise OperatorError(f"key {self.stream!r} is a {found.decode()}, expected a stream of trades")
 
-    def _parse(self, entries: list[tuple[bytes, Fields]]) -> tuple[Trades, Counter[str]]:
-        rows, refused = [], Counter[str]()
+    async def _next(self, count: int, wait_ms: int | None) -> Entries:
+        """The next entries, at most `count`; waits for the first one, or not at all."""
+        with translated(f"read of {self.stream}"):
+            # The client has no time-out of its own; a server that hangs must not hold the worker.
+            async with asyncio.timeout((wait_ms or 0) / 1_000 + COMMAND_TIMEOUT_S):
+                # Never "$": a read that is tried again would start from a new "now" and skip what came between.
+                answer: Any = await self.blocking.xread({self.stream: self._position}, count=count, block=wait_ms)
+        entries = _entries(answer)
+        if entries:
+            self._position = entries[-1][0].decode()
+            self._behind.passed(len(entries), self._position)
+        return entries
+
+    async def _look_behind(self) -> None:
+        """Read the text ids of the last entries before the position, page by page."""
+        pages, left, newest = list[Entries](), KEPT_BEHIND, self._position
+        while left:
+            self._appetite.begin()
+            count = self._appetite.next(left)
+            with translated(f"read of {self.stream}"):
+                page: Any = await self.commands.xrevrange(self.stream, newest, "-", count=count)
+            self._appetite.took(page)
+            # Ids only: of the entries themselves there may be a gigabyte.
+            pages.append([(entry_id, {b"id": fields.get(b"id", b"")}) for entry_id, fields in page])
+            left -= len(page)
+            if len(page) < count:
+                break
+            newest = "(" + page[-1][0].decode()
+        entries = [entry for page in reversed(pages) for entry in reversed(page)]
+        self._behind = Behind("", self._position, 0)
+        for _, fields in entries:
+            if text := text_id(fields):
+                self._remember(text)
+
+    def _parse(self, entries: Entries) -> tuple[Trades, Counter[str]]:
+        rows, refused = list[Trade](), Counter[str]()
         for raw_id, fields in entries:
-            entry_id, text = raw_id.decode(), _text_id(fields)
-            duplicate = bool(text) and self._texts[text] > 0
-            self._remember(entry_id, text)
             try:
-                trade = trade_of(entry_id, fields, self.instrument)
-            except (BadInput, ValueError, KeyError, OverflowError):
-                refused[BAD_FIELDS] += 1
+                trade = trade_of(raw_id.decode(), fields, self.instrument)
+            except Unreadable as error:
+                refused[error.reason] += 1
                 continue
-            if duplicate:
+            text = text_id(fields)
+            if not text:
+                rows.append(trade)
+                continue
+            if text in self._texts:
                 refused[DUPLICATE] += 1
             else:
                 rows.append(trade)
+            self._remember(text)
         return Trades.of(rows), refused
 
-    def _remember(self, entry_id: str, text: str) -> None:
-        if len(self._behind) == KEPT_BEHIND:
-            _, forgotten = self._behind[0]
-            self._texts[forgotten] -= 1
-            if self._texts[forgotten] <= 0:
-                del self._texts[forgotten]
-        self._behind.append((entry_id, text))
-        self._texts[text] += 1
+    def _remember(self, text: str) -> None:
+        self._texts.pop(text, None)
+        self._texts[text] = None
+        self._unsaved.append(text)
+        if len(self._texts) > KEPT_BEHIND:
+            del self._texts[next(iter(self._texts))]
+
+    def _note(self) -> str:
+        behind = self._behind
+        return orjson.dumps([self._position, behind.older, behind.newer, behind.count]).decode()
 
 
-def trade_of(entry_id: str, fields: Fields, instrument: Instrument) -> Trade:
-    """Read one entry. BadInput, ValueError, KeyError or OverflowError (an infinite time) where it is no trade."""
-    texts = {name.decode(): value.decode() for name, value in fields.items()}
-    if "ts_ms" in texts:
-        ts_ms, size = int(texts["ts_ms"]), texts["size"]
-    else:
-        # Floating seconds: the milliseconds are whole ones written with noise behind them.
-        ts_ms, size = round(float(texts["timestamp"]) * 1_000), texts["amount"]
-    return Trade(
-        ts_ms,
-        _trade_id(texts.get("id", ""), entry_id),
-        instrument.price_ticks(texts["price"]),
-        parse(size, instrument.size_decimals),
-        SIDE_CODES.get(texts.get("side", "").lower(), UNKNOWN),
-    )
+def _size(entry: tuple[bytes, Fields]) -> int:
+    return ENTRY_OVERHEAD + sum(len(name) + len(value) for name, value in entry[1].items())
 
 
-def _trade_id(text: str, entry_id: str) -> int:
-    if _is_number(text):
-        return int(text)
-    ms, _, sequence = entry_id.partition("-")
-    return (int(ms) << _SEQUENCE_BITS) + int(sequence)
-
-
-def _text_id(fields: Fields) -> str:
-    """The id, if it is one that only tells duplicates: neither a number nor missing (cryptofeed writes `None`)."""
-    text = fields.get(b"id", b"").decode(errors="replace")
-    return "" if _is_number(text) or text in ("", "None") else text
-
-
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) < 20
-
-
-def _entries(answer: Any) -> list[tuple[bytes, Fields]]:
+def _entries(answer: Any) -> Entries:
     """The entries of one stream, in whichever shape the protocol version gives them."""
     if not answer:
         return []

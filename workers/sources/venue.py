@@ -18,6 +18,8 @@ from common.clock import Clock, wait_at_most
 from common.errors import BadInput, StoreUnavailable
 from common.market.candle import LIVE, SIMULATED
 from common.market.gaps import DISCONNECT, ID_JUMP, START, THROTTLE, UNKNOWN
+from common.market.instrument import Instrument
+from common.market.scale import Scales
 from common.market.spans import Span
 from common.market.trade import Trades
 from common.store.book import BookStore
@@ -116,7 +118,7 @@ class VenueSource:
             self._checks = self._checker(applied)
             jobs["checks"] = self._checks.run()
         if self.books:
-            self._book = self._keeper(self.books, applied.token)
+            self._book = self._keeper(self.books, applied)
             jobs["book"] = self._book.run()
         self._tasks = [asyncio.create_task(job, name=f"{name} {self.listing.name}") for name, job in jobs.items()]
         for task in self._tasks:
@@ -180,14 +182,15 @@ class VenueSource:
         blind = self._backfill.is_busy and self.listing.instrument.ids != "contiguous"
         return not self.budget.is_throttled and not blind
 
-    def _keeper(self, stores: BookStores, token: str) -> BookKeeper:
+    def _keeper(self, stores: BookStores, applied: Applied) -> BookKeeper:
         return BookKeeper(
             rule_of(self.venue.name),
             stores,
             lambda: asyncio.ensure_future(self.venue.depth(self.listing)),
             self.clock,
-            token,
+            applied.token,
             self.listing.instrument.symbol,
+            applied.scales or Scales.unchanged(self.listing.instrument.scale),
         )
 
     def _health(self) -> dict[str, str]:
@@ -363,7 +366,7 @@ def venue_source(market: Market, means: Means) -> VenueSource:
         raise BadInput(f"the source of {market.symbol} is {found}, expected a venue, a name and steps") from error
     urls = str(found.get("rest_url", "")), str(found.get("socket_url", ""))
     access = Access(means.clock, budget, *urls, key=means.binance_key)
-    books = book_stores(means.commands, market.symbol, means.depth_minutes) if means.depth_minutes else None
+    books = book_stores(means.commands, market.instrument, means.depth_minutes) if means.depth_minutes else None
     slot = StreamSlot(means.commands, name, market.symbol, means.caps)
     source = VenueSource(open_venue(name, access), listing, means.clock, budget, means.backfill_ms, books, slot)
     if found.get("simulated"):
@@ -371,8 +374,11 @@ def venue_source(market: Market, means: Means) -> VenueSource:
     return source
 
 
-def book_stores(client: Redis, symbol: str, minutes: int) -> BookStores:
-    return BookStores(DepthStore(client, symbol, minutes), DepthReader(client, symbol), BookStore(client, symbol))
+def book_stores(client: Redis, instrument: Instrument, minutes: int) -> BookStores:
+    symbol, scale = instrument.symbol, instrument.scale
+    return BookStores(
+        DepthStore(client, symbol, minutes), DepthReader(client, symbol), BookStore(client, symbol, scale)
+    )
 
 
 def _joined(parts: list[Batch]) -> Batch:

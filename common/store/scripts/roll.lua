@@ -5,8 +5,8 @@
 -- ARGV  1 token of the state, 2 version of the rollup, 3 day (its open, UTC ms), 4 its score in dirty: as they were read
 --       5 events to keep, 6 number of roll-ups; then
 --       key (12, 13 or 14), open_ms, candle ('' if there is none), event and message ('' if nothing changed) ...
---       and 'leave', or 'seal', number of candles, of footprints, digest of the staged candles, of the staged
---       footprints ('' if there are none)
+--       and 'leave', or 'kept' (the blocks are as they were, to be archived anew), or 'seal', number of candles, of
+--       footprints, digest of the staged candles, of the staged footprints ('' if there are none)
 -- RESULT  {'OK', version} or {'STALE'}: the day has been written since, or another job came first
 --
 -- rollup: field version, raised with every roll-up. A week is made of days, so two jobs must not pass each other.
@@ -81,6 +81,12 @@ if ARGV[seal] == 'seal' then
   local end_ms = tonumber(day) + DAY_MS
   if end_ms > tonumber(redis.call('HGET', state, 'sealed_to_ms') or '-1') then
     redis.call('HSET', state, 'sealed_to_ms', string.format('%.0f', end_ms))
+  end
+elseif ARGV[seal] == 'kept' then
+  for i, target in ipairs({sealed_candles, sealed_footprints}) do
+    if redis.call('HEXISTS', target, day) == 1 then
+      redis.call('ZADD', unarchived, version, (i == 1 and 'candles:' or 'footprints:') .. day)
+    end
   end
 end
 return {'OK', version}

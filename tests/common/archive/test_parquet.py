@@ -12,7 +12,10 @@ from common.archive import parquet
 from common.archive.parquet import Label, encode, packed, receipt
 from common.archive.series import CANDLE_ROWS, SERIES, TRADE_ROWS, Series
 from common.errors import ArchiveDamaged, BadInput
+from common.frames.rescale import rescaled
 from common.market.instrument import Instrument
+from common.market.rescaling import Rescaling
+from common.market.scale import Scale
 from tests.common.archive.rows import BTC, FEBRUARY_MS, MARCH_MS, february, frames, period
 from tests.strategies import LAW, instruments
 
@@ -70,12 +73,26 @@ def test_what_is_not_ours_is_refused_by_name() -> None:
             read(wrong, label)
     for other, key in [
         (Label(CANDLE_ROWS, Instrument("ETH", 2, 8), FEBRUARY_MS), "symbol 'BINANCE:BTCUSDT'"),
-        (Label(CANDLE_ROWS, Instrument(BTC.symbol, 3, 8), FEBRUARY_MS), "price_decimals '2'"),
         (Label(CANDLE_ROWS, BTC, MARCH_MS), "period '2024-02'"),
         (Label(TRADE_ROWS, BTC, FEBRUARY_MS), "series 'candles'"),
     ]:
         with pytest.raises(ArchiveDamaged, match=rf"^s3://b/o has fleet\.{key} in its metadata, expected "):
             read(data, other)
+
+
+@ALL_SERIES
+def test_an_object_of_other_decimals_is_read_in_those_of_its_symbol(series: Series) -> None:
+    """And as it is stored, for its checksum; where a number has no place in them, it is refused by name."""
+    rows = period(series)
+    data, written = encode(Label(series, BTC, FEBRUARY_MS), rows)
+    finer = Label(series, Instrument(BTC.symbol, 4, 9), FEBRUARY_MS)
+    found = packed(data, finer, "s3://b/o")
+    assert found.stored(rows.columns).equals(rows)
+    assert found.read(rows.columns).equals(rescaled(rows, Rescaling(BTC.scale, Scale(4, 9))))
+    assert receipt(data, finer, "s3://b/o") == written
+    coarser = Label(series, Instrument(BTC.symbol, 0, 0), FEBRUARY_MS)
+    with pytest.raises(ArchiveDamaged, match="does not fit the decimals of its symbol: .* has more than 0 decimals"):
+        packed(data, coarser, "s3://b/o").read(rows.columns)
 
 
 def test_another_schema_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,9 @@ from common.frames import depth
 from common.frames.depth import ASK, BID, LEVELS, PACKED_SPAN, RUNS, SPANS
 from common.market.book import BinanceSpotRule
 from common.market.depth import SPAN, Chunk, Span, pack_chunk, unpack_chunk
+from common.market.rescaling import MAX_INT_64, Unfit
 from common.market.runs import BookHistory, Limits
+from common.market.scale import Scale, Scales
 from common.market.timeframe import MINUTE_MS
 from tests.book_model import PRICES, Move, Venue, Watched, best_first, chunks, feed_all, moves, within
 from tests.strategies import LAW, START_MS
@@ -50,6 +52,21 @@ def test_whole_columns_decode_to_what_unpacking_gives(drawn: list[Chunk]) -> Non
     frame = depth.runs(packed, *EVERYTHING, *EVERYTHING)
     assert frame.schema == RUNS
     assert frame.rows() == [row for chunk in unpacked for row in _rows(chunk)]
+
+
+@LAW
+@given(_minutes(2), st.integers(0, 3), st.integers(0, 3))
+def test_chunks_of_two_scales_are_read_as_one(drawn: list[Chunk], price: int, size: int) -> None:
+    packed = [pack_chunk(drawn[0]), pack_chunk(drawn[1], Scale(2, 3))]
+    scales = Scales(Scale(1 + price, 1 + size), Scale(0, 1))
+    try:
+        unpacked = [unpack_chunk(chunk, scales) for chunk in packed]
+    except Unfit:
+        return
+    frame = depth.runs(packed, *EVERYTHING, 0, MAX_INT_64, scales)
+    assert frame.rows() == [row for chunk in unpacked for row in _rows(chunk)]
+    spans = depth.spans(packed, *EVERYTHING, scales)
+    assert [row[:4] for row in spans.rows()] == [tuple(span) for chunk in unpacked for span in chunk.spans]
 
 
 @LAW

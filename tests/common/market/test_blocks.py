@@ -14,6 +14,7 @@ from common.frames import bulk, decode, encode
 from common.market import blocks, codec
 from common.market.candle import LIVE, Candle
 from common.market.footprint import Footprint
+from common.market.named import CorruptBlock
 from common.market.packed import PACKED_CANDLE
 from common.market.timeframe import DAY_MS, MINUTE_MS
 from tests.common.frames.build import trades_frame
@@ -192,7 +193,7 @@ def test_a_damaged_block_of_candles_is_refused_or_gives_what_it_held() -> None:
     for damaged in _damaged(blocks.pack_candles(members)):
         try:
             assert blocks.candle_members(damaged) == members
-        except blocks.CorruptBlock:
+        except CorruptBlock:
             refused += 1
     assert refused > 8 * len(blocks.pack_candles(members)) * 0.99
 
@@ -201,7 +202,7 @@ def test_a_damaged_block_of_footprints_is_refused_or_gives_what_it_held() -> Non
     levels = {100: [5, 0, 0, 1, 0, 0], 103: [0, 70, 2, 0, 3, 1]}
     members = [codec.pack_footprint(START_MS + at * MINUTE_MS, Footprint(levels)) for at in range(12)]
     for damaged in _damaged(blocks.pack_footprints(members)):
-        with contextlib.suppress(blocks.CorruptBlock):
+        with contextlib.suppress(CorruptBlock):
             assert blocks.footprint_members(damaged) == members
 
 
@@ -210,9 +211,9 @@ def test_what_is_no_block_of_the_kind_asked_for_is_refused() -> None:
     footprint = blocks.pack_footprints([codec.pack_footprint(START_MS, Footprint({100: [5, 0, 0, 1, 0, 0]}))])
     spliced = candle[:12] + footprint[12:]
     for foreign in (b"", b"PAR1", footprint, spliced, candle[:12], candle[12:]):
-        with pytest.raises(blocks.CorruptBlock):
+        with pytest.raises(CorruptBlock):
             blocks.candles([candle, foreign])
-    with pytest.raises(blocks.CorruptBlock):
+    with pytest.raises(CorruptBlock):
         blocks.levels([candle])
 
 

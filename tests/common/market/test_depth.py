@@ -1,5 +1,6 @@
 """The packed minute of a book's history."""
 
+from dataclasses import replace
 from operator import itemgetter
 
 import pytest
@@ -7,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.market.depth import HEAD, Chunk, Run, Span, pack_chunk, unpack_chunk, unpack_head
+from common.market.rescaling import Unfit
+from common.market.scale import Scale, Scales
 from common.market.timeframe import MINUTE_MS
 from common.market.trade import MAX_LOTS, MAX_TICKS
 from tests.book_model import chunks
@@ -25,6 +28,37 @@ def test_a_chunk_survives_packing_and_comes_back_by_price_and_time(chunk: Chunk)
     packed = pack_chunk(chunk)
     assert unpack_chunk(packed) == _sorted(chunk)
     assert pack_chunk(unpack_chunk(packed)) == packed
+
+
+@LAW
+@given(chunks())
+def test_a_chunk_names_its_scale_and_is_read_in_the_one_that_is_asked_for(chunk: Chunk) -> None:
+    named, unnamed = pack_chunk(chunk, Scale(2, 3)), pack_chunk(chunk)
+    assert unpack_chunk(named) == unpack_chunk(unnamed) == _sorted(chunk)
+    assert len(named) == len(unnamed)
+    asked = Scales(Scale(3, 5), Scale(2, 3))
+    try:
+        finer = unpack_chunk(named, asked)
+    except Unfit:
+        assert max(run[at] for run in chunk.bids + chunk.asks for at in (0, 1)) * 100 >= 1 << 63
+        return
+    assert finer == unpack_chunk(unnamed, asked)
+    assert finer.spans == [Span(a, b, low * 10, high * 10) for a, b, low, high in chunk.spans]
+    assert finer.bids == [(price * 10, size * 100, *times) for price, size, *times in chunk.bids]
+    assert unpack_chunk(pack_chunk(finer, Scale(3, 5)), Scales.unchanged(Scale(2, 3))) == chunk
+
+
+def test_bounds_of_what_is_known_are_moved_inwards_where_prices_get_coarser() -> None:
+    chunk = Chunk(
+        START_MS, START_MS + 5_000, [Span(START_MS + 1, START_MS + 5_000, 101, 299)], [(200, 1, START_MS, START_MS + 9)]
+    )
+    coarser = unpack_chunk(pack_chunk(chunk, Scale(2, 0)), Scales.unchanged(Scale(1, 0)))
+    assert coarser.spans == [Span(START_MS + 1, START_MS + 5_000, 11, 29)] and coarser.bids[0][:2] == (20, 1)
+    with pytest.raises(Unfit, match="price 2.01 has more than 1 decimals"):
+        unpack_chunk(
+            pack_chunk(replace(chunk, bids=[(201, 1, START_MS, START_MS + 9)]), Scale(2, 0)),
+            Scales.unchanged(Scale(1, 0)),
+        )
 
 
 @LAW

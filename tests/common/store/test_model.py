@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import hypothesis.strategies as st
@@ -12,7 +13,10 @@ from redis.asyncio import Redis
 
 from common.errors import FleetError
 from common.market.builder import Checkpoint
+from common.market.instrument import Instrument
 from common.store.client import commit_client
+from common.store.format import CHUNKED_COVERAGE
+from common.store.instrument import DataInstrument
 from common.store.keys import SymbolKeys
 from common.store.lease import NOTHING_SEEN, Sighting
 from common.store.symbol import Bounds, Commit, SymbolStore
@@ -25,6 +29,7 @@ KEYS = SymbolKeys(SYMBOL)
 BOUNDS = Bounds(trades=7, events=10_000)
 
 TOKENS = st.sampled_from([letter * 32 for letter in "abc"])
+DATA = [DataInstrument.begun(Instrument(SYMBOL, decimals, 3)) for decimals in (2, 4)]
 # Of two days.
 OPENS = st.sampled_from([0, 1, 2, 1440, 1441, 1442]).map(lambda at: at * MINUTE_MS)
 FLOORS = st.one_of(st.none(), OPENS)
@@ -46,6 +51,8 @@ class Machine(RuleBasedStateMachine):
         self.model = StoreModel(BOUNDS)
         self.sighting = NOTHING_SEEN
         self.next_id = 1
+        # Once coverage is stored by chunks, it is for good.
+        self.is_chunked = False
 
     @initialize()
     def start(self) -> None:
@@ -82,9 +89,19 @@ class Machine(RuleBasedStateMachine):
         health=HEALTH,
         gaps=st.dictionaries(GAP_IDS, BYTES, max_size=2),
         forgotten=st.lists(GAP_IDS, max_size=2),
+        text_ids=st.lists(st.sampled_from("abcde"), max_size=3),
+        note=st.sampled_from([None, "", "x"]),
         checkpoint=st.builds(Checkpoint, st.integers(0, 1 << 43), BYTES, BYTES, BYTES, BYTES),
+        chunks=st.dictionaries(st.integers(0, 5), BYTES, max_size=3),
+        is_chunked=st.booleans(),
+        data=st.sampled_from([None, None, *DATA]),
     )
     def commit(self, token: str, offset: int, count: int, floors: tuple[int | None, int | None], **fields: Any) -> None:
+        self.is_chunked = fields.pop("is_chunked") or self.is_chunked
+        chunks = fields.pop("chunks")
+        if self.is_chunked:
+            fields["checkpoint"] = replace(fields["checkpoint"], chunks=chunks, is_chunked=True)
+            fields["format"] = CHUNKED_COVERAGE
         ids = range(self.next_id, self.next_id + count)
         self.next_id += count
         # Members of a sorted set are unique: those of different minutes differ, as packed candles do.
@@ -133,7 +150,8 @@ class Machine(RuleBasedStateMachine):
 
 
 STATE_FIELDS = frozenset(
-    b"seq token watermark_ms kept candle footprint coverage refused position".split(),
+    b"seq token watermark_ms kept candle footprint coverage newest_span format refused position source_note".split()
+    + [b"instrument"]
 )
 
 
@@ -146,6 +164,9 @@ def shown(model: StoreModel) -> dict[str, Any]:
         KEYS.dirty: [(b"%d" % day, float(seq)) for day, seq in sorted(t.dirty.items(), key=_by_score)],
         KEYS.events: [(event_id.encode(), {b"event": event}) for event_id, event in t.events],
         KEYS.gaps: {gap_id.encode(): gap for gap_id, gap in t.gaps.items()},
+        KEYS.text_ids: [
+            (text.encode(), float(score)) for text, score in sorted(t.text_ids.items(), key=lambda item: item[1])
+        ],
         KEYS.health: {name.encode(): value.encode() for name, value in t.health.items()},
         KEYS.trades: [
             (
@@ -176,11 +197,19 @@ def shown(model: StoreModel) -> dict[str, Any]:
             b"kept": b"%d" % t.kept,
             b"candle": c.candle,
             b"footprint": c.footprint,
-            b"coverage": c.coverage,
+            **_coverage(c),
             b"refused": c.refused,
             b"position": t.position.encode(),
-        }
+            **({b"instrument": t.data.dump()} if t.data else {}),
+        } | ({} if t.note is None else {b"source_note": t.note.encode()})
+        found[KEYS.coverage] = {b"%d" % number: chunk for number, chunk in c.chunks.items()}
     return {key: value for key, value in found.items() if value}
+
+
+def _coverage(checkpoint: Checkpoint) -> dict[bytes, bytes]:
+    if not checkpoint.is_chunked:
+        return {b"coverage": checkpoint.coverage}
+    return {b"newest_span": checkpoint.coverage, b"format": b"%d" % CHUNKED_COVERAGE}
 
 
 def _by_score(item: tuple[int, int]) -> tuple[int, bytes]:
