@@ -55,7 +55,6 @@ class Shape:
         return self is other or (self.from_ms == other.from_ms and np.array_equal(self.holes, other.holes))
 
 
-EMPTY_SHAPE = Shape.of(np.zeros((4, 0), np.int64))
 # Of spans that are kept, by them.
 _shapes: WeakKeyDictionary[OlderSpans, Shape] = WeakKeyDictionary()
 
@@ -172,9 +171,6 @@ class Cover:
         return ends
 
 
-EMPTY = Cover(0, -1, EMPTY_SHAPE)
-
-
 def _shape(rows: Sequence[Sequence[int]], older: OlderSpans) -> Shape:
     """`rows`: the newest spans, which `older` has not."""
     kept = _shapes.get(older)
@@ -221,3 +217,7 @@ def _starts_of_groups(holes: Ints) -> npt.NDArray[np.bool_]:
         starts[1:] = False
         starts[1 + widest] = True
     return starts
+
+
+# Of a symbol without a commit.
+EMPTY = Cover(0, -1, Shape.of(np.zeros((4, 0), np.int64)))

@@ -14,7 +14,7 @@ from common.market.candle import Candle
 # candles, coverage (JSON), and the packed trades.
 _HEAD = struct.Struct("<IIIIqq32sI")
 # Coverage is all of it, as in a state of format 1; or its newest span, as in one of format 2.
-WHOLE, NEWEST = 1, 2
+VERSIONS = WHOLE, NEWEST = 1, 2
 _OPEN, _RESHAPED = 1, 2
 
 
@@ -56,8 +56,8 @@ class CommitMessage:
     @classmethod
     def unpack(cls, packed: bytes) -> "CommitMessage":
         version, closed, amended, flags, seq, watermark_ms, token, coverage = _HEAD.unpack_from(packed)
-        if version not in (WHOLE, NEWEST):
-            raise ValueError(f"commit message of version {version}, expected {WHOLE} or {NEWEST}")
+        if version not in VERSIONS:
+            raise ValueError(f"commit message of version {version}, expected one of {VERSIONS}")
         size, growing = codec.CANDLE.size, flags & _OPEN
         end = _HEAD.size + size * (closed + amended + growing)
         candles = [codec.unpack_candle(packed[at : at + size]) for at in range(_HEAD.size, end, size)]

@@ -145,7 +145,7 @@ class State:
     # What instrument all of it is of; None in a store of a release that did not say.
     data: DataInstrument | None = None
     # The spans of coverage that `coverage_json` has not: none where it is stored whole.
-    older: OlderSpans = NO_OLDER
+    older: OlderSpans = field(default=NO_OLDER, compare=False)
 
     def check(self, instrument: Instrument) -> None:
         """Raise InstrumentChanged if the data is of another instrument."""

@@ -12,10 +12,10 @@ from redis.asyncio import Redis
 from common.market import blocks, codec
 from common.market.bar_json import bar_json
 from common.market.candle import LIVE, Candle
-from common.market.coverage import load_coverage
 from common.market.timeframe import MINUTE, Timeframe
-from common.market.trade import UNKNOWN, Trades
+from common.market.trade import UNKNOWN
 from common.store.keys import SymbolKeys
+from common.store.reads import SymbolReader
 from tests.feed.writer import Applied, Writer
 
 Bars = dict[int, dict[str, Any]]
@@ -34,7 +34,9 @@ async def expected(client: Redis, writer: Writer, timeframe: Timeframe) -> Bars:
         days: Any = await client.zrangebyscore(keys.rolled("1d"), "-inf", f"({floor_ms}")
         minutes = [*map(codec.unpack_candle, days), *minutes]
     bars = of_minutes(minutes, timeframe) if timeframe.of_minutes else of_trades(writer.applied, timeframe, minutes)
-    coverage = load_coverage(writer.instrument.ids, orjson.loads(state[b"coverage"]), Trades())
+    view = await SymbolReader(client, writer.instrument.symbol).view()
+    assert view.state
+    coverage = view.state.coverage(writer.instrument.ids)
     found = {}
     for open_ms, bar in sorted(bars.items()):
         end_ms = timeframe.next_open(open_ms)

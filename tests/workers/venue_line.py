@@ -155,7 +155,7 @@ class Line:
         checkpoint = self.model.tables.checkpoint
         if checkpoint is None:
             return IdCoverage()
-        return IdCoverage.load(orjson.loads(checkpoint.coverage))
+        return IdCoverage.load(orjson.loads(checkpoint.coverage), checkpoint.chunks)
 
     @property
     def is_whole(self) -> bool:
