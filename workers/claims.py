@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping,
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
 
 from common.clock import JudgedClock
 from common.errors import Fenced, FleetError, NewerFormat, RetryableError, StoreUnavailable
@@ -125,8 +125,9 @@ class Claimer:
 
     async def _walk_with_patience(self) -> None:
         retrying = AsyncRetrying(
-            # Whatever it is: what is held goes on, and the others are looked at again.
-            retry=retry_if_exception_type(Exception),
+            # Whatever it is: what is held goes on, and the others are looked at again. But for a store that is not for
+            # us any more.
+            retry=retry_if_exception(lambda error: isinstance(error, Exception) and not isinstance(error, NewerFormat)),
             wait=wait_random_exponential(multiplier=0.1, max=2),
             before_sleep=_log_retry,
             sleep=self._pause,

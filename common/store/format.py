@@ -9,11 +9,15 @@ brings it back. So processes of two releases work on one store until `fleet upgr
 older ones refuse from then on.
 """
 
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
 from redis.asyncio import Redis
 
 from common.errors import NewerFormat
 from common.store.client import translated
-from common.store.keys import FORMAT_KEY, SYMBOLS, SYMBOLS_VERSION
+from common.store.keys import FORMAT_KEY, SYMBOLS, SYMBOLS_VERSION, SymbolKeys
 
 # What this release writes at most.
 FORMAT = 2
@@ -23,9 +27,24 @@ CHUNKED_COVERAGE = 2
 
 async def store_format(client: Redis) -> int:
     """How far writers may go. Raises NewerFormat if that is further than this release knows."""
+    return known(await stated_format(client), "the store")
+
+
+async def stated_format(client: Redis) -> int:
+    """The same, whether it is known or not."""
     with translated("read of the store's format"):
-        found = await client.get(FORMAT_KEY)
-    return known(int(found or 1), "the store")
+        return int(await client.get(FORMAT_KEY) or 1)
+
+
+async def symbols_by_format(client: Redis) -> Mapping[int, int]:
+    """How many symbols are written in which format; those that have data."""
+    with translated("look at the symbols' formats"):
+        names: Any = await client.hkeys(SYMBOLS)
+        pipe = client.pipeline(transaction=False)
+        for name in names:
+            pipe.hmget(SymbolKeys(name.decode()).state, "seq", "format")
+        found = await pipe.execute()
+    return Counter(int(form or 1) for seq, form in found if seq is not None)
 
 
 def known(found: int, whose: str) -> int:
@@ -42,17 +61,16 @@ def written(symbol_format: int, allowed: int) -> int:
 
 
 async def begin(client: Redis) -> None:
-    """Let a store that has no symbol yet, and says nothing of its format, be in the newest one."""
+    """Let a store that has no symbol yet, and says nothing of its format, be in the newest one. Raises NewerFormat."""
+    await store_format(client)
     with translated("look at the store's format"):
         if not await client.exists(SYMBOLS):
             await client.set(FORMAT_KEY, FORMAT, nx=True)
 
 
-async def upgrade(client: Redis) -> int:
-    """Let writers go as far as this release does; return how far they might until now."""
-    before = await store_format(client)
+async def allow(client: Redis) -> None:
+    """Let writers go as far as this release does (common.store.upgrading)."""
     with translated("upgrade of the store"):
         await client.set(FORMAT_KEY, FORMAT)
         # Workers look at the format when the registry has changed (common.store.wanted).
         await client.incr(SYMBOLS_VERSION)
-    return before
