@@ -16,7 +16,7 @@ from common.store.demand import DEMAND_TTL_MS, Demand
 from common.store.health import HealthRules, Standing, standing_of
 from common.store.instrument import InstrumentChanged
 from common.store.keys import SymbolKeys
-from common.store.messages import CommitMessage
+from common.store.messages import WHOLE, CommitMessage
 from common.store.reads import View
 from common.store.registry import Market
 from common.store.subscriber import Subscriber
@@ -47,16 +47,25 @@ class Feed:
     series: dict[Timeframe, Series] = field(default_factory=dict)
     stored_seq: int = 0
     applied_seq: int = 0
+    # A commit was missed: its message was none that we understand. It is read with the next look.
+    is_blind: bool = False
     # None before the first look.
     standing: Standing | None = None
     _cover: tuple[bytes, Cover] = (b"", EMPTY)
 
     def take(self, message: CommitMessage) -> None:
+        cover = self._cover_of(message)
+        for series in self.series.values():
+            series.take(message, cover)
+
+    def _cover_of(self, message: CommitMessage) -> Cover | None:
+        """Its coverage, if it has all of it."""
+        if message.version != WHOLE:
+            return None
         if message.coverage_json != self._cover[0]:
             cover = Cover.load(message.coverage_json, self.market.instrument.ids)
             self._cover = (message.coverage_json, cover)
-        for series in self.series.values():
-            series.take(message, self._cover[1])
+        return self._cover[1]
 
     def begin(self, view: View, rules: HealthRules) -> None:
         """The health that the first snapshots show."""
@@ -74,11 +83,13 @@ class Feed:
         stored_seq = view.state.seq if view.state else 0
         for series in self.series.values():
             at_seq = series.live.at.seq if series.live else stored_seq
-            if at_seq < self.stored_seq:
+            if self.is_blind:
+                series.read_again("unread")
+            elif at_seq < self.stored_seq:
                 series.read_again("behind")
             elif stored_seq < min(at_seq, self.applied_seq):
                 series.read_again("rewound")
-        self.stored_seq = stored_seq
+        self.stored_seq, self.is_blind = stored_seq, False
         self.applied_seq = max((s.live.at.seq for s in self.series.values() if s.live), default=0)
         standing = standing_of(view, self.market, rules)
         if self.standing not in (None, standing):
@@ -171,12 +182,14 @@ class Hub:
         if feed:
             self._metrics.commits.inc()
             try:
-                message = CommitMessage.unpack(packed)
-            except (ValueError, struct.error) as error:
-                # A worker of another release: live bars then come with the looks at health, and not from messages.
-                log.warning("message not understood", extra={"channel": channel, "error": str(error)})
-                return
-            feed.take(message)
+                feed.take(CommitMessage.unpack(packed))
+            except Exception as error:
+                # Of a worker of another release, mostly: what it has changed is read from the stream, at the next look.
+                if not feed.is_blind:
+                    known = isinstance(error, ValueError | struct.error)
+                    what = {"channel": channel, "error": str(error)}
+                    log.warning("message not understood", extra=what, exc_info=not known)
+                feed.is_blind = True
 
     def _on_subscribed(self, channel: str) -> None:
         """Commits from before the subscription are not coming: read them."""
@@ -199,6 +212,9 @@ class Hub:
                     log.warning("health not known", extra={"symbol": feed.market.symbol, "error": str(error)})
                 except FleetError as error:
                     feed.end(error)
+                except Exception:
+                    # Of this symbol: the others go on.
+                    log.exception("look failed", extra={"symbol": feed.market.symbol})
 
     async def _keep_demand(self) -> None:
         """Ask for the symbols on demand that somebody listens to: at once, and again before that is forgotten."""
@@ -216,7 +232,8 @@ class Hub:
 
     async def _look(self, feed: Feed) -> None:
         market = await self._queries.market(feed.market.symbol)
-        if market.instrument != feed.market.instrument:
+        now, known = market.instrument, feed.market.instrument
+        if now != known or now.exceptions != known.exceptions:
             self._note_change(SymbolKeys(market.symbol).commits)
             return
         # Its source may be another, and what is wrong with its entry.

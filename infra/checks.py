@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime
 from enum import Enum
 from typing import Any
 
+from common.store.format import FORMAT
 from common.store.health import Upkeep
 from common.store.jobs import Failure, JobsView
 from common.store.presence import WORKER, Process
@@ -132,6 +133,19 @@ def processes(found: Sequence[Process], wanted: int, per_worker: int) -> Finding
     return Finding(Level.WARN, "processes", "; ".join(told), advice)
 
 
+def form(store: int, symbols: Mapping[int, int]) -> Finding:
+    """`store`: the format of the store; `symbols`: how many symbols are written in which."""
+    told = f"the store is in format {store}, this release knows up to {FORMAT}"
+    if store > FORMAT:
+        return Finding(Level.FAIL, "format", told, "Use the release that wrote it, or a newer one.")
+    older = sum(count for symbol_format, count in symbols.items() if symbol_format < store)
+    if older:
+        told += f"; {older} symbols are in an older one until their next commit"
+    if store < FORMAT:
+        return Finding(Level.WARN, "format", told, "Once all processes are of this release: fleet upgrade.")
+    return Finding(Level.OK, "format", told)
+
+
 @dataclass(frozen=True, slots=True)
 class Lease:
     """One symbol's owner as seen twice: at first, and after waiting for a beat."""
@@ -226,6 +240,21 @@ def trades(upkeep: Mapping[str, Upkeep], trades_kept: int | None) -> Finding:
         advice = "For good: /v1/health/SYMBOL tells which. Raise FLEET_TRADES_KEPT to outlast a longer failure."
         return Finding(Level.WARN, "trades", found, advice)
     return Finding(Level.OK, "trades", f"{sum(each.trades_waiting for each in upkeep.values()):,} wait for the archive")
+
+
+def sessions(outside: Mapping[str, tuple[int, int]], calendars: Mapping[str, str]) -> Finding:
+    """`outside`: by symbol how many trades are in no session, and the newest day that has some; `calendars`: theirs."""
+    if not outside:
+        return Finding(Level.OK, "sessions", "every trade is in one")
+    newest = sorted(outside, key=lambda symbol: -outside[symbol][1])
+    told = [f"{name} {outside[name][0]:,}, the last on {_date(outside[name][1])}" for name in newest[:BEHIND_TOLD]]
+    more = [f"and {len(outside) - BEHIND_TOLD} more"] if len(outside) > BEHIND_TOLD else []
+    calendar, day = calendars[newest[0]], _date(outside[newest[0]][1])
+    advice = (
+        f"They are kept, no bar shows them. If {calendar} is wrong there: fleet calendars add {calendar} {day} "
+        "--open HH:MM --close HH:MM."
+    )
+    return Finding(Level.WARN, "sessions", f"trades in no session: {'; '.join(told + more)}", advice)
 
 
 def _date(ts_ms: int) -> date:

@@ -15,7 +15,6 @@ from zlib import crc32
 
 from common.clock import Clock
 from common.errors import StoreUnavailable
-from common.market.coverage import covers
 from common.market.instrument import Instrument
 from common.market.timeframe import MINUTE_MS, minute_of
 from common.market.validation import Differences, differences
@@ -67,12 +66,13 @@ class Checks:
     async def _try_to_look(self) -> None:
         try:
             await self._look()
-        except (VenueUnavailable, VenueError, StoreUnavailable) as error:
+        except Exception as error:
             self._failures += 1
-            # The first time, and then ever more rarely.
+            # The first time, and then ever more rarely. Whatever it is: trades come all the same.
             if self._failures & (self._failures - 1) == 0:
+                known = isinstance(error, VenueUnavailable | VenueError | StoreUnavailable)
                 what = {"symbol": self._instrument.symbol, "error": str(error), "count": self._failures}
-                log.warning("candle not compared", extra=what)
+                log.warning("candle not compared", extra=what, exc_info=not known)
         else:
             self._failures = 0
 
@@ -110,7 +110,7 @@ class Checks:
 
     def _is_whole(self, open_ms: int) -> bool:
         """Whether nothing is known to be missing. It may turn out to be while the venue is asked."""
-        return covers(self.applied.coverage, open_ms, open_ms + MINUTE_MS)
+        return self.applied.coverage.covers(open_ms, open_ms + MINUTE_MS)
 
     @property
     def _instrument(self) -> Instrument:

@@ -5,6 +5,7 @@ scales the fleet, and for the upgrade, which waits for the last process of an ol
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import NamedTuple
@@ -14,12 +15,12 @@ from redis.asyncio import Redis
 from common.errors import StoreUnavailable
 from common.release import RELEASE
 from common.store.client import translated
+from common.store.format import FORMAT
 from common.store.keys import PROCESSES
 from common.store.lease import holder_name
 from common.store.script import Script
 
-# The newest form of the store that this release knows.
-FORMAT = 1
+log = logging.getLogger(__name__)
 
 SAY_EVERY_S = 5.0
 # Two words may be lost.
@@ -110,6 +111,10 @@ async def processes(client: Redis) -> list[Process]:
 
 async def _keep_saying(presence: Presence, held: Callable[[], int]) -> None:
     while True:
-        with suppress(StoreUnavailable):
+        try:
             await presence.say(held())
+        except StoreUnavailable:
+            pass  # it is told again
+        except Exception:
+            log.exception("presence not told")
         await asyncio.sleep(SAY_EVERY_S)

@@ -15,8 +15,10 @@ from rich.table import Table
 from common.errors import StoreUnavailable
 from common.redact import redacted, redacted_url
 from common.settings import Settings, load
+from common.store.calendars import outside_of
 from common.store.client import commit_client
 from common.store.clock_lease import clock_holder
+from common.store.format import stated_format, symbols_by_format
 from common.store.health import upkeep_of
 from common.store.jobs import Jobs
 from common.store.keys import SYMBOLS, SymbolKeys
@@ -63,14 +65,21 @@ async def _examine(settings: Settings, url: str, console: Console) -> tuple[list
             info: Mapping[str, Any] = await client.info("everything")
             reached = Finding(Level.OK, "reachable", redacted_url(url))
             findings = [reached, *_judge(info, await _appendfsync(client)), await _clock(client)]
+            findings.append(checks.form(await stated_format(client), await symbols_by_format(client)))
+            if findings[-1].level is Level.FAIL:
+                # What else there is can't be understood.
+                return findings, []
             findings += await _queue(settings.queue_redis_url or url, await clock_holder(client))
             findings.append(await _processes(client, settings))
             archiving = settings.archive_url is not None
             trades_kept = settings.trades_kept if settings.archives_trades else None
             findings.append(checks.due(await due_work(client, archiving=archiving, trades_kept=trades_kept)))
-            upkeep = {symbol: await upkeep_of(client, symbol) for symbol in await Registry(client).symbols()}
+            markets = await Registry(client).symbols()
+            upkeep = {symbol: await upkeep_of(client, symbol) for symbol in markets}
             findings.append(checks.behind(upkeep, archiving=archiving))
             findings.append(checks.trades(upkeep, trades_kept))
+            calendars = {symbol: market.instrument.calendar for symbol, market in markets.items()}
+            findings.append(checks.sessions(await outside_of(client, markets), calendars))
             with console.status("waiting for the workers' heartbeats"):
                 found = await _leases(client, settings.lease_ttl_ms / 1_000)
             return [*findings, checks.leases(found)], found

@@ -18,10 +18,11 @@ from common.errors import BadInput
 from common.market import codec
 from common.market.builder import Minute, candle_of, unpack_minute
 from common.market.candle import LIVE
-from common.market.coverage import Hole, IdCoverage, Span
+from common.market.coverage import IdCoverage
 from common.market.footprint import Footprint
 from common.market.gaps import NOT_IMPORTED, REPAIRED, UNFILLABLE, Gap
 from common.market.instrument import Ids, Instrument
+from common.market.spans import Hole, Span
 from common.market.timeframe import DAY_MS, MINUTE_MS, day_of, minute_of
 from common.market.trade import SIDE_NAMES, Trade, Trades
 from common.store.client import commit_client

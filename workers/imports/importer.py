@@ -7,6 +7,7 @@ written: the days before it are in the checkpoint, so nothing is lost and nothin
 
 import asyncio
 import logging
+import sys
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, suppress
@@ -22,17 +23,18 @@ from common.errors import BadInput, RetryableError, StoreUnavailable
 from common.market import codec
 from common.market.builder import Builder, Changes, Minute
 from common.market.candle import Candle
-from common.market.coverage import IdCoverage, RecentCoverage
+from common.market.coverage import IdCoverage, load_coverage
 from common.market.footprint import Footprint
-from common.market.gaps import ID_JUMP, NOT_IMPORTED, Ledger
+from common.market.gaps import ID_JUMP, NOT_IMPORTED, Gap, Ledger
 from common.market.timeframe import MINUTE_MS, day_of
 from common.market.trade import Trades
 from common.store.client import commit_client
+from common.store.format import CHUNKED_COVERAGE, store_format, written
 from common.store.health import BACKFILLING, CLOSED
 from common.store.imports import ImportedDay, ImportStep, ImportStore
 from common.store.instrument import DataInstrument, check_instrument
 from common.store.lease import Observer, Sighting, new_token
-from common.store.messages import CommitMessage
+from common.store.messages import NEWEST, WHOLE, CommitMessage
 from common.store.presence import IMPORT, present
 from common.store.reads import SymbolReader, View
 from common.store.registry import Market, Registry
@@ -43,7 +45,7 @@ from workers.commit import Head, Text, make_commit
 from workers.imports.below import Below
 from workers.imports.days import Day, Days, day_floor, steps
 from workers.imports.files import Readable, Rows
-from workers.imports.joined import Made, cover, merged, minutes_of, reads_as, sealed
+from workers.imports.joined import Made, cover, merged, minutes_of, outside, reads_as, sealed
 from workers.imports.order import Order, Position, in_order
 from workers.imports.target import is_fed, target
 from workers.imports.trades import TradeKeeper
@@ -61,13 +63,15 @@ T = TypeVar("T")
 class Done:
     """What an import has done so far. `trades`: applied by this run; `refused`: in all since the symbol began.
 
-    `too_old`, `bare`: days of which retention keeps nothing, and of which it keeps no footprints.
+    `too_old`, `bare`: days of which retention keeps nothing, and of which it keeps no footprints. `outside`: trades of
+    the days that were written that are in no session: no bar shows them.
     """
 
     trades: int = 0
     days: int = 0
     too_old: int = 0
     bare: int = 0
+    outside: int = 0
     fraction: float = 0.0
     refused: Counter[str] = field(default_factory=Counter)
 
@@ -93,12 +97,15 @@ class Importer:
     clock: JudgedClock = field(default_factory=lambda: JudgedClock(SystemClock()))
     done: Done = field(default_factory=Done)
     ended: bool = False
+    # How far writers may go in the form of the store, as it was when this began.
+    format: int = 1
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self) -> Done:
         client = commit_client(self.url)
         try:
             self.market = await target(Registry(client), self.market, self.files)
+            self.format = await store_format(client)
             async with present(client, IMPORT):
                 await self._work(client)
         finally:
@@ -176,6 +183,7 @@ class _Term:
             self._builder = Builder.new(instrument, work.sources, grace_ms)
         else:
             self._builder = Builder.restore(instrument, claim.checkpoint, None, work.sources, grace_ms)
+        self._format = written(claim.format, work.format)
         self._seq, self._source_position = claim.seq, claim.position
         data = claim.data or DataInstrument.begun(instrument)
         self._scales = data.scales
@@ -191,8 +199,11 @@ class _Term:
 
     def _in_waiting(self, view: View) -> Days:
         builder, work = self._builder, self._work
-        seen = Builder.restore(work.market.instrument, builder.checkpoint(), None, 0, 0).coverage
-        assert isinstance(seen, IdCoverage | RecentCoverage)
+        seen = load_coverage(work.market.instrument.ids, builder.coverage.dump(), None)
+        builder.keep_coverage(is_chunked=self._format >= CHUNKED_COVERAGE)
+        if isinstance(seen, IdCoverage) and isinstance(builder.coverage, IdCoverage):
+            # What has been read is bounded. Of what has been written more may be missing, while days wait.
+            seen.max_holes, builder.coverage.max_holes = builder.coverage.max_holes, sys.maxsize
         floors = self._floors(view)
         days = Days(seen, work.sources, *floors, self._position.day_ms + 1, with_rows=work.archive is not None)
         if builder.open:
@@ -203,8 +214,8 @@ class _Term:
 
     def _floors(self, view: View) -> tuple[int, int]:
         """From which day on candles are made, and footprints. Of what was dropped nothing is shown in the store."""
-        work, spans, state = self._work, self._builder.coverage.spans(), view.state
-        oldest_ms = spans[0].from_ms if spans else 0
+        work, oldest, state = self._work, self._builder.coverage.oldest(), view.state
+        oldest_ms = oldest.from_ms if oldest else 0
         newest_ms = max([self._builder.newest_ms, *self._order.first_ms])
         found = {CANDLES: state.candle_floor_ms, FOOTPRINTS: state.footprint_floor_ms} if state else {}
         days = {CANDLES: work.settings.retention.candle_days, FOOTPRINTS: work.settings.retention.footprint_days}
@@ -226,8 +237,8 @@ class _Term:
         """True if all files have been read and written."""
         work, order = self._work, self._order
         await self._beat()
-        covered = self._builder.coverage.spans()
-        await self._alive(asyncio.create_task(self._keeper.begin(covered[0].from_ms if covered else -1)))
+        oldest = self._builder.coverage.oldest()
+        await self._alive(asyncio.create_task(self._keeper.begin(oldest.from_ms if oldest else -1)))
         newest_ms, number = -1, -1
         async with aclosing(self._rows()) as batches:
             async for file, rows in batches:
@@ -324,19 +335,26 @@ class _Term:
         opens = [ms for each in made for ms in (each.candles["open_ms"].to_list() or [each.day.day_ms])]
         # Whoever has live bars reads them again: all of a day is more than a message should carry.
         newest = [Candle(**row) for row in made[-1].candles.tail(1).rows(named=True)]
-        await self._write(self._head(days, file), days, staged, (opens[0], opens[-1]), newest)
+        outside = await self._meanwhile(self._outside, made)
+        rows = zip(days, staged, outside, strict=True)
+        written = [ImportedDay(day.day_ms, laid, count) for day, laid, count in rows]
+        await self._write(self._head(days, file), days, written, (opens[0], opens[-1]), newest)
         for day in days:
             self._days.written(day)
             self._wrote(day)
+        self._work.done.outside += sum(outside)
         self._work.on_progress(self._work.done)
+
+    def _outside(self, made: Sequence[Made]) -> list[int]:
+        return [outside(each.candles, self._work.market.instrument) for each in made]
 
     async def _write_below(self, made: Made, file: int) -> None:
         """Commit the minutes of a day that the store has dropped: they are late trades, and go on into the archive."""
         builder, below, day = self._builder, self._below, made.day
         assert below, "asked before"
         # The kept trades go first, as in the last step.
-        head = Head(self._token, self._seq, self._source_position, {})
-        await self._write(head, [day], [None], (day.day_ms, day.day_ms), [])
+        head = self._plain_head()
+        await self._write(head, [day], [ImportedDay(day.day_ms, None)], (day.day_ms, day.day_ms), [])
         minutes = await self._alive(asyncio.create_task(below.begin(day, made.candles, made.levels)))
         head, newest_ms = replace(self._head([day], file), floor_ms=self._floor_ms), max(minutes)
         # Whoever has live bars reads them again, as of any imported day.
@@ -355,7 +373,7 @@ class _Term:
         self,
         head: Head,
         days: Sequence[Day],
-        staged: Sequence[Staged | None],
+        written: Sequence[ImportedDay],
         opens: tuple[int, int],
         amended: list[Candle],
     ) -> None:
@@ -371,13 +389,15 @@ class _Term:
             open=builder.open.candle if builder.open else None,
             coverage_json=checkpoint.coverage,
             trades=codec.pack_trades(Trades()),
+            version=NEWEST if checkpoint.is_chunked else WHOLE,
+            is_reshaped=True,
         )
         events = [Text(builder, head).gap(gap) for gap in head.gaps]
         await self._imports.write(
             ImportStep(
                 token=self._token,
                 seq=self._seq,
-                days=[ImportedDay(day.day_ms, laid) for day, laid in zip(days, staged, strict=True)],
+                days=written,
                 first_ms=opens[0],
                 last_ms=opens[1],
                 position=str(self._position),
@@ -388,6 +408,7 @@ class _Term:
                 forgotten=head.forgotten,
                 archived=self._work.archive is not None,
                 lost=self._keeper.take_lost(days),
+                format=self._format,
                 data=self._unsaid,
             )
         )
@@ -410,12 +431,14 @@ class _Term:
         if day:
             del self._days.waiting[day.day_ms]
             await self._meanwhile(self._keeper.keep, [day])
-            # The kept trades go first (import.lua): those of this step would be missing among them.
-            head = Head(self._token, self._seq, self._source_position, {})
-            await self._write(head, [day], [None], (day.day_ms, day.day_ms), [])
             stored = await self._imports.read([day.day_ms])
             frames = await self._meanwhile(merged, [day], stored, builder.open, builder.watermark_ms, self._scales)
             minutes = await self._meanwhile(minutes_of, *frames)
+            count = await self._meanwhile(outside, frames[0], work.market.instrument)
+            work.done.outside += count
+            # The kept trades go first (import.lua): those of this step would be missing among them.
+            head = self._plain_head()
+            await self._write(head, [day], [ImportedDay(day.day_ms, None, count)], (day.day_ms, day.day_ms), [])
             builder.refused.update(day.refused)
             # A candle is of a minute that is over.
             to_ms = day.to_ms + day.of_minutes
@@ -470,7 +493,10 @@ class _Term:
         first = min([file, *(waiting.file for waiting in self._days.waiting.values())])
         written_ms = max([self._position.day_ms, *(day.day_ms for day in days)])
         self._position = Position(self._order.recording, first, written_ms)
-        return Head(self._token, self._seq, self._source_position, {}, gaps, forgotten)
+        return self._plain_head(gaps, forgotten)
+
+    def _plain_head(self, gaps: Sequence[Gap] = (), forgotten: Sequence[str] = ()) -> Head:
+        return Head(self._token, self._seq, self._source_position, {}, gaps, forgotten, format=self._format)
 
     def _wrote(self, day: Day) -> None:
         done = self._work.done

@@ -8,13 +8,15 @@ import numpy as np
 import polars as pl
 
 from common.frames import decode, encode
+from common.frames.spans import held
 from common.market import blocks, codec
 from common.market.builder import Builder, Minute, pack_minute, unpack_minute
 from common.market.coverage import RecentCoverage
 from common.market.footprint import Footprint
+from common.market.instrument import Instrument
 from common.market.packed import Ints
 from common.market.scale import Scale, Scales
-from common.market.timeframe import day_of
+from common.market.timeframe import MINUTE, day_of
 from common.store.rollups import CANDLES, FOOTPRINTS, Minutes, Staged
 from workers.imports.days import Day, Frames, built
 
@@ -85,6 +87,15 @@ def sealed(
     return found
 
 
+def outside(candles: pl.DataFrame, instrument: Instrument) -> int:
+    """How many trades are in no session; of a minute that does not tell how many it has, one."""
+    if instrument.sessions is None:
+        return 0
+    inside = held(candles, "open_ms", instrument.anchored(MINUTE))
+    counted = pl.col("trades").clip(1).sum()
+    return int(candles.select(counted).item()) - int(inside.select(counted).item())
+
+
 def _spans(rows: pl.DataFrame, days: Sequence[Day]) -> list[slice]:
     """Where the rows of each day lie; they ascend by `open_ms`."""
     opens = rows["open_ms"].to_numpy()
@@ -138,6 +149,7 @@ def cover(builder: Builder, day: Day) -> None:
         from_ms = min(ms for ms in (coverage.from_ms, day.from_ms) if ms >= 0)
         to_ms = max(coverage.to_ms, day.to_ms)
         # Of the ids nothing is kept: only what comes after all of them is surely no duplicate.
-        builder.coverage = RecentCoverage(coverage.window, to_ms, from_ms, to_ms)
+        coverage.floor_ms, coverage.from_ms, coverage.to_ms = to_ms, from_ms, to_ms
+        coverage.seen.clear()
     else:
         coverage.cover(day.spans)

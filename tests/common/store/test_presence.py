@@ -9,9 +9,10 @@ from redis.asyncio import Redis
 from common.errors import StoreUnavailable
 from common.release import RELEASE
 from common.store import presence
+from common.store.format import FORMAT
 from common.store.keys import PROCESSES
 from common.store.lease import holder_name
-from common.store.presence import FORMAT, WORKER, Presence, Process, present, processes, workers_wanted
+from common.store.presence import WORKER, Presence, Process, present, processes, workers_wanted
 from infra.paths import ROOT
 from tests.support import wait_until_async
 
@@ -25,6 +26,22 @@ async def test_a_process_is_there_while_it_says_so(client: Redis) -> None:
         assert await processes(client) == [US._replace(held=12)]
     assert await processes(client) == []
     assert not await client.exists(PROCESSES)
+
+
+async def test_an_error_of_any_kind_does_not_make_a_process_silent(
+    client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(presence, "SAY_EVERY_S", 0.01)
+    troubles = [ValueError("a bug"), StoreUnavailable("away")]
+
+    def held() -> int:
+        if troubles:
+            raise troubles.pop()
+        return 12
+
+    async with present(client, WORKER, 50, held):
+        await wait_until_async(lambda: not troubles)
+        await wait_until_async(lambda: processes(client))
 
 
 async def test_the_last_word_of_a_process_counts(client: Redis) -> None:
