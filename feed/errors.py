@@ -8,7 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from common.errors import ArchiveDamaged, ArchiveUnavailable, BadInput, FleetError, StoreUnavailable
+from common.errors import ArchiveDamaged, ArchiveUnavailable, BadInput, FleetError, NewerFormat, StoreUnavailable
 from common.store.instrument import InstrumentChanged
 
 log = logging.getLogger(__name__)
@@ -75,6 +75,9 @@ def failure_of(error: Exception) -> Failure:
         return Failure(404, "unknown_symbol", str(error))
     if isinstance(error, NoBook):
         return Failure(404, "no_book", str(error))
+    if isinstance(error, NewerFormat):
+        log.error("written by a later release", extra={"error": str(error)})
+        return Failure(503, "newer_format", str(error))
     if isinstance(error, StoreUnavailable | InstrumentChanged):
         log.warning("store unavailable", extra={"error": str(error)})
         return UNAVAILABLE
