@@ -10,19 +10,19 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-import orjson
 from redis.asyncio import Redis
 
 from common.errors import BadInput, StoreUnavailable
 from common.market import codec
 from common.market.builder import MAX_AHEAD_MS, Builder, Checkpoint
-from common.market.cutting import EARLIEST_MS, cut_coverage, cut_gaps
+from common.market.coverage import IdCoverage, RecentCoverage
+from common.market.cutting import cut_coverage, cut_gaps
 from common.market.timeframe import MINUTE_MS, day_of, minute_of
-from common.market.trade import Trades
+from common.market.trade import MIN_TS_MS, Trades
 from common.store.client import translated
 from common.store.keys import LATE, ROLLED, SymbolKeys
 from common.store.lease import NOTHING_SEEN, Sighting, new_token
-from common.store.messages import CommitMessage
+from common.store.messages import NEWEST, WHOLE, CommitMessage
 from common.store.reads import State
 from common.store.registry import Market
 from common.store.script import Script
@@ -45,7 +45,7 @@ def wrong_times(market: Market, state: State) -> Wrong | None:
         return None
     first_ms, newest_ms = spans[0].from_ms, max(span.to_ms for span in spans)
     dropped_ms = max(state.candle_floor_ms, state.footprint_floor_ms)
-    found = Wrong(first_ms if first_ms < EARLIEST_MS else None, dropped_ms if dropped_ms > newest_ms else None)
+    found = Wrong(first_ms if first_ms < MIN_TS_MS else None, dropped_ms if dropped_ms > newest_ms else None)
     return found if found != (None, None) else None
 
 
@@ -69,24 +69,27 @@ async def _cut(client: Redis, store: SymbolStore, market: Market, claim: Claim, 
     if claim.checkpoint is None:
         raise BadInput(f"symbol {market.symbol} has no trades: there is nothing to cut")
     builder = Builder.restore(market.instrument, claim.checkpoint, Trades(), 0, 0)
+    assert isinstance(builder.coverage, IdCoverage | RecentCoverage), "there are no other kinds"
     if builder.newest_ms < day_ms:
         newest, day = (datetime.fromtimestamp(ms / 1_000, UTC).date() for ms in (builder.newest_ms, day_ms))
         raise BadInput(f"the newest trade of {market.symbol} is of {newest}: nothing would be left from {day} on")
-    rows = cut_coverage(market.instrument.ids, builder.coverage.dump(), day_ms)
     # What was dropped by a clock that was ahead is gone: what is there begins with the minute that grows, or after it.
     is_dropped = claim.candle_floor_ms > builder.newest_ms
     floor_ms = minute_of(builder.newest_ms) + (0 if builder.open else MINUTE_MS) if is_dropped else day_ms
-    if is_dropped:
-        rows = cut_coverage(market.instrument.ids, rows, min(floor_ms, builder.newest_ms))
+    builder.coverage = cut_coverage(builder.coverage, min(floor_ms, builder.newest_ms) if is_dropped else day_ms)
     await _drop(client, market.symbol, token, claim.seq, day_ms, floor_ms)
-    forgotten = cut_gaps((await store.gaps()).gaps.values(), rows, day_ms)
-    checkpoint = replace(
-        claim.checkpoint,
-        coverage=orjson.dumps(rows),
-        watermark_ms=await _watermark_ms(client, builder),
-    )
-    await store.commit(_commit(store.keys, claim, token, checkpoint, builder, forgotten))
+    forgotten = cut_gaps((await store.gaps()).gaps.values(), builder.coverage, day_ms)
+    builder.watermark_ms = await _watermark_ms(client, builder)
+    await store.commit(_commit(store.keys, claim, token, _checkpoint(builder, claim.checkpoint), builder, forgotten))
     return max(day_ms, floor_ms)
+
+
+def _checkpoint(builder: Builder, before: Checkpoint) -> Checkpoint:
+    """In the form in which the symbol is; of coverage by chunks all of it is written, and nothing else is left."""
+    builder.keep_coverage(is_chunked=before.is_chunked)
+    made = builder.checkpoint()
+    gone = dict.fromkeys(before.chunks, b"")
+    return replace(made, chunks=gone | dict(made.chunks), is_reshaped=made.is_chunked)
 
 
 async def _drop(client: Redis, symbol: str, token: str, seq: int, day_ms: int, floor_ms: int) -> None:
@@ -120,6 +123,8 @@ def _commit(
         open=builder.open.candle if builder.open else None,
         coverage_json=checkpoint.coverage,
         trades=nothing,
+        version=NEWEST if checkpoint.is_chunked else WHOLE,
+        is_reshaped=checkpoint.is_reshaped,
     )
     return Commit(
         token=token,
@@ -132,6 +137,7 @@ def _commit(
         events=[],
         messages=[(keys.commits, message.pack())],
         forgotten=forgotten,
+        format=claim.format,
     )
 
 
