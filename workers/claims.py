@@ -4,7 +4,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
@@ -222,12 +222,13 @@ class Claimer:
             # A market that describes no source must cost this symbol its worker, and neither the lease nor a process.
             await store.release(token, failure_of(error))
             raise
+        settings = self._place.settings
         return Term(
             instrument=market.instrument,
             store=store,
             source=source,
             clock=self._place.clock,
-            settings=self._place.settings,
+            settings=replace(settings, retention=settings.retention.of(market)),
             token=token,
             stopping=lambda: self._stopping.is_set() or self._wanted.get(market.symbol) != market,
             on_progress=self._place.on_progress,

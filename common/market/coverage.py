@@ -163,13 +163,17 @@ class IdCoverage:
 
 @dataclass(slots=True)
 class RecentCoverage:
-    """`seen` maps the last `window` ids, oldest first, to their time. `from_ms..to_ms`: the time seen so far."""
+    """`seen` maps the last `window` ids, oldest first, to their time. `from_ms..to_ms`: the time seen so far.
+
+    `gone`: holes from when the ids were contiguous. Nothing fills them any more, and what they are in stays partial.
+    """
 
     window: int = RECENT_IDS
     floor_ms: int = -1
     from_ms: int = -1
     to_ms: int = -1
     seen: dict[int, int] = field(default_factory=dict)
+    gone: tuple[Hole, ...] = ()
 
     def refuse(self, ts_ms: int, trade_id: int) -> str | None:
         if trade_id in self.seen:
@@ -198,10 +202,10 @@ class RecentCoverage:
         return [Span(0, 0, self.from_ms, self.to_ms)] if self.to_ms >= 0 else []
 
     def holes(self) -> list[Hole]:
-        return []
+        return list(self.gone)
 
     def holes_at(self, first: int, last: int) -> list[Hole]:
-        return []
+        return [hole for hole in self.gone if hole.first <= last and hole.last >= first]
 
     def take_forgotten(self) -> list[Hole]:
         return []
@@ -211,17 +215,18 @@ class RecentCoverage:
 
     def dump(self) -> list[list[int]]:
         """Without `seen`: the trade stream has it, and the checkpoint is written with every commit."""
-        return [[self.window, self.floor_ms, self.from_ms, self.to_ms]]
+        return [*map(list, self.gone), [self.window, self.floor_ms, self.from_ms, self.to_ms]]
 
     @classmethod
     def load(cls, rows: list[list[int]], recent: Trades | None) -> "RecentCoverage":
         """`recent`: the last trades applied, at least `window` of them if there were so many; None if that is lost."""
-        window, floor_ms, from_ms, to_ms = rows[0]
+        *holes, (window, floor_ms, from_ms, to_ms) = rows
+        gone = tuple(Hole(*row) for row in holes)
         if recent is None:
             # Only what comes after all others is surely no duplicate.
-            return cls(window, to_ms, from_ms, to_ms)
+            return cls(window, to_ms, from_ms, to_ms, gone=gone)
         newest = recent[-window:]
-        return cls(window, floor_ms, from_ms, to_ms, dict(zip(newest.ids, newest.ts_ms, strict=True)))
+        return cls(window, floor_ms, from_ms, to_ms, dict(zip(newest.ids, newest.ts_ms, strict=True)), gone)
 
     def _remember(self, ts_ms: list[int], ids: list[int]) -> None:
         self.seen.update(zip(ids, ts_ms, strict=True))

@@ -221,7 +221,7 @@ class RollupStore:
         keys = [k.state, k.dirty, k.rollup, k.candles, k.footprints, k.seals, k.sealed_candles, k.sealed_footprints]
         keys += [k.staged, k.unarchived, k.events]
         at = {series: number for number, series in enumerate(ROLLED, len(keys) + 1)}
-        keys += [k.rolled(series) for series in ROLLED]
+        keys += [*(k.rolled(series) for series in ROLLED), k.changing]
         rows: list[Argument] = [
             value for r in rolled for value in (at[r.series], r.open_ms, r.candle, r.event, r.message)
         ]

@@ -1,0 +1,163 @@
+"""A symbol is changed while it has data: everything is as if it had been so from the beginning."""
+
+import random
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from common.errors import BadInput
+from common.market import codec
+from common.market.instrument import Instrument
+from common.market.rescaling import Rescaling
+from common.market.trade import Trade
+from common.store.client import commit_client
+from common.store.instrument import stored_instrument
+from common.store.keys import SymbolKeys
+from common.store.registry import Registry
+from tests.feed.served import Served, served
+from tests.feed.writer import INSTRUMENT, Writer, random_step
+from workers.change.procedure import Changed, Changer
+from workers.change.request import Request
+
+S = INSTRUMENT.symbol
+KEYS = SymbolKeys(S)
+
+
+@pytest.fixture
+async def client(redis_url: str) -> AsyncIterator[Redis]:
+    made = commit_client(redis_url)
+    yield made
+    await made.aclose()
+
+
+@pytest.fixture
+async def feed(redis_url: str) -> AsyncIterator[Served]:
+    async with served(redis_url) as found:
+        yield found
+
+
+async def change(url: str, **fields: Any) -> Changed:
+    return await Changer(url, S, Request(**fields), "tests:2", 6_000, 10_000).run()
+
+
+async def filled(client: Redis, seed: int, steps: int = 60, **options: Any) -> Writer:
+    """A symbol with a past: sealed days, open minutes, late trades, gaps."""
+    writer, rng = await Writer.begun(client, **options), random.Random(seed)
+    for _ in range(steps):
+        await random_step(writer, rng)
+    return writer
+
+
+async def answers(feed: Served) -> dict[Any, Any]:
+    asked = [
+        *((f"/v1/candles/{S}", {"timeframe": timeframe}) for timeframe in ("1m", "1h", "1d", "1w", "1s")),
+        (f"/v1/footprint/{S}", {"timeframe": "1h"}),
+        (f"/v1/trades/{S}", {"limit": "10000"}),
+        (f"/v1/gaps/{S}", {}),
+    ]
+    found: dict[Any, Any] = {}
+    for path, params in asked:
+        answer = await feed.json(path, **params)
+        found[path, str(params)] = {name: value for name, value in answer.items() if name not in ("cursor", "health")}
+    return found
+
+
+def finer(trade: Trade, price: int, size: int) -> Trade:
+    return trade._replace(price_ticks=trade.price_ticks * 10**price, size_lots=trade.size_lots * 10**size)
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_more_decimals_change_no_number(feed: Served, client: Redis, redis_url: str, seed: int) -> None:
+    writer = await filled(client, seed)
+    before = await answers(feed)
+    done = await change(redis_url, price_decimals=4, size_decimals=5)
+    assert done.now.instrument == replace(INSTRUMENT, price_decimals=4, size_decimals=5)
+    assert await answers(feed) == before
+    data = await stored_instrument(client, S)
+    assert data and data.instrument == done.now.instrument and data.unnamed == INSTRUMENT.scale
+    # It goes on, also into days that were sealed before, in numbers that did not fit.
+    writer.instrument = done.now.instrument
+    await writer.claim()
+    rng = random.Random(seed)
+    for _ in range(30):
+        await random_step(writer, rng)
+    late = writer.trade(writer.applied[0].trade.ts_ms + 1, ticks=100_0001, lots=3)
+    await writer.commit(late)
+    await writer.roll_up()
+    minute = (await feed.json(f"/v1/candles/{S}", timeframe="1m", limit=1, start=late.ts_ms // 60_000 * 60_000))["bars"]
+    assert minute[0]["l"] <= 100.0001
+    back = await answers(feed)
+    with pytest.raises(BadInput, match=f"symbol {S} can't be changed: (price|size) .* has more than"):
+        await change(redis_url, price_decimals=2)
+    assert await answers(feed) == back
+    assert not await client.exists(KEYS.changing, *map(KEYS.shadow, KEYS.rewritten()))
+
+
+async def test_what_was_made_finer_can_be_made_coarser_again(feed: Served, client: Redis, redis_url: str) -> None:
+    await filled(client, 7)
+    before, stored = await answers(feed), await everything(client)
+    await change(redis_url, price_decimals=6, size_decimals=6)
+    assert await everything(client) != stored
+    await change(redis_url, price_decimals=2, size_decimals=3)
+    assert await answers(feed) == before
+    assert await everything(client) == stored
+
+
+async def everything(client: Redis) -> dict[str, Any]:
+    """All series as they are stored; of the stream all but what the changes themselves have written."""
+    found: dict[str, Any] = {}
+    for key in KEYS.rewritten()[1:]:
+        found[key] = await client.zrange(key, 0, -1, withscores=True)
+    entries: Any = await client.xrange(KEYS.trades)
+    found["trades"] = [(entry_id, fields) for entry_id, fields in entries if fields[b"n"] != b"0"]
+    found["open"] = await client.hmget(KEYS.state, ("candle", "footprint", "coverage", "watermark_ms"))
+    return found
+
+
+async def test_it_is_as_if_it_had_been_so_from_the_beginning(client: Redis, redis_url: str) -> None:
+    """Byte for byte, but for the blocks of days, which keep their own scale."""
+    rescaling = Rescaling(INSTRUMENT.scale, replace(INSTRUMENT, price_decimals=5, size_decimals=4).scale)
+    writer = await filled(client, 11)
+    written = await everything(client)
+    await change(redis_url, price_decimals=5, size_decimals=4)
+    changed = await everything(client)
+    for key in KEYS.rewritten()[1:]:
+        pack = rescaling.footprint if "footprints" in key else rescaling.candle
+        if "late" not in key:
+            assert changed[key] == [[pack(member), score] for member, score in written[key]]
+    for key in (KEYS.footprints, KEYS.candles):
+        for member, _ in changed[key]:
+            again = codec.pack_candle(codec.unpack_candle(member)) if key == KEYS.candles else member
+            assert again == member
+    assert changed["trades"] == [
+        (entry_id, {**fields, b"trades": rescaling.trades(fields[b"trades"])}) for entry_id, fields in written["trades"]
+    ]
+    assert writer.seq + 1 == int(await client.hget(KEYS.state, "seq") or 0)
+
+
+async def test_a_symbol_without_data_is_changed_in_the_registry_alone(client: Redis, redis_url: str) -> None:
+    await Writer(client).register()
+    done = await change(redis_url, price_decimals=5, ids="unique", calendar="XNYS", candle_days=7)
+    market = await Registry(client).market(S)
+    assert market == done.now and market.candle_days == 7
+    assert market.instrument == Instrument(S, 5, 3, "unique", "XNYS")
+
+
+async def test_what_does_not_fit_is_refused_before_anything_is_written(client: Redis, redis_url: str) -> None:
+    writer = await Writer.begun(client)
+    await writer.commit(writer.trade(ticks=9_900_000_000_000, lots=10**12))
+    before = await everything(client)
+    wanted: list[tuple[dict[str, Any], str]] = [
+        ({"price_decimals": 5}, "price 99000000000 is too great for 5 decimals"),
+        ({"size_decimals": 10}, "size 1000000000 is too great for 10 decimals"),
+        ({"price_decimals": 19}, "price_decimals is 19"),
+        ({"calendar": "NOWHERE"}, "calendar 'NOWHERE'"),
+    ]
+    for fields, sentence in wanted:
+        with pytest.raises(BadInput, match=sentence):
+            await change(redis_url, **fields)
+        assert await everything(client) == before
+        assert not await client.exists(KEYS.changing, *map(KEYS.shadow, KEYS.rewritten()))
