@@ -182,7 +182,7 @@ class ChangeStore:
     async def finish(self, change: Change) -> None:
         """Raises Fenced, Stale, StoreUnavailable."""
         k = self.keys
-        keys = [k.owner, k.state, k.trades, k.rollup, k.dirty, k.gaps, k.events, k.archive, k.rescale, k.book]
+        keys = [k.owner, k.state, k.trades, k.rollup, k.dirty, k.gaps, k.events, k.rescale, k.book]
         keys += [k.changing, *(each for key in k.rewritten() for each in (key, k.shadow(key)))]
         with translated(f"change of {k.symbol}"):
             result = await self._change(keys, *self._arguments(change))

@@ -24,10 +24,14 @@ CANDLES, FOOTPRINTS = "candles", "footprints"
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """`days`: finished days to be rolled up. `archive`: sealed days to be archived, by series. Oldest first."""
+    """`days`: finished days to be rolled up. `archive`: sealed days to be archived, by series. Oldest first.
+
+    `rescale`: whether archived objects may be of another scale than the symbol is.
+    """
 
     days: tuple[int, ...]
     archive: tuple[tuple[str, int], ...]
+    rescale: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,13 +123,15 @@ class RollupStore:
         pipe.hget(self.keys.state, "watermark_ms")
         pipe.zrange(self.keys.dirty, 0, -1)
         pipe.zrange(self.keys.unarchived, 0, -1)
+        pipe.exists(self.keys.rescale)
         with translated(f"read of what is due of {self.keys.symbol}"):
-            watermark_ms, dirty, unarchived = await pipe.execute()
+            watermark_ms, dirty, unarchived, rescale = await pipe.execute()
         last_ms = int(watermark_ms or 0) - DAY_MS
         pairs = (member.decode().split(":") for member in unarchived)
         return Due(
             tuple(sorted(day_ms for day_ms in map(int, dirty) if day_ms <= last_ms)),
             tuple(sorted((series, int(day_ms)) for series, day_ms in pairs)),
+            bool(rescale),
         )
 
     async def due_days(self, from_ms: int, end_ms: int) -> tuple[int, ...]:

@@ -1,7 +1,7 @@
 -- A symbol's data becomes that of another instrument. All or nothing.
 --
--- KEYS  1 owner, 2 state, 3 trades, 4 rollup, 5 dirty, 6 gaps, 7 events, 8 archive, 9 rescale, 10 book, 11 changing;
---       12 and on: series that are rewritten, each with its shadow behind it: trades, candles, footprints, candles:1d,
+-- KEYS  1 owner, 2 state, 3 trades, 4 rollup, 5 dirty, 6 gaps, 7 events, 8 rescale, 9 book, 10 changing;
+--       11 and on: series that are rewritten, each with its shadow behind it: trades, candles, footprints, candles:1d,
 --       1w, 1M, late candles, late footprints
 -- ARGV  1 token of the change and of its claim, 2 seq the caller stands at, 3 the next seq
 --       4 version of the rollup that the shadows were made at
@@ -17,11 +17,10 @@
 -- archive has got) shows by the lengths.
 -- trades: as in commit.lua; the change is a commit without trades. state.reshaped_seq: whoever comes back with an older
 --         cursor is given a new snapshot. book: says in which scale its levels are; one that does not is dropped.
--- archive.rescale: there if archived objects may be of another scale and have yet to be listed; then they are in
---         rescale, members '<series>:<period>', until each has been rewritten (rescaled.lua).
+-- rescale: archived objects may be of another scale now; as rescaled.lua has it.
 
-local owner, state, trades, rollup, dirty, gaps, events, archive, rescale, book, changing = unpack(KEYS)
-local FIRST_SERIES, FIRST_ROLLED, FIRST_FIELD = 12, 18, 15
+local owner, state, trades, rollup, dirty, gaps, events, rescale, book, changing = unpack(KEYS)
+local FIRST_SERIES, FIRST_ROLLED, FIRST_FIELD = 11, 17, 15
 local next_seq = ARGV[3]
 
 local function first_id(stream)
@@ -91,8 +90,8 @@ for _ = 1, tonumber(ARGV[12]) do
   at = at + 2
 end
 if ARGV[9] == '1' then
-  redis.call('HSET', archive, 'rescale', '1')
   redis.call('DEL', rescale)
+  redis.call('ZADD', rescale, '0', 'list')
 end
 redis.call('DEL', changing)
 for i = 1, tonumber(ARGV[13]) do
