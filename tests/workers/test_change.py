@@ -5,22 +5,29 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
+import orjson
 import pytest
 from redis.asyncio import Redis
 
-from common.errors import BadInput
+from common.errors import BadInput, Fenced, StoreUnavailable
 from common.market import codec
+from common.market.gaps import Ledger
 from common.market.instrument import Instrument
 from common.market.rescaling import Rescaling
+from common.market.rollup import DAY
+from common.market.timeframe import DAY_MS, Timeframe, minute_of
 from common.market.trade import Trade
+from common.store.change import Look
 from common.store.client import commit_client
 from common.store.instrument import stored_instrument
 from common.store.keys import SymbolKeys
 from common.store.registry import Registry
-from tests.feed.served import Served, served
+from tests.feed.served import Served, hear, say, served
 from tests.feed.writer import INSTRUMENT, Writer, random_step
+from workers.change import procedure
 from workers.change.procedure import Changed, Changer
 from workers.change.request import Request
+from workers.change.shadows import Shadows
 
 S = INSTRUMENT.symbol
 KEYS = SymbolKeys(S)
@@ -161,3 +168,149 @@ async def test_what_does_not_fit_is_refused_before_anything_is_written(client: R
             await change(redis_url, **fields)
         assert await everything(client) == before
         assert not await client.exists(KEYS.changing, *map(KEYS.shadow, KEYS.rewritten()))
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_what_comes_while_it_is_laid_down_is_in_it(
+    feed: Served, client: Redis, redis_url: str, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trades, late ones, minutes that close, days that are rolled up: by a worker that goes on until it is fenced."""
+    writer, rng, told = await filled(client, seed), random.Random(seed), list[Any]()
+    lay = Shadows.lay
+
+    async def lay_meanwhile(self: Shadows, look: Look) -> None:
+        await lay(self, look)
+        if len(told) < 2:
+            # The first attempt has fenced it.
+            await writer.claim()
+            for _ in range(12):
+                await random_step(writer, rng)
+            told.append(await answers(feed))
+
+    monkeypatch.setattr(Shadows, "lay", lay_meanwhile)
+    await change(redis_url, price_decimals=4, size_decimals=5)
+    assert await answers(feed) == told[-1]
+    with pytest.raises(Fenced):
+        await writer.commit(writer.trade())
+
+
+async def test_without_what_came_meanwhile_nothing_is_taken_in(
+    client: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control: a change that does not look again is refused, for the lengths differ."""
+    writer, lay = await filled(client, 3), Shadows.lay
+
+    async def lay_meanwhile(self: Shadows, look: Look) -> None:
+        await lay(self, look)
+        for minute in range(3):
+            await writer.commit(writer.trade(writer.now_ms + 60_000 * minute))
+
+    async def follow(self: Shadows, look: Look) -> bool:
+        return True
+
+    monkeypatch.setattr(Shadows, "lay", lay_meanwhile)
+    monkeypatch.setattr(Shadows, "follow", follow)
+    monkeypatch.setattr(procedure, "ATTEMPTS", 1)
+    before = await stored_instrument(client, S)
+    with pytest.raises(StoreUnavailable, match="changed under every attempt"):
+        await change(redis_url, price_decimals=4)
+    assert await stored_instrument(client, S) == before
+
+
+async def test_ids_that_were_contiguous_become_unique(feed: Served, client: Redis, redis_url: str) -> None:
+    """What is known stays known, what was missing stays missing, and nobody waits for it any more."""
+    writer = await Writer.begun(client)
+    for _ in range(5):
+        await writer.commit(writer.trade(writer.now_ms + 60_000))
+    left_out = writer.trade(writer.now_ms + 60_000)
+    for _ in range(5):
+        await writer.commit(writer.trade(writer.now_ms + 60_000))
+    (gap,) = Ledger().follow(writer.builder.coverage, "disconnect", 5)
+    await client.hset(KEYS.gaps, gap.id, gap.dump())
+    bars = (await feed.json(f"/v1/candles/{S}"))["bars"]
+    assert any(bar.get("partial") for bar in bars)
+    await change(redis_url, ids="unique")
+    assert (await feed.json(f"/v1/candles/{S}"))["bars"] == bars
+    (told,) = (await feed.json(f"/v1/gaps/{S}"))["gaps"]
+    assert (told["id"], told["state"], told["missing"]) == (gap.id, "unfillable", 1)
+    event = orjson.loads((await client.xrevrange(KEYS.events, count=1))[0][1][b"event"])  # type: ignore[index]
+    assert (event["type"], event["gap"]["state"]) == ("gap", "unfillable")
+    writer.instrument = replace(INSTRUMENT, ids="unique")
+    await writer.claim()
+    known = writer.applied[3].trade
+    # One that was applied; one that was missing; one with an id that does not follow.
+    await writer.commit(known, left_out, writer.trade(writer.now_ms + 1)._replace(id=10**15))
+    assert writer.builder.refused == {"duplicate": 1}
+    trades = (await feed.json(f"/v1/trades/{S}"))["trades"]
+    assert [trade["id"] for trade in trades] == [*range(1, 12), 10**15]
+    with pytest.raises(BadInput, match="has trades whose ids need not be contiguous"):
+        await change(redis_url, ids="contiguous")
+
+
+async def test_of_more_ids_than_are_known_what_is_older_is_refused(client: Redis, redis_url: str) -> None:
+    writer = await Writer.begun(client, trades_kept=70_000)
+    for _ in range(12):
+        rows = [writer.trade(writer.now_ms + 1) for _ in range(5_000)]
+        await writer.commit(*rows)
+    await change(redis_url, ids="unique")
+    writer.instrument = replace(INSTRUMENT, ids="unique")
+    await writer.claim()
+    old, recent = writer.applied[9_998].trade, writer.applied[10_001].trade
+    await writer.commit(old._replace(id=10**9), recent._replace(id=10**9 + 1), recent)
+    assert writer.builder.refused == {"too_late": 1, "duplicate": 1}
+
+
+@pytest.mark.parametrize("calendar", ["FOREX", "XNYS"])
+async def test_days_follow_another_calendar_at_once_and_when_they_have_been_made_again(
+    feed: Served, client: Redis, redis_url: str, calendar: str
+) -> None:
+    """Today: days are lost, and a running feed stays wrong after a rebuild."""
+    writer, rng = await Writer.begun(client), random.Random(1)
+    for _ in range(400):
+        await writer.commit(writer.trade(writer.now_ms + rng.randrange(3_000_000), rng.randint(9_000, 11_000), 5))
+    await writer.roll_up()
+    for timeframe in ("1d", "1w", "1M"):
+        await feed.json(f"/v1/candles/{S}", timeframe=timeframe)
+    instrument = replace(INSTRUMENT, calendar=calendar)
+    async with feed.connect() as socket:
+        await say(socket, action="subscribe", symbol=S, timeframe="1d")
+        days_traded = {one.trade.ts_ms // DAY_MS for one in writer.applied}
+        assert len((await hear(socket, "snapshot"))["bars"]) == len(days_traded)
+        done = await change(redis_url, calendar=calendar)
+        assert done.days == len(days_traded)
+        snapshot = await hear(socket, "snapshot")
+        assert snapshot["reset"] and snapshot["bars"] == await days(feed)
+        expected = [bar(open_ms, rows) for open_ms, rows in grouped(writer, instrument.anchored(DAY))]
+        assert [tuple(one[name] for name in "tohlcvn") for one in await days(feed)] == expected
+        writer.instrument = instrument
+        await writer.roll_up()
+        assert [tuple(one[name] for name in "tohlcvn") for one in await days(feed)] == expected
+        stored: Any = await client.zrange(KEYS.rolled("1d"), 0, -1)
+        opens = [codec.candle_open(member) for member in stored]
+        assert opens == [
+            one[0] for one in expected if instrument.anchored(DAY).next_open(one[0]) <= writer.builder.watermark_ms
+        ]
+        await writer.claim()
+        await writer.commit(writer.trade(writer.now_ms + 1, 12_000))
+    async with served(redis_url) as other:
+        for timeframe in ("1d", "1w", "1M"):
+            paths = [await one.json(f"/v1/candles/{S}", timeframe=timeframe) for one in (feed, other)]
+            assert paths[0]["bars"] == paths[1]["bars"]
+
+
+async def days(feed: Served) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = (await feed.json(f"/v1/candles/{S}", timeframe="1d"))["bars"]
+    return found
+
+
+def grouped(writer: Writer, timeframe: Timeframe) -> list[tuple[int, list[Trade]]]:
+    found: dict[int, list[Trade]] = {}
+    for trade in sorted(one.trade for one in writer.applied):
+        if timeframe.holds(minute_of(trade.ts_ms)):
+            found.setdefault(timeframe.open_of(minute_of(trade.ts_ms)), []).append(trade)
+    return sorted(found.items())
+
+
+def bar(open_ms: int, trades: list[Trade]) -> tuple[Any, ...]:
+    prices = [trade.price_ticks / 100 for trade in trades]
+    return open_ms, prices[0], max(prices), min(prices), prices[-1], round(0.005 * len(trades), 3), len(trades)
