@@ -7,28 +7,39 @@ the field's name in capitals, but for the two that platforms set themselves: `RE
 import difflib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
 # Nothing heavier: every symbol worker imports this module and has 45 MB in all.
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from common.access import parse_hosts, parse_origins, parse_proxies, parse_tokens
 from common.errors import OperatorError
 from common.redact import HIDDEN, redacted_url
 
 PREFIX = "FLEET_"
 REDIS_URL = "REDIS_URL"
 PORT = "PORT"
-# Names with our prefix that others read: the recorded data of the tests.
-FOREIGN_NAMES = frozenset({"FLEET_TEST_DATA"})
+# A token of whoever asks a feed (`fleet watch`): no setting of the fleet.
+TOKEN = "FLEET_TOKEN"
+# Names with our prefix that others read: that one, and the recorded data of the tests.
+FOREIGN_NAMES = frozenset({"FLEET_TEST_DATA", TOKEN})
 
 # A bucket's name by S3's rules, then any prefix.
 _S3_URL_FORM = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?")
 # What a URL must have percent-encoded ends a password too early: then the client asks a host of that name.
 _REDIS_URL_FORM = re.compile(r"rediss?://[^/?#\s]+(/\d*)?(\?[^#\s]*)?|unix://([^/@]*@)?/.+")
+
+
+_LISTS: dict[str, Callable[[str], object]] = {
+    "allowed_hosts": parse_hosts,
+    "allowed_origins": parse_origins,
+    "trusted_proxies": parse_proxies,
+    "api_tokens": parse_tokens,
+}
 
 
 class Settings(BaseSettings):
@@ -58,6 +69,22 @@ class Settings(BaseSettings):
         description="address the feed listens on; this machine only, unless changed on purpose",
     )
     port: int = Field(default=8700, ge=1, le=65_535, validation_alias=PORT, description="port the feed listens on")
+    allowed_hosts: str = Field(
+        default="",
+        description="names the feed is reached by, a,b or *.b; this machine's and FLEET_HOST are, too; *: any",
+    )
+    allowed_origins: str = Field(
+        default="", description="pages of other sites that may ask the feed, such as https://charts.example.org, a,b"
+    )
+    trusted_proxies: str = Field(
+        default="",
+        description="addresses, or networks such as 10.0.0.0/8, whose X-Forwarded-For and -Host are believed, a,b",
+    )
+    api_tokens: str = Field(
+        default="",
+        repr=False,  # what is put here by mistake may be a token
+        description="who may ask the feed: lines of fleet token new, a,b; none: everybody; unset: this machine only",
+    )
     symbols_per_worker: int = Field(
         default=1,
         ge=1,
@@ -173,6 +200,12 @@ class Settings(BaseSettings):
         if url is not None and not (_REDIS_URL_FORM.fullmatch(url) and _has_port(url)):
             raise ValueError("it must be redis://host:port/db, rediss://... or unix:///absolute/path")
         return url
+
+    @field_validator("allowed_hosts", "allowed_origins", "trusted_proxies", "api_tokens")
+    @classmethod
+    def _check_list(cls, text: str, info: ValidationInfo) -> str:
+        _LISTS[str(info.field_name)](text)
+        return text
 
     @field_validator("archive_url")
     @classmethod

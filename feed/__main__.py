@@ -13,7 +13,7 @@ from common.store.client import commit_client
 from common.store.server import admit
 from feed.app import create_app
 from feed.memory import keep_free_memory
-from feed.server import make_server
+from feed.server import make_watched_server
 
 
 def main() -> int:
@@ -32,11 +32,13 @@ def main() -> int:
     logging.getLogger(__name__).info(
         "feed starts", extra={"host": found.host, "port": found.port, "store": redacted_url(url)}
     )
+    if app.state.access.is_open:
+        logging.getLogger(__name__).warning("feed is open to everybody who reaches it: FLEET_API_TOKENS is none")
     # uvicorn ends in order and then raises the signal again, for whoever handled it before: nobody, so that we end
     # with 0.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    make_server(app, found.host, found.port).run()
+    make_watched_server(app, found.host, found.port, found.lease_ttl_ms).run()
     if app.state.refusal:
         print(app.state.refusal, file=sys.stderr)
     return 1 if app.state.refusal else 0

@@ -3,11 +3,12 @@
 import asyncio
 import signal
 import time
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 
 from common.archive.archive import Archive
 from common.archive.objects import Patience
@@ -18,6 +19,8 @@ from common.store.jobs import Jobs
 from common.store.presence import WEB, present
 from common.store.server import ServerInfo, StoreWatch, refuse_unfit
 from feed import errors, stream
+from feed.access import Access
+from feed.doors import Hosts, Tokens
 from feed.guard import Guard
 from feed.hub import Hub
 from feed.metrics import Metrics
@@ -28,6 +31,9 @@ from feed.services import Services
 # Somebody waits for the answer.
 IMPATIENT = Patience(connect_s=2, request_s=10, retries=1, retry_s=5)
 
+# How long a browser believes that it may ask.
+CORS_MAX_AGE_S = 600
+
 
 def _archive(settings: Settings) -> Archive | None:
     if settings.archive_url is None:
@@ -35,9 +41,24 @@ def _archive(settings: Settings) -> Archive | None:
     return Archive.open(settings.archive_url, settings.archive_s3_endpoint, IMPATIENT)
 
 
-def create_app(settings: Settings, *, allowed_origins: Collection[str] = ()) -> Starlette:
-    """`allowed_origins`: pages of other sites that may open a stream, such as `https://charts.example.org`."""
-    metrics = Metrics()
+def _cors(access: Access) -> list[Middleware]:
+    """Pages of listed origins may read answers; with the token that they send along, but never with cookies."""
+    if not access.origins:
+        return []
+    return [
+        Middleware(
+            CORSMiddleware,
+            allow_origins=sorted(access.origins),
+            allow_methods=["GET"],
+            allow_headers=["Authorization"],
+            max_age=CORS_MAX_AGE_S,
+        )
+    ]
+
+
+def create_app(settings: Settings) -> Starlette:
+    """OperatorError where more could ask than the settings say."""
+    metrics, access = Metrics(), Access.of(settings)
 
     def refuse_at_first(info: ServerInfo) -> None:
         """The store was away when this process was started; else it would have been refused then (feed.__main__)."""
@@ -60,7 +81,7 @@ def create_app(settings: Settings, *, allowed_origins: Collection[str] = ()) -> 
             is_store_troubled=lambda: bool(watch.troubles),
         )
         hub = Hub(queries, pubsub, metrics)
-        app.state.services = Services(settings, client, queries, hub, metrics, Jobs(queue), watch)
+        app.state.services = Services(settings, access, client, queries, hub, metrics, Jobs(queue), watch)
         running = [asyncio.create_task(hub.run()), asyncio.create_task(watch.run())]
         try:
             async with present(client, WEB):
@@ -75,12 +96,16 @@ def create_app(settings: Settings, *, allowed_origins: Collection[str] = ()) -> 
 
     app = Starlette(
         routes=[*candles.routes, *market.routes, *fleet.routes, *process.routes, *stream.routes],
-        middleware=[Middleware(Guard, metrics=metrics)],
+        middleware=[
+            Middleware(Guard, metrics=metrics),
+            Middleware(Hosts, access=access),
+            *_cors(access),
+            Middleware(Tokens, access=access),
+        ],
         exception_handlers={kind: errors.answer for kind in errors.HANDLED},
         lifespan=lifespan,
     )
     # A redirect would repeat the Host header of whoever asks.
     app.router.redirect_slashes = False
-    app.state.refusal = None
-    app.state.allowed_origins = frozenset(allowed_origins)
+    app.state.access, app.state.refusal = access, None
     return app

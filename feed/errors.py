@@ -37,10 +37,21 @@ class Failure:
         return orjson.dumps({"error": {"code": self.code, "message": self.message}})
 
     def response(self) -> Response:
-        headers = {"retry-after": str(RETRY_AFTER_S)} if self.status == 503 else None
-        return Response(self.json(), self.status, headers, media_type="application/json")
+        return Response(self.json(), self.status, _HEADERS.get(self.status), media_type="application/json")
 
 
+_HEADERS = {401: {"www-authenticate": "Bearer"}, 503: {"retry-after": str(RETRY_AFTER_S)}}
+
+UNAUTHORIZED = Failure(
+    401, "unauthorized", "a token is missing or unknown, expected the header 'Authorization: Bearer TOKEN'"
+)
+FORBIDDEN_ROLE = Failure(403, "forbidden", "the token does not allow this")
+FORBIDDEN_ORIGIN = Failure(
+    403, "forbidden", "pages of this origin may not ask: FLEET_ALLOWED_ORIGINS names those that may"
+)
+UNKNOWN_HOST = Failure(
+    421, "unknown_host", "the feed is not reached by the host that was asked for: FLEET_ALLOWED_HOSTS names those it is"
+)
 UNAVAILABLE = Failure(503, "store_unavailable", "the store does not answer, try again in a second")
 ARCHIVE_UNAVAILABLE = Failure(
     503, "archive_unavailable", "the archive does not answer, and what is asked for reaches back into it"

@@ -9,6 +9,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from common.watchdog import watched
 from feed.stream import ABORT, MOST_BYTES
 
 # Address and headers of one request; uvicorn itself takes any number.
@@ -85,6 +86,23 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
             extensions[ABORT] = self.transport.abort
 
 
+class WatchedServer(uvicorn.Server):
+    """Ends the process should its loop hang: nobody is answered by then, not even `/healthz`."""
+
+    lease_ttl_ms = 0
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        async with watched(self.lease_ttl_ms):
+            await super().serve(sockets)
+
+
+def make_watched_server(app: ASGIApp, host: str, port: int, lease_ttl_ms: int) -> uvicorn.Server:
+    """For a process that has nothing else to do."""
+    server = WatchedServer(make_server(app, host, port).config)
+    server.lease_ttl_ms = lease_ttl_ms
+    return server
+
+
 def make_server(app: ASGIApp, host: str, port: int) -> uvicorn.Server:
     config = uvicorn.Config(
         app,
@@ -97,6 +115,8 @@ def make_server(app: ASGIApp, host: str, port: int) -> uvicorn.Server:
         log_config=None,
         access_log=False,
         server_header=False,
+        # Whom to believe is decided in feed.access.
+        proxy_headers=False,
         ws_max_size=MOST_FRAME_BYTES,
         ws_ping_interval=PING_S,
         ws_ping_timeout=PING_S,

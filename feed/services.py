@@ -8,6 +8,7 @@ from starlette.requests import HTTPConnection
 from common.settings import Settings
 from common.store.jobs import Jobs
 from common.store.server import StoreWatch
+from feed.access import Access
 from feed.hub import Hub
 from feed.metrics import Metrics
 from feed.queries import Queries
@@ -18,6 +19,7 @@ class Services:
     """`client` is for reads that answer at once."""
 
     settings: Settings
+    access: Access
     client: Redis
     queries: Queries
     hub: Hub

@@ -7,9 +7,9 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
 import orjson
 from starlette.routing import WebSocketRoute
@@ -18,8 +18,10 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from common.errors import BadInput, FleetError
 from common.market.timeframe import Timeframe
 from feed import params
+from feed.access import Access
 from feed.changes import Cursor
 from feed.client import Client, ClientGone, Wish
+from feed.doors import ROLE
 from feed.errors import Failure, failure_of
 from feed.replies import RequestId, echoed, error_reply, reply
 from feed.services import Services, services_of
@@ -35,23 +37,27 @@ BURST = 60
 MOST_REFUSED = 200
 POLICY_VIOLATION = 1008
 
-ACTIONS = ("subscribe", "unsubscribe", "ping", "list")
+# Who has shown no token by then is closed.
+AUTH_TIMEOUT_S = 5.0
+
+ACTIONS = ("subscribe", "unsubscribe", "ping", "list", "auth")
 # Where the server leaves the way to cut a connection (feed.server).
 ABORT = "feed.abort"
 
 _TOO_LARGE = Failure(413, "too_large", f"the message is too large, expected at most {MOST_BYTES >> 10} kB")
 _NOT_TEXT = Failure(400, "bad_input", "the message is binary, expected JSON in a text frame")
 _NOT_JSON = Failure(400, "bad_input", 'the message is not a JSON object such as {"action":"ping"}')
+_NO_TOKEN = Failure(
+    401, "unauthorized", 'a token is missing or unknown, expected {"action":"auth","token"} as the first message'
+)
 _TOO_FAST = Failure(429, "rate_limited", f"more than {RATE_PER_S:.0f} messages a second, this one was ignored")
 
 
 async def stream(websocket: WebSocket) -> None:
     services = services_of(websocket)
-    if not origin_allowed(websocket, websocket.app.state.allowed_origins):
-        # Before accept: the handshake is answered with 403.
-        await websocket.close(POLICY_VIOLATION)
-        return
     await websocket.accept()
+    if websocket.scope[ROLE] is None and not await introduced(websocket, services.access):
+        return
     abort = websocket.scope["extensions"].get(ABORT, lambda: None)
     client = Client(websocket.send_text, abort, services.hub, services.queries, services.metrics)
     services.metrics.clients.inc()
@@ -78,10 +84,45 @@ async def _send(client: Client) -> None:
         client.abort()
 
 
-def origin_allowed(websocket: WebSocket, allowed: frozenset[str]) -> bool:
-    """A browser says where the page comes from: only our own pages, and those listed. Programs say nothing."""
-    origin = websocket.headers.get("origin")
-    return origin is None or origin in allowed or urlsplit(origin).netloc == websocket.headers.get("host")
+async def introduced(websocket: WebSocket, access: Access) -> bool:
+    """Let a client that showed no token at the handshake show it now; False if it does not, and the connection ends."""
+    try:
+        async with asyncio.timeout(AUTH_TIMEOUT_S):
+            message = await websocket.receive()
+            if message["type"] == "websocket.disconnect":
+                return False
+            request = _parsed(message.get("text"))
+            request_id = _id(request)
+            if _is_known(request, access):
+                await websocket.send_text(reply("authenticated", request_id))
+                return True
+            await websocket.send_text(error_reply(_NO_TOKEN, request_id))
+    except (TimeoutError, WebSocketDisconnect):
+        pass
+    with suppress(WebSocketDisconnect, RuntimeError):
+        await websocket.close(POLICY_VIOLATION)
+    return False
+
+
+def _is_known(request: dict[str, Any], access: Access) -> bool:
+    token = request.get("token")
+    return request.get("action") == "auth" and isinstance(token, str) and access.role_of(token) is not None
+
+
+def _parsed(text: object) -> dict[str, Any]:
+    """What a first message says; nothing if it is no object."""
+    if not isinstance(text, str) or len(text) > MOST_BYTES:
+        return {}
+    try:
+        found = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _id(request: dict[str, Any]) -> RequestId:
+    request_id = request.get("id")
+    return request_id if isinstance(request_id, str | int) else None
 
 
 @dataclass(slots=True)
@@ -159,6 +200,8 @@ class Conversation:
                 self.client.reply(reply("list", request_id, subscriptions=self._list()))
             case "subscribe":
                 await self._subscribe(request, request_id)
+            case "auth":
+                self._authenticate(request, request_id)
             case "unsubscribe":
                 self._unsubscribe(request, request_id)
             case other:
@@ -174,6 +217,12 @@ class Conversation:
         if len(held) >= MOST_SUBSCRIPTIONS and (symbol, timeframe) not in held:
             raise BadInput(f"this would be more than {MOST_SUBSCRIPTIONS} subscriptions of one connection")
         self.client.subscribe(market, timeframe, limit, Wish(cursor, echoed(request_id)))
+
+    def _authenticate(self, request: dict[str, Any], request_id: RequestId) -> None:
+        """Of one that may ask already: a client need not know whether a feed wants tokens."""
+        _text(request, "token")
+        _nothing_more(request)
+        self.client.reply(reply("authenticated", request_id))
 
     def _unsubscribe(self, request: dict[str, Any], request_id: RequestId) -> None:
         symbol, timeframe = _series(request)

@@ -21,6 +21,7 @@ from common.store.presence import workers_wanted
 from common.store.registry import open_store
 from common.store.server import StoreWatch, admit
 from common.store.wanted import WantedFleet
+from feed.access import Access
 from infra import embedded, local_exchange, markets, private, procfile, venues
 from infra.child import Output
 from infra.local_exchange import LocalExchange
@@ -42,6 +43,8 @@ class Wanted:
 
 def run(settings: Settings, wanted: Wanted) -> None:
     """Run the fleet until it is told to stop."""
+    # What the feed would refuse to start with stops us before anything is started.
+    Access.of(settings)
     check_port_free(settings.host, settings.port)
     commands = procfile.read(ROOT / "Procfile")
     # Before and after the supervisor's own handlers every stop signal ends us as Ctrl-C does: through `finally`.
@@ -79,7 +82,9 @@ def child_environ(settings: Settings, url: str, *, text_logs: bool) -> dict[str,
     if text_logs and settings.log_format == "auto":
         # To a process our pipe is no terminal; we know that a person reads along.
         found[variable("log_format")] = "text"
-    return {**os.environ, **found}
+    # The token is of whoever asks, not of the fleet.
+    ours = {name: value for name, value in os.environ.items() if name != settings_module.TOKEN}
+    return {**ours, **found}
 
 
 async def feed_is_ready(host: str, port: int) -> bool:
@@ -88,13 +93,20 @@ async def feed_is_ready(host: str, port: int) -> bool:
         async with asyncio.timeout(READY_TIMEOUT_S):
             reader, writer = await asyncio.open_connection(_local(host), port)
             try:
-                writer.write(f"GET /readyz HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+                writer.write(_look(f"{_local(host)}:{port}").encode())
                 status = await reader.readline()
             finally:
                 writer.close()
     except (OSError, TimeoutError):
         return False
     return b" 200 " in status
+
+
+def _look(authority: str) -> str:
+    """The request. `/readyz` is open, but what stands before a feed may want the token, too."""
+    token = os.environ.get(settings_module.TOKEN)
+    headers = [f"Host: {authority}", "Connection: close", *([f"Authorization: Bearer {token}"] if token else [])]
+    return "\r\n".join(["GET /readyz HTTP/1.1", *headers, "", ""])
 
 
 def _store(settings: Settings) -> AbstractContextManager[str]:

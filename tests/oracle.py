@@ -1,7 +1,7 @@
 """What must be true at the end of any disturbed run, against one undisturbed pass over the same trades."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, groupby
 from typing import NamedTuple
@@ -61,6 +61,12 @@ def differences(found: Outcome, expected: Outcome) -> dict[str, str]:
     return dict(sentences)
 
 
+def lineage(steps: Sequence[Step], expected: Collection[Trade]) -> dict[str, str]:
+    """The same of the commits alone, where their order is nobody's to tell: each trade once, one lineage."""
+    sentences = chain(_sequence(steps), _tokens(steps), _counts(Counter(_rows(steps)), Counter(expected)))
+    return dict(sentences)
+
+
 def _minutes(name: str, found: dict[int, bytes], expected: dict[int, bytes]) -> Iterator[tuple[str, str]]:
     wrong = sorted(open_ms for open_ms in found | expected if found.get(open_ms) != expected.get(open_ms))
     if wrong:
@@ -92,6 +98,12 @@ def _trades(found: list[Trade], expected: list[Trade]) -> Iterator[tuple[str, st
     if found == expected:
         return
     found_counts, expected_counts = Counter(found), Counter(expected)
+    yield from _counts(found_counts, expected_counts)
+    if found_counts == expected_counts:
+        yield SEQUENCE, "the same trades in another order"
+
+
+def _counts(found_counts: Counter[Trade], expected_counts: Counter[Trade]) -> Iterator[tuple[str, str]]:
     wrong = {
         TWICE: found_counts - Counter(found_counts.keys()),
         MISSING: expected_counts - found_counts,
@@ -100,8 +112,6 @@ def _trades(found: list[Trade], expected: list[Trade]) -> Iterator[tuple[str, st
     for name, rows in wrong.items():
         if rows:
             yield name, f"{rows.total()}, the first is {min(rows)}"
-    if found_counts == expected_counts:
-        yield SEQUENCE, "the same trades in another order"
 
 
 def _rows(steps: Sequence[Step]) -> list[Trade]:

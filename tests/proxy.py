@@ -1,7 +1,8 @@
 """A proxy in front of a real store: it swallows replies, and it hides a restart of the store from idle clients.
 
 The second is what a load balancer or a sentinel's address does. Without it a client learns of a restart by its broken
-connection, before the store's own checks can show what they are worth.
+connection, before the store's own checks can show what they are worth. A client that has subscribed to something
+learns of it: a subscription can't be hidden, for it is gone.
 """
 
 import selectors
@@ -14,6 +15,7 @@ from pathlib import Path
 
 _MARK = b"$8\r\nreplayed\r\n"
 _PING = b"*2\r\n$4\r\nPING\r\n" + _MARK
+_SUBSCRIBE = b"SUBSCRIBE\r\n"
 # What a client says of itself when it connects: to be said again to a store that has been started anew.
 _GREETINGS = (b"HELLO\r\n", b"CLIENT\r\n")
 CHUNK_BYTES = 1 << 16
@@ -65,8 +67,10 @@ class _Link:
     client: socket.socket
     server: socket.socket | None = None
     greeting: bytes = b""
-    # A request has been sent whose reply has not come: its client must learn that the store is gone.
+    # A request has been sent whose reply has not come, or there is a subscription: its client must learn that the store
+    # is gone.
     waiting: bool = False
+    subscribed: bool = False
 
     def hang_up(self) -> None:
         with suppress(OSError):
@@ -100,6 +104,7 @@ class _Link:
             self._connect(self.server)
         if any(word in request[:32] for word in _GREETINGS):
             self.greeting += request
+        self.subscribed |= _SUBSCRIBE in request
         self.waiting = True
         self.server.sendall(request)
         return True
@@ -114,7 +119,7 @@ class _Link:
         if not reply:
             self.server.close()
             self.server = None
-        return not reply and not self.waiting
+        return not (reply or self.waiting or self.subscribed)
 
     def _connect(self, server: socket.socket) -> None:
         server.connect(str(self.proxy.upstream))

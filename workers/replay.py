@@ -110,13 +110,21 @@ class ArchivingStore(SymbolStore):
 
     async def commit(self, commit: Commit) -> int:
         if self._waiting >= self._most:
-            task = asyncio.ensure_future(self._archive())
-            while not (await asyncio.wait({task}, timeout=self._beat_s))[0]:
-                await self.beat(commit.token, commit.seq, {})
-            task.result()
+            await self._archive_and_beat(commit.token, commit.seq)
             self._waiting = 0
         self._waiting += commit.trade_count
         return await super().commit(commit)
+
+    async def _archive_and_beat(self, token: str, seq: int) -> None:
+        task = asyncio.ensure_future(self._archive())
+        try:
+            while not (await asyncio.wait({task}, timeout=self._beat_s))[0]:
+                await self.beat(token, seq, {})
+            task.result()
+        finally:
+            # Whoever does not hold the symbol any more has nothing to archive, and what ends with him is not told.
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
 
 async def register(registry: Registry, market: Market) -> None:

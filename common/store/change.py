@@ -183,7 +183,7 @@ class ChangeStore:
         """Raises Fenced, Stale, StoreUnavailable."""
         k = self.keys
         keys = [k.owner, k.state, k.trades, k.rollup, k.dirty, k.gaps, k.events, k.rescale, k.book]
-        keys += [k.changing, *(each for key in k.rewritten() for each in (key, k.shadow(key)))]
+        keys += [k.changing, k.outside, *(each for key in k.rewritten() for each in (key, k.shadow(key)))]
         with translated(f"change of {k.symbol}"):
             result = await self._change(keys, *self._arguments(change))
         check(result, k.symbol, change.seq)

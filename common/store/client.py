@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from common.errors import StoreUnavailable
@@ -48,10 +49,13 @@ def _client(url: str, timeout_s: float | None) -> Redis:
 
 
 class _CancellableWrites(AbstractConnection):
-    """Ends with the task that waits for it.
+    """Ends with the task that waits for it, and says that it is closed as any connection does.
 
     redis-py writes under `asyncio.wait_for`, and before Python 3.12 that returns, as if nothing had happened, when
     the write ends in the turn of the loop in which its task is cancelled. The task then runs on for ever.
+
+    uvloop, which the feed runs on, refuses to write to a connection that the server has closed by a RuntimeError; for
+    redis-py that is no error of the connection, and it passes it on.
     """
 
     async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
@@ -59,6 +63,8 @@ class _CancellableWrites(AbstractConnection):
         try:
             async with asyncio.timeout(limit_s):
                 await super().send_packed_command(command, check_health)
+        except RuntimeError as error:
+            raise RedisConnectionError(str(error)) from error
         finally:
             self.socket_timeout = limit_s
 

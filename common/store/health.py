@@ -174,6 +174,8 @@ class Upkeep:
     trades_lost: Spans = ()
     # Archived objects that may be of another scale than the symbol; -1 while they have yet to be counted.
     to_rescale: int = 0
+    # Trades of days that were rolled up or imported that are in no session.
+    outside: int = 0
 
     def json(self, *, archiving: bool) -> dict[str, Any]:
         """The `history` object of docs/protocol.md."""
@@ -192,6 +194,7 @@ class Upkeep:
             "candlesFrom": _or_null(self.from_ms),
             "sealedTo": _or_null(self.sealed_to_ms),
             "dirtyDays": len(self.due),
+            "outOfSession": self.outside,
             "archive": archive if archiving else None,
         }
 
@@ -217,6 +220,7 @@ async def upkeep_of(client: Redis, symbol: str) -> Upkeep:
     pipe.hget(keys.archive, "trades_lost")
     pipe.zcard(keys.rescale)
     pipe.zscore(keys.rescale, LIST)
+    pipe.hget(keys.outside, "total")
     with translated(f"read of what is kept of {symbol}"):
         (
             (watermark, sealed, floor),
@@ -231,6 +235,7 @@ async def upkeep_of(client: Redis, symbol: str) -> Upkeep:
             lost,
             to_rescale,
             unlisted,
+            outside,
         ) = await pipe.execute()
     watermark_ms, waiting = _number(watermark), waiting_of(*trades)
     # The seal of a day stays while its footprints do.
@@ -250,6 +255,7 @@ async def upkeep_of(client: Redis, symbol: str) -> Upkeep:
         waiting.count if waiting else 0,
         lost_spans(lost),
         to_rescale if unlisted is None else -1,
+        int(outside or 0),
     )
 
 

@@ -5,7 +5,22 @@ import sys
 import typer
 
 from common.errors import BadInput, FleetError
-from infra.cli import archive, change, doctor, export, imports, jobs, rebuild, replay, settings, symbols, up, watch
+from infra.cli import (
+    archive,
+    calendars,
+    change,
+    doctor,
+    export,
+    imports,
+    jobs,
+    rebuild,
+    replay,
+    settings,
+    symbols,
+    tokens,
+    up,
+    watch,
+)
 
 app = typer.Typer(
     help="Market data: trades in, candles and footprints out.",
@@ -23,9 +38,11 @@ app.add_typer(export.app, name="export")
 app.command("watch")(watch.watch)
 app.add_typer(symbols.app, name="symbols")
 symbols.app.command("change")(change.change)
+app.add_typer(calendars.app, name="calendars")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(archive.app, name="archive")
 app.command("rebuild")(rebuild.rebuild)
+app.add_typer(tokens.app, name="token")
 app.command("settings")(settings.show)
 app.command("doctor")(doctor.doctor)
 

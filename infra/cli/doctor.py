@@ -15,6 +15,7 @@ from rich.table import Table
 from common.errors import StoreUnavailable
 from common.redact import redacted, redacted_url
 from common.settings import Settings, load
+from common.store.calendars import outside_of
 from common.store.client import commit_client
 from common.store.clock_lease import clock_holder
 from common.store.health import upkeep_of
@@ -74,6 +75,8 @@ async def _examine(settings: Settings, url: str, console: Console) -> tuple[list
             findings.append(checks.behind(upkeep, archiving=archiving))
             findings.append(checks.trades(upkeep, trades_kept))
             findings.append(checks.scales(upkeep))
+            calendars = {symbol: market.instrument.calendar for symbol, market in markets.items()}
+            findings.append(checks.sessions(await outside_of(client, markets), calendars))
             with console.status("waiting for the workers' heartbeats"):
                 found = await _leases(client, settings.lease_ttl_ms / 1_000)
             return [*findings, checks.leases(found)], found

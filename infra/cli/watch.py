@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import os
 import sys
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -13,10 +14,10 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from common.errors import BadInput, OperatorError
-from common.settings import load
+from common.settings import TOKEN, load
 
 # What the table shows, and what is asked for: the newest bars.
 SHOWN = 20
@@ -31,6 +32,8 @@ def watch(
     ] = None,
 ) -> None:
     """Show live candles of a symbol. On a terminal as a table, else one JSON object a line. Ctrl-C ends it.
+
+    A feed that wants a token is shown the one in FLEET_TOKEN.
 
     Examples:
 
@@ -71,19 +74,35 @@ async def _watch(address: str, symbol: str, timeframe: str) -> None:
     with shown if sys.stdout.isatty() else contextlib.nullcontext() as live:
         try:
             # Connects again by itself, with growing pauses; the cursor makes it go on where it was cut off.
-            async for socket in connect(address, max_size=None):
+            async for socket in connect(address, max_size=None, additional_headers=_credentials()):
                 with contextlib.suppress(ConnectionClosed):
                     subscribe = {"action": "subscribe", "symbol": symbol, "timeframe": timeframe, "limit": SHOWN}
                     await socket.send(json.dumps(subscribe | ({"cursor": bars.cursor} if bars.cursor else {})))
                     async for text in socket:
                         _show(live, text, symbol, timeframe, bars)
+        except InvalidStatus as refusal:
+            raise OperatorError(f"the feed at {address} refused: {_reason(refusal)}") from None
         except OSError as error:
             raise OperatorError(f"no feed answers at {address}: {error.strerror or error}") from None
+
+
+def _credentials() -> dict[str, str]:
+    token = os.environ.get(TOKEN)
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+def _reason(refusal: InvalidStatus) -> str:
+    """The sentence of the answer, if it is the feed's, and else its status."""
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        return str(json.loads(refusal.response.body or b"")["error"]["message"])
+    return f"status {refusal.response.status_code}"
 
 
 def _show(live: Live | None, text: str | bytes, symbol: str, timeframe: str, bars: Bars) -> None:
     # Decimals stay decimals: what the server writes exactly is shown exactly.
     message = json.loads(text, parse_float=Decimal)
+    if message["type"] == "error" and message["code"] == "unauthorized":
+        raise OperatorError(f"the feed wants a token: set {TOKEN} to one that it knows")
     if message["type"] == "error":
         raise BadInput(message["message"])
     told = bars.take(message)

@@ -102,18 +102,18 @@ def exchange(
         history_ms = int(history_hours * HOUR_MS)
         kept = Journal(journal, history_ms) if journal else None
     made = Exchange(markets, start_ms=start_ms, history_ms=history_ms, speed=speed, rules=rules, journal=kept)
-    if not recording and speed:
-        # Its history took a while: the market's time is ours when the first client comes.
-        made.advance(max(0, SystemClock().now_ms() - made.now_ms))
-    asyncio.run(_serve(made, port, token))
+    asyncio.run(_serve(made, port, token, catches_up=bool(speed and not recording)))
 
 
-async def _serve(made: Exchange, port: int, token: str | None) -> None:
+async def _serve(made: Exchange, port: int, token: str | None, *, catches_up: bool) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in STOP_SIGNALS:
         loop.add_signal_handler(number, stop.set)
     async with serving(made, port, token) as address:
+        if catches_up:
+            # Its history and the start took a while: the market's time is ours when the first client comes.
+            made.advance(max(0, made.clock.now_ms() - made.now_ms))
         print(f"rest {address.rest}\nws {address.ws}\nadmin {address.admin}\ntoken {address.token}", flush=True)
         await stop.wait()
 

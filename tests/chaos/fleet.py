@@ -22,18 +22,16 @@ from common.market import codec
 from common.market.builder import Checkpoint
 from common.store.keys import SymbolKeys
 from common.store.registry import Market, open_store
-from infra import die_with_parent, embedded
+from infra import die_with_parent
+from tests.chaos.store import MortalStore
 from tests.chaos.worker_main import UNGUARDED
 from tests.oracle import Outcome, Step
-from tests.proxy import Proxy
 from tests.support import wait_until
 from workers.run import SETTINGS_VARIABLE, WorkerSettings
 
 LEASE_MS = 500
 # After a fault somebody must commit again within this: a lease, a start of Python, and a busy machine.
 PROGRESS_S = 20.0
-# What the store forgets at most when it goes back in time: a dozen commits.
-LOST_BYTES = 100_000
 
 
 @dataclass(slots=True)
@@ -54,24 +52,19 @@ class Fleet:
     workers: list[Worker] = field(default_factory=list)
     happened: Counter[str] = field(default_factory=Counter)
     takeovers_s: list[float] = field(default_factory=list)
-    _client: redis.Redis = field(init=False)
-    _proxy: Proxy = field(init=False)
+    _store: MortalStore = field(init=False)
 
     def __post_init__(self) -> None:
-        url = embedded.ensure(self.folder)
-        asyncio.run(_register(url, self.market))
-        self._client = redis.Redis.from_url(url)
-        self._proxy = Proxy(embedded.Place.of(self.folder).socket)
-        self._proxy.listen(self._socket)
+        self._store = MortalStore(self.folder)
+        asyncio.run(_register(self.url, self.market))
 
     @property
     def url(self) -> str:
-        return embedded.Place.of(self.folder).url
+        return self._store.url
 
     @property
-    def _socket(self) -> Path:
-        """Where the workers think the store is."""
-        return self.folder / "p"
+    def _client(self) -> redis.Redis:
+        return self._store.client
 
     @property
     def keys(self) -> SymbolKeys:
@@ -79,7 +72,7 @@ class Fleet:
 
     def start_worker(self) -> None:
         settings = WorkerSettings(
-            redis_url=f"unix://{self._socket}",
+            redis_url=self._store.proxied_url,
             symbols_per_worker=1,
             lease_ttl_ms=LEASE_MS,
             commit_interval_ms=10,
@@ -118,9 +111,7 @@ class Fleet:
         for worker in self.workers:
             worker.process.kill()
             worker.process.wait()
-        self._client.close()
-        self._proxy.close()
-        embedded.stop(self.folder)
+        self._store.close()
 
     def fault(self, name: str) -> None:
         self.happened[name] += 1
@@ -202,18 +193,15 @@ class Fleet:
             wait_until(lambda: self._holder() not in (paused, None), PROGRESS_S)
 
     def _kill_store(self) -> None:
-        self._kill_server()
-        embedded.ensure(self.folder)
+        self._store.kill()
+        self._store.revive()
 
     def _rewind(self) -> None:
         """The store loses the end of its file, as after a failover, while the holder does not look."""
         with self._paused_holder() as paused:
-            self._kill_server()
-            written = list((self.folder / "store" / "appendonlydir").glob("*.incr.aof"))
-            assert len(written) == 1, "a rewrite was not expected of so little data"
-            size = written[0].stat().st_size
-            os.truncate(written[0], max(size // 2, size - self.random.randint(1, LOST_BYTES)))
-            embedded.ensure(self.folder)
+            self._store.kill()
+            self._store.forget_end(self.random)
+            self._store.revive()
             if self.random.random() < 0.3:
                 wait_until(lambda: self._holder() not in (paused, None), PROGRESS_S)
 
@@ -237,12 +225,6 @@ class Fleet:
         token, name = owner
         pids = {worker.process.pid: worker for worker in self.workers}
         return pids.get(int(name.rpartition(b":")[2])) if token and name else None
-
-    def _kill_server(self) -> None:
-        """Return once it is dead, and leave it to be reaped by who has started it."""
-        found: Any = self._client.info("server")
-        os.kill(found["process_id"], signal.SIGKILL)
-        os.waitid(os.P_PID, found["process_id"], os.WEXITED | os.WNOWAIT)
 
     def _state(self, field_name: str) -> bytes | None:
         found: Any = self._client.hget(self.keys.state, field_name)

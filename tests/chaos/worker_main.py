@@ -9,9 +9,13 @@ import re
 import tempfile
 from pathlib import Path
 
+import orjson
+
+from common import settings
 from common.store import script
 from tests.chaos.recording import KIND, RecordingFile
 from workers import run
+from workers.run import SETTINGS_VARIABLE
 from workers.sources import SOURCES
 
 UNGUARDED = "CHAOS_UNGUARDED"
@@ -25,6 +29,9 @@ def without_checks(text: str) -> str:
 
 
 def main() -> None:
+    if SETTINGS_VARIABLE not in os.environ:
+        fields = settings.load().model_dump(include=set(run.WorkerSettings.__dataclass_fields__))
+        os.environ[SETTINGS_VARIABLE] = orjson.dumps(fields).decode()
     SOURCES[KIND] = lambda market, means: RecordingFile.of(market, means.clock)
     if not os.environ.get(UNGUARDED):
         run.main()

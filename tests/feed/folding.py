@@ -13,10 +13,9 @@ from tests.feed.served import Served, say
 
 
 @dataclass(slots=True)
-class Folding:
-    """`bars` as of `cursor`, complete from `from_ms` on."""
+class Fold:
+    """What was heard of one series: `bars` as of `cursor`, complete from `from_ms` on."""
 
-    feed: Served
     symbol: str
     timeframe: str
     limit: int
@@ -26,27 +25,15 @@ class Folding:
     heard: list[str] = field(default_factory=list)
     # The commit the last resumption led to: what came before it may be told once more.
     resumed_seq: int = 0
-    _task: asyncio.Task[None] | None = None
 
-    def join(self) -> None:
-        """Connect; with what was heard before, go on from its cursor."""
-        self._task = asyncio.create_task(self._run())
-
-    @property
-    def joined(self) -> bool:
-        return self._task is not None
-
-    async def leave(self) -> None:
-        assert self._task
-        self._task.cancel()
-        with suppress(asyncio.CancelledError, ConnectionClosed):
-            await self._task
-        self._task = None
+    def request(self) -> dict[str, Any]:
+        """What to subscribe with: with what was heard before, to go on from its cursor."""
+        cursor = {"cursor": self.cursor} if self.cursor else {}
+        series = {"symbol": self.symbol, "timeframe": self.timeframe, "limit": self.limit}
+        return {"action": "subscribe", **series, **cursor}
 
     def differences(self, expected: Bars) -> Bars:
         """Bars that are not as expected, as they are here: none if all is well."""
-        if self._task and self._task.done():
-            self._task.result()
         opens = {open_ms for open_ms in expected if open_ms >= self.from_ms} | set(self.bars)
         return {at: self.bars.get(at, {}) for at in sorted(opens) if self.bars.get(at) != expected.get(at)}
 
@@ -54,16 +41,7 @@ class Folding:
         """Begin with an answer of `GET /v1/candles`."""
         self._replace(answer)
 
-    async def _run(self) -> None:
-        async with self.feed.connect() as socket:
-            cursor = {"cursor": self.cursor} if self.cursor else {}
-            await say(
-                socket, action="subscribe", symbol=self.symbol, timeframe=self.timeframe, limit=self.limit, **cursor
-            )
-            async for message in socket:
-                self._hear(orjson.loads(message))
-
-    def _hear(self, message: dict[str, Any]) -> None:
+    def hear(self, message: dict[str, Any]) -> None:
         kind = message["type"]
         self.heard.append(kind)
         match kind:
@@ -89,3 +67,38 @@ class Folding:
         self.bars = {bar["t"]: bar for bar in message["bars"]}
         self.from_ms = min(self.bars, default=0)
         self.cursor = message["cursor"]
+
+
+class Folding(Fold):
+    """A client of one feed that listens to one series."""
+
+    def __init__(self, feed: Served, symbol: str, timeframe: str, limit: int) -> None:
+        super().__init__(symbol, timeframe, limit)
+        self.feed = feed
+        self._task: asyncio.Task[None] | None = None
+
+    def join(self) -> None:
+        """Connect; with what was heard before, go on from its cursor."""
+        self._task = asyncio.create_task(self._run())
+
+    @property
+    def joined(self) -> bool:
+        return self._task is not None
+
+    async def leave(self) -> None:
+        assert self._task
+        self._task.cancel()
+        with suppress(asyncio.CancelledError, ConnectionClosed):
+            await self._task
+        self._task = None
+
+    def differences(self, expected: Bars) -> Bars:
+        if self._task and self._task.done():
+            self._task.result()
+        return super().differences(expected)
+
+    async def _run(self) -> None:
+        async with self.feed.connect() as socket:
+            await say(socket, **self.request())
+            async for message in socket:
+                self.hear(orjson.loads(message))

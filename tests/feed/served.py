@@ -48,7 +48,7 @@ class Served:
 async def served(
     redis_url: str, allowed_origins: Collection[str] = (), send_buffer_bytes: int | None = None, **settings: Any
 ) -> AsyncIterator[Served]:
-    app = create_app(Settings(redis_url=redis_url, **settings), allowed_origins=allowed_origins)
+    app = create_app(Settings(redis_url=redis_url, allowed_origins=",".join(allowed_origins), **settings))
     listening = socket.create_server(("127.0.0.1", 0))
     # asyncio asks for it only on sockets it made itself; without it each small answer waits 40 ms for an ACK.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -147,7 +147,7 @@ async def test_unknown_symbols_are_404_and_what_is_no_symbol_at_all_is_400(feed:
     for path in ("/v1/candles/{}/current", *(f"/v1/{kind}/{{}}" for kind in kinds)):
         for symbol, status in SYMBOLS:
             # As raw bytes: a client library would tidy the path up.
-            request = f"GET {path.format(symbol)} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+            request = f"GET {path.format(symbol)} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
             response = await raw(feed, request.encode())
             assert response.startswith(f"HTTP/1.1 {status} ".encode()), (path, symbol)
             assert b'{"error":{"code":' in response, (path, symbol)

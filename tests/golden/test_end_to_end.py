@@ -1,7 +1,6 @@
 """The same truths through everything: a file, the worker, Redis, and the feed's HTTP, as a user would get them."""
 
 import json
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -20,7 +19,7 @@ from infra.paths import ROOT
 from tests.golden import recordings
 from tests.golden.data import folder
 from tests.golden.recordings import OHLCV, Recording
-from tests.support import wait_until
+from tests.support import reserved_port, wait_until
 
 OHLCV_KEYS = ("t", "o", "h", "l", "c", "v")
 Bar = dict[str, Any]
@@ -29,17 +28,15 @@ Bar = dict[str, Any]
 @pytest.fixture
 def feed(redis_url: str) -> Iterator[str]:
     """A feed of its own process on the test's store; yields its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environ = {"REDIS_URL": redis_url, "PORT": str(port), "PATH": ""}
-    child = subprocess.Popen([sys.executable, "-m", "feed"], cwd=ROOT, env=environ, stderr=subprocess.DEVNULL)
-    try:
-        wait_until(lambda: _answers(f"http://127.0.0.1:{port}/readyz"), timeout_s=20)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        child.terminate()
-        child.wait(10)
+    with reserved_port() as port:
+        environ = {"REDIS_URL": redis_url, "PORT": str(port), "PATH": ""}
+        child = subprocess.Popen([sys.executable, "-m", "feed"], cwd=ROOT, env=environ, stderr=subprocess.DEVNULL)
+        try:
+            wait_until(lambda: _answers(f"http://127.0.0.1:{port}/readyz"), timeout_s=20)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            child.terminate()
+            child.wait(10)
 
 
 def _answers(url: str) -> bool:

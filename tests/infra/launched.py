@@ -1,23 +1,25 @@
 """`fleet up` as a process of its own, with a Procfile of tiny processes and the real store."""
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from infra import embedded
 from infra.paths import ROOT
+from tests.support import reserved_port
 
-# The command as installed, but with another folder for the Procfile, and a local exchange that is up at once.
+# The command as installed, but with another folder for the Procfile, and a local exchange that is up at once, on a port
+# of its own.
 FLEET = """
 import pathlib, sys
 from infra import cli, launcher, local_exchange
 launcher.ROOT = pathlib.Path(sys.argv.pop(1))
+local_exchange.USUAL_PORT = int(sys.argv.pop(1))
 local_exchange.HISTORY_HOURS = 0.05
 cli.main()
 """
@@ -47,9 +49,9 @@ time.sleep(1000)
 
 
 @pytest.fixture
-def port() -> int:
-    with closing(socket.create_server(("127.0.0.1", 0))) as found:
-        return int(found.getsockname()[1])
+def port() -> Iterator[int]:
+    with reserved_port() as found:
+        yield found
 
 
 @pytest.fixture
@@ -62,22 +64,23 @@ def project(tmp_path: Path) -> Path:
 
 @contextmanager
 def fleet(project: Path, *arguments: str, **environ: str) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(
-        [sys.executable, "-c", FLEET, str(project), *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=os.environ | environ,
-        # As from a terminal, where Ctrl-C reaches the whole group.
-        start_new_session=True,
-        cwd=ROOT,
-    )
-    with process:
-        try:
-            yield process
-        finally:
-            process.kill()
-            embedded.stop(project / "data")
+    with reserved_port() as exchange_port:
+        process = subprocess.Popen(
+            [sys.executable, "-c", FLEET, str(project), str(exchange_port), *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=os.environ | environ,
+            # As from a terminal, where Ctrl-C reaches the whole group.
+            start_new_session=True,
+            cwd=ROOT,
+        )
+        with process:
+            try:
+                yield process
+            finally:
+                process.kill()
+                embedded.stop(project / "data")
 
 
 def ready_line(process: subprocess.Popen[str]) -> str:

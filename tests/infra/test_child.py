@@ -148,8 +148,12 @@ async def test_stop_does_not_wait_for_the_next_start() -> None:
 
 async def test_a_stray_that_holds_the_pipe_does_not_hide_the_end(tmp_path: Path) -> None:
     shown = Shown()
-    async with running(script(tmp_path, "setsid sleep 3 & exit 1"), shown):
-        await wait_until_async(count(shown, "exit code 1"), timeout_s=2)
+    # It is gone before the stray is, however long that takes to be seen.
+    async with running(script(tmp_path, "setsid sleep 60 & echo $!; exit 1"), shown, Backoff(first_s=1000)):
+        await wait_until_async(count(shown, "exit code 1"))
+        stray_pid = int(shown.lines[0].rpartition(" ")[2])
+        assert is_alive(stray_pid)
+        os.kill(stray_pid, signal.SIGKILL)
 
 
 async def test_the_terminals_ctrl_c_does_not_reach_a_child(tmp_path: Path) -> None:

@@ -13,22 +13,22 @@ from common.settings import variable
 from common.store.client import commit_client
 from common.store.presence import Process, processes
 from infra import die_with_parent, procfile
-from infra.bench.base import free_port
 from infra.paths import ROOT
 from tests.leaks import leaks
-from tests.support import wait_until_async
+from tests.support import reserved_port, wait_until_async
 
 
 @contextmanager
 def running(redis_url: str, command: str) -> Iterator["subprocess.Popen[str]"]:
-    environ = {**os.environ, variable("redis_url"): redis_url, variable("port"): str(free_port())}
     whole = [sys.executable, die_with_parent.__file__, str(os.getpid()), sys.executable, *command.split()[1:]]
-    process = subprocess.Popen(whole, env=environ | {"FLEET_SYMBOLS_PER_WORKER": "7"}, cwd=ROOT, text=True)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
+    with reserved_port() as port:
+        environ = {**os.environ, variable("redis_url"): redis_url, variable("port"): str(port)}
+        process = subprocess.Popen(whole, env=environ | {"FLEET_SYMBOLS_PER_WORKER": "7"}, cwd=ROOT, text=True)
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
 
 
 async def test_each_kind_of_process_is_present_until_it_stops(redis_url: str) -> None:

@@ -12,7 +12,6 @@ import pytest
 import redis
 
 from infra import procfile
-from infra.bench.base import free_port
 from infra.paths import ROOT
 from tests.infra.launched import fleet, port, project, ready_line, said_before, stop
 from tests.own_server import OwnServer, own_server
@@ -39,17 +38,17 @@ def evicting() -> Iterator[OwnServer]:
         yield found
 
 
-def environ(url: str, **more: str) -> dict[str, str]:
-    return {**os.environ, "REDIS_URL": url, "PORT": str(free_port()), **more}
+def environ(url: str, port: int, **more: str) -> dict[str, str]:
+    return {**os.environ, "REDIS_URL": url, "PORT": str(port), **more}
 
 
 @pytest.mark.parametrize("kind", [*KINDS, *COMMANDS])
-def test_no_process_starts_on_a_store_that_evicts(evicting: OwnServer, kind: str, tmp_path: Path) -> None:
+def test_no_process_starts_on_a_store_that_evicts(evicting: OwnServer, kind: str, port: int, tmp_path: Path) -> None:
     file = tmp_path / "trades.csv"
     file.write_text("ts_ms,price,size,side,id\n1700000000000,1,1,buy,1\n")
     command = [sys.executable, *(str(file) if word == "FILE" else word for word in (KINDS | COMMANDS)[kind])]
     done = subprocess.run(
-        command, env=environ(evicting.url), cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
+        command, env=environ(evicting.url, port), cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
     )
     assert (done.returncode, done.stderr.removeprefix("fleet: ")) == (1, REFUSAL)
     with evicting.client() as client:
@@ -57,11 +56,15 @@ def test_no_process_starts_on_a_store_that_evicts(evicting: OwnServer, kind: str
 
 
 @pytest.mark.parametrize("kind", ["web", "worker"])
-def test_one_that_was_started_before_the_store_ends_when_it_has_seen_it(kind: str) -> None:
+def test_one_that_was_started_before_the_store_ends_when_it_has_seen_it(kind: str, port: int) -> None:
     with tempfile.TemporaryDirectory(prefix="fleet-test-") as folder:
         path = Path(folder) / "s"
         process = subprocess.Popen(
-            [sys.executable, *KINDS[kind]], env=environ(f"unix://{path}"), cwd=ROOT, stderr=subprocess.PIPE, text=True
+            [sys.executable, *KINDS[kind]],
+            env=environ(f"unix://{path}", port),
+            cwd=ROOT,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         try:
             with own_server("--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru") as evicting:
@@ -74,9 +77,9 @@ def test_one_that_was_started_before_the_store_ends_when_it_has_seen_it(kind: st
     assert said.endswith(REFUSAL) and "Traceback" not in said
 
 
-def test_unsafe_is_possible_on_purpose(evicting: OwnServer) -> None:
+def test_unsafe_is_possible_on_purpose(evicting: OwnServer, port: int) -> None:
     process = subprocess.Popen(
-        [sys.executable, *KINDS["worker"]], env=environ(evicting.url, FLEET_UNSAFE_STORE="1"), cwd=ROOT
+        [sys.executable, *KINDS["worker"]], env=environ(evicting.url, port, FLEET_UNSAFE_STORE="1"), cwd=ROOT
     )
     try:
         with evicting.client() as client:

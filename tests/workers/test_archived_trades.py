@@ -17,7 +17,8 @@ from redis.asyncio import Redis
 
 from common.archive.archive import Archive
 from common.archive.series import TRADE_ROWS
-from common.errors import Stale
+from common.clock import JudgedClock
+from common.errors import Fenced, Stale
 from common.frames.schema import TRADES
 from common.market.timeframe import DAY_MS, MINUTE_MS, day_of
 from common.market.trade import Trade
@@ -26,12 +27,15 @@ from common.store.health import upkeep_of
 from common.store.jobs import Jobs
 from common.store.keys import SymbolKeys
 from common.store.registry import Market
+from common.store.symbol import Bounds
 from common.store.trade_archive import TradeArchive, Waiting, waiting
 from tests.common.archive.conftest import BUCKET, S3
+from tests.common.store.steps import step
 from tests.feed.writer import INSTRUMENT, START_MS, Writer, random_step
-from tests.support import wait_until_async
+from tests.support import FakeClock, wait_until_async
 from tests.workers.test_rollup_process import START_S, process
 from workers.clock.due import due_work, is_due
+from workers.replay import ArchivingStore
 from workers.rollup import trades as job
 from workers.rollup.trades import archive_trades, united
 from workers.rollup.work import ARCHIVE, Work
@@ -339,6 +343,21 @@ async def test_the_queue_archives_trades_and_holds_them_while_the_archive_is_awa
     assert archived(Archive.open(str(place))).equals(applied(writer))
     await writer.commit(writer.trade())
     assert await kept(client) == 1 and "trades_lost" not in await fields(client)
+
+
+async def test_a_replay_that_is_fenced_while_it_archives_goes_no_further(client: Redis, writer: Writer) -> None:
+    ended: list[str] = []
+
+    async def archive() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("archiving")
+
+    store = ArchivingStore(client, INSTRUMENT.symbol, Bounds(1, 1), JudgedClock(FakeClock()), archive, 0.01)
+    with pytest.raises(Fenced):
+        await store.commit(step("z" * 32, writer.seq, 1))
+    assert ended == ["archiving"]
 
 
 async def under_fire(writer: Writer, url: str, folder: Path, kills: list[int], flaw: str = "") -> bool:

@@ -35,6 +35,8 @@ class Over(Exception):
 
 
 STEP_MS = 10_000
+# Later than any trade.
+NEVER = 1 << 43
 # From one look to where the next one is far: a stop then cancels no request, of which anyio may leave a socket behind.
 BETWEEN_MS = MINUTE_MS // 2
 STATED = frozenset(("open_ticks", "high_ticks", "low_ticks", "close_ticks", "volume_lots", "trades"))
@@ -67,7 +69,7 @@ class Miniature:
     while_asked: Callable[[], None] = lambda: None
     may_ask: bool = True
     told: int = 0
-    quiet_since_ms: int = 1 << 43
+    quiet_since_ms: int = NEVER
     _script: list[Callable[[], None]] = field(default_factory=list)
     checks: Checks = field(init=False)
 
@@ -328,6 +330,12 @@ def looks(made: Line) -> int:
     return made.exchange.stats.requests["klines"]
 
 
+async def next_whole_minute(made: Line) -> int:
+    """The next minute that we have from its beginning, however long the connecting took."""
+    await wait_until_async(lambda: made.coverage.spans())
+    return minute_of(made.exchange.now_ms) + MINUTE_MS
+
+
 async def test_a_healthy_run_has_no_mismatch(redis_url: str) -> None:
     async with line(exchange_of(orders_per_s=20, history_ms=5 * MINUTE_MS), redis_url, 4 * MINUTE_MS) as made:
         await made.start()
@@ -345,15 +353,15 @@ async def test_a_wrong_candle_is_told_once_with_both_values_and_counted(
     tamper = Tamper(5, lambda ts_ms: not tamper.changed and ts_ms > from_ms)
     tampered_by(monkeypatch, tamper)
     async with line(exchange_of(), redis_url) as made:
-        # Of the first minutes the beginning may be missing.
-        from_ms = minute_of(made.exchange.now_ms) + 2 * MINUTE_MS
+        from_ms = NEVER
         await made.start()
+        from_ms = await next_whole_minute(made)
         await wait_until_async(lambda: "mismatches" in made.model.tables.health, timeout_s=30)
         await pass_market_time(made, 2 * MINUTE_MS + BETWEEN_MS)
         (event,) = told(made, "mismatch")
         (changed_ms,) = tamper.changed
         assert event["t"] == minute_of(changed_ms)
-        truth, decimals = made.expected()[event["t"]].candle, made.instrument.size_decimals
+        truth, decimals = made.whole(event["t"]), made.instrument.size_decimals
         ours, theirs = event["fields"]["volume"]
         assert theirs == truth.volume_lots / 10**decimals
         assert round((ours - theirs) * 10**decimals) == 5
@@ -385,8 +393,9 @@ async def test_a_minute_that_never_reached_us_is_a_mismatch(redis_url: str, monk
 
     tampered_by(monkeypatch, swallow)
     async with line(exchange_of(), redis_url) as made:
-        lost_ms = minute_of(made.exchange.now_ms) + 2 * MINUTE_MS
+        lost_ms = NEVER
         await made.start()
+        lost_ms = await next_whole_minute(made)
         await wait_until_async(lambda: told(made, "mismatch"), timeout_s=30)
         (event,) = told(made, "mismatch")
         assert event["t"] == lost_ms and lost_ms not in made.model.tables.candles

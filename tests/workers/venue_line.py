@@ -16,6 +16,7 @@ from common.market.footprint import Footprint
 from common.market.gaps import Gap
 from common.market.instrument import Instrument
 from common.market.timeframe import MINUTE_MS, minute_of
+from common.market.trade import Trades
 from common.store.budget import BudgetStore, Limit
 from common.store.client import commit_client
 from common.store.demand import Caps, StreamSlot
@@ -76,6 +77,7 @@ class Line:
     keeps_book: bool = True
     own_budget: OpenBudget | None = None
     slots: Caps | None = None
+    settings: TermSettings = SETTINGS
     model: StoreModel = field(default_factory=lambda: StoreModel(Bounds(1_000_000, 100_000)))
     health: list[dict[str, str]] = field(default_factory=list)
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
@@ -116,7 +118,7 @@ class Line:
             store=DirectStore(self.model),
             source=self.source,
             clock=self.judged,
-            settings=SETTINGS,
+            settings=self.settings,
             token=token,
             stopping=self._stop.is_set,
             on_progress=lambda progress, batch: self._note(dict(batch.health)),
@@ -177,10 +179,16 @@ class Line:
         }
 
     def expected(self) -> dict[int, Minute]:
-        """Candles and footprints of the truth, of the minutes that coverage has whole."""
+        """Candles and footprints of the trades that coverage has. Of the first minute the beginning may be missing."""
         (span,) = self.coverage.spans()
+        return self._minutes(self.market.trades(span.first, span.last))
+
+    def whole(self, open_ms: int) -> Candle:
+        """The minute's candle as the venue has it, also where we have come in the middle of it."""
+        return self._minutes(self.market.trades())[open_ms].candle
+
+    def _minutes(self, trades: Trades) -> dict[int, Minute]:
         scale = 10 ** (8 - self.market.listing.instrument.size_decimals)
-        trades = self.market.trades(span.first, span.last)
         trades.size_lots = [lots * scale for lots in trades.size_lots]
         minutes: dict[int, Minute] = {}
         for open_ms in {minute_of(ts_ms) for ts_ms in trades.ts_ms}:
@@ -211,9 +219,12 @@ def bare(candle: Candle) -> Candle:
     return replace(told(candle), first_ts_ms=0, first_id=0, last_ts_ms=0, last_id=0)
 
 
-def exchange_of(seed: int = 7, history_ms: int = 0, rules: Rules = EASY, orders_per_s: float = 3.0) -> Exchange:
+def exchange_of(
+    seed: int = 7, history_ms: int = 0, rules: Rules = EASY, orders_per_s: float = 3.0, start_ms: int | None = None
+) -> Exchange:
+    """Its market is open from `start_ms` on, or from now."""
     market = Market(Simulation(listing_of(NAME), seed, orders_per_s), rules)
-    return Exchange([market], history_ms=history_ms, rules=rules)
+    return Exchange([market], start_ms=start_ms, history_ms=history_ms, rules=rules)
 
 
 @asynccontextmanager

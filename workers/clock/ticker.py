@@ -54,10 +54,12 @@ class Ticker:
                 failures = 0
                 # Three attempts to keep the lease before it ends.
                 pause_ms = min(WAIT_MOST_MS, self.lease_ttl_ms // 3, self.tick_ms)
-            except RetryableError as error:
+            except Exception as error:
                 failures += 1
                 if failures == 1:
-                    log.warning("store or queue is away", extra={"error": str(error)})
+                    known = isinstance(error, RetryableError)
+                    text = "store or queue is away" if known else "tick failed"
+                    log.warning(text, extra={"error": str(error)}, exc_info=not known)
                 span_ms = min(MOST_BACKOFF_MS, FIRST_BACKOFF_MS * 2 ** min(failures - 1, 10))
                 pause_ms = round(span_ms * random.uniform(0.5, 1))
             await wait_at_most(self._stop, self.clock, pause_ms)
@@ -68,7 +70,7 @@ class Ticker:
         for job in await asyncio.to_thread(self.queue.free_dead):
             log.warning("job of a dead process is free again", extra={"job": job})
         works, failures, now_ms = await self.due(), await self.jobs.failures(), self.clock.now_ms()
-        waiting = {job for job, failure in failures.items() if failure.next_ms > now_ms}
+        waiting = {job for job, failure in failures.items() if failure.waits(now_ms)}
         wanted = [work for work in works if work.job not in waiting]
         self._is_busy = bool(wanted)
         count = await asyncio.to_thread(self.queue.offer, wanted)

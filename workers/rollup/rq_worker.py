@@ -14,6 +14,7 @@ from typing import Any
 from redis import Redis
 from rq import Queue
 from rq.exceptions import ShutDownImminentException
+from rq.executions import Execution, ExecutionRegistry
 from rq.job import Job
 from rq.serializers import JSONSerializer
 from rq.worker import HerokuWorker
@@ -46,6 +47,17 @@ class UnknownFunction(Exception):
     """A job names a function that is none of the queue's."""
 
 
+class Executions(ExecutionRegistry):
+    """The executions of a job, by their names alone: no more is needed to forget them.
+
+    RQ's own reads each, and fails the job that has been done where one has been freed, or the store went back in time,
+    and its process gave another sign of life: that makes half of one.
+    """
+
+    def get_executions(self, start: int = 0, end: int = -1) -> list[Execution]:
+        return [Execution(name, self.job_id, self.connection) for name in self.get_execution_ids(start, end)]
+
+
 class OwnJob(Job):
     """A job that can call nothing but `functions`.
 
@@ -60,6 +72,10 @@ class OwnJob(Job):
         if found is None or self.instance is not None:
             raise UnknownFunction(f"job function is {self.func_name!r}, expected one of {', '.join(self.functions)}")
         return found
+
+    @property
+    def execution_registry(self) -> Executions:
+        return Executions(self.id, self.connection)
 
     @property
     def success_callback(self) -> None:

@@ -1,7 +1,7 @@
 -- A symbol's data becomes that of another instrument. All or nothing.
 --
--- KEYS  1 owner, 2 state, 3 trades, 4 rollup, 5 dirty, 6 gaps, 7 events, 8 rescale, 9 book, 10 changing;
---       11 and on: series that are rewritten, each with its shadow behind it: trades, candles, footprints, candles:1d,
+-- KEYS  1 owner, 2 state, 3 trades, 4 rollup, 5 dirty, 6 gaps, 7 events, 8 rescale, 9 book, 10 changing,
+--       11 outside; 12 and on: series that are rewritten, each with its shadow behind it: trades, candles, footprints, candles:1d,
 --       1w, 1M, late candles, late footprints
 -- ARGV  1 token of the change and of its claim, 2 seq the caller stands at, 3 the next seq
 --       4 version of the rollup that the shadows were made at
@@ -17,10 +17,11 @@
 -- archive has got) shows by the lengths.
 -- trades: as in commit.lua; the change is a commit without trades. state.reshaped_seq: whoever comes back with an older
 --         cursor is given a new snapshot. book: says in which scale its levels are; one that does not is dropped.
+-- rollup.exceptions, outside: where roll-ups are dropped, days are made by another calendar, and say so once they are.
 -- rescale: archived objects may be of another scale now; as rescaled.lua has it.
 
-local owner, state, trades, rollup, dirty, gaps, events, rescale, book, changing = unpack(KEYS)
-local FIRST_SERIES, FIRST_ROLLED, FIRST_FIELD = 11, 17, 15
+local owner, state, trades, rollup, dirty, gaps, events, rescale, book, changing, outside = unpack(KEYS)
+local FIRST_SERIES, FIRST_ROLLED, FIRST_FIELD = 12, 18, 15
 local next_seq = ARGV[3]
 
 local function first_id(stream)
@@ -80,6 +81,8 @@ if ARGV[8] ~= '' then
   for series = FIRST_ROLLED, FIRST_ROLLED + 4, 2 do
     redis.call('ZREMRANGEBYSCORE', KEYS[series], ARGV[8], '+inf')
   end
+  redis.call('HDEL', rollup, 'exceptions')
+  redis.call('DEL', outside)
 end
 for _ = 1, tonumber(ARGV[11]) do
   redis.call('ZADD', dirty, next_seq, ARGV[at])

@@ -10,9 +10,9 @@ from common.archive.archive import Archive
 from common.archive.objects import Patience
 from common.archive.series import CANDLE_ROWS
 from common.errors import ArchiveUnavailable, OperatorError
-from infra.bench.base import free_port
 from tests.common.archive.conftest import HASTY, PROBE, S3, names
 from tests.common.archive.rows import BTC, FEBRUARY_MS, MARCH_MS, february, write
+from tests.support import reserved_port
 
 OBJECT = CANDLE_ROWS.path(BTC.symbol, FEBRUARY_MS)
 
@@ -71,8 +71,9 @@ def test_a_store_that_hangs(s3: S3) -> None:
 
 
 def test_a_store_that_is_away(s3: S3) -> None:
-    away = bucket.Bucket("market", "", f"http://127.0.0.1:{free_port()}", HASTY)
-    check_unavailable(Archive(away), "Error performing")
+    with reserved_port() as port:
+        away = bucket.Bucket("market", "", f"http://127.0.0.1:{port}", HASTY)
+        check_unavailable(Archive(away), "Error performing")
 
 
 def test_a_bucket_that_is_not_there(s3: S3) -> None:

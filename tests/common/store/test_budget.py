@@ -35,16 +35,17 @@ async def test_a_heavy_request_waits_for_more_room_than_a_light_one(client: Redi
 
 
 async def test_several_limits_hold_side_by_side_and_a_refusal_takes_from_none(client: Redis) -> None:
-    store = BudgetStore(client, "VENUE", [Limit(2, 1_000), MINUTE])
+    store = BudgetStore(client, "VENUE", [Limit(2, 30_000), MINUTE])
     assert [await store.spend(1) for _ in range(2)] == [0, 0]
-    assert 0 < await store.spend(1) <= 1_100
+    assert 0 < await store.spend(1) <= 31_000
     assert await BudgetStore(client, "VENUE", [MINUTE]).spend(98) == 0
 
 
 async def test_weight_comes_back_when_its_window_has_passed(client: Redis) -> None:
     store = BudgetStore(client, "VENUE", [Limit(1, 200)])
-    assert await store.spend(1) == 0
-    wait_ms = await store.spend(1)
+    # On a busy machine a window may pass between two requests.
+    while not (wait_ms := await store.spend(1)):
+        pass
     await asyncio.sleep(wait_ms / 1_000)
     assert await store.spend(1) == 0
     assert await client.hlen("{VENUE}:budget") == 1
@@ -52,14 +53,14 @@ async def test_weight_comes_back_when_its_window_has_passed(client: Redis) -> No
 
 async def test_a_cooldown_holds_everybody_and_is_never_shortened(client: Redis) -> None:
     store = BudgetStore(client, "VENUE", [MINUTE])
-    assert await store.cool_down(5_000, "depth", {"endpoint": "depth"}) == 5_000
-    assert await store.cool_down(100, "depth", {"endpoint": "depth", "market": "X"}) > 4_000
-    assert 4_000 < await BudgetStore(client, "VENUE", [MINUTE]).spend(1) <= 5_000
-    assert 4_000 < await store.cooldown_ms() <= 5_000
+    assert await store.cool_down(60_000, "depth", {"endpoint": "depth"}) == 60_000
+    assert await store.cool_down(100, "depth", {"endpoint": "depth", "market": "X"}) > 30_000
+    assert 30_000 < await BudgetStore(client, "VENUE", [MINUTE]).spend(1) <= 60_000
+    assert 30_000 < await store.cooldown_ms() <= 60_000
     assert await BudgetStore(client, "OTHER", [MINUTE]).spend(1) == 0
     found = await read_throttles(client, "VENUE")
     assert (found.times, found.last) == ({"depth": 2}, {"endpoint": "depth", "market": "X"})
-    assert 4_000 < found.left_ms <= 5_000
+    assert 30_000 < found.left_ms <= 60_000
     assert await read_throttles(client, "OTHER") == ({}, {}, 0)
 
 

@@ -7,6 +7,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from common.errors import Stale, StoreUnavailable
 from common.store.client import COMMAND_TIMEOUT_S, blocking_client, commit_client
@@ -116,6 +117,19 @@ async def test_a_store_that_is_silent_is_given_up_after_one_attempt(tmp_path: Pa
             await SymbolStore(client, SYMBOL, Bounds(1, 1)).release(A)
         await client.aclose()
     assert calls == 1
+
+
+@pytest.mark.parametrize("anyio_backend", [("asyncio", {"use_uvloop": loop}) for loop in (False, True)])
+async def test_a_connection_that_is_closed_while_it_is_held_says_so(direct: Redis) -> None:
+    """The feed runs on uvloop, which has a word of its own for it."""
+    async with direct.pubsub() as pubsub:
+        await pubsub.subscribe("first")
+        assert pubsub.connection
+        pubsub.connection._writer.transport.abort()
+        with pytest.raises(RedisConnectionError):
+            while True:
+                await asyncio.sleep(0)
+                await pubsub.connection.send_command("PING")
 
 
 async def test_a_blocking_read_may_last_longer_than_a_command(redis_url: str) -> None:

@@ -15,6 +15,7 @@ from common.store.keys import SymbolKeys
 from common.store.lease import NOTHING_SEEN, Sighting
 from common.store.symbol import Bounds, Claim, SymbolStore
 from tests.common.store.steps import MINUTE_MS, SYMBOL, claim, everything, step, trades
+from tests.support import PATIENCE_S
 
 KEYS = SymbolKeys(SYMBOL)
 A, B = "a" * 32, "b" * 32
@@ -393,11 +394,11 @@ async def test_messages_are_published_in_order_and_listeners_are_counted(client:
     assert await store.commit(step(A, 0, 1)) == 0
     async with client.pubsub() as pubsub:
         await pubsub.subscribe(KEYS.trades, KEYS.events)
-        while (await pubsub.get_message(timeout=1)) is not None:
-            pass
+        confirmed = [await pubsub.get_message(timeout=PATIENCE_S) for _ in range(2)]
+        assert [message and message["type"] for message in confirmed] == ["subscribe"] * 2
         sent = [(KEYS.events, b"first"), (KEYS.trades, b"second"), (KEYS.commits, b"for nobody")]
         assert await store.commit(step(A, 1, 2, messages=sent)) == 1
-        got = [await pubsub.get_message(timeout=1) for _ in range(2)]
+        got = [await pubsub.get_message(timeout=PATIENCE_S) for _ in range(2)]
     assert [message and message["data"] for message in got] == [b"first", b"second"]
 
 
@@ -405,11 +406,11 @@ async def test_a_refused_commit_publishes_nothing(client: Redis, store: SymbolSt
     await claim(store, A)
     async with client.pubsub() as pubsub:
         await pubsub.subscribe(KEYS.events)
-        assert await pubsub.get_message(timeout=1)
+        assert await pubsub.get_message(timeout=PATIENCE_S)
         with pytest.raises(Stale):
             await store.commit(step(A, 5, 1, messages=[(KEYS.events, b"never")]))
         await store.commit(step(A, 0, 1, messages=[(KEYS.events, b"once")]))
-        found = await pubsub.get_message(timeout=1)
+        found = await pubsub.get_message(timeout=PATIENCE_S)
     assert found and found["data"] == b"once"
 
 
