@@ -198,12 +198,11 @@ class Claimer:
 
     async def _has_followed(self, market: Market, store: Store, token: str, claim: Claim) -> bool:
         """End a change of the symbol that was cut off after the data was changed, and before the registry was."""
-        data = claim.data
-        if data is None or data.instrument == market.instrument or data.before != market.instrument:
+        data, follow = claim.data, self._place.follow
+        if follow is None or data is None or data.instrument == market.instrument or data.before != market.instrument:
             return False
         try:
-            if self._place.follow:
-                await self._place.follow(market, data.instrument)
+            await follow(market, data.instrument)
         finally:
             await store.release(token)
         return True

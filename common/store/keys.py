@@ -15,7 +15,7 @@ symbols, and an ACL may name them.
 | {S}:candles:1m      | zset    | commit              | worker, feed       | FLEET_CANDLE_DAYS                      |
 | {S}:footprints:1m   | zset    | commit              | worker, feed       | FLEET_FOOTPRINT_DAYS                   |
 | {S}:dirty           | zset    | commit, import, mark, roll | jobs, feed  | days written and not rolled up since   |
-| {S}:rollup          | hash    | roll, unarchive, adopt, change | jobs, clock, feed | 2 fields                            |
+| {S}:rollup          | hash    | roll, unarchive, adopt, change | jobs, clock, feed | 2 fields                     |
 | {S}:outside         | hash    | roll, import, change | feed, doctor       | a day with trades in no session        |
 | {S}:changing        | hash    | fleet symbols       | roll, fleet symbols | 2 fields, while the symbol is changed  |
 | {S}:trades:changed | stream | fleet symbols | change | as the one it becomes, for a moment |

@@ -7,7 +7,7 @@ from common.errors import BadInput
 from common.market.calendars import sessions_of
 from common.market.instrument import Hours, Ids, Instrument
 from common.market.rescaling import Rescaling, shifted
-from common.store.registry import Market
+from common.store.registry import Market, Registry
 
 # Of a venue's symbol, in its ticks and lots.
 _STEPS = {"price_step_ticks": "price", "size_step_lots": "size"}
@@ -57,6 +57,13 @@ class Request:
             name: shifted(int(source[name]), f"the step of {what}s", places, shift, 1 << 62)
             for (name, what), places, shift in rows
         }
+
+
+async def registered(registry: Registry, market: Market, instrument: Instrument) -> None:
+    """Let the entry of a symbol follow its data; one that has been written since is left as it is."""
+    await registry.change_symbol(
+        market.symbol, lambda found: Request().market(found, instrument) if found == market else found
+    )
 
 
 def check_ids(now: Instrument, wanted: Instrument, *, has_trades: bool) -> None:
