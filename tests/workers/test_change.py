@@ -11,17 +11,20 @@ from redis.asyncio import Redis
 
 from common.errors import BadInput, Fenced, StoreUnavailable
 from common.market import codec
+from common.market.calendar_exceptions import SessionException
 from common.market.gaps import Ledger
 from common.market.instrument import Instrument
 from common.market.rescaling import Rescaling
 from common.market.rollup import DAY
 from common.market.timeframe import DAY_MS, Timeframe, minute_of
 from common.market.trade import Trade
+from common.store.calendars import CalendarStore, adopt
 from common.store.change import Look
 from common.store.client import commit_client
 from common.store.instrument import stored_instrument
 from common.store.keys import SymbolKeys
 from common.store.registry import Registry
+from common.store.rollups import RollupStore
 from tests.feed.served import Served, hear, say, served
 from tests.feed.writer import INSTRUMENT, Writer, random_step
 from workers.change import procedure
@@ -296,6 +299,20 @@ async def test_days_follow_another_calendar_at_once_and_when_they_have_been_made
         for timeframe in ("1d", "1w", "1M"):
             paths = [await one.json(f"/v1/candles/{S}", timeframe=timeframe) for one in (feed, other)]
             assert paths[0]["bars"] == paths[1]["bars"]
+
+
+async def test_what_a_calendar_had_otherwise_is_left_behind_with_it(client: Redis, redis_url: str) -> None:
+    instrument = replace(INSTRUMENT, calendar="XNYS")
+    writer, rng = await Writer.begun(client, instrument=instrument), random.Random(1)
+    for _ in range(40):
+        await writer.commit(writer.trade(writer.now_ms + rng.randrange(30_000_000), rng.randint(9_000, 11_000), 5))
+    await CalendarStore(client).change("XNYS", [SessionException.of("2023-11-15", "09:15", "10:00")])
+    assert await adopt(client, (market.instrument for market in (await Registry(client).symbols()).values()))
+    assert (await change(redis_url, calendar="24x7")).days
+    writer.instrument = INSTRUMENT
+    await writer.roll_up()
+    assert not (await RollupStore(client, S).due()).days
+    assert await client.zcard(KEYS.rolled("1d")) > 5
 
 
 async def days(feed: Served) -> list[dict[str, Any]]:
