@@ -6,7 +6,7 @@ the series, with the new instrument. Killed before that script, nothing has chan
 """
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from redis.asyncio import Redis
@@ -16,7 +16,7 @@ from common.market import codec
 from common.market.trade import Trades
 from common.store.client import translated
 from common.store.keys import SymbolKeys
-from common.store.reads import State, ask, state_of
+from common.store.reads import State, ask, older_of, state_of
 from common.store.script import Argument, Script
 from common.store.symbol import check, flat
 
@@ -74,6 +74,8 @@ class Change:
     state: Mapping[str, bytes]
     # Whether the series are replaced by their shadows.
     with_shadows: bool = False
+    # Packed chunks of coverage by number, in the place of those there are; None leaves these.
+    chunks: Mapping[int, bytes] | None = None
     # Roll-ups that open from there on are dropped; None drops none.
     rolled_from_ms: int | None = None
     # Days that are to be rolled up once more.
@@ -121,10 +123,12 @@ class ChangeStore:
         pipe.zrange(k.seals, 0, -1, withscores=True)
         pipe.hmget(k.archive, ("candles_from_ms", "footprints_from_ms", "trades_seq"))
         with translated(f"look at {k.symbol}"):
-            values, version, seals, archived = await pipe.execute()
+            values, chunks, version, seals, archived = await pipe.execute()
         state = state_of(values, k.symbol)
         if state is None:
             return None
+        if state.is_chunked:
+            state = replace(state, older=older_of(chunks))
         mark = Mark(state.token, state.seq, (version or b"0").decode())
         days = tuple(sorted(int(score) for _, score in seals))
         return Look(state, mark, days, any(value is not None for value in archived), int(archived[0] or -1))
@@ -183,20 +187,23 @@ class ChangeStore:
         """Raises Fenced, Stale, StoreUnavailable."""
         k = self.keys
         keys = [k.owner, k.state, k.trades, k.rollup, k.dirty, k.gaps, k.events, k.rescale, k.book]
-        keys += [k.changing, k.outside, *(each for key in k.rewritten() for each in (key, k.shadow(key)))]
+        keys += [k.changing, k.outside, k.coverage, *(each for key in k.rewritten() for each in (key, k.shadow(key)))]
         with translated(f"change of {k.symbol}"):
             result = await self._change(keys, *self._arguments(change))
         check(result, k.symbol, change.seq)
 
     def _arguments(self, change: Change) -> list[Argument]:
         counts = [len(change.state), len(change.dirty), len(change.gaps), len(change.events), len(change.messages)]
+        chunks = change.chunks or {}
         from_ms = "" if change.rolled_from_ms is None else change.rolled_from_ms
         return [
             *(change.token, change.seq, change.seq + 1, change.version),
             *(codec.pack_trades(Trades()), self._events_kept),
             *("1" if change.with_shadows else "", from_ms, "1" if change.rescale else ""),
             *counts,
+            "" if change.chunks is None else len(chunks),
             *flat(change.state.items()),
+            *flat(chunks.items()),
             *change.dirty,
             *flat(change.gaps.items()),
             *change.events,

@@ -9,7 +9,7 @@ import orjson
 import pytest
 from redis.asyncio import Redis
 
-from common.errors import BadInput, Fenced, StoreUnavailable
+from common.errors import BadInput, Fenced, OperatorError, StoreUnavailable
 from common.market import codec
 from common.market.calendar_exceptions import SessionException
 from common.market.gaps import Ledger
@@ -21,8 +21,9 @@ from common.market.trade import Trade
 from common.store.calendars import CalendarStore, adopt
 from common.store.change import Look
 from common.store.client import commit_client
+from common.store.format import FORMAT
 from common.store.instrument import stored_instrument
-from common.store.keys import SymbolKeys
+from common.store.keys import FORMAT_KEY, SymbolKeys
 from common.store.registry import Registry
 from common.store.rollups import RollupStore
 from tests.feed.served import Served, hear, say, served
@@ -248,6 +249,52 @@ async def test_ids_that_were_contiguous_become_unique(feed: Served, client: Redi
     assert [trade["id"] for trade in trades] == [*range(1, 12), 10**15]
     with pytest.raises(BadInput, match="has trades whose ids need not be contiguous"):
         await change(redis_url, ids="contiguous")
+
+
+@pytest.mark.parametrize("form", [1, FORMAT])
+async def test_all_that_was_missing_stays_missing_when_ids_become_unique(
+    feed: Served, client: Redis, redis_url: str, form: int
+) -> None:
+    """What is told of them is the same, also by a worker that goes on, and what is stored is small.
+
+    `form`: of the symbol, in a store that has been upgraded.
+    """
+    writer = await Writer.begun(client, format=form)
+    for _ in range(100):
+        writer.trade()
+        await writer.commit(writer.trade(writer.now_ms + 700), writer.trade(writer.now_ms + 61_000))
+    before = await answers(feed)
+    told = [answer for (path, _), answer in before.items() if "candles" in path]
+    assert all(answer["gaps"] and any(bar.get("partial") for bar in answer["bars"]) for answer in told)
+    await change(redis_url, ids="unique")
+    assert await answers(feed) == before
+    writer.instrument = replace(INSTRUMENT, ids="unique")
+    await writer.claim()
+    assert await answers(feed) == before
+    covered = writer.builder.coverage.covers
+    bars = before[f"/v1/candles/{S}", str({"timeframe": "1m"})]["bars"]
+    assert [not covered(bar["t"], bar["t"] + 60_000) for bar in bars] == [bar.get("partial", False) for bar in bars]
+    await writer.commit(writer.trade(writer.now_ms + 61_000))
+    after = await answers(feed)
+    for asked, answer in before.items():
+        if "candles" in asked[0] and asked[1] != str({"timeframe": "1s"}):
+            assert after[asked]["gaps"] == answer["gaps"]
+            assert {b["t"] for b in after[asked]["bars"] if b.get("partial")} == {
+                b["t"] for b in answer["bars"] if b.get("partial")
+            }
+    assert not await client.hexists(KEYS.state, "coverage")
+    assert len(await client.hget(KEYS.state, "newest_span") or b"") < 100
+
+
+async def test_while_processes_of_an_older_release_may_write_no_data_is_changed(client: Redis, redis_url: str) -> None:
+    """They would take what has been changed for what it was."""
+    await filled(client, 5, format=1)
+    await client.set(FORMAT_KEY, 1)
+    with pytest.raises(OperatorError, match="the store is in format 1, .*: fleet upgrade first"):
+        await change(redis_url, price_decimals=4)
+    assert (await change(redis_url, candle_days=9)).now.candle_days == 9
+    await client.set(FORMAT_KEY, FORMAT)
+    assert (await change(redis_url, price_decimals=4)).now.instrument.price_decimals == 4
 
 
 async def test_of_more_ids_than_are_known_what_is_older_is_refused(client: Redis, redis_url: str) -> None:

@@ -34,9 +34,10 @@ from common.market.timeframe import DAY_MS, day_of
 from common.market.trade import Trades
 from common.store.change import Change, ChangeStore, Look
 from common.store.client import commit_client
+from common.store.format import CHUNKED_COVERAGE, store_format
 from common.store.instrument import DataInstrument
 from common.store.lease import NOTHING_SEEN, Sighting, new_token
-from common.store.messages import CommitMessage
+from common.store.messages import NEWEST, WHOLE, CommitMessage
 from common.store.reads import SymbolReader
 from common.store.registry import Market, Registry
 from common.store.symbol import Bounds, SymbolStore
@@ -101,9 +102,18 @@ class _Run:
             if look is None or wanted == data.instrument:
                 # Without data, or cut off after the swap.
                 return Changed(market, await self._register(wanted))
+            await self._check_format()
             with suppress(Stale, Fenced):
                 return await self._swap(market, look, data, wanted, is_last=attempt == ATTEMPTS)
         raise StoreUnavailable(f"{self._symbol} changed under every attempt to change it")
+
+    async def _check_format(self) -> None:
+        """Processes of a release that knows no number would take what has been changed for what it was."""
+        found = await store_format(self._client)
+        if found < CHUNKED_COVERAGE:
+            raise OperatorError(
+                f"the store is in format {found}, for processes of an older release: fleet upgrade first"
+            )
 
     async def _register(self, instrument: Instrument) -> Market:
         found = await self._registry.change_symbol(
@@ -211,8 +221,12 @@ class _Run:
         if not rescaling.is_none:
             fields |= {"candle": rescaling.candle(state.candle), "footprint": rescaling.footprint(state.footprint)}
         gaps: Mapping[str, Any] = {}
+        chunks: Mapping[int, bytes] | None = None
+        newest = state.coverage_json
         if wanted.ids != now.ids:
-            fields["coverage"] = orjson.dumps((await made_unique(self._client, self._symbol, state)).dump())
+            stored = (await made_unique(self._client, self._symbol, state)).take_stored()
+            newest, chunks = orjson.dumps(stored.newest), stored.chunks
+            fields |= {"newest_span": newest, "format": b"%d" % CHUNKED_COVERAGE}
             ledger = await SymbolReader(self._client, self._symbol).gaps()
             gaps = given_up(ledger, self._work.clock.now_ms())
         days = await self._days(look) if _trades_otherwise(now, wanted) else []
@@ -223,8 +237,10 @@ class _Run:
             closed=[],
             amended=[],
             open=codec.unpack_candle(fields.get("candle", state.candle)) if state.candle else None,
-            coverage_json=fields.get("coverage", state.coverage_json),
+            coverage_json=newest,
             trades=codec.pack_trades(Trades()),
+            version=NEWEST if state.is_chunked or chunks is not None else WHOLE,
+            is_reshaped=True,
         )
         return Change(
             token=token,
@@ -232,6 +248,7 @@ class _Run:
             version=look.mark.version,
             state=fields,
             with_shadows=not rescaling.is_none,
+            chunks=chunks,
             rolled_from_ms=_rolled_from(now, days) if days else None,
             dirty=days,
             rescale=look.is_archived and not rescaling.is_none,

@@ -1,15 +1,16 @@
 -- A symbol's data becomes that of another instrument. All or nothing.
 --
 -- KEYS  1 owner, 2 state, 3 trades, 4 rollup, 5 dirty, 6 gaps, 7 events, 8 rescale, 9 book, 10 changing,
---       11 outside; 12 and on: series that are rewritten, each with its shadow behind it: trades, candles, footprints, candles:1d,
---       1w, 1M, late candles, late footprints
+--       11 outside, 12 coverage; 13 and on: series that are rewritten, each with its shadow behind it: trades, candles,
+--       footprints, candles:1d, 1w, 1M, late candles, late footprints
 -- ARGV  1 token of the change and of its claim, 2 seq the caller stands at, 3 the next seq
 --       4 version of the rollup that the shadows were made at
 --       5 a packed batch of no trades, 6 events to keep
 --       7 '1' if the series are replaced by their shadows, else ''
 --       8 roll-ups that open from there on are dropped (ms; '' drops none), 9 '1' if archived objects are to follow
---       10 number of state pairs, 11 of days that are dirty, 12 of gaps, 13 of events, 14 of messages; then
---       state field, value ... day ... gap id, gap ... event ... channel, message ...
+--       10 number of state pairs, 11 of days that are dirty, 12 of gaps, 13 of events, 14 of messages, 15 of chunks of
+--       coverage in the place of those there are ('': these stay); then
+--       state field, value ... chunk number, chunk ... day ... gap id, gap ... event ... channel, message ...
 -- RESULT  {'OK'}, {'FENCED'} (another holder) or {'STALE'}: the store is not what the shadows were made of
 --
 -- Nobody commits meanwhile: the caller holds the symbol. A roll-up that came after the shadows were made shows by its
@@ -20,9 +21,11 @@
 -- rollup.exceptions, outside: where roll-ups are dropped, days are made by another calendar, and say so once they are.
 -- rescale: archived objects may be of another scale now; as rescaled.lua has it.
 
-local owner, state, trades, rollup, dirty, gaps, events, rescale, book, changing, outside = unpack(KEYS)
-local FIRST_SERIES, FIRST_ROLLED, FIRST_FIELD = 12, 18, 15
+local owner, state, trades, rollup, dirty, gaps, events, rescale, book, changing, outside, coverage = unpack(KEYS)
+local FIRST_SERIES, FIRST_ROLLED, FIRST_FIELD = 13, 19, 16
 local next_seq = ARGV[3]
+
+-- with coverage.lua
 
 local function first_id(stream)
   local entry = redis.call('XRANGE', stream, '-', '+', 'COUNT', 1)[1]
@@ -76,6 +79,10 @@ local at = FIRST_FIELD
 for _ = 1, tonumber(ARGV[10]) do
   redis.call('HSET', state, ARGV[at], ARGV[at + 1])
   at = at + 2
+end
+if ARGV[15] ~= '' then
+  redis.call('DEL', coverage)
+  at = write_chunks(state, coverage, at, tonumber(ARGV[15]))
 end
 if ARGV[8] ~= '' then
   for series = FIRST_ROLLED, FIRST_ROLLED + 4, 2 do
