@@ -137,7 +137,7 @@ class IdCoverage:
         ids = trades.ids
         first, last = ids[0], ids[-1]
         # Where there is no room for one more hole, its trades one by one may find some.
-        is_roomy = len(self._older) < self.max_holes or self.has(first - 1)
+        is_roomy = len(self._older) < self.max_holes or (first > 0 and self.has(first - 1))
         # The comparison with a range runs in C: a fifth of the cost of a loop.
         if not is_roomy or not self._is_free(first, last) or ids != list(range(first, first + len(ids))):
             return False

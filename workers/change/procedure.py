@@ -17,12 +17,11 @@ import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from redis.asyncio import Redis
 
-from common.archive.archive import Archive
 from common.clock import Clock, SystemClock
 from common.errors import BadInput, Fenced, OperatorError, Stale, StoreUnavailable
 from common.market import codec
@@ -44,6 +43,10 @@ from common.store.symbol import Bounds, SymbolStore
 from workers.change.ids import given_up, made_unique
 from workers.change.request import Request, check_ids
 from workers.change.shadows import Shadows
+
+if TYPE_CHECKING:
+    # It takes Polars, which a worker has no need of.
+    from common.archive.archive import Archive
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +78,7 @@ class Changer:
     holder: str
     lease_ttl_ms: int
     events_kept: int
-    archive: Archive | None = None
+    archive: "Archive | None" = None
     say: Callable[[str], None] = lambda text: None
     clock: Clock = field(default_factory=SystemClock)
 
