@@ -9,10 +9,10 @@ import pytest
 from redis.asyncio import Redis
 
 from common.errors import BadInput, Fenced
-from common.market import codec
+from common.market import builder, codec
 from common.market.builder import Floor
-from common.market.coverage import Hole, Span
 from common.market.instrument import Ids
+from common.market.spans import Hole, Span
 from common.market.timeframe import DAY_MS, MINUTE_MS, day_of
 from common.market.trade import BUY, Trade
 from common.store import cut
@@ -68,6 +68,12 @@ async def shown(client: Redis, symbol: str) -> dict[str, Any]:
         "rolled": [await client.zrange(SymbolKeys(symbol).rolled(series), 0, -1) for series in ROLLED],
         "watermark": view.state.watermark_ms,
     }
+
+
+@pytest.fixture(autouse=True)
+def earlier(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an earlier release took for the time of a trade is taken here."""
+    monkeypatch.setattr(builder, "MIN_TS_MS", 0)
 
 
 @pytest.fixture
