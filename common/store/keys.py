@@ -26,6 +26,9 @@ symbols, and an ACL may name them.
 | {S}:staged          | hash    | roll-up jobs, import, roll | roll-up jobs | 2 fields a day being sealed           |
 | {S}:unarchived      | zset    | roll, unarchive, archived | archive jobs, feed | days sealed and not archived since |
 | {S}:archive         | hash    | archived, archived_trades, commit, import | feed, jobs | 15 fields; 64 lost spans |
+| {S}:archived:candles | zset   | archived, list_archive | feed, jobs, doctor | an object a month                   |
+| {S}:archived:footprints | zset | archived, list_archive | feed, jobs, doctor | an object a day                    |
+| {S}:archived:trades | zset    | archived_trades, import, list_archive, forget | feed, jobs, doctor | an object a day |
 | {S}:late:candles    | zset    | commit, archived    | jobs, feed         | MOST_LATE of commit.lua                |
 | {S}:late:footprints | zset    | commit, archived    | archive jobs, feed | MOST_LATE of commit.lua                |
 | {S}:depth           | zset    | depth               | worker, feed       | chunks kept, one a minute              |
@@ -58,6 +61,8 @@ SYMBOLS_VERSION = "{}:symbols"
 # Which processes there are.
 # Series of candles that the roll-up jobs keep.
 ROLLED = ("1d", "1w", "1M")
+# Series that the archive has.
+ARCHIVED = ("candles", "footprints", "trades")
 # Series whose late trades wait for the archive.
 LATE = ("candles", "footprints")
 # Which processes there are, of all kinds.
@@ -149,6 +154,10 @@ class SymbolKeys:
     def archive(self) -> str:
         return self._name("archive")
 
+    def archived(self, series: str) -> str:
+        """What the archive is known to have of `candles`, `footprints` or `trades`."""
+        return self._name(f"archived:{series}")
+
     def late(self, series: str) -> str:
         """Parts of `candles` or `footprints` that the archive alone has the minutes of."""
         return self._name(f"late:{series}")
@@ -209,6 +218,7 @@ class SymbolKeys:
             self.staged,
             self.unarchived,
             self.archive,
+            *map(self.archived, ARCHIVED),
             *map(self.late, LATE),
             self.depth,
             self.book,

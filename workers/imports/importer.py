@@ -25,6 +25,7 @@ from common.market.candle import Candle
 from common.market.coverage import IdCoverage, RecentCoverage
 from common.market.footprint import Footprint
 from common.market.gaps import ID_JUMP, NOT_IMPORTED, Ledger
+from common.market.manifest import ManifestEntry
 from common.market.timeframe import MINUTE_MS, day_of
 from common.market.trade import Trades
 from common.store.client import commit_client
@@ -168,6 +169,8 @@ class _Term:
         # Keeps no trades but those of its own commit.
         self._bare = SymbolStore(client, work.market.symbol, replace(work.bounds, trades=0), work.clock)
         self._wrote_any = False
+        # Of the objects of trades that were written for the step that is next.
+        self._entries: Sequence[ManifestEntry] = ()
         # The days that were written, and whether they had footprints.
         self._has_footprints: dict[int, bool] = {}
         self._reader = SymbolReader(client, work.market.symbol)
@@ -301,7 +304,7 @@ class _Term:
         if not days:
             return
         # Before the archive is confirmed: a reader may keep an object for as long as nothing else is.
-        await self._meanwhile(self._keeper.keep, days)
+        self._entries = await self._meanwhile(self._keeper.keep, days, await self._keeper.expected(days))
         stored = await self._imports.read([day.day_ms for day in days])
         made = await self._meanwhile(sealed, days, stored, builder.open, builder.watermark_ms, self._scales)
         builder.refused.update(sum((day.refused for day in days), Counter()))
@@ -418,7 +421,7 @@ class _Term:
         changes = Changes(Trades(), open=builder.open, moved=True)
         if day:
             del self._days.waiting[day.day_ms]
-            await self._meanwhile(self._keeper.keep, [day])
+            self._entries = await self._meanwhile(self._keeper.keep, [day], await self._keeper.expected([day]))
             stored = await self._imports.read([day.day_ms])
             frames = await self._meanwhile(merged, [day], stored, builder.open, builder.watermark_ms, self._scales)
             minutes = await self._meanwhile(minutes_of, *frames)

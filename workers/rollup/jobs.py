@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 from common.errors import StoreUnavailable
 from common.market.instrument import Instrument
 from common.market.late import Part
+from common.market.manifest import ManifestEntry
 from common.settings import Settings
 from common.store.client import commit_client
 from common.store.instrument import InstrumentChanged
@@ -65,13 +66,18 @@ def _older(settings: Settings) -> Older | None:
         return None
 
     async def read(
-        instrument: Instrument, start_ms: int, end_ms: int, late: Sequence[Part], at: tuple[str, int]
+        instrument: Instrument,
+        start_ms: int,
+        end_ms: int,
+        late: Sequence[Part],
+        at: tuple[str, int],
+        known: Sequence[ManifestEntry],
     ) -> list[bytes]:
         from common.archive.archive import Archive
         from workers.rollup.older import older_minutes
 
         place = Archive.open(url, settings.archive_s3_endpoint)
-        return await older_minutes(place, instrument, start_ms, end_ms, late, at)
+        return await older_minutes(place, instrument, start_ms, end_ms, late, at, known)
 
     return read
 
