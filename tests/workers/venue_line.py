@@ -77,6 +77,7 @@ class Line:
     keeps_book: bool = True
     own_budget: OpenBudget | None = None
     slots: Caps | None = None
+    settings: TermSettings = SETTINGS
     model: StoreModel = field(default_factory=lambda: StoreModel(Bounds(1_000_000, 100_000)))
     health: list[dict[str, str]] = field(default_factory=list)
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
@@ -117,7 +118,7 @@ class Line:
             store=DirectStore(self.model),
             source=self.source,
             clock=self.judged,
-            settings=SETTINGS,
+            settings=self.settings,
             token=token,
             stopping=self._stop.is_set,
             on_progress=lambda progress, batch: self._note(dict(batch.health)),
