@@ -18,6 +18,7 @@ from common.market.gaps import Gap, Ledger
 from common.market.instrument import Instrument
 from common.market.scale import Scales
 from common.market.trade import Trades
+from common.store.format import CHUNKED_COVERAGE, written
 from common.store.health import BACKFILLING, CLOSED, LIVE, Tally, failure_of
 from common.store.instrument import DataInstrument, check_instrument
 from common.store.lease import Sighting
@@ -90,11 +91,14 @@ class Term:
     settings: TermSettings
     token: str
     stopping: Callable[[], bool]
+    # How far writers may go in the form of the store, as far as is known by now.
+    allowed_format: Callable[[], int] = lambda: 1
     on_progress: Callable[[Progress, Batch], None] = lambda progress, batch: None
     progress: Progress = field(default_factory=Progress)
     _builder: Builder = field(init=False)
     _gaps: Ledger = field(default_factory=Ledger)
     _verdicts: Verdicts = field(init=False)
+    _format: int = field(init=False)
     _seq: int = field(init=False)
     _position: str = field(init=False)
     _floor_ms: int = field(init=False)
@@ -150,6 +154,7 @@ class Term:
             doubt.tell_if_over(self.clock, instrument.symbol, told)
         taken_from_ms = await self.store.taken_from_ms()
         self._builder.floor = Floor(settings.retention.candle_days, claim.candle_floor_ms, taken_from_ms)
+        self._format = claim.format
         self._seq, self._position, self._floor_ms = claim.seq, claim.position, claim.candle_floor_ms
         self._beat_at_ms = self.clock.monotonic_ms()
         self._commit_at_ms = self._beat_at_ms - settings.commit_interval_ms
@@ -198,7 +203,15 @@ class Term:
         said |= {} if batch.ended else doubt.said(self.clock)
         self._health = said | self._verdicts.tally.dump()
 
+    def _keep_format(self) -> None:
+        """The next commit is of the newest form that it may be."""
+        self._format = written(self._format, self.allowed_format())
+        is_chunked = self._format >= CHUNKED_COVERAGE
+        if is_chunked != self._builder.is_chunked:
+            self._builder.keep_coverage(is_chunked=is_chunked)
+
     async def _take(self, batch: Batch) -> None:
+        self._keep_format()
         changes, faults, stored = await self._step(batch)
         gaps = self._follow(batch)
         mismatches = self._verdicts.mismatched(batch.mismatches)
@@ -218,6 +231,7 @@ class Term:
                 stored,
                 replaced=[candle.open_ms for candle in batch.candles],
                 floor_ms=self._floor_ms,
+                format=self._format,
                 text_ids=batch.text_ids,
                 note=batch.note,
             )
@@ -256,8 +270,8 @@ class Term:
         now_ms = self.clock.now_ms()
         found = self._gaps.follow(self._builder.coverage, batch.cause, now_ms, batch.covered)
         changed = {gap.id: gap for gap in found}
-        given_up = [self._gaps.give_up(hole, now_ms) for hole in batch.given_up]
-        changed |= {gap.id: gap for gap in given_up if gap}
+        given_up = self._gaps.give_up(self._builder.coverage, batch.given_up, now_ms)
+        changed |= {gap.id: gap for gap in given_up}
         return list(changed.values())
 
     async def _commit(self, head: Head, changes: Changes) -> None:

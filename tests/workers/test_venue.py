@@ -9,8 +9,8 @@ import pytest
 from common.market.builder import BELOW_FLOOR
 from common.market.candle import BACKFILL, LIVE
 from common.market.codec import unpack_candle
-from common.market.coverage import Hole
 from common.market.gaps import DISCONNECT, ID_JUMP, REPAIRED, START, UNFILLABLE
+from common.market.spans import Hole
 from common.market.timeframe import DAY_MS, MINUTE_MS, day_of, minute_of
 from infra.exchange import Ban, Drop, Duplicate, Fault, Garbage, Halt, Reorder, Reset, Throttle
 from infra.exchange import Gap as GapFault
