@@ -22,6 +22,8 @@ from common.market.manifest import ManifestEntry
 from common.market.scale import Scale
 
 _S3 = "s3://"
+# Why an object can't be read.
+MISSING = "is missing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +97,8 @@ class Archive:
         """Return an object, checked; ArchiveDamaged if it is not what is expected or newer."""
         where, found = self._objects.where(label.path), self._objects.read(label.path)
         if found is None:
-            if expected:
-                self._objects.check_there()
-                raise ArchiveDamaged(where, "is missing")
+            if expected and not expected.given_up:
+                raise self.missing(label.series, label.instrument.symbol, label.period_ms)
             return None
         table = packed(found.data, label, where)
         objection = expected.objection(table.claim.entry(label.period_ms)) if expected else ""
@@ -168,8 +169,11 @@ class Archive:
     ) -> Packed | None:
         """Return a period to be decoded in parts, or None if it is not archived.
 
-        `expected`: what was confirmed of it: then ArchiveDamaged if it is not there, or is an older one.
+        `expected`: what was confirmed of it: then ArchiveDamaged if it is not there, or is an older one; one that was
+        given up is not archived, whatever is in its place.
         """
+        if expected and expected.given_up:
+            return None
         found = self._found(Label(series, instrument, period_ms), expected)
         return found[1] if found else None
 
@@ -183,9 +187,10 @@ class Archive:
         periods = ((series.period_of(name), listed) for name, listed in found.items())
         return dict(sorted((period_ms, listed) for period_ms, listed in periods if period_ms is not None))
 
-    def check_there(self) -> None:
-        """Raise ArchiveUnavailable if there is no archive at all, or it does not answer."""
-        self._objects.check_there()
+    def missing(self, series: Series, symbol: str, period_ms: int) -> ArchiveDamaged:
+        """What to raise of an object that was confirmed and is not there. ArchiveUnavailable if its series is not."""
+        self._objects.check_there(series.name)
+        return ArchiveDamaged(self._objects.where(series.path(symbol, period_ms)), MISSING)
 
     def verify(self, series: Series, instrument: Instrument, period_ms: int) -> Receipt | None:
         """Read everything of a period, compare it with its checksum and return what is there, if anything is."""

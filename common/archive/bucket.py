@@ -67,8 +67,8 @@ class Bucket:
             found = obstore.list_with_delimiter(self._store, folder)["objects"]
         return {entry["path"].rpartition("/")[2]: Listed(entry["size"]) for entry in found}
 
-    def check_there(self) -> None:
-        """One that does not exist is told by any other question."""
+    def check_there(self, folder: str) -> None:
+        """It has no folders; a bucket that does not exist is told by any other question."""
 
     def replace(self, path: str, data: bytes, check: Callable[[bytes], object], replacing: str | None) -> None:
         check(data)

@@ -47,9 +47,9 @@ class Folder:
                 return {}
         return {name: Listed(status.st_size, _kind(status.st_mode)) for name, status in found}
 
-    def check_there(self) -> None:
-        if not self._root.is_dir():
-            raise ArchiveUnavailable(f"archive {self._root}: its folder is not there")
+    def check_there(self, folder: str) -> None:
+        if not (self._root / folder).is_dir():
+            raise ArchiveUnavailable(f"archive {self.where(folder)}: this folder is not there")
 
     def replace(self, path: str, data: bytes, check: Callable[[bytes], object], replacing: str | None) -> None:
         target = self._root / path

@@ -56,8 +56,8 @@ class Objects(Protocol):
         """Return what is directly in a folder, by its name there."""
         ...
 
-    def check_there(self) -> None:
-        """To be asked when an object is missing: raise ArchiveUnavailable if all of them are."""
+    def check_there(self, folder: str) -> None:
+        """To be asked when an object is missing: raise ArchiveUnavailable if the folder is, which nobody removes."""
         ...
 
     def replace(self, path: str, data: bytes, check: Callable[[bytes], object], replacing: str | None) -> None:

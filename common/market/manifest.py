@@ -4,10 +4,14 @@ An object is replaced before it is confirmed, so a reader may meet one that is n
 newer its generation tells, which every write of an object counts up.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 # Of an object of which nothing but its name is known: it was listed, or written by an earlier release.
 UNKNOWN = -1
+# Rows of an object that was lost and given up: it need not be there, and what it had is lost.
+GIVEN_UP = -2
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +26,10 @@ class ManifestEntry:
     # Bytes.
     size: int = UNKNOWN
 
+    @property
+    def given_up(self) -> bool:
+        return self.rows == GIVEN_UP
+
     @classmethod
     def parse(cls, member: bytes) -> "ManifestEntry":
         period_ms, rows, checksum, generation, size = member.decode().split(":")
@@ -32,7 +40,7 @@ class ManifestEntry:
 
     def objection(self, found: "ManifestEntry") -> str:
         """Why an object that was found is not this one or a newer one, in some words; '' if it may be."""
-        if self.rows == UNKNOWN or found.generation > self.generation:
+        if self.rows < 0 or found.generation > self.generation:
             return ""
         if found.generation == UNKNOWN:
             # Written by an earlier release, which counts none. An object never loses rows.
@@ -42,3 +50,26 @@ class ManifestEntry:
         if (found.rows, found.checksum) != (self.rows, self.checksum):
             return f"has (rows, checksum) {(found.rows, found.checksum)}, expected {(self.rows, self.checksum)}"
         return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """An object that is not what was confirmed, and why. `label`: its period by name, `[from_ms, to_ms)` in ms UTC."""
+
+    series: str
+    label: str
+    from_ms: int
+    to_ms: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.series} {self.label} {self.reason}"
+
+    def json(self) -> dict[str, Any]:
+        """The shape of docs/protocol.md."""
+        span = {"from": self.from_ms, "to": self.to_ms}
+        return {"series": self.series, "period": self.label, **span, "reason": self.reason}
+
+    @classmethod
+    def of_json(cls, found: Mapping[str, Any]) -> "Fault":
+        return cls(found["series"], found["period"], found["from"], found["to"], found["reason"])

@@ -98,7 +98,7 @@ class ImportStore:
         k = self.keys
         keys = [k.owner, k.state, k.trades, k.candles, k.footprints, k.events, k.gaps, k.dirty, k.seals]
         keys += [k.sealed_candles, k.sealed_footprints, k.staged, k.archive, k.outside, k.coverage]
-        keys.append(k.archived("trades"))
+        keys += [k.archived("trades"), k.faults]
         with translated(f"import of days of {k.symbol}"):
             result = await self._import(keys, *self._arguments(step))
         check(result, k.symbol, step.seq)

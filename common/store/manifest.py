@@ -5,19 +5,22 @@ such a release has confirmed something in, entries are made by a listing once (w
 don't say what is not there, and `is_whole` is False.
 """
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
 from redis.asyncio import Redis
 
-from common.market.manifest import ManifestEntry
+from common.market.manifest import Fault, ManifestEntry
 from common.store.client import translated
 from common.store.keys import SymbolKeys
 from common.store.script import Script
 
 # Entries read at once: a month's days, and one more to know whether there are any left.
 PAGE = 32
+# Faults known of one symbol: who has lost more need not be told each.
+MAX_FAULTS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,18 @@ class Known:
 
     entries: list[ManifestEntry]
     is_whole: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """`was_archived`: something of the series was confirmed once. `is_whole`: as of what is Known.
+
+    `faulty`: periods whose object is known to be missing or damaged.
+    """
+
+    was_archived: bool
+    is_whole: bool
+    faulty: frozenset[int]
 
 
 class Manifest:
@@ -48,10 +63,21 @@ class Manifest:
     async def entry(self, period_ms: int) -> ManifestEntry | None:
         return next(iter((await self.known(period_ms, period_ms + 1)).entries), None)
 
-    async def is_whole(self) -> bool:
-        return (await self.known(0, 0)).is_whole
+    async def outline(self) -> Outline:
+        """Return what is true of the series as a whole."""
+        pipe = self._client.pipeline(transaction=True)
+        ask_whole(pipe, self._keys, self._series)
+        pipe.hkeys(self._keys.faults)
+        with translated(f"read of what is archived of {self._symbol}"):
+            whole, fields = await pipe.execute()
+        pairs = (field.decode().split(":") for field in fields)
+        return Outline(
+            was_archived=whole[0] is not None,
+            is_whole=is_whole(whole),
+            faulty=frozenset(int(period) for series, period in pairs if series == self._series),
+        )
 
-    async def walk(self, from_ms: int, end_ms: int, *, oldest_first: bool) -> AsyncIterator[ManifestEntry]:
+    async def walk(self, from_ms: int, end_ms: int, *, oldest_first: bool) -> AsyncGenerator[ManifestEntry, None]:
         """Yield the entries of `[from_ms, end_ms)` one by one, from one end: years of them are never read at once."""
         while True:
             with translated(f"read of what is archived of {self._symbol}"):
@@ -74,18 +100,41 @@ class Manifest:
         return (found or b"").decode()
 
     async def take_listing(self, version: str, entries: Iterable[ManifestEntry]) -> bool:
-        """Replace what is known by what a listing has shown. False if something was confirmed meanwhile."""
+        """Add to what is known what a listing has shown. False if something was confirmed meanwhile."""
         members = [entry.dump() for entry in entries]
         with translated(f"listing of what is archived of {self._symbol}"):
             script = Script(self._client, "list_archive")
             status, *_ = await script([self._keys.archive, self._key], self._series, version, *members)
         return bool(status == b"OK")
 
-    async def forget(self, period_ms: int, last_ms: int) -> bool:
-        """Of trades: give an object up that is lost. False if it was not known."""
+    async def give_up(self, period_ms: int, last_ms: int | None) -> bool:
+        """An object is lost, and what it alone had: up to `last_ms`, None: nothing. False if it was never confirmed."""
+        keys = [self._keys.archive, self._key, self._keys.faults]
         with translated(f"giving up of an object of {self._symbol}"):
-            _, count = await Script(self._client, "forget")([self._keys.archive, self._key], period_ms, last_ms)
-        return bool(count)
+            script = Script(self._client, "give_up")
+            (status,) = await script(keys, self._series, period_ms, "" if last_ms is None else last_ms)
+        return bool(status == b"OK")
+
+    async def note_fault(self, fault: Fault) -> None:
+        """An object is not what was confirmed. Known until one is confirmed in its place, or it is `sound` again."""
+        text = orjson.dumps(fault.json())
+        with translated(f"note of a fault in the archive of {self._symbol}"):
+            keys = [self._keys.faults, self._keys.archive]
+            await Script(self._client, "note_fault")(keys, self._field(fault.from_ms), text, MAX_FAULTS)
+
+    async def sound(self, period_ms: int) -> None:
+        """Nothing is wrong with an object any more."""
+        with translated(f"note of a fault in the archive of {self._symbol}"):
+            await self._client.hdel(self._keys.faults, self._field(period_ms))
+
+    def _field(self, period_ms: int) -> str:
+        return f"{self._series}:{period_ms}"
+
+
+def faults_of(values: Iterable[bytes]) -> tuple[Fault, ...]:
+    """Read the values of `{S}:faults`: the newest periods come first."""
+    found = (Fault.of_json(orjson.loads(value)) for value in values)
+    return tuple(sorted(found, key=lambda fault: (-fault.from_ms, fault.series)))
 
 
 def ask_whole(pipe: Any, keys: SymbolKeys, series: str) -> None:

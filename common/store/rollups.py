@@ -317,7 +317,7 @@ class RollupStore:
         `entry`: of the object that was written, if one was.
         """
         k = self.keys
-        keys = [k.state, k.unarchived, k.dirty, k.archive, k.late(series), k.archived(series)]
+        keys = [k.state, k.unarchived, k.dirty, k.archive, k.late(series), k.archived(series), k.faults]
         merged: list[Argument] = [late.seq, late.start_ms, late.end_ms] if late else ["", "", ""]
         merged.append(entry.dump() if entry else "")
         pairs: list[Argument] = [value for item in scores.items() for value in item]

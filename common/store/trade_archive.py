@@ -100,7 +100,7 @@ class TradeArchive:
         arguments += [entry.dump() for entry in entries]
         k = self.keys
         with translated(f"confirmation of the archived trades of {self.keys.symbol}"):
-            status, *_ = await self._confirm([k.state, k.archive, k.archived(TRADES)], *arguments)
+            status, *_ = await self._confirm([k.state, k.archive, k.archived(TRADES), k.faults], *arguments)
         if status == b"STALE":
             raise Stale(f"{self.keys.symbol} has changed since its trades were archived up to commit {seq}")
         return replace(before, archived_seq=seq)

@@ -26,7 +26,6 @@ from common.market.candle import Candle
 from common.market.coverage import IdCoverage, load_coverage
 from common.market.footprint import Footprint
 from common.market.gaps import ID_JUMP, NOT_IMPORTED, Gap, Ledger
-from common.market.manifest import ManifestEntry
 from common.market.timeframe import MINUTE_MS, day_of
 from common.market.trade import Trades
 from common.store.client import commit_client
@@ -174,8 +173,6 @@ class _Term:
         # Keeps no trades but those of its own commit.
         self._bare = SymbolStore(client, work.market.symbol, replace(work.bounds, trades=0), work.clock)
         self._wrote_any = False
-        # Of the objects of trades that were written for the step that is next.
-        self._entries: Sequence[ManifestEntry] = ()
         # The days that were written, and whether they had footprints.
         self._has_footprints: dict[int, bool] = {}
         self._reader = SymbolReader(client, work.market.symbol)
@@ -313,7 +310,7 @@ class _Term:
         if not days:
             return
         # Before the archive is confirmed: a reader may keep an object for as long as nothing else is.
-        self._entries = await self._meanwhile(self._keeper.keep, days, await self._keeper.expected(days))
+        await self._meanwhile(self._keeper.keep, days, await self._keeper.expected(days))
         stored = await self._imports.read([day.day_ms for day in days])
         made = await self._meanwhile(sealed, days, stored, builder.open, builder.watermark_ms, self._scales)
         builder.refused.update(sum((day.refused for day in days), Counter()))
@@ -411,6 +408,7 @@ class _Term:
                 forgotten=head.forgotten,
                 archived=self._work.archive is not None,
                 lost=self._keeper.take_lost(days),
+                entries=self._keeper.take_entries(),
                 format=self._format,
                 data=self._unsaid,
             )
@@ -433,7 +431,7 @@ class _Term:
         changes = Changes(Trades(), open=builder.open, moved=True)
         if day:
             del self._days.waiting[day.day_ms]
-            self._entries = await self._meanwhile(self._keeper.keep, [day], await self._keeper.expected([day]))
+            await self._meanwhile(self._keeper.keep, [day], await self._keeper.expected([day]))
             stored = await self._imports.read([day.day_ms])
             frames = await self._meanwhile(merged, [day], stored, builder.open, builder.watermark_ms, self._scales)
             minutes = await self._meanwhile(minutes_of, *frames)

@@ -5,7 +5,7 @@ has or once had one, will never have.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import polars as pl
 from redis.asyncio import Redis
@@ -23,12 +23,16 @@ from workers.rollup.trades import add_to_day, archive_trades, waiting_trades
 
 @dataclass(slots=True)
 class TradeKeeper:
-    """For one claim. `archive`: None if trades are not archived. `lost`: spans to be noted with the next day."""
+    """For one claim. `archive`: None if trades are not archived.
+
+    `lost`: spans to be noted with the next day; `entries`: of the objects that were written for it.
+    """
 
     client: Redis
     market: Market
     archive: Archive | None
     lost: Spans = ()
+    entries: list[ManifestEntry] = field(default_factory=list)
     _notes: bool = False
 
     async def begin(self, covered_from_ms: int) -> None:
@@ -57,15 +61,17 @@ class TradeKeeper:
         known = await manifest.known(days[0].day_ms, days[-1].end_ms)
         return {entry.period_ms: entry for entry in known.entries}
 
-    def keep(self, days: Sequence[Day], expected: Mapping[int, ManifestEntry]) -> list[ManifestEntry]:
-        """Archive the trades of days, before they are applied, and let go of them. Return their entries. Blocks."""
-        written = []
+    def keep(self, days: Sequence[Day], expected: Mapping[int, ManifestEntry]) -> None:
+        """Archive the trades of days, before they are applied, and let go of them. Blocks."""
         for day in days:
             if self.archive and day.rows:
                 place = self.archive, self.market.instrument, day.day_ms
-                written.append(add_to_day(*place, pl.concat(day.rows), expected.get(day.day_ms)))
+                self.entries.append(add_to_day(*place, pl.concat(day.rows), expected.get(day.day_ms)))
             day.rows = []
-        return written
+
+    def take_entries(self) -> list[ManifestEntry]:
+        entries, self.entries = self.entries, []
+        return entries
 
     def take_lost(self, days: Sequence[Day]) -> Spans:
         """Return what is to be noted as lost with days that are written."""

@@ -1,6 +1,6 @@
 """The manifest of an archive that was written before there was one, or that an earlier release has added to since.
 
-It is made by a listing, once: what is there is known by its name, until it is confirmed anew. What is not there between
+It is made by a listing, once: what is there is known by its name, until it is next confirmed. What is not there between
 the first and the last object is looked at: where the store, or another series, has something of it, it is missing, and
 becomes an entry like all others, whose object is not found. Else nothing was traded.
 """
@@ -15,7 +15,8 @@ from common.archive.archive import Archive
 from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS, SERIES, TRADE_ROWS, Series
 from common.market import codec
 from common.market.manifest import ManifestEntry
-from common.market.timeframe import DAY_MS, day_of
+from common.market.rollup import DAY
+from common.market.timeframe import DAY_MS, Timeframe, day_of
 from common.store.manifest import Manifest
 from common.store.reads import Range, Spans, SymbolReader
 from common.store.registry import Market
@@ -29,7 +30,7 @@ async def ensure_listed(client: Redis, market: Market, archive: Archive, series:
     """See to it that the manifest of the series tells all that is there. Else the next job tries again."""
     manifest = Manifest(client, market.symbol, series)
     for _ in range(ATTEMPTS):
-        if await manifest.is_whole():
+        if (await manifest.outline()).is_whole:
             return
         # Before the listing: what is confirmed meanwhile is not in it.
         version = await manifest.version()
@@ -72,7 +73,13 @@ async def _witnesses(client: Redis, market: Market, series: Series, there: dict[
     known = view.archived_trades
     lost = known.lost if known else ()
     days = {seal.day_ms for seal in view.seals if seal.footprints} | {*there[FOOTPRINT_ROWS.name]}
+    days |= _days_within(market.instrument.anchored(DAY), map(codec.candle_open, view.days))
     return {day_ms for day_ms in days if not _touches(lost, day_ms)}
+
+
+def _days_within(days: Timeframe, opens: Iterable[int]) -> set[int]:
+    """Return the UTC days of those trading days that lie in one: of others it is not known when they were traded."""
+    return {day_of(open_ms) for open_ms in opens if day_of(days.next_open(open_ms) - 1) == day_of(open_ms)}
 
 
 def _touches(lost: Spans, day_ms: int) -> bool:

@@ -1,6 +1,6 @@
 -- Confirm days that the archive has, read back and found equal.
 --
--- KEYS  1 state, 2 unarchived, 3 dirty, 4 archive, 5 late parts of the series, 6 archived:<series>
+-- KEYS  1 state, 2 unarchived, 3 dirty, 4 archive, 5 late parts of the series, 6 archived:<series>, 7 faults
 -- ARGV  1 token of the state as it was read, 2 series, 3 number of days archived
 --       4 the newest commit whose late parts were merged ('' if none were), of minutes that open from 5 on, before 6;
 --       7 the entry of the object that was written, as manifest.lua has it ('' if none was); then day, score ...: those
@@ -10,7 +10,7 @@
 -- archive, of each series: <series>_ms, all closed minutes that open before are in the archive, as they are now;
 --          <series>_from_ms, the first day that ever was archived; <series>_version, raised with every confirmation.
 
-local state, unarchived, dirty, archive, late, manifest = unpack(KEYS)
+local state, unarchived, dirty, archive, late, manifest, faults = unpack(KEYS)
 
 -- with manifest.lua
 
@@ -52,7 +52,7 @@ end
 local complete_ms = string.format('%.0f', complete)
 redis.call('HSET', archive, series .. '_ms', complete_ms)
 if ARGV[7] ~= '' then
-  note_entry(manifest, ARGV[7])
+  note_entry(manifest, faults, series, ARGV[7])
 end
 if lost > 8 then
   redis.call('HSET', archive, series .. '_from_ms', string.format('%.0f', from))

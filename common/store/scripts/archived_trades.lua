@@ -1,6 +1,6 @@
 -- Confirm trades that the archive has, read back and found equal.
 --
--- KEYS  1 state, 2 archive, 3 archived:trades
+-- KEYS  1 state, 2 archive, 3 archived:trades, 4 faults
 -- ARGV  1 token of the state and 2 trades_seq ('' for none) as they were read, before the trades
 --       3 the last commit whose trades are archived now, 4 its watermark_ms
 --       5 state.applied as of that commit; '' where only a later one's is known
@@ -16,7 +16,7 @@
 --   trades_version  raised with every confirmation: an object may have changed
 --   trades_lost     as lost.lua has it
 
-local state, archive, manifest = unpack(KEYS)
+local state, archive, manifest, faults = unpack(KEYS)
 
 -- with manifest.lua
 
@@ -33,7 +33,7 @@ if ARGV[5] ~= '' then
   redis.call('HSET', archive, 'trades_applied', ARGV[5])
 end
 for i = 7, #ARGV do
-  note_entry(manifest, ARGV[i])
+  note_entry(manifest, faults, 'trades', ARGV[i])
 end
 confirm(archive, 'trades')
 return {'OK'}

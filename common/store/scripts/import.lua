@@ -1,7 +1,7 @@
 -- Imported days: their minutes as sealed blocks, and the checkpoint that says so. All or nothing.
 --
 -- KEYS  1 owner, 2 state, 3 trades, 4 candles, 5 footprints, 6 events, 7 gaps, 8 dirty, 9 seals, 10 sealed candles,
---       11 sealed footprints, 12 staged, 13 archive, 14 outside, 15 coverage, 16 archived:trades
+--       11 sealed footprints, 12 staged, 13 archive, 14 outside, 15 coverage, 16 archived:trades, 17 faults
 -- ARGV  1 token, 2 seq the caller stands at, 3 the next seq
 --       4 watermark_ms, 5 a packed batch of no trades, 6 events to keep, 7 and 8 first and last open written
 --       9 'archived' if the archive has the trades of the days, and all that were applied before; else ''
@@ -22,7 +22,7 @@
 -- state.amended, state.reshaped_seq: as in commit.lua.
 
 local owner, state, trades, candles, footprints, events, gaps, dirty, seals, sealed_candles, sealed_footprints, staged,
-  archive, outside, coverage, manifest = unpack(KEYS)
+  archive, outside, coverage, manifest, faults = unpack(KEYS)
 local next_seq = ARGV[3]
 local AMENDED_KEPT, DAY_MS = 16, 86400000
 local FIRST_DAY, DAY_FIELDS = 19, 7
@@ -109,7 +109,7 @@ local lost = {}
 for from_ms, to_ms in string.gmatch(ARGV[10], '(%d+):(%d+)') do
   table.insert(lost, {tonumber(from_ms), tonumber(to_ms)})
 end
-lose(archive, lost)
+lose(archive, 'trades', lost)
 
 for _ = 1, tonumber(ARGV[12]) do
   redis.call('HSET', state, ARGV[at], ARGV[at + 1])
@@ -135,7 +135,7 @@ for _ = 1, tonumber(ARGV[16]) do
   at = at + 2
 end
 for _ = 1, tonumber(ARGV[17]) do
-  note_entry(manifest, ARGV[at])
+  note_entry(manifest, faults, 'trades', ARGV[at])
   at = at + 1
 end
 return {'OK'}
