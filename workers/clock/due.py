@@ -11,7 +11,7 @@ from common.store.calendars import adopt
 from common.store.registry import Registry
 from common.store.rollups import RollupStore
 from common.store.trade_archive import TRADES, Waiting, waiting
-from workers.rollup.work import ARCHIVE, ROLL, ROLLED_BY, Work
+from workers.rollup.work import ARCHIVE, RESCALE, ROLL, ROLLED_BY, Work
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,9 @@ async def _due_of(client: Redis, symbol: str, archived: Sequence[str]) -> list[W
         # Whatever has to be archived of a series that is not listed: it is listed first.
         periods |= {(series, 0): None for series in due.unlisted if series in archived}
         works += [Work(ARCHIVE, symbol, period_ms, (series,)) for series, period_ms in periods]
-    return sorted(works, key=_newest_first)
+    # Nothing waits for what is in the archive already.
+    rescales = [Work(RESCALE, symbol, 0)] if archived and due.rescale else []
+    return [*sorted(works, key=_newest_first), *rescales]
 
 
 def _newest_first(work: Work) -> tuple[int, bool, int]:

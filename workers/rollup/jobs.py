@@ -26,7 +26,7 @@ from common.store.rollups import CANDLES
 from common.store.trade_archive import TRADES
 from workers.rollup.day import Older, roll_days
 from workers.rollup.rq_worker import Functions
-from workers.rollup.work import ARCHIVE, ROLL, ROLLED_BY
+from workers.rollup.work import ARCHIVE, RESCALE, ROLL, ROLLED_BY
 
 # A symbol that is changed under its job is taken up once more, as it is then.
 ATTEMPTS = 3
@@ -39,6 +39,7 @@ def functions(settings: Settings, stopping: Callable[[], bool]) -> Functions:
     found: dict[str, Callable[..., object]] = {ROLL: partial(roll, settings, stopping)}
     if settings.archive_url:
         found[ARCHIVE] = partial(archive, settings, settings.archive_url)
+        found[RESCALE] = partial(rescale, settings, settings.archive_url, stopping)
     return found
 
 
@@ -75,6 +76,15 @@ async def _list_older(settings: Settings, client: Redis, market: Market) -> None
     from workers.rollup.listing import ensure_listed
 
     await ensure_listed(client, market, Archive.open(settings.archive_url, settings.archive_s3_endpoint), CANDLES)
+
+
+def rescale(settings: Settings, url: str, stopping: Callable[[], bool], symbol: str, _: int) -> None:
+    """Write archived objects anew that are of another scale than their symbol."""
+    from common.archive.archive import Archive
+    from workers.rollup.rescaling import rescale_archive
+
+    place = Archive.open(url, settings.archive_s3_endpoint)
+    _run(settings, symbol, lambda client, market: rescale_archive(client, market, place, stopping))
 
 
 def _older(settings: Settings) -> Older | None:
