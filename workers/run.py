@@ -19,6 +19,7 @@ from common.store.owners import Owners
 from common.store.presence import WORKER, present
 from common.store.rollups import CANDLES, FOOTPRINTS
 from common.store.server import await_admission
+from common.store.stream_reader import SharedReads
 from common.store.symbol import Bounds, SymbolStore
 from common.store.trade_archive import TRADES
 from common.store.wanted import WantedFleet
@@ -75,14 +76,18 @@ class WorkerSettings:
 async def work(settings: WorkerSettings) -> None:
     """Serve until told to stop."""
     clock = JudgedClock(SystemClock())
+    commands, blocking = commit_client(settings.redis_url), blocking_client(settings.redis_url)
+    # One that has one inbox at most has its trades a little sooner without.
+    shared = SharedReads(commands, blocking) if settings.symbols_per_worker > 1 else None
     means = Means(
-        commit_client(settings.redis_url),
-        blocking_client(settings.redis_url),
+        commands,
+        blocking,
         clock,
         settings.backfill_hours * 60 * MINUTE_MS,
         settings.depth_hours * 60,
         Caps(settings.streams_per_venue, settings.streams_in_all),
         settings.binance_key,
+        shared,
     )
     place = Workplace(
         holder=holder_name(),
@@ -100,6 +105,8 @@ async def work(settings: WorkerSettings) -> None:
         async with present(means.commands, WORKER, settings.symbols_per_worker, lambda: claimer.held):
             await claimer.run()
     finally:
+        if shared:
+            await shared.close()
         await means.commands.aclose()
         await means.blocking.aclose()
 
