@@ -13,7 +13,7 @@ from common.store.client import commit_client
 from common.store.server import admit
 from feed.app import create_app
 from feed.memory import keep_free_memory
-from feed.server import make_server
+from feed.server import make_watched_server
 
 
 def main() -> int:
@@ -38,7 +38,7 @@ def main() -> int:
     # with 0.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    make_server(app, found.host, found.port).run()
+    make_watched_server(app, found.host, found.port, found.lease_ttl_ms).run()
     if app.state.refusal:
         print(app.state.refusal, file=sys.stderr)
     return 1 if app.state.refusal else 0

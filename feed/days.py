@@ -55,9 +55,16 @@ def _to_be_made(view: View, timeframe: Timeframe, bounds: Bounds) -> list[Span]:
     # Of a day before the floor nothing is left but what was made of it.
     touched = [(day_ms, day_ms + DAY_MS) for day_ms in view.dirty if day_ms >= floor_ms]
     touched.append((watermark_ms, watermark_ms + 1))
+    touched += [(max(first, floor_ms), min(last + DAY_MS, watermark_ms)) for first, last in _otherwise(view, timeframe)]
     days = (day for span in touched for day in periods(DAY.anchored(timeframe.sessions), *span))
     spans = ((max(day.open_ms, bounds.start_ms), min(day.end_ms, bounds.end_ms)) for day in days)
     return united(span for span in spans if span[0] < span[1])
+
+
+def _otherwise(view: View, timeframe: Timeframe) -> list[Span]:
+    """Days that were stored before what is known of the calendar now, and have not been marked since."""
+    sessions = timeframe.sessions
+    return view.adopted.lacking(sessions.calendar, sessions.exceptions) if sessions else []
 
 
 def _bars(view: View, spans: list[Span], timeframe: Timeframe) -> pl.DataFrame:

@@ -47,6 +47,8 @@ class Feed:
     series: dict[Timeframe, Series] = field(default_factory=dict)
     stored_seq: int = 0
     applied_seq: int = 0
+    # A commit was missed: its message was none that we understand. It is read with the next look.
+    is_blind: bool = False
     # None before the first look.
     standing: Standing | None = None
     _cover: tuple[bytes, Cover] = (b"", EMPTY)
@@ -74,11 +76,13 @@ class Feed:
         stored_seq = view.state.seq if view.state else 0
         for series in self.series.values():
             at_seq = series.live.at.seq if series.live else stored_seq
-            if at_seq < self.stored_seq:
+            if self.is_blind:
+                series.read_again("unread")
+            elif at_seq < self.stored_seq:
                 series.read_again("behind")
             elif stored_seq < min(at_seq, self.applied_seq):
                 series.read_again("rewound")
-        self.stored_seq = stored_seq
+        self.stored_seq, self.is_blind = stored_seq, False
         self.applied_seq = max((s.live.at.seq for s in self.series.values() if s.live), default=0)
         standing = standing_of(view, self.market, rules)
         if self.standing not in (None, standing):
@@ -171,12 +175,14 @@ class Hub:
         if feed:
             self._metrics.commits.inc()
             try:
-                message = CommitMessage.unpack(packed)
-            except (ValueError, struct.error) as error:
-                # A worker of another release: live bars then come with the looks at health, and not from messages.
-                log.warning("message not understood", extra={"channel": channel, "error": str(error)})
-                return
-            feed.take(message)
+                feed.take(CommitMessage.unpack(packed))
+            except Exception as error:
+                # Of a worker of another release, mostly: what it has changed is read from the stream, at the next look.
+                if not feed.is_blind:
+                    known = isinstance(error, ValueError | struct.error)
+                    what = {"channel": channel, "error": str(error)}
+                    log.warning("message not understood", extra=what, exc_info=not known)
+                feed.is_blind = True
 
     def _on_subscribed(self, channel: str) -> None:
         """Commits from before the subscription are not coming: read them."""
@@ -199,6 +205,9 @@ class Hub:
                     log.warning("health not known", extra={"symbol": feed.market.symbol, "error": str(error)})
                 except FleetError as error:
                     feed.end(error)
+                except Exception:
+                    # Of this symbol: the others go on.
+                    log.exception("look failed", extra={"symbol": feed.market.symbol})
 
     async def _keep_demand(self) -> None:
         """Ask for the symbols on demand that somebody listens to: at once, and again before that is forgotten."""
@@ -216,7 +225,8 @@ class Hub:
 
     async def _look(self, feed: Feed) -> None:
         market = await self._queries.market(feed.market.symbol)
-        if market.instrument != feed.market.instrument:
+        now, known = market.instrument, feed.market.instrument
+        if now != known or now.exceptions != known.exceptions:
             self._note_change(SymbolKeys(market.symbol).commits)
             return
         # Its source may be another, and what is wrong with its entry.

@@ -146,6 +146,7 @@ class Series:
             self._again = False
             try:
                 await self._catch_up()
+                is_done = not self._again and self._drained()
                 failures = 0
             except InstrumentChanged:
                 # Another series takes its place, and what waits here is of no use to anybody.
@@ -157,7 +158,7 @@ class Series:
                 await asyncio.sleep(random.uniform(0, min(LEAST_BACKOFF_S * 2**failures, MOST_BACKOFF_S)))
                 failures += 1
                 continue
-            if not self._again and self._drained():
+            if is_done:
                 break
         self._reading = None
 

@@ -9,6 +9,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from common.watchdog import watched
 from feed.stream import ABORT, MOST_BYTES
 
 # Address and headers of one request; uvicorn itself takes any number.
@@ -83,6 +84,23 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
             # The task that serves the scope has been made, but has not begun.
             extensions = cast(dict[str, Any], self.scope["extensions"])
             extensions[ABORT] = self.transport.abort
+
+
+class WatchedServer(uvicorn.Server):
+    """Ends the process should its loop hang: nobody is answered by then, not even `/healthz`."""
+
+    lease_ttl_ms = 0
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        async with watched(self.lease_ttl_ms):
+            await super().serve(sockets)
+
+
+def make_watched_server(app: ASGIApp, host: str, port: int, lease_ttl_ms: int) -> uvicorn.Server:
+    """For a process that has nothing else to do."""
+    server = WatchedServer(make_server(app, host, port).config)
+    server.lease_ttl_ms = lease_ttl_ms
+    return server
 
 
 def make_server(app: ASGIApp, host: str, port: int) -> uvicorn.Server:

@@ -228,6 +228,21 @@ def trades(upkeep: Mapping[str, Upkeep], trades_kept: int | None) -> Finding:
     return Finding(Level.OK, "trades", f"{sum(each.trades_waiting for each in upkeep.values()):,} wait for the archive")
 
 
+def sessions(outside: Mapping[str, tuple[int, int]], calendars: Mapping[str, str]) -> Finding:
+    """`outside`: by symbol how many trades are in no session, and the newest day that has some; `calendars`: theirs."""
+    if not outside:
+        return Finding(Level.OK, "sessions", "every trade is in one")
+    newest = sorted(outside, key=lambda symbol: -outside[symbol][1])
+    told = [f"{name} {outside[name][0]:,}, the last on {_date(outside[name][1])}" for name in newest[:BEHIND_TOLD]]
+    more = [f"and {len(outside) - BEHIND_TOLD} more"] if len(outside) > BEHIND_TOLD else []
+    calendar, day = calendars[newest[0]], _date(outside[newest[0]][1])
+    advice = (
+        f"They are kept, no bar shows them. If {calendar} is wrong there: fleet calendars add {calendar} {day} "
+        "--open HH:MM --close HH:MM."
+    )
+    return Finding(Level.WARN, "sessions", f"trades in no session: {'; '.join(told + more)}", advice)
+
+
 def _date(ts_ms: int) -> date:
     return datetime.fromtimestamp(ts_ms / 1_000, UTC).date()
 

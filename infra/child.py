@@ -134,6 +134,8 @@ class Child:
             self._process, relay = await self._spawn()
         except OSError as error:
             return f"did not start ({error.strerror})"
+        except Exception as error:
+            return f"did not start ({type(error).__name__}: {error})"
         if self._stopping.is_set():
             # Asked to stop while it was being started: the signal came too early for it.
             self._signal(signal.SIGTERM)

@@ -126,8 +126,8 @@ class Supervisor:
         while WORKER in self.commands and not self._stop_asked.is_set():
             try:
                 self._scale(WORKER, await self.hooks.wanted_workers())
-            except FleetError as error:
-                self._complain_of("workers", f"number of workers unknown, kept as it is: {error}")
+            except Exception as error:
+                self._complain_of("workers", f"number of workers unknown, kept as it is: {_sentence(error)}")
             await self._pause(self.watch_s)
 
     async def _start_others(self) -> None:
@@ -145,16 +145,20 @@ class Supervisor:
             try:
                 await self.hooks.keep_store()
                 failures = 0
-            except FleetError as error:
+            except Exception as error:
                 failures += 1
-                self._complain_of("keep store", str(error))
+                self._complain_of("keep store", _sentence(error))
             await self._pause(self.backoff.delay_s(failures) if failures else self.watch_s)
 
     async def _complain(self) -> None:
         while self.hooks.complaints and not self._stop_asked.is_set():
-            with suppress(FleetError):
+            try:
                 for topic, text in (await self.hooks.complaints()).items():
                     self._complain_of(topic, text)
+            except FleetError:
+                pass  # told by whom it hinders
+            except Exception as error:
+                self._complain_of("complaints", f"what is wrong is not known: {_sentence(error)}")
             await self._pause(self.watch_s)
 
     def _complain_of(self, topic: str, text: str) -> None:
@@ -168,9 +172,12 @@ class Supervisor:
         line: str | None = None
         while line is None and not self._stop_asked.is_set():
             await self._pause(READY_POLL_S)
-            # Nothing to tell: what hinders the start is said by whom it hinders.
-            with suppress(FleetError):
+            try:
                 line = await self.hooks.ready_line()
+            except FleetError:
+                pass  # nothing to tell: what hinders the start is said by whom it hinders
+            except Exception as error:
+                self._complain_of("ready", f"whether the feed answers is not known: {_sentence(error)}")
         if line is not None:
             self.output.plain(line)
             self._announced.set()
@@ -202,6 +209,11 @@ class Supervisor:
 
     def _say(self, text: str) -> None:
         self.output.line("fleet", text.encode())
+
+
+def _sentence(error: Exception) -> str:
+    """Of ours the sentence; of any other its kind too, for that is a bug."""
+    return str(error) if isinstance(error, FleetError) else f"{type(error).__name__}: {error}"
 
 
 @contextmanager

@@ -67,12 +67,13 @@ class Checks:
     async def _try_to_look(self) -> None:
         try:
             await self._look()
-        except (VenueUnavailable, VenueError, StoreUnavailable) as error:
+        except Exception as error:
             self._failures += 1
-            # The first time, and then ever more rarely.
+            # The first time, and then ever more rarely. Whatever it is: trades come all the same.
             if self._failures & (self._failures - 1) == 0:
+                known = isinstance(error, VenueUnavailable | VenueError | StoreUnavailable)
                 what = {"symbol": self._instrument.symbol, "error": str(error), "count": self._failures}
-                log.warning("candle not compared", extra=what)
+                log.warning("candle not compared", extra=what, exc_info=not known)
         else:
             self._failures = 0
 

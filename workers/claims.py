@@ -117,7 +117,8 @@ class Claimer:
 
     async def _walk_with_patience(self) -> None:
         retrying = AsyncRetrying(
-            retry=retry_if_exception_type(StoreUnavailable),
+            # Whatever it is: what is held goes on, and the others are looked at again.
+            retry=retry_if_exception_type(Exception),
             wait=wait_random_exponential(multiplier=0.1, max=2),
             before_sleep=_log_retry,
             sleep=self._pause,
@@ -243,4 +244,6 @@ class Claimer:
 
 def _log_retry(state: RetryCallState) -> None:
     error = state.outcome.exception() if state.outcome else None
-    log.warning("store unavailable", extra={"error": str(error), "next_try_in_s": round(state.upcoming_sleep, 3)})
+    known = isinstance(error, StoreUnavailable)
+    what = {"error": str(error), "next_try_in_s": round(state.upcoming_sleep, 3)}
+    log.warning("store unavailable" if known else "look failed", extra=what, exc_info=None if known else error)

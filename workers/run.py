@@ -23,6 +23,7 @@ from common.store.stream_reader import SharedReads
 from common.store.symbol import Bounds, SymbolStore
 from common.store.trade_archive import TRADES
 from common.store.wanted import WantedFleet
+from common.watchdog import watched
 from workers.claims import Claimer, Workplace
 from workers.commit import Retention
 from workers.sources import SOURCES, Means
@@ -102,7 +103,8 @@ async def work(settings: WorkerSettings) -> None:
         asyncio.get_running_loop().add_signal_handler(number, claimer.stop)
     try:
         await await_admission(means.commands, unsafe=settings.unsafe_store, stopping=lambda: claimer.stopping)
-        async with present(means.commands, WORKER, settings.symbols_per_worker, lambda: claimer.held):
+        saying = present(means.commands, WORKER, settings.symbols_per_worker, lambda: claimer.held)
+        async with watched(settings.lease_ttl_ms), saying:
             await claimer.run()
     finally:
         if shared:

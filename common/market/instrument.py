@@ -38,8 +38,8 @@ class Instrument:
     calendar: str = ALWAYS
     zone: str = "UTC"
     hours: Hours = "regular"
-    # Of the calendar, as the store has them: not the symbol's own.
-    exceptions: CalendarExceptions = field(default=NO_EXCEPTIONS, repr=False)
+    # Of the calendar, as the store has them. Not the symbol's own: sessions that they change are not equal, it is.
+    exceptions: CalendarExceptions = field(default=NO_EXCEPTIONS, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_symbol(self.symbol)

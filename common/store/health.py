@@ -171,6 +171,8 @@ class Upkeep:
     trades_to_ms: int = -1
     trades_waiting: int = 0
     trades_lost: Spans = ()
+    # Trades of days that were rolled up or imported that are in no session.
+    outside: int = 0
 
     def json(self, *, archiving: bool) -> dict[str, Any]:
         """The `history` object of docs/protocol.md."""
@@ -188,6 +190,7 @@ class Upkeep:
             "candlesFrom": _or_null(self.from_ms),
             "sealedTo": _or_null(self.sealed_to_ms),
             "dirtyDays": len(self.due),
+            "outOfSession": self.outside,
             "archive": archive if archiving else None,
         }
 
@@ -211,6 +214,7 @@ async def upkeep_of(client: Redis, symbol: str) -> Upkeep:
         pipe.zcard(keys.late(series))
     ask_waiting(pipe, keys)
     pipe.hget(keys.archive, "trades_lost")
+    pipe.hget(keys.outside, "total")
     with translated(f"read of what is kept of {symbol}"):
         (
             (watermark, sealed, floor),
@@ -223,6 +227,7 @@ async def upkeep_of(client: Redis, symbol: str) -> Upkeep:
             late_footprints,
             *trades,
             lost,
+            outside,
         ) = await pipe.execute()
     watermark_ms, waiting = _number(watermark), waiting_of(*trades)
     # The seal of a day stays while its footprints do.
@@ -241,6 +246,7 @@ async def upkeep_of(client: Redis, symbol: str) -> Upkeep:
         -1 if waiting is None or waiting.since_ms is None else waiting.since_ms,
         waiting.count if waiting else 0,
         lost_spans(lost),
+        int(outside or 0),
     )
 
 

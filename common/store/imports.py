@@ -32,6 +32,8 @@ class ImportedDay:
 
     day_ms: int
     staged: Staged | None
+    # Trades outside every session; None leaves what is known of that.
+    outside: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,7 @@ class ImportStore:
         """Take in the days. Raises Fenced, Stale, StoreUnavailable."""
         k = self.keys
         keys = [k.owner, k.state, k.trades, k.candles, k.footprints, k.events, k.gaps, k.dirty, k.seals]
-        keys += [k.sealed_candles, k.sealed_footprints, k.staged, k.archive]
+        keys += [k.sealed_candles, k.sealed_footprints, k.staged, k.archive, k.outside]
         with translated(f"import of days of {k.symbol}"):
             result = await self._import(keys, *self._arguments(step))
         check(result, k.symbol, step.seq)
@@ -118,8 +120,8 @@ class ImportStore:
 
 def _day_arguments(day: ImportedDay) -> tuple[Argument, ...]:
     if day.staged is None:
-        return (day.day_ms, "leave", 0, 0, "", "")
-    return (day.day_ms, "seal", *day.staged.counts, *day.staged.digests)
+        return (day.day_ms, "leave", 0, 0, "", "", "" if day.outside is None else day.outside)
+    return (day.day_ms, "seal", *day.staged.counts, *day.staged.digests, "" if day.outside is None else day.outside)
 
 
 def _minutes(day_ms: int, block: bytes | None, opened: Sequence[bytes]) -> Minutes:

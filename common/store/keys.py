@@ -8,13 +8,15 @@ symbols, and an ACL may name them.
 | symbols             | hash    | fleet symbols, up   | workers, feed      | one field a symbol                     |
 | {}:workers          | zset    | every process       | doctor, feed       | presence.MAX_PROCESSES                 |
 | {}:symbols          | string  | fleet symbols, up   | workers, up        | a number                               |
+| calendars           | hash    | fleet calendars     | everybody          | one field a calendar                   |
 | {S}:owner           | hash    | claim, commit, beat | claim, workers, feed | 7 fields                             |
 | {S}:state           | hash    | commit, import      | claim, feed        | 16 fields; coverage 4096 spans         |
 | {S}:trades          | stream  | commit, import      | worker, feed, jobs | FLEET_TRADES_KEPT (archiving: tenfold) |
 | {S}:candles:1m      | zset    | commit              | worker, feed       | FLEET_CANDLE_DAYS                      |
 | {S}:footprints:1m   | zset    | commit              | worker, feed       | FLEET_FOOTPRINT_DAYS                   |
 | {S}:dirty           | zset    | commit, import, mark, roll | jobs, feed  | days written and not rolled up since   |
-| {S}:rollup          | hash    | roll, unarchive     | roll-up jobs       | 1 field                                |
+| {S}:rollup          | hash    | roll, unarchive, adopt | jobs, clock, feed | 2 fields                            |
+| {S}:outside         | hash    | roll, import        | feed, doctor       | a day with trades in no session        |
 | {S}:candles:1d      | zset    | roll                | roll-up jobs, feed | one a trading day                      |
 | {S}:candles:1w      | zset    | roll                | anybody            | one a week                             |
 | {S}:candles:1M      | zset    | roll                | anybody            | one a month                            |
@@ -49,6 +51,8 @@ Channels: {S}:candles:1m, 1d, 1w and 1M and {S}:events (JSON), {S}:trades (JSON,
 from dataclasses import dataclass
 
 SYMBOLS = "symbols"
+# What calendars have otherwise than the library, by their names.
+CALENDARS = "calendars"
 # Its version. Another key, and on a cluster another slot: it is written after the hash, not with it.
 SYMBOLS_VERSION = "{}:symbols"
 # Which processes there are.
@@ -112,6 +116,10 @@ class SymbolKeys:
     @property
     def rollup(self) -> str:
         return self._name("rollup")
+
+    @property
+    def outside(self) -> str:
+        return self._name("outside")
 
     def rolled(self, series: str) -> str:
         """Stored roll-ups of `1d`, `1w` or `1M`; also the channel that tells of them."""
@@ -193,6 +201,7 @@ class SymbolKeys:
             self.footprints,
             self.dirty,
             self.rollup,
+            self.outside,
             *map(self.rolled, ROLLED),
             self.seals,
             self.sealed_candles,

@@ -5,6 +5,7 @@ scales the fleet, and for the upgrade, which waits for the last process of an ol
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import NamedTuple
@@ -17,6 +18,8 @@ from common.store.client import translated
 from common.store.keys import PROCESSES
 from common.store.lease import holder_name
 from common.store.script import Script
+
+log = logging.getLogger(__name__)
 
 # The newest form of the store that this release knows.
 FORMAT = 1
@@ -110,6 +113,10 @@ async def processes(client: Redis) -> list[Process]:
 
 async def _keep_saying(presence: Presence, held: Callable[[], int]) -> None:
     while True:
-        with suppress(StoreUnavailable):
+        try:
             await presence.say(held())
+        except StoreUnavailable:
+            pass  # it is told again
+        except Exception:
+            log.exception("presence not told")
         await asyncio.sleep(SAY_EVERY_S)

@@ -14,6 +14,7 @@ from common.market.late import Part
 from common.market.scale import Scales
 from common.market.timeframe import DAY_MS
 from common.market.trade import Trades
+from common.store.calendars import ADOPTED, NOT_ADOPTED, Adopted
 from common.store.client import translated
 from common.store.instrument import DataInstrument, InstrumentChanged, data_instrument
 from common.store.keys import SymbolKeys
@@ -206,6 +207,8 @@ class View:
     archived: dict[str, Archived] = field(default_factory=dict)
     late: list[Part] = field(default_factory=list)
     archived_trades: ArchivedTrades | None = None
+    # By what calendar the stored days are made; read with them.
+    adopted: Adopted = NOT_ADOPTED
 
 
 class SymbolReader:
@@ -250,6 +253,7 @@ class SymbolReader:
         if seals_from_ms is not None:
             pipe.zrangebyscore(self.keys.seals, f"({seals_from_ms - DAY_MS}", "+inf")
         if days:
+            pipe.hget(self.keys.rollup, ADOPTED)
             pipe.zrange(self.keys.dirty, 0, -1)
             _ask_range(pipe, self.keys.rolled("1d"), days)
         if late:
@@ -257,7 +261,7 @@ class SymbolReader:
         with translated(f"read of {self.keys.symbol}"):
             state, owner, health, archived, (seconds, micros), *rest = await pipe.execute()
         parts = rest.pop() if late else []
-        day_members, dirty = (rest.pop(), rest.pop()) if days else ([], [])
+        day_members, dirty, adopted = (rest.pop(), rest.pop(), rest.pop()) if days else ([], [], None)
         seals = rest.pop() if seals_from_ms is not None else []
         oldest = rest.pop() if since_seq is not None else []
         entries = rest.pop() if since_seq is not None else []
@@ -277,6 +281,7 @@ class SymbolReader:
             _archived(archived[:4]),
             [Part.of(*pair) for pair in parts],
             _archived_trades(archived[4:]),
+            Adopted(adopted or b""),
         )
 
     def _checked(self, state: State | None) -> State | None:

@@ -5,7 +5,7 @@ written, and readers read it before the hash: what they keep is at least as new 
 """
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 
 from common.errors import BadInput, OperatorError
 from common.market.instrument import Instrument
+from common.store.calendars import with_exceptions
 from common.store.client import commit_client, translated
 from common.store.instrument import (
     DataInstrument,
@@ -73,16 +74,24 @@ class Registry:
 
     async def symbols(self) -> dict[str, Market]:
         """All that are markets. An entry that is none is logged and left out: it must not stop the others."""
-        with translated("read of the symbols"):
-            found: Any = await self._client.hgetall(SYMBOLS)
-        markets = (self._decoded(name, text) for name, text in sorted(found.items()))
-        return {market.symbol: market for market in markets if market}
+        return await self._with_exceptions(await self._entries())
 
     async def stored_symbols(self) -> dict[str, Market]:
         """All that are markets, as their data has them."""
-        markets = await self.symbols()
-        data = await stored_instruments(self._client, markets)
-        return {symbol: market.as_stored(data[symbol]) for symbol, market in markets.items()}
+        markets = await self._entries()
+        data = await stored_instruments(self._client, (market.symbol for market in markets))
+        return await self._with_exceptions([market.as_stored(data[market.symbol]) for market in markets])
+
+    async def _entries(self) -> list[Market]:
+        with translated("read of the symbols"):
+            found: Any = await self._client.hgetall(SYMBOLS)
+        return [market for name, text in sorted(found.items()) if (market := self._decoded(name, text))]
+
+    async def _with_exceptions(self, markets: Sequence[Market]) -> dict[str, Market]:
+        """By symbol, each with what its calendar has otherwise."""
+        instruments = await with_exceptions(self._client, (market.instrument for market in markets))
+        pairs = zip(markets, instruments, strict=True)
+        return {market.symbol: replace(market, instrument=instrument) for market, instrument in pairs}
 
     async def version(self) -> bytes:
         """Another one after every change. To be read before what is kept under it."""
@@ -91,14 +100,21 @@ class Registry:
         return found or b""
 
     async def market(self, symbol: str) -> Market | None:
-        with translated(f"read of symbol {symbol}"):
-            text: Any = await self._client.hget(SYMBOLS, symbol)
-        return None if text is None else _decode(symbol, text)
+        market = await self._entry(symbol)
+        return (await self._with_exceptions([market]))[symbol] if market else None
 
     async def stored(self, symbol: str) -> Market | None:
         """The market as its data has it; None where there is none."""
-        market = await self.market(symbol)
-        return market.as_stored(await stored_instrument(self._client, symbol)) if market else None
+        market = await self._entry(symbol)
+        if market is None:
+            return None
+        data = await stored_instrument(self._client, symbol)
+        return (await self._with_exceptions([market.as_stored(data)]))[symbol]
+
+    async def _entry(self, symbol: str) -> Market | None:
+        with translated(f"read of symbol {symbol}"):
+            text: Any = await self._client.hget(SYMBOLS, symbol)
+        return None if text is None else _decode(symbol, text)
 
     async def add_symbol(self, market: Market) -> bool:
         """Register the market; False if the symbol is there already, which is then left as it was.

@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from common.errors import Stale
 from common.market.late import Part
 from common.market.timeframe import DAY_MS, day_of
+from common.store.calendars import ADOPTED, Adopted
 from common.store.client import translated
 from common.store.keys import ROLLED, SymbolKeys
 from common.store.reads import State, ask, state_of
@@ -79,6 +80,7 @@ class Reading:
     # Parts of candles that the archive alone has; it is complete from `archived_from_ms` on, -1 without one.
     late: list[Part]
     archived_from_ms: int
+    adopted: Adopted
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +155,7 @@ class RollupStore:
         days = list(range(day_of(min(from_ms, day_ms)), max(to_ms, day_ms + DAY_MS), DAY_MS))
         pipe = self._client.pipeline(transaction=True)
         ask(pipe, self.keys)
-        pipe.hget(self.keys.rollup, "version")
+        pipe.hmget(self.keys.rollup, ("version", ADOPTED))
         pipe.zmscore(self.keys.dirty, list(map(str, (day_ms, *others))))
         pipe.zrangebyscore(self.keys.candles, days[0], f"({days[-1] + DAY_MS}")
         pipe.zrangebyscore(self.keys.footprints, day_ms, f"({day_ms + DAY_MS}")
@@ -164,7 +166,7 @@ class RollupStore:
         for series, (start_ms, end_ms) in rolled.items():
             pipe.zrangebyscore(self.keys.rolled(series), start_ms, f"({end_ms}")
         with translated(f"read of day {day_ms} of {self.keys.symbol}"):
-            values, version, (score, *scores), candles, footprints, *rest = await pipe.execute()
+            values, (version, adopted), (score, *scores), candles, footprints, *rest = await pipe.execute()
         sealed, seals, late, archived_from_ms, *found = rest
         state = state_of(values, self.keys.symbol)
         if state is None or score is None or day_ms + DAY_MS > state.watermark_ms:
@@ -179,6 +181,7 @@ class RollupStore:
             frozenset(day for day, its in zip(others, scores, strict=True) if its is not None),
             [Part.of(*pair) for pair in late],
             int(archived_from_ms or -1),
+            Adopted(adopted or b""),
         )
 
     async def sealed_footprints(self, day_ms: int) -> Minutes:
@@ -211,17 +214,23 @@ class RollupStore:
         return found
 
     async def finish(
-        self, day_ms: int, mark: Mark, rolled: Iterable[Rolled], staged: "Staged | Literal['kept'] | None"
+        self,
+        day_ms: int,
+        mark: Mark,
+        rolled: Iterable[Rolled],
+        staged: "Staged | Literal['kept'] | None",
+        outside: int | None = None,
     ) -> None:
         """Take the roll-ups and the staged blocks in, if there are any; `kept`: the blocks are as they were.
 
-        Raises Stale if what was read is not so any more.
+        `outside`: how many trades of the day are in no session; None if that is not known. Raises Stale if what was
+        read is not so any more.
         """
         k, rolled = self.keys, list(rolled)
         keys = [k.state, k.dirty, k.rollup, k.candles, k.footprints, k.seals, k.sealed_candles, k.sealed_footprints]
         keys += [k.staged, k.unarchived, k.events]
         at = {series: number for number, series in enumerate(ROLLED, len(keys) + 1)}
-        keys += [k.rolled(series) for series in ROLLED]
+        keys += [*(k.rolled(series) for series in ROLLED), k.outside]
         rows: list[Argument] = [
             value for r in rolled for value in (at[r.series], r.open_ms, r.candle, r.event, r.message)
         ]
@@ -230,6 +239,7 @@ class RollupStore:
         else:
             seal = [staged or "leave"]
         head: list[Argument] = [mark.token, mark.version, day_ms, mark.score, self._events_kept, len(rolled)]
+        head.append("" if outside is None else outside)
         with translated(f"roll-up of day {day_ms} of {k.symbol}"):
             status, *_ = await self._roll(keys, *head, *rows, *seal)
         if status == b"STALE":

@@ -66,11 +66,14 @@ class Subscriber:
             began_s = asyncio.get_running_loop().time()
             try:
                 await self._connected()
-            except* (RedisError, OSError) as errors:
+            except* Exception as errors:
+                # Also one that is no outage, be it of the library or of who is told: to listen is never over.
                 self._on_outage()
                 lived_s = asyncio.get_running_loop().time() - began_s
                 failures = 0 if lived_s > MOST_BACKOFF_S else failures + 1
-                log.warning("subscription lost", extra={"error": str(errors.exceptions[0])})
+                known = errors.subgroup((RedisError, OSError)) is not None
+                what = {"error": str(errors.exceptions[0]), "failures": failures}
+                log.warning("subscription lost", extra=what, exc_info=not known)
             await asyncio.sleep(random.uniform(0, min(LEAST_BACKOFF_S * 2**failures, MOST_BACKOFF_S)))
 
     async def _connected(self) -> None:

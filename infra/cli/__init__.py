@@ -5,7 +5,21 @@ import sys
 import typer
 
 from common.errors import BadInput, FleetError
-from infra.cli import archive, doctor, export, imports, jobs, rebuild, replay, settings, symbols, tokens, up, watch
+from infra.cli import (
+    archive,
+    calendars,
+    doctor,
+    export,
+    imports,
+    jobs,
+    rebuild,
+    replay,
+    settings,
+    symbols,
+    tokens,
+    up,
+    watch,
+)
 
 app = typer.Typer(
     help="Market data: trades in, candles and footprints out.",
@@ -22,6 +36,7 @@ app.add_typer(imports.app, name="import")
 app.add_typer(export.app, name="export")
 app.command("watch")(watch.watch)
 app.add_typer(symbols.app, name="symbols")
+app.add_typer(calendars.app, name="calendars")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(archive.app, name="archive")
 app.command("rebuild")(rebuild.rebuild)

@@ -15,6 +15,7 @@ from rich.table import Table
 from common.errors import StoreUnavailable
 from common.redact import redacted, redacted_url
 from common.settings import Settings, load
+from common.store.calendars import outside_of
 from common.store.client import commit_client
 from common.store.clock_lease import clock_holder
 from common.store.health import upkeep_of
@@ -68,9 +69,12 @@ async def _examine(settings: Settings, url: str, console: Console) -> tuple[list
             archiving = settings.archive_url is not None
             trades_kept = settings.trades_kept if settings.archives_trades else None
             findings.append(checks.due(await due_work(client, archiving=archiving, trades_kept=trades_kept)))
-            upkeep = {symbol: await upkeep_of(client, symbol) for symbol in await Registry(client).symbols()}
+            markets = await Registry(client).symbols()
+            upkeep = {symbol: await upkeep_of(client, symbol) for symbol in markets}
             findings.append(checks.behind(upkeep, archiving=archiving))
             findings.append(checks.trades(upkeep, trades_kept))
+            calendars = {symbol: market.instrument.calendar for symbol, market in markets.items()}
+            findings.append(checks.sessions(await outside_of(client, markets), calendars))
             with console.status("waiting for the workers' heartbeats"):
                 found = await _leases(client, settings.lease_ttl_ms / 1_000)
             return [*findings, checks.leases(found)], found

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +19,7 @@ from common.store.lease import holder_name
 from common.store.registry import Market, open_store
 from infra.cli.options import DataOption, store_session
 from infra.cli.replay import IdsChoice, SourceChoice, ids_of, print_refused, progress_bar, worker_settings
+from infra.cli.symbols import TradingHours
 from workers.imports.candles import CandleFile
 from workers.imports.files import ImportFile
 from workers.imports.importer import Done, Importer
@@ -35,6 +37,17 @@ SizeDecimals = Annotated[
     int | None, typer.Option(min=0, max=18, help=f"Decimals of a size: 8 makes 0.00000001 one lot. {_KNOWN}")
 ]
 
+CalendarOption = Annotated[
+    str | None,
+    typer.Option(help=f"When it trades: 24x7, FOREX, or an exchange such as XNYS, XNSE. {_KNOWN}", show_default=False),
+]
+ZoneOption = Annotated[
+    str | None, typer.Option(help="Where the days of 24x7 begin, such as Europe/Berlin.", show_default=False)
+]
+HoursOption = Annotated[
+    TradingHours | None, typer.Option(help="Of a stock exchange: its main session, or all.", show_default=False)
+]
+
 
 @app.command()
 def trades(
@@ -45,6 +58,9 @@ def trades(
     symbol: Annotated[str, typer.Option(help="Symbol the trades are applied to, such as BINANCE:BTCUSDT.")],
     price_decimals: PriceDecimals = None,
     size_decimals: SizeDecimals = None,
+    calendar: CalendarOption = None,
+    zone: ZoneOption = None,
+    hours: HoursOption = None,
     source: Annotated[SourceChoice, typer.Option(help="What the candles say of where they come from.")] = (
         SourceChoice.IMPORT
     ),
@@ -70,7 +86,8 @@ def trades(
     bits = SIMULATED if source is SourceChoice.SIMULATED else IMPORT
     with store_session(settings, data) as url:
         known = asyncio.run(_known(url, symbol))
-        instrument = _instrument(known, symbol, price_decimals, size_decimals)
+        trading = _trading(calendar, zone, hours)
+        instrument = _instrument(known, symbol, price_decimals, size_decimals, trading)
         if known is None or ids is not IdsChoice.AUTO:
             heads = (ImportFile(path, instrument, skip_bad).first_ids() for path in files)
             instrument = replace(instrument, ids=ids_of(ids, lambda: next(filter(None, heads), [])))
@@ -90,6 +107,9 @@ def candles(
     symbol: Annotated[str, typer.Option(help="Symbol the candles are of, such as BINANCE:BTCUSDT.")],
     price_decimals: PriceDecimals = None,
     size_decimals: SizeDecimals = None,
+    calendar: CalendarOption = None,
+    zone: ZoneOption = None,
+    hours: HoursOption = None,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Count rows that are no candles, do not stop.")] = False,
     data: DataOption = None,
 ) -> None:
@@ -103,7 +123,8 @@ def candles(
     settings = load()
     log.setup("warning", settings.log_format)
     with store_session(settings, data) as url:
-        instrument = _instrument(asyncio.run(_known(url, symbol)), symbol, price_decimals, size_decimals)
+        known, trading = asyncio.run(_known(url, symbol)), _trading(calendar, zone, hours)
+        instrument = _instrument(known, symbol, price_decimals, size_decimals, trading)
         importer = _importer(settings, url, Market(instrument, {"kind": KIND, "simulated": False}), IMPORT)
         importer.files = [CandleFile(path, instrument, skip_bad) for path in files]
         done = asyncio.run(_run(importer))
@@ -115,15 +136,33 @@ async def _known(url: str, symbol: str) -> Market | None:
         return await registry.market(check_symbol(symbol))
 
 
-def _instrument(known: Market | None, symbol: str, price_decimals: int | None, size_decimals: int | None) -> Instrument:
+def _trading(calendar: str | None, zone: str | None, hours: TradingHours | None) -> dict[str, str]:
+    """What was said of when it trades."""
+    said = {"calendar": calendar, "zone": zone, "hours": hours.value if hours else None}
+    return {name: text for name, text in said.items() if text is not None}
+
+
+def _instrument(
+    known: Market | None,
+    symbol: str,
+    price_decimals: int | None,
+    size_decimals: int | None,
+    trading: Mapping[str, str],
+) -> Instrument:
     """What the symbol is; options say it of one that is new, and may say it again of one that exists."""
     chosen = {"price_decimals": price_decimals, "size_decimals": size_decimals}
     given = {name: value for name, value in chosen.items() if value is not None}
     if known:
+        for name, text in trading.items():
+            if getattr(known.instrument, name) != text:
+                raise BadInput(f"symbol {symbol} exists with {name} {getattr(known.instrument, name)}, not {text}")
         return replace(known.instrument, **given)  # type: ignore[arg-type]
     if len(given) < len(chosen):
         raise BadInput(f"symbol {symbol} is new: --price-decimals and --size-decimals say how exact its numbers are")
-    return Instrument(symbol, given["price_decimals"], given["size_decimals"])
+    made = Instrument(symbol, given["price_decimals"], given["size_decimals"], **trading)  # type: ignore[arg-type]
+    # A calendar that is not known is told before a file is read.
+    _ = made.sessions
+    return made
 
 
 def _say_what_waits(known: Market | None) -> None:
@@ -158,6 +197,11 @@ def _report(importer: Importer, done: Done, what: str = "trades") -> None:
         print(f"{done.too_old:,} days are older than what is kept of the symbol: nothing of them was kept")
     if done.bare:
         print(f"{done.bare:,} days are older than footprints are kept: their candles were kept alone")
+    if done.outside:
+        print(
+            f"{done.outside:,} trades are in no session of {instrument.calendar}: they are kept, no bar shows them. "
+            "If the calendar is wrong there, fleet calendars add corrects it"
+        )
     print_refused(done.refused)
     if importer.ended and not done.trades:
         print("nothing was new")

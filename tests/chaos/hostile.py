@@ -9,7 +9,8 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -19,29 +20,21 @@ import redis
 from redis.asyncio import Redis
 
 from common.market.instrument import Instrument
-from common.market.timeframe import DAY_MS, day_of
-from common.market.trade import SIDE_NAMES, Trade
+from common.market.trade import Trade
 from common.store.client import commit_client
 from common.store.keys import SymbolKeys
-from common.store.registry import Market, Registry
 from infra.exchange import listing_of
 from infra.paths import ROOT
 from tests.chaos.processes import Processes, Running
 from tests.chaos.pusher import Pusher
 from tests.chaos.store import MortalStore
+from tests.chaos.symbols import PUSHED, TRADED, VENUE_NAME, register, replay
 from tests.proxy import Proxy
 from tests.support import reserved_port, wait_until_async
-from workers.replay import KIND
 
 LEASE_MS = 600
 # How long a process is stopped: from a moment to more than a lease; the store to more than a command may take.
 STOPS_S, STORE_STOPS_S = (0.05, 1.5 * LEASE_MS / 1_000), (0.05, 2.6)
-VENUE_NAME = "BTCUSDT"
-PUSHED = Instrument("PUSHED:A", 2, 3, "contiguous")
-TRADED = replace(listing_of(VENUE_NAME).instrument, symbol=f"LOCAL:{VENUE_NAME}", size_decimals=8)
-REPLAYED = Instrument("REPLAYED:A", 2, 3, "contiguous")
-# The recording: days that are over, replayed in about half a minute.
-REPLAYED_TRADES, REPLAYED_DAYS, REPLAY_SPEED = 5_000, 3, 9_000
 ENVIRON = {
     "FLEET_LEASE_TTL_MS": str(LEASE_MS),
     "FLEET_CLOCK_TICK_MS": "2000",
@@ -81,10 +74,8 @@ class Hostile:
             "reset venue": self._reset_venue,
         }
         for kind in ("worker", "clock", "rollup", "web", "replay"):
-            found[f"kill {kind}"] = lambda kind=kind: self._kill(kind)  # type: ignore[misc]
-            found[f"stop {kind}"] = lambda kind=kind: self._stop(kind)  # type: ignore[misc]
-        found["stop exchange"] = lambda: self._stop("exchange")
-        return found
+            found |= {f"kill {kind}": partial(self._kill, kind), f"stop {kind}": partial(self._stop, kind)}
+        return found | {"stop exchange": partial(self._stop, "exchange")}
 
     def start(self, recording: Path) -> None:
         """All kinds; of workers a spare, too."""
@@ -135,10 +126,15 @@ class Hostile:
 
     async def traded(self) -> list[Trade]:
         """All that the exchange has traded, in the decimals of the symbol."""
-        answer = (await self.exchange.get(f"/truth/{VENUE_NAME}/trades")).json()
         scale = 10 ** (8 - listing_of(VENUE_NAME).instrument.size_decimals)
-        rows = [Trade(*row) for row in answer["trades"]]
-        return [row._replace(size_lots=row.size_lots * scale) for row in rows]
+        found: list[Trade] = []
+        while True:
+            from_id = found[-1].id + 1 if found else 0
+            answer = (await self.exchange.get(f"/truth/{VENUE_NAME}/trades", params={"from_id": from_id})).json()
+            page = [Trade(*row) for row in answer["trades"]]
+            if not page:
+                return found
+            found += [trade._replace(size_lots=trade.size_lots * scale) for trade in page]
 
     def fleet(self, *command: str) -> "subprocess.CompletedProcess[str]":
         """The `fleet` command."""
@@ -238,7 +234,7 @@ async def hostile(folder: Path, random: Random) -> AsyncIterator[Hostile]:
         url, headers = f"http://127.0.0.1:{exchange_port}/_admin", {"Authorization": f"Bearer {token}"}
         admin = httpx2.AsyncClient(base_url=url, headers=headers, timeout=30)
         await stack.enter_async_context(admin)
-        await _register(client, exchange_port)
+        await register(client, exchange_port)
         made = Hostile(
             folder, random, store, processes, Pusher(pusher_client, pushing, PUSHED, random), client, ports, admin
         )
@@ -254,38 +250,6 @@ def begun(stack: AsyncExitStack, folder: Path, random: Random) -> tuple[MortalSt
     pushing.listen(folder / "i")
     stack.callback(pushing.close)
     return store, pushing
-
-
-def recorded(path: Path, random: Random) -> list[Trade]:
-    """Write a recording and return its trades."""
-    start_ms = day_of(int(time.time() * 1_000)) - (REPLAYED_DAYS + 3) * DAY_MS
-    times = sorted(start_ms + random.randrange(REPLAYED_DAYS * DAY_MS) for _ in range(REPLAYED_TRADES))
-    trades = [
-        Trade(ts_ms, number, 10_000 + random.randrange(200), random.randrange(1, 500), random.randrange(3))
-        for number, ts_ms in enumerate(times, 1)
-    ]
-    price, size = REPLAYED.price_text, REPLAYED.size_text
-    lines = (f"{t.ts_ms},{price(t.price_ticks)},{size(t.size_lots)},{SIDE_NAMES[t.side]},{t.id}" for t in trades)
-    path.write_text("ts_ms,price,size,side,id\n" + "\n".join(lines) + "\n", "utf-8")
-    return trades
-
-
-def replay(path: Path) -> list[str]:
-    """The command that replays it."""
-    decimals = ["--price-decimals", str(REPLAYED.price_decimals), "--size-decimals", str(REPLAYED.size_decimals)]
-    ids = ["--ids", "contiguous", "--speed", str(REPLAY_SPEED)]
-    return ["infra.cli", "replay", str(path), "--symbol", REPLAYED.symbol, *decimals, *ids]
-
-
-async def _register(client: Redis, exchange_port: int) -> None:
-    registry = Registry(client)
-    await registry.add_symbol(Market(PUSHED, {"kind": "inbox"}))
-    urls = {"rest_url": f"http://127.0.0.1:{exchange_port}", "socket_url": f"ws://127.0.0.1:{exchange_port}"}
-    steps = {"price_step_ticks": 1, "size_step_lots": 1}
-    venue = {"kind": "venue", "venue": "LOCAL", "name": VENUE_NAME}
-    await registry.add_symbol(Market(TRADED, venue | steps | urls))
-    # As the command does that replays: who listens is there before.
-    await registry.add_symbol(Market(REPLAYED, {"kind": KIND, "simulated": False}))
 
 
 def _children(pid: int) -> Iterator[str]:

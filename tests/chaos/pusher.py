@@ -19,7 +19,7 @@ from tests.proxy import Proxy
 # Before it begins to push live, there are so many trades of the days before; of these every third comes late.
 HISTORY, HISTORY_DAYS = 900, 2
 # What it pushes once more when the store has gone back in time: more than a dozen commits.
-REMEMBERED = 3_000
+REMEMBERED = 1_500
 REST_S = 0.02
 
 

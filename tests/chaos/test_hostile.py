@@ -24,8 +24,9 @@ from common.market.instrument import Instrument
 from common.market.timeframe import Timeframe
 from common.market.trade import Trade
 from common.store.keys import SymbolKeys
-from tests.chaos.hostile import PUSHED, REPLAYED, TRADED, Hostile, hostile, recorded
+from tests.chaos.hostile import Hostile, hostile
 from tests.chaos.recorder import LIMIT, Deaf, Recorder
+from tests.chaos.symbols import PUSHED, REPLAYED, TRADED, recorded
 from tests.chaos.truth import Truth, bare
 from tests.feed.folding import Fold
 from tests.leaks import leaks
@@ -104,7 +105,7 @@ async def test_without_the_fence_it_leaves_traces(tmp_path: Path, random: Random
         fleet.held = [TRADED]
         fleet.processes.start("worker", "tests.chaos.worker_main", count=3, CHAOS_UNGUARDED="1")
         found: dict[str, str] = {}
-        async with meanwhile(fleet.processes.watch(), fleet.pusher.run()):
+        async with meanwhile(fleet.processes.watch()):
             for _ in range(20):
                 await commits(fleet, TRADED, 5)
                 await fleet.happen("rewind store")

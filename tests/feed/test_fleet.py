@@ -59,7 +59,7 @@ async def test_health_is_of_the_whole_fleet_and_of_one_symbol(feed: Served, writ
     assert answer["store"].pop("version").startswith("Valkey ")
     assert answer["store"] == fit
     assert answer["archive"] == {"on": False, "where": None}
-    history = {"candlesFrom": None, "sealedTo": None, "dirtyDays": 0, "archive": None}
+    history = {"candlesFrom": None, "sealedTo": None, "dirtyDays": 0, "outOfSession": 0, "archive": None}
     assert (await feed.json(f"/v1/health/{S}")) | {"lastUpdateMsAgo": 0} == {
         "symbol": S,
         **found,
@@ -156,7 +156,13 @@ async def test_what_is_kept_and_what_is_to_be_done_for_it_is_in_health_and_metri
         found, lines = await told()
         nothing: dict[str, Any] = {"candlesTo": None, "footprintsTo": None, "pending": 0, "late": 0, "lateLost": 0}
         nothing |= {"tradesTo": None, "tradesPending": 3, "tradesLost": []}
-        assert found == {"candlesFrom": today_ms, "sealedTo": None, "dirtyDays": 2, "archive": nothing}
+        assert found == {
+            "candlesFrom": today_ms,
+            "sealedTo": None,
+            "dirtyDays": 2,
+            "outOfSession": 0,
+            "archive": nothing,
+        }
         assert lines == [f'fleet_days_due{{symbol="{S}"}} 2.0', f'fleet_days_unarchived{{symbol="{S}"}} 0.0']
         await writer.roll_up()
         found, lines = await told()
@@ -165,6 +171,7 @@ async def test_what_is_kept_and_what_is_to_be_done_for_it_is_in_health_and_metri
             "candlesFrom": today_ms,
             "sealedTo": end_ms,
             "dirtyDays": 0,
+            "outOfSession": 0,
             "archive": None,
         }
         assert lines == [f'fleet_days_due{{symbol="{S}"}} 0.0', f'fleet_days_unarchived{{symbol="{S}"}} 4.0']

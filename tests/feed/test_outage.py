@@ -1,7 +1,9 @@
 """The store goes away, goes back in time, or forgets us: nothing is lost, and it is said."""
 
 import asyncio
+import struct
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,10 @@ from redis.asyncio import Redis
 
 from common.market.timeframe import Timeframe
 from common.store.client import commit_client
+from common.store.messages import CommitMessage
 from common.store.registry import Registry
+from feed.hub import Feed
+from feed.series import Series
 from infra import embedded
 from tests.feed.folding import Folding
 from tests.feed.oracle import expected
@@ -105,6 +110,92 @@ async def test_a_silent_subscription_is_noticed(
     monkeypatch.setattr("common.store.messages._VERSION", 1)
     await settled(client, writer, one)
     await one.leave()
+
+
+async def test_commits_of_another_release_are_read_with_the_next_look(
+    feed: Served, writer: Writer, client: Redis, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    # The test itself looks.
+    monkeypatch.setattr("feed.hub.HEALTH_EVERY_S", 1_000)
+    hub, pack = feed.services.hub, CommitMessage.pack
+    await writer.commit(writer.trade())
+    clients = [Folding(feed, S, timeframe, 5_000) for timeframe in ("1m", "1s", "15m")]
+    for one in clients:
+        one.join()
+    await wait_until_async(lambda: all(one.cursor for one in clients))
+    monkeypatch.setattr(CommitMessage, "pack", lambda self: struct.pack("<I", 99) + pack(self)[4:])
+    (symbol,) = hub.feeds
+    for _ in range(3):
+        for _ in range(4):
+            writer.now_ms += 40_000
+            await writer.commit(writer.trade())
+        await wait_until_async(lambda: symbol.is_blind)
+        await hub._look(symbol)
+        await settled(client, writer, *clients)
+        assert not symbol.is_blind
+    # Told once until it is read, not with each message; nobody had to begin anew.
+    assert caplog.messages.count("message not understood") == 3
+    assert all(one.heard.count("snapshot") == 1 for one in clients)
+    assert feed.services.metrics.outages._value.get() == 0
+    for one in clients:
+        await one.leave()
+
+
+async def test_a_bug_in_one_symbol_does_not_stop_the_others(
+    feed: Served, writer: Writer, client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("feed.hub.HEALTH_EVERY_S", 0.05)
+    other = await Writer.begun(client, instrument=replace(INSTRUMENT, symbol="TEST:OTHER"))
+    await writer.commit(writer.trade())
+    await other.commit(other.trade())
+    one, two = Folding(feed, S, "1m", 5_000), Folding(feed, "TEST:OTHER", "1m", 5_000)
+    for each in (one, two):
+        each.join()
+    await wait_until_async(lambda: one.cursor and two.cursor)
+    (broken,) = [symbol for symbol in feed.services.hub.feeds if symbol.market.symbol == S]
+
+    def fail(*arguments: object) -> None:
+        raise KeyError("a bug")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Feed, "take", lambda self, message: fail() if self is broken else take(self, message))
+        patch.setattr(Feed, "look", lambda self, *found: fail() if self is broken else look(self, *found))
+        for each_writer in (writer, other):
+            each_writer.now_ms += 40_000
+            await each_writer.commit(each_writer.trade())
+        await settled(client, other, two)
+    await settled(client, writer, one)
+    assert feed.services.metrics.outages._value.get() == 0
+    for each in (one, two):
+        await each.leave()
+
+
+async def test_a_bug_while_a_series_catches_up_does_not_leave_it_behind(
+    feed: Served, writer: Writer, client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await writer.commit(writer.trade())
+    one = Folding(feed, S, "1m", 5_000)
+    one.join()
+    await wait_until_async(lambda: one.cursor)
+    left, drained = [KeyError("a bug")], Series._drained
+
+    def failing(self: Series) -> bool:
+        if left:
+            raise left.pop()
+        return drained(self)
+
+    monkeypatch.setattr(Series, "_drained", failing)
+    await kill_pubsub(client)
+    for _ in range(3):
+        writer.now_ms += 40_000
+        await writer.commit(writer.trade())
+    await wait_until_async(lambda: not left)
+    await writer.commit(writer.trade())
+    await settled(client, writer, one)
+    await one.leave()
+
+
+take, look = Feed.take, Feed.look
 
 
 async def test_who_listens_to_a_symbol_that_is_removed_is_told(

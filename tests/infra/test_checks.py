@@ -156,6 +156,14 @@ def test_failed_jobs_are_told_with_the_reason_of_the_last() -> None:
     assert (finding.level, finding.found) == (Level.WARN, "1, the last is roll_A_0: OSError: disk full")
 
 
+def test_trades_in_no_session_are_told_with_the_command_that_corrects_the_calendar() -> None:
+    assert checks.sessions({}, {}).level is Level.OK
+    finding = checks.sessions({"A": (7, DAY_MS), "B": (1_200, 3 * DAY_MS)}, {"A": "XNYS", "B": "XNSE"})
+    told = "trades in no session: B 1,200, the last on 1970-01-04; A 7, the last on 1970-01-02"
+    assert (finding.level, finding.found) == (Level.WARN, told)
+    assert "fleet calendars add XNSE 1970-01-04 --open HH:MM --close HH:MM." in finding.advice
+
+
 def test_of_what_is_due_the_oldest_is_named() -> None:
     works = [Work("roll", "A", 2 * DAY_MS), Work("roll", "B", DAY_MS), Work("roll", "B", 2 * DAY_MS)]
     assert checks.due(works).found == "3 jobs of 2 symbols, the oldest of B, 1970-01-02"

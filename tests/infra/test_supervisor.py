@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import OperatorError, StoreUnavailable
+from common.errors import FleetError, OperatorError, StoreUnavailable
 from infra import supervisor
 from infra.child import Backoff
 from infra.supervisor import Hooks, Supervisor
@@ -258,13 +258,16 @@ async def test_readiness_is_announced_once(tmp_path: Path) -> None:
     assert shown.lines.count("Fleet ready: here") == 1
 
 
-@pytest.mark.parametrize("trouble", [OperatorError("the disk is full"), StoreUnavailable("it is away")])
+@pytest.mark.parametrize(
+    "trouble", [OperatorError("the disk is full"), StoreUnavailable("it is away"), KeyError("a bug")]
+)
 async def test_trouble_with_the_store_is_told_and_survived(tmp_path: Path, trouble: Exception) -> None:
     shown, asked = Shown(), Asked()
     async with running(commands(tmp_path, web=POLITE, worker=POLITE), asked, shown):
         await wait_until_async(lambda: len(pids(shown)) == 2)
         asked.trouble = trouble
-        await wait_until_async(lambda: f"fleet    | {trouble}" in shown.lines)
+        told = str(trouble) if isinstance(trouble, FleetError) else "KeyError: 'a bug'"
+        await wait_until_async(lambda: f"fleet    | {told}" in shown.lines)
         await wait_until_async(lambda: "number of workers unknown, kept as it is" in shown.text)
         asked.trouble, asked.workers = None, 2
         await wait_until_async(lambda: len(ups(shown, "worker")) == 2)

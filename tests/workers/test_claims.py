@@ -37,6 +37,7 @@ class Fleet:
     wanted: dict[str, Market] = field(default_factory=dict)
     models: dict[str, StoreModel] = field(default_factory=dict)
     outages: int = 0
+    outage: Exception = field(default_factory=lambda: StoreUnavailable("registry"))
     # Symbols whose owner can't be read; and those that were looked at, look by look.
     unreadable: set[str] = field(default_factory=set)
     looked_at: list[list[str]] = field(default_factory=list)
@@ -47,7 +48,7 @@ class Fleet:
     async def symbols(self, only: Collection[str] | None = None) -> dict[str, Market]:
         if self.outages:
             self.outages -= 1
-            raise StoreUnavailable("registry")
+            raise self.outage
         return self.wanted
 
     def model(self, symbol: str) -> StoreModel:
@@ -383,8 +384,12 @@ class Endless(ScriptedSource):
         return Batch(Trades(), "1")
 
 
-async def test_a_process_rides_out_a_store_that_is_away(fleet: Fleet) -> None:
+@pytest.mark.parametrize("outage", [StoreUnavailable("registry"), ValueError("an entry of the registry")])
+async def test_a_process_rides_out_a_store_that_is_away_or_that_it_does_not_understand(
+    fleet: Fleet, outage: Exception
+) -> None:
     fleet.want(market("A"))
+    fleet.outage = outage
     fleet.outages = 4
     claimer = real(fleet, [Batch(trades((1, 0)), "1")])
     running = asyncio.create_task(claimer.run())

@@ -7,15 +7,19 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
+import orjson
 import pytest
 import redis
 
 from common.market.instrument import Instrument
+from common.settings import Settings
 from common.store.keys import SymbolKeys
 from common.store.registry import Market, open_store
 from infra import die_with_parent
 from tests.leaks import leaks
 from tests.support import wait_until
+from tests.workers import hanging_main
+from workers.run import SETTINGS_VARIABLE, WorkerSettings
 
 SYMBOLS = ("SIM:A", "SIM:B")
 # A lease outlasts this test: what is freed, was released.
@@ -35,8 +39,8 @@ async def want(url: str) -> None:
             await registry.add_symbol(Market(Instrument(symbol, 2, 3, "contiguous"), {"kind": "simulator"}))
 
 
-def start(**environment: str) -> "subprocess.Popen[str]":
-    command = [sys.executable, die_with_parent.__file__, str(os.getpid()), sys.executable, "-m", "workers"]
+def start(module: str = "workers", **environment: str) -> "subprocess.Popen[str]":
+    command = [sys.executable, die_with_parent.__file__, str(os.getpid()), sys.executable, "-m", module]
     return subprocess.Popen(command, env=os.environ | environment, stderr=subprocess.PIPE, text=True)
 
 
@@ -73,3 +77,25 @@ def test_a_worker_without_a_store_says_what_to_do() -> None:
     _, log = worker.communicate(timeout=20)
     assert worker.returncode == 1
     assert log.startswith("REDIS_URL is not set") and log.count("\n") == 1
+
+
+def test_a_worker_whose_loop_hangs_ends_with_code_70_and_says_where(redis_url: str) -> None:
+    """Its lease is lost by then, and a spare goes on; but for this it would hold its memory and its place for ever."""
+
+    async def want_hanging() -> None:
+        async with open_store(redis_url) as registry:
+            await registry.add_symbol(Market(Instrument("HANG:A", 2, 3, "contiguous"), {"kind": hanging_main.KIND}))
+
+    asyncio.run(want_hanging())
+    fields = Settings().model_dump(include=set(WorkerSettings.__dataclass_fields__))
+    settings = orjson.dumps(fields | {"redis_url": redis_url, "lease_ttl_ms": 1_000, "log_format": "json"}).decode()
+    worker = start("tests.workers.hanging_main", **{SETTINGS_VARIABLE: settings})
+    try:
+        _, log = worker.communicate(timeout=30)
+    finally:
+        worker.kill()
+    assert worker.returncode == 70, log
+    (last,) = [line for line in map(orjson.loads, log.splitlines()) if line["level"] == "critical"]
+    assert last["event"] == "event loop hangs, process ends" and "in read" in last["stack"]
+    with redis.Redis.from_url(redis_url) as client:
+        assert seq(client, "HANG:A") == 1

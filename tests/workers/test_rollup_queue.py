@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from redis.asyncio import Redis
 
 from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS
+from common.errors import StoreUnavailable
 from common.store.client import commit_client
 from common.store.clock_lease import ClockLease, clock_holder
 from common.store.jobs import QUEUED, Failure, Jobs, failure
@@ -93,6 +94,21 @@ def test_what_is_archived_is_cut_as_the_archive_cuts_it() -> None:
 async def test_two_clocks_enqueue_once(client: Redis, rq: "redis.Redis", clock: FakeClock) -> None:
     clocks = [ticker(client, rq, clock, WORKS, token) for token in ("one", "two")]
     assert sum(await asyncio.gather(*(each.tick() for each in clocks))) == len(WORKS)
+    assert sorted(queued(rq)) == [work.job for work in WORKS]
+
+
+async def test_a_tick_that_fails_is_not_the_last(client: Redis, rq: "redis.Redis", clock: FakeClock) -> None:
+    troubles: list[Exception] = [TypeError("written by a later release"), StoreUnavailable("away"), KeyError("a bug")]
+    failing = ticker(client, rq, clock, [])
+
+    async def due() -> list[Work]:
+        if troubles:
+            raise troubles.pop()
+        failing.stop()
+        return WORKS
+
+    failing.due = due
+    await asyncio.wait_for(failing.run(), 10)
     assert sorted(queued(rq)) == [work.job for work in WORKS]
 
 

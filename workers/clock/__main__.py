@@ -3,6 +3,9 @@
 import asyncio
 import signal
 import sys
+from collections.abc import Sequence
+
+from redis.asyncio import Redis
 
 from common import log
 from common import settings as settings_module
@@ -15,9 +18,11 @@ from common.store.jobs import Jobs
 from common.store.lease import holder_name, new_token
 from common.store.presence import CLOCK, present
 from common.store.server import await_admission
-from workers.clock.due import due_work
+from common.watchdog import watched
+from workers.clock.due import adopt_calendars, due_work
 from workers.clock.ticker import Ticker
 from workers.rollup.rq_queue import JobQueue, rq_client
+from workers.rollup.work import Work
 
 
 async def tick(settings: Settings) -> None:
@@ -27,11 +32,7 @@ async def tick(settings: Settings) -> None:
         token = f"{holder_name()} {new_token()}"
         with rq_client(settings.queue_url) as rq:
             ticker = Ticker(
-                due=lambda: due_work(
-                    store,
-                    archiving=bool(settings.archive_url),
-                    trades_kept=settings.trades_kept if settings.archives_trades else None,
-                ),
+                due=lambda: _due(store, settings),
                 jobs=Jobs(queue),
                 queue=JobQueue(rq),
                 lease=ClockLease(store, token, settings.lease_ttl_ms),
@@ -42,8 +43,14 @@ async def tick(settings: Settings) -> None:
             for number in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(number, ticker.stop)
             await await_admission(store, unsafe=settings.unsafe_store, stopping=lambda: ticker.stopping)
-            async with present(store, CLOCK):
+            async with watched(settings.lease_ttl_ms), present(store, CLOCK):
                 await ticker.run()
+
+
+async def _due(store: Redis, settings: Settings) -> Sequence[Work]:
+    await adopt_calendars(store)
+    trades_kept = settings.trades_kept if settings.archives_trades else None
+    return await due_work(store, archiving=bool(settings.archive_url), trades_kept=trades_kept)
 
 
 def main() -> int:

@@ -1,15 +1,19 @@
 """Everything that is due, of every symbol."""
 
+import logging
 from collections.abc import Iterable, Sequence
 from itertools import chain, zip_longest
 
 from redis.asyncio import Redis
 
 from common.market.timeframe import MINUTE_MS, Timeframe, day_of
+from common.store.calendars import adopt
 from common.store.registry import Registry
 from common.store.rollups import RollupStore
 from common.store.trade_archive import TRADES, Waiting, waiting
 from workers.rollup.work import ARCHIVE, ROLL, ROLLED_BY, Work
+
+log = logging.getLogger(__name__)
 
 # As common.archive.series has it, which loads Polars.
 ARCHIVED_BY = {"candles": Timeframe(1, "M"), "footprints": Timeframe(1, "d")}
@@ -17,6 +21,13 @@ ARCHIVED_BY = {"candles": Timeframe(1, "M"), "footprints": Timeframe(1, "d")}
 # or until their day is over; or for so long. Each time the day's object is written anew, up to 25 MB, so not often.
 WAITING_PART = 4
 WAITING_MOST_MS = 60 * MINUTE_MS
+
+
+async def adopt_calendars(client: Redis) -> None:
+    """Make due what has been changed of calendars."""
+    markets = await Registry(client).stored_symbols()
+    for symbol, count in (await adopt(client, (market.instrument for market in markets.values()))).items():
+        log.info("calendar changed", extra={"symbol": symbol, "days": count})
 
 
 async def due_work(client: Redis, *, archiving: bool, trades_kept: int | None = None) -> list[Work]:

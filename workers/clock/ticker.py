@@ -54,10 +54,12 @@ class Ticker:
                 failures = 0
                 # Three attempts to keep the lease before it ends.
                 pause_ms = min(WAIT_MOST_MS, self.lease_ttl_ms // 3, self.tick_ms)
-            except RetryableError as error:
+            except Exception as error:
                 failures += 1
                 if failures == 1:
-                    log.warning("store or queue is away", extra={"error": str(error)})
+                    known = isinstance(error, RetryableError)
+                    text = "store or queue is away" if known else "tick failed"
+                    log.warning(text, extra={"error": str(error)}, exc_info=not known)
                 span_ms = min(MOST_BACKOFF_MS, FIRST_BACKOFF_MS * 2 ** min(failures - 1, 10))
                 pause_ms = round(span_ms * random.uniform(0.5, 1))
             await wait_at_most(self._stop, self.clock, pause_ms)

@@ -43,7 +43,7 @@ from workers.commit import Head, Text, make_commit
 from workers.imports.below import Below
 from workers.imports.days import Day, Days, day_floor, steps
 from workers.imports.files import Readable, Rows
-from workers.imports.joined import Made, cover, merged, minutes_of, reads_as, sealed
+from workers.imports.joined import Made, cover, merged, minutes_of, outside, reads_as, sealed
 from workers.imports.order import Order, Position, in_order
 from workers.imports.target import is_fed, target
 from workers.imports.trades import TradeKeeper
@@ -61,13 +61,15 @@ T = TypeVar("T")
 class Done:
     """What an import has done so far. `trades`: applied by this run; `refused`: in all since the symbol began.
 
-    `too_old`, `bare`: days of which retention keeps nothing, and of which it keeps no footprints.
+    `too_old`, `bare`: days of which retention keeps nothing, and of which it keeps no footprints. `outside`: trades of
+    the days that were written that are in no session: no bar shows them.
     """
 
     trades: int = 0
     days: int = 0
     too_old: int = 0
     bare: int = 0
+    outside: int = 0
     fraction: float = 0.0
     refused: Counter[str] = field(default_factory=Counter)
 
@@ -324,11 +326,18 @@ class _Term:
         opens = [ms for each in made for ms in (each.candles["open_ms"].to_list() or [each.day.day_ms])]
         # Whoever has live bars reads them again: all of a day is more than a message should carry.
         newest = [Candle(**row) for row in made[-1].candles.tail(1).rows(named=True)]
-        await self._write(self._head(days, file), days, staged, (opens[0], opens[-1]), newest)
+        outside = await self._meanwhile(self._outside, made)
+        rows = zip(days, staged, outside, strict=True)
+        written = [ImportedDay(day.day_ms, laid, count) for day, laid, count in rows]
+        await self._write(self._head(days, file), days, written, (opens[0], opens[-1]), newest)
         for day in days:
             self._days.written(day)
             self._wrote(day)
+        self._work.done.outside += sum(outside)
         self._work.on_progress(self._work.done)
+
+    def _outside(self, made: Sequence[Made]) -> list[int]:
+        return [outside(each.candles, self._work.market.instrument) for each in made]
 
     async def _write_below(self, made: Made, file: int) -> None:
         """Commit the minutes of a day that the store has dropped: they are late trades, and go on into the archive."""
@@ -336,7 +345,7 @@ class _Term:
         assert below, "asked before"
         # The kept trades go first, as in the last step.
         head = Head(self._token, self._seq, self._source_position, {})
-        await self._write(head, [day], [None], (day.day_ms, day.day_ms), [])
+        await self._write(head, [day], [ImportedDay(day.day_ms, None)], (day.day_ms, day.day_ms), [])
         minutes = await self._alive(asyncio.create_task(below.begin(day, made.candles, made.levels)))
         head, newest_ms = replace(self._head([day], file), floor_ms=self._floor_ms), max(minutes)
         # Whoever has live bars reads them again, as of any imported day.
@@ -355,7 +364,7 @@ class _Term:
         self,
         head: Head,
         days: Sequence[Day],
-        staged: Sequence[Staged | None],
+        written: Sequence[ImportedDay],
         opens: tuple[int, int],
         amended: list[Candle],
     ) -> None:
@@ -377,7 +386,7 @@ class _Term:
             ImportStep(
                 token=self._token,
                 seq=self._seq,
-                days=[ImportedDay(day.day_ms, laid) for day, laid in zip(days, staged, strict=True)],
+                days=written,
                 first_ms=opens[0],
                 last_ms=opens[1],
                 position=str(self._position),
@@ -410,12 +419,14 @@ class _Term:
         if day:
             del self._days.waiting[day.day_ms]
             await self._meanwhile(self._keeper.keep, [day])
-            # The kept trades go first (import.lua): those of this step would be missing among them.
-            head = Head(self._token, self._seq, self._source_position, {})
-            await self._write(head, [day], [None], (day.day_ms, day.day_ms), [])
             stored = await self._imports.read([day.day_ms])
             frames = await self._meanwhile(merged, [day], stored, builder.open, builder.watermark_ms, self._scales)
             minutes = await self._meanwhile(minutes_of, *frames)
+            count = await self._meanwhile(outside, frames[0], work.market.instrument)
+            work.done.outside += count
+            # The kept trades go first (import.lua): those of this step would be missing among them.
+            head = Head(self._token, self._seq, self._source_position, {})
+            await self._write(head, [day], [ImportedDay(day.day_ms, None, count)], (day.day_ms, day.day_ms), [])
             builder.refused.update(day.refused)
             # A candle is of a minute that is over.
             to_ms = day.to_ms + day.of_minutes

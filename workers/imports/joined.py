@@ -8,13 +8,15 @@ import numpy as np
 import polars as pl
 
 from common.frames import decode, encode
+from common.frames.spans import held
 from common.market import blocks, codec
 from common.market.builder import Builder, Minute, pack_minute, unpack_minute
 from common.market.coverage import RecentCoverage
 from common.market.footprint import Footprint
+from common.market.instrument import Instrument
 from common.market.packed import Ints
 from common.market.scale import Scale, Scales
-from common.market.timeframe import day_of
+from common.market.timeframe import MINUTE, day_of
 from common.store.rollups import CANDLES, FOOTPRINTS, Minutes, Staged
 from workers.imports.days import Day, Frames, built
 
@@ -83,6 +85,15 @@ def sealed(
         laid = _blocks(members[of_candles], [column[of_levels] for column in columns], scales.name)
         found.append(Made(day, candles[of_candles], levels[of_levels], laid))
     return found
+
+
+def outside(candles: pl.DataFrame, instrument: Instrument) -> int:
+    """How many trades are in no session; of a minute that does not tell how many it has, one."""
+    if instrument.sessions is None:
+        return 0
+    inside = held(candles, "open_ms", instrument.anchored(MINUTE))
+    counted = pl.col("trades").clip(1).sum()
+    return int(candles.select(counted).item()) - int(inside.select(counted).item())
 
 
 def _spans(rows: pl.DataFrame, days: Sequence[Day]) -> list[slice]:

@@ -42,7 +42,7 @@ class CalendarCache:
 
     async def _market(self, symbol: str) -> Instrument | None:
         async with commit_client(self._store_url) as client:
-            found = await Registry(client).market(symbol)
+            found = await Registry(client).stored(symbol)
         return found.instrument if found else None
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Literal
 
+import numpy as np
 from redis.asyncio import Redis
 
 from common.errors import FleetError, Stale, StoreUnavailable, Superseded
@@ -30,6 +31,7 @@ from common.market.late import Part
 from common.market.rollup import DAY, MONTH, WEEK, Period, Plan, periods, rolled_up
 from common.market.scale import Scale, Scales
 from common.market.timeframe import DAY_MS, Timeframe, day_of
+from common.store.calendars import adopt
 from common.store.instrument import InstrumentChanged
 from common.store.registry import Market
 from common.store.rollups import CANDLES, FOOTPRINTS, Minutes, Reading, Rolled, RollupStore, Staged
@@ -83,6 +85,7 @@ async def roll_days(
     A day that fails does not hold up the others; the first failure is raised once they are done.
     """
     until_s = time.monotonic() + MAX_JOB_S
+    await adopt(client, [market.instrument])
     failure: FleetError | None = None
     for day_ms in reversed(await RollupStore(client, market.symbol).due_days(from_ms, end_ms)):
         if stopping() or time.monotonic() >= until_s:
@@ -133,7 +136,8 @@ async def _roll(
     }
     others = [day for day in range(day_of(wanted["1d"][0]), wanted["1d"][1], DAY_MS) if day != day_ms]
     reading = await store.read(day_ms, from_ms, to_ms, wanted, others)
-    if reading is None:
+    if reading is None or not reading.adopted.is_of(instrument.calendar, instrument.exceptions):
+        # Not due, or its calendar has changed since the market was read: the next job has another look at it.
         return False
     reading.state.check(instrument)
     scales = reading.state.scales(instrument)
@@ -148,7 +152,8 @@ async def _roll(
     rolled = list(_rolled(instrument, anchored, plan, reading, minutes, kept_ms))
     rolled += _gone(utc_day, plan, reading) if day_ms >= kept_ms else []
     staged = await _sealed(store, utc_day, reading, scales) if day_ms >= floor_ms else None
-    await store.finish(day_ms, reading.mark, rolled, staged)
+    outside = _outside(minutes, utc_day, plan.days) if day_ms >= kept_ms else None
+    await store.finish(day_ms, reading.mark, rolled, staged, outside)
     log.info(
         "day rolled up",
         extra={"symbol": instrument.symbol, "day_ms": day_ms, "changed": sum(bool(each.event) for each in rolled)},
@@ -189,6 +194,15 @@ def _rolled(
         for period in spans:
             if period.end_ms <= state.watermark_ms and not _is_pending(period, reading.others, anchored["1d"]):
                 yield text.rolled(series, period, rolled_up(days.values(), period), stored[series])
+
+
+def _outside(minutes: Columns, day: Period, trading_days: Sequence[Period]) -> int:
+    """How many trades of the day are in no session; of a minute that does not tell how many it has, one."""
+    opens = minutes["open_ms"]
+    spans = [(opens >= span.open_ms) & (opens < span.end_ms) for span in trading_days]
+    inside = np.logical_or.reduce(spans) if spans else np.zeros(len(opens), np.bool_)
+    outside = (opens >= day.open_ms) & (opens < day.end_ms) & ~inside
+    return int(np.maximum(minutes["trades"][outside], 1).sum())
 
 
 def _opens(timeframe: Timeframe, open_ms: int) -> bool:

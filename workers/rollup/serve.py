@@ -3,6 +3,7 @@
 import logging
 import random
 import signal
+import threading
 import time
 
 from redis.exceptions import RedisError
@@ -28,7 +29,8 @@ def serve(queue_url: str, functions: Functions, first_retry_ms: int, hooks: Hook
         if hooks.stopping():
             return
         failures = 1 if time.monotonic() - started_s >= HEALTHY_S else failures + 1
-        time.sleep(min(MOST_WAIT_S, FIRST_WAIT_S * 2 ** min(failures - 1, 10)) * random.uniform(0.5, 1))
+        # Not time.sleep: where the clock is faked by a library it may raise.
+        threading.Event().wait(min(MOST_WAIT_S, FIRST_WAIT_S * 2 ** min(failures - 1, 10)) * random.uniform(0.5, 1))
 
 
 def _work(queue_url: str, functions: Functions, first_retry_ms: int, hooks: Hooks) -> None:
@@ -43,6 +45,8 @@ def _work(queue_url: str, functions: Functions, first_retry_ms: int, hooks: Hook
             worker.work(logging_level="ERROR")
         except (RedisError, OSError, StoreUnavailable) as error:
             log.warning("queue is away", extra={"error": str(error)})
+        except Exception:
+            log.exception("worker of the queue failed")
         finally:
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, signal.SIG_DFL)

@@ -1,14 +1,15 @@
 -- Imported days: their minutes as sealed blocks, and the checkpoint that says so. All or nothing.
 --
 -- KEYS  1 owner, 2 state, 3 trades, 4 candles, 5 footprints, 6 events, 7 gaps, 8 dirty, 9 seals, 10 sealed candles,
---       11 sealed footprints, 12 staged, 13 archive
+--       11 sealed footprints, 12 staged, 13 archive, 14 outside
 -- ARGV  1 token, 2 seq the caller stands at, 3 the next seq
 --       4 watermark_ms, 5 a packed batch of no trades, 6 events to keep, 7 and 8 first and last open written
 --       9 'archived' if the archive has the trades of the days, and all that were applied before; else ''
 --       10 '<from_ms>:<to_ms>;...', where it will never have all of them
 --       11 number of days, 12 of state pairs, 13 of gaps, 14 of forgotten gaps, 15 of events, 16 of messages; then
 --       day (its open, UTC ms), 'seal' or 'leave' (nothing of the day is kept), number of candles, of footprints,
---       digest of the staged candles, of the staged footprints ('' if there are none) ...
+--       digest of the staged candles, of the staged footprints ('' if there are none), trades outside every session
+--       ('' if not known) ...
 --       state field, value ... gap id, gap ... gap id ... event ... channel, message ...
 -- RESULT  {'OK'}, {'FENCED'} (another holder) or {'STALE'} (the store is not where the caller left it)
 --
@@ -22,9 +23,10 @@ local owner, state, trades, candles, footprints, events, gaps, dirty, seals, sea
   archive = unpack(KEYS)
 local next_seq = ARGV[3]
 local AMENDED_KEPT, DAY_MS = 16, 86400000
-local FIRST_DAY, DAY_FIELDS = 17, 6
+local FIRST_DAY, DAY_FIELDS = 17, 7
 
 -- with lost.lua
+-- with outside.lua
 
 if redis.call('HGET', owner, 'token') ~= ARGV[1] then
   return {'FENCED'}
@@ -34,7 +36,7 @@ if (redis.call('HGET', state, 'seq') or '0') ~= ARGV[2] then
 end
 local days, at = {}, FIRST_DAY
 for _ = 1, tonumber(ARGV[11]) do
-  local day = {open = ARGV[at], seals = ARGV[at + 1] == 'seal', blocks = {}}
+  local day = {open = ARGV[at], seals = ARGV[at + 1] == 'seal', blocks = {}, outside = ARGV[at + 6]}
   day.seal = table.concat({day.open, unpack(ARGV, at + 2, at + 5)}, ':')
   for i, name in ipairs({'candles', 'footprints'}) do
     local digest = ARGV[at + 3 + i]
@@ -91,6 +93,7 @@ for _, day in ipairs(days) do
   if day.seals then
     seal(day)
   end
+  note_outside(KEYS[14], day.open, day.outside)
 end
 
 if ARGV[9] == 'archived' then

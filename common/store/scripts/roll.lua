@@ -1,9 +1,9 @@
 -- Take in what a job made of one day's minutes: roll-ups, and the day itself as sealed blocks. All or nothing.
 --
 -- KEYS  1 state, 2 dirty, 3 rollup, 4 candles, 5 footprints, 6 seals, 7 sealed candles, 8 sealed footprints, 9 staged,
---       10 unarchived, 11 events, 12 candles:1d, 13 candles:1w, 14 candles:1M
+--       10 unarchived, 11 events, 12 candles:1d, 13 candles:1w, 14 candles:1M, 15 outside
 -- ARGV  1 token of the state, 2 version of the rollup, 3 day (its open, UTC ms), 4 its score in dirty: as they were read
---       5 events to keep, 6 number of roll-ups; then
+--       5 events to keep, 6 number of roll-ups, 7 trades of the day outside every session ('' if not known); then
 --       key (12, 13 or 14), open_ms, candle ('' if there is none), event and message ('' if nothing changed) ...
 --       and 'leave', or 'kept' (the blocks are as they were, to be archived anew), or 'seal', number of candles, of
 --       footprints, digest of the staged candles, of the staged footprints ('' if there are none)
@@ -18,12 +18,14 @@
 -- staged: fields '<day>:candles' and '<day>:footprints', the blocks as the job has read them back.
 -- unarchived: members 'candles:<day>' and 'footprints:<day>', score the version that made them or, negative, the commit
 --         that left late trades for them (commit.lua).
--- state.sealed_to_ms: the end of the newest sealed day.
+-- state.sealed_to_ms: the end of the newest sealed day. outside: as outside.lua has it.
 
 local state, dirty, rollup, candles, footprints, seals, sealed_candles, sealed_footprints, staged, unarchived, events =
   unpack(KEYS)
 local DAY_MS = 86400000
-local day, at = ARGV[3], 7
+local day, at = ARGV[3], 8
+
+-- with outside.lua
 
 if (redis.call('HGET', state, 'token') or '') ~= ARGV[1]
   or (redis.call('HGET', rollup, 'version') or '0') ~= ARGV[2]
@@ -65,6 +67,7 @@ for _ = 1, tonumber(ARGV[6]) do
 end
 
 redis.call('ZREM', dirty, day)
+note_outside(KEYS[15], day, ARGV[7])
 if ARGV[seal] == 'seal' then
   local last_ms = string.format('%.0f', tonumber(day) + DAY_MS - 1)
   for i, target in ipairs({sealed_candles, sealed_footprints}) do

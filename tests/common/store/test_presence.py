@@ -27,6 +27,22 @@ async def test_a_process_is_there_while_it_says_so(client: Redis) -> None:
     assert not await client.exists(PROCESSES)
 
 
+async def test_an_error_of_any_kind_does_not_make_a_process_silent(
+    client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(presence, "SAY_EVERY_S", 0.01)
+    troubles = [ValueError("a bug"), StoreUnavailable("away")]
+
+    def held() -> int:
+        if troubles:
+            raise troubles.pop()
+        return 12
+
+    async with present(client, WORKER, 50, held):
+        await wait_until_async(lambda: not troubles)
+        await wait_until_async(lambda: processes(client))
+
+
 async def test_the_last_word_of_a_process_counts(client: Redis) -> None:
     ours = Presence(client, WORKER, 50)
     for held in (3, 3, 7):
