@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import random
 import signal
 import sys
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from common.store.rollups import CANDLES, FOOTPRINTS
 from common.store.server import await_admission
 from common.store.stream_reader import SharedReads
 from common.store.symbol import Bounds, SymbolStore
+from common.store.together import Together
 from common.store.trade_archive import TRADES
 from common.store.wanted import WantedFleet
 from common.watchdog import watched
@@ -66,6 +68,8 @@ class WorkerSettings:
             batch_trades=self.batch_trades,
             close_grace_ms=self.close_grace_ms,
             retention=Retention(self.candle_days, self.footprint_days),
+            # So that the processes of a machine do not all beat at once.
+            beat_phase_ms=random.randrange(self.lease_ttl_ms),
         )
 
     @property
@@ -90,12 +94,13 @@ async def work(settings: WorkerSettings) -> None:
         settings.binance_key,
         shared,
     )
+    beats = Together(commands, "beat")
     place = Workplace(
         holder=holder_name(),
         clock=clock,
         settings=settings.term,
         owners=Owners(means.commands).look,
-        stores=lambda symbol: SymbolStore(means.commands, symbol, settings.bounds, clock),
+        stores=lambda symbol: SymbolStore(means.commands, symbol, settings.bounds, clock, beats),
         sources=lambda market: SOURCES[market.kind](market, means),
     )
     claimer = Claimer(WantedFleet(means.commands), place, frozenset(SOURCES), settings.symbols_per_worker)

@@ -58,13 +58,17 @@ class Store(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TermSettings:
-    """All in ms but `batch_trades`, the most trades of one commit."""
+    """All in ms but `batch_trades`, the most trades of one commit.
+
+    `beat_phase_ms`: when, of the monotonic clock, all idle symbols of the process beat, together.
+    """
 
     lease_ttl_ms: int
     commit_interval_ms: int
     batch_trades: int
     close_grace_ms: int
     retention: Retention
+    beat_phase_ms: int = 0
 
 
 @dataclass(slots=True)
@@ -195,8 +199,7 @@ class Term:
             if self.stopping():
                 return False
             self._note_health(batch)
-            await self.store.beat(self.token, self._seq, self._health)
-            self._alive()
+            await self._beat()
             await self.clock.sleep_ms(max(1, min(self._beat_due_ms(), MOST_WAIT_MS)))
         return True
 
@@ -239,8 +242,7 @@ class Term:
             )
             await self._commit(head, changes)
         elif self._beat_due_ms() <= 0 or self._health != self._health_told:
-            await self.store.beat(self.token, self._seq, self._health)
-            self._alive()
+            await self._beat()
         self.on_progress(self.progress, batch)
 
     async def _step(self, batch: Batch) -> tuple[Changes, Faults, Collection[int]]:
@@ -289,6 +291,12 @@ class Term:
         self._count(changes)
         await self.source.committed(head.position)
 
+    async def _beat(self) -> None:
+        """A sign of life, with health where it has changed since it was told."""
+        health = {} if self._health == self._health_told else self._health
+        await self.store.beat(self.token, self._seq, health)
+        self._alive()
+
     def _count(self, changes: Changes) -> None:
         self.progress.commits += 1
         self.progress.applied += len(changes.trades)
@@ -311,7 +319,10 @@ class Term:
         return max(wait_ms, 1)
 
     def _beat_due_ms(self) -> int:
-        return self._beat_at_ms + self.settings.lease_ttl_ms // BEATS_PER_LEASE - self.clock.monotonic_ms()
+        """Until the first moment of the process's beats that comes after the last sign of life."""
+        step_ms = max(1, self.settings.lease_ttl_ms // BEATS_PER_LEASE)
+        since_ms = (self._beat_at_ms - self.settings.beat_phase_ms) % step_ms
+        return self._beat_at_ms + step_ms - since_ms - self.clock.monotonic_ms()
 
     def _alive(self) -> None:
         self._beat_at_ms = self.clock.monotonic_ms()
