@@ -31,6 +31,8 @@ WORKERS = f"rq:workers:{QUEUE}"
 RETRY_MOST_MS = 3_600_000
 # A job that is none of ours is not tried again; it is shown for a day.
 REFUSED_SHOWN_MS = 86_400_000
+# By how much the clocks of two machines may differ.
+MAX_SKEW_MS = 60_000
 # Each is some 300 bytes. More are logged only.
 MOST_FAILURES = 1_000
 # What is told of why: one sentence.
@@ -51,6 +53,10 @@ class Failure:
     next_ms: int
     # It named a function that is none of the queue's.
     refused: bool = False
+
+    def waits(self, now_ms: int) -> bool:
+        """Whether it is not to be tried yet. By a clock that was set it may have failed in what is the future now."""
+        return self.at_ms - MAX_SKEW_MS <= now_ms < self.next_ms
 
     def dump(self) -> bytes:
         return orjson.dumps(asdict(self))

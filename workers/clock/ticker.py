@@ -70,7 +70,7 @@ class Ticker:
         for job in await asyncio.to_thread(self.queue.free_dead):
             log.warning("job of a dead process is free again", extra={"job": job})
         works, failures, now_ms = await self.due(), await self.jobs.failures(), self.clock.now_ms()
-        waiting = {job for job, failure in failures.items() if failure.next_ms > now_ms}
+        waiting = {job for job, failure in failures.items() if failure.waits(now_ms)}
         wanted = [work for work in works if work.job not in waiting]
         self._is_busy = bool(wanted)
         count = await asyncio.to_thread(self.queue.offer, wanted)
