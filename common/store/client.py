@@ -5,12 +5,13 @@ its default time-out of 5 s ends every longer blocking read. Both are decided he
 """
 
 import asyncio
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -22,21 +23,32 @@ from common.errors import StoreUnavailable
 COMMAND_TIMEOUT_S = 2.0
 # Finds a silently dead peer under a subscription; PING does not disturb RESP3 push messages.
 HEALTH_CHECK_S = 10
+# Connections of one client. The store answers one command at a time: more connections only wait there instead of here.
+MAX_CONNECTIONS = 16
+# How long a command may wait for one of them. A burst of thousands is through by then; a store that hangs is told of.
+TURN_TIMEOUT_S = 20.0
 
 
 def commit_client(url: str) -> Redis:
-    """For commands that answer at once: commits, claims, reads. Nothing is ever sent twice."""
-    return _client(url, COMMAND_TIMEOUT_S)
+    """For commands that answer at once: commits, claims, reads. Nothing is ever sent twice.
+
+    Whoever finds all connections in use waits for one, in order.
+    """
+    return _client(url, COMMAND_TIMEOUT_S, MAX_CONNECTIONS)
 
 
 def blocking_client(url: str) -> Redis:
-    """For XREAD BLOCK and pub/sub. No time-out of its own: the caller's BLOCK or outer loop ends the wait."""
-    return _client(url, None)
+    """For XREAD BLOCK and pub/sub. No time-out of its own: the caller's BLOCK or outer loop ends the wait.
+
+    Each reader holds a connection for as long as it reads, so there are as many as readers.
+    """
+    return _client(url, None, sys.maxsize)
 
 
-def _client(url: str, timeout_s: float | None) -> Redis:
-    client = Redis.from_url(
+def _client(url: str, timeout_s: float | None, max_connections: int) -> Redis:
+    pool = _WaitingPool.from_url(
         url,
+        max_connections=max_connections,
         socket_timeout=timeout_s,
         socket_connect_timeout=COMMAND_TIMEOUT_S,
         health_check_interval=0 if timeout_s else HEALTH_CHECK_S,
@@ -44,8 +56,50 @@ def _client(url: str, timeout_s: float | None) -> Redis:
         protocol=3,
     )
     # Its class depends on the URL's scheme (TCP, TLS or Unix socket), so it is known only now.
-    client.connection_pool.connection_class = _cancellable(client.connection_pool.connection_class)
-    return client
+    pool.connection_class = _cancellable(pool.connection_class)
+    return Redis.from_pool(pool)
+
+
+class _WaitingPool(ConnectionPool):
+    """A pool in which a command waits for its turn.
+
+    redis-py's own raises at its bound, which looks like a store that is away; its BlockingConnectionPool stands on
+    asyncio.Condition, which loses a turn that is passed to a task just cancelled (Python 3.11).
+    """
+
+    def __init__(self, max_connections: int, **options: Any) -> None:
+        super().__init__(max_connections=max_connections, **options)
+        self._turns = asyncio.Semaphore(max_connections)
+        self._lent: set[AbstractConnection] = set()
+
+    async def get_connection(self, *args: Any, **options: Any) -> AbstractConnection:
+        await self._await_turn()
+        try:
+            connection: AbstractConnection = await super().get_connection()  # type: ignore[no-untyped-call]
+        except BaseException:
+            self._turns.release()
+            raise
+        self._lent.add(connection)
+        return connection
+
+    async def release(self, connection: AbstractConnection) -> None:
+        try:
+            await super().release(connection)
+        finally:
+            # The pool also takes back what it could not connect, and has not lent to anybody.
+            if connection in self._lent:
+                self._lent.remove(connection)
+                self._turns.release()
+
+    async def _await_turn(self) -> None:
+        if not self._turns.locked():
+            await self._turns.acquire()
+            return
+        try:
+            async with asyncio.timeout(TURN_TIMEOUT_S):
+                await self._turns.acquire()
+        except TimeoutError:
+            raise RedisConnectionError(f"all {self.max_connections} connections are in use") from None
 
 
 class _CancellableWrites(AbstractConnection):

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -10,15 +11,18 @@ from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from common.errors import Stale, StoreUnavailable
-from common.store.client import COMMAND_TIMEOUT_S, blocking_client, commit_client
+from common.store.client import COMMAND_TIMEOUT_S, MAX_CONNECTIONS, blocking_client, commit_client, translated
 from common.store.keys import SymbolKeys
 from common.store.symbol import Bounds, SymbolStore
 from tests.common.store.steps import SYMBOL, claim, step, trades
 from tests.proxy import Proxy, proxied
+from tests.support import wait_until_async
 
 KEYS = SymbolKeys(SYMBOL)
 A = "a" * 32
 WELL_OVER_A_COMMAND_S = 1.0
+# Connections to the server that are not of the client at hand: the fixtures'.
+OTHERS = 4
 
 
 @pytest.fixture
@@ -152,3 +156,56 @@ async def test_a_cancelled_task_ends_wherever_its_command_stands(direct: Redis) 
         task.cancel()
         await asyncio.wait({task}, timeout=WELL_OVER_A_COMMAND_S)
         assert task.cancelled(), f"{turns % 20} turns of the loop after its start"
+
+
+async def test_a_burst_waits_for_connections_and_is_answered(direct: Redis) -> None:
+    answers = await asyncio.gather(*(direct.echo(b"%d" % number) for number in range(1_000)))
+    assert answers == [b"%d" % number for number in range(1_000)]
+    clients: Any = await direct.client_list()
+    assert len(clients) <= MAX_CONNECTIONS + OTHERS
+
+
+async def test_whoever_is_cancelled_while_it_waits_takes_no_connection_away(direct: Redis) -> None:
+    """Also in the very turn of the loop in which its turn comes."""
+    for turns in range(60):
+        waiting: list[Any] = [asyncio.ensure_future(direct.ping()) for _ in range(3 * MAX_CONNECTIONS)]
+        for _ in range(turns % 30):
+            await asyncio.sleep(0)
+        for task in waiting[turns % 2 :: 2]:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+    async with asyncio.timeout(WELL_OVER_A_COMMAND_S):
+        assert all(await asyncio.gather(*(direct.ping() for _ in range(3 * MAX_CONNECTIONS))))
+
+
+async def test_connections_that_fail_are_not_missing_afterwards(tmp_path: Path) -> None:
+    client = commit_client(f"unix://{tmp_path}/nobody")
+    for _ in range(2):
+        found = await asyncio.gather(*(client.ping() for _ in range(2 * MAX_CONNECTIONS)), return_exceptions=True)
+        assert {type(each) for each in found} == {RedisConnectionError}
+    await client.aclose()
+
+
+async def test_who_waits_too_long_for_a_connection_is_told_so(direct: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("common.store.client.TURN_TIMEOUT_S", 0.05)
+    pool: Any = direct.connection_pool
+    lent = [await pool.get_connection() for _ in range(MAX_CONNECTIONS)]
+    with pytest.raises(StoreUnavailable, match="a look failed: all 16 connections are in use"), translated("a look"):
+        await direct.ping()
+    for connection in lent:
+        await pool.release(connection)
+    assert await direct.ping()
+
+
+async def test_each_blocking_read_has_a_connection_of_its_own(redis_url: str, direct: Redis) -> None:
+    client = blocking_client(redis_url)
+    reads: list[Any] = [asyncio.ensure_future(client.xread({"in": "0-0"}, block=10_000)) for _ in range(150)]
+    await wait_until_async(lambda: _blocked(direct, 150))
+    await direct.xadd("in", {"a": "b"})
+    assert all(await asyncio.gather(*reads))
+    await client.aclose()
+
+
+async def _blocked(direct: Redis, count: int) -> bool:
+    found: Any = await direct.info("clients")
+    return bool(found["blocked_clients"] == count)
