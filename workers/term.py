@@ -112,6 +112,8 @@ class Term:
     _trades_wanted: bool = False
     # The `complete_ms` of the last batch.
     _complete_ms: int = NEVER
+    # What the source said of itself, and whether the clock was refused, when last nothing came; None if something did.
+    _quiet: tuple[Mapping[str, str], bool] | None = None
 
     async def serve(self, claim: Claim) -> bool:
         """Work until stopped, ended or in error. True if the source has ended and all of it is committed."""
@@ -204,6 +206,8 @@ class Term:
         return True
 
     def _is_unclear(self, trades: Trades) -> bool:
+        if not trades:
+            return False
         wall_ms = self.clock.undecided_ms()
         if wall_ms is None:
             return False
@@ -218,6 +222,26 @@ class Term:
         self._health = said | self._verdicts.tally.dump()
 
     async def _take(self, batch: Batch) -> None:
+        if self._is_quiet(batch):
+            if self._beat_due_ms() <= 0:
+                await self._beat()
+        else:
+            await self._take_all(batch)
+        self.on_progress(self.progress, batch)
+
+    def _is_quiet(self, batch: Batch) -> bool:
+        """Nothing came, nothing closes, and nothing is to be told: as most looks at a quiet market find it."""
+        was, self._quiet = self._quiet, None
+        if batch.position != self._position or not batch.is_empty:
+            return False
+        self._quiet = batch.health, self.clock.is_refused()
+        if was != self._quiet:
+            return False
+        self._complete_ms = NEVER if self._quiet[1] else batch.complete_ms
+        close_ms = self._builder.next_close_ms()
+        return close_ms is None or self._complete_ms < close_ms
+
+    async def _take_all(self, batch: Batch) -> None:
         changes, faults, stored = await self._step(batch)
         gaps = self._follow(batch)
         mismatches = self._verdicts.mismatched(batch.mismatches)
@@ -243,7 +267,6 @@ class Term:
             await self._commit(head, changes)
         elif self._beat_due_ms() <= 0 or self._health != self._health_told:
             await self._beat()
-        self.on_progress(self.progress, batch)
 
     async def _step(self, batch: Batch) -> tuple[Changes, Faults, Collection[int]]:
         """Also returns the opens of the late minutes that the store had."""
