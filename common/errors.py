@@ -19,6 +19,10 @@ class OperatorError(FleetError):
     """The deployment must change: a setting, a port, a disk, a server."""
 
 
+class NewerFormat(OperatorError):
+    """What is stored was written by a later release, in a form that this one does not know."""
+
+
 class RetryableError(FleetError):
     """Nobody must act: try again, after dropping what was in memory."""
 

@@ -162,6 +162,12 @@ class Settings(BaseSettings):
         le=3_600_000,
         description="ms until a failed job is tried again; doubles with each failure, up to an hour",
     )
+    connections_max: int = Field(
+        default=4_000,
+        ge=1,
+        le=1_000_000,
+        description="most connections of clients a feed takes in all; of one address beyond this machine it takes 200",
+    )
     query_limit_max: int = Field(
         default=50_000, ge=1, le=1_000_000, description="most candles one request may ask for; bounds its cost"
     )

@@ -14,14 +14,16 @@ from common.store.server import admit
 from feed.app import create_app
 from feed.memory import keep_free_memory
 from feed.server import make_watched_server
+from feed.web.connections import raise_file_limit
 
 
 def main() -> int:
     try:
         found = settings.load()
+        log.setup(found.log_level, found.log_format)
+        raise_file_limit()
         app = create_app(found)
         url = found.store_url
-        log.setup(found.log_level, found.log_format)
         asyncio.run(_admission(url, unsafe=found.unsafe_store))
     except OperatorError as error:
         print(error, file=sys.stderr)

@@ -6,8 +6,8 @@ from itertools import chain
 
 import orjson
 
-from common.market.coverage import Hole
 from common.market.gaps import REPAIRING, UNKNOWN, Ledger
+from common.market.spans import Hole
 from common.store.health import HealthRules, health_of
 from common.store.reads import State, View
 from common.store.registry import Market
@@ -116,7 +116,7 @@ def told_gap(hole: Hole, ledger: Ledger) -> dict[str, int | str]:
 
 
 def health(market: Market, view: View, cover: Cover, rules: HealthRules) -> dict[str, object]:
-    return health_of(view, market, rules, len(cover.holes))
+    return health_of(view, market, rules, cover.hole_count)
 
 
 def cursor_of(state: State | None) -> str:

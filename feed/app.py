@@ -27,6 +27,8 @@ from feed.metrics import Metrics
 from feed.queries import Queries
 from feed.routes import candles, fleet, market, process
 from feed.services import Services
+from feed.web.connections import Connections, room_for
+from feed.web.places import Places
 
 # Somebody waits for the answer.
 IMPATIENT = Patience(connect_s=2, request_s=10, retries=1, retry_s=5)
@@ -59,6 +61,7 @@ def _cors(access: Access) -> list[Middleware]:
 def create_app(settings: Settings) -> Starlette:
     """OperatorError where more could ask than the settings say."""
     metrics, access = Metrics(), Access.of(settings)
+    connections = Connections(metrics, room_for(settings.connections_max))
 
     def refuse_at_first(info: ServerInfo) -> None:
         """The store was away when this process was started; else it would have been refused then (feed.__main__)."""
@@ -98,6 +101,7 @@ def create_app(settings: Settings) -> Starlette:
         routes=[*candles.routes, *market.routes, *fleet.routes, *process.routes, *stream.routes],
         middleware=[
             Middleware(Guard, metrics=metrics),
+            Middleware(Places, access=access, connections=connections),
             Middleware(Hosts, access=access),
             *_cors(access),
             Middleware(Tokens, access=access),
@@ -107,5 +111,5 @@ def create_app(settings: Settings) -> Starlette:
     )
     # A redirect would repeat the Host header of whoever asks.
     app.router.redirect_slashes = False
-    app.state.access, app.state.refusal = access, None
+    app.state.access, app.state.connections, app.state.refusal = access, connections, None
     return app

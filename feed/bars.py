@@ -79,7 +79,7 @@ def cover_of(market: Market, state: State | None, *, kept_by_days: bool = False)
     """What the minutes of a symbol cover; `kept_by_days`: what its daily candles do, which outlive their minutes."""
     if state is None:
         return EMPTY
-    return Cover.load(state.coverage_json, market.instrument.ids, -1 if kept_by_days else state.candle_floor_ms)
+    return Cover.of(state, market.instrument.ids, -1 if kept_by_days else state.candle_floor_ms)
 
 
 def flagged(frame: pl.DataFrame, timeframe: Timeframe, cover: Cover, state: State | None) -> pl.DataFrame:

@@ -237,7 +237,7 @@ def _touched(
     if timeframe.next_open(before_ms) <= state.watermark_ms:
         # It was growing then, and is closed now even if no trade came: by the clock.
         opens.add(before_ms)
-    cover = Cover.load(state.coverage_json, grid.instrument.ids)
+    cover = Cover.of(state, grid.instrument.ids)
     ranges = list(cover.differences(known)) if known else []
     return Touched(was_ms, timeframe.open_of(max(state.watermark_ms, 0)), opens, ranges)
 

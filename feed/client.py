@@ -2,16 +2,15 @@
 
 Nobody ever waits for a client. News replaces what waits about the same bar, so a client that reads slowly gets the
 newest state of each bar instead of every step. What waits is bounded; at the bound it is dropped, the client is told
-(`lag`) and gets a snapshot as soon as it reads again. A client that does not read at all is cut off.
+(`lag`) and gets a snapshot as soon as it reads again. A client that does not read at all is cut off (feed.web.unread).
 """
 
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Hashable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 from common.errors import FleetError, StoreUnavailable
 from common.market.timeframe import Timeframe
@@ -28,16 +27,10 @@ from feed.series import Series
 
 # Bars of one subscription that may wait. A minute of 250 ms bars is 240.
 MOST_PENDING = 1_000
-# Replies that may wait: for a client that asks and does not read.
-MOST_REPLIES = 200
-# One message may take so long to leave.
-SEND_TIMEOUT_S = 10.0
+# Replies that may wait; then the next request does.
+MAX_REPLIES = 64
 # Wait before a snapshot is tried again while the store is away.
 RETRY_S = 0.5
-
-
-class ClientGone(Exception):
-    """The client was cut off: it does not read."""
 
 
 class Stage(Enum):
@@ -147,12 +140,11 @@ class Subscription:
 
 
 class Client:
-    """`send` writes one message; `abort` cuts the connection without waiting for what was written to leave."""
+    """`send` writes one message, and waits while the client does not read those before it."""
 
     def __init__(
         self,
         send: Callable[[str], Awaitable[None]],
-        abort: Callable[[], None],
         hub: Hub,
         queries: Queries,
         metrics: Metrics,
@@ -160,12 +152,12 @@ class Client:
         self.metrics = metrics
         self.subscriptions: dict[tuple[str, Timeframe], Subscription] = {}
         self._send_text = send
-        self.abort = abort
         self._hub = hub
         self._queries = queries
         self._replies: deque[str] = deque()
         self._awake: OrderedDict[Subscription, None] = OrderedDict()
         self._work = asyncio.Event()
+        self._room = asyncio.Event()
 
     def subscribe(self, market: Market, timeframe: Timeframe, limit: int, wish: Wish) -> None:
         """Begin, or begin again."""
@@ -197,10 +189,14 @@ class Client:
 
     def reply(self, text: str) -> None:
         """Send `text` before any news that waits."""
-        if len(self._replies) >= MOST_REPLIES:
-            self._cut()
         self._replies.append(text)
         self._work.set()
+
+    async def replied(self) -> None:
+        """Wait until not too many replies wait any more, or the connection ends."""
+        while len(self._replies) >= MAX_REPLIES:
+            self._room.clear()
+            await self._room.wait()
 
     def wake(self, subscription: Subscription) -> None:
         """There is something to do for the subscription."""
@@ -210,14 +206,23 @@ class Client:
 
     async def run(self) -> None:
         """Send until the connection ends."""
-        while True:
-            await self._work.wait()
-            self._work.clear()
-            while self._replies or self._awake:
-                if self._replies:
-                    await self._send(self._replies.popleft())
-                else:
-                    await self._serve(self._awake.popitem(last=False)[0])
+        try:
+            while True:
+                await self._work.wait()
+                self._work.clear()
+                while self._replies or self._awake:
+                    await self._next()
+        finally:
+            self._replies.clear()
+            self._room.set()
+
+    async def _next(self) -> None:
+        if self._replies:
+            text = self._replies.popleft()
+            self._room.set()
+            await self._send(text)
+        else:
+            await self._serve(self._awake.popitem(last=False)[0])
 
     async def _serve(self, subscription: Subscription) -> None:
         """Open the subscription, or send what waits now: what comes meanwhile has to wait for the others' turn."""
@@ -281,19 +286,8 @@ class Client:
     def _tell(self, subscription: Subscription, error: FleetError) -> None:
         series = subscription.series
         names = {"symbol": series.market.symbol, "timeframe": series.timeframe.text}
-        with suppress(ClientGone):
-            # It is cut off then, which ends both its tasks.
-            self.reply(error_reply(failure_of(error), **names))
+        self.reply(error_reply(failure_of(error), **names))
 
     async def _send(self, text: str) -> None:
-        try:
-            async with asyncio.timeout(SEND_TIMEOUT_S):
-                await self._send_text(text)
-        except TimeoutError:
-            self._cut()
+        await self._send_text(text)
         self.metrics.sent.inc()
-
-    def _cut(self) -> NoReturn:
-        self.metrics.dropped.inc()
-        self.abort()
-        raise ClientGone

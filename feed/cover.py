@@ -2,41 +2,94 @@
 
 A bar is partial if trades of its span may be missing: it begins before coverage does, or a hole overlaps it. That the
 bar is still growing does not make it partial.
+
+All but the end of the newest span is a shape, which is made once and kept for as long as the spans it is made of are:
+there may be 65,536 holes, and an answer costs what it is long.
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
 import orjson
 
-from common.market.coverage import Hole, Span, load_coverage
 from common.market.instrument import Ids
+from common.market.packed import Ints
+from common.market.spans import Hole
 from common.market.timeframe import Timeframe
-from common.market.trade import Trades
-from common.store.reads import Spans
+from common.store.older import NO_OLDER, OlderSpans
+from common.store.reads import Spans, State
+
+# Holes that one answer names. Where there are more, those next to each other are named as one.
+MAX_HOLES_TOLD = 1_000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shape:
+    """Coverage without the end of its newest span, oldest first."""
+
+    span_from_ms: Ints
+    span_to_ms: Ints
+    # A row a hole, as a Hole; it lies behind the span of the same number.
+    holes: Ints
+    # When trades are missing, ascending, both ends included; none overlap.
+    missing_from_ms: list[int]
+    missing_to_ms: list[int]
+
+    @classmethod
+    def of(cls, spans: Ints) -> "Shape":
+        """`spans`: columns of first ids, last ids, from_ms and to_ms."""
+        first, last, from_ms, to_ms = spans
+        holes = np.column_stack((last[:-1] + 1, first[1:] - 1, to_ms[:-1], from_ms[1:]))
+        return cls(from_ms, to_ms, holes, *_united(holes))
+
+    @property
+    def from_ms(self) -> int:
+        """Where coverage begins, whatever has been dropped of it since."""
+        return int(self.span_from_ms[0]) if len(self.span_from_ms) else 0
+
+    def equals(self, other: "Shape") -> bool:
+        return self is other or (self.from_ms == other.from_ms and np.array_equal(self.holes, other.holes))
+
+
+# Of spans that are kept, by them.
+_shapes: WeakKeyDictionary[OlderSpans, Shape] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, slots=True)
 class Cover:
-    """`start_ms`: what opens before is partial. Equal to common.market.coverage.covers, for many bars at once.
+    """`start_ms`: what opens before is partial. Equal to common.market.coverage, for many bars at once.
 
-    `lost`: spans of time, both ends included, that were covered and of which not all is kept.
+    `to_ms`: the end of the newest span. `lost`: spans of time, both ends included, that were covered and of which not
+    all is kept.
     """
 
     start_ms: int
-    spans: list[Span]
-    holes: list[Hole]
+    to_ms: int
+    shape: Shape
     lost: Spans = ()
 
     @classmethod
-    def load(cls, coverage_json: bytes, ids: Ids, floor_ms: int = -1) -> "Cover":
+    def of(cls, state: State, ids: Ids, floor_ms: int = -1) -> "Cover":
         """`floor_ms`: where retention ends; what opened before is gone."""
-        coverage = load_coverage(ids, orjson.loads(coverage_json), Trades())
-        spans = coverage.spans()
-        return cls(max(spans[0].from_ms, floor_ms) if spans else 0, spans, coverage.holes())
+        return cls.load(state.coverage_json, ids, floor_ms, state.older)
+
+    @classmethod
+    def load(cls, coverage_json: bytes, ids: Ids, floor_ms: int = -1, older: OlderSpans = NO_OLDER) -> "Cover":
+        """`coverage_json`: all of it, or what `older` has not."""
+        rows = orjson.loads(coverage_json)
+        rows = rows[1:] if ids == "contiguous" else [[0, 0, *row[2:]] for row in rows if row[3] >= 0]
+        if not rows:
+            return EMPTY
+        shape = _shape(rows, older)
+        return cls(max(shape.from_ms, floor_ms), rows[-1][3], shape)
+
+    def grown(self, newest_json: bytes) -> "Cover":
+        """The same after a commit that only let the newest span grow."""
+        return replace(self, to_ms=orjson.loads(newest_json)[-1][3])
 
     def since(self, ts_ms: int) -> "Cover":
         """The same, where nothing older than `ts_ms` is left."""
@@ -49,40 +102,122 @@ class Cover:
     def partial(self, open_ms: int, end_ms: int) -> bool:
         if open_ms < self.start_ms:
             return True
-        return any(from_ms < end_ms and to_ms >= open_ms for from_ms, to_ms in self._missing())
+        at = bisect_left(self.shape.missing_to_ms, open_ms)
+        if at < len(self.shape.missing_to_ms) and self.shape.missing_from_ms[at] < end_ms:
+            return True
+        return any(from_ms < end_ms and to_ms >= open_ms for from_ms, to_ms in self.lost)
 
     def partial_among(self, opens: Sequence[int] | npt.NDArray[np.int64], timeframe: Timeframe) -> set[int]:
         """Return the positions of the partial bars; `opens` ascend."""
         found = set(range(bisect_left(opens, self.start_ms)))
-        for from_ms, to_ms in self._missing():
+        if not len(opens):
+            return found
+        for from_ms, to_ms in (*self._missing(opens), *self.lost):
             first = bisect_left(opens, timeframe.open_of(from_ms))
             found.update(range(first, bisect_right(opens, to_ms)))
         return found
 
-    def _missing(self) -> Iterator[tuple[int, int]]:
-        yield from ((hole.from_ms, hole.to_ms) for hole in self.holes)
-        yield from self.lost
+    def _missing(self, opens: Sequence[int] | npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+        """When trades are missing from the first bar on: of many times in one bar the first is enough."""
+        from_ms, to_ms = self.shape.missing_from_ms, self.shape.missing_to_ms
+        at = bisect_left(to_ms, int(opens[0]))
+        while at < len(to_ms):
+            yield from_ms[at], to_ms[at]
+            following = bisect_right(opens, to_ms[at])
+            at = bisect_left(to_ms, int(opens[following]), at + 1) if following < len(opens) else len(to_ms)
 
     @property
     def from_ms(self) -> int:
         """Where coverage begins, whatever has been dropped of it since."""
-        return self.spans[0].from_ms if self.spans else 0
+        return self.shape.from_ms
+
+    @property
+    def hole_count(self) -> int:
+        return len(self.shape.holes)
+
+    def newest_holes(self, count: int) -> list[Hole]:
+        return [Hole(*row) for row in self.shape.holes[-count:].tolist()]
 
     def reshaped(self, other: "Cover") -> bool:
         """Whether they differ by more than what is dropped at the old end and grows at the new one."""
-        return self.from_ms != other.from_ms or self.holes != other.holes
+        return not self.shape.equals(other.shape)
 
     def differences(self, other: "Cover") -> Iterator[tuple[int, int]]:
         """Yield the times `(from_ms, to_ms)`, both included, where bars may be partial in only one of the two."""
         if self.from_ms != other.from_ms:
             yield min(self.from_ms, other.from_ms), max(self.from_ms, other.from_ms)
-        for hole in set(self.holes) ^ set(other.holes):
-            yield hole.from_ms, hole.to_ms
+        if self.shape is not other.shape:
+            holes, others = self.shape.holes, other.shape.holes
+            changed = np.concatenate([_only_among(holes, others), _only_among(others, holes)])
+            yield from zip(*_united(changed), strict=True)
 
     def within(self, from_ms: int, to_ms: int) -> tuple[list[list[int]], list[Hole]]:
-        """Return the spans of time and the holes that touch `[from_ms, to_ms)`."""
-        spans = [[s.from_ms, s.to_ms] for s in self.spans if s.from_ms < to_ms and s.to_ms >= from_ms]
-        return spans, [hole for hole in self.holes if hole.from_ms < to_ms and hole.to_ms >= from_ms]
+        """Return the spans of time and the holes that touch `[from_ms, to_ms)`.
+
+        Of too many holes those next to each other are one, and the spans between them are left out.
+        """
+        shape, ends = self.shape, self._span_ends()
+        spans = (shape.span_from_ms < to_ms) & (ends >= from_ms)
+        found = np.flatnonzero((shape.holes[:, 2] < to_ms) & (shape.holes[:, 3] >= from_ms))
+        starts = _starts_of_groups(shape.holes[found])
+        spans[found[~starts]] = False
+        begins, ends_of_groups = shape.holes[found[starts]], shape.holes[found[np.append(starts, True)[1:]]]
+        told = np.column_stack((begins[:, 0], ends_of_groups[:, 1], begins[:, 2], ends_of_groups[:, 3]))
+        return np.column_stack((shape.span_from_ms, ends))[spans].tolist(), [Hole(*row) for row in told.tolist()]
+
+    def _span_ends(self) -> Ints:
+        ends = self.shape.span_to_ms.copy()
+        ends[-1:] = self.to_ms
+        return ends
 
 
-EMPTY = Cover(0, [], [])
+def _shape(rows: Sequence[Sequence[int]], older: OlderSpans) -> Shape:
+    """`rows`: the newest spans, which `older` has not."""
+    kept = _shapes.get(older)
+    if kept is None:
+        newest = np.array(rows, np.int64).T
+        kept = Shape.of(np.concatenate([_columns(older.chunks), newest], axis=1))
+        if older is not NO_OLDER:
+            _shapes[older] = kept
+    return kept
+
+
+def _columns(chunks: Mapping[int, bytes]) -> Ints:
+    """Spans as they are stored (common.market.spans): columns, ascending."""
+    parts = [np.frombuffer(chunk, "<i8").reshape(4, -1) for chunk in chunks.values()]
+    spans: Ints = np.concatenate([np.zeros((4, 0), np.int64), *parts], axis=1)
+    return spans[:, np.argsort(spans[0])]
+
+
+def _united(holes: Ints) -> tuple[list[int], list[int]]:
+    """When trades of these holes are missing: times that overlap or touch are one."""
+    if not len(holes):
+        return [], []
+    order = np.argsort(holes[:, 2], kind="stable")
+    begins, ends = holes[order, 2], np.maximum.accumulate(holes[order, 3])
+    apart = begins[1:] > ends[:-1] + 1
+    return begins[np.append(True, apart)].tolist(), ends[np.append(apart, True)].tolist()
+
+
+def _only_among(holes: Ints, others: Ints) -> Ints:
+    """Those that are not among the others, in both of which first ids ascend."""
+    if not len(others):
+        return holes
+    at = np.minimum(np.searchsorted(others[:, 0], holes[:, 0]), len(others) - 1)
+    found: Ints = holes[(others[at] != holes).any(axis=1)]
+    return found
+
+
+def _starts_of_groups(holes: Ints) -> npt.NDArray[np.bool_]:
+    """Which holes begin a group, so that there are not too many; those that are nearest to each other are together."""
+    starts = np.ones(len(holes), np.bool_)
+    if len(holes) > MAX_HOLES_TOLD:
+        between = holes[1:, 0] - holes[:-1, 1]
+        widest = np.argpartition(between, len(between) - MAX_HOLES_TOLD + 1)[len(between) - MAX_HOLES_TOLD + 1 :]
+        starts[1:] = False
+        starts[1 + widest] = True
+    return starts
+
+
+# Of a symbol without a commit.
+EMPTY = Cover(0, -1, Shape.of(np.zeros((4, 0), np.int64)))

@@ -46,7 +46,7 @@ class Hosts:
         address, port = scope.get("client") or ("", 0)
         if not self._access.is_trusted(address):
             return
-        if hops := _header(scope, _FORWARDED_FOR):
+        if hops := forwarded_for(scope):
             scope["client"] = (self._access.client_of(address, hops), port)
         if host := _header(scope, _FORWARDED_HOST).rpartition(",")[2].strip():
             headers = [pair for pair in scope["headers"] if pair[0] != b"host"]
@@ -90,6 +90,11 @@ def is_own_or_listed(scope: MutableMapping[str, Any], origins: frozenset[str]) -
         return urlsplit(origin).netloc.lower() == _header(scope, b"host").lower()
     except ValueError:
         return False
+
+
+def forwarded_for(scope: MutableMapping[str, Any]) -> str:
+    """The addresses that proxies tell of, the nearest last."""
+    return _header(scope, _FORWARDED_FOR)
 
 
 async def refuse(failure: Failure, scope: Scope, receive: Receive, send: Send) -> None:

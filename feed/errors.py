@@ -8,7 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from common.errors import ArchiveDamaged, ArchiveUnavailable, BadInput, FleetError, StoreUnavailable
+from common.errors import ArchiveDamaged, ArchiveUnavailable, BadInput, FleetError, NewerFormat, StoreUnavailable
 from common.store.instrument import InstrumentChanged
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,8 @@ class Failure:
         return Response(self.json(), self.status, _HEADERS.get(self.status), media_type="application/json")
 
 
-_HEADERS = {401: {"www-authenticate": "Bearer"}, 503: {"retry-after": str(RETRY_AFTER_S)}}
+_RETRY = {"retry-after": str(RETRY_AFTER_S)}
+_HEADERS = {401: {"www-authenticate": "Bearer"}, 429: _RETRY, 503: _RETRY}
 
 UNAUTHORIZED = Failure(
     401, "unauthorized", "a token is missing or unknown, expected the header 'Authorization: Bearer TOKEN'"
@@ -57,8 +58,10 @@ ARCHIVE_UNAVAILABLE = Failure(
     503, "archive_unavailable", "the archive does not answer, and what is asked for reaches back into it"
 )
 INTERNAL = Failure(500, "internal", "the feed failed to answer, its log says why")
+STOPPING = Failure(503, "stopping", "the feed is about to stop, connect again in a second")
+NO_PATH = Failure(404, "not_found", "there is no such path, see docs/protocol.md")
 _HTTP = {
-    404: Failure(404, "not_found", "there is no such path, see docs/protocol.md"),
+    404: NO_PATH,
     405: Failure(405, "method_not_allowed", "this path answers GET only"),
     413: Failure(413, "too_large", "the request's body is too large, expected none"),
 }
@@ -72,6 +75,9 @@ def failure_of(error: Exception) -> Failure:
         return Failure(404, "unknown_symbol", str(error))
     if isinstance(error, NoBook):
         return Failure(404, "no_book", str(error))
+    if isinstance(error, NewerFormat):
+        log.error("written by a later release", extra={"error": str(error)})
+        return Failure(503, "newer_format", str(error))
     if isinstance(error, StoreUnavailable | InstrumentChanged):
         log.warning("store unavailable", extra={"error": str(error)})
         return UNAVAILABLE

@@ -25,13 +25,14 @@ from common.store.health import (
 )
 from common.store.jobs import Failure, Jobs, JobsView
 from common.store.presence import WORKER, processes, workers_wanted
-from common.store.reads import SymbolReader, View
+from common.store.reads import View
 from common.store.registry import Market, Registry
 from common.store.server import ServerInfo, Trouble
 from common.store.wanted import WantedFleet
 from feed import answers
 from feed.bars import cover_of
 from feed.metrics import Workers
+from feed.queries import Queries
 from feed.services import Services
 
 # Symbols looked at side by side: a fleet of hundreds must not open hundreds of connections.
@@ -45,12 +46,12 @@ Asked = TypeVar("Asked")
 Found = TypeVar("Found")
 
 
-async def look(client: Redis) -> list[Look]:
+async def look(queries: Queries) -> list[Look]:
     """Return every registered symbol with a view of it."""
-    markets = list((await Registry(client).symbols()).values())
+    markets = list((await Registry(queries.client).symbols()).values())
 
     async def view(market: Market) -> Look:
-        found = await SymbolReader(client, market.symbol).view()
+        found = await queries.reader_of(market.symbol).view()
         return market.as_stored(found.state.data if found.state else None), found
 
     return await _some_at_once(view, markets)
@@ -75,10 +76,10 @@ async def _some_at_once(ask: Callable[[Asked], Awaitable[Found]], all_of: Iterab
 
 async def health(services: Services) -> dict[str, Any]:
     """The answer of `GET /v1/health`."""
-    client, url = services.client, services.settings.archive_url
+    url = services.settings.archive_url
     # First the store: what is wrong with it is told of every symbol.
     server, queue = await asyncio.gather(services.watch.look(), queue_view(services.jobs))
-    looks = await look(client)
+    looks = await look(services.queries)
     symbols = {market.symbol: symbol_health(market, view, services.queries.rules) for market, view in looks}
     sound = not services.watch.troubles and all(found["mode"] in SOUND for found in symbols.values())
     sound = sound and queue is not None and not queue.failures

@@ -45,7 +45,7 @@ async def _of_trades(
 def _cover_of(market: Market, state: State | None) -> Cover:
     if state is None:
         return EMPTY
-    return Cover.load(state.coverage_json, market.instrument.ids, state.footprint_floor_ms)
+    return Cover.of(state, market.instrument.ids, state.footprint_floor_ms)
 
 
 def _page(

@@ -30,6 +30,7 @@ from common.market.instrument import Instrument
 from common.market.late import Part as LatePart
 from common.market.scale import Scales
 from common.market.timeframe import DAY_MS, Timeframe
+from common.store.older import OlderCache
 from common.store.reads import Late, Range, Seal, SealedSeries, State, SymbolReader, View
 
 # What all decoded days of a process may take, and the bars made of them. A day of candles takes some 150 kB.
@@ -156,8 +157,16 @@ class Part:
 class History(SymbolReader):
     """A reader of one symbol to whom it makes no difference where a minute lies."""
 
-    def __init__(self, client: Redis, instrument: Instrument, decoded: Decoded, archive: Archive | None = None) -> None:
-        super().__init__(client, instrument.symbol, instrument)
+    def __init__(
+        self,
+        client: Redis,
+        instrument: Instrument,
+        decoded: Decoded,
+        archive: Archive | None = None,
+        *,
+        older: OlderCache | None = None,
+    ) -> None:
+        super().__init__(client, instrument.symbol, instrument, older=older)
         self._instrument, self.decoded, self._archive = instrument, decoded, archive
 
     async def view(

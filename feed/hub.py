@@ -16,7 +16,7 @@ from common.store.demand import DEMAND_TTL_MS, Demand
 from common.store.health import HealthRules, Standing, standing_of
 from common.store.instrument import InstrumentChanged
 from common.store.keys import SymbolKeys
-from common.store.messages import CommitMessage
+from common.store.messages import WHOLE, CommitMessage
 from common.store.reads import View
 from common.store.registry import Market
 from common.store.subscriber import Subscriber
@@ -54,11 +54,18 @@ class Feed:
     _cover: tuple[bytes, Cover] = (b"", EMPTY)
 
     def take(self, message: CommitMessage) -> None:
+        cover = self._cover_of(message)
+        for series in self.series.values():
+            series.take(message, cover)
+
+    def _cover_of(self, message: CommitMessage) -> Cover | None:
+        """Its coverage, if it has all of it."""
+        if message.version != WHOLE:
+            return None
         if message.coverage_json != self._cover[0]:
             cover = Cover.load(message.coverage_json, self.market.instrument.ids)
             self._cover = (message.coverage_json, cover)
-        for series in self.series.values():
-            series.take(message, self._cover[1])
+        return self._cover[1]
 
     def begin(self, view: View, rules: HealthRules) -> None:
         """The health that the first snapshots show."""

@@ -50,18 +50,27 @@ class At:
     def of(cls, state: State | None, ids: Ids, floor_ms: int, lost: Spans = ()) -> "At":
         if state is None:
             return cls(0, "", -1, EMPTY, floor_ms)
-        cover = Cover.load(state.coverage_json, ids).lacking(lost)
+        cover = Cover.of(state, ids).lacking(lost)
         return cls(state.seq, state.token, state.watermark_ms, cover, floor_ms)
 
     @property
     def cursor(self) -> str:
         return f"{self.seq}-{self.token}"
 
-    def then(self, message: CommitMessage, cover: Cover) -> "At | None":
-        """Return the next commit's, or None if the message is not about the next commit, or gaps changed with it."""
-        if message.seq != self.seq + 1 or message.token != self.token or cover.reshaped(self.cover):
+    def then(self, message: CommitMessage, cover: Cover | None) -> "At | None":
+        """Return the next commit's, or None if the message is not about the next commit, or gaps changed with it.
+
+        `cover`: its coverage, where the message has all of it.
+        """
+        if message.seq != self.seq + 1 or message.token != self.token or message.is_reshaped:
             return None
-        return At(message.seq, message.token, message.watermark_ms, cover.lacking(self.cover.lost), self.floor_ms)
+        if cover is None:
+            grown = self.cover.grown(message.coverage_json)
+        elif cover.reshaped(self.cover):
+            return None
+        else:
+            grown = cover.lacking(self.cover.lost)
+        return At(message.seq, message.token, message.watermark_ms, grown, self.floor_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +103,7 @@ class Live(Protocol):
     @property
     def growing(self) -> Candle | None: ...
 
-    def apply(self, message: CommitMessage, cover: Cover) -> list[Update] | None: ...
+    def apply(self, message: CommitMessage, cover: Cover | None) -> list[Update] | None: ...
 
 
 @dataclass(slots=True)
@@ -106,7 +115,7 @@ class MinuteLive:
     base: Candle | None
     growing: Candle | None
 
-    def apply(self, message: CommitMessage, cover: Cover) -> list[Update] | None:
+    def apply(self, message: CommitMessage, cover: Cover | None) -> list[Update] | None:
         at = self.at.then(message, cover)
         if at is None or message.amended:
             return None
@@ -156,7 +165,7 @@ class TradeLive:
         newest = self.recent[max(self.recent)] if self.recent else None
         return newest if newest and not self.grid.final(newest, self.at.watermark_ms) else None
 
-    def apply(self, message: CommitMessage, cover: Cover) -> list[Update] | None:
+    def apply(self, message: CommitMessage, cover: Cover | None) -> list[Update] | None:
         at = self.at.then(message, cover)
         trades = codec.unpack_trades(message.trades)
         # Minutes without trades: the clock closed one; or they were imported, and the archive has the trades.

@@ -65,7 +65,7 @@ class Kept:
     def cover(self, view: View, instrument: Instrument) -> Cover:
         if view.state is None:
             return EMPTY
-        return Cover.load(view.state.coverage_json, instrument.ids, self.from_ms + 1).lacking(self.lost)
+        return Cover.of(view.state, instrument.ids, self.from_ms + 1).lacking(self.lost)
 
 
 @dataclass(frozen=True, slots=True)

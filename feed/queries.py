@@ -24,6 +24,7 @@ from common.market.rollup import DAY
 from common.market.timeframe import MINUTE, Timeframe
 from common.store.book import BookReader, BookSnapshot
 from common.store.health import HealthRules
+from common.store.older import OlderCache
 from common.store.reads import Range, SymbolReader, View
 from common.store.registry import Market, Registry
 from feed import answers, bars, books, footprints, sales
@@ -56,6 +57,7 @@ class Queries:
     tapes: Tapes = field(default_factory=Tapes)
     decoded: Decoded = field(default_factory=Decoded)
     packed: PackedDays = field(default_factory=PackedDays)
+    older: OlderCache = field(default_factory=OlderCache)
     archive: Archive | None = None
     is_store_troubled: Callable[[], bool] = lambda: False
     rules: HealthRules = field(init=False)
@@ -71,10 +73,14 @@ class Queries:
         return Sources(self.history(market), self.tails, self.tapes, self.past(market))
 
     def reader(self, market: Market) -> SymbolReader:
-        return SymbolReader(self.client, market.symbol, market.instrument)
+        return SymbolReader(self.client, market.symbol, market.instrument, older=self.older)
+
+    def reader_of(self, symbol: str) -> SymbolReader:
+        """Of whatever instrument its data is."""
+        return SymbolReader(self.client, symbol, older=self.older)
 
     def history(self, market: Market) -> History:
-        return History(self.client, market.instrument, self.decoded, self.archive)
+        return History(self.client, market.instrument, self.decoded, self.archive, older=self.older)
 
     def past(self, market: Market) -> Past:
         return Past(self.reader(market), market.instrument, self.packed, self.archive)

@@ -86,7 +86,7 @@ class Series:
         self._metrics = metrics
         self._on_begin = on_begin
         self._on_changed = on_changed
-        self._backlog: deque[tuple[CommitMessage, Cover]] = deque(maxlen=BACKLOG)
+        self._backlog: deque[tuple[CommitMessage, Cover | None]] = deque(maxlen=BACKLOG)
         self._reading: asyncio.Task[None] | None = None
         self._again = False
 
@@ -94,8 +94,8 @@ class Series:
     def timeframe(self) -> Timeframe:
         return self.grid.timeframe
 
-    def take(self, message: CommitMessage, cover: Cover) -> None:
-        """The symbol's next commit."""
+    def take(self, message: CommitMessage, cover: Cover | None) -> None:
+        """The symbol's next commit. `cover`: its coverage, where the message has all of it."""
         if self._reading or self.live is None:
             self._backlog.append((message, cover))
         elif not self._apply(self.live, message, cover):
@@ -129,7 +129,7 @@ class Series:
             cursor = at.cursor if update is updates[-1] else before
             yield self.message(kind, at.seq, cursor, f',"bar":{update.bar}')
 
-    def _apply(self, live: Live, message: CommitMessage, cover: Cover) -> bool:
+    def _apply(self, live: Live, message: CommitMessage, cover: Cover | None) -> bool:
         """Apply the next commit; False if the series has to be read again."""
         before = live.at
         if message.token == before.token and message.seq <= before.seq:
@@ -197,7 +197,7 @@ class Series:
 
     def _tell_gaps(self, cursor: str, cover: Cover) -> None:
         assert self.live
-        gaps = orjson.dumps([answers.gap(hole) for hole in cover.holes[-MOST_GAPS:]]).decode()
+        gaps = orjson.dumps([answers.gap(hole) for hole in cover.newest_holes(MOST_GAPS)]).decode()
         self._push("gap", self.message("gap", self.live.at.seq, cursor, f',"gaps":{gaps}'))
 
     def _tell_bars(self, before: str, updates: list[Update]) -> None:

@@ -5,8 +5,7 @@ Nothing a client sends closes the connection but a flood or a frame beyond what 
 
 import asyncio
 import logging
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,11 +19,12 @@ from common.market.timeframe import Timeframe
 from feed import params
 from feed.access import Access
 from feed.changes import Cursor
-from feed.client import Client, ClientGone, Wish
+from feed.client import Client, Wish
 from feed.doors import ROLE
 from feed.errors import Failure, failure_of
 from feed.replies import RequestId, echoed, error_reply, reply
 from feed.services import Services, services_of
+from feed.web.rate import Rate
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +43,8 @@ AUTH_TIMEOUT_S = 5.0
 ACTIONS = ("subscribe", "unsubscribe", "ping", "list", "auth")
 # Where the server leaves the way to cut a connection (feed.server).
 ABORT = "feed.abort"
+# And the way to wait until a client has read nearly all that was sent.
+DRAINED = "feed.drained"
 
 _TOO_LARGE = Failure(413, "too_large", f"the message is too large, expected at most {MOST_BYTES >> 10} kB")
 _NOT_TEXT = Failure(400, "bad_input", "the message is binary, expected JSON in a text frame")
@@ -59,29 +61,35 @@ async def stream(websocket: WebSocket) -> None:
     if websocket.scope[ROLE] is None and not await introduced(websocket, services.access):
         return
     abort = websocket.scope["extensions"].get(ABORT, lambda: None)
-    client = Client(websocket.send_text, abort, services.hub, services.queries, services.metrics)
+    client = Client(websocket.send_text, services.hub, services.queries, services.metrics)
     services.metrics.clients.inc()
-    sender = asyncio.create_task(_send(client))
+    sender = asyncio.create_task(_send(client, abort))
+    is_flood = False
     try:
-        await Conversation(websocket, client, services).run()
-    except (WebSocketDisconnect, ClientGone):
+        is_flood = await Conversation(websocket, client, services).run()
+    except WebSocketDisconnect:
         pass
     finally:
         services.metrics.clients.dec()
         client.leave()
         sender.cancel()
         await asyncio.gather(sender, return_exceptions=True)
+    if is_flood:
+        # Now that nothing else is sent any more.
+        services.metrics.cut.labels("flood").inc()
+        with suppress(WebSocketDisconnect):
+            await websocket.close(POLICY_VIOLATION)
 
 
-async def _send(client: Client) -> None:
+async def _send(client: Client, abort: Callable[[], None]) -> None:
     try:
         await client.run()
-    except (WebSocketDisconnect, ClientGone):
+    except WebSocketDisconnect:
         # The receiving side sees the end of the connection, too, and cleans up.
         pass
     except Exception:
         log.exception("sending failed")
-        client.abort()
+        abort()
 
 
 async def introduced(websocket: WebSocket, access: Access) -> bool:
@@ -126,45 +134,29 @@ def _id(request: dict[str, Any]) -> RequestId:
 
 
 @dataclass(slots=True)
-class Rate:
-    """A bucket of `BURST` messages that fills at RATE_PER_S."""
-
-    left: float = BURST
-    at_s: float = field(default_factory=time.monotonic)
-
-    def take(self) -> bool:
-        now_s = time.monotonic()
-        self.left = min(BURST, self.left + (now_s - self.at_s) * RATE_PER_S)
-        self.at_s = now_s
-        if self.left < 1:
-            return False
-        self.left -= 1
-        return True
-
-
-@dataclass(slots=True)
 class Conversation:
     websocket: WebSocket
     client: Client
     services: Services
-    rate: Rate = field(default_factory=Rate)
+    rate: Rate = field(default_factory=lambda: Rate(RATE_PER_S, BURST))
     refused: int = 0
 
-    async def run(self) -> None:
-        """Answer until the connection ends."""
+    async def run(self) -> bool:
+        """Answer until the connection ends. Return whether it is to be closed: for a flood."""
         while True:
             message = await self.websocket.receive()
             if message["type"] == "websocket.disconnect":
-                return
+                return False
             if self.rate.take():
                 self.refused = 0
                 await self._hear(message)
             elif self.refused >= MOST_REFUSED:
-                await self.websocket.close(POLICY_VIOLATION)
-                return
+                return True
             else:
                 self.refused += 1
                 self._fail(_TOO_FAST)
+            # Who asks and does not read is asked no more: what comes waits until the replies are under way.
+            await self.client.replied()
 
     async def _hear(self, message: Mapping[str, Any]) -> None:
         text = message.get("text")
@@ -205,7 +197,7 @@ class Conversation:
             case "unsubscribe":
                 self._unsubscribe(request, request_id)
             case other:
-                raise BadInput(f"action is {str(other)[:40]!r}, expected {', '.join(ACTIONS)}")
+                raise BadInput(f"action is {_shown(other)}, expected {', '.join(ACTIONS)}")
 
     async def _subscribe(self, request: dict[str, Any], request_id: RequestId) -> None:
         symbol, timeframe = _series(request)
@@ -262,7 +254,13 @@ def _nothing_more(request: dict[str, Any]) -> None:
 
 
 def _shown(value: object) -> str:
-    return "missing" if value is None else orjson.dumps(value).decode()[:40]
+    if value is None:
+        return "missing"
+    try:
+        return orjson.dumps(value).decode()[:40]
+    except TypeError:
+        # What can be read may be nested more deeply than what can be written.
+        return "nested too deeply to show"
 
 
 routes = [WebSocketRoute("/v1/stream", stream)]

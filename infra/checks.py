@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime
 from enum import Enum
 from typing import Any
 
+from common.store.format import FORMAT
 from common.store.health import Upkeep
 from common.store.jobs import Failure, JobsView
 from common.store.presence import WORKER, Process
@@ -130,6 +131,19 @@ def processes(found: Sequence[Process], wanted: int, per_worker: int) -> Finding
     missing = -(-(wanted - room) // per_worker)
     advice = f"Start {missing} more: python -m workers, with FLEET_SYMBOLS_PER_WORKER={per_worker} each."
     return Finding(Level.WARN, "processes", "; ".join(told), advice)
+
+
+def form(store: int, symbols: Mapping[int, int]) -> Finding:
+    """`store`: the format of the store; `symbols`: how many symbols are written in which."""
+    told = f"the store is in format {store}, this release knows up to {FORMAT}"
+    if store > FORMAT:
+        return Finding(Level.FAIL, "format", told, "Use the release that wrote it, or a newer one.")
+    older = sum(count for symbol_format, count in symbols.items() if symbol_format < store)
+    if older:
+        told += f"; {older} symbols are in an older one until their next commit"
+    if store < FORMAT:
+        return Finding(Level.WARN, "format", told, "Once all processes are of this release: fleet upgrade.")
+    return Finding(Level.OK, "format", told)
 
 
 @dataclass(frozen=True, slots=True)

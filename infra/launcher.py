@@ -20,6 +20,7 @@ from common.store.client import commit_client
 from common.store.presence import workers_wanted
 from common.store.registry import open_store
 from common.store.server import StoreWatch, admit
+from common.store.upgrading import upgrade
 from common.store.wanted import WantedFleet
 from feed.access import Access
 from infra import embedded, local_exchange, markets, private, procfile, venues
@@ -118,6 +119,10 @@ def _store(settings: Settings) -> AbstractContextManager[str]:
 async def _supervise(settings: Settings, url: str, commands: dict[str, str], wanted: Wanted) -> None:
     async with commit_client(url) as client:
         await admit(client, unsafe=settings.unsafe_store)
+        if not settings.redis_url:
+            # All that works on this store is started by us; but for a replay or an import, which may be of before.
+            with suppress(OperatorError):
+                await upgrade(client, settings.lease_ttl_ms)
     await markets.register(url, wanted.simulated)
     folder = data_folder(settings.data_dir)
     exchange, helpers = await _local_exchange(url, folder, wanted.of_venues)

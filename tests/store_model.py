@@ -58,6 +58,7 @@ class Tables:
     candle_floor_ms: int = -1
     footprint_floor_ms: int = -1
     data: DataInstrument | None = None
+    format: int = 1
     # By score.
     text_ids: dict[str, int] = field(default_factory=dict)
     note: str | None = None
@@ -92,7 +93,7 @@ class StoreModel:
         t.epoch += 1
         t.beats += 1
         t.token, t.holder = token, holder
-        return Claim(t.epoch, t.seq, t.position, t.checkpoint, t.candle_floor_ms, data=t.data)
+        return Claim(t.epoch, t.seq, t.position, t.checkpoint, t.candle_floor_ms, data=t.data, format=t.format)
 
     def holder(self) -> Sighting | None:
         """Who has it: what common.store.owners reads."""
@@ -109,7 +110,9 @@ class StoreModel:
         t.kept += commit.trade_count
         self._trim()
         t.beats += 1
-        t.seq, t.writer, t.position, t.checkpoint = seq, commit.token, commit.position, commit.checkpoint
+        t.seq, t.writer, t.position = seq, commit.token, commit.position
+        t.checkpoint = _stored(commit.checkpoint, t.checkpoint.chunks if t.checkpoint else {})
+        t.format = max(t.format, commit.format)
         t.data = commit.data or t.data
         for score, text in enumerate(commit.text_ids, max(t.text_ids.values(), default=0) + 1):
             t.text_ids[text] = score
@@ -218,6 +221,14 @@ class DirectStore:
 
     async def recent_trades(self, count: int) -> Trades | None:
         return self.model.recent_trades(count)
+
+
+def _stored(checkpoint: Checkpoint, chunks: Mapping[int, bytes]) -> Checkpoint:
+    """As it is read again: with all chunks of coverage. `chunks`: those that were there."""
+    if not checkpoint.is_chunked:
+        return checkpoint
+    merged = {number: chunk for number, chunk in {**chunks, **checkpoint.chunks}.items() if chunk}
+    return replace(checkpoint, chunks=merged, is_reshaped=False)
 
 
 def _from(series: dict[int, bytes], floor_ms: int) -> dict[int, bytes]:

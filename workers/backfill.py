@@ -28,8 +28,9 @@ from dataclasses import dataclass, field
 from common.clock import Clock, wait_at_most
 from common.errors import StoreUnavailable
 from common.market.candle import BACKFILL, Candle
-from common.market.coverage import Hole, RecentCoverage, Span
+from common.market.coverage import RecentCoverage
 from common.market.gaps import START
+from common.market.spans import Hole, Span
 from common.market.timeframe import MINUTE_MS, minute_of
 from common.market.trade import Trades
 from workers.sources.base import Applied, Batch
@@ -229,11 +230,10 @@ class Backfill:
 
     async def _begin(self) -> None:
         now_ms = self.clock.now_ms()
-        spans = self.applied.coverage.spans()
-        from_ms = now_ms - self.history_ms
+        oldest, from_ms = self.applied.coverage.oldest(), now_ms - self.history_ms
         if self._by_time:
             self._stretches = [Stretch(from_ms)] if self.history_ms else []
-        elif self.history_ms and (not spans or spans[0].from_ms > from_ms):
+        elif self.history_ms and (not oldest or oldest.from_ms > from_ms):
             try:
                 found = await self.venue.trades_between(self.listing, from_ms, now_ms)
             except Unserved as error:
@@ -332,7 +332,8 @@ class Backfill:
 
     def _replaceable(self, holes: Sequence[Hole]) -> list[Hole]:
         """The newest denied holes that share minutes, once those are closed and at rest; else none."""
-        newest_ms = self.applied.coverage.spans()[-1].to_ms if self.applied.coverage.spans() else 0
+        newest = self.applied.coverage.newest()
+        newest_ms = newest.to_ms if newest else 0
         rest = list(reversed(holes))
         while rest:
             group = [rest.pop(0)]
@@ -377,13 +378,13 @@ class Backfill:
     # The head.
 
     async def _look_at_head(self) -> None:
-        spans = self.applied.coverage.spans()
+        newest = self.applied.coverage.newest()
         self._head_due_ms = None
-        if not spans:
+        if not newest:
             self.head_known = True
             return
         try:
-            found = await self.venue.trades_from_id(self.listing, spans[-1].last + 1, PAGE, spans[-1].to_ms)
+            found = await self.venue.trades_from_id(self.listing, newest.last + 1, PAGE, newest.to_ms)
         except Unserved:
             # There is no telling; the next live trade shows the hole.
             return
@@ -404,10 +405,10 @@ class Backfill:
 
     def _miss_head(self) -> None:
         """Something may be missing from the newest trade on."""
-        spans = self.applied.coverage.spans()
+        newest = self.applied.coverage.newest()
         knows_already = self._stretches and self._stretches[-1].to_ms is None
-        if self._by_time and spans and not knows_already:
-            self._stretches.append(Stretch(spans[-1].to_ms - OVERLAP_MS))
+        if self._by_time and newest and not knows_already:
+            self._stretches.append(Stretch(newest.to_ms - OVERLAP_MS))
 
     def _next_by_time(self) -> Callable[[], Awaitable[None]] | None:
         is_due = self._head_due_ms is not None and self.clock.monotonic_ms() >= self._head_due_ms

@@ -15,7 +15,6 @@ from zlib import crc32
 
 from common.clock import Clock
 from common.errors import StoreUnavailable
-from common.market.coverage import covers
 from common.market.instrument import Instrument
 from common.market.timeframe import MINUTE_MS, minute_of
 from common.market.validation import Differences, differences
@@ -111,7 +110,7 @@ class Checks:
 
     def _is_whole(self, open_ms: int) -> bool:
         """Whether nothing is known to be missing. It may turn out to be while the venue is asked."""
-        return covers(self.applied.coverage, open_ms, open_ms + MINUTE_MS)
+        return self.applied.coverage.covers(open_ms, open_ms + MINUTE_MS)
 
     @property
     def _instrument(self) -> Instrument:

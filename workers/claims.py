@@ -7,10 +7,10 @@ from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping,
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
 
 from common.clock import JudgedClock
-from common.errors import Fenced, FleetError, RetryableError, StoreUnavailable
+from common.errors import Fenced, FleetError, NewerFormat, RetryableError, StoreUnavailable
 from common.market.instrument import Instrument
 from common.store.health import failure_of
 from common.store.lease import Observer, Sighting, new_token
@@ -81,6 +81,10 @@ class Wanted(Protocol):
     async def symbols(self, only: Collection[str] | None = None) -> Mapping[str, Market]:
         """By symbol. `only`: the caller asks about these alone; others may be in the answer or not."""
 
+    @property
+    def format(self) -> int:
+        """How far writers may go in the form of the store, as of the last look."""
+
 
 class Claimer:
     """Holds up to `most` symbols, a task each."""
@@ -115,17 +119,22 @@ class Claimer:
 
     async def run(self) -> None:
         look_ms = self._place.settings.lease_ttl_ms / LOOKS_PER_LEASE
-        while not self._stopping.is_set():
-            await self._walk_with_patience()
-            due_ms = self._observer.due_in_ms(self._place.clock.monotonic_ms())
-            # One that is overdue waits for its turn, or there is no room for it.
-            await self._pause((due_ms if 0 < due_ms < look_ms and not self._is_full else look_ms) / 1_000)
-        await asyncio.gather(*self._held.values())
+        try:
+            while not self._stopping.is_set():
+                await self._walk_with_patience()
+                due_ms = self._observer.due_in_ms(self._place.clock.monotonic_ms())
+                # One that is overdue waits for its turn, or there is no room for it.
+                await self._pause((due_ms if 0 < due_ms < look_ms and not self._is_full else look_ms) / 1_000)
+        finally:
+            # Also where the store is not for us any more, what is held is given back in order.
+            self._stopping.set()
+            await asyncio.gather(*self._held.values())
 
     async def _walk_with_patience(self) -> None:
         retrying = AsyncRetrying(
-            # Whatever it is: what is held goes on, and the others are looked at again.
-            retry=retry_if_exception_type(Exception),
+            # Whatever it is: what is held goes on, and the others are looked at again. But for a store that is not for
+            # us any more.
+            retry=retry_if_exception(lambda error: isinstance(error, Exception) and not isinstance(error, NewerFormat)),
             wait=wait_random_exponential(multiplier=0.1, max=2),
             before_sleep=_log_retry,
             sleep=self._pause,
@@ -167,19 +176,33 @@ class Claimer:
         holders = await self._place.owners(others) if others else {}
         now_ms, self._look_at_ms = self._place.clock.monotonic_ms(), look_at_ms
         found = [s for s, holder in holders.items() if not holder or self._observer.has_stalled(s, holder, now_ms)]
-        return [symbol for symbol in found if not self._failures.waiting(symbol, now_ms)]
+        return [symbol for symbol in found if not self._is_waiting(symbol, now_ms)]
+
+    def _is_waiting(self, symbol: str, now_ms: int) -> bool:
+        return self._failures.waiting(symbol, now_ms) and self._failed_as.get(symbol) == self._wanted[symbol]
 
     async def _try(self, market: Market) -> None:
         symbol = market.symbol
         store, token = self._place.stores(symbol), new_token()
         stale = self._observer.stale(symbol, self._place.clock.monotonic_ms())
-        claim = await store.claim(token, stale, self._place.holder)
+        try:
+            claim = await store.claim(token, stale, self._place.holder)
+        except NewerFormat as error:
+            self._leave_alone(market, error)
+            return
         if isinstance(claim, Sighting):
             self._observer.note(symbol, claim, self._place.clock.monotonic_ms())
             return
         self._observer.forget(symbol)
         log.info("claimed", extra={"symbol": symbol, "epoch": claim.epoch, "seq": claim.seq})
         self._held[symbol] = self._place.spawn(self._serve(market, store, token, claim))
+
+    def _leave_alone(self, market: Market, error: NewerFormat) -> None:
+        """A later release has written it, and serves it: looked at again from time to time, and told of once."""
+        self._failed_as[market.symbol] = market
+        now_ms = self._place.clock.monotonic_ms()
+        if self._failures.add(market.symbol, now_ms, was_sound=False, first_ms=MOST_BACKOFF_MS) == 1:
+            log.error("not served", extra={"symbol": market.symbol, "error": str(error)})
 
     async def _serve(self, market: Market, store: Store, token: str, claim: Claim) -> None:
         symbol, since_ms = market.symbol, self._place.clock.monotonic_ms()
@@ -243,6 +266,7 @@ class Claimer:
             settings=self._place.settings,
             token=token,
             stopping=lambda: self._stopping.is_set() or self._wanted.get(market.symbol) != market,
+            allowed_format=lambda: self._registry.format,
             on_progress=self._place.on_progress,
         )
 

@@ -9,14 +9,13 @@ import orjson
 from common.market import codec
 from common.market.bar_json import bar_json
 from common.market.builder import Builder, Changes, Checkpoint, Minute, floor_of, pack_minute
-from common.market.coverage import covers
 from common.market.gaps import Gap
 from common.market.instrument import Instrument
 from common.market.timeframe import MINUTE_MS
 from common.market.trade import SIDE_NAMES, Trades
 from common.market.validation import Differences
 from common.store.keys import SymbolKeys
-from common.store.messages import CommitMessage
+from common.store.messages import NEWEST, WHOLE, CommitMessage
 from common.store.symbol import Commit
 from workers.sources.base import Mismatch
 
@@ -63,6 +62,8 @@ class Head:
     stored: Collection[int] = ()
     replaced: Collection[int] = ()
     floor_ms: int = -1
+    # The form in which the commit is written (common.store.format).
+    format: int = 1
     text_ids: Sequence[str] = ()
     note: str | None = None
 
@@ -114,6 +115,7 @@ def make_commit(
         forgotten=list(head.forgotten),
         candle_floor_ms=candle_floor_ms,
         footprint_floor_ms=_floor(builder, changes, retention.footprint_days),
+        format=head.format,
         text_ids=head.text_ids,
         note=head.note,
     )
@@ -164,7 +166,7 @@ class Text:
             candle,
             builder.instrument,
             is_final=end_ms <= builder.watermark_ms,
-            partial=not covers(builder.coverage, candle.open_ms, end_ms),
+            partial=not builder.coverage.covers(candle.open_ms, end_ms),
         )
 
 
@@ -178,6 +180,8 @@ def _packed_message(head: Head, checkpoint: Checkpoint, changes: Changes, trades
         open=changes.open.candle if changes.open else None,
         coverage_json=checkpoint.coverage,
         trades=trades,
+        version=NEWEST if checkpoint.is_chunked else WHOLE,
+        is_reshaped=checkpoint.is_reshaped,
     ).pack()
 
 

@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 from common.clock import JudgedClock, SystemClock
 from common.errors import BadInput
 from common.store.client import commit_client
+from common.store.format import store_format
 from common.store.owners import Owners
 from common.store.presence import REPLAY, present
 from common.store.registry import Market, Registry
@@ -43,6 +44,8 @@ class Replayer:
     _claimer: Claimer | None = None
     _failure: Exception | None = None
     _progress: Progress = field(default_factory=Progress)
+    # How far writers may go in the form of the store, as it was when this began.
+    format: int = 1
 
     async def run(self) -> Progress:
         client = commit_client(self.url)
@@ -58,6 +61,7 @@ class Replayer:
         )
         try:
             await register(Registry(client), self.market)
+            self.format = await store_format(client)
             self._claimer = Claimer(self, place, frozenset([KIND]), most=1)
             async with present(client, REPLAY):
                 await self._claimer.run()

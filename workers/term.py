@@ -12,16 +12,18 @@ from typing import Protocol
 
 from common.clock import JudgedClock
 from common.errors import Fenced, StoreUnavailable
-from common.market.builder import MAX_AHEAD_MS, Builder, Changes, Floor, Minute
+from common.market.builder import Builder, Changes, Floor, Minute
 from common.market.coverage import RECENT_IDS
 from common.market.gaps import Gap, Ledger
 from common.market.instrument import Instrument
 from common.market.scale import Scales
 from common.market.trade import Trades
-from common.store.health import BACKFILLING, CLOCK, CLOSED, DEGRADED, LIVE, Tally, failure_of
+from common.store.format import CHUNKED_COVERAGE, written
+from common.store.health import BACKFILLING, CLOSED, LIVE, Tally, failure_of
 from common.store.instrument import DataInstrument, check_instrument
 from common.store.lease import Sighting
 from common.store.symbol import Claim, Commit
+from workers import doubt
 from workers.commit import Head, Retention, make_commit
 from workers.sources.base import NEVER, Applied, Batch, Source
 from workers.verdicts import Faults, Inspection, Verdicts
@@ -93,11 +95,14 @@ class Term:
     settings: TermSettings
     token: str
     stopping: Callable[[], bool]
+    # How far writers may go in the form of the store, as far as is known by now.
+    allowed_format: Callable[[], int] = lambda: 1
     on_progress: Callable[[Progress, Batch], None] = lambda progress, batch: None
     progress: Progress = field(default_factory=Progress)
     _builder: Builder = field(init=False)
     _gaps: Ledger = field(default_factory=Ledger)
     _verdicts: Verdicts = field(init=False)
+    _format: int = field(init=False)
     _seq: int = field(init=False)
     _position: str = field(init=False)
     _floor_ms: int = field(init=False)
@@ -152,18 +157,14 @@ class Term:
             self._gaps = await self.store.gaps()
             told = await self.store.health()
             self._verdicts.tally = Tally.load(told)
-            self._tell_of_clock(told)
+            doubt.tell_if_over(self.clock, instrument.symbol, told)
         taken_from_ms = await self.store.taken_from_ms()
         self._builder.floor = Floor(settings.retention.candle_days, claim.candle_floor_ms, taken_from_ms)
+        self._format = claim.format
         self._seq, self._position, self._floor_ms = claim.seq, claim.position, claim.candle_floor_ms
         self._beat_at_ms = self.clock.monotonic_ms()
         self._commit_at_ms = self._beat_at_ms - settings.commit_interval_ms
         await self.source.open(claim.position, self._applied())
-
-    def _tell_of_clock(self, told: Mapping[str, str]) -> None:
-        if told.get("reason") == CLOCK and not self.clock.is_refused():
-            what = {"symbol": self.instrument.symbol, "now_ms": self.clock.now_ms()}
-            log.warning("wall clock accepted, which the holder before did not believe", extra=what)
 
     def _applied(self) -> Applied:
         builder = self._builder
@@ -192,12 +193,8 @@ class Term:
         return False
 
     async def _is_clock_clear(self, batch: Batch) -> bool:
-        """Wait while it can't be told whether a trade is of the future; False if we are to stop before that.
-
-        The machine's clock and the store's have both been set forward: either it was time, or both are wrong. A trade
-        between the two times is lost if it is refused, and closes all minutes until then if it is applied.
-        """
-        while self._is_unclear(batch.trades):
+        """Wait while it can't be told whether a trade is of the future; False if we are to stop before that."""
+        while doubt.is_unclear(self.clock, batch.trades):
             if self.stopping():
                 return False
             self._note_health(batch)
@@ -205,21 +202,18 @@ class Term:
             await self.clock.sleep_ms(max(1, min(self._beat_due_ms(), MOST_WAIT_MS)))
         return True
 
-    def _is_unclear(self, trades: Trades) -> bool:
-        if not trades:
-            return False
-        wall_ms = self.clock.undecided_ms()
-        if wall_ms is None:
-            return False
-        now_ms = self.clock.now_ms()
-        return any(now_ms <= ts_ms - MAX_AHEAD_MS < wall_ms for ts_ms in trades.ts_ms)
-
     def _note_health(self, batch: Batch) -> None:
         mode = CLOSED if batch.ended else BACKFILLING if batch.backlog else LIVE
         said = {"mode": mode, "reason": "", "source": self.source.name, **batch.health}
-        if self.clock.is_refused() and not batch.ended:
-            said |= {"mode": DEGRADED, "reason": CLOCK}
+        said |= {} if batch.ended else doubt.said(self.clock)
         self._health = said | self._verdicts.tally.dump()
+
+    def _keep_format(self) -> None:
+        """The next commit is of the newest form that it may be."""
+        self._format = written(self._format, self.allowed_format())
+        is_chunked = self._format >= CHUNKED_COVERAGE
+        if is_chunked != self._builder.is_chunked:
+            self._builder.keep_coverage(is_chunked=is_chunked)
 
     async def _take(self, batch: Batch) -> None:
         if self._is_quiet(batch):
@@ -242,6 +236,7 @@ class Term:
         return close_ms is None or self._complete_ms < close_ms
 
     async def _take_all(self, batch: Batch) -> None:
+        self._keep_format()
         changes, faults, stored = await self._step(batch)
         gaps = self._follow(batch)
         mismatches = self._verdicts.mismatched(batch.mismatches)
@@ -261,6 +256,7 @@ class Term:
                 stored,
                 replaced=[candle.open_ms for candle in batch.candles],
                 floor_ms=self._floor_ms,
+                format=self._format,
                 text_ids=batch.text_ids,
                 note=batch.note,
             )
@@ -297,8 +293,8 @@ class Term:
         now_ms = self.clock.now_ms()
         found = self._gaps.follow(self._builder.coverage, batch.cause, now_ms, batch.covered)
         changed = {gap.id: gap for gap in found}
-        given_up = [self._gaps.give_up(hole, now_ms) for hole in batch.given_up]
-        changed |= {gap.id: gap for gap in given_up if gap}
+        given_up = self._gaps.give_up(self._builder.coverage, batch.given_up, now_ms)
+        changed |= {gap.id: gap for gap in given_up}
         return list(changed.values())
 
     async def _commit(self, head: Head, changes: Changes) -> None:

@@ -27,7 +27,7 @@ import orjson
 
 from common.market import codec
 from common.market.candle import BACKFILL, LIVE, Candle
-from common.market.coverage import Coverage, IdCoverage, empty_coverage, load_coverage
+from common.market.coverage import Coverage, IdCoverage, empty_coverage, load_coverage, max_holes
 from common.market.footprint import Footprint
 from common.market.instrument import Instrument
 from common.market.timeframe import DAY_MS, MINUTE_MS, day_of, minute_of
@@ -84,10 +84,17 @@ class Checkpoint:
     watermark_ms: int
     candle: bytes
     footprint: bytes
+    # All of coverage (JSON); or its newest span alone, where it is stored by chunks.
     coverage: bytes
     refused: bytes
     # The greatest trade time applied; -1 where an older release wrote it, which did not say.
     newest_ms: int = -1
+    # The other spans, packed, by number. Made by a builder: those that changed since the last checkpoint, b"" of one
+    # that is gone.
+    chunks: Mapping[int, bytes] = field(default_factory=dict)
+    # Whether coverage is stored by chunks; and whether more of it changed since than the end of its newest span.
+    is_chunked: bool = False
+    is_reshaped: bool = False
 
 
 @dataclass(slots=True)
@@ -127,6 +134,11 @@ class Builder:
     # The greatest trade time applied.
     newest_ms: int = -1
     floor: Floor = field(default_factory=Floor)
+    # Whether checkpoints have coverage by chunks, of which there may be many; else whole.
+    is_chunked: bool = False
+
+    def __post_init__(self) -> None:
+        self.keep_coverage(is_chunked=self.is_chunked)
 
     @classmethod
     def new(cls, instrument: Instrument, sources: int = LIVE, grace_ms: int = 2_000) -> "Builder":
@@ -137,7 +149,7 @@ class Builder:
         cls, instrument: Instrument, checkpoint: Checkpoint, recent: Trades | None, sources: int, grace_ms: int
     ) -> "Builder":
         """`recent`: the last trades applied, needed only where ids are not contiguous (RecentCoverage.load)."""
-        coverage = load_coverage(instrument.ids, orjson.loads(checkpoint.coverage), recent)
+        coverage = load_coverage(instrument.ids, orjson.loads(checkpoint.coverage), recent, checkpoint.chunks)
         return cls(
             instrument,
             sources,
@@ -146,18 +158,26 @@ class Builder:
             coverage,
             unpack_minute(checkpoint.candle, checkpoint.footprint) if checkpoint.candle else None,
             Counter(orjson.loads(checkpoint.refused)),
-            max(checkpoint.newest_ms, max((span.to_ms for span in coverage.spans()), default=-1)),
+            max(checkpoint.newest_ms, coverage.latest_ms()),
         )
 
+    def keep_coverage(self, *, is_chunked: bool) -> None:
+        """How the next checkpoints have it."""
+        self.is_chunked = is_chunked
+        if isinstance(self.coverage, IdCoverage):
+            self.coverage.max_holes = max_holes(is_chunked=is_chunked)
+
     def checkpoint(self) -> Checkpoint:
+        """To be stored: where coverage is by chunks it has those that changed since the last one."""
         candle, footprint = pack_minute(self.open) if self.open else (b"", b"")
+        refused = orjson.dumps(self.refused, option=orjson.OPT_SORT_KEYS)
+        if not self.is_chunked:
+            coverage = orjson.dumps(self.coverage.dump())
+            return Checkpoint(self.watermark_ms, candle, footprint, coverage, refused, self.newest_ms)
+        newest, chunks, is_reshaped = self.coverage.take_stored()
+        coverage = orjson.dumps(newest)
         return Checkpoint(
-            self.watermark_ms,
-            candle,
-            footprint,
-            orjson.dumps(self.coverage.dump()),
-            orjson.dumps(self.refused, option=orjson.OPT_SORT_KEYS),
-            self.newest_ms,
+            self.watermark_ms, candle, footprint, coverage, refused, self.newest_ms, chunks, True, is_reshaped
         )
 
     def accept(self, trades: Trades, now_ms: int) -> Trades:

@@ -19,7 +19,7 @@ from common.store.keys import SymbolKeys
 from common.store.reads import Spans
 from common.store.rollups import Minutes, Staged
 from common.store.script import Argument, Script
-from common.store.symbol import check, flat
+from common.store.symbol import check, coverage_fields, flat
 
 # What one step takes: a day of a busy market alone, or small days together. The script takes some 50 us a day.
 MAX_STEP_DAYS = 64
@@ -59,6 +59,8 @@ class ImportStep:
     # time `lost`, which it never will have.
     archived: bool = False
     lost: Spans = ()
+    # As in a Commit.
+    format: int = 1
     # As of a Commit.
     data: DataInstrument | None = None
 
@@ -92,7 +94,7 @@ class ImportStore:
         """Take in the days. Raises Fenced, Stale, StoreUnavailable."""
         k = self.keys
         keys = [k.owner, k.state, k.trades, k.candles, k.footprints, k.events, k.gaps, k.dirty, k.seals]
-        keys += [k.sealed_candles, k.sealed_footprints, k.staged, k.archive, k.outside]
+        keys += [k.sealed_candles, k.sealed_footprints, k.staged, k.archive, k.outside, k.coverage]
         with translated(f"import of days of {k.symbol}"):
             result = await self._import(keys, *self._arguments(step))
         check(result, k.symbol, step.seq)
@@ -102,10 +104,10 @@ class ImportStore:
         state: dict[str, Argument] = {
             "candle": checkpoint.candle,
             "footprint": checkpoint.footprint,
-            "coverage": checkpoint.coverage,
             "refused": checkpoint.refused,
             "newest_ms": checkpoint.newest_ms,
             "import_position": step.position,
+            **coverage_fields(checkpoint, step.format),
         }
         head: list[Argument] = [step.token, step.seq, step.seq + 1, checkpoint.watermark_ms]
         head += [codec.pack_trades(Trades()), self._events_kept, step.first_ms, step.last_ms]
@@ -113,8 +115,9 @@ class ImportStore:
         head += ["archived" if step.archived else "", lost]
         counted = step.days, state, step.gaps, step.forgotten, step.events, step.messages
         head += map(len, counted)
+        head.append(len(checkpoint.chunks) if checkpoint.is_chunked else "")
         head += flat(map(_day_arguments, step.days))
-        head += [*flat(state.items()), *flat(step.gaps.items())]
+        head += [*flat(state.items()), *flat(checkpoint.chunks.items()), *flat(step.gaps.items())]
         return [*head, *step.forgotten, *step.events, *flat(step.messages)]
 
 

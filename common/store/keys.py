@@ -8,9 +8,11 @@ symbols, and an ACL may name them.
 | symbols             | hash    | fleet symbols, up   | workers, feed      | one field a symbol                     |
 | {}:workers          | zset    | every process       | doctor, feed       | presence.MAX_PROCESSES                 |
 | {}:symbols          | string  | fleet symbols, up   | workers, up        | a number                               |
+| {}:format           | string  | fleet symbols, upgrade, up | all processes | a number                        |
 | calendars           | hash    | fleet calendars     | everybody          | one field a calendar                   |
 | {S}:owner           | hash    | claim, commit, beat | claim, workers, feed | 7 fields                             |
-| {S}:state           | hash    | commit, import      | claim, feed        | 16 fields; coverage 4096 spans         |
+| {S}:state           | hash    | commit, import      | claim, feed        | 19 fields; coverage 4096 spans         |
+| {S}:coverage        | hash    | commit, import      | claim, feed, jobs  | coverage.MAX_HOLES, 32 bytes each      |
 | {S}:trades          | stream  | commit, import      | worker, feed, jobs | FLEET_TRADES_KEPT (archiving: tenfold) |
 | {S}:candles:1m      | zset    | commit              | worker, feed       | FLEET_CANDLE_DAYS                      |
 | {S}:footprints:1m   | zset    | commit              | worker, feed       | FLEET_FOOTPRINT_DAYS                   |
@@ -31,7 +33,7 @@ symbols, and an ACL may name them.
 | {S}:depth           | zset    | depth               | worker, feed       | chunks kept, one a minute              |
 | {S}:book            | hash    | book                | feed               | 5 fields; book.MOST_LEVELS a side      |
 | {S}:events          | stream  | commit              | anybody            | FLEET_EVENTS_KEPT entries              |
-| {S}:gaps            | hash    | commit, import      | worker, feed       | gaps.MOST_ENDED ended, 4096 open       |
+| {S}:gaps            | hash    | commit, import      | worker, feed       | gaps.MOST_ENDED ended, MAX_PENDING open |
 | {S}:health          | hash    | commit, beat        | worker, feed       | 8 fields                               |
 | {S}:inbox           | stream  | anybody             | inbox source       | trimmed behind the worker              |
 | {S}:inbox:ids       | zset    | commit              | inbox source       | MOST_TEXT_IDS of commit.lua            |
@@ -55,7 +57,8 @@ SYMBOLS = "symbols"
 CALENDARS = "calendars"
 # Its version. Another key, and on a cluster another slot: it is written after the hash, not with it.
 SYMBOLS_VERSION = "{}:symbols"
-# Which processes there are.
+# How far writers may go in the form of what is stored (common.store.format).
+FORMAT_KEY = "{}:format"
 # Series of candles that the roll-up jobs keep.
 ROLLED = ("1d", "1w", "1M")
 # Series whose late trades wait for the archive.
@@ -96,6 +99,10 @@ class SymbolKeys:
     @property
     def state(self) -> str:
         return self._name("state")
+
+    @property
+    def coverage(self) -> str:
+        return self._name("coverage")
 
     @property
     def trades(self) -> str:
@@ -196,6 +203,7 @@ class SymbolKeys:
         return [
             self.owner,
             self.state,
+            self.coverage,
             self.trades,
             self.candles,
             self.footprints,

@@ -10,15 +10,17 @@ from dataclasses import dataclass
 from common.market import codec
 from common.market.candle import Candle
 
-# version, closed, amended, open (0 or 1), seq, watermark_ms, token, bytes of coverage; then the packed candles,
-# coverage as in the state (JSON), and the packed trades.
+# version, closed, amended, flags (_OPEN, _RESHAPED), seq, watermark_ms, token, bytes of coverage; then the packed
+# candles, coverage (JSON), and the packed trades.
 _HEAD = struct.Struct("<IIIIqq32sI")
-_VERSION = 1
+# Coverage is all of it, as in a state of format 1; or its newest span, as in one of format 2.
+VERSIONS = WHOLE, NEWEST = 1, 2
+_OPEN, _RESHAPED = 1, 2
 
 
 @dataclass(frozen=True, slots=True)
 class CommitMessage:
-    """`trades` is still packed: most readers don't need it. `coverage_json` is that of the state.
+    """`trades` is still packed: most readers don't need it.
 
     `amended`: of minutes that the archive alone has, what their late trades alone make.
     """
@@ -29,16 +31,20 @@ class CommitMessage:
     closed: list[Candle]
     amended: list[Candle]
     open: Candle | None
+    # All of coverage, or its newest span, by the version.
     coverage_json: bytes
     trades: bytes
+    version: int = WHOLE
+    # Whether more of coverage changed than the end of its newest span; what is whole does not say.
+    is_reshaped: bool = False
 
     def pack(self) -> bytes:
         growing = [self.open] if self.open else []
         head = _HEAD.pack(
-            _VERSION,
+            self.version,
             len(self.closed),
             len(self.amended),
-            len(growing),
+            _OPEN * bool(growing) | _RESHAPED * self.is_reshaped,
             self.seq,
             self.watermark_ms,
             self.token.encode(),
@@ -49,10 +55,10 @@ class CommitMessage:
 
     @classmethod
     def unpack(cls, packed: bytes) -> "CommitMessage":
-        version, closed, amended, growing, seq, watermark_ms, token, coverage = _HEAD.unpack_from(packed)
-        if version != _VERSION:
-            raise ValueError(f"commit message of version {version}, expected {_VERSION}")
-        size = codec.CANDLE.size
+        version, closed, amended, flags, seq, watermark_ms, token, coverage = _HEAD.unpack_from(packed)
+        if version not in VERSIONS:
+            raise ValueError(f"commit message of version {version}, expected one of {VERSIONS}")
+        size, growing = codec.CANDLE.size, flags & _OPEN
         end = _HEAD.size + size * (closed + amended + growing)
         candles = [codec.unpack_candle(packed[at : at + size]) for at in range(_HEAD.size, end, size)]
         return cls(
@@ -64,4 +70,6 @@ class CommitMessage:
             candles[-1] if growing else None,
             packed[end : end + coverage],
             packed[end + coverage :],
+            version,
+            bool(flags & _RESHAPED),
         )

@@ -15,14 +15,12 @@ from redis.asyncio import Redis
 from common.errors import StoreUnavailable
 from common.release import RELEASE
 from common.store.client import translated
+from common.store.format import FORMAT
 from common.store.keys import PROCESSES
 from common.store.lease import holder_name
 from common.store.script import Script
 
 log = logging.getLogger(__name__)
-
-# The newest form of the store that this release knows.
-FORMAT = 1
 
 SAY_EVERY_S = 5.0
 # Two words may be lost.

@@ -1,7 +1,7 @@
 """What readers see of a symbol: its state and ranges of its series, from one transaction, so that they agree."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 import orjson
@@ -16,8 +16,10 @@ from common.market.timeframe import DAY_MS
 from common.market.trade import Trades
 from common.store.calendars import ADOPTED, NOT_ADOPTED, Adopted
 from common.store.client import translated
+from common.store.format import CHUNKED_COVERAGE, known
 from common.store.instrument import DataInstrument, InstrumentChanged, data_instrument
 from common.store.keys import SymbolKeys
+from common.store.older import NO_OLDER, UNKNOWN_OLDER, OlderCache, OlderSpans
 
 _STATE_FIELDS = (
     "seq",
@@ -33,6 +35,8 @@ _STATE_FIELDS = (
     "candle_floor_ms",
     "footprint_floor_ms",
     "sealed_to_ms",
+    "format",
+    "newest_span",
     "instrument",
 )
 _ARCHIVE_FIELDS = (
@@ -139,7 +143,10 @@ class State:
     candle_floor_ms: int = -1
     footprint_floor_ms: int = -1
     sealed_to_ms: int = -1
+    # What instrument all of it is of; None in a store of a release that did not say.
     data: DataInstrument | None = None
+    # The spans of coverage that `coverage_json` has not: none where it is stored whole.
+    older: OlderSpans = field(default=NO_OLDER, compare=False)
 
     def check(self, instrument: Instrument) -> None:
         """Raise InstrumentChanged if the data is of another instrument."""
@@ -156,7 +163,7 @@ class State:
 
     def coverage(self, ids: Ids) -> Coverage:
         """For its spans and holes only: without the ids a `RecentCoverage` remembers."""
-        return load_coverage(ids, orjson.loads(self.coverage_json), Trades())
+        return load_coverage(ids, orjson.loads(self.coverage_json), Trades(), self.older.chunks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,12 +222,16 @@ class SymbolReader:
     """Reads of one symbol. Cheap to make; the client is shared.
 
     `instrument`: what the reader takes the data to be of; a view of other data raises InstrumentChanged. None: any.
+    `older`: keeps of coverage what rarely changes, for all readers of a process; None: it is read with each view.
     """
 
-    def __init__(self, client: Redis, symbol: str, instrument: Instrument | None = None) -> None:
+    def __init__(
+        self, client: Redis, symbol: str, instrument: Instrument | None = None, *, older: OlderCache | None = None
+    ) -> None:
         self.keys = SymbolKeys(symbol)
         self.instrument = instrument
         self._client = client
+        self._kept_older = older
 
     async def view(
         self,
@@ -237,8 +248,29 @@ class SymbolReader:
         after it. `days`: stored daily candles; with them come the days that are dirty. `late`: parts of minutes that
         the archive alone has.
         """
+        asked = (candles, footprints, since_seq, seals_from_ms, days, late)
+        if self._kept_older and self._kept_older.has(self.keys.symbol):
+            view = await self._read_view(*asked, with_older=False)
+            if view is not None:
+                return view
+        view = await self._read_view(*asked, with_older=True)
+        assert view, "all of coverage was asked for"
+        return view
+
+    async def _read_view(
+        self,
+        candles: Sequence[Range],
+        footprints: Range | None,
+        since_seq: int | None,
+        seals_from_ms: int | None,
+        days: Range | None,
+        late: Late | None,
+        *,
+        with_older: bool,
+    ) -> View | None:
+        """One read. None if the spans of coverage that are kept are not those of this view, and none were asked for."""
         pipe = self._client.pipeline(transaction=True)
-        ask(pipe, self.keys, footprint=footprints is not None)
+        ask(pipe, self.keys, footprint=footprints is not None, older=with_older)
         pipe.hmget(self.keys.owner, ("token", "holder", "epoch", "beat_ms"))
         pipe.hgetall(self.keys.health)
         pipe.hmget(self.keys.archive, _ARCHIVE_FIELDS)
@@ -259,7 +291,10 @@ class SymbolReader:
         if late:
             pipe.zrangebyscore(self.keys.late(late.series), late.start_ms, "+inf", withscores=True)
         with translated(f"read of {self.keys.symbol}"):
-            state, owner, health, archived, (seconds, micros), *rest = await pipe.execute()
+            values, chunks, owner, health, archived, (seconds, micros), *rest = await pipe.execute()
+        state = self._with_older(state_of(values, self.keys.symbol), chunks if with_older else None)
+        if state and state.older is UNKNOWN_OLDER:
+            return None
         parts = rest.pop() if late else []
         day_members, dirty, adopted = (rest.pop(), rest.pop(), rest.pop()) if days else ([], [], None)
         seals = rest.pop() if seals_from_ms is not None else []
@@ -267,7 +302,7 @@ class SymbolReader:
         entries = rest.pop() if since_seq is not None else []
         footprint_members = rest.pop() if footprints else []
         return View(
-            self._checked(state_of(state, self.keys.symbol)),
+            self._checked(state),
             _owner(owner),
             {key.decode(): value.decode() for key, value in health.items()},
             int(seconds) * 1000 + int(micros) // 1000,
@@ -283,6 +318,17 @@ class SymbolReader:
             _archived_trades(archived[4:]),
             Adopted(adopted or b""),
         )
+
+    def _with_older(self, state: State | None, chunks: Mapping[bytes, bytes] | None) -> State | None:
+        if state is None or state.older is NO_OLDER:
+            return state
+        at = (self.keys.symbol, state.token, state.reshaped_seq)
+        kept = self._kept_older.get(*at) if self._kept_older else None
+        if kept is None and chunks is not None:
+            kept = older_of(chunks)
+            if self._kept_older:
+                self._kept_older.keep(*at, kept)
+        return replace(state, older=kept) if kept else state
 
     def _checked(self, state: State | None) -> State | None:
         if state and self.instrument:
@@ -350,17 +396,27 @@ def _ascending(members: list[bytes], wanted: Range) -> list[bytes]:
     return members[::-1] if wanted.newest is not None else members
 
 
-def ask(pipe: Any, keys: SymbolKeys, *, footprint: bool = False) -> None:
-    """Ask for the state. The packed footprint of the open minute is by far its largest field."""
+def ask(pipe: Any, keys: SymbolKeys, *, footprint: bool = False, older: bool = True) -> None:
+    """Ask for the state, and the older spans of coverage: two answers.
+
+    The packed footprint of the open minute is by far the state's largest field.
+    """
     pipe.hmget(keys.state, (*_STATE_FIELDS, "footprint") if footprint else _STATE_FIELDS)
+    if older:
+        pipe.hgetall(keys.coverage)
+    else:
+        # As many answers either way.
+        pipe.hlen(keys.coverage)
 
 
 def state_of(values: list[bytes | None], symbol: str) -> State | None:
-    """Read the answer to `ask`. None before the first commit."""
+    """Read the first answer to `ask`. None before the first commit. Raises NewerFormat."""
     if values[0] is None:
         return None
     seq, token, watermark_ms, updated_ms, candle, coverage, refused, position, *rest = (v or b"" for v in values)
-    amended, reshaped_seq, candle_floor_ms, footprint_floor_ms, sealed_to_ms, data, footprint = [*rest, b""][:7]
+    amended, reshaped_seq, candle_floor_ms, footprint_floor_ms, sealed_to_ms, *rest = [*rest, b""]
+    form, newest_span, data, footprint = rest[:4]
+    is_chunked = known(int(form or 1), symbol) >= CHUNKED_COVERAGE
     return State(
         int(seq),
         token.decode(),
@@ -368,7 +424,7 @@ def state_of(values: list[bytes | None], symbol: str) -> State | None:
         int(updated_ms or 0),
         candle,
         footprint,
-        coverage,
+        newest_span if is_chunked else coverage,
         orjson.loads(refused),
         position.decode(),
         tuple(Amendment(*map(int, item.split(b":"))) for item in amended.split(b";")) if amended else (),
@@ -377,7 +433,13 @@ def state_of(values: list[bytes | None], symbol: str) -> State | None:
         int(footprint_floor_ms or -1),
         int(sealed_to_ms or -1),
         data_instrument(symbol, data) if data else None,
+        UNKNOWN_OLDER if is_chunked else NO_OLDER,
     )
+
+
+def older_of(chunks: Mapping[bytes, bytes]) -> OlderSpans:
+    """Read the second answer to `ask`."""
+    return OlderSpans({int(number): chunk for number, chunk in chunks.items()})
 
 
 def _owner(values: list[bytes | None]) -> Owner:

@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 
 from common.errors import BadInput, OperatorError
 from common.market.instrument import Instrument
+from common.store import format
 from common.store.calendars import with_exceptions
 from common.store.client import commit_client, translated
 from common.store.instrument import (
@@ -124,6 +125,7 @@ class Registry:
         data = await stored_instrument(self._client, market.symbol)
         if data and data.instrument != market.instrument and await self.market(market.symbol) is None:
             raise BadInput(data.left_behind(market.instrument))
+        await format.begin(self._client)
         with translated(f"registration of {market.symbol}"):
             added = bool(await self._client.hsetnx(SYMBOLS, market.symbol, _encode(market)))
             if added:

@@ -6,7 +6,7 @@ twice or beside another does no harm, and a queue that forgets a job costs time 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from redis.asyncio import Redis
@@ -17,7 +17,7 @@ from common.market.timeframe import DAY_MS, day_of
 from common.store.calendars import ADOPTED, Adopted
 from common.store.client import translated
 from common.store.keys import ROLLED, SymbolKeys
-from common.store.reads import State, ask, state_of
+from common.store.reads import State, ask, older_of, state_of
 from common.store.script import Argument, Script
 
 CANDLES, FOOTPRINTS = "candles", "footprints"
@@ -166,14 +166,14 @@ class RollupStore:
         for series, (start_ms, end_ms) in rolled.items():
             pipe.zrangebyscore(self.keys.rolled(series), start_ms, f"({end_ms}")
         with translated(f"read of day {day_ms} of {self.keys.symbol}"):
-            values, (version, adopted), (score, *scores), candles, footprints, *rest = await pipe.execute()
+            values, chunks, (version, adopted), (score, *scores), candles, footprints, *rest = await pipe.execute()
         sealed, seals, late, archived_from_ms, *found = rest
         state = state_of(values, self.keys.symbol)
         if state is None or score is None or day_ms + DAY_MS > state.watermark_ms:
             return None
         return Reading(
             Mark(state.token, (version or b"0").decode(), str(int(score))),
-            state,
+            replace(state, older=older_of(chunks)),
             Minutes({day: block for day, block in zip(days, sealed, strict=True) if block}, candles),
             footprints,
             bool(seals),

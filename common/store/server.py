@@ -17,6 +17,7 @@ from redis.exceptions import ResponseError
 
 from common.errors import OperatorError, StoreUnavailable
 from common.store.client import translated
+from common.store.format import store_format
 
 log = logging.getLogger(__name__)
 
@@ -141,8 +142,9 @@ async def _config(client: Redis, name: str) -> str:
 async def admit(client: Redis, *, unsafe: bool) -> None:
     """Return if a process may work with this store, or raise OperatorError. To be called before anything is written.
 
-    `unsafe`: FLEET_UNSAFE_STORE, it may whatever the store is.
+    `unsafe`: FLEET_UNSAFE_STORE, it may whatever the store is, unless it has been written by a later release.
     """
+    await store_format(client)
     if not unsafe:
         refuse_unfit(await server_info(client))
 

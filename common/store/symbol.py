@@ -21,6 +21,7 @@ from common.market.scale import Scales
 from common.market.timeframe import day_of
 from common.market.trade import MAX_TS_MS, Trades
 from common.store.client import translated
+from common.store.format import CHUNKED_COVERAGE, FORMAT, known
 from common.store.instrument import DataInstrument, data_instrument
 from common.store.keys import LATE, SymbolKeys
 from common.store.lease import Sighting
@@ -50,6 +51,8 @@ class Claim:
     candle_floor_ms: int = -1
     import_position: str = ""
     data: DataInstrument | None = None
+    # How the symbol is written (common.store.format).
+    format: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,8 @@ class Commit:
     note: str | None = None
     # What instrument all of it is of, to be stored. None leaves what is: that changes only under a claim of its own.
     data: DataInstrument | None = None
+    # The form in which it is written, not older than the one that the symbol is in.
+    format: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,16 +136,20 @@ class SymbolStore:
     async def claim(self, token: str, stale: Sighting, holder: str, *, force: bool = False) -> Claim | Sighting:
         """Take the symbol under `token`. A Sighting means: busy, and this is what its holder looks like.
 
-        `force`: take it from a holder that lives, too, unless that one has taken it by force.
+        `force`: take it from a holder that lives, too, unless that one has taken it by force. Raises NewerFormat.
         """
-        keys, asked_ms = [self.keys.owner, self.keys.state], self._boot_ms()
-        with translated(f"claim of {self.keys.symbol}"):
-            status, *rest = await self._claim(keys, token, stale.token, stale.beats, holder, "force" if force else "")
+        k, asked_ms = self.keys, self._boot_ms()
+        how: list[Argument] = ["force" if force else "", FORMAT]
+        with translated(f"claim of {k.symbol}"):
+            keys = [k.owner, k.state, k.coverage]
+            status, *rest = await self._claim(keys, token, stale.token, stale.beats, holder, *how)
+        if status == b"NEWER":
+            known(int(rest[0]), k.symbol)
         if status == b"BUSY":
             return Sighting(rest[0].decode(), rest[1].decode())
-        epoch, flat, now_ms = rest
+        epoch, state, now_ms, chunks = rest
         self._hear(now_ms, asked_ms)
-        claim = _claim_of(epoch, dict(zip(flat[::2], flat[1::2], strict=True)), self.keys.symbol)
+        claim = _claim_of(epoch, _pairs(state), _pairs(chunks), k.symbol)
         self._scales = claim.data.scales if claim.data else None
         return claim
 
@@ -156,6 +165,7 @@ class SymbolStore:
             k.unarchived,
             *map(k.late, LATE),
             k.text_ids,
+            k.coverage,
         ]
         with translated(f"commit {commit.seq + 1} of {k.symbol}"):
             result = await self._commit(keys, *self._arguments(commit))
@@ -260,10 +270,10 @@ class SymbolStore:
         state: dict[str, Argument] = {
             "candle": c.checkpoint.candle,
             "footprint": c.checkpoint.footprint,
-            "coverage": c.checkpoint.coverage,
             "refused": c.checkpoint.refused,
             "newest_ms": c.checkpoint.newest_ms,
             "position": c.position,
+            **coverage_fields(c.checkpoint, c.format),
         }
         if c.import_position is not None:
             state["import_position"] = c.import_position
@@ -276,14 +286,17 @@ class SymbolStore:
         counts = [len(state), len(c.health), len(c.gaps), len(c.forgotten)]
         counts += [len(c.minutes), len(c.events), len(c.messages)]
         minutes = ((open_ms, *packed) for open_ms, packed in c.minutes.items())
+        chunks = c.checkpoint.chunks
+        shape = ("reshaped" if c.checkpoint.is_reshaped else "grown") if c.checkpoint.is_chunked else ""
         return chain(
             head,
             [self._bounds.trades, self._bounds.events],
             floors,
             counts,
-            [",".join(sorted(self._bounds.archived)), len(c.text_ids)],
+            [",".join(sorted(self._bounds.archived)), len(c.text_ids), shape, len(chunks)],
             c.text_ids,
             flat(state.items()),
+            flat(chunks.items()),
             flat(c.health.items()),
             flat(c.gaps.items()),
             c.forgotten,
@@ -294,22 +307,36 @@ class SymbolStore:
         )
 
 
-def _claim_of(epoch: int, state: dict[bytes, bytes], symbol: str) -> Claim:
+def coverage_fields(checkpoint: Checkpoint, form: int) -> dict[str, Argument]:
+    """What the state says of coverage, and of the format: the first has no number."""
+    if not checkpoint.is_chunked:
+        return {"coverage": checkpoint.coverage}
+    return {"newest_span": checkpoint.coverage, "format": form}
+
+
+def _pairs(found: list[bytes]) -> dict[bytes, bytes]:
+    return dict(zip(found[::2], found[1::2], strict=True))
+
+
+def _claim_of(epoch: int, state: dict[bytes, bytes], chunks: dict[bytes, bytes], symbol: str) -> Claim:
     if b"seq" not in state:
         return Claim(epoch, 0, "", None)
+    form = int(state.get(b"format", 1))
     checkpoint = Checkpoint(
         int(state[b"watermark_ms"]),
         state[b"candle"],
         state[b"footprint"],
-        state[b"coverage"],
+        state[b"newest_span" if form >= CHUNKED_COVERAGE else b"coverage"],
         state[b"refused"],
         int(state.get(b"newest_ms", -1)),
+        {int(number): chunk for number, chunk in chunks.items()},
+        form >= CHUNKED_COVERAGE,
     )
     # While its first import is under way a symbol has no position but the import's.
     position, import_position = (state.get(name, b"").decode() for name in (b"position", b"import_position"))
     floor_ms = int(state.get(b"candle_floor_ms", -1))
     data = data_instrument(symbol, state[b"instrument"]) if b"instrument" in state else None
-    return Claim(epoch, int(state[b"seq"]), position, checkpoint, floor_ms, import_position, data)
+    return Claim(epoch, int(state[b"seq"]), position, checkpoint, floor_ms, import_position, data, form)
 
 
 def _minute(candle: bytes, footprints: list[bytes]) -> Minute:

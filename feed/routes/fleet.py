@@ -16,7 +16,7 @@ from feed.services import services_of
 async def symbols(request: Request) -> Response:
     services = services_of(request)
     params.nothing(request.scope["query_string"])
-    return _json(fleet.symbols(await fleet.look(services.client), services.queries.rules))
+    return _json(fleet.symbols(await fleet.look(services.queries), services.queries.rules))
 
 
 async def health(request: Request) -> Response:

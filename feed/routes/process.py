@@ -25,7 +25,7 @@ async def metrics(request: Request) -> Response:
     services = services_of(request)
     queue = await fleet.queue_view(services.jobs)
     try:
-        looks = await fleet.look(services.client)
+        looks = await fleet.look(services.queries)
         throttles = await fleet.budgets(services.client, looks)
         upkeep = await fleet.upkeep(services.client, looks)
         workers = await fleet.workers(services.client, looks, services.settings)

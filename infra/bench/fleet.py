@@ -22,6 +22,7 @@ MAX_START_S = 180.0
 # After the last claim, before anything is measured; and for how long.
 REST_S, MEASURED_S = 10.0, 20.0
 MAX_CORE_SHARE = 0.01
+POLL_S = 0.01
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 Owners = dict[str, tuple[str, int]]
@@ -83,8 +84,8 @@ async def _takeover_s(url: str, victim: asyncio.subprocess.Process, held: Owners
     lost = [symbol for symbol, (_, pid) in held.items() if pid == victim.pid]
     victim.kill()
     killed_s = time.monotonic()
-    while any(pid == victim.pid for _, pid in owners(url, lost).values()) or len(owners(url, lost)) < len(lost):
-        await asyncio.sleep(0.01)
+    while _holds(owners(url, lost), victim.pid):
+        time.sleep(POLL_S)
     return time.monotonic() - killed_s
 
 

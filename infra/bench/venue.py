@@ -22,7 +22,7 @@ from common.market.book import BinanceSpotRule
 from common.market.instrument import Instrument
 from common.market.runs import BookHistory, Limits
 from common.store.client import blocking_client, commit_client
-from common.store.keys import SymbolKeys
+from common.store.reads import SymbolReader
 from common.store.registry import Market, Registry
 from infra.bench.base import PATIENCE_S, Figure, await_owner, feed, free_port, percentile, process, store
 from infra.bench.latency import MOST_P50, REST_S, ROUNDS, raw_round_trip_s, shows
@@ -217,11 +217,11 @@ async def _missed_hour(url: str) -> tuple[int, float]:
             await await_owner(url, symbol)
             started_s = time.perf_counter()
             while True:
-                found = await client.hget(SymbolKeys(symbol).state, "coverage")
-                spans = json.loads(found)[1:] if found else []
+                state = (await SymbolReader(client, symbol).view()).state
+                spans = state.coverage("contiguous").spans() if state else []
                 # The first page of the hour, the hole, and what came since: one span once all of it is there.
-                if len(spans) == 1 and spans[0][3] - spans[0][2] > 3_500_000:
-                    return spans[0][1] - spans[0][0] + 1, time.perf_counter() - started_s
+                if len(spans) == 1 and spans[0].to_ms - spans[0].from_ms > 3_500_000:
+                    return spans[0].last - spans[0].first + 1, time.perf_counter() - started_s
                 if time.perf_counter() - started_s > 4 * PATIENCE_S:
                     raise TimeoutError(f"still missing after {4 * PATIENCE_S:g} s: {spans[:3]}")
                 await asyncio.sleep(0.01)

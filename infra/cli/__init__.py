@@ -18,6 +18,7 @@ from infra.cli import (
     symbols,
     tokens,
     up,
+    upgrade,
     watch,
 )
 
@@ -42,6 +43,7 @@ app.add_typer(archive.app, name="archive")
 app.command("rebuild")(rebuild.rebuild)
 app.add_typer(tokens.app, name="token")
 app.command("settings")(settings.show)
+app.command("upgrade")(upgrade.upgrade)
 app.command("doctor")(doctor.doctor)
 
 

@@ -18,6 +18,7 @@ from common.settings import Settings, load
 from common.store.calendars import outside_of
 from common.store.client import commit_client
 from common.store.clock_lease import clock_holder
+from common.store.format import stated_format, symbols_by_format
 from common.store.health import upkeep_of
 from common.store.jobs import Jobs
 from common.store.keys import SYMBOLS, SymbolKeys
@@ -64,6 +65,10 @@ async def _examine(settings: Settings, url: str, console: Console) -> tuple[list
             info: Mapping[str, Any] = await client.info("everything")
             reached = Finding(Level.OK, "reachable", redacted_url(url))
             findings = [reached, *_judge(info, await _appendfsync(client)), await _clock(client)]
+            findings.append(checks.form(await stated_format(client), await symbols_by_format(client)))
+            if findings[-1].level is Level.FAIL:
+                # What else there is can't be understood.
+                return findings, []
             findings += await _queue(settings.queue_redis_url or url, await clock_holder(client))
             findings.append(await _processes(client, settings))
             archiving = settings.archive_url is not None

@@ -1,7 +1,8 @@
 """Options that several commands share, and what they mean."""
 
 import asyncio
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -57,7 +58,7 @@ def store_url(settings: Settings, data: Path | None, *, whatever_it_is: bool = F
     url = embedded.locate(folder)
     if url is None:
         raise OperatorError(f"no store runs for {folder}: start one with infra/up, or set REDIS_URL")
-    return url
+    return url if whatever_it_is else _admitted(settings, url)
 
 
 def _admitted(settings: Settings, url: str) -> str:
@@ -71,8 +72,11 @@ def _admitted(settings: Settings, url: str) -> str:
     return url
 
 
-def store_session(settings: Settings, data: Path | None) -> AbstractContextManager[str]:
+@contextmanager
+def store_session(settings: Settings, data: Path | None) -> Iterator[str]:
     """The same store; where none runs for the folder, one of our own for as long as we work."""
     if data is None and settings.redis_url:
-        return nullcontext(_admitted(settings, settings.redis_url))
-    return embedded.session(data_folder(data or settings.data_dir), settings.durability)
+        yield _admitted(settings, settings.redis_url)
+        return
+    with embedded.session(data_folder(data or settings.data_dir), settings.durability) as url:
+        yield _admitted(settings, url)

@@ -142,9 +142,15 @@ class Fleet:
             pipe.zrange(self.keys.candles, 0, -1, withscores=True)
             pipe.zrange(self.keys.footprints, 0, -1, withscores=True)
             pipe.xrange(self.keys.trades)
-            state, candles, footprints, entries = pipe.execute()
-        packed = (state[name] for name in (b"candle", b"footprint", b"coverage", b"refused"))
-        checkpoint = replace(Checkpoint(int(state[b"watermark_ms"]), *packed), newest_ms=int(state[b"newest_ms"]))
+            pipe.hgetall(self.keys.coverage)
+            state, candles, footprints, entries, chunks = pipe.execute()
+        packed = (state[name] for name in (b"candle", b"footprint", b"newest_span", b"refused"))
+        checkpoint = replace(
+            Checkpoint(int(state[b"watermark_ms"]), *packed),
+            newest_ms=int(state[b"newest_ms"]),
+            chunks={int(number): chunk for number, chunk in chunks.items()},
+            is_chunked=True,
+        )
         steps = [_step(entry_id, fields) for entry_id, fields in entries]
         return int(state[b"position"]), Outcome(_by_score(candles), _by_score(footprints), checkpoint, steps)
 

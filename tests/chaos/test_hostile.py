@@ -15,15 +15,15 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import orjson
 import pytest
 
 from common.market import codec
-from common.market.coverage import IdCoverage, Span
 from common.market.instrument import Instrument
+from common.market.spans import Span
 from common.market.timeframe import Timeframe
 from common.market.trade import Trade
 from common.store.keys import SymbolKeys
+from common.store.reads import SymbolReader
 from tests.chaos.hostile import Hostile, hostile
 from tests.chaos.recorder import LIMIT, Deaf, Recorder
 from tests.chaos.symbols import PUSHED, REPLAYED, TRADED, recorded
@@ -159,8 +159,8 @@ async def settled(fleet: Hostile, recording: list[Trade]) -> list[Truth]:
 
 
 async def spans(fleet: Hostile, instrument: Instrument) -> list[Span]:
-    found: Any = await fleet.client.hget(SymbolKeys(instrument.symbol).state, "coverage")
-    return IdCoverage.load(orjson.loads(found)).spans() if found else []
+    state = (await SymbolReader(fleet.client, instrument.symbol).view()).state
+    return state.coverage("contiguous").spans() if state else []
 
 
 async def is_whole(fleet: Hostile, instrument: Instrument, last: int) -> bool:

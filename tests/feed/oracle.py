@@ -12,10 +12,10 @@ from redis.asyncio import Redis
 from common.market import blocks, codec
 from common.market.bar_json import bar_json
 from common.market.candle import LIVE, Candle
-from common.market.coverage import covers, load_coverage
 from common.market.timeframe import MINUTE, Timeframe
-from common.market.trade import UNKNOWN, Trades
+from common.market.trade import UNKNOWN
 from common.store.keys import SymbolKeys
+from common.store.reads import SymbolReader
 from tests.feed.writer import Applied, Writer
 
 Bars = dict[int, dict[str, Any]]
@@ -34,13 +34,15 @@ async def expected(client: Redis, writer: Writer, timeframe: Timeframe) -> Bars:
         days: Any = await client.zrangebyscore(keys.rolled("1d"), "-inf", f"({floor_ms}")
         minutes = [*map(codec.unpack_candle, days), *minutes]
     bars = of_minutes(minutes, timeframe) if timeframe.of_minutes else of_trades(writer.applied, timeframe, minutes)
-    coverage = load_coverage(writer.instrument.ids, orjson.loads(state[b"coverage"]), Trades())
+    view = await SymbolReader(client, writer.instrument.symbol).view()
+    assert view.state
+    coverage = view.state.coverage(writer.instrument.ids)
     found = {}
     for open_ms, bar in sorted(bars.items()):
         end_ms = timeframe.next_open(open_ms)
         # Trades are kept, or not, whatever becomes of their minutes.
         dropped = open_ms < floor_ms and timeframe.of_minutes and not timeframe.of_days
-        partial = dropped or not covers(coverage, open_ms, end_ms)
+        partial = dropped or not coverage.covers(open_ms, end_ms)
         is_final = end_ms <= int(state[b"watermark_ms"])
         found[open_ms] = orjson.loads(bar_json(bar, writer.instrument, is_final=is_final, partial=partial))
     return found
@@ -53,7 +55,7 @@ def of_applied(writer: Writer, timeframe: Timeframe) -> list[dict[str, Any]]:
     found = []
     for open_ms, bar in sorted(bars.items()):
         end_ms = timeframe.next_open(open_ms)
-        partial, is_final = not covers(builder.coverage, open_ms, end_ms), end_ms <= builder.watermark_ms
+        partial, is_final = not builder.coverage.covers(open_ms, end_ms), end_ms <= builder.watermark_ms
         found.append(orjson.loads(bar_json(bar, writer.instrument, is_final=is_final, partial=partial)))
     return found
 

@@ -209,7 +209,7 @@ async def raw(feed: Served, request: bytes) -> bytes:
 async def test_a_connection_that_does_not_finish_its_request_is_closed(
     feed: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("feed.server.HEAD_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("feed.web.bounded_http.HEAD_TIMEOUT_S", 0.1)
     assert await raw(feed, b"GET /healthz HTTP/1.1\r\nHost:") == b""
     assert await raw(feed, b"") == b""
     assert (await feed.get("/healthz")).status_code == 200

@@ -105,9 +105,9 @@ async def test_a_silent_subscription_is_noticed(
     one.join()
     await wait_until_async(lambda: one.cursor)
     # The messages come, but mean nothing to us: as if the writer were of another release.
-    monkeypatch.setattr("common.store.messages._VERSION", 99)
+    monkeypatch.setattr("common.store.messages.VERSIONS", (99,))
     await writer.commit(writer.trade())
-    monkeypatch.setattr("common.store.messages._VERSION", 1)
+    monkeypatch.undo()
     await settled(client, writer, one)
     await one.leave()
 

@@ -10,7 +10,6 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from common.market.timeframe import Timeframe
-from feed import client as feed_client
 from feed.client import MOST_PENDING
 from tests.feed.folding import Folding
 from tests.feed.oracle import expected
@@ -51,7 +50,7 @@ async def many_bars(writer: Writer, count: int) -> None:
 async def test_a_stalled_client_delays_nobody_and_gets_a_lag_notice_and_a_snapshot(
     redis_url: str, writer: Writer, client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(feed_client, "SEND_TIMEOUT_S", 1_000)
+    monkeypatch.setattr("feed.web.unread.MAX_LOOKS", 1_000)
     async with served(redis_url, send_buffer_bytes=BUFFER_BYTES) as feed:
         await writer.commit(writer.trade())
         others = [Folding(feed, S, "250ms", 5_000) for _ in range(5)]
@@ -80,7 +79,7 @@ async def test_a_slow_client_gets_the_newest_state_of_a_bar_and_not_every_step(
     redis_url: str, writer: Writer, client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Two thousand commits take a busy machine longer than a client may leave everything unread.
-    monkeypatch.setattr(feed_client, "SEND_TIMEOUT_S", 1_000)
+    monkeypatch.setattr("feed.web.unread.MAX_LOOKS", 1_000)
     async with served(redis_url, send_buffer_bytes=BUFFER_BYTES) as feed:
         await writer.commit(writer.trade())
         async with stalled(feed, "1d") as slow:
@@ -98,7 +97,7 @@ async def test_a_slow_client_gets_the_newest_state_of_a_bar_and_not_every_step(
 async def test_a_client_that_never_reads_is_cut_off(
     redis_url: str, writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(feed_client, "SEND_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("feed.web.unread.MAX_LOOKS", 1)
     async with served(redis_url, send_buffer_bytes=BUFFER_BYTES) as feed:
         await writer.commit(writer.trade())
         async with stalled(feed, "250ms") as slow:

@@ -10,6 +10,7 @@ from common.market.builder import Builder
 from common.market.candle import LIVE
 from common.market.instrument import Instrument
 from common.market.trade import Trade, Trades
+from common.store.format import CHUNKED_COVERAGE, FORMAT
 from common.store.instrument import DataInstrument
 from common.store.keys import SymbolKeys
 from common.store.lease import NOTHING_SEEN, Sighting, new_token
@@ -60,6 +61,8 @@ class Writer:
     next_id: int = 1
     token: str = ""
     seq: int = 0
+    # The form in which it writes.
+    format: int = FORMAT
     # Whether the data says of which instrument it is.
     said: bool = False
     # Of the last commit, whoever made it.
@@ -98,6 +101,12 @@ class Writer:
         else:
             recent = await self.store.recent_trades(50_000)
             self.builder = Builder.restore(self.instrument, claim.checkpoint, recent, self.sources, GRACE_MS)
+        self.upgrade(max(claim.format, self.format))
+
+    def upgrade(self, to: int) -> None:
+        """From the next commit on."""
+        self.format = to
+        self.builder.keep_coverage(is_chunked=to >= CHUNKED_COVERAGE)
 
     async def commit(self, *trades: Trade, health: dict[str, str] | None = None) -> str:
         """One step with these trades, and what the clock closes. Return its cursor."""
@@ -109,6 +118,7 @@ class Writer:
             self.applied.append(Applied(trade, watermark_ms))
             watermark_ms = max(watermark_ms, trade.ts_ms)
         head = Head(self.token, self.seq, "", health or {"mode": "LIVE", "source": "inbox"}, stored=stored)
+        head = replace(head, format=self.format)
         commit = make_commit(head, self.builder, changes, self.retention)
         await self.store.commit(replace(commit, data=None if self.said else DataInstrument.begun(self.instrument)))
         self.said = True

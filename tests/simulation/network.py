@@ -48,6 +48,8 @@ class Server:
 
     model: StoreModel
     past: list[Tables] = field(default_factory=list)
+    # How far writers may go in the form of the store.
+    format: int = 1
 
     def write(self, command: Command) -> Any:
         result = command()
@@ -165,6 +167,13 @@ class RemoteRegistry:
 
     network: Network
     market: Market
+    server: Server
+
+    @property
+    def format(self) -> int:
+        """As of now: a worker learns of it at some look, and any time will do."""
+        allowed: int = self.server.format
+        return allowed
 
     async def symbols(self, only: Collection[str] | None = None) -> dict[str, Market]:
         found: dict[str, Market] = await self.network.call(lambda: {self.market.symbol: self.market})

@@ -14,6 +14,7 @@ from common.market.builder import Checkpoint
 from common.market.candle import LIVE
 from common.market.instrument import Ids, Instrument
 from common.market.timeframe import DAY_MS, minute_of
+from common.store.format import FORMAT
 from common.store.registry import Market
 from common.store.symbol import Bounds
 from tests.oracle import Outcome, Step, differences, single_pass
@@ -87,7 +88,8 @@ class Simulation:
             self.world.trace = lambda line: write(f"{self.world.now_ms:6} {line}")
         self.network = Network(self.world, self.random.choice((0.01, 0.03, 0.1)), self.happened)
         bounds = Bounds(trades=1_000_000, events=1_000_000)
-        self.server = Server(StoreModel(bounds, self.guards.fence, self.guards.seq_check))
+        model = StoreModel(bounds, self.guards.fence, self.guards.seq_check)
+        self.server = Server(model, format=self.random.choice((1, FORMAT)))
         self.recording = Recording.generate(self.random, self.random.randint(40, 120), self.random.choice((20, 40)))
         self.war_ms = self.recording.due_ms[-1] + 200
         ids: Ids = self.random.choice(("contiguous", "unique"))
@@ -122,7 +124,7 @@ class Simulation:
             sources=lambda market: RecordingSource(self.recording, clock, self._source_fails, self.tells_complete),
             spawn=lambda term: self.world.spawn(process, term),
         )
-        claimer = Claimer(RemoteRegistry(self.network, self.market), place, frozenset([KIND]), most=1)
+        claimer = Claimer(RemoteRegistry(self.network, self.market, self.server), place, frozenset([KIND]), most=1)
         self.workers.append(Worker(process, clock, claimer))
         self.world.spawn(process, self._look(claimer, clock, process))
 
@@ -140,7 +142,16 @@ class Simulation:
 
     def _fault(self) -> None:
         fault = self.random.choice(
-            (self._crash, self._pause, self._split, self._split, self._rewind, self._stop, self._set_clock)
+            (
+                self._crash,
+                self._pause,
+                self._split,
+                self._split,
+                self._rewind,
+                self._stop,
+                self._set_clock,
+                self._upgrade,
+            )
         )
         worker = self.random.choice(self.workers)
         self.happened[fault.__name__.strip("_")] += 1
@@ -178,6 +189,9 @@ class Simulation:
 
     def _set_clock(self, worker: Worker) -> None:
         worker.clock.skew_ms = WALL_MS + self.random.choice(CLOCK_STEPS_MS)
+
+    def _upgrade(self, worker: Worker) -> None:
+        self.server.format = FORMAT
 
     def _make_peace(self) -> None:
         self.world.trace("no more faults")

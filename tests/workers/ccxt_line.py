@@ -10,8 +10,9 @@ from redis.asyncio import Redis
 from common.market.builder import candle_of
 from common.market.candle import LIVE, Candle
 from common.market.codec import unpack_candle
-from common.market.coverage import RecentCoverage, Span
+from common.market.coverage import RecentCoverage
 from common.market.instrument import Instrument
+from common.market.spans import Span
 from common.market.timeframe import MINUTE_MS, minute_of
 from common.market.trade import Trades
 from common.store.client import commit_client

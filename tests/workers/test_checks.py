@@ -107,7 +107,9 @@ class Miniature:
         for each in range(1, last + 1):
             if each != number:
                 whole.refuse(START_MS + (each - 1) * STEP_MS, each)
-        self.coverage.spans()[:] = whole.spans()
+        # It has been given away.
+        for name in IdCoverage.__slots__:
+            setattr(self.coverage, name, getattr(whole, name))
 
     # As the term.
 

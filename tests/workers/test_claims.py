@@ -41,6 +41,8 @@ class Fleet:
     # Symbols whose owner can't be read; and those that were looked at, look by look.
     unreadable: set[str] = field(default_factory=set)
     looked_at: list[list[str]] = field(default_factory=list)
+    # How far writers may go in the form of the store.
+    format: int = 1
 
     def want(self, *markets: Market) -> None:
         self.wanted = {market.symbol: market for market in markets}

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from common.clock import HOLD_MS, JudgedClock
+from common.clock import HOLD_MS, JudgedClock, SystemClock
 from common.market import codec
 from common.market.builder import FUTURE, MAX_AHEAD_MS, Builder, pack_minute
 from common.market.candle import IMPORT, LIVE, Candle
@@ -30,6 +30,7 @@ from infra.exchange import MarketClock
 from tests.store_model import StoreModel
 from tests.support import FakeClock, wait_until_async
 from tests.workers.fakes import SETTINGS, TOKEN, NotingStore
+from tests.workers.test_imports import importer
 from tests.workers.venue_line import come_to_rest, exchange_of, line, pass_market_time
 from workers.recordings import TradeFile
 from workers.sources.base import Applied, Batch, Source
@@ -226,6 +227,20 @@ async def test_the_simulator(step_ms: int) -> None:
 
 
 @EVERY_STEP
+async def test_an_import_by_a_machine_whose_clock_is_off(step_ms: int, redis_url: str, tmp_path: Path) -> None:
+    """By one a trade of a minute ago is of the future, by another one of tomorrow is not: the store's clock counts."""
+    now_ms = SystemClock().now_ms()
+    times = [now_ms - 2 * DAY_MS, now_ms - 60_000, now_ms + 10 * 60_000]
+    path = tmp_path / "trades.csv"
+    lines = [f"{ts_ms},1.00,1,buy,{at}" for at, ts_ms in enumerate(times, 1)]
+    path.write_text("ts_ms,price,size,side,id\n" + "\n".join(lines) + "\n", "utf-8")
+    work = importer(redis_url, [path], INSTRUMENT)
+    work.clock = JudgedClock(FakeClock(now_ms + step_ms))
+    done = await work.run()
+    assert (done.trades, done.refused) == (2, {FUTURE: 1})
+
+
+@EVERY_STEP
 @pytest.mark.parametrize("speed", [None, 1.0], ids=["fast", "paced"])
 async def test_a_replay(step_ms: int, speed: float | None, tmp_path: Path) -> None:
     machine = Machine()
@@ -319,7 +334,9 @@ async def test_both_clocks_are_wrong_for_a_while_a_trade_by_them_is_of_the_futur
     assert machine.watermark_ms <= machine.truth_ms
 
 
-async def test_who_is_to_stop_does_not_wait_for_the_clock_and_loses_nothing(client: Redis) -> None:
+async def test_who_is_to_stop_does_not_wait_for_the_clock_and_loses_nothing(
+    client: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
     machine = Machine()
     source, push = inbox_of(machine, client)
     await machine.serve(source, [push(1, 0), machine.jump(DAY_MS, store=True), push(2, DAY_MS)])
@@ -331,6 +348,7 @@ async def test_who_is_to_stop_does_not_wait_for_the_clock_and_loses_nothing(clie
     await machine.serve(inbox_of(machine, client)[0], [machine.wait(1)])
     assert [row.id for row in machine.applied()] == [1, 2] and machine.refused == {}
     assert machine.model.tables.position != position
+    assert "wall clock accepted, which the holder before did not believe" in caplog.messages
 
 
 async def test_a_process_that_starts_with_another_clock_than_the_store_goes_by_the_stores(client: Redis) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import orjson
 import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -135,7 +136,7 @@ async def stored(url: str, instrument: Instrument = INSTRUMENT) -> Stored:
         {codec.footprint_open(member): member for member in footprints},
         (view.state.candle, view.state.footprint),
         view.state.watermark_ms,
-        view.state.coverage_json,
+        orjson.dumps(view.state.coverage(instrument.ids).dump()),
         view.state.refused,
         [(gap.id, gap.state) for gap in ledger.gaps.values()],
     )

@@ -125,7 +125,7 @@ async def test_a_replay_stores_what_the_builder_makes_of_the_file(
     expected = [pack_minute(minute) for _, minute in sorted(changes.closed.items())]
     assert list(zip(found.candles[0], found.footprints, strict=True)) == expected
     assert found.state is not None
-    assert found.state.coverage_json == builder.checkpoint().coverage
+    assert found.state.coverage("contiguous") == builder.coverage
     assert (found.state.candle, found.state.footprint) == pack_minute(builder.open) if builder.open else False
     assert found.health["mode"] == "CLOSED" and not found.owner.token
 

@@ -11,9 +11,9 @@ from common.errors import Fenced, Stale, StoreUnavailable
 from common.market.builder import BELOW_FLOOR, candle_of, unpack_minute
 from common.market.candle import BACKFILL, LIVE
 from common.market.codec import unpack_candle
-from common.market.coverage import Hole, Span
 from common.market.gaps import DISCONNECT, ID_JUMP, REPAIRED, REPAIRING, START, UNFILLABLE
 from common.market.instrument import Instrument
+from common.market.spans import Hole, Span
 from common.market.trade import Trades
 from common.store.symbol import Bounds
 from tests.store_model import StoreModel

@@ -1,19 +1,23 @@
 """The venue source in a term, against the local exchange over real sockets: whatever happens, the truth comes out."""
 
+from dataclasses import replace
 from urllib.parse import parse_qs
 
+import orjson
 import pytest
 
+from common.market.builder import BELOW_FLOOR
 from common.market.candle import BACKFILL, LIVE
 from common.market.codec import unpack_candle
-from common.market.coverage import Hole
 from common.market.gaps import DISCONNECT, ID_JUMP, REPAIRED, START, UNFILLABLE
-from common.market.timeframe import MINUTE_MS, minute_of
+from common.market.spans import Hole
+from common.market.timeframe import DAY_MS, MINUTE_MS, day_of, minute_of
 from infra.exchange import Ban, Drop, Duplicate, Fault, Garbage, Halt, Reorder, Reset, Throttle
 from infra.exchange import Gap as GapFault
 from tests.support import wait_until_async
 from tests.workers.fakes import START_MS
 from tests.workers.venue_line import NAME, Line, bare, come_to_rest, exchange_of, line, pass_market_time
+from workers.commit import Retention
 
 
 async def test_a_new_market_is_live_at_once_and_its_history_comes_behind(redis_url: str) -> None:
@@ -137,6 +141,26 @@ def ids_asked_for(made: Line) -> list[int]:
     """The first id of each request of trades by their ids."""
     asked = (parse_qs(each.query) for each in made.exchange.stats.request_log if each.path == "historicalTrades")
     return [int(query["fromId"][0]) for query in asked]
+
+
+async def test_what_retention_does_not_keep_is_given_up_and_not_asked_for_again(redis_url: str) -> None:
+    """Trades of dropped minutes are refused: a hole of them can't be filled, however often it is asked for."""
+    exchange = exchange_of(orders_per_s=0.02, history_ms=3 * DAY_MS)
+    async with line(exchange, redis_url, history_ms=3 * DAY_MS) as made:
+        made.settings = replace(made.settings, retention=Retention(1, 1))
+        await made.start()
+        await wait_until_async(lambda: UNFILLABLE in [gap.state for gap in made.gaps], timeout_s=30)
+        await wait_until_async(lambda: all(gap.over for gap in made.gaps), timeout_s=30)
+        # All that is kept is there, whole days back from that of the newest trade.
+        floor_ms, tables = day_of(exchange.now_ms) - DAY_MS, made.model.tables
+        truth = exchange.market(NAME).trades()
+        first = next(row.id for row in truth.rows() if row.ts_ms >= floor_ms)
+        assert made.coverage.spans()[-1].first == first
+        assert min(tables.candles) >= floor_ms
+        asked = exchange.stats.requests.copy()
+        await pass_market_time(made, 5 * MINUTE_MS)
+        assert set(exchange.stats.requests - asked) <= {"klines"}
+        assert tables.checkpoint and BELOW_FLOOR in orjson.loads(tables.checkpoint.refused)
 
 
 @pytest.mark.parametrize("fault", [Throttle(retry_after_s=1), Ban(retry_after_s=1)], ids=["429", "418"])

@@ -35,7 +35,7 @@ from infra.exchange import (
     serving,
 )
 from tests.store_model import DirectStore, StoreModel
-from tests.support import wait_until_async
+from tests.support import AttentiveClock, wait_until_async
 from workers.commit import Retention
 from workers.sources.venue import VenueSource, book_stores
 from workers.term import Term, TermSettings
@@ -77,6 +77,7 @@ class Line:
     keeps_book: bool = True
     own_budget: OpenBudget | None = None
     slots: Caps | None = None
+    settings: TermSettings = SETTINGS
     model: StoreModel = field(default_factory=lambda: StoreModel(Bounds(1_000_000, 100_000)))
     health: list[dict[str, str]] = field(default_factory=list)
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
@@ -117,7 +118,7 @@ class Line:
             store=DirectStore(self.model),
             source=self.source,
             clock=self.judged,
-            settings=SETTINGS,
+            settings=self.settings,
             token=token,
             stopping=self._stop.is_set,
             on_progress=lambda progress, batch: self._note(dict(batch.health)),
@@ -155,7 +156,7 @@ class Line:
         checkpoint = self.model.tables.checkpoint
         if checkpoint is None:
             return IdCoverage()
-        return IdCoverage.load(orjson.loads(checkpoint.coverage))
+        return IdCoverage.load(orjson.loads(checkpoint.coverage), checkpoint.chunks)
 
     @property
     def is_whole(self) -> bool:
@@ -221,9 +222,9 @@ def bare(candle: Candle) -> Candle:
 def exchange_of(
     seed: int = 7, history_ms: int = 0, rules: Rules = EASY, orders_per_s: float = 3.0, start_ms: int | None = None
 ) -> Exchange:
-    """Its market is open from `start_ms` on, or from now."""
+    """Its market is open from `start_ms` on, or from now. On a busy machine it is as slow as who follows it."""
     market = Market(Simulation(listing_of(NAME), seed, orders_per_s), rules)
-    return Exchange([market], start_ms=start_ms, history_ms=history_ms, rules=rules)
+    return Exchange([market], start_ms=start_ms, history_ms=history_ms, rules=rules, clock=AttentiveClock())
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ an id counts once.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -22,8 +22,9 @@ from common.frames.footprint import regroup
 from common.frames.resample import resample
 from common.frames.schema import CANDLES, LEVELS
 from common.market import builder
-from common.market.coverage import DUPLICATE, TOO_LATE, IdCoverage, RecentCoverage, Span
+from common.market.coverage import DUPLICATE, TOO_LATE, TOO_MANY_HOLES, IdCoverage, RecentCoverage
 from common.market.packed import Ints
+from common.market.spans import Span
 from common.market.timeframe import DAY_MS, MINUTE, MINUTE_MS, day_of
 from common.market.trade import MAX_ID, MAX_LOTS, MAX_TICKS, MAX_TS_MS
 from common.store.imports import MAX_STEP_DAYS, MAX_STEP_MINUTES
@@ -191,11 +192,11 @@ class Days:
 
     def _new(self, day: Day, trades: pl.DataFrame) -> pl.DataFrame:
         if isinstance(self.seen, IdCoverage):
-            kept, spans = _uncovered(trades, self.seen.spans())
-            self.seen.cover(spans)
-            day.spans += spans
+            kept, spans = _uncovered(trades, self.seen)
             day.refuse(DUPLICATE, len(trades) - len(kept))
-            return kept
+            refused = set(self.seen.admit(spans))
+            day.spans += [span for span in spans if span not in refused]
+            return _without(kept, refused, day) if refused else kept
         later = trades.filter(pl.col("ts_ms") > self.seen.to_ms)
         day.refuse(TOO_LATE, len(trades) - len(later))
         kept = later.unique("id", keep="first", maintain_order=True)
@@ -278,14 +279,14 @@ def _made(
     return dict(by_day(make(pl.concat(wanted)), "open_ms")) if wanted else {}
 
 
-def _uncovered(trades: pl.DataFrame, spans: Sequence[Span]) -> tuple[pl.DataFrame, list[Span]]:
+def _uncovered(trades: pl.DataFrame, seen: IdCoverage) -> tuple[pl.DataFrame, list[Span]]:
     """Return the trades that no span holds, each id once, and the spans they make."""
     ids = trades["id"].to_numpy()
     if not (np.diff(ids) == 1).all():
         trades = trades.unique("id", keep="first", maintain_order=True).sort("id")
         ids = trades["id"].to_numpy()
-    if spans:
-        first, last = (np.array(column, np.int64) for column in list(zip(*spans, strict=True))[:2])
+    first, last = (np.asarray(column, np.int64) for column in seen.columns())
+    if len(first):
         at = np.searchsorted(first, ids, "right") - 1
         covered = (at >= 0) & (ids <= last[at])
         if covered.any():
@@ -298,6 +299,15 @@ def _uncovered(trades: pl.DataFrame, spans: Sequence[Span]) -> tuple[pl.DataFram
     ts_ms = trades["ts_ms"].to_numpy()
     columns = (ids[starts], ids[ends], ts_ms[starts], ts_ms[ends])
     return trades, [Span(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
+
+
+def _without(trades: pl.DataFrame, refused: Iterable[Span], day: Day) -> pl.DataFrame:
+    """Leave out the trades of spans for whose holes there is no room; both ascend by id."""
+    ids, kept = trades["id"].to_numpy(), np.ones(len(trades), np.bool_)
+    for span in refused:
+        kept[np.searchsorted(ids, span.first) : np.searchsorted(ids, span.last, "right")] = False
+    day.refuse(TOO_MANY_HOLES, int((~kept).sum()))
+    return trades.filter(pl.Series(kept))
 
 
 def _are_valid(trades: pl.DataFrame, now_ms: int) -> bool:

@@ -7,6 +7,7 @@ written: the days before it are in the checkpoint, so nothing is lost and nothin
 
 import asyncio
 import logging
+import sys
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, suppress
@@ -22,17 +23,18 @@ from common.errors import BadInput, RetryableError, StoreUnavailable
 from common.market import codec
 from common.market.builder import Builder, Changes, Minute
 from common.market.candle import Candle
-from common.market.coverage import IdCoverage, RecentCoverage
+from common.market.coverage import IdCoverage, load_coverage
 from common.market.footprint import Footprint
-from common.market.gaps import ID_JUMP, NOT_IMPORTED, Ledger
+from common.market.gaps import ID_JUMP, NOT_IMPORTED, Gap, Ledger
 from common.market.timeframe import MINUTE_MS, day_of
 from common.market.trade import Trades
 from common.store.client import commit_client
+from common.store.format import CHUNKED_COVERAGE, store_format, written
 from common.store.health import BACKFILLING, CLOSED
 from common.store.imports import ImportedDay, ImportStep, ImportStore
 from common.store.instrument import DataInstrument, check_instrument
 from common.store.lease import Observer, Sighting, new_token
-from common.store.messages import CommitMessage
+from common.store.messages import NEWEST, WHOLE, CommitMessage
 from common.store.presence import IMPORT, present
 from common.store.reads import SymbolReader, View
 from common.store.registry import Market, Registry
@@ -95,12 +97,15 @@ class Importer:
     clock: JudgedClock = field(default_factory=lambda: JudgedClock(SystemClock()))
     done: Done = field(default_factory=Done)
     ended: bool = False
+    # How far writers may go in the form of the store, as it was when this began.
+    format: int = 1
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self) -> Done:
         client = commit_client(self.url)
         try:
             self.market = await target(Registry(client), self.market, self.files)
+            self.format = await store_format(client)
             async with present(client, IMPORT):
                 await self._work(client)
         finally:
@@ -178,6 +183,7 @@ class _Term:
             self._builder = Builder.new(instrument, work.sources, grace_ms)
         else:
             self._builder = Builder.restore(instrument, claim.checkpoint, None, work.sources, grace_ms)
+        self._format = written(claim.format, work.format)
         self._seq, self._source_position = claim.seq, claim.position
         data = claim.data or DataInstrument.begun(instrument)
         self._scales = data.scales
@@ -193,8 +199,11 @@ class _Term:
 
     def _in_waiting(self, view: View) -> Days:
         builder, work = self._builder, self._work
-        seen = Builder.restore(work.market.instrument, builder.checkpoint(), None, 0, 0).coverage
-        assert isinstance(seen, IdCoverage | RecentCoverage)
+        seen = load_coverage(work.market.instrument.ids, builder.coverage.dump(), None)
+        builder.keep_coverage(is_chunked=self._format >= CHUNKED_COVERAGE)
+        if isinstance(seen, IdCoverage) and isinstance(builder.coverage, IdCoverage):
+            # What has been read is bounded. Of what has been written more may be missing, while days wait.
+            seen.max_holes, builder.coverage.max_holes = builder.coverage.max_holes, sys.maxsize
         floors = self._floors(view)
         days = Days(seen, work.sources, *floors, self._position.day_ms + 1, with_rows=work.archive is not None)
         if builder.open:
@@ -205,8 +214,8 @@ class _Term:
 
     def _floors(self, view: View) -> tuple[int, int]:
         """From which day on candles are made, and footprints. Of what was dropped nothing is shown in the store."""
-        work, spans, state = self._work, self._builder.coverage.spans(), view.state
-        oldest_ms = spans[0].from_ms if spans else 0
+        work, oldest, state = self._work, self._builder.coverage.oldest(), view.state
+        oldest_ms = oldest.from_ms if oldest else 0
         newest_ms = max([self._builder.newest_ms, *self._order.first_ms])
         found = {CANDLES: state.candle_floor_ms, FOOTPRINTS: state.footprint_floor_ms} if state else {}
         days = {CANDLES: work.settings.retention.candle_days, FOOTPRINTS: work.settings.retention.footprint_days}
@@ -228,8 +237,8 @@ class _Term:
         """True if all files have been read and written."""
         work, order = self._work, self._order
         await self._beat()
-        covered = self._builder.coverage.spans()
-        await self._alive(asyncio.create_task(self._keeper.begin(covered[0].from_ms if covered else -1)))
+        oldest = self._builder.coverage.oldest()
+        await self._alive(asyncio.create_task(self._keeper.begin(oldest.from_ms if oldest else -1)))
         newest_ms, number = -1, -1
         async with aclosing(self._rows()) as batches:
             async for file, rows in batches:
@@ -344,7 +353,7 @@ class _Term:
         builder, below, day = self._builder, self._below, made.day
         assert below, "asked before"
         # The kept trades go first, as in the last step.
-        head = Head(self._token, self._seq, self._source_position, {})
+        head = self._plain_head()
         await self._write(head, [day], [ImportedDay(day.day_ms, None)], (day.day_ms, day.day_ms), [])
         minutes = await self._alive(asyncio.create_task(below.begin(day, made.candles, made.levels)))
         head, newest_ms = replace(self._head([day], file), floor_ms=self._floor_ms), max(minutes)
@@ -380,6 +389,8 @@ class _Term:
             open=builder.open.candle if builder.open else None,
             coverage_json=checkpoint.coverage,
             trades=codec.pack_trades(Trades()),
+            version=NEWEST if checkpoint.is_chunked else WHOLE,
+            is_reshaped=True,
         )
         events = [Text(builder, head).gap(gap) for gap in head.gaps]
         await self._imports.write(
@@ -397,6 +408,7 @@ class _Term:
                 forgotten=head.forgotten,
                 archived=self._work.archive is not None,
                 lost=self._keeper.take_lost(days),
+                format=self._format,
                 data=self._unsaid,
             )
         )
@@ -425,7 +437,7 @@ class _Term:
             count = await self._meanwhile(outside, frames[0], work.market.instrument)
             work.done.outside += count
             # The kept trades go first (import.lua): those of this step would be missing among them.
-            head = Head(self._token, self._seq, self._source_position, {})
+            head = self._plain_head()
             await self._write(head, [day], [ImportedDay(day.day_ms, None, count)], (day.day_ms, day.day_ms), [])
             builder.refused.update(day.refused)
             # A candle is of a minute that is over.
@@ -481,7 +493,10 @@ class _Term:
         first = min([file, *(waiting.file for waiting in self._days.waiting.values())])
         written_ms = max([self._position.day_ms, *(day.day_ms for day in days)])
         self._position = Position(self._order.recording, first, written_ms)
-        return Head(self._token, self._seq, self._source_position, {}, gaps, forgotten)
+        return self._plain_head(gaps, forgotten)
+
+    def _plain_head(self, gaps: Sequence[Gap] = (), forgotten: Sequence[str] = ()) -> Head:
+        return Head(self._token, self._seq, self._source_position, {}, gaps, forgotten, format=self._format)
 
     def _wrote(self, day: Day) -> None:
         done = self._work.done

@@ -149,6 +149,7 @@ def cover(builder: Builder, day: Day) -> None:
         from_ms = min(ms for ms in (coverage.from_ms, day.from_ms) if ms >= 0)
         to_ms = max(coverage.to_ms, day.to_ms)
         # Of the ids nothing is kept: only what comes after all of them is surely no duplicate.
-        builder.coverage = RecentCoverage(coverage.window, to_ms, from_ms, to_ms)
+        coverage.floor_ms, coverage.from_ms, coverage.to_ms = to_ms, from_ms, to_ms
+        coverage.seen.clear()
     else:
         coverage.cover(day.spans)

@@ -25,7 +25,6 @@ from common.market.bar_json import bar_json
 from common.market.blocks import Columns
 from common.market.candle import Candle
 from common.market.candle_columns import merged, opened
-from common.market.coverage import covers
 from common.market.instrument import Instrument
 from common.market.late import Part
 from common.market.rollup import DAY, MONTH, WEEK, Period, Plan, periods, rolled_up
@@ -165,9 +164,9 @@ def _archived_from(reading: Reading, instrument: Instrument) -> int:
     """Return from when on (ms) all minutes that have been dropped can be had out of the archive."""
     if reading.archived_from_ms < 0:
         return reading.state.candle_floor_ms
-    spans = reading.state.coverage(instrument.ids).spans()
+    oldest = reading.state.coverage(instrument.ids).oldest()
     # A trading day may begin on the UTC day before: if the first trade of all is archived, nothing is missing there.
-    return -1 if spans and day_of(spans[0].from_ms) >= reading.archived_from_ms else reading.archived_from_ms
+    return -1 if oldest and day_of(oldest.from_ms) >= reading.archived_from_ms else reading.archived_from_ms
 
 
 def _rolled(
@@ -239,7 +238,7 @@ class _Text:
             candle,
             self._instrument,
             is_final=True,
-            partial=not covers(self._coverage, period.open_ms, period.end_ms),
+            partial=not self._coverage.covers(period.open_ms, period.end_ms),
         )
         kind = "amend" if before else "candle"
         event, message = (self._message(kind, series, body) for body in (f'"bar":{bar}', f'"bars":[{bar}]'))

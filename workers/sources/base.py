@@ -7,9 +7,10 @@ from typing import NamedTuple, Protocol
 
 from common.market.builder import Minute
 from common.market.candle import Candle
-from common.market.coverage import Coverage, Hole, Span
+from common.market.coverage import Coverage
 from common.market.gaps import UNKNOWN, Ledger
 from common.market.scale import Scales
+from common.market.spans import Hole, Span
 from common.market.trade import Trades
 from common.market.validation import Differences
 

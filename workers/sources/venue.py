@@ -17,10 +17,10 @@ from redis.asyncio import Redis
 from common.clock import Clock, wait_at_most
 from common.errors import BadInput, StoreUnavailable
 from common.market.candle import LIVE, SIMULATED
-from common.market.coverage import Span
 from common.market.gaps import DISCONNECT, ID_JUMP, START, THROTTLE, UNKNOWN
 from common.market.instrument import Instrument
 from common.market.scale import Scales
+from common.market.spans import Span
 from common.market.trade import Trades
 from common.store.book import BookStore
 from common.store.demand import SLOT_TTL_MS, StreamSlot
@@ -274,14 +274,13 @@ class VenueSource:
         """Read on from the newest trade, page by page, until there are no more."""
         assert self._backfill is not None, "a poll before open"
         while True:
-            spans = self._backfill.applied.coverage.spans()
+            newest = self._backfill.applied.coverage.newest()
             by_id = self.listing.instrument.ids == "contiguous"
             now_ms = self.clock.now_ms()
-            since_ms = spans[-1].to_ms if spans else now_ms - POLL_MS
+            since_ms = newest.to_ms if newest else now_ms - POLL_MS
             try:
-                if spans and by_id:
-                    last = spans[-1]
-                    found = await self.venue.trades_from_id(self.listing, last.last + 1, PAGE, last.to_ms)
+                if newest and by_id:
+                    found = await self.venue.trades_from_id(self.listing, newest.last + 1, PAGE, newest.to_ms)
                 else:
                     found = await self.venue.trades_between(self.listing, since_ms, now_ms)
             except (VenueUnavailable, VenueError) as error:

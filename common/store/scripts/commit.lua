@@ -3,15 +3,17 @@
 --
 -- KEYS  1 owner, 2 state, 3 trades, 4 candles, 5 footprints, 6 events, 7 health, 8 gaps, 9 dirty, 10 seals,
 --       11 sealed candles, 12 sealed footprints, 13 archive, 14 unarchived, 15 late candles, 16 late footprints,
---       17 text ids
+--       17 text ids, 18 coverage
 -- ARGV  1 token, 2 seq the caller stands at, 3 the next seq
 --       4 number of trades, 5 packed trades, 6 watermark_ms
 --       7 trades to keep, 8 events to keep
 --       9 drop candles and 10 footprints that open before (ms; '' drops none)
 --       11 number of state pairs, 12 of health pairs, 13 of gaps, 14 of forgotten gaps, 15 of minutes, 16 of events,
 --       17 of messages; 18 archived series ('candles,footprints,trades'): what the archive has not got is not dropped;
---       19 number of text ids; then
---       text id ... state field, value ... health field, value ... gap id, gap ... gap id ... open_ms, candle, footprint ... event ...
+--       19 number of text ids; 20 where coverage is stored by chunks 'reshaped' or 'grown', else ''; 21 number of its
+--       chunks; then
+--       text id ... state field, value ... chunk number, chunk ... health field, value ... gap id, gap ... gap id ...
+--       open_ms, candle, footprint ... event ...
 --       channel, message ... and last the channel whose number of subscribers is asked for
 -- RESULT  {'OK', subscribers, server time in ms}, {'FENCED'} (another holder) or {'STALE'} (the store is not where the
 --         caller left it)
@@ -37,12 +39,12 @@
 -- Numbers stay text: Lua 5.1 writes large ones with 14 digits.
 
 local owner, state, trades, candles, footprints, events, health, gaps, dirty, seals, sealed_candles,
-  sealed_footprints, archive, unarchived, late_candles, late_footprints, text_ids = unpack(KEYS)
+  sealed_footprints, archive, unarchived, late_candles, late_footprints, text_ids, coverage = unpack(KEYS)
 local seq, next_seq, count = ARGV[2], ARGV[3], tonumber(ARGV[4])
 local AMENDED_KEPT, DAY_MS, MOST_LATE, MOST_WAITING, MOST_TEXT_IDS = 16, 86400000, 20000, 10, 10000
 
--- Coverage (JSON, common.market.coverage) without what grows with every trade: the end of its newest span. Id spans
--- are [first, last, from_ms, to_ms], the one span of time is [window, floor_ms, from_ms, to_ms].
+-- Coverage as it is stored whole (JSON) without what grows with every trade: the end of its newest span. Id spans are
+-- [first, last, from_ms, to_ms], the one span of time is [window, floor_ms, from_ms, to_ms].
 local function shape(coverage)
   local before, from_ms = string.match(coverage, '^(.*%[%-?%d+),%-?%d+,(%-?%d+),%-?%d+%]%]$')
   return before and (before .. ' ' .. from_ms)
@@ -115,6 +117,7 @@ local function drop(name, floor_ms, minutes, sealed)
 end
 
 -- with lost.lua
+-- with coverage.lua
 
 -- The least and the greatest time of packed trades: 8 bytes, then 33 a trade, the times first.
 local function span(packed)
@@ -176,7 +179,7 @@ if count > 0 then
   redis.call('HSET', state, 'updated_ms', now_ms)
 end
 
-local at = 20
+local at = 22
 if ARGV[19] ~= '0' then
   local last = tonumber(redis.call('ZRANGE', text_ids, -1, -1, 'WITHSCORES')[2] or '0')
   for i = 1, tonumber(ARGV[19]) do
@@ -189,8 +192,15 @@ for _ = 1, tonumber(ARGV[11]) do
   redis.call('HSET', state, ARGV[at], ARGV[at + 1])
   at = at + 2
 end
-if was[2] and shape(was[2]) ~= shape(redis.call('HGET', state, 'coverage')) then
-  redis.call('HSET', state, 'reshaped_seq', next_seq)
+if ARGV[20] == '' then
+  if was[2] and shape(was[2]) ~= shape(redis.call('HGET', state, 'coverage')) then
+    redis.call('HSET', state, 'reshaped_seq', next_seq)
+  end
+else
+  at = write_chunks(state, coverage, at, tonumber(ARGV[21]))
+  if ARGV[20] == 'reshaped' then
+    redis.call('HSET', state, 'reshaped_seq', next_seq)
+  end
 end
 for _ = 1, tonumber(ARGV[12]) do
   redis.call('HSET', health, ARGV[at], ARGV[at + 1])

@@ -1,20 +1,22 @@
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from common.market import coverage as module
+from common.market import spans as spans_module
 from common.market.coverage import (
     DUPLICATE,
     TOO_LATE,
+    TOO_MANY_HOLES,
     Coverage,
-    Hole,
     IdCoverage,
     RecentCoverage,
-    Span,
-    covers,
     empty_coverage,
     load_coverage,
 )
+from common.market.spans import Hole, Span
 from common.market.trade import Trades
 from tests.strategies import LAW
 
@@ -85,12 +87,17 @@ class NaiveRecent:
 @LAW
 @given(BATCHES)
 def test_id_coverage_is_the_set_of_applied_ids(batches: list[list[int]]) -> None:
-    coverage, naive = IdCoverage(), Naive()
-    for ids in batches:
-        assert _apply(coverage, _trades(ids)) == naive.apply(ids)
-        assert coverage.spans() == naive.spans()
-        assert coverage.holes() == naive.holes()
-    assert IdCoverage.load(coverage.dump()) == coverage
+    with _small_chunks():
+        coverage, naive = IdCoverage(), Naive()
+        for ids in batches:
+            assert _apply(coverage, _trades(ids)) == naive.apply(ids)
+            assert coverage.spans() == naive.spans()
+            assert coverage.holes() == naive.holes()
+            assert [coverage.has(trade_id) for trade_id in range(70)] == [i in naive.ids for i in range(70)]
+            spans = coverage.spans()
+            assert (coverage.oldest(), coverage.newest()) == ((spans[0], spans[-1]) if spans else (None, None))
+            assert coverage.latest_ms() == max((span.to_ms for span in spans), default=-1)
+        assert IdCoverage.load(coverage.dump()) == coverage
 
 
 @LAW
@@ -106,41 +113,76 @@ def test_the_order_of_the_ids_changes_nothing(batches: list[list[int]], data: st
 
 
 @LAW
-@given(BATCHES, st.integers(2, 5))
-def test_spans_stay_bounded_and_what_was_applied_stays_covered(batches: list[list[int]], bound: int) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "MAX_SPANS", bound)
-        coverage, applied = IdCoverage(), set[int]()
-        for ids in batches:
-            reasons = _apply(coverage, _trades(ids))
-            applied |= {trade_id for trade_id, reason in zip(ids, reasons, strict=True) if reason is None}
-            assert len(coverage.spans()) <= bound
-            covered = {i for span in coverage.spans() for i in range(span.first, span.last + 1)}
-            assert applied <= covered
-            assert applied == covered or coverage.forgotten
+@given(BATCHES, st.integers(0, 4))
+def test_a_trade_that_would_open_one_hole_too_many_is_refused_and_not_covered(
+    batches: list[list[int]], bound: int
+) -> None:
+    coverage, applied = _bounded(bound), set[int]()
+    for ids in batches:
+        reasons = _apply(coverage, _trades(ids))
+        assert set(reasons) <= {None, DUPLICATE, TOO_MANY_HOLES}
+        applied |= {trade_id for trade_id, reason in zip(ids, reasons, strict=True) if reason is None}
+        assert {i for span in coverage.spans() for i in range(span.first, span.last + 1)} == applied
+        assert len(coverage.holes()) <= bound
+        refused = [trade_id for trade_id, reason in zip(ids, reasons, strict=True) if reason == TOO_MANY_HOLES]
+        assert not refused or len(coverage.spans()) > 0
 
 
 @LAW
-@given(BATCHES, st.integers(2, 5))
+@example([[56], [*range(48, 56)]], 0)
+@given(BATCHES, st.integers(0, 4))
 def test_at_the_bound_a_batch_is_still_the_same_as_its_trades_one_by_one(batches: list[list[int]], bound: int) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "MAX_SPANS", bound)
-        whole, single = IdCoverage(), IdCoverage()
-        for ids in batches:
-            expected = [single.refuse(10 * trade_id, trade_id) for trade_id in ids]
-            assert _apply(whole, _trades(ids)) == expected
-            assert whole == single
+    whole, single = _bounded(bound), _bounded(bound)
+    for ids in batches:
+        expected = [single.refuse(10 * trade_id, trade_id) for trade_id in ids]
+        assert _apply(whole, _trades(ids)) == expected
+        assert whole == single
 
 
-def test_beyond_the_bound_the_oldest_hole_is_given_up_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_SPANS", 2)
-    coverage = IdCoverage()
-    for trade_id in (1, 5, 9):
-        assert coverage.refuse(10 * trade_id, trade_id) is None
+def test_a_trade_for_which_there_was_no_room_is_applied_when_it_comes_again() -> None:
+    coverage = _bounded(1)
+    assert [coverage.refuse(10 * i, i) for i in (1, 5, 9)] == [None, None, TOO_MANY_HOLES]
+    assert [coverage.refuse(10 * i, i) for i in (2, 3, 4)] == [None] * 3
+    assert coverage.refuse(90, 9) is None
     assert coverage.spans() == [Span(1, 5, 10, 50), Span(9, 9, 90, 90)]
-    assert coverage.forgotten == 1
-    assert coverage.refuse(30, 3) == DUPLICATE
-    assert IdCoverage.load(coverage.dump()).forgotten == 1
+
+
+@LAW
+@given(BATCHES)
+def test_what_is_stored_step_by_step_is_all_of_it(batches: list[list[int]]) -> None:
+    with _small_chunks():
+        coverage, chunks, before = IdCoverage(), dict[int, bytes](), IdCoverage()
+        for ids in batches:
+            _apply(coverage, _trades(ids))
+            stored = coverage.take_stored()
+            chunks |= stored.chunks
+            chunks = {number: packed for number, packed in chunks.items() if packed}
+            again = IdCoverage.load(stored.newest, chunks)
+            assert again == coverage
+            assert stored.reshaped == (_shape(before) != _shape(coverage))
+            assert stored.reshaped or not stored.chunks
+            assert again.take_stored() == (stored.newest, {}, False)
+            # Whoever goes on from what is stored tells the two apart as well.
+            before, coverage = again, IdCoverage.load(stored.newest, chunks)
+
+
+def test_what_was_stored_whole_is_stored_by_chunks_from_the_next_step_on() -> None:
+    coverage = IdCoverage.load([[3], [1, 2, 10, 20], [5, 6, 50, 60], [9, 9, 90, 90]])
+    newest, chunks, _ = coverage.take_stored()
+    assert newest == [[3], [9, 9, 90, 90]] and IdCoverage.load(newest, chunks) == coverage
+    assert coverage.take_stored().chunks == {}
+
+
+def test_a_step_changes_few_chunks_however_many_holes_there_are() -> None:
+    coverage = IdCoverage()
+    for trade_id in range(0, 100_000, 2):
+        coverage.refuse(10 * trade_id, trade_id)
+    stored = coverage.take_stored()
+    assert len(stored.chunks) == 196 and sum(map(len, stored.chunks.values())) == 32 * 49_999
+    coverage.refuse(500_010, 50_001)
+    coverage.refuse(1_000_000, 100_000)
+    changed = coverage.take_stored().chunks
+    assert len(changed) == 2 and sum(map(len, changed.values())) <= 32 * 256 * 2
 
 
 def test_a_hole_that_is_filled_is_gone() -> None:
@@ -188,9 +230,9 @@ def test_recent_coverage_is_loaded_from_its_dump_and_the_last_trades(
 @pytest.mark.parametrize(("start_ms", "end_ms", "covered"), [(10, 40, True), (10, 31, True), (9, 20, False)])
 def test_a_time_is_covered_from_the_first_trade_on(start_ms: int, end_ms: int, covered: bool) -> None:
     coverage = IdCoverage()
-    assert not covers(coverage, start_ms, end_ms)
+    assert not coverage.covers(start_ms, end_ms)
     coverage.extend(_trades([1, 2, 3]))
-    assert covers(coverage, start_ms, end_ms) is covered
+    assert coverage.covers(start_ms, end_ms) is covered
 
 
 @pytest.mark.parametrize(
@@ -201,7 +243,7 @@ def test_a_hole_uncovers_all_the_time_its_trades_may_be_from(start_ms: int, end_
     coverage = IdCoverage()
     coverage.extend(_trades([1, 2, 3]))
     coverage.extend(_trades([7, 8]))
-    assert covers(coverage, start_ms, end_ms) is covered
+    assert coverage.covers(start_ms, end_ms) is covered
 
 
 def test_each_kind_of_ids_has_its_coverage_and_its_way_back() -> None:
@@ -228,14 +270,17 @@ def test_covering_ids_is_as_if_their_trades_had_been_applied(
 
 @LAW
 @given(BATCHES)
-def test_holes_change_only_at_what_was_reshaped_and_right_beside_it(batches: list[list[int]]) -> None:
-    coverage = IdCoverage()
-    for batch in batches:
-        before = coverage.holes()
-        _apply(coverage, _trades(batch))
-        touched = {at for first, last in coverage.take_reshaped() for at in range(first - 1, last + 2)}
-        for hole in set(before) ^ set(coverage.holes()):
-            assert touched & set(range(hole.first, hole.last + 1))
+def test_how_holes_changed_is_told_by_what_came_into_them_and_by_those_that_are_new(batches: list[list[int]]) -> None:
+    with _small_chunks():
+        coverage, missing = IdCoverage(), set[int]()
+        for batch in batches:
+            _apply(coverage, _trades(batch))
+            filled, opened = coverage.take_reshaped()
+            came, new = _ids(filled), _ids((hole.first, hole.last) for hole in opened)
+            assert came <= missing and not new & missing
+            missing = missing - came | new
+            assert missing == _ids((hole.first, hole.last) for hole in coverage.holes())
+            assert list(filled) == sorted(filled)
 
 
 @LAW
@@ -251,8 +296,61 @@ def test_holes_at_are_the_holes_that_share_an_id(batches: list[list[int]], first
 def test_growing_at_the_newest_end_reshapes_nothing() -> None:
     coverage = IdCoverage()
     coverage.extend(_trades([5, 6]))
-    coverage.take_reshaped()
+    assert coverage.take_reshaped() == ([], []) and coverage.take_stored().reshaped
     coverage.extend(_trades([7, 8]))
-    assert coverage.refuse(90, 9) is None and coverage.take_reshaped() == []
+    assert coverage.refuse(90, 9) is None
+    assert coverage.take_reshaped() == ((), ()) and not coverage.take_stored().reshaped
     coverage.refuse(110, 11)
-    assert coverage.take_reshaped() == [(11, 11)]
+    assert coverage.take_reshaped() == ([], [Hole(10, 10, 90, 110)]) and coverage.take_stored().reshaped
+
+
+@LAW
+@given(st.lists(st.tuples(IDS, st.integers(0, 30)), max_size=30), st.integers(0, 30), st.integers(1, 10))
+def test_a_time_is_covered_if_no_hole_may_have_a_trade_of_it(
+    trades: list[tuple[int, int]], start_ms: int, length_ms: int
+) -> None:
+    """Times need not rise with the ids."""
+    with _small_chunks():
+        coverage, end_ms = IdCoverage(), start_ms + length_ms
+        for trade_id, ts_ms in trades:
+            coverage.refuse(ts_ms, trade_id)
+        spans = coverage.spans()
+        begun = bool(spans) and start_ms >= spans[0].from_ms
+        missing = any(hole.from_ms < end_ms and hole.to_ms >= start_ms for hole in coverage.holes())
+        assert coverage.covers(start_ms, end_ms) == (begun and not missing)
+        assert IdCoverage.load(coverage.dump()).covers(start_ms, end_ms) == (begun and not missing)
+
+
+@LAW
+@given(st.lists(LOOSE, max_size=10))
+def test_of_ids_that_are_not_contiguous_only_an_earlier_beginning_is_told_as_a_reshaping(
+    batches: list[list[tuple[int, int]]],
+) -> None:
+    coverage = RecentCoverage(3)
+    for batch in batches:
+        from_ms = coverage.from_ms
+        _apply(coverage, _trades([trade_id for trade_id, _ in batch], [ts_ms for _, ts_ms in batch]))
+        assert coverage.take_stored() == (coverage.dump(), {}, coverage.from_ms != from_ms)
+
+
+def _bounded(holes: int) -> IdCoverage:
+    coverage = IdCoverage()
+    coverage.max_holes = holes
+    return coverage
+
+
+@contextmanager
+def _small_chunks() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(spans_module, "MAX_CHUNK", 3)
+        yield
+
+
+def _shape(coverage: IdCoverage) -> object:
+    """All but how far the newest span has grown."""
+    spans = coverage.spans()
+    return [*spans[:-1], *((span.first, span.from_ms) for span in spans[-1:])]
+
+
+def _ids(ranges: Iterable[tuple[int, int]]) -> set[int]:
+    return {trade_id for first, last in ranges for trade_id in range(first, last + 1)}

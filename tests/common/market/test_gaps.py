@@ -1,16 +1,18 @@
 """The gap ledger: it follows coverage, whatever order trades come back in."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.market import coverage as coverage_module
-from common.market.coverage import Hole, IdCoverage, Span
+from common.market import gaps as gaps_module
+from common.market.coverage import IdCoverage
 from common.market.gaps import (
     DISCONNECT,
     ID_JUMP,
+    MAX_BETWEEN,
     MOST_ENDED,
     NOT_IMPORTED,
     OPEN,
@@ -22,6 +24,7 @@ from common.market.gaps import (
     Gap,
     Ledger,
 )
+from common.market.spans import Hole, Span
 
 # Ids 10 to 19 are missing, and one trade takes 10 ms.
 AROUND = [9, 20]
@@ -60,10 +63,10 @@ def test_a_gap_that_is_cut_in_two_is_still_the_same_gap_and_is_over_when_nothing
 
 def test_a_gap_that_was_given_up_stays_so_until_its_trades_come_after_all() -> None:
     coverage, ledger = begun()
-    given_up = ledger.give_up(Hole(12, 14, 0, 0), 6_000)
-    assert given_up and (given_up.id, given_up.state, given_up.ended_ms) == ("10-19", UNFILLABLE, 6_000)
+    (given_up,) = ledger.give_up(coverage, [Hole(12, 14, 0, 0)], 6_000)
+    assert (given_up.id, given_up.state, given_up.ended_ms) == ("10-19", UNFILLABLE, 6_000)
     assert ledger.given_up(Hole(12, 14, 0, 0)) and not ledger.given_up(Hole(20, 20, 0, 0))
-    assert ledger.give_up(Hole(12, 14, 0, 0), 6_001) is None
+    assert ledger.give_up(coverage, [Hole(12, 14, 0, 0)], 6_001) == []
     apply(coverage, [19])
     (gap,) = ledger.follow(coverage, START, 7_000)
     assert (gap.state, gap.missing) == (UNFILLABLE, 9)
@@ -88,25 +91,25 @@ def test_ids_that_stop_missing_without_a_trade_are_replaced_and_not_recovered() 
 
 def test_what_an_import_leaves_open_is_nobodys_to_fill_and_is_named_by_what_is_left_of_it() -> None:
     coverage, ledger = IdCoverage(), Ledger()
-    apply(coverage, [50, 51, 4, 5])
+    apply(coverage, [50_000, 50_001, 4, 5])
     (gap,) = ledger.follow(coverage, NOT_IMPORTED, 5_000)
-    expected = Gap(6, 49, 50, 500, NOT_IMPORTED, 5_000, UNFILLABLE, missing=44, ended_ms=5_000)
-    assert gap == expected and ledger.given_up(Hole(6, 49, 0, 0))
+    expected = Gap(6, 49_999, 50, 500_000, NOT_IMPORTED, 5_000, UNFILLABLE, missing=49_994, ended_ms=5_000)
+    assert gap == expected and ledger.given_up(Hole(6, 49_999, 0, 0))
     # A live trade, or another import: whoever comes into it, what is left stays nobody's.
-    apply(coverage, [20, 6])
+    apply(coverage, [*range(20_000, 30_000), 6])
     assert ledger.follow(coverage, ID_JUMP, 6_000) == [
-        Gap(7, 19, 60, 200, NOT_IMPORTED, 5_000, UNFILLABLE, missing=13, ended_ms=5_000),
-        Gap(21, 49, 200, 500, NOT_IMPORTED, 5_000, UNFILLABLE, missing=29, ended_ms=5_000),
+        Gap(7, 19_999, 60, 200_000, NOT_IMPORTED, 5_000, UNFILLABLE, missing=19_993, ended_ms=5_000),
+        Gap(30_000, 49_999, 299_990, 500_000, NOT_IMPORTED, 5_000, UNFILLABLE, missing=20_000, ended_ms=5_000),
     ]
-    assert ledger.forgotten() == ["6-49"] and ledger.forgotten() == [] and list(ledger.gaps) == ["7-19", "21-49"]
-    apply(coverage, [*range(7, 20), 30])
+    assert ledger.forgotten() == ["6-49999"] and ledger.forgotten() == []
+    assert list(ledger.gaps) == ["7-19999", "30000-49999"]
+    apply(coverage, [*range(7, 20_000), 30_001, 40_000])
     found = ledger.follow(coverage, NOT_IMPORTED, 7_000)
-    assert [(each.id, each.state) for each in found] == [
-        ("7-19", REPAIRED),
-        ("21-29", UNFILLABLE),
-        ("31-49", UNFILLABLE),
+    assert [(each.id, each.state, each.missing) for each in found] == [
+        ("7-19999", REPAIRED, 0),
+        ("30000-49999", UNFILLABLE, 19_998),
     ]
-    assert ledger.forgotten() == ["21-49"] and all(map(ledger.given_up, coverage.holes()))
+    assert ledger.forgotten() == [] and all(map(ledger.given_up, coverage.holes()))
 
 
 def test_a_ledger_that_comes_late_sees_the_holes_that_trades_touch() -> None:
@@ -122,14 +125,13 @@ def test_the_ledger_survives_being_stored() -> None:
     coverage, ledger = begun()
     apply(coverage, [12, 31])
     ledger.follow(coverage, START, 6_000)
-    ledger.give_up(Hole(21, 30, 0, 0), 6_001)
-    again = Ledger.load(ledger.dump())
+    ledger.give_up(coverage, [Hole(21, 30, 0, 0)], 6_001)
+    again, coverage_again = Ledger.load(ledger.dump()), IdCoverage.load(coverage.dump())
     assert again.gaps == ledger.gaps
     apply(coverage, [21])
-    coverage_again = IdCoverage.load(coverage.dump())
-    assert ledger.follow(coverage, START, 7_000)[0].state == UNFILLABLE
-    apply(coverage_again, [22])
-    assert again.follow(coverage_again, START, 7_000)[0].missing == 8
+    apply(coverage_again, [21])
+    (gap,) = ledger.follow(coverage, START, 7_000)
+    assert (gap.state, gap.missing) == (UNFILLABLE, 9) and again.follow(coverage_again, START, 7_000) == [gap]
 
 
 def test_only_gaps_that_are_over_are_forgotten_and_the_oldest_first() -> None:
@@ -149,29 +151,85 @@ def test_what_can_not_be_filled_is_kept_as_long_as_coverage_misses_it() -> None:
     """Else it would be asked for again, and for ever."""
     coverage, ledger = IdCoverage(), Ledger()
     count = MOST_ENDED + 20
-    apply(coverage, range(0, 10 * count + 1, 10))
-    ledger.follow(coverage, DISCONNECT, 1)
+    for step in range(count + 1):
+        apply(coverage, [10 * step])
+        ledger.follow(coverage, DISCONNECT, step)
     for hole in coverage.holes():
-        ledger.give_up(hole, 2)
+        ledger.give_up(coverage, [hole], 2)
+    assert len(ledger.gaps) == count
     assert ledger.forgotten() == [] and all(map(ledger.given_up, coverage.holes()))
 
 
-def test_what_coverage_forgets_is_lost_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(coverage_module, "MAX_SPANS", 10)
+def test_holes_beside_each_other_that_come_at_once_are_one_gap_with_what_is_missing_in_it() -> None:
     coverage, ledger = IdCoverage(), Ledger()
-    for step in range(MOST_ENDED + 50):
+    apply(coverage, range(1, 100_001, 2))
+    assert ledger.follow(coverage, UNKNOWN, 1) == [Gap(2, 99_998, 10, 999_990, UNKNOWN, 1, missing=49_999)]
+    apply(coverage, range(2, 50_001, 2))
+    (gap,) = ledger.follow(coverage, UNKNOWN, 2)
+    assert (gap.id, gap.state, gap.missing, gap.recovered) == ("2-99998", REPAIRING, 24_999, 25_000)
+    apply(coverage, range(50_002, 100_000, 2))
+    (gap,) = ledger.follow(coverage, UNKNOWN, 3)
+    assert (gap.state, gap.missing, gap.recovered, gap.ended_ms) == (REPAIRED, 0, 49_999, 3)
+
+
+def test_holes_far_from_each_other_or_of_other_commits_are_gaps_of_their_own() -> None:
+    coverage, ledger = IdCoverage(), Ledger()
+    apply(coverage, [1, *range(3, 4 + MAX_BETWEEN), *range(5 + MAX_BETWEEN, 10_000)])
+    assert [gap.id for gap in ledger.follow(coverage, UNKNOWN, 1)] == ["2-2", f"{4 + MAX_BETWEEN}-{4 + MAX_BETWEEN}"]
+    apply(coverage, [10_002])
+    assert [gap.id for gap in ledger.follow(coverage, START, 2)] == ["10000-10001"]
+
+
+def test_new_holes_on_both_sides_of_a_gap_are_not_one_with_each_other() -> None:
+    coverage, ledger = begun()
+    apply(coverage, [5, 25])
+    assert [gap.id for gap in ledger.follow(coverage, START, 6_000)] == ["6-8", "21-24"]
+
+
+def test_a_part_that_is_given_up_is_a_gap_of_its_own_and_the_rest_goes_on() -> None:
+    coverage, ledger = IdCoverage(), Ledger()
+    apply(coverage, [1, 4, 8, 12, 20])
+    ledger.follow(coverage, DISCONNECT, 1)
+    apply(coverage, [2])
+    ledger.follow(coverage, DISCONNECT, 2)
+    found = ledger.give_up(coverage, [Hole(9, 11, 80, 120), Hole(5, 7, 40, 80)], 3)
+    assert found == [
+        Gap(3, 3, 20, 40, DISCONNECT, 1, REPAIRING, missing=1, recovered=1),
+        Gap(5, 11, 40, 120, DISCONNECT, 1, UNFILLABLE, missing=6, ended_ms=3),
+        Gap(13, 19, 120, 200, DISCONNECT, 1, REPAIRING, missing=7),
+    ]
+    assert ledger.forgotten() == ["2-19"]
+    assert [ledger.given_up(hole) for hole in coverage.holes()] == [False, True, True, False]
+    apply(coverage, [3, *range(13, 20)])
+    assert {gap.state for gap in ledger.follow(coverage, DISCONNECT, 4)} == {REPAIRED}
+
+
+def test_a_ledger_is_bounded_however_many_holes_come_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gaps_module, "MAX_PENDING", 4)
+    coverage, ledger = IdCoverage(), Ledger()
+    for step in range(10):
         apply(coverage, [10 * step])
         ledger.follow(coverage, DISCONNECT, step)
         ledger.forgotten()
-    assert len(coverage.holes()) == 9
-    pending = [gap for gap in ledger.gaps.values() if gap.pending]
-    assert [gap[:2] for gap in coverage.holes()] == sorted((gap.first, gap.last) for gap in pending)
-    lost = [gap for gap in ledger.gaps.values() if gap.lost]
-    assert len(lost) == MOST_ENDED and {(gap.state, gap.missing) for gap in lost} == {(UNFILLABLE, 9)}
-    again = Ledger.load(ledger.dump())
-    apply(coverage, [10 * (MOST_ENDED + 50)])
-    again.follow(coverage, DISCONNECT, 1_000)
-    assert len(again.forgotten()) == 1
+    assert [(gap.id, gap.missing) for gap in ledger.gaps.values()] == [
+        ("1-9", 9),
+        ("11-19", 9),
+        ("21-29", 9),
+        ("31-89", 54),
+    ]
+    apply(coverage, [25, 45, *range(81, 90)])
+    found = ledger.follow(coverage, DISCONNECT, 20)
+    assert [(gap.id, gap.state, gap.missing) for gap in found] == [("21-29", REPAIRING, 8), ("31-89", REPAIRING, 44)]
+
+
+def test_gaps_that_an_earlier_release_lost_are_over_and_forgotten_like_others() -> None:
+    one = Gap(0, 0, 10, 20, DISCONNECT, 0, UNFILLABLE, missing=1, ended_ms=5, lost=True)
+    lost = [replace(one, first=at, last=at, seen_ms=at) for at in range(MOST_ENDED + 1)]
+    ledger = Ledger.load({gap.id: gap.dump() for gap in lost})
+    coverage = IdCoverage.load([[MOST_ENDED + 1], [0, 5_000, 0, 50_000]])
+    apply(coverage, [5_002])
+    (gap,) = ledger.follow(coverage, START, 1)
+    assert gap.id == "5001-5001" and ledger.forgotten() == ["0-0"]
 
 
 @given(st.permutations(range(1, 30)), st.integers(1, 4))

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import hypothesis.strategies as st
@@ -14,6 +15,7 @@ from common.errors import FleetError
 from common.market.builder import Checkpoint
 from common.market.instrument import Instrument
 from common.store.client import commit_client
+from common.store.format import CHUNKED_COVERAGE
 from common.store.instrument import DataInstrument
 from common.store.keys import SymbolKeys
 from common.store.lease import NOTHING_SEEN, Sighting
@@ -49,6 +51,8 @@ class Machine(RuleBasedStateMachine):
         self.model = StoreModel(BOUNDS)
         self.sighting = NOTHING_SEEN
         self.next_id = 1
+        # Once coverage is stored by chunks, it is for good.
+        self.is_chunked = False
 
     @initialize()
     def start(self) -> None:
@@ -88,9 +92,16 @@ class Machine(RuleBasedStateMachine):
         text_ids=st.lists(st.sampled_from("abcde"), max_size=3),
         note=st.sampled_from([None, "", "x"]),
         checkpoint=st.builds(Checkpoint, st.integers(0, 1 << 43), BYTES, BYTES, BYTES, BYTES),
+        chunks=st.dictionaries(st.integers(0, 5), BYTES, max_size=3),
+        is_chunked=st.booleans(),
         data=st.sampled_from([None, None, *DATA]),
     )
     def commit(self, token: str, offset: int, count: int, floors: tuple[int | None, int | None], **fields: Any) -> None:
+        self.is_chunked = fields.pop("is_chunked") or self.is_chunked
+        chunks = fields.pop("chunks")
+        if self.is_chunked:
+            fields["checkpoint"] = replace(fields["checkpoint"], chunks=chunks, is_chunked=True)
+            fields["format"] = CHUNKED_COVERAGE
         ids = range(self.next_id, self.next_id + count)
         self.next_id += count
         # Members of a sorted set are unique: those of different minutes differ, as packed candles do.
@@ -139,7 +150,8 @@ class Machine(RuleBasedStateMachine):
 
 
 STATE_FIELDS = frozenset(
-    b"seq token watermark_ms kept candle footprint coverage refused position source_note instrument".split(),
+    b"seq token watermark_ms kept candle footprint coverage newest_span format refused position source_note".split()
+    + [b"instrument"]
 )
 
 
@@ -185,12 +197,19 @@ def shown(model: StoreModel) -> dict[str, Any]:
             b"kept": b"%d" % t.kept,
             b"candle": c.candle,
             b"footprint": c.footprint,
-            b"coverage": c.coverage,
+            **_coverage(c),
             b"refused": c.refused,
             b"position": t.position.encode(),
             **({b"instrument": t.data.dump()} if t.data else {}),
         } | ({} if t.note is None else {b"source_note": t.note.encode()})
+        found[KEYS.coverage] = {b"%d" % number: chunk for number, chunk in c.chunks.items()}
     return {key: value for key, value in found.items() if value}
+
+
+def _coverage(checkpoint: Checkpoint) -> dict[bytes, bytes]:
+    if not checkpoint.is_chunked:
+        return {b"coverage": checkpoint.coverage}
+    return {b"newest_span": checkpoint.coverage, b"format": b"%d" % CHUNKED_COVERAGE}
 
 
 def _by_score(item: tuple[int, int]) -> tuple[int, bytes]:

@@ -9,9 +9,10 @@ from redis.asyncio import Redis
 from common.errors import StoreUnavailable
 from common.release import RELEASE
 from common.store import presence
+from common.store.format import FORMAT
 from common.store.keys import PROCESSES
 from common.store.lease import holder_name
-from common.store.presence import FORMAT, WORKER, Presence, Process, present, processes, workers_wanted
+from common.store.presence import WORKER, Presence, Process, present, processes, workers_wanted
 from infra.paths import ROOT
 from tests.support import wait_until_async
 

@@ -7,7 +7,7 @@ from redis.asyncio import Redis
 
 from common.errors import OperatorError
 from common.market.instrument import Instrument
-from common.store.keys import SYMBOLS, SYMBOLS_VERSION, SymbolKeys
+from common.store.keys import FORMAT_KEY, SYMBOLS, SYMBOLS_VERSION, SymbolKeys
 from common.store.registry import Market, Registry
 from common.store.symbol import SymbolStore
 from tests.common.store.steps import SYMBOL, claim, everything, step
@@ -72,7 +72,7 @@ async def test_a_removed_symbol_keeps_its_data(client: Redis, registry: Registry
     await claim(store, "a" * 32)
     assert await registry.remove_symbol(SYMBOL)
     assert not await registry.remove_symbol(SYMBOL)
-    assert sorted(await everything(client)) == [SymbolKeys(SYMBOL).owner, SYMBOLS_VERSION]
+    assert sorted(await everything(client)) == [SymbolKeys(SYMBOL).owner, FORMAT_KEY, SYMBOLS_VERSION]
 
 
 async def test_a_purge_leaves_nothing(client: Redis, registry: Registry, store: SymbolStore) -> None:
@@ -80,7 +80,7 @@ async def test_a_purge_leaves_nothing(client: Redis, registry: Registry, store: 
     await claim(store, "a" * 32)
     await store.commit(step("a" * 32, 0, 1, minutes={0: (b"c", b"f")}, events=[b"x"], health={"mode": "LIVE"}))
     await registry.remove_symbol(SYMBOL, purge=True)
-    assert list(await everything(client)) == [SYMBOLS_VERSION]
+    assert list(await everything(client)) == [FORMAT_KEY, SYMBOLS_VERSION]
 
 
 @pytest.mark.parametrize(

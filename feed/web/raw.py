@@ -1,0 +1,16 @@
+"""An answer as bytes, to what is refused before it is a request: the same as a route's. Then the connection ends."""
+
+from http import HTTPStatus
+
+from feed.errors import Failure
+from feed.guard import SECURITY_HEADERS
+
+
+def raw(failure: Failure) -> bytes:
+    head = f"HTTP/1.1 {failure.status} {HTTPStatus(failure.status).phrase}\r\n".encode()
+    lines = [b"%s: %s\r\n" % pair for pair in (*headers_of(failure), (b"connection", b"close"))]
+    return head + b"".join(lines) + b"\r\n" + failure.json()
+
+
+def headers_of(failure: Failure) -> list[tuple[bytes, bytes]]:
+    return [*failure.response().raw_headers, *SECURITY_HEADERS]
