@@ -6,12 +6,14 @@ their readers. Any other, one that has just begun or has more than is kept, is r
 waiting, over the connections of all other commands.
 
 A read that waits can't be told of one more stream. Until it returns, newcomers are asked for together every POLL_S;
-then they join the others.
+then they join the others. And that nothing came over the shared connection does not say that nothing is there: for
+readers that have waited in vain there is one more look, for all of the same moment together, before they are told so.
+
+So a stream may be asked for twice at once. Its answer counts only if it begins where the stream has been read up to.
 """
 
 import asyncio
 import logging
-import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -32,10 +34,12 @@ POLL_S = 0.01
 # After each read of n streams that found something, n times this: naming 250 streams costs half a millisecond, and
 # what comes meanwhile is read together.
 REST_PER_STREAM_S = 20e-6
+# Who waited in vain waits that long for others of its moment.
+GATHER_S = 0.002
 # Kept for one reader, and for all of them, about. A stream that has more is read by itself.
 MAX_KEPT, MAX_KEPT_BYTES = 64, 8 << 20
-# A read that waits for so much longer than it was to is not waiting for entries.
-OVERDUE_S = 0.5
+# Entries of one shared read: they may all be larger than any before.
+MAX_READ = 1_024
 # Of an entry beside its texts, about.
 ENTRY_OVERHEAD = 32
 
@@ -85,16 +89,16 @@ class SharedReads:
         self._commands, self._blocking = commands, blocking
         self._streams: set[str] = set()
         self._parked: dict[str, _Parked] = {}
-        # Those parked since the read under way began.
+        # Those parked since the read under way began, and those whose readers have waited in vain.
         self._newcomers: set[str] = set()
-        self._began_s = 0.0
+        self._unsure: set[str] = set()
         self._kept_bytes = 0
         # Until it is known: as if only one entry of each were to be asked for.
         self._mean_bytes = float(MAX_KEPT_BYTES)
+        # The read of all, the polls of newcomers, and the next look for those who waited in vain.
         self._waiting: asyncio.Task[None] | None = None
         self._polling: asyncio.Task[None] | None = None
-        # Held by a poll: else those it asks for could be read a second time by the read that they join.
-        self._poll = asyncio.Lock()
+        self._looking: asyncio.Task[None] | None = None
 
     def reader(self, stream: str) -> StreamReader:
         """A second reader of a stream that has one is at a place of its own, and gets a connection of its own."""
@@ -112,15 +116,11 @@ class SharedReads:
             if entries or not wait_ms:
                 return entries
             parked = self._park(stream, position)
-        if not parked.kept and wait_ms:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(wait_ms / 1_000):
-                    await parked.news.wait()
+        await self._await_news(stream, parked, wait_ms)
         if parked.kept:
             return self._take(parked, count)
-        if self._parked.get(stream) is parked and not self._is_overdue():
+        if self._parked.get(stream) is parked:
             return []
-        self.leave(stream)
         return await _read_one(self._commands, stream, position, count, None)
 
     def leave(self, stream: str) -> None:
@@ -138,23 +138,32 @@ class SharedReads:
         self._streams.discard(stream)
 
     async def close(self) -> None:
-        tasks = [task for task in (self._waiting, self._polling) if task]
+        # Without anything to read they also end by themselves: a client may lose a cancellation.
+        for stream in list(self._parked):
+            self.leave(stream)
+        tasks = [task for task in (self._waiting, self._polling, self._looking) if task]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-    def _is_overdue(self) -> bool:
-        return self._waiting is None or time.monotonic() - self._began_s > PARKED_WAIT_MS / 1_000 + OVERDUE_S
 
     def _park(self, stream: str, position: str) -> _Parked:
         parked = self._parked[stream] = _Parked(position, position)
         self._newcomers.add(stream)
         if self._waiting is None:
-            self._began_s = time.monotonic()
             self._waiting = asyncio.create_task(self._wait())
         elif self._polling is None:
             self._polling = asyncio.create_task(self._poll_newcomers())
         return parked
+
+    async def _await_news(self, stream: str, parked: _Parked, wait_ms: int | None) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout((wait_ms or 0) / 1_000):
+                await parked.news.wait()
+        if not parked.news.is_set():
+            self._unsure.add(stream)
+            if self._looking is None:
+                self._looking = asyncio.create_task(self._look())
+            await asyncio.wait([self._looking])
 
     def _take(self, parked: _Parked, count: int) -> Entries:
         taken, parked.kept = parked.kept[:count], parked.kept[count:]
@@ -167,18 +176,11 @@ class SharedReads:
     async def _wait(self) -> None:
         """Read all parked streams, while there are any."""
         try:
-            while True:
-                async with self._poll:
-                    self._newcomers.clear()
-                if not self._parked:
-                    return
-                self._began_s, streams = time.monotonic(), list(self._parked)
+            while self._parked:
+                self._newcomers.clear()
+                streams = list(self._parked)
                 if await self._ask(self._blocking, streams, PARKED_WAIT_MS):
                     await asyncio.sleep(len(streams) * REST_PER_STREAM_S)
-        except Exception:
-            log.exception("shared read failed, begins again")
-            for stream in list(self._parked):
-                self.leave(stream)
         finally:
             self._waiting = None
 
@@ -186,40 +188,47 @@ class SharedReads:
         """While there are streams that the read under way does not know of."""
         try:
             while self._newcomers:
-                async with self._poll:
-                    await self._ask(self._commands, list(self._newcomers), None)
+                await self._ask(self._commands, list(self._newcomers), None)
                 await asyncio.sleep(POLL_S)
-        except Exception:
-            log.exception("poll of streams failed, begins again")
         finally:
             self._polling = None
 
+    async def _look(self) -> None:
+        """Once, for all who have waited in vain by now."""
+        await asyncio.sleep(GATHER_S)
+        streams, self._unsure, self._looking = self._unsure, set(), None
+        await self._ask(self._commands, [stream for stream in streams if stream in self._parked], None)
+
     async def _ask(self, client: Redis, streams: list[str], wait_ms: int | None) -> bool:
         """Read these of the parked streams; True if something came. After an error each reader reads for itself."""
-        asked = {stream: self._parked[stream] for stream in streams}
+        asked = {stream: (self._parked[stream], self._parked[stream].position) for stream in streams}
         if not asked:
             return False
-        count = max(1, min(MAX_KEPT, int(MAX_KEPT_BYTES / (len(asked) * self._mean_bytes))))
+        count = max(1, min(MAX_KEPT, int(min(MAX_READ, MAX_KEPT_BYTES / self._mean_bytes) / len(asked))))
         try:
-            found = await _read(client, {stream: parked.position for stream, parked in asked.items()}, count, wait_ms)
-        except (RedisError, OSError):
+            found = await _read(client, {stream: position for stream, (_, position) in asked.items()}, count, wait_ms)
+            for stream, entries in found.items():
+                parked, position = asked[stream]
+                if self._parked.get(stream) is parked and parked.position == position:
+                    self._keep(stream, parked, entries, is_all=len(entries) < count)
+        except Exception as error:
             # The store, or one of them: its reader is told, and the others come back.
+            if not isinstance(error, RedisError | OSError):
+                log.exception("shared read failed, begins again")
             for stream in streams:
                 self.leave(stream)
             return True
-        for stream, entries in found.items():
-            if self._parked.get(stream) is asked[stream]:
-                self._keep(stream, asked[stream], entries, count)
         return bool(found)
 
-    def _keep(self, stream: str, parked: _Parked, entries: Entries, count: int) -> None:
+    def _keep(self, stream: str, parked: _Parked, entries: Entries, *, is_all: bool) -> None:
+        """`is_all`: the stream has no more. Of one that has, its reader would take what is kept for all there is."""
         size = _size(entries)
         self._mean_bytes = max(1.0, size / len(entries), self._mean_bytes / 8)
         self._kept_bytes += size
         parked.kept += entries
         parked.position = entries[-1][0].decode()
         parked.news.set()
-        if len(entries) == count > 1 or len(parked.kept) > MAX_KEPT or self._kept_bytes > MAX_KEPT_BYTES:
+        if not is_all or len(parked.kept) > MAX_KEPT or self._kept_bytes > MAX_KEPT_BYTES:
             self.leave(stream)
 
 
@@ -245,10 +254,10 @@ async def _read(client: Redis, positions: dict[str, str], count: int, wait_ms: i
     async with asyncio.timeout((wait_ms or 0) / 1_000 + COMMAND_TIMEOUT_S):
         # Never "$": a read that is tried again would start from a new "now" and skip what came between.
         answer: Any = await client.xread(positions, count=count, block=wait_ms)  # type: ignore[arg-type]
-    return _by_stream(answer)
+    return by_stream(answer)
 
 
-def _by_stream(answer: Any) -> dict[str, Entries]:
+def by_stream(answer: Any) -> dict[str, Entries]:
     """In whichever shape the protocol version gives them."""
     if not answer:
         return {}

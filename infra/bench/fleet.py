@@ -84,9 +84,13 @@ async def _takeover_s(url: str, victim: asyncio.subprocess.Process, held: Owners
     lost = [symbol for symbol, (_, pid) in held.items() if pid == victim.pid]
     victim.kill()
     killed_s = time.monotonic()
-    while _holds(owners(url, lost), victim.pid):
-        time.sleep(POLL_S)
+    await asyncio.to_thread(_await_others, url, lost, victim.pid)
     return time.monotonic() - killed_s
+
+
+def _await_others(url: str, symbols: list[str], pid: int) -> None:
+    while _holds(owners(url, symbols), pid):
+        time.sleep(POLL_S)
 
 
 def _holds(held: Owners, pid: int) -> bool:
