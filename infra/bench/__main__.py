@@ -7,11 +7,26 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from infra.bench import archive, candles, history, imports, latency, past, replay, rollup, sparse, venue, worker, year
+from infra.bench import (
+    archive,
+    candles,
+    history,
+    holes,
+    imports,
+    latency,
+    past,
+    replay,
+    rollup,
+    sparse,
+    venue,
+    worker,
+    year,
+)
 from infra.bench.base import Figure
 
 ROWS: dict[str, Callable[[], list[Figure]]] = {
     "replay": replay.measure,
+    "holes": holes.measure,
     "import": imports.measure,
     "sparse": sparse.measure,
     "rollup": rollup.measure,
