@@ -17,6 +17,7 @@ import numpy.typing as npt
 import orjson
 
 from common.market.instrument import Ids
+from common.market.manifest import Fault
 from common.market.packed import Ints
 from common.market.spans import Hole
 from common.market.timeframe import Timeframe
@@ -46,6 +47,12 @@ class Shape:
         holes = np.column_stack((last[:-1] + 1, first[1:] - 1, to_ms[:-1], from_ms[1:]))
         return cls(from_ms, to_ms, holes, *_united(holes))
 
+    @classmethod
+    def of_time(cls, from_ms: int, to_ms: int, holes: Ints) -> "Shape":
+        """Where ids are not contiguous: `holes`, from when they were, as columns."""
+        span_from_ms, span_to_ms = np.append(from_ms, holes[3]), np.append(holes[2], to_ms)
+        return cls(span_from_ms, span_to_ms, holes.T, *_united(holes.T))
+
     @property
     def from_ms(self) -> int:
         """Where coverage begins, whatever has been dropped of it since."""
@@ -64,13 +71,14 @@ class Cover:
     """`start_ms`: what opens before is partial. Equal to common.market.coverage, for many bars at once.
 
     `to_ms`: the end of the newest span. `lost`: spans of time, both ends included, that were covered and of which not
-    all is kept.
+    all can be shown. `faults`: objects of the archive because of which that is so.
     """
 
     start_ms: int
     to_ms: int
     shape: Shape
     lost: Spans = ()
+    faults: tuple[Fault, ...] = ()
 
     @classmethod
     def of(cls, state: State, ids: Ids, floor_ms: int = -1) -> "Cover":
@@ -81,10 +89,10 @@ class Cover:
     def load(cls, coverage_json: bytes, ids: Ids, floor_ms: int = -1, older: OlderSpans = NO_OLDER) -> "Cover":
         """`coverage_json`: all of it, or what `older` has not."""
         rows = orjson.loads(coverage_json)
-        rows = rows[1:] if ids == "contiguous" else [[0, 0, *row[2:]] for row in rows if row[3] >= 0]
+        rows = rows[1:] if ids == "contiguous" else [row for row in rows[-1:] if row[3] >= 0]
         if not rows:
             return EMPTY
-        shape = _shape(rows, older)
+        shape = _shape(rows, older, ids)
         return cls(max(shape.from_ms, floor_ms), rows[-1][3], shape)
 
     def grown(self, newest_json: bytes) -> "Cover":
@@ -95,9 +103,9 @@ class Cover:
         """The same, where nothing older than `ts_ms` is left."""
         return replace(self, start_ms=max(self.start_ms, ts_ms))
 
-    def lacking(self, lost: Spans) -> "Cover":
+    def lacking(self, lost: Spans, faults: tuple[Fault, ...] = ()) -> "Cover":
         """The same, where trades of these spans of time are lost."""
-        return replace(self, lost=lost)
+        return replace(self, lost=lost, faults=faults)
 
     def partial(self, open_ms: int, end_ms: int) -> bool:
         if open_ms < self.start_ms:
@@ -116,6 +124,13 @@ class Cover:
             first = bisect_left(opens, timeframe.open_of(from_ms))
             found.update(range(first, bisect_right(opens, to_ms)))
         return found
+
+    def lost_within(self, from_ms: int, to_ms: int) -> bool:
+        """Whether something is lost of `[from_ms, to_ms)`."""
+        return any(first < to_ms and last >= from_ms for first, last in self.lost)
+
+    def faults_within(self, from_ms: int, to_ms: int) -> list[Fault]:
+        return [fault for fault in self.faults if fault.from_ms < to_ms and fault.to_ms > from_ms]
 
     def _missing(self, opens: Sequence[int] | npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
         """When trades are missing from the first bar on: of many times in one bar the first is enough."""
@@ -171,12 +186,16 @@ class Cover:
         return ends
 
 
-def _shape(rows: Sequence[Sequence[int]], older: OlderSpans) -> Shape:
-    """`rows`: the newest spans, which `older` has not."""
+def _shape(rows: Sequence[Sequence[int]], older: OlderSpans, ids: Ids) -> Shape:
+    """`rows`: the newest spans, which `older` has not; or the one span of time where ids are not contiguous."""
     kept = _shapes.get(older)
     if kept is None:
-        newest = np.array(rows, np.int64).T
-        kept = Shape.of(np.concatenate([_columns(older.chunks), newest], axis=1))
+        stored = _columns(older.chunks)
+        if ids == "contiguous":
+            kept = Shape.of(np.concatenate([stored, np.array(rows, np.int64).T], axis=1))
+        else:
+            from_ms, to_ms = rows[0][2:]
+            kept = Shape.of_time(from_ms, to_ms, stored)
         if older is not NO_OLDER:
             _shapes[older] = kept
     return kept

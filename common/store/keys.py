@@ -11,14 +11,24 @@ symbols, and an ACL may name them.
 | {}:format           | string  | fleet symbols, upgrade, up | all processes | a number                        |
 | calendars           | hash    | fleet calendars     | everybody          | one field a calendar                   |
 | {S}:owner           | hash    | claim, commit, beat | claim, workers, feed | 7 fields                             |
-| {S}:state           | hash    | commit, import      | claim, feed        | 19 fields; coverage 4096 spans         |
-| {S}:coverage        | hash    | commit, import      | claim, feed, jobs  | coverage.MAX_HOLES, 32 bytes each      |
+| {S}:state           | hash    | commit, import, change | claim, feed     | 20 fields; coverage 4096 spans         |
+| {S}:coverage        | hash    | commit, import, change | claim, feed, jobs | coverage.MAX_HOLES, 32 bytes each    |
 | {S}:trades          | stream  | commit, import      | worker, feed, jobs | FLEET_TRADES_KEPT (archiving: tenfold) |
 | {S}:candles:1m      | zset    | commit              | worker, feed       | FLEET_CANDLE_DAYS                      |
 | {S}:footprints:1m   | zset    | commit              | worker, feed       | FLEET_FOOTPRINT_DAYS                   |
 | {S}:dirty           | zset    | commit, import, mark, roll | jobs, feed  | days written and not rolled up since   |
-| {S}:rollup          | hash    | roll, unarchive, adopt | jobs, clock, feed | 2 fields                            |
-| {S}:outside         | hash    | roll, import        | feed, doctor       | a day with trades in no session        |
+| {S}:rollup          | hash    | roll, unarchive, adopt, change | jobs, clock, feed | 2 fields                     |
+| {S}:outside         | hash    | roll, import, change | feed, doctor       | a day with trades in no session        |
+| {S}:changing        | hash    | fleet symbols       | roll, fleet symbols | 2 fields, while the symbol is changed  |
+| {S}:trades:changed | stream | fleet symbols | change | as the one it becomes, for a moment |
+| {S}:candles:1m:changed | zset | fleet symbols | change | as the one it becomes, for a moment |
+| {S}:footprints:1m:changed | zset | fleet symbols | change | as the one it becomes, for a moment |
+| {S}:candles:1d:changed | zset | fleet symbols | change | as the one it becomes, for a moment |
+| {S}:candles:1w:changed | zset | fleet symbols | change | as the one it becomes, for a moment |
+| {S}:candles:1M:changed | zset | fleet symbols | change | as the one it becomes, for a moment |
+| {S}:late:candles:changed | zset | fleet symbols | change | as the one it becomes, for a moment |
+| {S}:late:footprints:changed | zset | fleet symbols | change | as the one it becomes, for a moment |
+| {S}:rescale         | zset    | change, rescaled    | archive jobs       | objects of another scale               |
 | {S}:candles:1d      | zset    | roll                | roll-up jobs, feed | one a trading day                      |
 | {S}:candles:1w      | zset    | roll                | anybody            | one a week                             |
 | {S}:candles:1M      | zset    | roll                | anybody            | one a month                            |
@@ -27,7 +37,11 @@ symbols, and an ACL may name them.
 | {S}:sealed:footprints | hash  | roll, import, commit | worker, feed      | FLEET_FOOTPRINT_DAYS                   |
 | {S}:staged          | hash    | roll-up jobs, import, roll | roll-up jobs | 2 fields a day being sealed           |
 | {S}:unarchived      | zset    | roll, unarchive, archived | archive jobs, feed | days sealed and not archived since |
-| {S}:archive         | hash    | archived, archived_trades, commit, import | feed, jobs | 15 fields; 64 lost spans |
+| {S}:archive         | hash    | archived, commit, import, give_up | feed, jobs | 20 fields; 64 lost spans a series |
+| {S}:archived:candles | zset   | archived, list_archive | feed, jobs, doctor | an object a month                   |
+| {S}:archived:footprints | zset | archived, list_archive | feed, jobs, doctor | an object a day                    |
+| {S}:archived:trades | zset    | archived_trades, import, list_archive | feed, jobs, doctor | an object a day       |
+| {S}:faults          | hash    | whoever reads the archive | feed, doctor | manifest.MAX_FAULTS fields         |
 | {S}:late:candles    | zset    | commit, archived    | jobs, feed         | MOST_LATE of commit.lua                |
 | {S}:late:footprints | zset    | commit, archived    | archive jobs, feed | MOST_LATE of commit.lua                |
 | {S}:depth           | zset    | depth               | worker, feed       | chunks kept, one a minute              |
@@ -61,6 +75,8 @@ SYMBOLS_VERSION = "{}:symbols"
 FORMAT_KEY = "{}:format"
 # Series of candles that the roll-up jobs keep.
 ROLLED = ("1d", "1w", "1M")
+# Series that the archive has.
+ARCHIVED = ("candles", "footprints", "trades")
 # Series whose late trades wait for the archive.
 LATE = ("candles", "footprints")
 # Which processes there are, of all kinds.
@@ -133,6 +149,26 @@ class SymbolKeys:
         return self._name(f"candles:{series}")
 
     @property
+    def changing(self) -> str:
+        """A change of the instrument that is being made."""
+        return self._name("changing")
+
+    def rewritten(self) -> list[str]:
+        """The series that a change of the instrument rewrites, in the order of change.lua."""
+        rolled, late = map(self.rolled, ROLLED), map(self.late, LATE)
+        return [self.trades, self.candles, self.footprints, *rolled, *late]
+
+    @staticmethod
+    def shadow(key: str) -> str:
+        """What is to become a series that is rewritten."""
+        return f"{key}:changed"
+
+    @property
+    def rescale(self) -> str:
+        """Archived objects that may be of another scale."""
+        return self._name("rescale")
+
+    @property
     def seals(self) -> str:
         return self._name("seals")
 
@@ -155,6 +191,15 @@ class SymbolKeys:
     @property
     def archive(self) -> str:
         return self._name("archive")
+
+    def archived(self, series: str) -> str:
+        """What the archive is known to have of `candles`, `footprints` or `trades`."""
+        return self._name(f"archived:{series}")
+
+    @property
+    def faults(self) -> str:
+        """Objects of the archive that are not what was confirmed."""
+        return self._name("faults")
 
     def late(self, series: str) -> str:
         """Parts of `candles` or `footprints` that the archive alone has the minutes of."""
@@ -209,6 +254,9 @@ class SymbolKeys:
             self.footprints,
             self.dirty,
             self.rollup,
+            self.changing,
+            *map(self.shadow, self.rewritten()),
+            self.rescale,
             self.outside,
             *map(self.rolled, ROLLED),
             self.seals,
@@ -217,6 +265,8 @@ class SymbolKeys:
             self.staged,
             self.unarchived,
             self.archive,
+            *map(self.archived, ARCHIVED),
+            self.faults,
             *map(self.late, LATE),
             self.depth,
             self.book,

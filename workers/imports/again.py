@@ -13,6 +13,7 @@ import polars as pl
 
 from common.archive.archive import Archive
 from common.archive.series import TRADE_ROWS
+from common.errors import ArchiveDamaged
 from common.frames.schema import TRADES
 from common.market.instrument import Instrument
 from common.market.recent import TIME_PRECISION_MS, Conflict
@@ -77,8 +78,16 @@ def compared_with_archive(again: pl.DataFrame, archive: Archive, instrument: Ins
     """The same of trades of one UTC day, with what the archive has of it and of the days beside it. Blocks."""
     per_day = instrument.ids != "contiguous"
     days = (day_ms,) if per_day else (day_ms, day_ms - DAY_MS, day_ms + DAY_MS)
-    found = (archive.read_period(TRADE_ROWS, instrument, each_ms, list(TRADES)) for each_ms in days)
+    found = (_archived(archive, instrument, each_ms) for each_ms in days)
     return compared(again, (frame for frame in found if frame is not None), per_day=per_day)
+
+
+def _archived(archive: Archive, instrument: Instrument, day_ms: int) -> pl.DataFrame | None:
+    try:
+        return archive.read_period(TRADE_ROWS, instrument, day_ms, list(TRADES))
+    except ArchiveDamaged:
+        # Then it is not at hand. What adds to the day, or reads it, tells of the damage.
+        return None
 
 
 def conflicts_of(others: pl.DataFrame, most: int) -> Sequence[Conflict]:
