@@ -10,6 +10,7 @@ from rich.table import Table
 from infra.bench import (
     archive,
     candles,
+    fleet,
     history,
     holes,
     imports,
@@ -34,6 +35,7 @@ ROWS: dict[str, Callable[[], list[Figure]]] = {
     "candles": candles.measure,
     "history": history.measure,
     "worker": worker.measure,
+    "fleet": fleet.measure,
     "venue": venue.measure,
     "archive": archive.measure,
     "year": year.measure,
