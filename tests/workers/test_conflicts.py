@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from common.market.trade import BUY, SELL, Trade, Trades
 from common.store.keys import SymbolKeys
 from common.store.lease import NOTHING_SEEN
 from common.store.registry import Market
+from common.store.stream_reader import OwnReader
 from common.store.symbol import Bounds, Claim, SymbolStore
 from tests.support import FakeClock
 from tests.workers.fakes import INSTRUMENT, SETTINGS, START_MS, Bench, NotingStore
@@ -129,7 +131,7 @@ async def test_of_texts_for_ids_another_trade_under_one_is_told_as_well(client: 
     entries = [await push(*row) for row in (("x", "1"), ("y", "2"), ("x", "1"), ("y", "3"), ("x", "1", "sell"))]
     claim = await store.claim("a" * 32, NOTHING_SEEN, "tests")
     assert isinstance(claim, Claim)
-    source = Inbox.of(Market(instrument, {"kind": "inbox"}), client, client, clock)
+    source = Inbox.of(Market(instrument, {"kind": "inbox"}), client, partial(OwnReader, client), clock)
     position = entries[-1]
     term = Term(instrument, store, source, JudgedClock(clock), SETTINGS, "a" * 32, lambda: source._position == position)
     await term.serve(claim)
