@@ -109,7 +109,8 @@ class Book:
     def scale_prices(self, factor: int) -> None:
         for side in self.sides:
             side.replace([(price * factor, lots) for price, lots in side.lots.items()])
-        self._prices = array("q", [price * factor for price in self._prices])
+        for at, price in enumerate(self._prices):
+            self._prices[at] = price * factor
         self._base, self._walk = self._base.scaled(factor), self._walk.scaled(factor)
 
     def best(self, side: int) -> int | None:

@@ -147,7 +147,7 @@ class Halt:
 
 @dataclass(frozen=True, slots=True)
 class Retick:
-    """From now on prices have `price_decimals`, more than before; all there was is told with as many. No recording's."""
+    """From now on prices have `price_decimals`, more than before; all there was has as many. Of no recording."""
 
     kind: ClassVar[str] = "retick"
     symbol: str

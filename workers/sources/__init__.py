@@ -1,6 +1,6 @@
 """Sources by kind, as the fleet's workers open them. A replay is opened only by the command that replays."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from redis.asyncio import Redis
@@ -8,6 +8,7 @@ from redis.asyncio import Redis
 from common.clock import Clock
 from common.store.demand import Caps
 from common.store.registry import Market
+from workers.change.request import Request
 from workers.sources.base import Source
 from workers.sources.inbox import Inbox
 from workers.sources.simulator import Simulator
@@ -17,6 +18,7 @@ from workers.sources.simulator import Simulator
 class Means:
     """What a source may need from the process: `commands` answers at once, `blocking` may wait.
 
+    `change(symbol, request)` changes what a symbol is, which ends its term; None: nothing may.
     `backfill_ms`: how much history a new market of a venue is given. `depth_minutes`: how much of the history of a
     venue's book is kept; 0 keeps no book. `caps`: of streams from venues.
     """
@@ -28,6 +30,7 @@ class Means:
     depth_minutes: int = 0
     caps: Caps = Caps(1, 1)
     binance_key: str = field(default="", repr=False)
+    change: Callable[[str, Request], Awaitable[object]] | None = None
 
 
 SourceFactory = Callable[[Market, Means], Source]
