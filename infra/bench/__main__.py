@@ -7,7 +7,21 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from infra.bench import archive, candles, history, imports, latency, past, replay, rollup, sparse, venue, worker, year
+from infra.bench import (
+    archive,
+    candles,
+    fleet,
+    history,
+    imports,
+    latency,
+    past,
+    replay,
+    rollup,
+    sparse,
+    venue,
+    worker,
+    year,
+)
 from infra.bench.base import Figure
 
 ROWS: dict[str, Callable[[], list[Figure]]] = {
@@ -19,6 +33,7 @@ ROWS: dict[str, Callable[[], list[Figure]]] = {
     "candles": candles.measure,
     "history": history.measure,
     "worker": worker.measure,
+    "fleet": fleet.measure,
     "venue": venue.measure,
     "archive": archive.measure,
     "year": year.measure,
