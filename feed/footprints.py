@@ -7,7 +7,7 @@ from common.market.instrument import Instrument
 from common.market.timeframe import Timeframe
 from common.store.reads import State, View
 from common.store.registry import Market
-from feed.answers import PARTIAL, Page
+from feed.answers import Page
 from feed.bars import flagged, onward, spoken
 from feed.cover import EMPTY, Cover
 from feed.history import History
@@ -61,13 +61,5 @@ def _page(
     spans, more = spoken(opens, timeframe, bounds, more_ms), onward(bounds, more_ms)
     if not opens:
         return Page(b"[]", *spans, more)
-    array = footprints_json(flagged(rows, timeframe, cover, state), instrument)
-    return Page(_marked(array, cover.partial_among(opens, timeframe)), *spans, more)
-
-
-def _marked(array: bytes, partial: set[int]) -> bytes:
-    """Mark the partial ones: a footprint ends with its rows, and no row ends with a bracket."""
-    if not partial:
-        return array
-    bars = array[2:-3].split(b"]},{")
-    return b"[{" + b"},{".join(bar + b"]" + PARTIAL * (at in partial) for at, bar in enumerate(bars)) + b"}]"
+    array = b"[" + b",".join(footprints_json(flagged(rows, timeframe, cover, state), instrument)) + b"]"
+    return Page(array, *spans, more)
