@@ -46,6 +46,12 @@ class Shape:
         holes = np.column_stack((last[:-1] + 1, first[1:] - 1, to_ms[:-1], from_ms[1:]))
         return cls(from_ms, to_ms, holes, *_united(holes))
 
+    @classmethod
+    def of_time(cls, from_ms: int, to_ms: int, holes: Ints) -> "Shape":
+        """Where ids are not contiguous: `holes`, from when they were, as columns."""
+        span_from_ms, span_to_ms = np.append(from_ms, holes[3]), np.append(holes[2], to_ms)
+        return cls(span_from_ms, span_to_ms, holes.T, *_united(holes.T))
+
     @property
     def from_ms(self) -> int:
         """Where coverage begins, whatever has been dropped of it since."""
@@ -81,10 +87,10 @@ class Cover:
     def load(cls, coverage_json: bytes, ids: Ids, floor_ms: int = -1, older: OlderSpans = NO_OLDER) -> "Cover":
         """`coverage_json`: all of it, or what `older` has not."""
         rows = orjson.loads(coverage_json)
-        rows = rows[1:] if ids == "contiguous" else [[0, 0, *row[2:]] for row in rows if row[3] >= 0]
+        rows = rows[1:] if ids == "contiguous" else [row for row in rows[-1:] if row[3] >= 0]
         if not rows:
             return EMPTY
-        shape = _shape(rows, older)
+        shape = _shape(rows, older, ids)
         return cls(max(shape.from_ms, floor_ms), rows[-1][3], shape)
 
     def grown(self, newest_json: bytes) -> "Cover":
@@ -171,12 +177,16 @@ class Cover:
         return ends
 
 
-def _shape(rows: Sequence[Sequence[int]], older: OlderSpans) -> Shape:
-    """`rows`: the newest spans, which `older` has not."""
+def _shape(rows: Sequence[Sequence[int]], older: OlderSpans, ids: Ids) -> Shape:
+    """`rows`: the newest spans, which `older` has not; or the one span of time where ids are not contiguous."""
     kept = _shapes.get(older)
     if kept is None:
-        newest = np.array(rows, np.int64).T
-        kept = Shape.of(np.concatenate([_columns(older.chunks), newest], axis=1))
+        stored = _columns(older.chunks)
+        if ids == "contiguous":
+            kept = Shape.of(np.concatenate([stored, np.array(rows, np.int64).T], axis=1))
+        else:
+            from_ms, to_ms = rows[0][2:]
+            kept = Shape.of_time(from_ms, to_ms, stored)
         if older is not NO_OLDER:
             _shapes[older] = kept
     return kept

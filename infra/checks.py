@@ -11,6 +11,7 @@ from common.store.format import FORMAT
 from common.store.health import Upkeep
 from common.store.jobs import Failure, JobsView
 from common.store.presence import WORKER, Process
+from common.store.registry import Market
 from common.store.server import MIN_VERSION, is_old, version_of
 from workers.rollup.work import Work
 
@@ -221,6 +222,27 @@ def behind(upkeep: Mapping[str, Upkeep], *, archiving: bool) -> Finding:
     found = f"{len(late)} of {len(upkeep)} symbols have days to do that are over since a day: {'; '.join(told + more)}"
     advice = "If they don't catch up, fleet jobs tells what fails; if they do so slowly, raise FLEET_ROLLUP_PROCESSES."
     return Finding(Level.WARN, "history", found, advice)
+
+
+def scales(upkeep: Mapping[str, Upkeep]) -> Finding:
+    """Archived objects that are of another scale than their symbol."""
+    left = {symbol: found.to_rescale for symbol, found in upkeep.items() if found.to_rescale}
+    if not left:
+        return Finding(Level.OK, "decimals", "the archive has those of its symbols")
+    told = [f"{symbol} {'not counted yet' if count < 0 else f'{count:,}'}" for symbol, count in left.items()]
+    more = [f"and {len(told) - BEHIND_TOLD} more symbols"] if len(told) > BEHIND_TOLD else []
+    found = f"archived objects with decimals of before a change: {'; '.join(told[:BEHIND_TOLD] + more)}"
+    advice = "The queue writes them anew. Until then tools such as DuckDB may round: take them with union_by_name."
+    return Finding(Level.WARN, "decimals", found, advice)
+
+
+def instruments(markets: Mapping[str, Market]) -> Finding:
+    """`markets`: as their data has them."""
+    wrong = [market.mismatch for market in markets.values() if market.mismatch]
+    if not wrong:
+        return Finding(Level.OK, "instruments", "every symbol is registered as its data is")
+    more = f"; and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+    return Finding(Level.FAIL, "instruments", wrong[0] + more, "Nobody serves these symbols until that is done.")
 
 
 def trades(upkeep: Mapping[str, Upkeep], trades_kept: int | None) -> Finding:

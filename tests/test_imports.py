@@ -15,6 +15,7 @@ PARTS = (
     "common.store",
     "common.archive",
     "common",
+    "workers.change",
     "workers.imports",
     "workers.rollup",
     "workers",
@@ -30,6 +31,7 @@ ALLOWED = {
     "common.store": {"common.market", "common.errors", "common.release"},
     "common.archive": {"common.market", "common.frames", "common.errors"},
     "common": {"common.errors"},
+    "workers.change": {"common", "common.market", "common.frames", "common.store", "common.archive"},
     "workers.imports": {
         "common",
         "common.market",
@@ -40,7 +42,7 @@ ALLOWED = {
         "workers.rollup",
     },
     "workers.rollup": {"common", "common.market", "common.frames", "common.store", "common.archive"},
-    "workers": {"common", "common.market", "common.store", "workers.rollup"},
+    "workers": {"common", "common.market", "common.store", "workers.rollup", "workers.change"},
     "feed": {"common", "common.market", "common.frames", "common.store", "common.archive"},
     "infra": {
         "common",
@@ -49,6 +51,7 @@ ALLOWED = {
         "common.store",
         "common.archive",
         "workers",
+        "workers.change",
         "workers.imports",
         "workers.rollup",
         "feed",
@@ -104,10 +107,10 @@ def test_the_core_is_pure(part: str) -> None:
 
 
 def test_a_symbol_process_stays_small() -> None:
-    """Polars and numpy would double a worker: only a replay of Parquet, in a process of its own, loads them."""
+    """Polars and numpy would double a worker: a replay of Parquet, in a process of its own, loads them, or a change."""
     heavy = {"polars", "numpy", "pydantic", "pydantic_settings"}
-    for path in files_of("workers"):
-        if path.name not in ("parquet.py", "__main__.py"):
+    for path in [*files_of("workers"), *files_of("workers.change")]:
+        if path.name not in ("parquet.py", "fit.py", "__main__.py"):
             found = {module.partition(".")[0] for module in imports(path)} & heavy
             assert not found, f"{path.relative_to(ROOT)} imports {found}"
 

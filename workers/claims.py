@@ -4,7 +4,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
@@ -217,12 +217,11 @@ class Claimer:
 
     async def _has_followed(self, market: Market, store: Store, token: str, claim: Claim) -> bool:
         """End a change of the symbol that was cut off after the data was changed, and before the registry was."""
-        data = claim.data
-        if data is None or data.instrument == market.instrument or data.before != market.instrument:
+        data, follow = claim.data, self._place.follow
+        if follow is None or data is None or data.instrument == market.instrument or data.before != market.instrument:
             return False
         try:
-            if self._place.follow:
-                await self._place.follow(market, data.instrument)
+            await follow(market, data.instrument)
         finally:
             await store.release(token)
         return True
@@ -242,12 +241,13 @@ class Claimer:
             # A market that describes no source must cost this symbol its worker, and neither the lease nor a process.
             await store.release(token, failure_of(error))
             raise
+        settings = self._place.settings
         return Term(
             instrument=market.instrument,
             store=store,
             source=source,
             clock=self._place.clock,
-            settings=self._place.settings,
+            settings=replace(settings, retention=settings.retention.of(market)),
             token=token,
             stopping=lambda: self._stopping.is_set() or self._wanted.get(market.symbol) != market,
             allowed_format=lambda: self._registry.format,

@@ -16,6 +16,7 @@ from common.market.trade import SIDE_NAMES, Trades
 from common.market.validation import Differences
 from common.store.keys import SymbolKeys
 from common.store.messages import NEWEST, WHOLE, CommitMessage
+from common.store.registry import Market
 from common.store.symbol import Commit
 from workers.sources.base import Mismatch
 
@@ -39,6 +40,10 @@ class Retention:
 
     candle_days: int
     footprint_days: int
+
+    def of(self, market: Market) -> "Retention":
+        """The same, or what is kept of the market, where its entry says so."""
+        return Retention(market.candle_days or self.candle_days, market.footprint_days or self.footprint_days)
 
 
 @dataclass(frozen=True, slots=True)

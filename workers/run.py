@@ -17,12 +17,14 @@ from common.store.demand import Caps
 from common.store.lease import holder_name
 from common.store.owners import Owners
 from common.store.presence import WORKER, present
+from common.store.registry import Registry
 from common.store.rollups import CANDLES, FOOTPRINTS
 from common.store.server import await_admission
 from common.store.symbol import Bounds, SymbolStore
 from common.store.trade_archive import TRADES
 from common.store.wanted import WantedFleet
 from common.watchdog import watched
+from workers.change.request import registered
 from workers.claims import Claimer, Workplace
 from workers.commit import Retention
 from workers.sources import SOURCES, Means
@@ -92,6 +94,7 @@ async def work(settings: WorkerSettings) -> None:
         owners=Owners(means.commands).look,
         stores=lambda symbol: SymbolStore(means.commands, symbol, settings.bounds, clock),
         sources=lambda market: SOURCES[market.kind](market, means),
+        follow=lambda market, instrument: registered(Registry(means.commands), market, instrument),
     )
     claimer = Claimer(WantedFleet(means.commands), place, frozenset(SOURCES), settings.symbols_per_worker)
     for number in (signal.SIGTERM, signal.SIGINT):

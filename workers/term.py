@@ -133,7 +133,6 @@ class Term:
             await self.source.close()
 
     def _check(self, claim: Claim) -> None:
-        """Data of another instrument is not written to: it would be of two."""
         check_instrument(claim.data, self.instrument)
         data = claim.data or DataInstrument.begun(self.instrument)
         self._unsaid, self._scales = None if claim.data else data, data.scales

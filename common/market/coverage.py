@@ -137,7 +137,7 @@ class IdCoverage:
         ids = trades.ids
         first, last = ids[0], ids[-1]
         # Where there is no room for one more hole, its trades one by one may find some.
-        is_roomy = len(self._older) < self.max_holes or self.has(first - 1)
+        is_roomy = len(self._older) < self.max_holes or (first > 0 and self.has(first - 1))
         # The comparison with a range runs in C: a fifth of the cost of a loop.
         if not is_roomy or not self._is_free(first, last) or ids != list(range(first, first + len(ids))):
             return False
@@ -295,17 +295,25 @@ class IdCoverage:
 
 @dataclass(slots=True)
 class RecentCoverage:
-    """`seen` maps the last `window` ids, oldest first, to their time. `from_ms..to_ms`: the time seen so far."""
+    """`seen` maps the last `window` ids, oldest first, to their time. `from_ms..to_ms`: the time seen so far.
+
+    `gone`: holes from when the ids were contiguous. Nothing fills them any more, and what they are in stays partial.
+    """
 
     window: int = RECENT_IDS
     floor_ms: int = -1
     from_ms: int = -1
     to_ms: int = -1
     seen: dict[int, int] = field(default_factory=dict)
+    gone: tuple[Hole, ...] = ()
     _stored_from_ms: int = field(init=False, compare=False)
+    _is_gone_stored: bool = field(default=False, init=False, compare=False)
+    # No hole has a later trade.
+    _latest_gone_ms: int = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         self._stored_from_ms = self.from_ms
+        self._latest_gone_ms = max((hole.to_ms for hole in self.gone), default=-1)
 
     def refuse(self, ts_ms: int, trade_id: int) -> str | None:
         if trade_id in self.seen:
@@ -346,34 +354,44 @@ class RecentCoverage:
         return self.to_ms
 
     def holes(self) -> list[Hole]:
-        return []
+        return list(self.gone)
 
     def holes_at(self, first: int, last: int) -> list[Hole]:
-        return []
+        return [hole for hole in self.gone if hole.first <= last and hole.last >= first]
 
     def covers(self, start_ms: int, end_ms: int) -> bool:
-        return 0 <= self.to_ms and start_ms >= self.from_ms
+        if self.to_ms < 0 or start_ms < self.from_ms:
+            return False
+        is_later = start_ms > self._latest_gone_ms
+        return is_later or not any(hole.from_ms < end_ms and hole.to_ms >= start_ms for hole in self.gone)
 
     def take_reshaped(self) -> Reshaped:
         return Reshaped()
 
     def dump(self) -> list[list[int]]:
         """Without `seen`: the trade stream has it, and the checkpoint is written with every commit."""
-        return [[self.window, self.floor_ms, self.from_ms, self.to_ms]]
+        return [*map(list, self.gone), [self.window, self.floor_ms, self.from_ms, self.to_ms]]
 
     def take_stored(self) -> Stored:
+        """The holes are stored by chunks, as the spans of ids are."""
+        chunks = {} if self._is_gone_stored else Spans.of(Span(*hole) for hole in self.gone).take_changed()
+        self._is_gone_stored = True
         reshaped, self._stored_from_ms = self.from_ms != self._stored_from_ms, self.from_ms
-        return Stored(self.dump(), {}, reshaped)
+        return Stored(self.dump()[-1:], chunks, reshaped)
 
     @classmethod
-    def load(cls, rows: list[list[int]], recent: Trades | None) -> "RecentCoverage":
+    def load(
+        cls, rows: Sequence[Sequence[int]], recent: Trades | None, chunks: Mapping[int, bytes] | None = None
+    ) -> "RecentCoverage":
         """`recent`: the last trades applied, at least `window` of them if there were so many; None if that is lost."""
-        window, floor_ms, from_ms, to_ms = rows[0]
-        if recent is None:
-            # Only what comes after all others is surely no duplicate.
-            return cls(window, to_ms, from_ms, to_ms)
-        newest = recent[-window:]
-        return cls(window, floor_ms, from_ms, to_ms, dict(zip(newest.ids, newest.ts_ms, strict=True)))
+        *holes, (window, floor_ms, from_ms, to_ms) = rows
+        gone = tuple(Hole(*row) for row in (Spans.load(chunks) if chunks else holes))
+        # Of ids that are lost only what comes after all others is surely no duplicate.
+        newest = Trades() if recent is None else recent[-window:]
+        seen = dict(zip(newest.ids, newest.ts_ms, strict=True))
+        found = cls(window, to_ms if recent is None else floor_ms, from_ms, to_ms, seen, gone)
+        found._is_gone_stored = bool(chunks)
+        return found
 
     def _remember(self, ts_ms: list[int], ids: list[int]) -> None:
         self.seen.update(zip(ids, ts_ms, strict=True))
@@ -392,7 +410,7 @@ def load_coverage(
     ids: Ids, rows: list[list[int]], recent: Trades | None, chunks: Mapping[int, bytes] | None = None
 ) -> IdCoverage | RecentCoverage:
     """`chunks`: where coverage is stored by chunks, and `rows` are its newest span alone."""
-    return IdCoverage.load(rows, chunks) if ids == "contiguous" else RecentCoverage.load(rows, recent)
+    return IdCoverage.load(rows, chunks) if ids == "contiguous" else RecentCoverage.load(rows, recent, chunks)
 
 
 def max_holes(*, is_chunked: bool) -> int:

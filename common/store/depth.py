@@ -48,6 +48,12 @@ class DepthReader:
             found: Any = await self._client.zrangebyscore(self.keys.depth, minute_of(from_ms), f"({to_ms}")
         return list(found)
 
+    async def after(self, open_ms: int, count: int) -> list[bytes]:
+        """The first chunks of minutes that open after `open_ms`, ascending."""
+        with translated(f"read of depth of {self.keys.symbol}"):
+            found: Any = await self._client.zrangebyscore(self.keys.depth, f"({open_ms}", "+inf", 0, count)
+        return list(found)
+
     async def newest(self) -> bytes | None:
         """The chunk a new holder goes on with (BookHistory.restore)."""
         with translated(f"read of depth of {self.keys.symbol}"):

@@ -28,6 +28,7 @@ from common.store.instrument import InstrumentMismatch
 from common.store.keys import LATE, SymbolKeys
 from common.store.reads import Spans, View, lost_spans
 from common.store.registry import Market
+from common.store.rescale import LIST
 from common.store.trade_archive import ask_waiting, waiting_of
 
 # A minute without a trade is usual for a thin market, so this says "look", not "broken".
@@ -171,6 +172,8 @@ class Upkeep:
     trades_to_ms: int = -1
     trades_waiting: int = 0
     trades_lost: Spans = ()
+    # Archived objects that may be of another scale than the symbol; -1 while they have yet to be counted.
+    to_rescale: int = 0
     # Trades of days that were rolled up or imported that are in no session.
     outside: int = 0
 
@@ -185,6 +188,7 @@ class Upkeep:
             "tradesTo": _or_null(self.trades_to_ms),
             "tradesPending": self.trades_waiting,
             "tradesLost": self.trades_lost,
+            "toRescale": _or_null(self.to_rescale),
         }
         return {
             "candlesFrom": _or_null(self.from_ms),
@@ -214,6 +218,8 @@ async def upkeep_of(client: Redis, symbol: str) -> Upkeep:
         pipe.zcard(keys.late(series))
     ask_waiting(pipe, keys)
     pipe.hget(keys.archive, "trades_lost")
+    pipe.zcard(keys.rescale)
+    pipe.zscore(keys.rescale, LIST)
     pipe.hget(keys.outside, "total")
     with translated(f"read of what is kept of {symbol}"):
         (
@@ -227,6 +233,8 @@ async def upkeep_of(client: Redis, symbol: str) -> Upkeep:
             late_footprints,
             *trades,
             lost,
+            to_rescale,
+            unlisted,
             outside,
         ) = await pipe.execute()
     watermark_ms, waiting = _number(watermark), waiting_of(*trades)
@@ -246,6 +254,7 @@ async def upkeep_of(client: Redis, symbol: str) -> Upkeep:
         -1 if waiting is None or waiting.since_ms is None else waiting.since_ms,
         waiting.count if waiting else 0,
         lost_spans(lost),
+        to_rescale if unlisted is None else -1,
         int(outside or 0),
     )
 

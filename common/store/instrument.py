@@ -70,8 +70,10 @@ class DataInstrument:
 
         An entry that has yet to follow a change is not wrong.
         """
-        if registered in (self.instrument, self.before):
-            return ""
+        return "" if registered in (self.instrument, self.before) else self.refusal(registered)
+
+    def refusal(self, registered: Instrument) -> str:
+        """Why what is registered otherwise is not written to, in one sentence."""
         symbol, (found, data, registry) = self.instrument.symbol, self._against(registered)
         return (
             f"symbol {symbol} is registered with {found}: `fleet symbols change {symbol} {data}` changes the data, "
@@ -113,10 +115,9 @@ async def stored_instruments(client: Redis, symbols: Iterable[str]) -> dict[str,
 
 
 def check_instrument(data: DataInstrument | None, registered: Instrument) -> None:
-    """Raise InstrumentMismatch if the data is of another instrument than what is registered."""
-    found = data.mismatch(registered) if data else ""
-    if found:
-        raise InstrumentMismatch(found)
+    """Raise InstrumentMismatch if the data is of another instrument than what is registered: it would be of two."""
+    if data and data.instrument != registered:
+        raise InstrumentMismatch(data.refusal(registered))
 
 
 def instrument_fields(instrument: Instrument) -> dict[str, Any]:

@@ -11,14 +11,24 @@ symbols, and an ACL may name them.
 | {}:format           | string  | fleet symbols, upgrade, up | all processes | a number                        |
 | calendars           | hash    | fleet calendars     | everybody          | one field a calendar                   |
 | {S}:owner           | hash    | claim, commit, beat | claim, workers, feed | 7 fields                             |
-| {S}:state           | hash    | commit, import      | claim, feed        | 19 fields; coverage 4096 spans         |
-| {S}:coverage        | hash    | commit, import      | claim, feed, jobs  | coverage.MAX_HOLES, 32 bytes each      |
+| {S}:state           | hash    | commit, import, change | claim, feed     | 20 fields; coverage 4096 spans         |
+| {S}:coverage        | hash    | commit, import, change | claim, feed, jobs | coverage.MAX_HOLES, 32 bytes each    |
 | {S}:trades          | stream  | commit, import      | worker, feed, jobs | FLEET_TRADES_KEPT (archiving: tenfold) |
 | {S}:candles:1m      | zset    | commit              | worker, feed       | FLEET_CANDLE_DAYS                      |
 | {S}:footprints:1m   | zset    | commit              | worker, feed       | FLEET_FOOTPRINT_DAYS                   |
 | {S}:dirty           | zset    | commit, import, mark, roll | jobs, feed  | days written and not rolled up since   |
-| {S}:rollup          | hash    | roll, unarchive, adopt | jobs, clock, feed | 2 fields                            |
-| {S}:outside         | hash    | roll, import        | feed, doctor       | a day with trades in no session        |
+| {S}:rollup          | hash    | roll, unarchive, adopt, change | jobs, clock, feed | 2 fields                     |
+| {S}:outside         | hash    | roll, import, change | feed, doctor       | a day with trades in no session        |
+| {S}:changing        | hash    | fleet symbols       | roll, fleet symbols | 2 fields, while the symbol is changed  |
+| {S}:trades:changed | stream | fleet symbols | change | as the one it becomes, for a moment |
+| {S}:candles:1m:changed | zset | fleet symbols | change | as the one it becomes, for a moment |
+| {S}:footprints:1m:changed | zset | fleet symbols | change | as the one it becomes, for a moment |
+| {S}:candles:1d:changed | zset | fleet symbols | change | as the one it becomes, for a moment |
+| {S}:candles:1w:changed | zset | fleet symbols | change | as the one it becomes, for a moment |
+| {S}:candles:1M:changed | zset | fleet symbols | change | as the one it becomes, for a moment |
+| {S}:late:candles:changed | zset | fleet symbols | change | as the one it becomes, for a moment |
+| {S}:late:footprints:changed | zset | fleet symbols | change | as the one it becomes, for a moment |
+| {S}:rescale         | zset    | change, rescaled    | archive jobs       | objects of another scale               |
 | {S}:candles:1d      | zset    | roll                | roll-up jobs, feed | one a trading day                      |
 | {S}:candles:1w      | zset    | roll                | anybody            | one a week                             |
 | {S}:candles:1M      | zset    | roll                | anybody            | one a month                            |
@@ -133,6 +143,26 @@ class SymbolKeys:
         return self._name(f"candles:{series}")
 
     @property
+    def changing(self) -> str:
+        """A change of the instrument that is being made."""
+        return self._name("changing")
+
+    def rewritten(self) -> list[str]:
+        """The series that a change of the instrument rewrites, in the order of change.lua."""
+        rolled, late = map(self.rolled, ROLLED), map(self.late, LATE)
+        return [self.trades, self.candles, self.footprints, *rolled, *late]
+
+    @staticmethod
+    def shadow(key: str) -> str:
+        """What is to become a series that is rewritten."""
+        return f"{key}:changed"
+
+    @property
+    def rescale(self) -> str:
+        """Archived objects that may be of another scale."""
+        return self._name("rescale")
+
+    @property
     def seals(self) -> str:
         return self._name("seals")
 
@@ -209,6 +239,9 @@ class SymbolKeys:
             self.footprints,
             self.dirty,
             self.rollup,
+            self.changing,
+            *map(self.shadow, self.rewritten()),
+            self.rescale,
             self.outside,
             *map(self.rolled, ROLLED),
             self.seals,

@@ -157,6 +157,11 @@ class State:
         return (self.data or DataInstrument.begun(instrument)).scales
 
     @property
+    def is_chunked(self) -> bool:
+        """Whether coverage is stored by chunks."""
+        return self.older is not NO_OLDER
+
+    @property
     def cursor(self) -> str:
         """Names this commit among all that ever were: a rewound store may use a `seq` twice, a token never."""
         return f"{self.seq}-{self.token}"
@@ -320,7 +325,7 @@ class SymbolReader:
         )
 
     def _with_older(self, state: State | None, chunks: Mapping[bytes, bytes] | None) -> State | None:
-        if state is None or state.older is NO_OLDER:
+        if state is None or not state.is_chunked:
             return state
         at = (self.keys.symbol, state.token, state.reshaped_seq)
         kept = self._kept_older.get(*at) if self._kept_older else None

@@ -5,7 +5,7 @@ written, and readers read it before the hash: what they keep is at least as new 
 """
 
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -26,9 +26,12 @@ from common.store.instrument import (
     stored_instruments,
 )
 from common.store.keys import SYMBOLS, SYMBOLS_VERSION, SymbolKeys
+from common.store.script import Script
 
 log = logging.getLogger(__name__)
 
+# Fields of an entry that need not be there.
+_DAYS = ("candle_days", "footprint_days")
 # The kinds of sources that the fleet's workers open (workers.sources.SOURCES).
 FED_KINDS = frozenset(("inbox", "simulator", "venue"))
 
@@ -39,6 +42,9 @@ class Market:
 
     instrument: Instrument
     source: dict[str, Any] = field(default_factory=dict)
+    # How long minutes are kept, counted back from the newest trade; None: as the settings say.
+    candle_days: int | None = None
+    footprint_days: int | None = None
     # Of a market as its data has it: what is wrong with its entry here, in one sentence.
     mismatch: str = field(default="", compare=False)
 
@@ -70,6 +76,7 @@ class Market:
 class Registry:
     def __init__(self, client: Redis) -> None:
         self._client = client
+        self._replace = Script(client, "replace_symbol")
         # Entries already complained of: they are met again at every look.
         self._told: set[str] = set()
 
@@ -132,6 +139,20 @@ class Registry:
                 await self._count_up()
         return added
 
+    async def change_symbol(self, symbol: str, change: Callable[[Market], Market]) -> Market | None:
+        """Put what `change` makes of a symbol's entry in its place. Return it; None if there is none any more."""
+        while True:
+            with translated(f"change of {symbol}"):
+                text: Any = await self._client.hget(SYMBOLS, symbol)
+            if text is None:
+                return None
+            market = change(_decode(symbol, text))
+            with translated(f"change of {symbol}"):
+                status, *_ = await self._replace([SYMBOLS], symbol, text, _encode(market))
+                if status == b"OK":
+                    await self._count_up()
+                    return market
+
     async def remove_symbol(self, symbol: str, *, purge: bool = False) -> bool:
         """Take the symbol off the wanted fleet; `purge` deletes its data too."""
         with translated(f"removal of {symbol}"):
@@ -167,12 +188,14 @@ async def open_store(url: str) -> AsyncIterator[Registry]:
 
 
 def _encode(market: Market) -> bytes:
-    return orjson.dumps({**instrument_fields(market.instrument), "source": market.source})
+    days = {name: getattr(market, name) for name in _DAYS if getattr(market, name) is not None}
+    return orjson.dumps({**instrument_fields(market.instrument), **days, "source": market.source})
 
 
 def _decode(symbol: str, text: bytes) -> Market:
     try:
         fields = orjson.loads(text)
-        return Market(instrument_of(symbol, fields), dict(fields["source"]))
+        candle_days, footprint_days = (int(fields[name]) if name in fields else None for name in _DAYS)
+        return Market(instrument_of(symbol, fields), dict(fields["source"]), candle_days, footprint_days)
     except (BadInput, KeyError, TypeError, ValueError) as error:
         raise OperatorError(f"entry {symbol!r} of hash {SYMBOLS!r} is not a market: {error!r}") from error

@@ -25,10 +25,14 @@ CANDLES, FOOTPRINTS = "candles", "footprints"
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """`days`: finished days to be rolled up. `archive`: sealed days to be archived, by series. Oldest first."""
+    """`days`: finished days to be rolled up. `archive`: sealed days to be archived, by series. Oldest first.
+
+    `rescale`: whether archived objects may be of another scale than the symbol is.
+    """
 
     days: tuple[int, ...]
     archive: tuple[tuple[str, int], ...]
+    rescale: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,13 +125,15 @@ class RollupStore:
         pipe.hget(self.keys.state, "watermark_ms")
         pipe.zrange(self.keys.dirty, 0, -1)
         pipe.zrange(self.keys.unarchived, 0, -1)
+        pipe.exists(self.keys.rescale)
         with translated(f"read of what is due of {self.keys.symbol}"):
-            watermark_ms, dirty, unarchived = await pipe.execute()
+            watermark_ms, dirty, unarchived, rescale = await pipe.execute()
         last_ms = int(watermark_ms or 0) - DAY_MS
         pairs = (member.decode().split(":") for member in unarchived)
         return Due(
             tuple(sorted(day_ms for day_ms in map(int, dirty) if day_ms <= last_ms)),
             tuple(sorted((series, int(day_ms)) for series, day_ms in pairs)),
+            bool(rescale),
         )
 
     async def due_days(self, from_ms: int, end_ms: int) -> tuple[int, ...]:
@@ -230,7 +236,7 @@ class RollupStore:
         keys = [k.state, k.dirty, k.rollup, k.candles, k.footprints, k.seals, k.sealed_candles, k.sealed_footprints]
         keys += [k.staged, k.unarchived, k.events]
         at = {series: number for number, series in enumerate(ROLLED, len(keys) + 1)}
-        keys += [*(k.rolled(series) for series in ROLLED), k.outside]
+        keys += [*(k.rolled(series) for series in ROLLED), k.outside, k.changing]
         rows: list[Argument] = [
             value for r in rolled for value in (at[r.series], r.open_ms, r.candle, r.event, r.message)
         ]

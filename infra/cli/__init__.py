@@ -8,6 +8,7 @@ from common.errors import BadInput, FleetError
 from infra.cli import (
     archive,
     calendars,
+    change,
     doctor,
     export,
     imports,
@@ -37,6 +38,7 @@ app.add_typer(imports.app, name="import")
 app.add_typer(export.app, name="export")
 app.command("watch")(watch.watch)
 app.add_typer(symbols.app, name="symbols")
+symbols.app.command("change")(change.change)
 app.add_typer(calendars.app, name="calendars")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(archive.app, name="archive")

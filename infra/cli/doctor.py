@@ -74,10 +74,12 @@ async def _examine(settings: Settings, url: str, console: Console) -> tuple[list
             archiving = settings.archive_url is not None
             trades_kept = settings.trades_kept if settings.archives_trades else None
             findings.append(checks.due(await due_work(client, archiving=archiving, trades_kept=trades_kept)))
-            markets = await Registry(client).symbols()
+            markets = await Registry(client).stored_symbols()
             upkeep = {symbol: await upkeep_of(client, symbol) for symbol in markets}
+            findings.append(checks.instruments(markets))
             findings.append(checks.behind(upkeep, archiving=archiving))
             findings.append(checks.trades(upkeep, trades_kept))
+            findings.append(checks.scales(upkeep))
             calendars = {symbol: market.instrument.calendar for symbol, market in markets.items()}
             findings.append(checks.sessions(await outside_of(client, markets), calendars))
             with console.status("waiting for the workers' heartbeats"):

@@ -71,6 +71,7 @@ class Writer:
     # Trades that were left out: holes in the ids, to be filled later.
     missing: list[Trade] = field(default_factory=list)
     builder: Builder = field(init=False)
+    _store: tuple[Bounds, SymbolStore] | None = None
 
     @classmethod
     async def begun(cls, client: Redis, **options: Any) -> "Writer":
@@ -82,7 +83,11 @@ class Writer:
 
     @property
     def store(self) -> SymbolStore:
-        return SymbolStore(self.client, self.instrument.symbol, Bounds(self.trades_kept, 10_000, self.archived))
+        """The one it has claimed the symbol with; another one where how much is kept has changed since."""
+        bounds = Bounds(self.trades_kept, 10_000, self.archived)
+        if self._store is None or self._store[0] != bounds:
+            self._store = bounds, SymbolStore(self.client, self.instrument.symbol, bounds)
+        return self._store[1]
 
     async def register(self, **source: Any) -> None:
         await Registry(self.client).add_symbol(Market(self.instrument, {"kind": "inbox"} | source))

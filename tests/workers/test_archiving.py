@@ -102,7 +102,8 @@ def assert_same(found: dict[str, pl.DataFrame], expected: dict[str, pl.DataFrame
 async def drop_before(writer: Writer, floor_ms: int) -> None:
     """A commit that writes nothing, of a worker that keeps minutes from `floor_ms` on."""
     changes = writer.builder.apply(writer.builder.accept(Trades(), writer.now_ms), writer.now_ms, {})
-    commit = make_commit(Head(writer.token, writer.seq, "", {}), writer.builder, changes, writer.retention)
+    head = Head(writer.token, writer.seq, "", {}, format=writer.format)
+    commit = make_commit(head, writer.builder, changes, writer.retention)
     await writer.store.commit(replace(commit, candle_floor_ms=floor_ms, footprint_floor_ms=floor_ms))
     writer.seq += 1
 

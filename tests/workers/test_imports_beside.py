@@ -38,7 +38,7 @@ from infra.paths import ROOT
 from tests.feed.folding import Folding
 from tests.feed.served import Served, served
 from tests.feed.writer import Applied
-from tests.support import wait_until_async
+from tests.support import AttentiveClock, wait_until_async
 from tests.workers import test_imports, test_late, venue_line
 from tests.workers.test_late import Fleet
 from tests.workers.venue_line import EASY, NAME, SETTINGS, SPEED, Line, told
@@ -149,7 +149,8 @@ def minutes_of(trades: Trades) -> dict[int, Minute]:
 async def fed(redis_url: str) -> AsyncIterator[Fed]:
     """From the moment the symbol is live."""
     market = local.Market(local.Simulation(local.listing_of(NAME), 7, 3.0), EASY)
-    exchange = local.Exchange([market], start_ms=OPENS_MS, history_ms=15 * MINUTE_MS, rules=EASY)
+    clock = AttentiveClock()
+    exchange = local.Exchange([market], start_ms=OPENS_MS, history_ms=15 * MINUTE_MS, rules=EASY, clock=clock)
     async with local.serving(exchange) as address, commit_client(redis_url) as client:
         line = Line(exchange, address, local.MarketClock(exchange), client, 10 * MINUTE_MS, keeps_book=False)
         source = {"kind": "venue", "venue": "LOCAL", "name": NAME}

@@ -15,7 +15,7 @@ from common.store.registry import Registry
 from common.store.symbol import Bounds, SymbolStore
 from common.store.wanted import WantedFleet
 from infra.exchange import Exchange, Market, MarketClock, Simulation, listing_of, serving
-from tests.support import wait_until_async
+from tests.support import AttentiveClock, wait_until_async
 from tests.workers.venue_line import EASY, SETTINGS, SPEED, Line
 from workers.claims import Claimer, Workplace
 from workers.sources import SOURCES, Means
@@ -26,7 +26,8 @@ ONE = Caps(of_venue=1, in_all=1)
 
 
 def exchange_of() -> Exchange:
-    return Exchange([Market(Simulation(listing_of(name), 7, 3.0), EASY) for name in NAMES], rules=EASY)
+    markets = [Market(Simulation(listing_of(name), 7, 3.0), EASY) for name in NAMES]
+    return Exchange(markets, rules=EASY, clock=AttentiveClock())
 
 
 async def test_beyond_the_cap_a_symbol_is_read_by_rest_and_takes_the_first_place_that_is_free(redis_url: str) -> None:

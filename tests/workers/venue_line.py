@@ -35,7 +35,7 @@ from infra.exchange import (
     serving,
 )
 from tests.store_model import DirectStore, StoreModel
-from tests.support import wait_until_async
+from tests.support import AttentiveClock, wait_until_async
 from workers.commit import Retention
 from workers.sources.venue import VenueSource, book_stores
 from workers.term import Term, TermSettings
@@ -222,9 +222,9 @@ def bare(candle: Candle) -> Candle:
 def exchange_of(
     seed: int = 7, history_ms: int = 0, rules: Rules = EASY, orders_per_s: float = 3.0, start_ms: int | None = None
 ) -> Exchange:
-    """Its market is open from `start_ms` on, or from now."""
+    """Its market is open from `start_ms` on, or from now. On a busy machine it is as slow as who follows it."""
     market = Market(Simulation(listing_of(NAME), seed, orders_per_s), rules)
-    return Exchange([market], start_ms=start_ms, history_ms=history_ms, rules=rules)
+    return Exchange([market], start_ms=start_ms, history_ms=history_ms, rules=rules, clock=AttentiveClock())
 
 
 @asynccontextmanager

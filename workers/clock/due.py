@@ -11,7 +11,7 @@ from common.store.calendars import adopt
 from common.store.registry import Registry
 from common.store.rollups import RollupStore
 from common.store.trade_archive import TRADES, Waiting, waiting
-from workers.rollup.work import ARCHIVE, ROLL, ROLLED_BY, Work
+from workers.rollup.work import ARCHIVE, RESCALE, ROLL, ROLLED_BY, Work
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,9 @@ async def _due_of(client: Redis, symbol: str, archiving: bool) -> list[Work]:
         # Of all sealed days of a period, one job.
         periods = {(series, ARCHIVED_BY[series].open_of(day_ms)): None for series, day_ms in due.archive}
         works += [Work(ARCHIVE, symbol, period_ms, (series,)) for series, period_ms in periods]
-    return sorted(works, key=_newest_first)
+    # Nothing waits for what is in the archive already.
+    rescales = [Work(RESCALE, symbol, 0)] if archiving and due.rescale else []
+    return [*sorted(works, key=_newest_first), *rescales]
 
 
 def _newest_first(work: Work) -> tuple[int, bool, int]:

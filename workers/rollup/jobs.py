@@ -23,7 +23,7 @@ from common.store.registry import Market, Registry
 from common.store.trade_archive import TRADES
 from workers.rollup.day import Older, roll_days
 from workers.rollup.rq_worker import Functions
-from workers.rollup.work import ARCHIVE, ROLL, ROLLED_BY
+from workers.rollup.work import ARCHIVE, RESCALE, ROLL, ROLLED_BY
 
 # A symbol that is changed under its job is taken up once more, as it is then.
 ATTEMPTS = 3
@@ -36,6 +36,7 @@ def functions(settings: Settings, stopping: Callable[[], bool]) -> Functions:
     found: dict[str, Callable[..., object]] = {ROLL: partial(roll, settings, stopping)}
     if settings.archive_url:
         found[ARCHIVE] = partial(archive, settings, settings.archive_url)
+        found[RESCALE] = partial(rescale, settings, settings.archive_url, stopping)
     return found
 
 
@@ -56,6 +57,15 @@ def archive(settings: Settings, url: str, symbol: str, series: str, period_ms: i
         _run(settings, symbol, lambda client, market: archive_trades(client, market, place))
         return
     _run(settings, symbol, lambda client, market: archive_period(client, market, place, series, period_ms))
+
+
+def rescale(settings: Settings, url: str, stopping: Callable[[], bool], symbol: str, _: int) -> None:
+    """Write archived objects anew that are of another scale than their symbol."""
+    from common.archive.archive import Archive
+    from workers.rollup.rescaling import rescale_archive
+
+    place = Archive.open(url, settings.archive_s3_endpoint)
+    _run(settings, symbol, lambda client, market: rescale_archive(client, market, place, stopping))
 
 
 def _older(settings: Settings) -> Older | None:

@@ -1,13 +1,14 @@
 -- Take in what a job made of one day's minutes: roll-ups, and the day itself as sealed blocks. All or nothing.
 --
 -- KEYS  1 state, 2 dirty, 3 rollup, 4 candles, 5 footprints, 6 seals, 7 sealed candles, 8 sealed footprints, 9 staged,
---       10 unarchived, 11 events, 12 candles:1d, 13 candles:1w, 14 candles:1M, 15 outside
+--       10 unarchived, 11 events, 12 candles:1d, 13 candles:1w, 14 candles:1M, 15 outside, 16 changing
 -- ARGV  1 token of the state, 2 version of the rollup, 3 day (its open, UTC ms), 4 its score in dirty: as they were read
 --       5 events to keep, 6 number of roll-ups, 7 trades of the day outside every session ('' if not known); then
 --       key (12, 13 or 14), open_ms, candle ('' if there is none), event and message ('' if nothing changed) ...
 --       and 'leave', or 'kept' (the blocks are as they were, to be archived anew), or 'seal', number of candles, of
 --       footprints, digest of the staged candles, of the staged footprints ('' if there are none)
--- RESULT  {'OK', version} or {'STALE'}: the day has been written since, or another job came first
+-- RESULT  {'OK', version} or {'STALE'}: the day has been written since, another job came first, or the symbol is about
+--         to be changed (stage_change.lua)
 --
 -- rollup: field version, raised with every roll-up. A week is made of days, so two jobs must not pass each other.
 -- candles:1d, 1w, 1M: score open_ms, one packed candle a period.
@@ -27,6 +28,11 @@ local day, at = ARGV[3], 8
 
 -- with outside.lua
 
+local until_ms = redis.call('HGET', KEYS[16], 'until_ms')
+local time = redis.call('TIME')
+if until_ms and time[1] * 1000 + math.floor(time[2] / 1000) < tonumber(until_ms) then
+  return {'STALE'}
+end
 if (redis.call('HGET', state, 'token') or '') ~= ARGV[1]
   or (redis.call('HGET', rollup, 'version') or '0') ~= ARGV[2]
   or (redis.call('ZSCORE', dirty, day) or '') ~= ARGV[4] then

@@ -130,6 +130,7 @@ def test_a_trade_that_would_open_one_hole_too_many_is_refused_and_not_covered(
 
 @LAW
 @example([[56], [*range(48, 56)]], 0)
+@example([[2], [0, 1]], 0)
 @given(BATCHES, st.integers(0, 4))
 def test_at_the_bound_a_batch_is_still_the_same_as_its_trades_one_by_one(batches: list[list[int]], bound: int) -> None:
     whole, single = _bounded(bound), _bounded(bound)

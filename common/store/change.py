@@ -1,0 +1,217 @@
+"""Changing the instrument of a symbol that has data: what is read for it, laid down beside it, and taken in at once.
+
+Whatever the change takes to make is laid down in shadows of the series while the symbol is served as before. Then the
+symbol is claimed by force, what came meanwhile is laid down as well, and one script puts the shadows in the place of
+the series, with the new instrument. Killed before that script, nothing has changed; after it, everything has.
+"""
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+from redis.asyncio import Redis
+
+from common.errors import Stale
+from common.market import codec
+from common.market.trade import Trades
+from common.store.client import translated
+from common.store.keys import SymbolKeys
+from common.store.reads import State, ask, older_of, state_of
+from common.store.script import Argument, Script
+from common.store.symbol import check, flat
+
+# What one command reads or writes: some 5 MB, and few milliseconds in which the store does nothing else.
+PAGE = 2_000
+_BEFORE_FIRST = "-"
+
+
+class Mark(NamedTuple):
+    """What shadows were made of: the writer's token and seq, and the version of the roll-ups."""
+
+    token: str
+    seq: int
+    version: str
+
+
+class Row(NamedTuple):
+    """A member of a sorted set."""
+
+    score: int
+    member: bytes
+
+
+class Entry(NamedTuple):
+    """An entry of the trade stream, as it is stored. `trades`: packed."""
+
+    id: str
+    token: bytes
+    n: bytes
+    watermark_ms: bytes
+    trades: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Where a symbol stands, and what a change begins with."""
+
+    state: State
+    mark: Mark
+    # Days that are sealed.
+    sealed: tuple[int, ...]
+    # The archive has, or once had, something of the symbol; candles from that day (ms) on, -1 if none.
+    is_archived: bool
+    archived_from_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """The step in which a symbol's data becomes that of another instrument. `seq`: where the symbol stands."""
+
+    token: str
+    seq: int
+    version: str
+    # Fields of the state.
+    state: Mapping[str, bytes]
+    # Whether the series are replaced by their shadows.
+    with_shadows: bool = False
+    # Packed chunks of coverage by number, in the place of those there are; None leaves these.
+    chunks: Mapping[int, bytes] | None = None
+    # Roll-ups that open from there on are dropped; None drops none.
+    rolled_from_ms: int | None = None
+    # Days that are to be rolled up once more.
+    dirty: Sequence[int] = ()
+    # Whether archived objects may be of another scale now.
+    rescale: bool = False
+    # As in a Commit.
+    gaps: Mapping[str, bytes] = field(default_factory=dict)
+    events: Sequence[bytes] = ()
+    messages: Sequence[tuple[str, bytes]] = ()
+
+
+class ChangeStore:
+    """Through a client that never re-sends."""
+
+    def __init__(self, client: Redis, symbol: str, events_kept: int) -> None:
+        self.keys = SymbolKeys(symbol)
+        self._client = client
+        self._events_kept = events_kept
+        self._stage = Script(client, "stage_change")
+        self._change = Script(client, "change")
+
+    async def begin(self, token: str) -> None:
+        """Take the place of any change that was begun before. What it has laid down is dropped."""
+        shadows = map(self.keys.shadow, self.keys.rewritten())
+        pipe = self._client.pipeline(transaction=True)
+        pipe.delete(self.keys.changing, *shadows)
+        pipe.hset(self.keys.changing, "token", token)
+        with translated(f"beginning of a change of {self.keys.symbol}"):
+            await pipe.execute()
+
+    async def drop(self, token: str) -> None:
+        """Leave nothing behind of a change that was given up."""
+        with translated(f"end of a change of {self.keys.symbol}"):
+            found: Any = await self._client.hget(self.keys.changing, "token")
+            if found == token.encode():
+                await self._client.delete(self.keys.changing, *map(self.keys.shadow, self.keys.rewritten()))
+
+    async def look(self) -> Look | None:
+        """None before the first commit."""
+        k = self.keys
+        pipe = self._client.pipeline(transaction=True)
+        ask(pipe, k, footprint=True)
+        pipe.hget(k.rollup, "version")
+        pipe.zrange(k.seals, 0, -1, withscores=True)
+        pipe.hmget(k.archive, ("candles_from_ms", "footprints_from_ms", "trades_seq"))
+        with translated(f"look at {k.symbol}"):
+            values, chunks, version, seals, archived = await pipe.execute()
+        state = state_of(values, k.symbol)
+        if state is None:
+            return None
+        if state.is_chunked:
+            state = replace(state, older=older_of(chunks))
+        mark = Mark(state.token, state.seq, (version or b"0").decode())
+        days = tuple(sorted(int(score) for _, score in seals))
+        return Look(state, mark, days, any(value is not None for value in archived), int(archived[0] or -1))
+
+    async def rows(
+        self, key: str, from_score: int | None = None, to_score: int | None = None
+    ) -> AsyncIterator[list[Row]]:
+        """Yield the members of a sorted set by score, page by page: those of scores between, both included."""
+        least: int | str = "-inf" if from_score is None else from_score
+        most: int | str = "+inf" if to_score is None else to_score
+        skipped = 0
+        while True:
+            with translated(f"read of {key}"):
+                found: Any = await self._client.zrangebyscore(key, least, most, skipped, PAGE, withscores=True)
+            if not found:
+                return
+            page = [Row(int(score), member) for member, score in found]
+            yield page
+            # Late parts may share a score: those of the last one that were read are skipped.
+            last = page[-1].score
+            same = sum(row.score == last for row in page)
+            skipped, least = (skipped + same if least == last else same), last
+            if len(found) < PAGE:
+                return
+
+    async def entries(self, after: str) -> list[Entry]:
+        """Return the next entries of the trade stream, at most PAGE; `after` an id, "" from the first on."""
+        with translated(f"read of trades of {self.keys.symbol}"):
+            start = f"({after}" if after else _BEFORE_FIRST
+            found: Any = await self._client.xrange(self.keys.trades, start, "+", count=PAGE)
+        return [
+            Entry(entry_id.decode(), f[b"token"], f[b"n"], f[b"watermark_ms"], f[b"trades"]) for entry_id, f in found
+        ]
+
+    async def put(self, token: str, key: str, rows: Sequence[Row]) -> None:
+        """Lay members of a series down in its shadow."""
+        for at in range(0, len(rows), PAGE):
+            await self._staged(token, key, "put", *flat(rows[at : at + PAGE]))
+
+    async def cut(self, token: str, key: str, spans: Iterable[tuple[int, int]]) -> None:
+        """Take scores, both ends included, out of the shadow of a series."""
+        bounds = list(flat(spans))
+        if bounds:
+            await self._staged(token, key, "cut", *bounds)
+
+    async def add(self, token: str, entries: Sequence[Entry]) -> None:
+        """Lay entries of the trade stream down, ascending."""
+        for at in range(0, len(entries), PAGE):
+            await self._staged(token, self.keys.trades, "add", *flat(entries[at : at + PAGE]))
+
+    async def hold(self, token: str, for_ms: int) -> None:
+        """Have no roll-up taken in for so long."""
+        await self._staged(token, self.keys.trades, "hold", for_ms)
+
+    async def finish(self, change: Change) -> None:
+        """Raises Fenced, Stale, StoreUnavailable."""
+        k = self.keys
+        keys = [k.owner, k.state, k.trades, k.rollup, k.dirty, k.gaps, k.events, k.rescale, k.book]
+        keys += [k.changing, k.outside, k.coverage, *(each for key in k.rewritten() for each in (key, k.shadow(key)))]
+        with translated(f"change of {k.symbol}"):
+            result = await self._change(keys, *self._arguments(change))
+        check(result, k.symbol, change.seq)
+
+    def _arguments(self, change: Change) -> list[Argument]:
+        counts = [len(change.state), len(change.dirty), len(change.gaps), len(change.events), len(change.messages)]
+        chunks = change.chunks or {}
+        from_ms = "" if change.rolled_from_ms is None else change.rolled_from_ms
+        return [
+            *(change.token, change.seq, change.seq + 1, change.version),
+            *(codec.pack_trades(Trades()), self._events_kept),
+            *("1" if change.with_shadows else "", from_ms, "1" if change.rescale else ""),
+            *counts,
+            "" if change.chunks is None else len(chunks),
+            *flat(change.state.items()),
+            *flat(chunks.items()),
+            *change.dirty,
+            *flat(change.gaps.items()),
+            *change.events,
+            *flat(change.messages),
+        ]
+
+    async def _staged(self, token: str, key: str, *arguments: Argument) -> None:
+        with translated(f"change of {key}"):
+            status, *_ = await self._stage([self.keys.changing, self.keys.shadow(key)], token, *arguments)
+        if status == b"STALE":
+            raise Stale(f"another change of {self.keys.symbol} has begun")

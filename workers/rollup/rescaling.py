@@ -1,0 +1,55 @@
+"""Archived objects in the scale that their symbol is of now: each is read in its own, and written anew.
+
+A reader brings them to the symbol's scale by itself, so nothing depends on when this is done. Others are told one type
+for all files of a symbol: DuckDB takes that of the first one, and rounds the rest without a word.
+
+Loads Polars: only ever imported in the process of one job.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from redis.asyncio import Redis
+
+from common.archive.archive import Archive
+from common.archive.series import SERIES
+from common.errors import Stale, Superseded
+from common.market.instrument import Instrument
+from common.store.registry import Market
+from common.store.rescale import RescaleStore
+
+log = logging.getLogger(__name__)
+
+# A job begins no further object after that: others wait, and a stop gives it one second.
+MAX_JOB_S = 1.0
+
+
+async def rescale_archive(client: Redis, market: Market, archive: Archive, stopping: Callable[[], bool]) -> None:
+    """Write as many objects anew as there is time for, the newest first."""
+    store, until_s = RescaleStore(client, market.symbol), time.monotonic() + MAX_JOB_S
+    with suppress(Stale):
+        left = await store.left()
+        if left and not left.is_listed:
+            await store.listed(left, await asyncio.to_thread(_objects, archive, market.symbol))
+            left = await store.left()
+        for series, period_ms in left.objects if left else ():
+            if stopping() or time.monotonic() >= until_s:
+                return
+            assert left, "looped over"
+            with suppress(Superseded):
+                await asyncio.to_thread(_rewrite, archive, series, left.data.instrument, period_ms)
+                await store.done(left, series, period_ms)
+
+
+def _objects(archive: Archive, symbol: str) -> list[tuple[str, int]]:
+    return [(name, period_ms) for name, series in SERIES.items() for period_ms in archive.periods(series, symbol)]
+
+
+def _rewrite(archive: Archive, name: str, instrument: Instrument, period_ms: int) -> None:
+    found = archive.version(SERIES[name], instrument, period_ms)
+    if found.frame is not None and found.scale != instrument.scale:
+        archive.replace(found, found.frame)
+        log.info("rescaled", extra={"symbol": instrument.symbol, "series": name, "period_ms": period_ms})
