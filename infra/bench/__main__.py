@@ -7,7 +7,21 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from infra.bench import archive, candles, history, imports, latency, past, replay, rollup, sparse, venue, worker, year
+from infra.bench import (
+    archive,
+    candles,
+    crowd,
+    history,
+    imports,
+    latency,
+    past,
+    replay,
+    rollup,
+    sparse,
+    venue,
+    worker,
+    year,
+)
 from infra.bench.base import Figure
 
 ROWS: dict[str, Callable[[], list[Figure]]] = {
@@ -23,6 +37,7 @@ ROWS: dict[str, Callable[[], list[Figure]]] = {
     "archive": archive.measure,
     "year": year.measure,
     "past": past.measure,
+    "crowd": crowd.measure,
 }
 
 
