@@ -48,4 +48,11 @@ class Superseded(RetryableError):
 
 
 class ArchiveDamaged(OperatorError):
-    """An object of the archive is not what was written: damaged, foreign, or of another schema."""
+    """An object of the archive is not what was written: missing, damaged, foreign, or of another schema.
+
+    `reason`: the sentence without the object's place, which is nobody's outside.
+    """
+
+    def __init__(self, where: str, reason: str) -> None:
+        super().__init__(f"{where} {reason}")
+        self.reason = reason

@@ -7,6 +7,7 @@ from itertools import chain
 import orjson
 
 from common.market.gaps import REPAIRING, UNKNOWN, Ledger
+from common.market.manifest import Fault
 from common.market.spans import Hole
 from common.store.health import HealthRules, health_of
 from common.store.reads import State, View
@@ -98,9 +99,19 @@ def body(market: Market, page: Page, view: View, cover: Cover, ledger: Ledger, r
         b"gaps": orjson.dumps([told_gap(hole, ledger) for hole in holes]),
         b"health": orjson.dumps(health(market, view, cover, rules)),
     }
+    if cover.lost_within(page.from_ms, page.to_ms):
+        parts[b"partial"] = b"true"
+    faults = cover.faults_within(page.from_ms, page.to_ms)
+    if faults:
+        parts[b"faults"] = faults_json(faults)
     if page.more:
         parts[b"next"] = orjson.dumps(page.more)
     return b"".join(chain.from_iterable((b',"', name, b'":', part) for name, part in parts.items()))
+
+
+def faults_json(faults: Iterable[Fault]) -> bytes:
+    """Objects of the archive that what is asked for reaches into, and that can't be used."""
+    return orjson.dumps([fault.json() for fault in faults])
 
 
 def gap(hole: Hole) -> dict[str, int | str]:

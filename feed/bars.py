@@ -44,7 +44,7 @@ async def of_minutes(reader: History, market: Market, timeframe: Timeframe, wind
     frame = with_open(closed, kind, bounds)
     if flat:
         frame = filled(pl.concat([lender, frame]), timeframe, bounds, state)
-    cover = cover_of(market, state, kept_by_days=timeframe.of_days)
+    cover = cover_of(market, closed.view, kept_by_days=timeframe.of_days)
     return _bars(frame, closed.view, cover, timeframe, bounds)
 
 
@@ -75,11 +75,16 @@ def _bars(
     return Bars(flags, view, cover, from_ms, to_ms, onward(bounds, more_ms))
 
 
-def cover_of(market: Market, state: State | None, *, kept_by_days: bool = False) -> Cover:
+def cover_of(market: Market, view: View, *, kept_by_days: bool = False) -> Cover:
     """What the minutes of a symbol cover; `kept_by_days`: what its daily candles do, which outlive their minutes."""
+    state, ids = view.state, market.instrument.ids
     if state is None:
         return EMPTY
-    return Cover.of(state, market.instrument.ids, -1 if kept_by_days else state.candle_floor_ms)
+    return (
+        Cover.of(state, ids)
+        if kept_by_days
+        else Cover.of(state, ids, state.candle_floor_ms).lacking(view.lost("candles"))
+    )
 
 
 def flagged(frame: pl.DataFrame, timeframe: Timeframe, cover: Cover, state: State | None) -> pl.DataFrame:

@@ -158,7 +158,7 @@ class Sources:
         return Changes(live, [grid.update(bar, live.at, touched.was_ms) for bar in candles_of(bars)])
 
     async def _traded(self, grid: Grid, taped: Taped, spans: list[Span]) -> pl.DataFrame | None:
-        """Read the bars that open in these spans; None if that would be too much of the archive."""
+        """Read the bars that open in these spans; None if that is too much of the archive, or not there as it was."""
         making = Making.candles(grid.timeframe, taped.sources)
         cut_ms = self.past.first_whole(taped, grid.timeframe) or 0
         older = [span for span in spans if span[0] < cut_ms]
@@ -168,7 +168,7 @@ class Sources:
         for from_ms, to_ms in older:
             bounds = replace(EVERYTHING, start_ms=from_ms, end_ms=to_ms)
             found = await read_traded(self.past, taped, making, bounds)
-            if found.more_ms is not None:
+            if found.more_ms is not None or found.kept.faults:
                 return None
             parts.append(found.bars)
         newer = spans[len(older) :]
@@ -195,7 +195,7 @@ class Sources:
                 bars, kept = found.bars, found.kept
         recent = candles_of(bars.tail(RECENT_BARS))
         from_ms = recent[0].open_ms if len(bars) > len(recent) else first_ms
-        at = At.of(state, grid.instrument.ids, kept.from_ms + 1, kept.lost)
+        at = At.of(state, grid.instrument.ids, kept.from_ms + 1, kept.lacks)
         return TradeLive(grid, at, {bar.open_ms: bar for bar in recent}, from_ms, taped.sources)
 
 
@@ -260,7 +260,7 @@ def _minute_updates(live: MinuteLive, touched: Touched, reading: Reading) -> Ite
 
 def _minute_live(grid: Grid, reading: Reading) -> MinuteLive:
     state, tail = reading.view.state, reading.tail
-    at = At.of(state, grid.instrument.ids, state.candle_floor_ms if state else -1)
+    at = At.of(state, grid.instrument.ids, state.candle_floor_ms if state else -1, reading.view.lost("candles"))
     return MinuteLive(grid, at, tail.base if tail else None, tail.growing if tail else None)
 
 

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import orjson
 
 from common.market.instrument import Ids
+from common.market.manifest import Fault
 from common.market.packed import Ints
 from common.market.spans import Hole
 from common.market.timeframe import Timeframe
@@ -70,13 +71,14 @@ class Cover:
     """`start_ms`: what opens before is partial. Equal to common.market.coverage, for many bars at once.
 
     `to_ms`: the end of the newest span. `lost`: spans of time, both ends included, that were covered and of which not
-    all is kept.
+    all can be shown. `faults`: objects of the archive because of which that is so.
     """
 
     start_ms: int
     to_ms: int
     shape: Shape
     lost: Spans = ()
+    faults: tuple[Fault, ...] = ()
 
     @classmethod
     def of(cls, state: State, ids: Ids, floor_ms: int = -1) -> "Cover":
@@ -101,9 +103,9 @@ class Cover:
         """The same, where nothing older than `ts_ms` is left."""
         return replace(self, start_ms=max(self.start_ms, ts_ms))
 
-    def lacking(self, lost: Spans) -> "Cover":
+    def lacking(self, lost: Spans, faults: tuple[Fault, ...] = ()) -> "Cover":
         """The same, where trades of these spans of time are lost."""
-        return replace(self, lost=lost)
+        return replace(self, lost=lost, faults=faults)
 
     def partial(self, open_ms: int, end_ms: int) -> bool:
         if open_ms < self.start_ms:
@@ -122,6 +124,13 @@ class Cover:
             first = bisect_left(opens, timeframe.open_of(from_ms))
             found.update(range(first, bisect_right(opens, to_ms)))
         return found
+
+    def lost_within(self, from_ms: int, to_ms: int) -> bool:
+        """Whether something is lost of `[from_ms, to_ms)`."""
+        return any(first < to_ms and last >= from_ms for first, last in self.lost)
+
+    def faults_within(self, from_ms: int, to_ms: int) -> list[Fault]:
+        return [fault for fault in self.faults if fault.from_ms < to_ms and fault.to_ms > from_ms]
 
     def _missing(self, opens: Sequence[int] | npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
         """When trades are missing from the first bar on: of many times in one bar the first is enough."""

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from common.errors import ArchiveDamaged, ArchiveUnavailable, BadInput, FleetError, NewerFormat, StoreUnavailable
 from common.store.instrument import InstrumentChanged
+from feed.archived import Faulty
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +82,9 @@ def failure_of(error: Exception) -> Failure:
     if isinstance(error, StoreUnavailable | InstrumentChanged):
         log.warning("store unavailable", extra={"error": str(error)})
         return UNAVAILABLE
+    if isinstance(error, Faulty):
+        log.warning("archive damaged", extra={"error": str(error)})
+        return Failure(503, ARCHIVE_UNAVAILABLE.code, f"in the archive {error}, and what is asked for reaches into it")
     if isinstance(error, ArchiveUnavailable | ArchiveDamaged):
         log.warning("archive does not answer", extra={"error": str(error)})
         return ARCHIVE_UNAVAILABLE

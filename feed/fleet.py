@@ -103,7 +103,7 @@ async def queue_view(jobs: Jobs) -> JobsView | None:
 def symbol_health(market: Market, view: View, rules: HealthRules) -> dict[str, Any]:
     """A symbol's health with its seq, what it refused, by reason, and how many of its minutes were found wrong."""
     state = view.state
-    found = answers.health(market, view, cover_of(market, state), rules)
+    found = answers.health(market, view, cover_of(market, view), rules)
     refused: Mapping[str, int] = state.refused if state else {}
     return {**found, "seq": state.seq if state else 0, "refused": refused, **Tally.load(view.health).json()}
 

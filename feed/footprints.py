@@ -27,7 +27,7 @@ async def read(
     kind = Kind.footprints(query.timeframe, query.row_ticks)
     closed = await read_closed(reader, kind, query.timeframe, bounds)
     rows, view = with_open(closed, kind, bounds), closed.view
-    cover = _cover_of(market, view.state)
+    cover = _cover_of(market, view)
     return _page(market.instrument, query.timeframe, rows, bounds, cover, view.state), view, cover
 
 
@@ -42,10 +42,11 @@ async def _of_trades(
     return page, view, cover
 
 
-def _cover_of(market: Market, state: State | None) -> Cover:
-    if state is None:
+def _cover_of(market: Market, view: View) -> Cover:
+    if view.state is None:
         return EMPTY
-    return Cover.of(state, market.instrument.ids, state.footprint_floor_ms)
+    cover = Cover.of(view.state, market.instrument.ids, view.state.footprint_floor_ms)
+    return cover.lacking(view.lost("footprints"))
 
 
 def _page(

@@ -10,8 +10,8 @@ be fetched after it, and be kept decoded for as long as there is room.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable, Hashable, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
@@ -23,15 +23,17 @@ from common.archive.archive import Archive
 from common.archive.late import period_with
 from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS
 from common.archive.series import Series as ArchiveSeries
-from common.errors import ArchiveUnavailable, StoreUnavailable, Superseded
+from common.errors import StoreUnavailable, Superseded
 from common.frames import decode, encode, schema
 from common.market import blocks, codec
 from common.market.instrument import Instrument
-from common.market.late import Part as LatePart
+from common.market.manifest import ManifestEntry
 from common.market.scale import Scales
 from common.market.timeframe import DAY_MS, Timeframe
 from common.store.older import OlderCache
 from common.store.reads import Late, Range, Seal, SealedSeries, State, SymbolReader, View
+from feed import archived
+from feed.archived import Periods, with_others
 
 # What all decoded days of a process may take, and the bars made of them. A day of candles takes some 150 kB.
 MOST_BYTES = 256 << 20
@@ -264,40 +266,33 @@ class History(SymbolReader):
         return replace(part, view=view)
 
     async def _of_archive(self, series: Series, view: View, wanted: Range, floor_ms: int) -> Part:
-        """Read whole periods of the archive, from the end that is asked for, until they are enough."""
-        end_ms = min(wanted.end_ms, floor_ms)
-        limit = wanted.oldest if wanted.oldest is not None else wanted.newest
-        there = {*await self._periods(series), *(series.stretch.open_of(part.open_ms) for part in view.late)}
-        asked = [p for p in sorted(there) if p < end_ms and series.stretch.next_open(p) > wanted.start_ms]
-        order = asked if wanted.oldest is not None else asked[::-1]
+        """Read whole periods of the archive, from the end that is asked for, until they are enough. Raises Faulty."""
+        assert self._archive is not None
+        forward, end_ms = wanted.oldest is not None, min(wanted.end_ms, floor_ms)
+        limit = wanted.oldest if forward else wanted.newest
+        from_ms, to_ms, ended = wanted.start_ms, end_ms, end_ms == wanted.end_ms
         frames: list[pl.DataFrame] = []
-        taken = 0
-        while taken < len(order) and (limit is None or sum(map(len, frames)) < limit):
-            ends = order[taken], series.stretch.next_open(order[taken])
-            late = [part for part in view.late if ends[0] <= part.open_ms < ends[1]]
-            frame = await self._period(series, order[taken], view, late)
-            frames.append(_within(frame, wanted.start_ms, end_ms))
-            taken += 1
-        from_ms, to_ms = wanted.start_ms, end_ms
-        if taken < len(order) and wanted.oldest is not None:
-            to_ms = order[taken]
-        elif taken < len(order):
-            from_ms = order[taken - 1]
-        ended = taken == len(order) and end_ms == wanted.end_ms
-        ascending = frames if wanted.oldest is not None else frames[::-1]
+        taken_ms = end_ms
+        there = await archived.periods(self, self._archive, series.rows)
+        async with aclosing(_asked(there, series, view, (from_ms, end_ms), oldest_first=forward)) as asked:
+            async for period_ms, expected in asked:
+                if limit is not None and sum(map(len, frames)) >= limit:
+                    from_ms, to_ms, ended = (from_ms, period_ms, False) if forward else (taken_ms, to_ms, False)
+                    break
+                frame = await self._period(there, series, period_ms, view, expected)
+                frames.append(_within(frame, wanted.start_ms, end_ms))
+                taken_ms = period_ms
+        ascending = frames if forward else frames[::-1]
         return Part(self._kept_of(view), ascending or [series.decode([])], from_ms, to_ms, ended)
 
-    async def _periods(self, series: Series) -> list[int]:
-        assert self._archive is not None
-        found = await asyncio.to_thread(self._archive.periods, series.rows, self._instrument.symbol)
-        if not found:
-            raise ArchiveUnavailable(f"the archive has no {series.name} of {self._instrument.symbol} any more")
-        return found
-
-    async def _period(self, series: Series, period_ms: int, view: View, late: list[LatePart]) -> pl.DataFrame:
+    async def _period(
+        self, there: Periods, series: Series, period_ms: int, view: View, expected: ManifestEntry | None
+    ) -> pl.DataFrame:
         """Return a period with the late trades of it. In one version they only ever become more."""
         assert self._archive is not None and view.state is not None
         version = view.archived[series.name].version
+        end_ms = series.stretch.next_open(period_ms)
+        late = [part for part in view.late if period_ms <= part.open_ms < end_ms]
         newest = max((part.seq, part.token) for part in late) if late else None
         scale = self._instrument.scale
         key = (self.keys.symbol, series.name, series.columns, period_ms, version, newest, scale)
@@ -305,7 +300,7 @@ class History(SymbolReader):
         if frame is None:
             place = self._archive, series.rows, self._instrument, period_ms
             at = view.state.token, view.state.seq
-            frame = await asyncio.to_thread(period_with, *place, late, at, series.columns)
+            frame = await there.read(period_ms, partial(period_with, *place, late, at, series.columns, expected))
             self.decoded.keep(key, frame)
         return frame
 
@@ -352,6 +347,16 @@ class History(SymbolReader):
             if frame is not None:
                 self.decoded.keep(key, frame)
         return frame
+
+
+def _asked(
+    there: Periods, series: Series, view: View, span: tuple[int, int], *, oldest_first: bool
+) -> AsyncGenerator[tuple[int, ManifestEntry | None], None]:
+    """Yield the periods that touch the span, of which the archive or the late trades have something."""
+    from_ms, end_ms = series.stretch.open_of(span[0]), span[1]
+    late = {series.stretch.open_of(part.open_ms) for part in view.late}
+    others = [period_ms for period_ms in late if from_ms <= period_ms < end_ms]
+    return with_others(there.between(from_ms, end_ms, oldest_first=oldest_first), others, oldest_first=oldest_first)
 
 
 def _opened(series: Series, found: list[bytes], digests: tuple[str, ...], scales: Scales) -> pl.DataFrame | None:

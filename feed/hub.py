@@ -93,7 +93,7 @@ class Feed:
         self.applied_seq = max((s.live.at.seq for s in self.series.values() if s.live), default=0)
         standing = standing_of(view, self.market, rules)
         if self.standing not in (None, standing):
-            health = answers.health(self.market, view, cover_of(self.market, view.state), rules)
+            health = answers.health(self.market, view, cover_of(self.market, view), rules)
             for series in self.series.values():
                 series.tell("health", "health", f',"health":{orjson.dumps(health).decode()}')
         self.standing = standing

@@ -11,8 +11,8 @@ time that is not covered until then.
 import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import polars as pl
@@ -20,13 +20,16 @@ import polars as pl
 from common.archive.archive import Archive
 from common.archive.parquet import Packed
 from common.archive.series import TRADE_ROWS
-from common.errors import ArchiveUnavailable, StoreUnavailable
+from common.errors import StoreUnavailable
 from common.frames import decode
 from common.frames.schema import TRADES
 from common.market.instrument import Instrument
+from common.market.manifest import Fault, ManifestEntry
 from common.market.scale import Scale
 from common.market.timeframe import DAY_MS, Timeframe, day_of
 from common.store.reads import ArchivedTrades, Spans, SymbolReader, View
+from feed import archived
+from feed.archived import Faulty, Periods
 from feed.cover import EMPTY, Cover
 from feed.history import DECODED_AT_ONCE
 from feed.minutes import ATTEMPTS, grid_at
@@ -57,28 +60,46 @@ async def steady(read: Callable[[], Awaitable[T]]) -> T:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """Of which time all trades are kept: after `from_ms`, but for the spans `lost`, both ends included."""
+    """Of which time all trades are kept: after `from_ms`, but for the spans `lost`, both ends included.
+
+    `faults`: of the archive, met while reading: what is in their time is not known.
+    """
 
     from_ms: int
     lost: Spans = ()
+    faults: tuple[Fault, ...] = ()
 
     def cover(self, view: View, instrument: Instrument) -> Cover:
         if view.state is None:
             return EMPTY
-        return Cover.of(view.state, instrument.ids, self.from_ms + 1).lacking(self.lost)
+        return Cover.of(view.state, instrument.ids, self.from_ms + 1).lacking(self.lacks, self.faults)
+
+    @property
+    def lacks(self) -> Spans:
+        """Spans of time, both ends included, of which not all can be shown."""
+        return (*self.lost, *((fault.from_ms, fault.to_ms - 1) for fault in self.faults))
+
+    def without(self, piece: "Piece") -> "Kept":
+        """The same, as a piece that was read has it."""
+        if piece.fault:
+            return replace(self, faults=(*self.faults, piece.fault))
+        return replace(self, lost=(*self.lost, (piece.from_ms, piece.to_ms - 1))) if piece.given_up else self
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
     """All trades in `[from_ms, to_ms)`, ascending, with the columns that `feed.tape.bars_of` needs.
 
-    `spent`: with it, as much has been read as a request may.
+    `spent`: with it, as much has been read as a request may. `fault`: why the archive's are not among them;
+    `given_up`: they are lost for good.
     """
 
     trades: pl.DataFrame
     from_ms: int
     to_ms: int
     spent: bool
+    fault: Fault | None = None
+    given_up: bool = False
 
 
 # Symbol and its scale, day, and what was archived.
@@ -141,39 +162,54 @@ class Past:
         known = taped.view.archived_trades
         if known is None or start_ms >= end_ms:
             return
-        reached_ms, read = (start_ms if oldest_first else end_ms), 0
-        days = [day_ms for day_ms in await self._periods(known) if day_of(start_ms) <= day_ms < end_ms]
-        for at, day_ms in enumerate(days if oldest_first else days[::-1], 1):
-            day = await self._day(day_ms, known)
-            later = await self._later(taped.view)
-            for stop_ms in _stops(day.rows if day else 0, day_ms, start_ms, end_ms, oldest_first=oldest_first):
-                span = (reached_ms, stop_ms) if oldest_first else (stop_ms, reached_ms)
-                found = await self._decoded(day, span)
-                read, reached_ms = read + len(found), stop_ms
-                known_then = found.join(later, on=["ts_ms", "id"], how="anti") if len(later) else found
-                trades = _united(known_then, taped.between(*span))
-                yield Piece(trades, *span, spent=at >= MOST_DAYS or read >= MOST_TRADES)
+        reached_ms, read, at = (start_ms if oldest_first else end_ms), 0, 0
+        there = await self._periods(known)
+        asked = there.between(day_of(start_ms), end_ms, oldest_first=oldest_first)
+        async with aclosing(asked) as entries:
+            async for entry in entries:
+                at, day_ms = at + 1, entry.period_ms
+                day, fault = await self._day(there, entry, known)
+                later = await self._later(taped.view)
+                for stop_ms in _stops(day.rows if day else 0, day_ms, start_ms, end_ms, oldest_first=oldest_first):
+                    span = (reached_ms, stop_ms) if oldest_first else (stop_ms, reached_ms)
+                    found = await self._decoded(day, span)
+                    read, reached_ms = read + len(found), stop_ms
+                    known_then = found.join(later, on=["ts_ms", "id"], how="anti") if len(later) else found
+                    trades = _united(known_then, taped.between(*span))
+                    spent = at >= MOST_DAYS or read >= MOST_TRADES
+                    yield Piece(trades, *span, spent, fault, entry.given_up)
         rest = (reached_ms, end_ms) if oldest_first else (start_ms, reached_ms)
         if rest[0] < rest[1]:
             yield Piece(_united(TRADES.to_frame(), taped.between(*rest)), *rest, spent=False)
 
-    async def _periods(self, known: ArchivedTrades) -> list[int]:
+    async def _periods(self, known: ArchivedTrades) -> Periods:
         assert self._archive
-        found = await asyncio.to_thread(self._archive.periods, TRADE_ROWS, self._instrument.symbol)
-        if not found and known.watermark_ms > known.from_ms:
-            raise ArchiveUnavailable(f"the archive has no trades of {self._instrument.symbol} any more")
-        return found
+        may_be_none = known.watermark_ms <= known.from_ms
+        return await archived.periods(self._reader, self._archive, TRADE_ROWS, may_be_none=may_be_none)
 
-    async def _day(self, day_ms: int, known: ArchivedTrades) -> Packed | None:
-        assert self._archive
-        key = (self._instrument.symbol, self._instrument.scale, day_ms, known)
+    async def _day(
+        self, there: Periods, entry: ManifestEntry, known: ArchivedTrades
+    ) -> tuple[Packed | None, Fault | None]:
+        """Return a day, or why it is not what was archived."""
+        if entry.given_up:
+            return None, None
+        key = (self._instrument.symbol, self._instrument.scale, entry.period_ms, known)
         day = self._days.get(key)
         if day is None:
-            async with self._days.turns:
-                day = await asyncio.to_thread(self._archive.packed, TRADE_ROWS, self._instrument, day_ms)
-            if day:
-                self._days.keep(key, day)
-        return day
+            try:
+                async with self._days.turns:
+                    day = await there.read(entry.period_ms, lambda: self._packed(entry))
+            except Faulty as error:
+                return None, error.fault
+            self._days.keep(key, day)
+        return day, None
+
+    def _packed(self, entry: ManifestEntry) -> Packed:
+        """Read a day that was archived. Blocks."""
+        assert self._archive
+        found = self._archive.packed(TRADE_ROWS, self._instrument, entry.period_ms, entry)
+        assert found, "expected, so it is there"
+        return found
 
     async def _decoded(self, day: Packed | None, span: tuple[int, int]) -> pl.DataFrame:
         if day is None:

@@ -7,7 +7,7 @@ trades; footprints from the stored footprints. Every answer names the commit it 
 import asyncio
 import time
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import orjson
@@ -20,6 +20,7 @@ from common.frames.trades import trades_arrow, trades_csv, trades_json
 from common.market import codec
 from common.market.gaps import Ledger
 from common.market.instrument import check_symbol
+from common.market.manifest import Fault
 from common.market.rollup import DAY
 from common.market.timeframe import MINUTE, Timeframe
 from common.store.book import BookReader, BookSnapshot
@@ -29,6 +30,7 @@ from common.store.reads import Range, SymbolReader, View
 from common.store.registry import Market, Registry
 from feed import answers, bars, books, footprints, sales
 from feed.answers import More, Page
+from feed.archived import Faulty
 from feed.bars import Bars, cover_of, spoken
 from feed.changes import Sources
 from feed.cover import Cover
@@ -162,7 +164,7 @@ class Queries:
             bounds, reader = Bounds.of(window, timeframe), self.history(market)
             reading = await self.tails.read_bars(reader, market.instrument, timeframe, bounds)
             if reading:
-                cover = cover_of(market, reading.view.state, kept_by_days=timeframe.of_days)
+                cover = cover_of(market, reading.view, kept_by_days=timeframe.of_days)
                 return _tail_page(market, timeframe, reading.tail, bounds, cover), reading.view, cover
         read = await self.frame(market, timeframe, window)
         return _page(market, read), read.view, read.cover
@@ -182,7 +184,7 @@ class Queries:
         if query.form == "json":
             body = await self.body(market, _page(market, read), read.view, read.cover)
             return answers.history(market, query.timeframe.text, body)
-        _check_whole(read.more)
+        _check_whole(market, read.more, read.cover.faults)
         write = bars_csv if query.form == "csv" else bars_arrow
         return write(read.frame, market.instrument)
 
@@ -200,7 +202,7 @@ class Queries:
     async def _trades(self, market: Market, query: TradesQuery) -> bytes:
         read = await sales.read(self.reader(market), self.past(market), self.tapes, query)
         if query.form != "json":
-            _check_whole(read.more(query))
+            _check_whole(market, read.more(query), read.kept.faults)
         if query.form == "csv":
             return trades_csv(read.trades, market.instrument)
         if query.form == "arrow":
@@ -211,6 +213,8 @@ class Queries:
             "complete": orjson.dumps(read.complete(query, cover)),
             "cursor": orjson.dumps(answers.cursor_of(read.view.state)),
         }
+        if read.kept.faults:
+            fields["faults"] = answers.faults_json(read.kept.faults)
         more = read.more(query)
         if more:
             fields["next"] = orjson.dumps(more)
@@ -242,7 +246,7 @@ class Queries:
         return answers.gap_list(market, ledger, query.state, query.limit)
 
     def _health(self, market: Market, view: View) -> dict[str, bytes]:
-        cover = cover_of(market, view.state)
+        cover = cover_of(market, view)
         return {"health": orjson.dumps(answers.health(market, view, cover, self.rules))}
 
 
@@ -271,8 +275,10 @@ def _page(market: Market, read: Bars) -> Page:
     return Page(bars_json(read.frame, market.instrument), read.from_ms, read.to_ms, read.more)
 
 
-def _check_whole(more: More | None) -> None:
-    """A table has no place to say that it goes on."""
+def _check_whole(market: Market, more: More | None, faults: Sequence[Fault]) -> None:
+    """A table has no place to say that it goes on, or that something is missing."""
+    for fault in faults:
+        raise Faulty(market.symbol, fault)
     for name, ms in (more or {}).items():
         narrower = "end" if name == "start" else "start"
         raise BadInput(

@@ -12,7 +12,6 @@ Where the stream ends first, or all of it is newer than the range, the rest is i
 from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from functools import partial
 
 import polars as pl
 
@@ -95,6 +94,7 @@ async def _with_archived(reader: SymbolReader, past: Past, tapes: Tapes, query: 
         return Sales(found, taped.view, kept)
     async with aclosing(past.pieces(taped, query.start_ms or 0, cut_ms, oldest_first=False)) as pieces:
         async for piece in pieces:
+            kept = kept.without(piece)
             older = piece.trades.select(list(TRADES)).tail(query.limit - len(found))
             found = pl.concat([older, found])
             if len(found) == query.limit:
@@ -112,16 +112,16 @@ async def read_on(
     Return them, and up to where.
     """
     taped = await tapes.read(reader)
-    sales = partial(Sales, view=taped.view, kept=past.kept(taped.view, taped.from_ms))
+    kept = past.kept(taped.view, taped.from_ms)
     cut_ms = min(taped.from_ms + 1, end_ms) if past.has(taped.view) else start_ms
     parts: list[pl.DataFrame] = []
     async with aclosing(past.pieces(taped, start_ms, max(start_ms, cut_ms), oldest_first=True)) as pieces:
         async for piece in pieces:
-            parts.append(piece.trades.select(list(TRADES)))
+            parts, kept = [*parts, piece.trades.select(list(TRADES))], kept.without(piece)
             if piece.spent or sum(map(len, parts)) >= most:
-                return sales(pl.concat(parts)), piece.to_ms
+                return Sales(pl.concat(parts), taped.view, kept), piece.to_ms
     rest = taped.between(max(start_ms, cut_ms), end_ms).select(list(TRADES)).sort("ts_ms", "id")
-    return sales(pl.concat([*parts, rest])), end_ms
+    return Sales(pl.concat([*parts, rest]), taped.view, kept), end_ms
 
 
 async def _of_stream(reader: SymbolReader, past: Past, query: TradesQuery) -> tuple[Sales, int] | None:

@@ -63,7 +63,7 @@ async def read_traded(past: Past, taped: Taped, making: Making, bounds: Bounds) 
     newer = _of_tape(taped, making, replace(bounds, start_ms=max(bounds.start_ms, until_ms)))
     if bounds.start_ms >= until_ms or (not bounds.oldest_first and newer["open_ms"].n_unique() >= bounds.limit):
         return Found(newer, kept)
-    parts, more_ms = await _of_past(past, taped, making, replace(bounds, end_ms=until_ms), newer)
+    parts, more_ms, kept = await _of_past(past, taped, making, replace(bounds, end_ms=until_ms), newer, kept)
     bars = joined(making.kind, parts)
     if more_ms is not None:
         whole = pl.col("open_ms") < more_ms if bounds.oldest_first else pl.col("open_ms") >= more_ms
@@ -78,22 +78,23 @@ def _of_tape(taped: Taped, making: Making, bounds: Bounds) -> pl.DataFrame:
 
 
 async def _of_past(
-    past: Past, taped: Taped, making: Making, bounds: Bounds, newer: pl.DataFrame
-) -> tuple[list[pl.DataFrame], int | None]:
+    past: Past, taped: Taped, making: Making, bounds: Bounds, newer: pl.DataFrame, kept: Kept
+) -> tuple[list[pl.DataFrame], int | None, Kept]:
     """Put older bars before `newer` until they are more than the limit: of the last one a part may lack.
 
-    Or until a request's share has been read, and a bar is whole: then also where that one begins, or ends.
+    Or until a request's share has been read, and a bar is whole: then also where that one begins, or ends. And `kept`,
+    less what could not be read.
     """
     timeframe, forward = making.timeframe, bounds.oldest_first
     parts = [] if forward else [newer]
     async with aclosing(past.pieces(taped, bounds.start_ms, bounds.end_ms, oldest_first=forward)) as pieces:
         async for piece in pieces:
-            made = making.make(piece.trades)
+            made, kept = making.make(piece.trades), kept.without(piece)
             parts = [*parts, made] if forward else [made, *parts]
             # Neighbours share one at most.
             if sum(part["open_ms"].n_unique() for part in parts) - len(parts) >= bounds.limit:
-                return parts, None
+                return parts, None, kept
             whole_ms = timeframe.open_of(piece.to_ms) if forward else grid_at(timeframe, piece.from_ms)
             if piece.spent and bounds.start_ms < whole_ms < bounds.end_ms:
-                return parts, whole_ms
-    return ([*parts, newer] if forward else parts), None
+                return parts, whole_ms, kept
+    return ([*parts, newer] if forward else parts), None, kept

@@ -12,15 +12,18 @@ from pathlib import Path
 import polars as pl
 
 from common.archive.folder import Folder
-from common.archive.objects import PATIENT, Objects, Patience, Stored
+from common.archive.objects import PATIENT, Listed, Objects, Patience, Stored
 from common.archive.parquet import Label, Packed, Receipt, encode, packed, receipt
 from common.archive.series import Series
 from common.errors import ArchiveDamaged, Superseded
 from common.market.instrument import Instrument
 from common.market.late import Merged
+from common.market.manifest import ManifestEntry
 from common.market.scale import Scale
 
 _S3 = "s3://"
+# Why an object can't be read.
+MISSING = "is missing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,15 @@ class Version:
     stored: Stored | None
     late: Merged = field(default_factory=dict)
     scale: Scale | None = None
+    # What the object says of itself.
+    claim: Receipt | None = None
+    # What was confirmed of the period (common.market.manifest), though it may be gone.
+    expected: ManifestEntry | None = None
+
+    @property
+    def next_generation(self) -> int:
+        known = [self.claim.generation] if self.claim else []
+        return max([0, *known, *([self.expected.generation] if self.expected else [])]) + 1
 
     @property
     def tag(self) -> str | None:
@@ -60,14 +72,39 @@ class Archive:
         bucket, _, prefix = url.removeprefix(_S3).partition("/")
         return cls(Bucket(bucket, prefix.strip("/"), s3_endpoint, patience))
 
-    def version(self, series: Series, instrument: Instrument, period_ms: int) -> Version:
-        """Read a period that is to be replaced."""
+    def version(
+        self,
+        series: Series,
+        instrument: Instrument,
+        period_ms: int,
+        expected: ManifestEntry | None = None,
+        *,
+        may_be_missing: bool = False,
+    ) -> Version:
+        """Read a period that is to be replaced.
+
+        `expected`: what was confirmed of it; ArchiveDamaged if it is not there, or is an older one.
+        `may_be_missing`: whoever asks can make it anew, so it is as if it had not been archived.
+        """
         label = Label(series, instrument, period_ms)
-        found = self._objects.read(label.path)
+        table = self._found(label, None if may_be_missing else expected)
+        if table is None:
+            return Version(label, None, None, expected=expected)
+        found, frame = table[0], table[1].read(list(series.schema))
+        return Version(label, frame, found, table[1].late, table[1].scale, table[1].claim, expected)
+
+    def _found(self, label: Label, expected: ManifestEntry | None) -> tuple[Stored, Packed] | None:
+        """Return an object, checked; ArchiveDamaged if it is not what is expected or newer."""
+        where, found = self._objects.where(label.path), self._objects.read(label.path)
         if found is None:
-            return Version(label, None, None)
-        table = packed(found.data, label, self._objects.where(label.path))
-        return Version(label, table.read(list(series.schema)), found, table.late, table.scale)
+            if expected and not expected.given_up:
+                raise self.missing(label.series, label.instrument.symbol, label.period_ms)
+            return None
+        table = packed(found.data, label, where)
+        objection = expected.objection(table.claim.entry(label.period_ms)) if expected else ""
+        if objection:
+            raise ArchiveDamaged(where, objection)
+        return found, table
 
     def replace(self, version: Version, frame: pl.DataFrame, late: Merged | None = None) -> Receipt:
         """Make `frame` the whole of a period, if that is still what was read; readers see the old rows or the new ones.
@@ -76,18 +113,20 @@ class Archive:
         late trades it has now; by default those it had.
         """
         label = version.label
-        data, written = encode(label, frame, version.late if late is None else late)
+        data, written = encode(label, frame, version.late if late is None else late, version.next_generation)
         where = self._objects.where(label.path)
 
         def check(back: bytes) -> None:
             found = receipt(back, label, where)
             if found != written:
-                raise ArchiveDamaged(f"{where} was read back as {found}, expected {written}")
+                raise ArchiveDamaged(where, f"was read back as {found}, expected {written}")
 
         self._objects.replace(label.path, data, check, version.tag)
         return written
 
-    def clear(self, series: Series, instrument: Instrument, period_ms: int) -> None:
+    def clear(
+        self, series: Series, instrument: Instrument, period_ms: int, expected: ManifestEntry | None = None
+    ) -> None:
         """Put a period without rows in the place of one that can't be read. Any other is left as it is."""
         label = Label(series, instrument, period_ms)
         found = self._objects.read(label.path)
@@ -98,7 +137,7 @@ class Archive:
         except ArchiveDamaged:
             # Superseded: it has been made anew meanwhile.
             with suppress(Superseded):
-                self.replace(Version(label, None, found), series.schema.to_frame())
+                self.replace(Version(label, None, found, expected=expected), series.schema.to_frame())
 
     def read(
         self, series: Series, instrument: Instrument, start_ms: int, end_ms: int, columns: Sequence[str] | None = None
@@ -114,22 +153,44 @@ class Archive:
         return pl.concat(frames)
 
     def read_period(
-        self, series: Series, instrument: Instrument, period_ms: int, columns: Sequence[str] | None = None
+        self,
+        series: Series,
+        instrument: Instrument,
+        period_ms: int,
+        columns: Sequence[str] | None = None,
+        expected: ManifestEntry | None = None,
     ) -> pl.DataFrame | None:
         """Return all rows of a period, or None if it is not archived."""
-        found = self.packed(series, instrument, period_ms)
+        found = self.packed(series, instrument, period_ms, expected)
         return found.read(list(columns or series.schema)) if found else None
 
-    def packed(self, series: Series, instrument: Instrument, period_ms: int) -> Packed | None:
-        """Return a period to be decoded in parts, or None if it is not archived."""
-        label = Label(series, instrument, period_ms)
-        found = self._objects.read(label.path)
-        return None if found is None else packed(found.data, label, self._objects.where(label.path))
+    def packed(
+        self, series: Series, instrument: Instrument, period_ms: int, expected: ManifestEntry | None = None
+    ) -> Packed | None:
+        """Return a period to be decoded in parts, or None if it is not archived.
+
+        `expected`: what was confirmed of it: then ArchiveDamaged if it is not there, or is an older one; one that was
+        given up is not archived, whatever is in its place.
+        """
+        if expected and expected.given_up:
+            return None
+        found = self._found(Label(series, instrument, period_ms), expected)
+        return found[1] if found else None
 
     def periods(self, series: Series, symbol: str) -> list[int]:
         """Return the opens (ms UTC) of the archived periods, ascending."""
-        names = self._objects.names(series.folder(symbol))
-        return sorted(period_ms for name in names if (period_ms := series.period_of(name)) is not None)
+        return list(self.listed(series, symbol))
+
+    def listed(self, series: Series, symbol: str) -> dict[int, Listed]:
+        """Return what a listing shows of each archived period, ascending by its open (ms UTC)."""
+        found = self._objects.listed(series.folder(symbol))
+        periods = ((series.period_of(name), listed) for name, listed in found.items())
+        return dict(sorted((period_ms, listed) for period_ms, listed in periods if period_ms is not None))
+
+    def missing(self, series: Series, symbol: str, period_ms: int) -> ArchiveDamaged:
+        """What to raise of an object that was confirmed and is not there. ArchiveUnavailable if its series is not."""
+        self._objects.check_there(series.name)
+        return ArchiveDamaged(self._objects.where(series.path(symbol, period_ms)), MISSING)
 
     def verify(self, series: Series, instrument: Instrument, period_ms: int) -> Receipt | None:
         """Read everything of a period, compare it with its checksum and return what is there, if anything is."""

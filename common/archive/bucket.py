@@ -15,7 +15,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from obstore.store import S3Store
 
-from common.archive.objects import Patience, Stored
+from common.archive.objects import Listed, Patience, Stored
 from common.errors import ArchiveDamaged, ArchiveUnavailable, OperatorError, Superseded
 
 if TYPE_CHECKING:
@@ -62,10 +62,13 @@ class Bucket:
                     raise
                 return None
 
-    def names(self, folder: str) -> list[str]:
+    def listed(self, folder: str) -> dict[str, Listed]:
         with self._told(folder):
             found = obstore.list_with_delimiter(self._store, folder)["objects"]
-        return [entry["path"].rpartition("/")[2] for entry in found]
+        return {entry["path"].rpartition("/")[2]: Listed(entry["size"]) for entry in found}
+
+    def check_there(self, folder: str) -> None:
+        """It has no folders; a bucket that does not exist is told by any other question."""
 
     def replace(self, path: str, data: bytes, check: Callable[[bytes], object], replacing: str | None) -> None:
         check(data)
@@ -77,7 +80,7 @@ class Bucket:
             found = self.read(path)
         # If it is another one by now, its writer has read ours.
         if found and found.tag == tag and found.data != data:
-            raise ArchiveDamaged(f"{self.where(path)} was read back otherwise than it was written")
+            raise ArchiveDamaged(self.where(path), "was read back otherwise than it was written")
 
     def _check_conditions(self) -> None:
         """Refuse a store that takes no notice of conditions: there two writers would undo each other's work."""

@@ -8,14 +8,15 @@ ask for, and which a killed one lets go.
 
 import fcntl
 import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
 from typing import IO
 
-from common.archive.objects import Stored
-from common.errors import ArchiveUnavailable, Superseded
+from common.archive.objects import Listed, Stored
+from common.errors import ArchiveDamaged, ArchiveUnavailable, Superseded
 
 _TMP = "tmp"
 
@@ -30,16 +31,25 @@ class Folder:
     def read(self, path: str) -> Stored | None:
         with self._told(path):
             try:
-                return Stored((self._root / path).read_bytes())
+                kind = _kind(os.lstat(self._root / path).st_mode)
+                if kind:
+                    raise ArchiveDamaged(self.where(path), f"is {kind}, expected a file")
+                return Stored(_content(self._root / path))
             except FileNotFoundError:
                 return None
 
-    def names(self, folder: str) -> list[str]:
+    def listed(self, folder: str) -> dict[str, Listed]:
         with self._told(folder):
             try:
-                return os.listdir(self._root / folder)
+                with os.scandir(self._root / folder) as entries:
+                    found = [(entry.name, entry.stat(follow_symlinks=False)) for entry in entries]
             except FileNotFoundError:
-                return []
+                return {}
+        return {name: Listed(status.st_size, _kind(status.st_mode)) for name, status in found}
+
+    def check_there(self, folder: str) -> None:
+        if not (self._root / folder).is_dir():
+            raise ArchiveUnavailable(f"archive {self.where(folder)}: this folder is not there")
 
     def replace(self, path: str, data: bytes, check: Callable[[bytes], object], replacing: str | None) -> None:
         target = self._root / path
@@ -102,6 +112,28 @@ class Folder:
             yield
         except OSError as error:
             raise ArchiveUnavailable(f"archive {self.where(path)}: {error.strerror or error}") from error
+
+
+# What may be found in the place of a file, which must not be opened: a pipe would wait for its writer.
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFLNK: "a link",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def _kind(mode: int) -> str:
+    """'' for a file."""
+    return _KINDS.get(stat.S_IFMT(mode), "")
+
+
+def _content(path: Path) -> bytes:
+    """It may have become something else since it was looked at: then it is refused, or nothing is waited for."""
+    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+        return file.read()
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from common.frames.footprint import regroup
 from common.frames.resample import resample
 from common.market.instrument import Instrument
 from common.market.late import Merged, Part
+from common.market.manifest import ManifestEntry
 from common.market.timeframe import MINUTE
 
 
@@ -23,12 +24,14 @@ def period_with(
     parts: Sequence[Part],
     at: tuple[str, int],
     columns: Sequence[str],
+    expected: ManifestEntry | None = None,
 ) -> pl.DataFrame:
     """Return some columns of a period as of the commit `at` (token, seq), at which the store had these parts of it.
 
-    Superseded if the object that is read here has late trades that came after it.
+    `expected`: what was confirmed of it: ArchiveDamaged if that is not there. Superseded if the object that is read
+    here has late trades that came after the commit.
     """
-    found = archive.packed(series, instrument, period_ms)
+    found = archive.packed(series, instrument, period_ms, expected)
     has = found.late if found else {}
     token, seq = at
     if has.get(token, -1) > seq:

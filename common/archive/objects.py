@@ -1,7 +1,7 @@
 """What an archive is kept in: named objects that are replaced whole."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -34,15 +34,30 @@ class Stored:
         return self.etag or hashlib.sha256(self.data).hexdigest()
 
 
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """What a listing shows of one name. `kind`: what it is, '' for an object."""
+
+    bytes: int
+    kind: str = ""
+
+
 class Objects(Protocol):
     """A folder or a bucket. Every method raises ArchiveUnavailable if it could not do its work."""
 
     def read(self, path: str) -> Stored | None:
-        """Return an object, as it is before or after whatever replaces it meanwhile. None: there is none."""
+        """Return an object, as it is before or after whatever replaces it meanwhile. None: there is none.
+
+        ArchiveDamaged if what is there is no object: it is not opened.
+        """
         ...
 
-    def names(self, folder: str) -> list[str]:
-        """Return the names of the objects directly in a folder, without it."""
+    def listed(self, folder: str) -> Mapping[str, Listed]:
+        """Return what is directly in a folder, by its name there."""
+        ...
+
+    def check_there(self, folder: str) -> None:
+        """To be asked when an object is missing: raise ArchiveUnavailable if the folder is, which nobody removes."""
         ...
 
     def replace(self, path: str, data: bytes, check: Callable[[bytes], object], replacing: str | None) -> None:

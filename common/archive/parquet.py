@@ -21,6 +21,7 @@ from common.errors import ArchiveDamaged, BadInput
 from common.frames.rescale import rescaled
 from common.market.instrument import Instrument
 from common.market.late import Merged, merged_of, merged_text
+from common.market.manifest import UNKNOWN, ManifestEntry
 from common.market.rescaling import Rescaling, Unfit
 from common.market.scale import Scale
 from common.market.units import MAX_DECIMALS
@@ -39,15 +40,24 @@ _NAME = b"fleetcrc"
 _PRICE_DECIMALS, _SIZE_DECIMALS = "fleet.price_decimals", "fleet.size_decimals"
 # In the metadata of those objects alone that have late trades.
 _LATE = "fleet.late"
+# In the metadata: how many times the period has been written. Objects of earlier releases don't say.
+_GENERATION = "fleet.generation"
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What is in an object: rows, a checksum of their values (hex, independent of how they are compressed), bytes."""
+    """What is in an object: rows, a checksum of their values (hex, independent of how they are compressed), bytes.
+
+    `generation`: how many times its period has been written, UNKNOWN of objects of earlier releases.
+    """
 
     rows: int
     checksum: str
     bytes: int
+    generation: int = UNKNOWN
+
+    def entry(self, period_ms: int) -> ManifestEntry:
+        return ManifestEntry(period_ms, self.rows, self.checksum, self.generation, self.bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +91,10 @@ class Label:
         return self.identity() | decimals
 
 
-def encode(label: Label, frame: pl.DataFrame, late: Merged | None = None) -> tuple[bytes, Receipt]:
+def encode(label: Label, frame: pl.DataFrame, late: Merged | None = None, generation: int = 1) -> tuple[bytes, Receipt]:
     """Return the object of a frame, the same bytes for the same rows; BadInput if those are not of it, in order.
 
-    `late`: which of the late trades that the store kept for it are in it.
+    `late`: which of the late trades that the store kept for it are in it. `generation`: of the object.
     """
     _check_frame(label, frame)
     content = checksum(frame)
@@ -100,12 +110,13 @@ def encode(label: Label, frame: pl.DataFrame, late: Merged | None = None) -> tup
                 **label.metadata(),
                 "fleet.rows": str(len(frame)),
                 "fleet.checksum": content,
+                _GENERATION: str(generation),
                 **({_LATE: merged_text(late)} if late else {}),
             },
             engine="streaming",
         )
     data = _sealed(file.getvalue())
-    return data, Receipt(len(frame), content, len(data))
+    return data, Receipt(len(frame), content, len(data), generation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +136,13 @@ class Packed:
         return int(self.metadata["fleet.rows"])
 
     @property
+    def claim(self) -> Receipt:
+        """What the object says of itself, none of it decoded."""
+        generation = self.metadata.get(_GENERATION, "")
+        number = int(generation) if generation.isascii() and generation.isdigit() else UNKNOWN
+        return Receipt(self.rows, self.metadata["fleet.checksum"], len(self.data), number)
+
+    @property
     def late(self) -> Merged:
         """Which of the late trades that the store kept for it are in it."""
         return merged_of(self.metadata.get(_LATE, ""))
@@ -137,7 +155,7 @@ class Packed:
         try:
             return rescaled(self.stored(columns, start_ms, end_ms), Rescaling(self.scale, self.label.instrument.scale))
         except Unfit as error:
-            raise ArchiveDamaged(f"{self.label.path} does not fit the decimals of its symbol: {error}") from error
+            raise ArchiveDamaged(self.label.path, f"does not fit the decimals of its symbol: {error}") from error
 
     def stored(self, columns: Sequence[str], start_ms: int | None = None, end_ms: int | None = None) -> pl.DataFrame:
         """The same in the scale it is stored in."""
@@ -158,7 +176,7 @@ def packed(data: bytes, label: Label, where: str) -> Packed:
     scale = _scale_of(metadata, where)
     found, wanted = _scan(data).collect_schema(), table_schema(label.series, scale)
     if found != wanted:
-        raise ArchiveDamaged(f"{where} has columns {dict(found)}, expected {dict(wanted)}")
+        raise ArchiveDamaged(where, f"has columns {dict(found)}, expected {dict(wanted)}")
     return Packed(label, data, metadata, scale)
 
 
@@ -170,8 +188,8 @@ def receipt(data: bytes, label: Label, where: str) -> Receipt:
     found = len(time), checksum(chain([time], (table.stored([name])[name] for name in others)))
     wanted = table.rows, table.metadata["fleet.checksum"]
     if found != wanted:
-        raise ArchiveDamaged(f"{where} has (rows, checksum) {found}, expected {wanted}")
-    return Receipt(*found, len(data))
+        raise ArchiveDamaged(where, f"has (rows, checksum) {found}, expected {wanted}")
+    return table.claim
 
 
 def _check_frame(label: Label, frame: pl.DataFrame) -> None:
@@ -194,7 +212,7 @@ def _check_metadata(data: bytes, label: Label, where: str) -> dict[str, str]:
     found = pl.read_parquet_metadata(data)
     for key, wanted in label.identity().items():
         if found.get(key) != wanted:
-            raise ArchiveDamaged(f"{where} has {key} {found.get(key)!r} in its metadata, expected {wanted!r}")
+            raise ArchiveDamaged(where, f"has {key} {found.get(key)!r} in its metadata, expected {wanted!r}")
     return found
 
 
@@ -202,7 +220,7 @@ def _scale_of(metadata: Mapping[str, str], where: str) -> Scale:
     texts = [metadata.get(key, "") for key in (_PRICE_DECIMALS, _SIZE_DECIMALS)]
     if not all(text.isascii() and text.isdigit() and int(text) <= MAX_DECIMALS for text in texts):
         raise ArchiveDamaged(
-            f"{where} has decimals {texts!r} in its metadata, expected whole numbers up to {MAX_DECIMALS}"
+            where, f"has decimals {texts!r} in its metadata, expected whole numbers up to {MAX_DECIMALS}"
         )
     return Scale(*map(int, texts))
 
@@ -215,12 +233,12 @@ def _sealed(data: bytes) -> bytes:
 def _check_seal(data: bytes, where: str) -> None:
     at = _footer(data) - _SEAL.size
     if at < 0:
-        raise ArchiveDamaged(f"{where} is damaged or foreign: {len(data)} bytes do not end as Parquet does")
+        raise ArchiveDamaged(where, f"is damaged or foreign: {len(data)} bytes do not end as Parquet does")
     name, wanted = _SEAL.unpack_from(data, at)
     view = memoryview(data)
     found = zlib.crc32(view[at + _SEAL.size :], zlib.crc32(view[:at]))
     if (name, found) != (_NAME, wanted):
-        raise ArchiveDamaged(f"{where} is damaged or foreign: its bytes are not those that were sealed")
+        raise ArchiveDamaged(where, "is damaged or foreign: its bytes are not those that were sealed")
 
 
 def _footer(data: bytes) -> int:

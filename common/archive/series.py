@@ -9,6 +9,7 @@ import polars as pl
 
 from common.errors import BadInput
 from common.frames.schema import CANDLES, LEVELS, TRADES
+from common.market.manifest import Fault
 from common.market.timeframe import SECOND_MS, Timeframe
 
 SUFFIX = ".parquet"
@@ -39,6 +40,9 @@ class Series:
     def path(self, symbol: str, period_ms: int) -> str:
         """Return the path of an object, below the archive's root."""
         return f"{self.folder(symbol)}/{self.label(period_ms)}{SUFFIX}"
+
+    def fault(self, period_ms: int, reason: str) -> Fault:
+        return Fault(self.name, self.label(period_ms), period_ms, self.period.next_open(period_ms), reason)
 
     def folder(self, symbol: str) -> str:
         # As DuckDB, Polars and Spark decode the value of a hive partition.

@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 
 from common.market import codec
 from common.market.builder import Checkpoint
+from common.market.manifest import ManifestEntry
 from common.market.timeframe import DAY_MS
 from common.market.trade import Trades
 from common.store.client import translated
@@ -59,6 +60,8 @@ class ImportStep:
     # time `lost`, which it never will have.
     archived: bool = False
     lost: Spans = ()
+    # Of the objects of trades that were written for the days.
+    entries: Sequence[ManifestEntry] = ()
     # As in a Commit.
     format: int = 1
     # As of a Commit.
@@ -95,6 +98,7 @@ class ImportStore:
         k = self.keys
         keys = [k.owner, k.state, k.trades, k.candles, k.footprints, k.events, k.gaps, k.dirty, k.seals]
         keys += [k.sealed_candles, k.sealed_footprints, k.staged, k.archive, k.outside, k.coverage]
+        keys += [k.archived("trades"), k.faults]
         with translated(f"import of days of {k.symbol}"):
             result = await self._import(keys, *self._arguments(step))
         check(result, k.symbol, step.seq)
@@ -113,12 +117,13 @@ class ImportStore:
         head += [codec.pack_trades(Trades()), self._events_kept, step.first_ms, step.last_ms]
         lost = ";".join(f"{from_ms}:{to_ms}" for from_ms, to_ms in step.lost)
         head += ["archived" if step.archived else "", lost]
-        counted = step.days, state, step.gaps, step.forgotten, step.events, step.messages
+        counted = step.days, state, step.gaps, step.forgotten, step.events, step.messages, step.entries
         head += map(len, counted)
         head.append(len(checkpoint.chunks) if checkpoint.is_chunked else "")
         head += flat(map(_day_arguments, step.days))
         head += [*flat(state.items()), *flat(checkpoint.chunks.items()), *flat(step.gaps.items())]
-        return [*head, *step.forgotten, *step.events, *flat(step.messages)]
+        entries = (entry.dump() for entry in step.entries)
+        return [*head, *step.forgotten, *step.events, *flat(step.messages), *entries]
 
 
 def _day_arguments(day: ImportedDay) -> tuple[Argument, ...]:

@@ -19,6 +19,7 @@ from common.store.client import translated
 from common.store.format import CHUNKED_COVERAGE, known
 from common.store.instrument import DataInstrument, InstrumentChanged, data_instrument
 from common.store.keys import SymbolKeys
+from common.store.manifest import Manifest
 from common.store.older import NO_OLDER, UNKNOWN_OLDER, OlderCache, OlderSpans
 
 _STATE_FIELDS = (
@@ -42,8 +43,10 @@ _STATE_FIELDS = (
 _ARCHIVE_FIELDS = (
     "candles_from_ms",
     "candles_version",
+    "candles_lost",
     "footprints_from_ms",
     "footprints_version",
+    "footprints_lost",
     "trades_seq",
     "trades_ms",
     "trades_from_ms",
@@ -92,10 +95,14 @@ class Seal(NamedTuple):
 
 
 class Archived(NamedTuple):
-    """What the archive has of a series: complete from its first day on, -1 if it has none, in `version`."""
+    """What the archive has of a series: complete from its first day on, -1 if it has none, in `version`.
+
+    But for the spans `lost`, both ends included, which were given up.
+    """
 
     from_ms: int
     version: int
+    lost: Spans = ()
 
 
 class ArchivedTrades(NamedTuple):
@@ -222,6 +229,11 @@ class View:
     # By what calendar the stored days are made; read with them.
     adopted: Adopted = NOT_ADOPTED
 
+    def lost(self, series: SealedSeries) -> Spans:
+        """When minutes are lost that the archive alone had."""
+        known = self.archived.get(series)
+        return known.lost if known else ()
+
 
 class SymbolReader:
     """Reads of one symbol. Cheap to make; the client is shared.
@@ -318,9 +330,9 @@ class SymbolReader:
             list(map(Seal.of, seals)),
             _ascending(day_members, days) if days else [],
             sorted(map(int, dirty)),
-            _archived(archived[:4]),
+            _archived(archived[:6]),
             [Part.of(*pair) for pair in parts],
-            _archived_trades(archived[4:]),
+            _archived_trades(archived[6:]),
             Adopted(adopted or b""),
         )
 
@@ -350,6 +362,10 @@ class SymbolReader:
         with translated(f"read of {len(days)} sealed days of {self.keys.symbol}"):
             found: Any = await self._client.hmget(key, list(map(str, days)))
         return list(found)
+
+    def manifest(self, series: str) -> Manifest:
+        """What the archive is known to have of `candles`, `footprints` or `trades`."""
+        return Manifest(self._client, self.keys.symbol, series)
 
     async def entries(self, after_seq: int, count: int) -> list[Entry]:
         """Return up to `count` entries of the trade stream after `after_seq`, oldest first."""
@@ -453,8 +469,12 @@ def _owner(values: list[bytes | None]) -> Owner:
 
 
 def _archived(values: list[bytes | None]) -> dict[str, Archived]:
-    numbers = [-1 if value is None else int(value) for value in values]
-    return {"candles": Archived(*numbers[:2]), "footprints": Archived(*numbers[2:])}
+    def archived(from_ms: bytes | None, version: bytes | None, lost: bytes | None) -> Archived:
+        return Archived(
+            -1 if from_ms is None else int(from_ms), -1 if version is None else int(version), lost_spans(lost)
+        )
+
+    return {"candles": archived(*values[:3]), "footprints": archived(*values[3:])}
 
 
 def _archived_trades(values: list[bytes | None]) -> ArchivedTrades | None:
@@ -465,7 +485,7 @@ def _archived_trades(values: list[bytes | None]) -> ArchivedTrades | None:
 
 
 def lost_spans(text: bytes | None) -> Spans:
-    """Read `trades_lost` (lost.lua): spans of time, both ends included, ascending."""
+    """Read `<series>_lost` (lost.lua): spans of time, both ends included, ascending."""
     pairs = (span.split(b":") for span in text.split(b";")) if text else ()
     return tuple((int(from_ms), int(to_ms)) for from_ms, to_ms in pairs)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from redis.asyncio import Redis
 
 from common.errors import Stale
+from common.market.manifest import ManifestEntry
 from common.store.client import translated
 from common.store.instrument import DataInstrument, data_instrument
 from common.store.keys import SymbolKeys
@@ -56,15 +57,17 @@ class RescaleStore:
         """Note all objects that there are. Raises Stale if the symbol has been changed since."""
         some = [objects[at : at + _AT_ONCE] for at in range(0, len(objects), _AT_ONCE)]
         for part in some or [()]:
-            await self._tell(left, "listed", part)
+            members = (f"{series}:{period_ms}" for series, period_ms in part)
+            await self._tell([self.keys.state, self.keys.rescale], left, "listed", *members)
 
-    async def done(self, left: Left, series: str, period_ms: int) -> None:
-        """An object is of the symbol's scale. Raises Stale if the symbol has been changed since."""
-        await self._tell(left, "done", [(series, period_ms)])
+    async def done(self, left: Left, series: str, period_ms: int, entry: ManifestEntry | None = None) -> None:
+        """An object is of the symbol's scale. `entry`: its own, if it was written. Raises Stale as `listed` does."""
+        k = self.keys
+        keys = [k.state, k.rescale, k.archived(series), k.faults]
+        await self._tell(keys, left, "done", f"{series}:{period_ms}", entry.dump() if entry else "")
 
-    async def _tell(self, left: Left, what: str, objects: Sequence[tuple[str, int]]) -> None:
-        members = [f"{series}:{period_ms}" for series, period_ms in objects]
+    async def _tell(self, keys: Sequence[str], left: Left, *arguments: str) -> None:
         with translated(f"note of what is rescaled of {self.keys.symbol}"):
-            status, *_ = await self._rescaled([self.keys.state, self.keys.rescale], left.text, what, *members)
+            status, *_ = await self._rescaled(keys, left.text, *arguments)
         if status == b"STALE":
             raise Stale(f"{self.keys.symbol} has been changed since its archive was looked at")

@@ -13,10 +13,12 @@ from redis.asyncio import Redis
 
 from common.errors import Stale
 from common.market.late import Part
-from common.market.timeframe import DAY_MS, day_of
+from common.market.manifest import ManifestEntry
+from common.market.timeframe import DAY_MS, Timeframe, day_of
 from common.store.calendars import ADOPTED, Adopted
 from common.store.client import translated
-from common.store.keys import ROLLED, SymbolKeys
+from common.store.keys import ARCHIVED, ROLLED, SymbolKeys
+from common.store.manifest import ask_whole, is_whole
 from common.store.reads import State, ask, older_of, state_of
 from common.store.script import Argument, Script
 
@@ -33,6 +35,8 @@ class Due:
     days: tuple[int, ...]
     archive: tuple[tuple[str, int], ...]
     rescale: bool = False
+    # Series that were archived, and of which it is not known what is there (common.store.manifest).
+    unlisted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +88,8 @@ class Reading:
     # Parts of candles that the archive alone has; it is complete from `archived_from_ms` on, -1 without one.
     late: list[Part]
     archived_from_ms: int
+    # What was confirmed of the archived months.
+    archived: list[ManifestEntry]
     adopted: Adopted
 
 
@@ -126,14 +132,17 @@ class RollupStore:
         pipe.zrange(self.keys.dirty, 0, -1)
         pipe.zrange(self.keys.unarchived, 0, -1)
         pipe.exists(self.keys.rescale)
+        for series in ARCHIVED:
+            ask_whole(pipe, self.keys, series)
         with translated(f"read of what is due of {self.keys.symbol}"):
-            watermark_ms, dirty, unarchived, rescale = await pipe.execute()
+            watermark_ms, dirty, unarchived, rescale, *whole = await pipe.execute()
         last_ms = int(watermark_ms or 0) - DAY_MS
         pairs = (member.decode().split(":") for member in unarchived)
         return Due(
             tuple(sorted(day_ms for day_ms in map(int, dirty) if day_ms <= last_ms)),
             tuple(sorted((series, int(day_ms)) for series, day_ms in pairs)),
             bool(rescale),
+            tuple(name for name, values in zip(ARCHIVED, whole, strict=True) if values[0] and not is_whole(values)),
         )
 
     async def due_days(self, from_ms: int, end_ms: int) -> tuple[int, ...]:
@@ -169,11 +178,12 @@ class RollupStore:
         pipe.zcount(self.keys.seals, day_ms, day_ms)
         pipe.zrangebyscore(self.keys.late(CANDLES), from_ms, f"({to_ms}", withscores=True)
         pipe.hget(self.keys.archive, "candles_from_ms")
+        pipe.zrangebyscore(self.keys.archived(CANDLES), Timeframe(1, "M").open_of(from_ms), f"({to_ms}")
         for series, (start_ms, end_ms) in rolled.items():
             pipe.zrangebyscore(self.keys.rolled(series), start_ms, f"({end_ms}")
         with translated(f"read of day {day_ms} of {self.keys.symbol}"):
             values, chunks, (version, adopted), (score, *scores), candles, footprints, *rest = await pipe.execute()
-        sealed, seals, late, archived_from_ms, *found = rest
+        sealed, seals, late, archived_from_ms, archived, *found = rest
         state = state_of(values, self.keys.symbol)
         if state is None or score is None or day_ms + DAY_MS > state.watermark_ms:
             return None
@@ -187,6 +197,7 @@ class RollupStore:
             frozenset(day for day, its in zip(others, scores, strict=True) if its is not None),
             [Part.of(*pair) for pair in late],
             int(archived_from_ms or -1),
+            list(map(ManifestEntry.parse, archived)),
             Adopted(adopted or b""),
         )
 
@@ -304,14 +315,17 @@ class RollupStore:
         scores: Mapping[int, str],
         lost: Sequence[int] = (),
         late: LateParts | None = None,
+        entry: ManifestEntry | None = None,
     ) -> int:
         """Confirm days that the archive has. Return up to where (ms) the series is complete there. Raises Stale.
 
         `lost`: days that are nowhere any more, and will not be archived. `late`: the parts that it has now, too.
+        `entry`: of the object that was written, if one was.
         """
         k = self.keys
-        keys = [k.state, k.unarchived, k.dirty, k.archive, k.late(series)]
+        keys = [k.state, k.unarchived, k.dirty, k.archive, k.late(series), k.archived(series), k.faults]
         merged: list[Argument] = [late.seq, late.start_ms, late.end_ms] if late else ["", "", ""]
+        merged.append(entry.dump() if entry else "")
         pairs: list[Argument] = [value for item in scores.items() for value in item]
         with translated(f"confirmation of the archive of {k.symbol}"):
             status, *rest = await self._archived(keys, token, series, len(scores), *merged, *pairs, *lost)

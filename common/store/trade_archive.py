@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 
 from common.errors import Stale
 from common.market.instrument import Instrument
+from common.market.manifest import ManifestEntry
 from common.store.client import translated
 from common.store.keys import SymbolKeys
 from common.store.reads import Spans, SymbolReader, lost_spans
@@ -83,8 +84,12 @@ class TradeArchive:
             lost_spans(lost),
         )
 
-    async def confirm(self, before: Standing, seq: int, watermark_ms: int) -> Standing:
+    async def confirm(
+        self, before: Standing, seq: int, watermark_ms: int, entries: Iterable[ManifestEntry] = ()
+    ) -> Standing:
         """Confirm that the archive has the trades of all commits up to `seq`. Return where it stands then.
+
+        `entries`: of the objects that were written for it.
 
         Raises Stale if another job came first, or the symbol is not what it was `before` the trades were read.
         """
@@ -92,8 +97,10 @@ class TradeArchive:
         applied = before.applied if seq == before.seq else ""
         archived_seq = "" if before.archived_seq is None else before.archived_seq
         arguments = [before.token, archived_seq, seq, watermark_ms, applied, before.from_ms]
+        arguments += [entry.dump() for entry in entries]
+        k = self.keys
         with translated(f"confirmation of the archived trades of {self.keys.symbol}"):
-            status, *_ = await self._confirm([self.keys.state, self.keys.archive], *arguments)
+            status, *_ = await self._confirm([k.state, k.archive, k.archived(TRADES), k.faults], *arguments)
         if status == b"STALE":
             raise Stale(f"{self.keys.symbol} has changed since its trades were archived up to commit {seq}")
         return replace(before, archived_seq=seq)

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import Enum
@@ -20,12 +20,14 @@ from common.archive.objects import Patience
 from common.errors import BadInput
 from common.frames.text import decimal
 from common.market.instrument import Instrument
+from common.market.manifest import Fault
 from common.market.timeframe import Timeframe
 from common.market.trade import MAX_TS_MS, SIDE_NAMES
 from common.settings import Settings, load
 from common.store.client import commit_client
 from common.store.registry import Market
 from feed import bars, params, sales
+from feed.archived import Faulty
 from feed.params import Window
 from feed.past import steady
 from feed.queries import Queries
@@ -129,6 +131,7 @@ async def _bars(
             page = await bars.of_trades(
                 queries.tapes, queries.past(market), reader, market, timeframe, window, flat=False
             )
+        _check_sound(market, page.cover.faults)
         frame = page.frame.filter(pl.col("open_ms") < span.end_ms)
         if frame.is_empty():
             return
@@ -148,10 +151,17 @@ async def _trades(queries: Queries, market: Market, span: _Span) -> AsyncIterato
     while start_ms < span.end_ms:
         page = partial(sales.read_on, reader, past, queries.tapes, start_ms, span.end_ms, PAGE_TRADES)
         found, start_ms = await steady(page)
+        _check_sound(market, found.kept.faults)
         if not found.trades.is_empty():
             first_ms, state = first_ms or found.trades["ts_ms"][0], found.view.state
             goal_ms = min(span.end_ms, state.watermark_ms if state else start_ms)
             yield found.trades, min(1.0, (start_ms - first_ms) / max(goal_ms - first_ms, 1))
+
+
+def _check_sound(market: Market, faults: Iterable[Fault]) -> None:
+    """What the archive has lost must not look like time in which nothing was traded."""
+    for fault in faults:
+        raise Faulty(market.symbol, fault)
 
 
 def _candle_table(frame: pl.DataFrame, instrument: Instrument) -> pl.DataFrame:

@@ -15,10 +15,12 @@ from redis.asyncio import Redis
 from common.archive.archive import Archive
 from common.archive.series import TRADE_ROWS
 from common.market.instrument import Instrument
+from common.market.manifest import ManifestEntry
 from common.market.timeframe import DAY_MS, day_of
 from common.store.keys import SymbolKeys
 from common.store.reads import ArchivedTrades
 from feed import past
+from feed.archived import Periods
 from tests.feed.folding import Folding
 from tests.feed.oracle import Bars
 from tests.feed.served import Served, served
@@ -236,9 +238,9 @@ async def test_a_page_reads_one_day_once(
     read = Archive.packed
     days: list[int] = []
 
-    def counted(self: Archive, series: Any, instrument: Instrument, day_ms: int) -> Any:
+    def counted(self: Archive, series: Any, instrument: Instrument, day_ms: int, *expected: ManifestEntry) -> Any:
         days.append(day_ms)
-        return read(self, series, instrument, day_ms)
+        return read(self, series, instrument, day_ms, *expected)
 
     monkeypatch.setattr(Archive, "packed", counted)
     third_ms = day_of(START_MS) + 3 * DAY_MS
@@ -281,7 +283,7 @@ def after_view(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], Awaitable[
     """Let something happen once, when the view is taken and nothing of the archive has been read."""
     periods, waiting = past.Past._periods, [happens]
 
-    async def hooked(self: past.Past, known: ArchivedTrades) -> list[int]:
+    async def hooked(self: past.Past, known: ArchivedTrades) -> Periods:
         while waiting:
             await waiting.pop()()
         return await periods(self, known)

@@ -71,7 +71,7 @@ class Writer:
     # Trades that were left out: holes in the ids, to be filled later.
     missing: list[Trade] = field(default_factory=list)
     builder: Builder = field(init=False)
-    _store: tuple[Bounds, SymbolStore] | None = None
+    _store: tuple[tuple[Redis, Bounds], SymbolStore] | None = None
 
     @classmethod
     async def begun(cls, client: Redis, **options: Any) -> "Writer":
@@ -83,10 +83,10 @@ class Writer:
 
     @property
     def store(self) -> SymbolStore:
-        """The one it has claimed the symbol with; another one where how much is kept has changed since."""
-        bounds = Bounds(self.trades_kept, 10_000, self.archived)
-        if self._store is None or self._store[0] != bounds:
-            self._store = bounds, SymbolStore(self.client, self.instrument.symbol, bounds)
+        """The one it has claimed the symbol with; another one where client, or how much is kept, has changed since."""
+        made_of = self.client, Bounds(self.trades_kept, 10_000, self.archived)
+        if self._store is None or self._store[0] != made_of:
+            self._store = made_of, SymbolStore(self.client, self.instrument.symbol, made_of[1])
         return self._store[1]
 
     async def register(self, **source: Any) -> None:

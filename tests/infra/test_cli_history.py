@@ -14,7 +14,7 @@ from common.market.timeframe import DAY_MS, day_of
 from common.store.client import commit_client
 from common.store.health import upkeep_of
 from common.store.jobs import QUEUED, WORKERS, failure
-from common.store.keys import CLOCK, FAILURES, SYMBOLS_VERSION, SymbolKeys
+from common.store.keys import CLOCK, FAILURES, FORMAT_KEY, SYMBOLS_VERSION, SymbolKeys
 from common.store.registry import Market
 from common.store.rollups import RollupStore
 from infra.audit import Auditor, Object
@@ -302,5 +302,5 @@ async def test_a_purge_forgets_the_jobs_of_the_symbol_and_leaves_the_archive(
     assert await client.lrange(QUEUED, 0, -1) == [theirs.encode()]
     assert await client.hkeys(FAILURES) == [theirs.encode()]
     keys: Any = await client.keys("*")
-    assert {key.decode() for key in keys} == {QUEUED, FAILURES, SYMBOLS_VERSION}
+    assert {key.decode() for key in keys} == {QUEUED, FAILURES, SYMBOLS_VERSION, FORMAT_KEY}
     assert "footprints" in fleet("archive", "list", S).out

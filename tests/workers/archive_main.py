@@ -19,6 +19,7 @@ import polars as pl
 
 from common.archive import folder as folder_module
 from common.archive.archive import Archive
+from common.market.manifest import ManifestEntry
 from common.store import script
 from common.store import trade_archive as store
 from common.store.client import commit_client
@@ -31,15 +32,21 @@ from workers.rollup import trades as job
 def flawed(flaw: str) -> None:
     confirm, add, waiting = TradeArchive.confirm, job.add_to_day, list[Any]()
 
-    async def confirm_first(self: TradeArchive, before: Standing, seq: int, watermark_ms: int) -> Standing:
-        found = await confirm(self, before, seq, watermark_ms)
+    async def confirm_first(
+        self: TradeArchive, before: Standing, seq: int, watermark_ms: int, entries: Any
+    ) -> Standing:
+        found = await confirm(self, before, seq, watermark_ms, entries)
         while waiting:
             add(*waiting.pop())
         return found
 
+    def later(*args: Any) -> ManifestEntry:
+        waiting.append(args)
+        return ManifestEntry(args[2])
+
     if flaw == "hasty":
-        TradeArchive.confirm = confirm_first  # type: ignore[method-assign]
-        job.add_to_day = lambda *args: waiting.append(args)
+        TradeArchive.confirm = confirm_first  # type: ignore[method-assign, assignment]
+        job.add_to_day = later  # type: ignore[assignment]
     elif flaw == "doubling":
         job.united = lambda before, trades: pl.concat([trades.clear() if before is None else before, trades]).sort(
             "ts_ms"

@@ -324,6 +324,9 @@ async def test_a_full_store_says_how_many_it_did_not_take(
     assert text.count("20000") == 1
     (scripts / "commit.lua").write_text(text.replace("20000", "3"))
     monkeypatch.setattr(script, "_FOLDER", scripts)
+    # A worker that starts now, with these scripts.
+    fleet.writer._store = None
+    await fleet.writer.claim()
     for minute in range(5):
         await late_trade(fleet, FIRST_MS + minute * MINUTE_MS)
     found = (await upkeep_of(fleet.client, INSTRUMENT.symbol)).json(archiving=True)["archive"]

@@ -36,7 +36,8 @@ async def due_work(client: Redis, *, archiving: bool, trades_kept: int | None = 
     `trades_kept`: how many each symbol's stream is to keep; None if trades are not archived.
     """
     symbols = await Registry(client).symbols()
-    works = {symbol: await _due_of(client, symbol, archiving) for symbol in symbols}
+    listed = tuple(ARCHIVED_BY) if trades_kept is None else (*ARCHIVED_BY, TRADES)
+    works = {symbol: await _due_of(client, symbol, listed if archiving else ()) for symbol in symbols}
     if trades_kept is not None:
         for symbol, found in (await waiting(client, symbols)).items():
             if is_due(found, trades_kept):
@@ -56,17 +57,19 @@ def is_due(found: Waiting, trades_kept: int) -> bool:
     return is_over or is_old or found.count * WAITING_PART >= trades_kept
 
 
-async def _due_of(client: Redis, symbol: str, archiving: bool) -> list[Work]:
-    """By month, the newest first; a month is rolled up before it is archived."""
+async def _due_of(client: Redis, symbol: str, archived: Sequence[str]) -> list[Work]:
+    """By month, the newest first; a month is rolled up before it is archived. `archived`: the series that are."""
     due = await RollupStore(client, symbol).due()
     rolls = {ROLLED_BY.open_of(day_ms): None for day_ms in due.days}
     works = [Work(ROLL, symbol, month_ms) for month_ms in rolls]
-    if archiving:
+    if archived:
         # Of all sealed days of a period, one job.
         periods = {(series, ARCHIVED_BY[series].open_of(day_ms)): None for series, day_ms in due.archive}
+        # Whatever has to be archived of a series that is not listed: it is listed first.
+        periods |= {(series, 0): None for series in due.unlisted if series in archived}
         works += [Work(ARCHIVE, symbol, period_ms, (series,)) for series, period_ms in periods]
     # Nothing waits for what is in the archive already.
-    rescales = [Work(RESCALE, symbol, 0)] if archiving and due.rescale else []
+    rescales = [Work(RESCALE, symbol, 0)] if archived and due.rescale else []
     return [*sorted(works, key=_newest_first), *rescales]
 
 

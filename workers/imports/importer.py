@@ -310,7 +310,7 @@ class _Term:
         if not days:
             return
         # Before the archive is confirmed: a reader may keep an object for as long as nothing else is.
-        await self._meanwhile(self._keeper.keep, days)
+        await self._meanwhile(self._keeper.keep, days, await self._keeper.expected(days))
         stored = await self._imports.read([day.day_ms for day in days])
         made = await self._meanwhile(sealed, days, stored, builder.open, builder.watermark_ms, self._scales)
         builder.refused.update(sum((day.refused for day in days), Counter()))
@@ -408,6 +408,7 @@ class _Term:
                 forgotten=head.forgotten,
                 archived=self._work.archive is not None,
                 lost=self._keeper.take_lost(days),
+                entries=self._keeper.take_entries(),
                 format=self._format,
                 data=self._unsaid,
             )
@@ -430,7 +431,7 @@ class _Term:
         changes = Changes(Trades(), open=builder.open, moved=True)
         if day:
             del self._days.waiting[day.day_ms]
-            await self._meanwhile(self._keeper.keep, [day])
+            await self._meanwhile(self._keeper.keep, [day], await self._keeper.expected([day]))
             stored = await self._imports.read([day.day_ms])
             frames = await self._meanwhile(merged, [day], stored, builder.open, builder.watermark_ms, self._scales)
             minutes = await self._meanwhile(minutes_of, *frames)

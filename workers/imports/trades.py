@@ -4,33 +4,42 @@ Without an archive, or of candles, there is nothing to keep: then it is noted wh
 has or once had one, will never have.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import polars as pl
 from redis.asyncio import Redis
 
 from common.archive.archive import Archive
+from common.market.manifest import ManifestEntry
+from common.store.manifest import Manifest
 from common.store.reads import Spans
 from common.store.registry import Market
-from common.store.trade_archive import TradeArchive
+from common.store.trade_archive import TRADES, TradeArchive
 from workers.imports.days import Day
+from workers.rollup.listing import ensure_listed
 from workers.rollup.trades import add_to_day, archive_trades, waiting_trades
 
 
 @dataclass(slots=True)
 class TradeKeeper:
-    """For one claim. `archive`: None if trades are not archived. `lost`: spans to be noted with the next day."""
+    """For one claim. `archive`: None if trades are not archived.
+
+    `lost`: spans to be noted with the next day; `entries`: of the objects that were written for it.
+    """
 
     client: Redis
     market: Market
     archive: Archive | None
     lost: Spans = ()
+    entries: list[ManifestEntry] = field(default_factory=list)
     _notes: bool = False
 
     async def begin(self, covered_from_ms: int) -> None:
         """Archive what waits: the first day drops it from the stream. `covered_from_ms`: where coverage begins."""
         if self.archive:
+            # Also where no trade waits: what is imported is to be known from its first day on.
+            await ensure_listed(self.client, self.market, self.archive, TRADES)
             await archive_trades(self.client, self.market, self.archive)
         store = TradeArchive(self.client, self.market.symbol)
         standing = await store.standing()
@@ -44,12 +53,25 @@ class TradeKeeper:
         if len(waiting):
             self.lost += (_span(waiting),)
 
-    def keep(self, days: Sequence[Day]) -> None:
+    async def expected(self, days: Sequence[Day]) -> dict[int, ManifestEntry]:
+        """Return what the archive has of days that are to be kept."""
+        if not self.archive or not days:
+            return {}
+        manifest = Manifest(self.client, self.market.symbol, TRADES)
+        known = await manifest.known(days[0].day_ms, days[-1].end_ms)
+        return {entry.period_ms: entry for entry in known.entries}
+
+    def keep(self, days: Sequence[Day], expected: Mapping[int, ManifestEntry]) -> None:
         """Archive the trades of days, before they are applied, and let go of them. Blocks."""
         for day in days:
             if self.archive and day.rows:
-                add_to_day(self.archive, self.market.instrument, day.day_ms, pl.concat(day.rows))
+                place = self.archive, self.market.instrument, day.day_ms
+                self.entries.append(add_to_day(*place, pl.concat(day.rows), expected.get(day.day_ms)))
             day.rows = []
+
+    def take_entries(self) -> list[ManifestEntry]:
+        entries, self.entries = self.entries, []
+        return entries
 
     def take_lost(self, days: Sequence[Day]) -> Spans:
         """Return what is to be noted as lost with days that are written."""

@@ -25,9 +25,11 @@ from common.frames import decode
 from common.market import blocks
 from common.market.late import merged_with
 from common.market.timeframe import DAY_MS
+from common.store.manifest import Manifest
 from common.store.reads import Seal, SealedSeries, State, SymbolReader
 from common.store.registry import Market
 from common.store.rollups import RollupStore
+from workers.rollup.listing import ensure_listed
 
 log = logging.getLogger(__name__)
 
@@ -66,10 +68,23 @@ _SOURCES = {
 
 async def archive_period(client: Redis, market: Market, archive: Archive, series: str, period_ms: int) -> bool:
     """Archive a period if anything of it is due; False if not."""
-    source, store = _SOURCES[series], RollupStore(client, market.symbol)
+    source, store, manifest = (
+        _SOURCES[series],
+        RollupStore(client, market.symbol),
+        Manifest(client, market.symbol, series),
+    )
     end_ms = source.rows.period.next_open(period_ms)
+    await ensure_listed(client, market, archive, series)
     for _ in range(ATTEMPTS):
-        before = await asyncio.to_thread(archive.version, source.rows, market.instrument, period_ms)
+        expected = await manifest.entry(period_ms)
+        before = await asyncio.to_thread(
+            archive.version,
+            source.rows,
+            market.instrument,
+            period_ms,
+            expected,
+            may_be_missing=expected is not None and await _has_all(client, market, source, period_ms),
+        )
         token, scores = await store.unarchived(series)
         due = {day_ms: score for day_ms, score in scores.items() if period_ms <= day_ms < end_ms}
         if not due:
@@ -79,9 +94,11 @@ async def archive_period(client: Redis, market: Market, archive: Archive, series
         if sealed is None:
             continue
         frame = with_parts(source.rows, _joined(source.rows, before.frame, sealed), late.parts, before.late)
+        entry = None
         if len(frame):
             try:
-                await asyncio.to_thread(archive.replace, before, frame, merged_with(before.late, late.parts))
+                written = await asyncio.to_thread(archive.replace, before, frame, merged_with(before.late, late.parts))
+                entry = written.entry(period_ms)
             except Superseded:
                 continue
         there = set(frame.select(_DAY).to_series().unique())
@@ -93,6 +110,7 @@ async def archive_period(client: Redis, market: Market, archive: Archive, series
                 # Dropped before there was an archive.
                 [day_ms for day_ms in due if day_ms not in there],
                 late,
+                entry,
             )
         except Stale:
             continue
@@ -102,6 +120,12 @@ async def archive_period(client: Redis, market: Market, archive: Archive, series
         )
         return True
     raise StoreUnavailable(f"{market.symbol} changed under every attempt to archive its {series}")
+
+
+async def _has_all(client: Redis, market: Market, source: _Source, period_ms: int) -> bool:
+    """Whether the store has dropped nothing of the period: then an object of it that is missing is made anew."""
+    state = (await SymbolReader(client, market.symbol).view()).state
+    return state is not None and source.floor(state) <= period_ms
 
 
 async def _sealed(reader: SymbolReader, source: _Source, start_ms: int, end_ms: int) -> dict[int, pl.DataFrame] | None:

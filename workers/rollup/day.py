@@ -27,6 +27,7 @@ from common.market.candle import Candle
 from common.market.candle_columns import merged, opened
 from common.market.instrument import Instrument
 from common.market.late import Part
+from common.market.manifest import ManifestEntry
 from common.market.rollup import DAY, MONTH, WEEK, Period, Plan, periods, rolled_up
 from common.market.scale import Scale, Scales
 from common.market.timeframe import DAY_MS, Timeframe, day_of
@@ -38,8 +39,10 @@ from common.store.rollups import CANDLES, FOOTPRINTS, Minutes, Reading, Rolled, 
 log = logging.getLogger(__name__)
 
 # Reads the packed candles that the archive alone has, of those that open from a time (ms) on, before another; with what
-# late trades make of them, as of a commit (token, seq).
-Older = Callable[[Instrument, int, int, Sequence[Part], tuple[str, int]], Awaitable[list[bytes]]]
+# late trades make of them, as of a commit (token, seq); of months of which that much was confirmed.
+Older = Callable[
+    [Instrument, int, int, Sequence[Part], tuple[str, int], Sequence[ManifestEntry]], Awaitable[list[bytes]]
+]
 
 # A day that is being backfilled changes under its job; the next tick tries again.
 ATTEMPTS = 5
@@ -146,7 +149,7 @@ async def _roll(
     span = max(from_ms, kept_ms), min(to_ms, floor_ms)
     if older and span[0] < span[1]:
         at = reading.state.token, reading.state.seq
-        members += await older(instrument, *span, reading.late, at)
+        members += await older(instrument, *span, reading.late, at, reading.archived)
     minutes = opened(list(reading.candles.sealed.values()), members, scales)
     rolled = list(_rolled(instrument, anchored, plan, reading, minutes, kept_ms))
     rolled += _gone(utc_day, plan, reading) if day_ms >= kept_ms else []

@@ -16,10 +16,13 @@ from redis.asyncio import Redis
 from common.errors import StoreUnavailable
 from common.market.instrument import Instrument
 from common.market.late import Part
+from common.market.manifest import ManifestEntry
 from common.settings import Settings
 from common.store.client import commit_client
 from common.store.instrument import InstrumentChanged
+from common.store.manifest import Manifest
 from common.store.registry import Market, Registry
+from common.store.rollups import CANDLES
 from common.store.trade_archive import TRADES
 from workers.rollup.day import Older, roll_days
 from workers.rollup.rq_worker import Functions
@@ -43,7 +46,12 @@ def functions(settings: Settings, stopping: Callable[[], bool]) -> Functions:
 def roll(settings: Settings, stopping: Callable[[], bool], symbol: str, month_ms: int) -> None:
     """Roll up and seal what is due of a month's days."""
     span, kept, older = (month_ms, ROLLED_BY.next_open(month_ms)), settings.events_kept, _older(settings)
-    _run(settings, symbol, lambda client, market: roll_days(client, market, *span, kept, older, stopping))
+
+    async def roll_month(client: Redis, market: Market) -> None:
+        await _list_older(settings, client, market)
+        await roll_days(client, market, *span, kept, older, stopping)
+
+    _run(settings, symbol, roll_month)
 
 
 def archive(settings: Settings, url: str, symbol: str, series: str, period_ms: int) -> None:
@@ -57,6 +65,17 @@ def archive(settings: Settings, url: str, symbol: str, series: str, period_ms: i
         _run(settings, symbol, lambda client, market: archive_trades(client, market, place))
         return
     _run(settings, symbol, lambda client, market: archive_period(client, market, place, series, period_ms))
+
+
+async def _list_older(settings: Settings, client: Redis, market: Market) -> None:
+    """Without a manifest a month of the archive that is lost would be one in which nothing was traded."""
+    outline = await Manifest(client, market.symbol, CANDLES).outline()
+    if settings.archive_url is None or outline.is_whole or not outline.was_archived:
+        return
+    from common.archive.archive import Archive
+    from workers.rollup.listing import ensure_listed
+
+    await ensure_listed(client, market, Archive.open(settings.archive_url, settings.archive_s3_endpoint), CANDLES)
 
 
 def rescale(settings: Settings, url: str, stopping: Callable[[], bool], symbol: str, _: int) -> None:
@@ -75,13 +94,18 @@ def _older(settings: Settings) -> Older | None:
         return None
 
     async def read(
-        instrument: Instrument, start_ms: int, end_ms: int, late: Sequence[Part], at: tuple[str, int]
+        instrument: Instrument,
+        start_ms: int,
+        end_ms: int,
+        late: Sequence[Part],
+        at: tuple[str, int],
+        known: Sequence[ManifestEntry],
     ) -> list[bytes]:
         from common.archive.archive import Archive
         from workers.rollup.older import older_minutes
 
         place = Archive.open(url, settings.archive_s3_endpoint)
-        return await older_minutes(place, instrument, start_ms, end_ms, late, at)
+        return await older_minutes(place, instrument, start_ms, end_ms, late, at, known)
 
     return read
 

@@ -20,10 +20,13 @@ from common.errors import ArchiveUnavailable, Stale, StoreUnavailable, Supersede
 from common.frames import decode
 from common.market import codec
 from common.market.instrument import Instrument
+from common.market.manifest import ManifestEntry
 from common.market.timeframe import DAY_MS
+from common.store.manifest import Manifest
 from common.store.reads import Entry, SymbolReader
 from common.store.registry import Market
-from common.store.trade_archive import Standing, TradeArchive
+from common.store.trade_archive import TRADES, Standing, TradeArchive
+from workers.rollup.listing import ensure_listed
 
 log = logging.getLogger(__name__)
 
@@ -38,12 +41,13 @@ PAGE = 256
 async def archive_trades(client: Redis, market: Market, archive: Archive) -> None:
     """Archive all trades that are applied by now and have not been archived."""
     store = TradeArchive(client, market.symbol, market.instrument)
+    await ensure_listed(client, market, archive, TRADES)
     for _ in range(ATTEMPTS):
         standing = await store.standing()
         if standing is None or standing.archived_seq == standing.seq:
             return
         with suppress(Stale):
-            await _archive(store, market.instrument, archive, standing)
+            await _archive(store, market.instrument, archive, standing, Manifest(client, market.symbol, TRADES))
             return
     raise StoreUnavailable(f"{market.symbol} changed under every attempt to archive its trades")
 
@@ -56,17 +60,21 @@ async def waiting_trades(store: TradeArchive, at: Standing) -> pl.DataFrame:
     return decode.trades([entry.trades for entry in found])
 
 
-async def _archive(store: TradeArchive, instrument: Instrument, archive: Archive, at: Standing) -> None:
+async def _archive(
+    store: TradeArchive, instrument: Instrument, archive: Archive, at: Standing, manifest: Manifest
+) -> None:
     while at.archived_seq != at.seq:
         # Of a store that was put back piece by piece: all of its stream once more.
         after_seq = at.archived_seq if at.archived_seq and at.archived_seq <= at.seq else 0
         entries = await _entries(store.reader, after_seq, at.seq)
         trades = decode.trades([entry.trades for entry in entries])
+        written = []
         for day_ms, some in by_day(trades):
-            await asyncio.to_thread(add_to_day, archive, instrument, day_ms, some)
+            expected = await manifest.entry(day_ms)
+            written.append(await asyncio.to_thread(add_to_day, archive, instrument, day_ms, some, expected))
         # Without an entry: what there was has been dropped, and noted as lost.
         last = (entries[-1].seq, entries[-1].watermark_ms) if entries else (at.seq, at.watermark_ms)
-        at = await store.confirm(at, *last)
+        at = await store.confirm(at, *last, written)
         log.info("archived", extra={"symbol": instrument.symbol, "series": TRADE_ROWS.name, "rows": len(trades)})
 
 
@@ -84,16 +92,24 @@ async def _entries(reader: SymbolReader, after_seq: int, last_seq: int) -> list[
     return found
 
 
-def add_to_day(archive: Archive, instrument: Instrument, day_ms: int, trades: pl.DataFrame) -> None:
-    """Make the trades (TRADES, of one UTC day, in any order) part of the day's object. Blocks."""
+def add_to_day(
+    archive: Archive,
+    instrument: Instrument,
+    day_ms: int,
+    trades: pl.DataFrame,
+    expected: ManifestEntry | None = None,
+) -> ManifestEntry:
+    """Make the trades (TRADES, of one UTC day, in any order) part of the day's object; return its entry. Blocks.
+
+    `expected`: what was confirmed of the day: ArchiveDamaged if that is not there.
+    """
     for _ in range(ATTEMPTS):
-        before = archive.version(TRADE_ROWS, instrument, day_ms)
+        before = archive.version(TRADE_ROWS, instrument, day_ms, expected)
         frame = united(before.frame, trades)
-        if before.frame is not None and frame.equals(before.frame) and before.scale == instrument.scale:
-            return
+        if before.frame is not None and before.claim and frame.equals(before.frame):
+            return before.claim.entry(day_ms)
         with suppress(Superseded):
-            archive.replace(before, frame)
-            return
+            return archive.replace(before, frame).entry(day_ms)
     raise ArchiveUnavailable(f"trades of {instrument.symbol} changed under every attempt to add to their day {day_ms}")
 
 

@@ -1,26 +1,29 @@
 -- Confirm days that the archive has, read back and found equal.
 --
--- KEYS  1 state, 2 unarchived, 3 dirty, 4 archive, 5 late parts of the series
+-- KEYS  1 state, 2 unarchived, 3 dirty, 4 archive, 5 late parts of the series, 6 archived:<series>, 7 faults
 -- ARGV  1 token of the state as it was read, 2 series, 3 number of days archived
 --       4 the newest commit whose late parts were merged ('' if none were), of minutes that open from 5 on, before 6;
---       then day, score ...: those days, as they were in unarchived then; then days that are lost: neither sealed nor
---       archived
+--       7 the entry of the object that was written, as manifest.lua has it ('' if none was); then day, score ...: those
+--       days, as they were in unarchived then; then days that are lost: neither sealed nor archived
 -- RESULT  {'OK', ms up to which the series is complete in the archive} or {'STALE'}
 --
 -- archive, of each series: <series>_ms, all closed minutes that open before are in the archive, as they are now;
 --          <series>_from_ms, the first day that ever was archived; <series>_version, raised with every confirmation.
 
-local state, unarchived, dirty, archive, late = unpack(KEYS)
+local state, unarchived, dirty, archive, late, manifest, faults = unpack(KEYS)
+
+-- with manifest.lua
+
 local series = ARGV[2]
 if (redis.call('HGET', state, 'token') or '') ~= ARGV[1] then
   return {'STALE'}
 end
 local from = tonumber(redis.call('HGET', archive, series .. '_from_ms') or '') or math.huge
-local lost = 7 + 2 * tonumber(ARGV[3])
+local lost = 8 + 2 * tonumber(ARGV[3])
 for i = lost, #ARGV do
   redis.call('ZREM', unarchived, series .. ':' .. ARGV[i])
 end
-for i = 7, lost - 1, 2 do
+for i = 8, lost - 1, 2 do
   from = math.min(from, tonumber(ARGV[i]))
   local member = series .. ':' .. ARGV[i]
   -- Else it was sealed anew since, and stays for the next job; or another job has confirmed it: of two that write one
@@ -48,8 +51,11 @@ for _, member in ipairs(redis.call('ZRANGE', unarchived, 0, -1)) do
 end
 local complete_ms = string.format('%.0f', complete)
 redis.call('HSET', archive, series .. '_ms', complete_ms)
-if lost > 7 then
+if ARGV[7] ~= '' then
+  note_entry(manifest, faults, series, ARGV[7])
+end
+if lost > 8 then
   redis.call('HSET', archive, series .. '_from_ms', string.format('%.0f', from))
-  redis.call('HINCRBY', archive, series .. '_version', 1)
+  confirm(archive, series)
 end
 return {'OK', complete_ms}

@@ -167,7 +167,7 @@ for _ = 1, 64 do
   redis.call('XTRIM', trades, 'MAXLEN', '=', length - 1)
   kept = kept - held
 end
-lose(archive, dropped)
+lose(archive, 'trades', dropped)
 
 local time = redis.call('TIME')
 local now_ms = time[1] .. string.sub(string.format('%06d', time[2]), 1, 3)

@@ -1,17 +1,18 @@
 -- Imported days: their minutes as sealed blocks, and the checkpoint that says so. All or nothing.
 --
 -- KEYS  1 owner, 2 state, 3 trades, 4 candles, 5 footprints, 6 events, 7 gaps, 8 dirty, 9 seals, 10 sealed candles,
---       11 sealed footprints, 12 staged, 13 archive, 14 outside, 15 coverage
+--       11 sealed footprints, 12 staged, 13 archive, 14 outside, 15 coverage, 16 archived:trades, 17 faults
 -- ARGV  1 token, 2 seq the caller stands at, 3 the next seq
 --       4 watermark_ms, 5 a packed batch of no trades, 6 events to keep, 7 and 8 first and last open written
 --       9 'archived' if the archive has the trades of the days, and all that were applied before; else ''
 --       10 '<from_ms>:<to_ms>;...', where it will never have all of them
 --       11 number of days, 12 of state pairs, 13 of gaps, 14 of forgotten gaps, 15 of events, 16 of messages, 17 of
---       chunks of coverage, '' where it is stored whole; then
+--       objects of trades that were written, 18 of chunks of coverage, '' where it is stored whole; then
 --       day (its open, UTC ms), 'seal' or 'leave' (nothing of the day is kept), number of candles, of footprints,
 --       digest of the staged candles, of the staged footprints ('' if there are none), trades outside every session
 --       ('' if not known) ...
 --       state field, value ... chunk number, chunk ... gap id, gap ... gap id ... event ... channel, message ...
+--       entry (manifest.lua) ...
 -- RESULT  {'OK'}, {'FENCED'} (another holder) or {'STALE'} (the store is not where the caller left it)
 --
 -- Blocks, seals and staged are those of roll.lua; a day that is written here is dirty, so that its roll-ups are made.
@@ -21,13 +22,14 @@
 -- state.amended, state.reshaped_seq: as in commit.lua.
 
 local owner, state, trades, candles, footprints, events, gaps, dirty, seals, sealed_candles, sealed_footprints, staged,
-  archive, outside, coverage = unpack(KEYS)
+  archive, outside, coverage, manifest, faults = unpack(KEYS)
 local next_seq = ARGV[3]
 local AMENDED_KEPT, DAY_MS = 16, 86400000
-local FIRST_DAY, DAY_FIELDS = 18, 7
+local FIRST_DAY, DAY_FIELDS = 19, 7
 
 -- with lost.lua
 -- with outside.lua
+-- with manifest.lua
 -- with coverage.lua
 
 if redis.call('HGET', owner, 'token') ~= ARGV[1] then
@@ -101,20 +103,20 @@ end
 if ARGV[9] == 'archived' then
   redis.call('HSET', archive, 'trades_seq', next_seq, 'trades_ms', ARGV[4], 'trades_from_ms', '-1',
     'trades_applied', redis.call('HGET', state, 'applied') or '0')
-  redis.call('HINCRBY', archive, 'trades_version', 1)
+  confirm(archive, 'trades')
 end
 local lost = {}
 for from_ms, to_ms in string.gmatch(ARGV[10], '(%d+):(%d+)') do
   table.insert(lost, {tonumber(from_ms), tonumber(to_ms)})
 end
-lose(archive, lost)
+lose(archive, 'trades', lost)
 
 for _ = 1, tonumber(ARGV[12]) do
   redis.call('HSET', state, ARGV[at], ARGV[at + 1])
   at = at + 2
 end
-if ARGV[17] ~= '' then
-  at = write_chunks(state, coverage, at, tonumber(ARGV[17]))
+if ARGV[18] ~= '' then
+  at = write_chunks(state, coverage, at, tonumber(ARGV[18]))
 end
 for _ = 1, tonumber(ARGV[13]) do
   redis.call('HSET', gaps, ARGV[at], ARGV[at + 1])
@@ -131,5 +133,9 @@ end
 for _ = 1, tonumber(ARGV[16]) do
   redis.call('PUBLISH', ARGV[at], ARGV[at + 1])
   at = at + 2
+end
+for _ = 1, tonumber(ARGV[17]) do
+  note_entry(manifest, faults, 'trades', ARGV[at])
+  at = at + 1
 end
 return {'OK'}

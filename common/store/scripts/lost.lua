@@ -1,16 +1,16 @@
--- Part of commit.lua and import.lua: times of trades that the archive will never have.
+-- Part of commit.lua, import.lua and give_up.lua: times of a series that the archive will never have.
 --
--- archive.trades_lost: '<from_ms>:<to_ms>;...', both ends included, ascending. What lies in them is partial. Spans with
+-- archive.<series>_lost: '<from_ms>:<to_ms>;...', both ends included, ascending. What lies in them is partial. Spans with
 -- less than a minute between them are one; of more than MOST_LOST the oldest are, too.
 
 local MOST_LOST = 64
 
 -- `spans`: {from_ms, to_ms} each, in any order.
-local function lose(archive, spans)
+local function lose(archive, series, spans)
   if #spans == 0 then
     return
   end
-  for from_ms, to_ms in string.gmatch(redis.call('HGET', archive, 'trades_lost') or '', '(%d+):(%d+)') do
+  for from_ms, to_ms in string.gmatch(redis.call('HGET', archive, series .. '_lost') or '', '(%d+):(%d+)') do
     table.insert(spans, {tonumber(from_ms), tonumber(to_ms)})
   end
   table.sort(spans, function(a, b) return a[1] < b[1] end)
@@ -30,5 +30,5 @@ local function lose(archive, spans)
   for at, span in ipairs(lost) do
     lost[at] = string.format('%.0f:%.0f', span[1], span[2])
   end
-  redis.call('HSET', archive, 'trades_lost', table.concat(lost, ';'))
+  redis.call('HSET', archive, series .. '_lost', table.concat(lost, ';'))
 end
