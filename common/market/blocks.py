@@ -167,6 +167,11 @@ def levels(blocks: Sequence[bytes], scales: Scales | None = None) -> Columns:
     return _whole(_FOOTPRINTS, blocks, _LEVEL_TYPES, _footprint_part, _level_columns, scales)
 
 
+def candle_count(block: bytes) -> int:
+    """How many candles a block holds, without opening it."""
+    return _rows(_CANDLES, split(block)[1])
+
+
 def level_count(block: bytes) -> int:
     """How many levels a block of footprints holds, without opening it."""
     return _rows(_FOOTPRINTS, split(block)[1])
@@ -186,13 +191,16 @@ class LevelBlock:
         # The first level of each minute, and the end of the last one's.
         self._rows = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
 
-    def stretches(self, max_rows: int) -> Iterator[slice]:
-        """Cut all minutes where they have as many levels as are to be decoded at once, but at least one minute."""
-        first = 0
-        while first < len(self.opens):
-            end = max(first + 1, int(np.searchsorted(self._rows, self._rows[first] + max_rows, "right")) - 1)
-            yield slice(first, end)
-            first = end
+    def within(self, from_ms: int, to_ms: int, max_rows: int, *, oldest_first: bool) -> slice:
+        """Return minutes that open in `[from_ms, to_ms)`: from one end as many as have so many levels, but one."""
+        first, end = np.searchsorted(self.opens, (from_ms, to_ms)).tolist()
+        if first == end:
+            return slice(first, end)
+        if oldest_first:
+            fitting = int(np.searchsorted(self._rows, self._rows[first] + max_rows, "right")) - 1
+            return slice(first, min(end, max(first + 1, fitting)))
+        fitting = int(np.searchsorted(self._rows, self._rows[end] - max_rows, "left"))
+        return slice(max(first, min(end - 1, fitting)), end)
 
     def count(self, minutes: slice) -> int:
         """How many levels those minutes have."""

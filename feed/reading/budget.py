@@ -1,7 +1,4 @@
-"""What one query may cost: it reads until its budget is spent, and answers what it has found by then.
-
-Rows are counted before they are decoded, so what is too much never is in memory.
-"""
+"""What one query may cost: it reads until its budget is spent, and answers what it has found by then."""
 
 import time
 from collections.abc import Callable
@@ -10,7 +7,6 @@ from functools import partial
 from typing import ParamSpec, TypeVar
 
 from common.errors import BadInput
-from feed.reading.lanes import Place, Weight
 from feed.reading.workers import Workers
 
 # Minutes, levels or trades that are read; seconds of work; bytes of an answer.
@@ -19,10 +15,9 @@ MAX_WORK_S = 2.0
 MAX_ANSWER_BYTES = 32 << 20
 # But for the first bar of an answer: that has to be whole.
 MAX_ROWS_OF_A_BAR = 4 * MAX_ROWS
-# Rows decoded at once: what is made of them meanwhile takes some ten times as much memory.
-ROWS_AT_ONCE = 1 << 16
 # Fewer rows than that take about as long as to hand them to a thread.
 INLINE_ROWS = 4_000
+UNLIMITED = 1 << 62
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -30,37 +25,38 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Budget:
-    """Of one query. Without `workers` all is worked out in place; without a `place` nobody else is waited for."""
+    """Of one query. Without `workers` all is worked out in place."""
 
     workers: Workers | None = None
-    place: Place | None = None
     max_rows: int = MAX_ROWS
     max_work_s: float = MAX_WORK_S
     max_bytes: int = MAX_ANSWER_BYTES
     rows: int = 0
     work_s: float = 0.0
 
+    @classmethod
+    def unlimited(cls) -> "Budget":
+        """For what is bounded otherwise, and for a process that does nothing else."""
+        return cls(None, UNLIMITED, float(UNLIMITED), UNLIMITED)
+
     def has_room(self, rows: int) -> bool:
         """Whether so many more may be read."""
         return self.rows + rows <= self.max_rows and self.work_s < self.max_work_s
 
-    async def read(self, rows: int) -> None:
-        """Count rows that are about to be decoded. Raises Beyond where others are first."""
+    def read(self, rows: int) -> None:
+        """Count rows before they are decoded: what is too much never is in memory."""
         self.rows += rows
-        if self.rows > MAX_ROWS_OF_A_BAR and self.max_rows == MAX_ROWS:
+        if self.max_rows < UNLIMITED and self.rows > MAX_ROWS_OF_A_BAR:
             raise BadInput(
                 f"one bar is made of more than {MAX_ROWS_OF_A_BAR:,} rows or levels, expected a shorter timeframe"
             )
-        if self.place:
-            await self.place.reads(self.rows)
 
     async def run(self, rows: int, work: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
         """Return what `work` does, about so many rows, without holding up others."""
         timed = partial(self._timed, partial(work, *args, **options))
         if self.workers is None or rows <= INLINE_ROWS:
             return timed()
-        patient = self.place is not None and self.place.weight > Weight.LIGHT
-        return await self.workers.run(timed, patient=patient)
+        return await self.workers.run(timed)
 
     def _timed(self, work: Callable[[], T]) -> T:
         began_s = time.thread_time()
@@ -68,8 +64,3 @@ class Budget:
             return work()
         finally:
             self.work_s += time.thread_time() - began_s
-
-
-def unlimited(workers: Workers | None = None) -> Budget:
-    """For what is bounded otherwise: live bars, exports."""
-    return Budget(workers, None, 1 << 62, float(1 << 62), 1 << 62)
