@@ -230,7 +230,8 @@ class Backfill:
 
     async def _begin(self) -> None:
         now_ms = self.clock.now_ms()
-        oldest, from_ms = self.applied.coverage.oldest(), now_ms - self.history_ms
+        # What is older than all that is kept would be refused, and leave no hole to be filled from.
+        oldest, from_ms = self.applied.coverage.oldest(), max(now_ms - self.history_ms, self.applied.floor_ms())
         if self._by_time:
             self._stretches = [Stretch(from_ms)] if self.history_ms else []
         elif self.history_ms and (not oldest or oldest.from_ms > from_ms):

@@ -21,8 +21,11 @@ from workers.term import Progress, Store, Term, TermSettings
 
 log = logging.getLogger(__name__)
 
-# Looks per lease at what is wanted, and at the owners of all that is not ours: a spare is late by two looks at most.
+# Looks per lease at what is wanted.
 LOOKS_PER_LEASE = 24
+# Looks per lease at the owners of all that is not ours: their last sign of life is seen so late at most. A look at one
+# that stands still follows at the very moment when its lease is over.
+OWNER_LOOKS_PER_LEASE = 12
 # A term that failed on its own (a broken source, say) is tried again after 1 s, 2 s, ... at most this; one that lost
 # the store begins with less: mostly it is there again at once.
 FIRST_BACKOFF_MS, FIRST_LOST_MS, MOST_BACKOFF_MS = 1_000, 250, 30_000
@@ -92,6 +95,8 @@ class Claimer:
         self._kinds = kinds
         self._most = most
         self._observer = Observer(place.settings.lease_ttl_ms)
+        # Our monotonic time of the next look at all owners.
+        self._look_at_ms = 0
         self._failures = Failures()
         # What a symbol was when it failed last: one that has been changed since is tried at once.
         self._failed_as: dict[str, Market] = {}
@@ -113,11 +118,13 @@ class Claimer:
         return self._stopping.is_set()
 
     async def run(self) -> None:
-        look_s = self._place.settings.lease_ttl_ms / LOOKS_PER_LEASE / 1_000
+        look_ms = self._place.settings.lease_ttl_ms / LOOKS_PER_LEASE
         try:
             while not self._stopping.is_set():
                 await self._walk_with_patience()
-                await self._pause(look_s)
+                due_ms = self._observer.due_in_ms(self._place.clock.monotonic_ms())
+                # One that is overdue waits for its turn, or there is no room for it.
+                await self._pause((due_ms if 0 < due_ms < look_ms and not self._is_full else look_ms) / 1_000)
         finally:
             # Also where the store is not for us any more, what is held is given back in order.
             self._stopping.set()
@@ -157,9 +164,17 @@ class Claimer:
         return len(self._held) >= self._most
 
     async def _claimable(self) -> list[str]:
+        now_ms, lease_ttl_ms = self._place.clock.monotonic_ms(), self._place.settings.lease_ttl_ms
         others = [s for s, market in self._wanted.items() if market.kind in self._kinds and s not in self._held]
-        holders = await self._place.owners(others)
-        now_ms = self._place.clock.monotonic_ms()
+        look_at_ms = self._look_at_ms
+        if now_ms < look_at_ms:
+            # New ones, those that were free, and those that stand still since a lease.
+            others = [symbol for symbol in others if self._observer.is_due(symbol, now_ms)]
+        else:
+            self._observer.forget_all_but(others)
+            look_at_ms = now_ms + lease_ttl_ms // OWNER_LOOKS_PER_LEASE
+        holders = await self._place.owners(others) if others else {}
+        now_ms, self._look_at_ms = self._place.clock.monotonic_ms(), look_at_ms
         found = [s for s, holder in holders.items() if not holder or self._observer.has_stalled(s, holder, now_ms)]
         return [symbol for symbol in found if not self._is_waiting(symbol, now_ms)]
 
@@ -173,7 +188,7 @@ class Claimer:
         try:
             claim = await store.claim(token, stale, self._place.holder)
         except NewerFormat as error:
-            self._leave_alone(symbol, error)
+            self._leave_alone(market, error)
             return
         if isinstance(claim, Sighting):
             self._observer.note(symbol, claim, self._place.clock.monotonic_ms())
@@ -182,11 +197,12 @@ class Claimer:
         log.info("claimed", extra={"symbol": symbol, "epoch": claim.epoch, "seq": claim.seq})
         self._held[symbol] = self._place.spawn(self._serve(market, store, token, claim))
 
-    def _leave_alone(self, symbol: str, error: NewerFormat) -> None:
+    def _leave_alone(self, market: Market, error: NewerFormat) -> None:
         """A later release has written it, and serves it: looked at again from time to time, and told of once."""
+        self._failed_as[market.symbol] = market
         now_ms = self._place.clock.monotonic_ms()
-        if self._failures.add(symbol, now_ms, was_sound=False, first_ms=MOST_BACKOFF_MS) == 1:
-            log.error("not served", extra={"symbol": symbol, "error": str(error)})
+        if self._failures.add(market.symbol, now_ms, was_sound=False, first_ms=MOST_BACKOFF_MS) == 1:
+            log.error("not served", extra={"symbol": market.symbol, "error": str(error)})
 
     async def _serve(self, market: Market, store: Store, token: str, claim: Claim) -> None:
         symbol, since_ms = market.symbol, self._place.clock.monotonic_ms()

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import random
 import signal
 import sys
 from dataclasses import dataclass, field
@@ -20,7 +21,9 @@ from common.store.presence import WORKER, present
 from common.store.registry import Registry
 from common.store.rollups import CANDLES, FOOTPRINTS
 from common.store.server import await_admission
+from common.store.stream_reader import SharedReads
 from common.store.symbol import Bounds, SymbolStore
+from common.store.together import Together
 from common.store.trade_archive import TRADES
 from common.store.wanted import WantedFleet
 from common.watchdog import watched
@@ -67,6 +70,8 @@ class WorkerSettings:
             batch_trades=self.batch_trades,
             close_grace_ms=self.close_grace_ms,
             retention=Retention(self.candle_days, self.footprint_days),
+            # So that the processes of a machine do not all beat at once.
+            beat_phase_ms=random.randrange(self.lease_ttl_ms),
         )
 
     @property
@@ -78,21 +83,26 @@ class WorkerSettings:
 async def work(settings: WorkerSettings) -> None:
     """Serve until told to stop."""
     clock = JudgedClock(SystemClock())
+    commands, blocking = commit_client(settings.redis_url), blocking_client(settings.redis_url)
+    # One that has one inbox at most has its trades a little sooner without.
+    shared = SharedReads(commands, blocking) if settings.symbols_per_worker > 1 else None
     means = Means(
-        commit_client(settings.redis_url),
-        blocking_client(settings.redis_url),
+        commands,
+        blocking,
         clock,
         settings.backfill_hours * 60 * MINUTE_MS,
         settings.depth_hours * 60,
         Caps(settings.streams_per_venue, settings.streams_in_all),
         settings.binance_key,
+        shared,
     )
+    beats = Together(commands, "beat")
     place = Workplace(
         holder=holder_name(),
         clock=clock,
         settings=settings.term,
         owners=Owners(means.commands).look,
-        stores=lambda symbol: SymbolStore(means.commands, symbol, settings.bounds, clock),
+        stores=lambda symbol: SymbolStore(means.commands, symbol, settings.bounds, clock, beats),
         sources=lambda market: SOURCES[market.kind](market, means),
         follow=lambda market, instrument: registered(Registry(means.commands), market, instrument),
     )
@@ -105,6 +115,8 @@ async def work(settings: WorkerSettings) -> None:
         async with watched(settings.lease_ttl_ms), saying:
             await claimer.run()
     finally:
+        if shared:
+            await shared.close()
         await means.commands.aclose()
         await means.blocking.aclose()
 

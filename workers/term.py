@@ -60,13 +60,17 @@ class Store(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TermSettings:
-    """All in ms but `batch_trades`, the most trades of one commit."""
+    """All in ms but `batch_trades`, the most trades of one commit.
+
+    `beat_phase_ms`: when, of the monotonic clock, all idle symbols of the process beat, together.
+    """
 
     lease_ttl_ms: int
     commit_interval_ms: int
     batch_trades: int
     close_grace_ms: int
     retention: Retention
+    beat_phase_ms: int = 0
 
 
 @dataclass(slots=True)
@@ -113,6 +117,8 @@ class Term:
     _trades_wanted: bool = False
     # The `complete_ms` of the last batch.
     _complete_ms: int = NEVER
+    # What the source said of itself, and whether the clock was refused, when last nothing came; None if something did.
+    _quiet: tuple[Mapping[str, str], bool] | None = None
 
     async def serve(self, claim: Claim) -> bool:
         """Work until stopped, ended or in error. True if the source has ended and all of it is committed."""
@@ -191,8 +197,7 @@ class Term:
             if self.stopping():
                 return False
             self._note_health(batch)
-            await self.store.beat(self.token, self._seq, self._health)
-            self._alive()
+            await self._beat()
             await self.clock.sleep_ms(max(1, min(self._beat_due_ms(), MOST_WAIT_MS)))
         return True
 
@@ -210,6 +215,26 @@ class Term:
             self._builder.keep_coverage(is_chunked=is_chunked)
 
     async def _take(self, batch: Batch) -> None:
+        if self._is_quiet(batch):
+            if self._beat_due_ms() <= 0:
+                await self._beat()
+        else:
+            await self._take_all(batch)
+        self.on_progress(self.progress, batch)
+
+    def _is_quiet(self, batch: Batch) -> bool:
+        """Nothing came, nothing closes, and nothing is to be told: as most looks at a quiet market find it."""
+        was, self._quiet = self._quiet, None
+        if batch.position != self._position or not batch.is_empty:
+            return False
+        self._quiet = batch.health, self.clock.is_refused()
+        if was != self._quiet:
+            return False
+        self._complete_ms = NEVER if self._quiet[1] else batch.complete_ms
+        close_ms = self._builder.next_close_ms()
+        return close_ms is None or self._complete_ms < close_ms
+
+    async def _take_all(self, batch: Batch) -> None:
         self._keep_format()
         changes, faults, stored = await self._step(batch)
         gaps = self._follow(batch)
@@ -236,9 +261,7 @@ class Term:
             )
             await self._commit(head, changes)
         elif self._beat_due_ms() <= 0 or self._health != self._health_told:
-            await self.store.beat(self.token, self._seq, self._health)
-            self._alive()
-        self.on_progress(self.progress, batch)
+            await self._beat()
 
     async def _step(self, batch: Batch) -> tuple[Changes, Faults, Collection[int]]:
         """Also returns the opens of the late minutes that the store had."""
@@ -286,6 +309,12 @@ class Term:
         self._count(changes)
         await self.source.committed(head.position)
 
+    async def _beat(self) -> None:
+        """A sign of life, with health where it has changed since it was told."""
+        health = {} if self._health == self._health_told else self._health
+        await self.store.beat(self.token, self._seq, health)
+        self._alive()
+
     def _count(self, changes: Changes) -> None:
         self.progress.commits += 1
         self.progress.applied += len(changes.trades)
@@ -308,7 +337,10 @@ class Term:
         return max(wait_ms, 1)
 
     def _beat_due_ms(self) -> int:
-        return self._beat_at_ms + self.settings.lease_ttl_ms // BEATS_PER_LEASE - self.clock.monotonic_ms()
+        """Until the first moment of the process's beats that comes after the last sign of life."""
+        step_ms = max(1, self.settings.lease_ttl_ms // BEATS_PER_LEASE)
+        since_ms = (self._beat_at_ms - self.settings.beat_phase_ms) % step_ms
+        return self._beat_at_ms + step_ms - since_ms - self.clock.monotonic_ms()
 
     def _alive(self) -> None:
         self._beat_at_ms = self.clock.monotonic_ms()

@@ -10,6 +10,7 @@ its next write, and waits for the import as for any other holder.
 
 import os
 import socket
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import NamedTuple
 from uuid import uuid4
@@ -46,6 +47,21 @@ class Observer:
         """Note the sighting; True if it is the same since a lease."""
         self.note(symbol, sighting, now_ms)
         return now_ms - self.seen[symbol][1] >= self.lease_ttl_ms
+
+    def is_due(self, symbol: str, now_ms: int) -> bool:
+        """Whether it was never seen, or has not been seen to move for a lease."""
+        seen = self.seen.get(symbol)
+        return seen is None or now_ms - seen[1] >= self.lease_ttl_ms
+
+    def due_in_ms(self, now_ms: int) -> int:
+        """Until the first of those seen is due."""
+        return min((since_ms for _, since_ms in self.seen.values()), default=now_ms) + self.lease_ttl_ms - now_ms
+
+    def forget_all_but(self, symbols: Collection[str]) -> None:
+        """Those that nobody wants any more are not due for ever."""
+        if len(self.seen) > len(symbols):
+            wanted = set(symbols)
+            self.seen = {symbol: seen for symbol, seen in self.seen.items() if symbol in wanted}
 
     def forget(self, symbol: str) -> None:
         self.seen.pop(symbol, None)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,10 @@ class Script:
     def __init__(self, client: Redis, name: str) -> None:
         self._script = client.register_script(text_of(name))
 
+    @property
+    def digest(self) -> str:
+        return str(self._script.sha)
+
     async def __call__(self, keys: Sequence[str], *arguments: Argument) -> list[Any]:
         result: list[Any] = await self._script(keys=keys, args=arguments)
         return result
@@ -29,5 +34,11 @@ class Script:
 
 def text_of(name: str) -> str:
     """Return the text of `scripts/<name>.lua`, with those of the others that it names."""
-    text = (_FOLDER / f"{name}.lua").read_text("utf-8")
-    return re.sub(r"^-- with (\w+)\.lua$", lambda found: text_of(found[1]), text, flags=re.MULTILINE)
+    return _text(_FOLDER, name)
+
+
+@cache
+def _text(folder: Path, name: str) -> str:
+    """Read once: a worker has four scripts for each symbol."""
+    text = (folder / f"{name}.lua").read_text("utf-8")
+    return re.sub(r"^-- with (\w+)\.lua$", lambda found: _text(folder, found[1]), text, flags=re.MULTILINE)

@@ -28,6 +28,7 @@ from common.store.lease import Sighting
 from common.store.reads import SymbolReader
 from common.store.rollups import CANDLES
 from common.store.script import Argument, Script
+from common.store.together import Together
 
 # Entries of the trade stream fetched at once while restoring: at most some 30 MB on the way.
 _TAIL_PAGE = 100
@@ -109,10 +110,18 @@ class Timekeeper(Protocol):
 class SymbolStore:
     """The keys of one symbol, through a client that never re-sends (common.store.client.commit_client).
 
-    `clock` is told what time it is by the store's, which comes with each answer to a write.
+    `clock` is told what time it is by the store's, which comes with each answer to a write. `beats`: for a process
+    that gives signs of life of many symbols.
     """
 
-    def __init__(self, client: Redis, symbol: str, bounds: Bounds, clock: Timekeeper | None = None) -> None:
+    def __init__(
+        self,
+        client: Redis,
+        symbol: str,
+        bounds: Bounds,
+        clock: Timekeeper | None = None,
+        beats: Together | None = None,
+    ) -> None:
         self.keys = SymbolKeys(symbol)
         self._client = client
         self._bounds = bounds
@@ -121,7 +130,7 @@ class SymbolStore:
         self._scales: Scales | None = None
         self._claim = Script(client, "claim")
         self._commit = Script(client, "commit")
-        self._beat = Script(client, "beat")
+        self._beat = beats or Script(client, "beat")
         self._release = Script(client, "release")
 
     async def claim(self, token: str, stale: Sighting, holder: str, *, force: bool = False) -> Claim | Sighting:

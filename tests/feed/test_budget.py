@@ -9,6 +9,7 @@ import pytest
 
 from common.market.timeframe import DAY_MS
 from feed.reading.budget import Budget
+from feed.tail import Tails
 from tests.feed.served import Served
 from tests.feed.writer import INSTRUMENT, START_MS, Writer, some_trades
 
@@ -77,6 +78,7 @@ async def test_walking_on_from_where_a_budget_was_spent_sees_every_bar_once(
     ]
     whole = [(await feed.json(path, **each))["bars"] for each in asked]
     spend(**limits)
+    feed.services.queries.tails = Tails()
     for each, bars in zip(asked, whole, strict=True):
         found, count = await walked(feed, path, **each)
         assert found == bars, each

@@ -14,12 +14,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
 from redis.asyncio import Redis
 
 from common.market import codec
-from common.market.coverage import IdCoverage
 from common.market.instrument import Instrument
 from common.market.timeframe import DAY_MS
 from common.market.trade import BUY, Trade
@@ -158,8 +156,9 @@ async def test_a_worker_with_an_inbox_a_simulator_and_a_venue(redis_url: str, tm
         assert ids == list(range(1, len(ids) + 1))
         times = [row.ts_ms for row in await simulated.applied()]
         assert times == sorted(times) and times[-1] <= now_ms()
-        state: Any = await client.hget(SymbolKeys(venue.market.symbol).state, "coverage")
-        (span,) = IdCoverage.load(orjson.loads(state)).spans()
+        state = (await venue.view()).state
+        assert state
+        (span,) = state.coverage("contiguous").spans()
         truth = [(row.id, row.ts_ms) for row in exchange.market(NAME).trades(span.first, span.last).rows()]
         assert sorted((row.id, row.ts_ms) for row in await venue.applied()) == truth
 

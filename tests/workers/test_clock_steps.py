@@ -24,6 +24,7 @@ from common.market.trade import BUY, Trade, Trades
 from common.store.health import CLOCK, DEGRADED
 from common.store.keys import SymbolKeys
 from common.store.lease import NOTHING_SEEN
+from common.store.stream_reader import OwnReader
 from common.store.symbol import Bounds, Claim
 from infra.exchange import MarketClock
 from tests.store_model import StoreModel
@@ -193,7 +194,7 @@ def assert_undisturbed(machine: Machine, trades: list[Trade], sources: int = LIV
 async def test_the_inbox(step_ms: int, client: Redis) -> None:
     machine, trades = Machine(), [OLDEST]
     stream = SymbolKeys(INSTRUMENT.symbol).inbox
-    source = Inbox(INSTRUMENT, stream, client, client, machine.judged, trim=False)
+    source = Inbox(INSTRUMENT, stream, client, OwnReader(client, stream), machine.judged, trim=False)
 
     async def push(row: Trade) -> None:
         await client.xadd(stream, text_of(row))
@@ -298,7 +299,7 @@ def inbox_of(machine: Machine, client: Redis) -> tuple[Inbox, Callable[[int, int
 
         return act
 
-    return Inbox(INSTRUMENT, stream, client, client, machine.judged, trim=False), push
+    return Inbox(INSTRUMENT, stream, client, OwnReader(client, stream), machine.judged, trim=False), push
 
 
 async def test_both_clocks_were_wrong_and_are_set_right_no_trade_is_lost(client: Redis) -> None:

@@ -21,6 +21,7 @@ from common.store import script
 from common.store.keys import SymbolKeys
 from common.store.lease import NOTHING_SEEN
 from common.store.registry import Market
+from common.store.stream_reader import OwnReader
 from common.store.symbol import Bounds, Claim, SymbolStore
 from tests.common.store.steps import step
 from tests.support import FakeClock
@@ -50,7 +51,7 @@ CRYPTOFEED = {
 
 def source(client: Redis, clock: FakeClock | None = None, **fields: Any) -> Inbox:
     market = Market(INSTRUMENT, {"kind": "inbox"} | fields)
-    return Inbox.of(market, client, client, clock or FakeClock())
+    return Inbox.of(market, client, partial(OwnReader, client), clock or FakeClock())
 
 
 async def push(client: Redis, *entries: dict[Any, Any]) -> list[str]:

@@ -8,6 +8,7 @@ from redis.asyncio import Redis
 from common.clock import Clock
 from common.store.demand import Caps
 from common.store.registry import Market
+from common.store.stream_reader import OwnReader, SharedReads, StreamReader
 from workers.sources.base import Source
 from workers.sources.inbox import Inbox
 from workers.sources.simulator import Simulator
@@ -28,6 +29,12 @@ class Means:
     depth_minutes: int = 0
     caps: Caps = Caps(1, 1)
     binance_key: str = field(default="", repr=False)
+    # Of a process that may have many inboxes.
+    shared: SharedReads | None = None
+
+    def reader(self, stream: str) -> StreamReader:
+        """Of what is appended to a stream."""
+        return self.shared.reader(stream) if self.shared else OwnReader(self.blocking, stream)
 
 
 SourceFactory = Callable[[Market, Means], Source]
@@ -41,7 +48,7 @@ def _venue(market: Market, means: Means) -> Source:
 
 
 SOURCES: dict[str, SourceFactory] = {
-    "inbox": lambda market, means: Inbox.of(market, means.commands, means.blocking, means.clock),
+    "inbox": lambda market, means: Inbox.of(market, means.commands, means.reader, means.clock),
     "simulator": lambda market, means: Simulator.of(market, means.clock),
     "venue": lambda market, means: _venue(market, means),
 }

@@ -60,6 +60,12 @@ class Batch:
     text_ids: Sequence[str] = ()
     note: str | None = None
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether it brings nothing at all: the source waited, in vain."""
+        brings = self.trades or self.refused or self.covered or self.candles or self.given_up or self.mismatches
+        return not (brings or self.backlog or self.ended or self.text_ids)
+
 
 class Applied(NamedTuple):
     """What has been applied, and what is known to be missing. The term's own: it grows with each commit."""

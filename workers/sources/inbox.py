@@ -12,8 +12,8 @@ committed with the trades, too. A release that does not know of them leaves a po
 are read out of the entries that are left behind it.
 """
 
-import asyncio
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,12 +26,13 @@ from common.market.candle import LIVE
 from common.market.coverage import DUPLICATE
 from common.market.instrument import Instrument
 from common.market.trade import Trade, Trades
-from common.store.client import COMMAND_TIMEOUT_S, translated
+from common.store.client import translated
 from common.store.inbox import remembered
 from common.store.keys import SymbolKeys
 from common.store.registry import Market
+from common.store.stream_reader import Entries, StreamReader, size_of
 from workers.sources.base import Applied, Batch
-from workers.sources.inbox_fields import Fields, Unreadable, text_id, trade_of
+from workers.sources.inbox_fields import Unreadable, text_id, trade_of
 
 # Text ids known, and entries left in the stream behind the worker: twice as many at most.
 KEPT_BEHIND = 10_000
@@ -42,10 +43,6 @@ TRIM_EVERY_MS = 5_000
 MAX_READ_BYTES = 8 << 20
 FIRST_COUNT, COUNT_GROWTH, MAX_COUNT = 8, 8, 1_024
 MAX_SAMPLES = 32
-# Of an entry beside its texts, about.
-ENTRY_OVERHEAD = 32
-
-Entries = list[tuple[bytes, Fields]]
 
 
 @dataclass(slots=True)
@@ -72,7 +69,7 @@ class Appetite:
         # Of some, evenly: to look at each would take a tenth of the time that reading them does.
         some = entries[:: max(1, len(entries) // MAX_SAMPLES)]
         self._count += len(entries)
-        self._bytes += sum(map(_size, some)) * len(entries) // max(1, len(some))
+        self._bytes += sum(size_of(fields) for _, fields in some) * len(entries) // max(1, len(some))
         if self._count:
             # That of this read: the next entries are most like the last ones.
             self.mean_bytes = self._bytes / self._count
@@ -102,7 +99,7 @@ class Inbox:
     instrument: Instrument
     stream: str
     commands: Redis
-    blocking: Redis
+    reader: StreamReader
     clock: Clock
     trim: bool
     name: str = "inbox"
@@ -117,10 +114,11 @@ class Inbox:
     _trimmed_to: str = ""
 
     @classmethod
-    def of(cls, market: Market, commands: Redis, blocking: Redis, clock: Clock) -> "Inbox":
+    def of(cls, market: Market, commands: Redis, reader: Callable[[str], StreamReader], clock: Clock) -> "Inbox":
+        """`reader` makes the one of a stream."""
         stream = str(market.source.get("stream") or SymbolKeys(market.symbol).inbox)
         trim = bool(market.source.get("trim", True))
-        return cls(market.instrument, stream, commands, blocking, clock, trim)
+        return cls(market.instrument, stream, commands, reader(stream), clock, trim)
 
     async def open(self, position: str, applied: Applied) -> None:
         await self._check_type()
@@ -166,6 +164,7 @@ class Inbox:
 
     async def close(self) -> None:
         """The clients belong to the process."""
+        self.reader.close()
 
     async def _check_type(self) -> None:
         """cryptofeed's other writers use the same key names for sorted sets and strings."""
@@ -176,12 +175,7 @@ class Inbox:
 
     async def _next(self, count: int, wait_ms: int | None) -> Entries:
         """The next entries, at most `count`; waits for the first one, or not at all."""
-        with translated(f"read of {self.stream}"):
-            # The client has no time-out of its own; a server that hangs must not hold the worker.
-            async with asyncio.timeout((wait_ms or 0) / 1_000 + COMMAND_TIMEOUT_S):
-                # Never "$": a read that is tried again would start from a new "now" and skip what came between.
-                answer: Any = await self.blocking.xread({self.stream: self._position}, count=count, block=wait_ms)
-        entries = _entries(answer)
+        entries = await self.reader.next(self._position, count, wait_ms)
         if entries:
             self._position = entries[-1][0].decode()
             self._behind.passed(len(entries), self._position)
@@ -237,16 +231,3 @@ class Inbox:
     def _note(self) -> str:
         behind = self._behind
         return orjson.dumps([self._position, behind.older, behind.newer, behind.count]).decode()
-
-
-def _size(entry: tuple[bytes, Fields]) -> int:
-    return ENTRY_OVERHEAD + sum(len(name) + len(value) for name, value in entry[1].items())
-
-
-def _entries(answer: Any) -> Entries:
-    """The entries of one stream, in whichever shape the protocol version gives them."""
-    if not answer:
-        return []
-    found = next(iter(answer.values())) if isinstance(answer, dict) else answer[0][1]
-    # RESP3 nests the entries one list deeper.
-    return found[0] if found and isinstance(found[0], list) and not isinstance(found[0][0], bytes) else found

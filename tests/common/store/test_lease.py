@@ -44,6 +44,19 @@ def test_symbols_are_watched_one_by_one() -> None:
     assert (observer.stale("A", 1_000), observer.stale("B", 1_000)) == (SEEN, NOTHING_SEEN)
 
 
+def test_what_is_due_is_what_was_never_seen_or_stands_still_since_a_lease() -> None:
+    observer = Observer(TTL_MS)
+    assert observer.is_due("A", 0) and observer.due_in_ms(0) == TTL_MS
+    observer.note("A", SEEN, 100)
+    observer.note("B", SEEN, 300)
+    assert (observer.due_in_ms(300), observer.is_due("A", 1_099), observer.is_due("A", 1_100)) == (800, False, True)
+    observer.note("A", Sighting(SEEN.token, "8"), 1_200)
+    assert observer.due_in_ms(1_200) == 100
+    # Nobody wants it any more: it is not waited for.
+    observer.forget_all_but(["A"])
+    assert observer.due_in_ms(1_200) == TTL_MS
+
+
 def test_a_symbol_that_is_forgotten_is_watched_from_the_beginning() -> None:
     observer = Observer(TTL_MS)
     observer.note("A", SEEN, 0)
