@@ -10,6 +10,7 @@ from rich.table import Table
 from infra.bench import (
     archive,
     candles,
+    crowd,
     fleet,
     history,
     holes,
@@ -40,6 +41,7 @@ ROWS: dict[str, Callable[[], list[Figure]]] = {
     "archive": archive.measure,
     "year": year.measure,
     "past": past.measure,
+    "crowd": crowd.measure,
 }
 
 
