@@ -22,7 +22,7 @@ from common.market.packed import Ints
 from common.market.spans import Hole
 from common.market.timeframe import Timeframe
 from common.store.older import NO_OLDER, OlderSpans
-from common.store.reads import Spans, State
+from common.store.reads import Spans, State, touches
 
 # Holes that one answer names. Where there are more, those next to each other are named as one.
 MAX_HOLES_TOLD = 1_000
@@ -113,7 +113,7 @@ class Cover:
         at = bisect_left(self.shape.missing_to_ms, open_ms)
         if at < len(self.shape.missing_to_ms) and self.shape.missing_from_ms[at] < end_ms:
             return True
-        return any(from_ms < end_ms and to_ms >= open_ms for from_ms, to_ms in self.lost)
+        return touches(self.lost, open_ms, end_ms)
 
     def partial_among(self, opens: Sequence[int] | npt.NDArray[np.int64], timeframe: Timeframe) -> set[int]:
         """Return the positions of the partial bars; `opens` ascend."""
@@ -127,7 +127,7 @@ class Cover:
 
     def lost_within(self, from_ms: int, to_ms: int) -> bool:
         """Whether something is lost of `[from_ms, to_ms)`."""
-        return any(first < to_ms and last >= from_ms for first, last in self.lost)
+        return touches(self.lost, from_ms, to_ms)
 
     def faults_within(self, from_ms: int, to_ms: int) -> list[Fault]:
         return [fault for fault in self.faults if fault.from_ms < to_ms and fault.to_ms > from_ms]

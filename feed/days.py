@@ -11,7 +11,7 @@ from common.frames import decode
 from common.frames.resample import resample
 from common.market.rollup import DAY, periods
 from common.market.timeframe import DAY_MS, Timeframe
-from common.store.reads import Range, View
+from common.store.reads import Range, View, touches
 from feed.history import ATTEMPTS, History
 from feed.minutes import Bounds, Closed, Span, cut, united
 
@@ -52,12 +52,13 @@ def _to_be_made(view: View, timeframe: Timeframe, bounds: Bounds) -> list[Span]:
     if view.state is None:
         return []
     watermark_ms, floor_ms = max(view.state.watermark_ms, 0), view.state.candle_floor_ms
-    # Of a day before the floor nothing is left but what was made of it.
+    # Of a day before the floor, or one whose minutes are lost, nothing is left but what was made of it.
     touched = [(day_ms, day_ms + DAY_MS) for day_ms in view.dirty if day_ms >= floor_ms]
     touched.append((watermark_ms, watermark_ms + 1))
     touched += [(max(first, floor_ms), min(last + DAY_MS, watermark_ms)) for first, last in _otherwise(view, timeframe)]
     days = (day for span in touched for day in periods(DAY.anchored(timeframe.sessions), *span))
-    spans = ((max(day.open_ms, bounds.start_ms), min(day.end_ms, bounds.end_ms)) for day in days)
+    whole = (day for day in days if not touches(view.lost("candles"), day.open_ms, day.end_ms))
+    spans = ((max(day.open_ms, bounds.start_ms), min(day.end_ms, bounds.end_ms)) for day in whole)
     return united(span for span in spans if span[0] < span[1])
 
 

@@ -21,7 +21,7 @@ from common.frames.schema import TRADES
 from common.market import blocks
 from common.market.scale import Scales
 from common.market.timeframe import DAY_MS, SECOND_MS
-from common.store.reads import Seal, State, SymbolReader
+from common.store.reads import Seal, State, SymbolReader, touches
 from common.store.registry import Market
 from common.store.rollups import RollupStore
 from common.store.trade_archive import Standing, TradeArchive
@@ -246,7 +246,7 @@ def _unequal_volumes(footprints: pl.DataFrame, candles: pl.DataFrame, pending: s
 
 def _is_whole(where: Object, standing: Standing) -> bool:
     """Whether all trades of a day are in the archive, but for those that wait for it."""
-    lacks_none = not any(first < where.end_ms and last >= where.period_ms for first, last in standing.lost)
+    lacks_none = not touches(standing.lost, where.period_ms, where.end_ms)
     return standing.archived_seq is not None and standing.from_ms < where.period_ms and lacks_none
 
 

@@ -484,6 +484,11 @@ def _archived_trades(values: list[bytes | None]) -> ArchivedTrades | None:
     return ArchivedTrades(int(seq), int(watermark_ms or -1), int(from_ms or -1), int(version or 0), lost_spans(lost))
 
 
+def touches(spans: Spans, from_ms: int, end_ms: int) -> bool:
+    """Whether one of the spans has a time in `[from_ms, end_ms)`."""
+    return any(first < end_ms and last >= from_ms for first, last in spans)
+
+
 def lost_spans(text: bytes | None) -> Spans:
     """Read `<series>_lost` (lost.lua): spans of time, both ends included, ascending."""
     pairs = (span.split(b":") for span in text.split(b";")) if text else ()

@@ -19,7 +19,7 @@ from common.store.calendars import ADOPTED, Adopted
 from common.store.client import translated
 from common.store.keys import ARCHIVED, ROLLED, SymbolKeys
 from common.store.manifest import ask_whole, is_whole
-from common.store.reads import State, ask, older_of, state_of
+from common.store.reads import Spans, State, ask, lost_spans, older_of, state_of
 from common.store.script import Argument, Script
 
 CANDLES, FOOTPRINTS = "candles", "footprints"
@@ -85,9 +85,11 @@ class Reading:
     rolled: Mapping[str, list[bytes]]
     # Of the other days asked for: those that are to be rolled up, too, now or once they are over.
     others: frozenset[int]
-    # Parts of candles that the archive alone has; it is complete from `archived_from_ms` on, -1 without one.
+    # Parts of candles that the archive alone has; it is complete from `archived_from_ms` on, -1 without one, but for
+    # the spans `lost`, both ends included.
     late: list[Part]
     archived_from_ms: int
+    lost: Spans
     # What was confirmed of the archived months.
     archived: list[ManifestEntry]
     adopted: Adopted
@@ -177,13 +179,13 @@ class RollupStore:
         pipe.hmget(self.keys.sealed_candles, days)
         pipe.zcount(self.keys.seals, day_ms, day_ms)
         pipe.zrangebyscore(self.keys.late(CANDLES), from_ms, f"({to_ms}", withscores=True)
-        pipe.hget(self.keys.archive, "candles_from_ms")
+        pipe.hmget(self.keys.archive, ("candles_from_ms", "candles_lost"))
         pipe.zrangebyscore(self.keys.archived(CANDLES), Timeframe(1, "M").open_of(from_ms), f"({to_ms}")
         for series, (start_ms, end_ms) in rolled.items():
             pipe.zrangebyscore(self.keys.rolled(series), start_ms, f"({end_ms}")
         with translated(f"read of day {day_ms} of {self.keys.symbol}"):
             values, chunks, (version, adopted), (score, *scores), candles, footprints, *rest = await pipe.execute()
-        sealed, seals, late, archived_from_ms, archived, *found = rest
+        sealed, seals, late, (archived_from_ms, lost), archived, *found = rest
         state = state_of(values, self.keys.symbol)
         if state is None or score is None or day_ms + DAY_MS > state.watermark_ms:
             return None
@@ -197,6 +199,7 @@ class RollupStore:
             frozenset(day for day, its in zip(others, scores, strict=True) if its is not None),
             [Part.of(*pair) for pair in late],
             int(archived_from_ms or -1),
+            lost_spans(lost),
             list(map(ManifestEntry.parse, archived)),
             Adopted(adopted or b""),
         )

@@ -203,7 +203,7 @@ def test_removing_with_purge_deletes_the_data(fleet: Fleet, tmp_path: Path) -> N
     assert replayed(fleet, recording(tmp_path / "t.csv", 100)).code == 0
     assert fleet("symbols", "remove", "TEST:X", "--purge").out == "TEST:X removed with its data\n"
     with redis.Redis.from_url(fleet.url) as client:
-        assert client.keys("*") == []
+        assert client.keys("{TEST:X}*") == []
 
 
 @pytest.mark.parametrize(

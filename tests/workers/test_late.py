@@ -24,6 +24,7 @@ from common.frames import decode
 from common.market import codec
 from common.market.instrument import Instrument
 from common.market.late import MOST_WRITERS, Part, merged_of, merged_text, merged_with
+from common.market.rollup import DAY
 from common.market.timeframe import DAY_MS, MINUTE_MS, Timeframe, day_of
 from common.market.trade import Trade
 from common.store import script
@@ -297,6 +298,23 @@ async def test_a_day_that_was_written_into_the_archive_itself_is_rolled_up(fleet
     await fleet.settle()
     found: Any = await fleet.client.zrange(keys.rolled("1d"), 0, 0)
     assert codec.unpack_candle(found[0]) == minute
+
+
+async def test_a_day_of_which_minutes_are_lost_stays_as_it_was_made(fleet: Fleet) -> None:
+    """Of what is left of its minutes no candle of the day is made, by the queue or by the feed."""
+    await fleet.settle()
+    keys, day_ms = fleet.store.keys, FIRST_MS + DAY_MS
+    before: Any = await fleet.client.zrange(keys.rolled("1d"), 0, -1)
+    version = fleet.archive.version(CANDLE_ROWS, INSTRUMENT, CANDLE_ROWS.period.open_of(day_ms))
+    assert version.frame is not None
+    is_lost = pl.col("open_ms").is_between(day_ms, day_ms + DAY_MS // 2)
+    fleet.archive.replace(version, version.frame.filter(~is_lost))
+    await fleet.client.hset(keys.archive, "candles_lost", f"{day_ms}:{day_ms + DAY_MS // 2}")
+    await fleet.client.zadd(keys.dirty, {str(day_ms): fleet.writer.seq})
+    query = CandleQuery(Timeframe.parse("1d"), Window(None, None, 5_000), "none", "json")
+    assert orjson.loads(await fleet.feed().candles(fleet.market, query))["bars"] == of_applied(fleet.writer, DAY)
+    await fleet.settle()
+    assert await fleet.client.zrange(keys.rolled("1d"), 0, -1) == before
 
 
 async def test_without_an_archive_what_was_made_of_dropped_minutes_stays(fleet: Fleet) -> None:

@@ -33,6 +33,7 @@ from common.market.scale import Scale, Scales
 from common.market.timeframe import DAY_MS, Timeframe, day_of
 from common.store.calendars import adopt
 from common.store.instrument import InstrumentChanged
+from common.store.reads import touches
 from common.store.registry import Market
 from common.store.rollups import CANDLES, FOOTPRINTS, Minutes, Reading, Rolled, RollupStore, Staged
 
@@ -152,9 +153,9 @@ async def _roll(
         members += await older(instrument, *span, reading.late, at, reading.archived)
     minutes = opened(list(reading.candles.sealed.values()), members, scales)
     rolled = list(_rolled(instrument, anchored, plan, reading, minutes, kept_ms))
-    rolled += _gone(utc_day, plan, reading) if day_ms >= kept_ms else []
+    rolled += _gone(utc_day, plan, reading) if _has_all(reading, utc_day, kept_ms) else []
     staged = await _sealed(store, utc_day, reading, scales) if day_ms >= floor_ms else None
-    outside = _outside(minutes, utc_day, plan.days) if day_ms >= kept_ms else None
+    outside = _outside(minutes, utc_day, plan.days) if _has_all(reading, utc_day, kept_ms) else None
     await store.finish(day_ms, reading.mark, rolled, staged, outside)
     log.info(
         "day rolled up",
@@ -172,6 +173,11 @@ def _archived_from(reading: Reading, instrument: Instrument) -> int:
     return -1 if oldest and day_of(oldest.from_ms) >= reading.archived_from_ms else reading.archived_from_ms
 
 
+def _has_all(reading: Reading, period: Period, kept_ms: int) -> bool:
+    """Whether all minutes of a period can be had. `kept_ms`: those that open before are gone."""
+    return period.open_ms >= kept_ms and not touches(reading.lost, period.open_ms, period.end_ms)
+
+
 def _rolled(
     instrument: Instrument,
     anchored: Mapping[str, Timeframe],
@@ -180,13 +186,13 @@ def _rolled(
     minutes: Columns,
     kept_ms: int,
 ) -> Iterator[Rolled]:
-    """`kept_ms`: of days that begin before it some minutes are gone. What was made of them stays."""
+    """Of days of which some minutes are gone, what was made of them stays."""
     state, text = reading.state, _Text(instrument, reading)
     stored = {series: {codec.candle_open(m): m for m in members} for series, members in reading.rolled.items()}
     # Those of another calendar are not days any more.
     days = {open_ms: codec.unpack_candle(m) for open_ms, m in stored["1d"].items() if _opens(anchored["1d"], open_ms)}
     for day in plan.days:
-        if day.end_ms <= state.watermark_ms and day.open_ms >= kept_ms:
+        if day.end_ms <= state.watermark_ms and _has_all(reading, day, kept_ms):
             candle = merged(minutes, day.open_ms, day.end_ms)
             days.pop(day.open_ms, None)
             if candle:

@@ -18,7 +18,7 @@ from common.market.manifest import ManifestEntry
 from common.market.rollup import DAY
 from common.market.timeframe import DAY_MS, Timeframe, day_of
 from common.store.manifest import Manifest
-from common.store.reads import Range, Spans, SymbolReader
+from common.store.reads import Range, SymbolReader, touches
 from common.store.registry import Market
 
 log = logging.getLogger(__name__)
@@ -74,14 +74,9 @@ async def _witnesses(client: Redis, market: Market, series: Series, there: dict[
     lost = known.lost if known else ()
     days = {seal.day_ms for seal in view.seals if seal.footprints} | {*there[FOOTPRINT_ROWS.name]}
     days |= _days_within(market.instrument.anchored(DAY), map(codec.candle_open, view.days))
-    return {day_ms for day_ms in days if not _touches(lost, day_ms)}
+    return {day_ms for day_ms in days if not touches(lost, day_ms, day_ms + DAY_MS)}
 
 
 def _days_within(days: Timeframe, opens: Iterable[int]) -> set[int]:
     """Return the UTC days of those trading days that lie in one: of others it is not known when they were traded."""
     return {day_of(open_ms) for open_ms in opens if day_of(days.next_open(open_ms) - 1) == day_of(open_ms)}
-
-
-def _touches(lost: Spans, day_ms: int) -> bool:
-    """Whether the archive is known to lack some of the day already."""
-    return any(first < day_ms + DAY_MS and last >= day_ms for first, last in lost)
