@@ -13,7 +13,8 @@ def cut_coverage(coverage: IdCoverage | RecentCoverage, from_ms: int) -> IdCover
     A span is left if it reaches that far, though one of its ends may have a time that is none.
     """
     if isinstance(coverage, RecentCoverage):
-        return replace(coverage, from_ms=max(coverage.from_ms, from_ms), to_ms=max(coverage.to_ms, from_ms))
+        gone = tuple(hole for hole in coverage.gone if hole.to_ms >= from_ms)
+        return replace(coverage, from_ms=max(coverage.from_ms, from_ms), to_ms=max(coverage.to_ms, from_ms), gone=gone)
     left = (span for span in coverage.spans() if max(span.from_ms, span.to_ms) >= from_ms)
     spans = [span._replace(from_ms=max(span.from_ms, from_ms), to_ms=max(span.to_ms, from_ms)) for span in left]
     return IdCoverage.of(spans, coverage.forgotten)
