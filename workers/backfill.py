@@ -56,6 +56,10 @@ OVERLAP_MS = 5_000
 # A stretch is fetched in parts of this length. The last 50,000 ids are known (coverage.RECENT_IDS), so of a long one
 # only the newest trades may be had.
 PART_MS = 10 * MINUTE_MS
+# A trade of the stream that can't be used is asked for after so long, with those that followed it.
+MISSED_MS = 10_000
+# Minutes of which a trade can't be read, kept until the venue's candle takes their place.
+MAX_UNREAD = 1_000
 # A position says that the history of a new market has begun, and from when on trades may be missing.
 BEGUN = "begun"
 # A refusal for good (a delisted market, say) is tried again so rarely.
@@ -113,6 +117,8 @@ class Backfill:
     on_put: Callable[[], None]
     history_ms: int
     committed: str
+    # Whether what can't be read now may be so soon: nothing is asked for, and nothing given up.
+    is_held: Callable[[], bool] = lambda: False
     # Whether the history of a new market has begun.
     begun: bool = field(init=False)
     # Nothing was traded between the newest trade and the reconnect, or all of it is known.
@@ -125,6 +131,8 @@ class Backfill:
     _failures: int = 0
     # Only where ids are not contiguous, oldest first.
     _stretches: list[Stretch] = field(default_factory=list)
+    # Opens of minutes of which the venue gave a trade that could not be read.
+    _unread: set[int] = field(default_factory=set)
     # The venue's time of the first live trade of this connection.
     _heard_ms: int | None = None
     # Whether something that is missing is being fetched.
@@ -172,6 +180,23 @@ class Backfill:
             self._miss_head()
             self.wake()
 
+    def missed(self, ts_ms: int) -> None:
+        """A trade of the stream could not be used: it is asked for. (By ids it is a hole like any other.)"""
+        if not self._by_time or ts_ms < 0:
+            return
+        from_ms, newest = ts_ms - OVERLAP_MS, self._stretches[-1] if self._stretches else None
+        if newest and newest.to_ms is None:
+            newest.from_ms = min(newest.from_ms, from_ms)
+        else:
+            self._stretches.append(Stretch(from_ms))
+        if self._head_due_ms is None:
+            self._head_due_ms = self.clock.monotonic_ms() + MISSED_MS
+
+    def unread(self, ts_ms: int) -> None:
+        """A trade that the venue gave when it was asked can't be used: its candle takes the minute's place."""
+        if self._by_time and ts_ms >= 0 and len(self._unread) < MAX_UNREAD:
+            self._unread.add(minute_of(ts_ms))
+
     async def run(self) -> None:
         while True:
             await self.desk.applied.wait()
@@ -196,6 +221,8 @@ class Backfill:
         return self.listing.instrument.symbol
 
     def _next(self) -> Callable[[], Awaitable[None]] | None:
+        if self.is_held():
+            return None
         if not self.begun:
             return self._begin
         if self._by_time:
@@ -352,6 +379,9 @@ class Backfill:
         except VenueError as error:
             log.warning("candles are not served", extra={"symbol": self._symbol, "error": str(error)})
             candles = list[Candle]()
+        if self.is_held():
+            # Of what is missing here something could not be read.
+            return
         opens = {candle.open_ms for candle in candles}
         # In both of these minutes there was a trade: without a candle of each the venue does not have them any more.
         filled = [hole for hole in group if {minute_of(hole.from_ms), minute_of(hole.to_ms)} <= opens]
@@ -418,6 +448,8 @@ class Backfill:
                 return lambda: self._shorten(stretch)
         if is_due and not self._stretches:
             self.head_known, self._head_due_ms = True, None
+        if not self._stretches and (opens := self._unread_at_rest()):
+            return lambda: self._replace_unread(opens)
         return None
 
     async def _shorten(self, stretch: Stretch) -> None:
@@ -428,6 +460,8 @@ class Backfill:
         from_ms = max(stretch.from_ms, minute_of(to_ms - PART_MS), self._floor_ms + 1)
         await self._fetch(from_ms, to_ms)
         await self.desk.applied.wait()
+        if self.is_held():
+            return
         is_last = from_ms <= max(stretch.from_ms, self._floor_ms + 1)
         await self._replace_bare(stretch.from_ms if is_last else from_ms, to_ms)
         await self.desk.applied.wait()
@@ -473,6 +507,23 @@ class Backfill:
         if missing:
             self._put(Batch(Trades(), "", candles=missing))
             log.info("minutes without trades closed by candles", extra={"symbol": self._symbol, "count": len(missing)})
+
+    def _unread_at_rest(self) -> list[int]:
+        """Those that are closed, of one page of candles."""
+        rested_ms = self.applied.watermark_ms() - SETTLE_MS
+        opens = sorted(open_ms for open_ms in self._unread if open_ms + MINUTE_MS <= rested_ms)
+        return [open_ms for open_ms in opens if open_ms - opens[0] < PART_MS]
+
+    async def _replace_unread(self, opens: Sequence[int]) -> None:
+        try:
+            candles = await self.venue.candles(self.listing, opens[0], opens[-1] + MINUTE_MS)
+        except VenueError as error:
+            log.warning("candles are not served", extra={"symbol": self._symbol, "error": str(error)})
+            candles = list[Candle]()
+        self._unread.difference_update(opens)
+        found = [candle for candle in candles if candle.open_ms in opens]
+        self._put(Batch(Trades(), "", candles=found))
+        log.info("minutes with trades that can't be read are the venue's", extra={"symbol": self._symbol})
 
     @property
     def _floor_ms(self) -> int:

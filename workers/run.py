@@ -27,7 +27,8 @@ from common.store.together import Together
 from common.store.trade_archive import TRADES
 from common.store.wanted import WantedFleet
 from common.watchdog import watched
-from workers.change.request import registered
+from workers.change.beside import Changes
+from workers.change.request import Request, registered
 from workers.claims import Claimer, Workplace
 from workers.commit import Retention
 from workers.sources import SOURCES, Means
@@ -79,10 +80,18 @@ class WorkerSettings:
         archived = {CANDLES, FOOTPRINTS} | ({TRADES} if self.archive_trades else set())
         return Bounds(self.trades_kept, self.events_kept, frozenset(archived if self.archive_url else ()))
 
+    async def change(self, symbol: str, request: Request) -> None:
+        """Change a symbol to finer decimals, as its venue has them now."""
+        # Loaded when it is needed: it takes numpy, to look at what is sealed.
+        from workers.change.procedure import Changer
+
+        await Changer(self.redis_url, symbol, request, holder_name(), self.lease_ttl_ms, self.events_kept).run()
+
 
 async def work(settings: WorkerSettings) -> None:
     """Serve until told to stop."""
     clock = JudgedClock(SystemClock())
+    changes = Changes(settings.change)
     commands, blocking = commit_client(settings.redis_url), blocking_client(settings.redis_url)
     # One that has one inbox at most has its trades a little sooner without.
     shared = SharedReads(commands, blocking) if settings.symbols_per_worker > 1 else None
@@ -94,6 +103,7 @@ async def work(settings: WorkerSettings) -> None:
         settings.depth_hours * 60,
         Caps(settings.streams_per_venue, settings.streams_in_all),
         settings.binance_key,
+        changes.change,
         shared,
     )
     beats = Together(commands, "beat")
@@ -115,6 +125,7 @@ async def work(settings: WorkerSettings) -> None:
         async with watched(settings.lease_ttl_ms), saying:
             await claimer.run()
     finally:
+        await changes.close()
         if shared:
             await shared.close()
         await means.commands.aclose()

@@ -47,6 +47,11 @@ class State:
     asks: dict[int, int]
     position: int = 0
 
+    def scaled(self, factor: int) -> "State":
+        """The same with prices in ticks of which `factor` are one of before."""
+        bids, asks = ({price * factor: lots for price, lots in side.items()} for side in (self.bids, self.asks))
+        return State(self.update_id, bids, asks, self.position)
+
     def copy(self) -> "State":
         return State(self.update_id, self.bids.copy(), self.asks.copy(), self.position)
 
@@ -100,6 +105,13 @@ class Book:
             for price, lots in levels:
                 self._change(last_id, side, price, lots)
         self.last_id = last_id
+
+    def scale_prices(self, factor: int) -> None:
+        for side in self.sides:
+            side.replace([(price * factor, lots) for price, lots in side.lots.items()])
+        for at, price in enumerate(self._prices):
+            self._prices[at] = price * factor
+        self._base, self._walk = self._base.scaled(factor), self._walk.scaled(factor)
 
     def best(self, side: int) -> int | None:
         """The best price of a side, None where it is empty."""

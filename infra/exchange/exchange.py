@@ -20,6 +20,7 @@ from infra.exchange.faults import (
     Gap,
     Halt,
     Injection,
+    Retick,
     Skew,
     Throttle,
 )
@@ -169,6 +170,8 @@ class Exchange:
         symbol = getattr(fault, "symbol", None)
         if symbol is not None:
             self.market(symbol)
+        if isinstance(fault, Retick):
+            self.markets[fault.symbol].retick(fault.price_decimals)
         injection = self.faults.add(fault, self.now_ms, self.clock.now_ms())
         if isinstance(fault, get_args(ConnectionFault)):
             self.keeper.inject(injection, self.told_ms)
@@ -177,12 +180,18 @@ class Exchange:
         elif isinstance(fault, Halt):
             market = self.markets[fault.symbol]
             market.halt(self.now_ms, fault.ms, fault.announce)
-            if self._journal:
-                self._journal.turn(market, self.now_ms)
+            self._turn(market)
             injection.until_ms, injection.done = market.halted_until_ms, True
+        elif isinstance(fault, Retick):
+            self._turn(self.markets[fault.symbol])
+            injection.done = True
         elif isinstance(fault, Skew):
             self.skew_ms, injection.done = fault.ms, True
         return injection
+
+    def _turn(self, market: Market) -> None:
+        if self._journal:
+            self._journal.turn(market, self.now_ms)
 
     def plan(self, fault: Fault, at_ms: int) -> None:
         """Inject when market time gets to `at_ms`."""

@@ -145,6 +145,15 @@ class Halt:
     announce: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Retick:
+    """From now on prices have `price_decimals`, more than before; all there was has as many. Of no recording."""
+
+    kind: ClassVar[str] = "retick"
+    symbol: str
+    price_decimals: int
+
+
 # Faults of REST. `path`: of one route, such as `aggTrades`; empty is all of them.
 
 
@@ -198,7 +207,7 @@ class Skew:
 MessageFault = Drop | Duplicate | Reorder | Garbage
 ConnectionFault = Stall | Reset | Cut | Shutdown
 RestFault = Throttle | Ban | ServerError | Slow
-Fault = MessageFault | ConnectionFault | Refuse | Gap | Halt | RestFault | Skew
+Fault = MessageFault | ConnectionFault | Refuse | Gap | Halt | Retick | RestFault | Skew
 
 KINDS: dict[str, type[Fault]] = {fault.kind: fault for fault in get_args(Fault)}
 

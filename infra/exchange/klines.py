@@ -48,6 +48,10 @@ class Kline:
             self.buy_lots += lots
             self.buy_turnover += price * lots
 
+    def scale_prices(self, factor: int) -> None:
+        for name in ("open_ticks", "high_ticks", "low_ticks", "close_ticks", "turnover", "buy_turnover"):
+            setattr(self, name, getattr(self, name) * factor)
+
     def join(self, later: "Kline") -> None:
         """Add a later span that has trades."""
         if not self.trades:
@@ -94,6 +98,10 @@ class Minutes:
             self.opens.append(open_ms)
             self._drop()
         kline.add(trade)
+
+    def scale_prices(self, factor: int) -> None:
+        for kline in self._klines.values():
+            kline.scale_prices(factor)
 
     def span(self, open_ms: int, end_ms: int, hidden: Iterable[int] = ()) -> Kline | None:
         """The kline of `[open_ms, end_ms)`, flat without trades; None before the first trade kept."""

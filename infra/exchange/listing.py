@@ -1,6 +1,6 @@
 """A market as the venue lists it, and how the venue writes numbers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from common.errors import BadInput
@@ -42,6 +42,15 @@ class Listing:
     @property
     def symbol(self) -> str:
         return self.instrument.symbol
+
+    def finer(self, price_decimals: int) -> "Listing":
+        """The same with more decimals of prices. BadInput where they are not more, or too many."""
+        least, most = self.instrument.price_decimals + 1, DECIMALS - self.instrument.size_decimals
+        if not least <= price_decimals <= most:
+            raise BadInput(f"price_decimals is {price_decimals}, expected {least} to {most} for {self.symbol}")
+        factor = 10 ** (price_decimals - self.instrument.price_decimals)
+        instrument = replace(self.instrument, price_decimals=price_decimals)
+        return replace(self, instrument=instrument, start_ticks=self.start_ticks * factor)
 
     def price(self, ticks: int) -> str:
         return amount(ticks, self.instrument.price_decimals)

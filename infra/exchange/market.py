@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+from common.errors import BadInput
 from common.market.timeframe import MINUTE_MS
 from common.market.trade import MAX_ID, Trade, Trades
 from infra.exchange.book import ASK, BID, Book
@@ -44,6 +45,7 @@ class Market:
         assert isinstance(self.driver, Simulation), "a recording is begun anew"
         return {
             "driver": self.driver.state(),
+            "price_decimals": self.listing.instrument.price_decimals,
             "shift_ms": self._shift_ms,
             "aggregates": self.tape.aggregates_ever,
             "update_id": self.book.last_id,
@@ -54,6 +56,9 @@ class Market:
     def resume(self, state: dict[str, Any]) -> None:
         """Go on from there, in place of `begin`. What was before is forgotten; ids of all kinds go on."""
         assert isinstance(self.driver, Simulation), "a recording is begun anew"
+        price_decimals = state.get("price_decimals", self.listing.instrument.price_decimals)
+        if price_decimals > self.listing.instrument.price_decimals:
+            self.listing = self.driver.listing = self.listing.finer(price_decimals)
         self.driver.resume(state["driver"])
         self._shift_ms = state["shift_ms"]
         self.tape = Tape(self.tape.keep, state["aggregates"])
@@ -92,6 +97,17 @@ class Market:
         self._shift_ms += span_ms
         self.halted_until_ms = max(from_ms, self.halted_until_ms) + span_ms
         self.halt_announced = announced
+
+    def retick(self, price_decimals: int) -> None:
+        """Prices have more decimals from now on."""
+        if not isinstance(self.driver, Simulation):
+            raise BadInput(f"{self.symbol} is a recording, whose prices have the decimals they were recorded with")
+        finer = self.listing.finer(price_decimals)
+        factor = 10 ** (price_decimals - self.listing.instrument.price_decimals)
+        self.listing = finer
+        self.driver.retick(finer, factor)
+        for each in (self.tape, self.book, self.minutes):
+            each.scale_prices(factor)
 
     def hide(self, trades: list[Trade], *, klines: bool) -> None:
         """Have REST deny the trades; with `klines` also the minutes they are in."""

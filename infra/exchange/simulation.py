@@ -73,6 +73,12 @@ class Simulation:
         self._random.setstate((version, tuple(words), gauss))
         self._makers = Makers(self.listing, self._random)
 
+    def retick(self, listing: Listing, factor: int) -> None:
+        """Go on with prices in ticks of which `factor` are one of before."""
+        assert self._makers is not None, "changed before it began"
+        self.listing = self._makers.listing = listing
+        self._price *= factor
+
     def happen(self, book: Book) -> list[Trade]:
         assert self._makers is not None, "happened before it began"
         ts_ms = self.due_ms

@@ -70,6 +70,9 @@ class Tape:
             self._drop()
         return added
 
+    def scale_prices(self, factor: int) -> None:
+        self._ticks = array("q", [ticks * factor for ticks in self._ticks])
+
     def at_id(self, trade_id: int) -> int:
         """Position of the first trade with that id or a greater one."""
         return bisect_left(self.ids, trade_id)

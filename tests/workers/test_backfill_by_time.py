@@ -1,6 +1,7 @@
 """Backfill where ids are not contiguous: stretches of time, newest part first, against a venue with a past."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -14,7 +15,7 @@ from common.market.instrument import Instrument
 from common.market.timeframe import MINUTE_MS, minute_of
 from common.market.trade import BUY, Trade, Trades
 from tests.support import FakeClock
-from workers.backfill import HEAD_MS, OVERLAP_MS, PART_MS, Backfill, Desk
+from workers.backfill import HEAD_MS, MISSED_MS, OVERLAP_MS, PART_MS, SETTLE_MS, Backfill, Desk
 from workers.sources.base import Applied
 from workers.venues.base import Listing, Unserved, VenueUnavailable
 from workers.venues.ccxt_venue import CcxtVenue
@@ -31,6 +32,9 @@ class Past:
     trades: list[Trade] = field(default_factory=list)
     from_ms: int = 0
     fails: int = 0
+    # Times of trades that can't be read, and who is told of each when it is asked for.
+    bad_ms: set[int] = field(default_factory=set)
+    on_bad: Callable[[int], None] = lambda ts_ms: None
     pages: list[tuple[int, int]] = field(default_factory=list)
     candles_asked: list[tuple[int, int]] = field(default_factory=list)
 
@@ -48,7 +52,11 @@ class Past:
         self.pages.append((from_ms, to_ms))
         kept = sorted(row for row in self.trades if max(from_ms, self.from_ms) <= row.ts_ms <= to_ms)
         last_ms = kept[PAGE].ts_ms if len(kept) > PAGE else to_ms + 1
-        return Trades.of(row for row in kept if row.ts_ms < last_ms)
+        page = [row for row in kept if row.ts_ms < last_ms]
+        for row in page:
+            if row.ts_ms in self.bad_ms:
+                self.on_bad(row.ts_ms)
+        return Trades.of(row for row in page if row.ts_ms not in self.bad_ms)
 
     async def candles(self, listing: Listing, from_ms: int, to_ms: int) -> list[Candle]:
         self.candles_asked.append((from_ms, to_ms))
@@ -73,6 +81,7 @@ class Made:
     refused: int = 0
     replaced: list[int] = field(default_factory=list)
     desk: Desk = field(default_factory=Desk)
+    held: asyncio.Event = field(default_factory=asyncio.Event)
     backfill: Backfill = field(init=False)
 
     def __post_init__(self) -> None:
@@ -84,8 +93,9 @@ class Made:
         applied = Applied(self.coverage, Ledger(), "", lambda: self.coverage.to_ms, self.minutes)
         venue: CcxtVenue = self.past  # type: ignore[assignment]  # the part of it that is asked
         self.backfill = Backfill(
-            venue, LISTING, self.clock, applied, self.desk, lambda: None, self.history_ms, committed=position
+            venue, LISTING, self.clock, applied, self.desk, lambda: None, self.history_ms, position, self.held.is_set
         )
+        self.past.on_bad = self.backfill.unread
 
     async def minutes(self, opens: list[int]) -> dict[int, Minute]:
         found = {minute_of(row.ts_ms) for row in self.applied.values()} | set(self.replaced)
@@ -109,6 +119,13 @@ class Made:
     def missed(self, after_ms: int) -> None:
         self.clock.advance(after_ms)
         self.past.trade(self.clock.now_ms())
+
+    def unreadable(self, after_ms: int = 0) -> None:
+        """A trade now that the stream brings, and that can't be read: there neither nor when it is asked for."""
+        self.clock.advance(after_ms)
+        row = self.past.trade(self.clock.now_ms())
+        self.past.bad_ms.add(row.ts_ms)
+        self.backfill.missed(row.ts_ms)
 
     def knows_head(self) -> bool:
         return self.backfill.head_known
@@ -283,6 +300,43 @@ async def test_a_venue_that_gives_no_trades_by_time_gives_its_candles(monkeypatc
     begun_ms, now_ms = made.clock.now_ms() - made.history_ms, made.clock.now_ms()
     assert set(made.replaced) == {at for at in every if begun_ms <= at < minute_of(now_ms)}
     assert made.knows_head()
+
+
+async def test_the_minute_of_a_trade_that_can_t_be_read_has_the_venues_candle_once_it_is_closed() -> None:
+    made = connected()
+    made.live()
+    await made.work()
+    made.unreadable(1_000)
+    bad_ms = minute_of(made.clock.now_ms())
+    made.missed(1_000)
+    made.live(1_000)
+    await made.work()
+    # Not at once: it may be one of many.
+    assert made.past.pages == []
+    made.live(MISSED_MS)
+    await made.work()
+    made.live(MINUTE_MS + SETTLE_MS)
+    await made.work()
+    assert made.replaced == [bad_ms]
+    readable = [row for row in made.past.trades if row.ts_ms not in made.past.bad_ms]
+    assert sorted(made.applied.values()) == sorted(readable) and made.knows_head()
+
+
+async def test_while_what_can_t_be_read_may_be_so_soon_nothing_is_asked_for_and_nothing_replaced() -> None:
+    made = connected()
+    made.live()
+    await made.work()
+    made.held.set()
+    made.unreadable(1_000)
+    for _ in range(3):
+        made.live(MINUTE_MS)
+        await made.work()
+    assert made.past.pages == [] and made.replaced == []
+    made.held.clear()
+    made.past.bad_ms.clear()
+    await made.work()
+    made.assert_whole()
+    assert made.replaced == []
 
 
 async def test_a_quiet_market_has_nothing_replaced() -> None:

@@ -20,12 +20,14 @@ from redis.asyncio import Redis
 from common.archive.archive import Archive
 from common.clock import JudgedClock, SystemClock
 from common.errors import BadInput, RetryableError, StoreUnavailable
+from common.frames import decode
 from common.market import codec
 from common.market.builder import Builder, Changes, Minute
 from common.market.candle import Candle
 from common.market.coverage import IdCoverage, load_coverage
 from common.market.footprint import Footprint
 from common.market.gaps import ID_JUMP, NOT_IMPORTED, Gap, Ledger
+from common.market.recent import CONFLICT, RECENT_TRADES, Conflict
 from common.market.timeframe import MINUTE_MS, day_of
 from common.market.trade import Trades
 from common.store.client import commit_client
@@ -42,6 +44,8 @@ from common.store.rollups import CANDLES, FOOTPRINTS, RollupStore, Staged
 from common.store.symbol import Bounds, Claim, SymbolStore
 from workers.claims import LOOKS_PER_LEASE
 from workers.commit import Head, Text, make_commit
+from workers.conflicts import Conflicts
+from workers.imports.again import AtHand
 from workers.imports.below import Below
 from workers.imports.days import Day, Days, day_floor, steps
 from workers.imports.files import Readable, Rows
@@ -75,6 +79,9 @@ class Done:
     outside: int = 0
     fraction: float = 0.0
     refused: Counter[str] = field(default_factory=Counter)
+    # How many trades were refused because others had been applied under their ids; and the first ones, each once.
+    conflict_count: int = 0
+    conflicts: dict[Conflict, None] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -100,6 +107,8 @@ class Importer:
     ended: bool = False
     # How far writers may go in the form of the store, as it was when this began.
     format: int = 1
+    # What the symbol had refused for conflicts when this began.
+    _conflicts_before: int | None = None
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self) -> Done:
@@ -131,6 +140,17 @@ class Importer:
         """Finish the step under way, release, return from `run`."""
         self._stopping.set()
 
+    def begin_count(self, refused: Counter[str]) -> None:
+        """`refused`: by the symbol so far."""
+        if self._conflicts_before is None:
+            self._conflicts_before = refused[CONFLICT]
+
+    def note_refused(self, refused: Counter[str], conflicts: Sequence[Conflict]) -> None:
+        """`conflicts`: those that this term has told of."""
+        self.done.refused = refused
+        self.done.conflict_count = refused[CONFLICT] - (self._conflicts_before or 0)
+        self.done.conflicts |= dict.fromkeys(conflicts)
+
     async def _serve(self, client: Redis, order: Order, observer: Observer) -> None:
         symbol, token = self.market.symbol, new_token()
         store = SymbolStore(client, symbol, self.bounds, self.clock)
@@ -146,7 +166,8 @@ class Importer:
             if is_fed(self.market) and not claim.position:
                 raise BadInput(f"symbol {symbol} has not begun: let its worker run first, so that history has an end")
             view = await SymbolReader(client, symbol).view()
-            term = _Term(self, client, store, token, claim, view, await store.gaps(), order)
+            recent = decode.trades(await store.recent_batches(RECENT_TRADES))
+            term = _Term(self, client, store, token, claim, view, await store.gaps(), order, recent)
             self.ended = await term.run()
         finally:
             with suppress(StoreUnavailable):
@@ -170,6 +191,7 @@ class _Term:
         view: View,
         gaps: Ledger,
         order: Order,
+        recent: pl.DataFrame,
     ) -> None:
         self._work, self._store, self._token, self._order, self._gaps = work, store, token, order, gaps
         self._client = client
@@ -199,10 +221,14 @@ class _Term:
         # The worker that comes back must not take months that nobody imported for what it has missed.
         self._cause = NOT_IMPORTED if is_fed(work.market) else ID_JUMP
         self._keeper = TradeKeeper(client, work.market, work.archive)
-        self._days = self._in_waiting(view)
+        self._days = self._in_waiting(view, recent)
         self._bad = 0
+        self._conflicts = Conflicts(instrument)
+        # Those that are counted, and not told of yet.
+        self._untold: list[Conflict] = []
+        work.begin_count(self._builder.refused)
 
-    def _in_waiting(self, view: View) -> Days:
+    def _in_waiting(self, view: View, recent: pl.DataFrame) -> Days:
         builder, work = self._builder, self._work
         seen = load_coverage(work.market.instrument.ids, builder.coverage.dump(), None)
         builder.keep_coverage(is_chunked=self._format >= CHUNKED_COVERAGE)
@@ -210,7 +236,9 @@ class _Term:
             # What has been read is bounded. Of what has been written more may be missing, while days wait.
             seen.max_holes, builder.coverage.max_holes = builder.coverage.max_holes, sys.maxsize
         floors = self._floors(view)
-        days = Days(seen, work.sources, *floors, self._position.day_ms + 1, with_rows=work.archive is not None)
+        at_hand = AtHand(recent, per_day=not isinstance(seen, IdCoverage))
+        is_archived = work.archive is not None
+        days = Days(seen, work.sources, *floors, self._position.day_ms + 1, with_rows=is_archived, at_hand=at_hand)
         if builder.open:
             # It is closed by the first trade of a later day.
             day_ms = day_of(builder.open.candle.open_ms)
@@ -273,9 +301,10 @@ class _Term:
         if self._work._stopping.is_set():
             return False
         left = next((waiting[day_ms] for day_ms in sorted(waiting) if waiting[day_ms].trades), None)
+        await self._meanwhile(self._keeper.compare, list(waiting.values()))
         for day in waiting.values():
             if day is not left:
-                self._builder.refused.update(day.refused)
+                self._count(day)
         await self._commit_last(left)
         self._work.done.fraction = 1.0
         self._work.on_progress(self._work.done)
@@ -311,6 +340,7 @@ class _Term:
         closing_ms = day_of(builder.open.candle.open_ms) if builder.open else -1
         for day in days:
             del self._days.waiting[day.day_ms]
+        await self._meanwhile(self._keeper.compare, days)
         days = self._with_news(days, closing_ms)
         if not days:
             return
@@ -318,7 +348,8 @@ class _Term:
         await self._meanwhile(self._keeper.keep, days, await self._keeper.expected(days))
         stored = await self._imports.read([day.day_ms for day in days])
         made = await self._meanwhile(sealed, days, stored, builder.open, builder.watermark_ms, self._scales)
-        builder.refused.update(sum((day.refused for day in days), Counter()))
+        for day in days:
+            self._count(day)
         kept = [each for each in made if each.day.trades or each.day.day_ms == closing_ms]
         if kept and self._below and self._below.has(kept[0].day.day_ms):
             await self._write_below(kept[0], file)
@@ -327,9 +358,18 @@ class _Term:
 
     def _with_news(self, days: Sequence[Day], closing_ms: int) -> list[Day]:
         """Days that have trades, or the minute that grows, which is over by then. Of others the refused are counted."""
-        found = [day for day in days if day.trades or day.day_ms == closing_ms]
-        self._builder.refused.update(sum((day.refused for day in days if day not in found), Counter()))
+        found = []
+        for day in days:
+            if day.trades or day.day_ms == closing_ms:
+                found.append(day)
+            else:
+                self._count(day)
         return found
+
+    def _count(self, day: Day) -> None:
+        """What is refused of a day counts with the next step."""
+        self._builder.refused.update(day.refused)
+        self._untold += day.conflicts
 
     async def _write_sealed(self, made: Sequence[Made], closing_ms: int, file: int) -> None:
         builder, days = self._builder, [each.day for each in made]
@@ -393,11 +433,12 @@ class _Term:
             amended=amended,
             open=builder.open.candle if builder.open else None,
             coverage_json=checkpoint.coverage,
-            trades=codec.pack_trades(Trades()),
+            trades=codec.NO_TRADES,
             version=NEWEST if checkpoint.is_chunked else WHOLE,
             is_reshaped=True,
         )
-        events = [Text(builder, head).gap(gap) for gap in head.gaps]
+        text = Text(builder, head)
+        events = [*map(text.gap, head.gaps), *map(text.conflict, head.conflicts)]
         await self._imports.write(
             ImportStep(
                 token=self._token,
@@ -445,7 +486,7 @@ class _Term:
             # The kept trades go first (import.lua): those of this step would be missing among them.
             head = self._plain_head()
             await self._write(head, [day], [ImportedDay(day.day_ms, None, count)], (day.day_ms, day.day_ms), [])
-            builder.refused.update(day.refused)
+            self._count(day)
             # A candle is of a minute that is over.
             to_ms = day.to_ms + day.of_minutes
             was_ms, builder.watermark_ms = builder.watermark_ms, max(builder.watermark_ms, to_ms)
@@ -475,7 +516,7 @@ class _Term:
         await (self._bare if self._wrote_any else self._store).commit(commit)
         if day:
             self._wrote(day)
-        work.done.refused = builder.refused
+        work.note_refused(builder.refused, self._conflicts.told)
         await self._count_what_is_kept()
 
     async def _count_what_is_kept(self) -> None:
@@ -502,7 +543,9 @@ class _Term:
         return self._plain_head(gaps, forgotten)
 
     def _plain_head(self, gaps: Sequence[Gap] = (), forgotten: Sequence[str] = ()) -> Head:
-        return Head(self._token, self._seq, self._source_position, {}, gaps, forgotten, format=self._format)
+        conflicts, self._untold = self._conflicts.tell(self._untold), []
+        position = self._source_position
+        return Head(self._token, self._seq, position, {}, gaps, forgotten, format=self._format, conflicts=conflicts)
 
     def _wrote(self, day: Day) -> None:
         done = self._work.done
@@ -510,7 +553,7 @@ class _Term:
         if day.trades:
             self._has_footprints[day.day_ms] = not day.of_minutes
         done.trades += day.trades
-        done.refused = self._builder.refused
+        self._work.note_refused(self._builder.refused, self._conflicts.told)
 
     async def _meanwhile(self, work: Callable[..., T], *arguments: object) -> T:
         """Run it in a thread, with signs of life while it lasts."""

@@ -1,6 +1,6 @@
 """Sources by kind, as the fleet's workers open them. A replay is opened only by the command that replays."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from redis.asyncio import Redis
@@ -9,6 +9,7 @@ from common.clock import Clock
 from common.store.demand import Caps
 from common.store.registry import Market
 from common.store.stream_reader import OwnReader, SharedReads, StreamReader
+from workers.change.request import Request
 from workers.sources.base import Source
 from workers.sources.inbox import Inbox
 from workers.sources.simulator import Simulator
@@ -18,6 +19,7 @@ from workers.sources.simulator import Simulator
 class Means:
     """What a source may need from the process: `commands` answers at once, `blocking` may wait.
 
+    `change(symbol, request)` changes what a symbol is, which ends its term; None: nothing may.
     `backfill_ms`: how much history a new market of a venue is given. `depth_minutes`: how much of the history of a
     venue's book is kept; 0 keeps no book. `caps`: of streams from venues.
     """
@@ -29,6 +31,7 @@ class Means:
     depth_minutes: int = 0
     caps: Caps = Caps(1, 1)
     binance_key: str = field(default="", repr=False)
+    change: Callable[[str, Request], Awaitable[object]] | None = None
     # Of a process that may have many inboxes.
     shared: SharedReads | None = None
 

@@ -9,8 +9,10 @@ itself has said what came since the last one.
 import asyncio
 import logging
 from collections import Counter, deque
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from redis.asyncio import Redis
 
@@ -25,11 +27,13 @@ from common.market.trade import Trades
 from common.store.book import BookStore
 from common.store.demand import SLOT_TTL_MS, StreamSlot
 from common.store.depth import DepthReader, DepthStore
-from common.store.health import BACKFILLING, DEGRADED, DISCONNECTED, MISMATCH, THROTTLED
+from common.store.health import BACKFILLING, DEGRADED, DISCONNECTED, MISMATCH, THROTTLED, TICK
 from common.store.registry import Market
 from workers.backfill import PAGE, Backfill, Desk
 from workers.book import BookKeeper, BookStores
+from workers.change.request import Request
 from workers.checks import Checks
+from workers.relisting import Relisting
 from workers.sources import Means
 from workers.sources.base import NEVER, Applied, Batch
 from workers.venues import live
@@ -81,6 +85,9 @@ class VenueSource:
     history_ms: int
     books: BookStores | None = None
     slot: StreamSlot | None = None
+    # What changes the symbol to a finer listing; None: it stays as it is. And the market's name in the fleet.
+    change: Callable[[Request], Awaitable[object]] | None = None
+    listed_as: str = ""
     name: str = WS
     sources: int = LIVE
     _live: deque[Batch] = field(default_factory=deque)
@@ -88,6 +95,7 @@ class VenueSource:
     _desk: Desk = field(default_factory=Desk)
     _backfill: Backfill | None = None
     _checks: Checks | None = None
+    _relisting: Relisting | None = None
     _book: BookKeeper | None = None
     _tasks: "list[asyncio.Task[None]]" = field(default_factory=list)
     _something: asyncio.Event = field(default_factory=asyncio.Event)
@@ -112,8 +120,13 @@ class VenueSource:
             self._something.set,
             self.history_ms,
             position,
+            self._is_held,
         )
+        self.venue.on_refused = self._refuse_row
         jobs = {"live": self._follow(), "backfill": self._backfill.run()}
+        if self.change:
+            self._relisting = Relisting(self.listing, self._ask_listing, self.change, self.clock, self._something.set)
+            jobs["relisting"] = self._relisting.run()
         if self.venue.candle_fields:
             self._checks = self._checker(applied)
             jobs["checks"] = self._checks.run()
@@ -176,11 +189,17 @@ class VenueSource:
             self._something.set,
         )
 
+    async def _ask_listing(self) -> Listing:
+        return await self.venue.listing(self.listed_as or self.listing.name)
+
+    def _is_held(self) -> bool:
+        return self._relisting is not None and self._relisting.holds
+
     def _may_check(self) -> bool:
         """Where ids are not contiguous, coverage does not say what is missing: backfill does, by its being busy."""
         assert self._backfill is not None, "a look before open"
         blind = self._backfill.is_busy and self.listing.instrument.ids != "contiguous"
-        return not self.budget.is_throttled and not blind
+        return not self.budget.is_throttled and not blind and not self._is_held()
 
     def _keeper(self, stores: BookStores, applied: Applied) -> BookKeeper:
         return BookKeeper(
@@ -203,6 +222,8 @@ class VenueSource:
         return found
 
     def _trouble(self) -> str:
+        if self._relisting and self._relisting.is_open:
+            return TICK
         if self.budget.is_throttled:
             return THROTTLED
         if not self._connected:
@@ -325,8 +346,9 @@ class VenueSource:
             case DepthEvent():
                 if self._book:
                     self._book.take(event)
-            case Refused(reason, detail):
-                self._refuse(reason, detail)
+            case Refused():
+                self._refuse(event)
+                self._backfill.missed(event.ts_ms)
         self._something.set()
 
     def _put(self, batch: Batch) -> None:
@@ -343,14 +365,23 @@ class VenueSource:
         self._cause = ID_JUMP
         self._backfill.heard(ts_ms)
 
-    def _refuse(self, reason: str, detail: str) -> None:
+    def _refuse_row(self, refused: Refused) -> None:
+        """Of an answer, not of the stream."""
+        assert self._backfill is not None, "an answer before open"
+        self._refuse(refused)
+        self._backfill.unread(refused.ts_ms)
+
+    def _refuse(self, refused: Refused) -> None:
         """Counted each; logged the first time, and then ever more rarely."""
+        reason = refused.reason
         self._refused[reason] += 1
         self._told[reason] += 1
         count = self._told[reason]
         if count & (count - 1) == 0:
-            what = {"symbol": self.listing.instrument.symbol, "reason": reason, "detail": detail, "count": count}
-            log.warning("frame refused", extra=what)
+            what = {"symbol": self.listing.instrument.symbol, "reason": reason, "detail": refused.detail}
+            log.warning("frame refused", extra=what | {"count": count})
+        if self._relisting:
+            self._relisting.note(refused)
 
 
 def venue_source(market: Market, means: Means) -> VenueSource:
@@ -368,7 +399,10 @@ def venue_source(market: Market, means: Means) -> VenueSource:
     access = Access(means.clock, budget, *urls, key=means.binance_key)
     books = book_stores(means.commands, market.instrument, means.depth_minutes) if means.depth_minutes else None
     slot = StreamSlot(means.commands, name, market.symbol, means.caps)
-    source = VenueSource(open_venue(name, access), listing, means.clock, budget, means.backfill_ms, books, slot)
+    change = partial(means.change, market.symbol) if means.change else None
+    listed_as = market.symbol.removeprefix(f"{name}:") if market.symbol.startswith(f"{name}:") else ""
+    venue = open_venue(name, access)
+    source = VenueSource(venue, listing, means.clock, budget, means.backfill_ms, books, slot, change, listed_as)
     if found.get("simulated"):
         source.sources = SIMULATED
     return source

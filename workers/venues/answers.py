@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from decimal import Decimal, InvalidOperation
+from typing import Any, TypeVar
 
 from common.errors import BadInput
 from common.market import units
@@ -11,14 +12,15 @@ from common.market.candle import BACKFILL, Candle
 from common.market.instrument import Instrument
 from common.market.timeframe import MINUTE_MS
 from common.market.trade import MAX_TS_MS, Trade, Trades
-from workers.venues.base import Listing, VenueUnavailable
-from workers.venues.fields import BAD_SHAPE, MISSHAPEN, Bad, Market, refused, scaled, shown, whole
+from workers.venues.base import Listing, OnRefused, Refused, VenueUnavailable
+from workers.venues.fields import BAD_SHAPE, HARMLESS, MISSHAPEN, Bad, Market, refused, scaled, shown, whole
 
 # A candle counts as closed so long after its end: our clock and the venue's differ.
 CLOSED_AFTER_MS = 2_000
 # What the packed candle holds.
 _MOST_TRADES, _MOST_VOLUME_LOTS = (1 << 32) - 1, (1 << 63) - 1
 
+Row = TypeVar("Row")
 # Gives the trades of a page, ascending, and where the next page begins; None: there is no next one.
 Fetch = Callable[[int], Awaitable[tuple[list[Trade], int | None]]]
 
@@ -30,6 +32,34 @@ def reading(endpoint: str) -> Iterator[None]:
         yield
     except (Bad, BadInput, *MISSHAPEN) as error:
         raise VenueUnavailable(f"{endpoint} answered what can't be read: {refused(error).detail}") from error
+
+
+def readable(endpoint: str, rows: object, read: Callable[[Any], Row | None], on_refused: OnRefused) -> list[Row]:
+    """What can be read of the rows of an answer: one that is no good is told, and costs none of the others.
+
+    `read` gives None for one that says nothing. VenueUnavailable where none can be, for then it may be the answer that
+    is no good; not if they are good numbers that we can't hold.
+    """
+    if type(rows) is not list:
+        raise VenueUnavailable(f"{endpoint} answered what can't be read: {shown(rows)} is no list")
+    found, left_out = list[Row](), list[Refused]()
+    for row in rows:
+        try:
+            value = read(row)
+        except (Bad, BadInput, *MISSHAPEN) as error:
+            left_out.append(refused(error))
+        else:
+            found += [] if value is None else [value]
+    if len(left_out) == len(rows) > 0 and not any(each.reason in HARMLESS for each in left_out):
+        raise VenueUnavailable(f"{endpoint} answered what can't be read: {left_out[0].detail}")
+    for each in left_out:
+        on_refused(each)
+    return found
+
+
+def opens_of(rows: list[Any]) -> list[int]:
+    """The times that candles say first, as the venue counts them; of those that say one."""
+    return [row[0] for row in rows if type(row) is list and row and type(row[0]) is int]
 
 
 async def whole_millis(fetch: Fetch, cursor: int, from_ms: int, to_ms: int) -> Trades:

@@ -4,7 +4,7 @@ A venue file has two halves. The parser is pure: a frame in, events out, nothing
 The client owns sockets, and knows nothing of Redis.
 """
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from common.errors import FleetError, RetryableError
@@ -121,10 +121,23 @@ class Closing(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """A frame, or a part of it, that could not be used. `reason` is one word, `detail` a short sentence."""
+    """A frame, or a part of it, or a row of an answer, that could not be used.
+
+    `reason` is one word, `detail` a short sentence. `of_book`: it is a level of a book. `ts_ms`: the time of a trade,
+    where that could be read, else -1.
+    """
 
     reason: str
     detail: str
+    of_book: bool = False
+    ts_ms: int = -1
+
+
+OnRefused = Callable[[Refused], None]
+
+
+def unheard(refused: Refused) -> None:
+    """Of a venue that is asked for other things than trades."""
 
 
 Event = TradesEvent | NoTrade | DepthEvent | QuoteEvent | Connected | Disconnected | Refused
@@ -150,6 +163,8 @@ class Venue(Protocol):
     candle_fields: frozenset[str]
     # Whether any page of trades by id costs one request; else the way to it is read from a time on.
     asked_by_id: bool
+    # Told of each row of an answer that can't be used; the others of its page are.
+    on_refused: OnRefused
 
     async def listing(self, name: str) -> Listing:
         """Decimals, steps and what the ids promise, from the venue."""
@@ -164,7 +179,8 @@ class Venue(Protocol):
         """One page: trades with ids from `first_id` on, ascending, at most `limit`. Empty: there are none yet.
 
         `at_ms`: a time not after those trades (a hole's `from_ms`), for venues that can only be asked by time.
-        An id that is missing inside the page does not exist at the venue. Unserved where it gives no such trades.
+        An id that is missing inside the page does not exist at the venue, or can't be used (`on_refused`). Unserved
+        where it gives no such trades.
         """
 
     async def trades_between(self, listing: Listing, from_ms: int, to_ms: int) -> Trades:

@@ -17,8 +17,18 @@ from common.market.instrument import check_symbol
 from common.market.timeframe import MINUTE_MS
 from common.market.trade import MAX_LOTS, MAX_TS_MS, Trade, Trades
 from common.market.units import MAX_DECIMALS
-from workers.venues.answers import candle_of, closed_before, in_order, listing_of, reading, whole_millis, within
-from workers.venues.base import DepthEvent, Event, Listing, Unserved, VenueError
+from workers.venues.answers import (
+    candle_of,
+    closed_before,
+    in_order,
+    listing_of,
+    opens_of,
+    readable,
+    reading,
+    whole_millis,
+    within,
+)
+from workers.venues.base import DepthEvent, Event, Listing, OnRefused, Unserved, VenueError, unheard
 from workers.venues.binance_wire import BinanceParser, TradeIds, snapshot, trade_row
 from workers.venues.budget import Budget
 from workers.venues.fields import Market, scaled, whole
@@ -110,6 +120,7 @@ class Binance:
         timing: Timing | None = None,
     ) -> None:
         self.name = api.name
+        self.on_refused: OnRefused = unheard
         self._clock, self._budget, self._api, self._trades, self._timing = clock, budget, api, trades, timing
         self._socket_url = socket_url or api.socket_url
         self._has_history = bool(key) or not api.history_needs_key
@@ -163,11 +174,10 @@ class Binance:
             rows = await self._get(
                 "klines", self._api.weights.klines, symbol=listing.name, interval="1m", limit=PAGE, **span
             )
-            with reading("klines"):
-                # An empty minute is there as a flat candle.
-                candles += [_candle(market, row) for row in rows if row[8]]
-                goes_on = len(rows) == PAGE and rows[-1][0] >= start_ms
-                start_ms = rows[-1][0] + MINUTE_MS if goes_on else end_ms
+            candles += readable("klines", rows, lambda row: _candle(market, row), self.on_refused)
+            last_ms = max(opens_of(rows), default=-1)
+            goes_on = len(rows) == PAGE and last_ms >= start_ms
+            start_ms = last_ms + MINUTE_MS if goes_on else end_ms
         return within(candles, from_ms, end_ms)
 
     async def depth(self, listing: Listing) -> DepthEvent:
@@ -202,17 +212,16 @@ class Binance:
     ) -> tuple[list[Trade], int | None]:
         asked = min(limit, most)
         answer = await self._get(endpoint, weight, symbol=market.name, fromId=first_id, limit=asked)
-        with reading(endpoint):
-            found = [trade_row(market, row, self._trades) for row in answer]
+        found = readable(endpoint, answer, lambda row: trade_row(market, row, self._trades), self.on_refused)
         # Only what was asked for, so that the next page always lies behind this one.
         rows = sorted((row for row in found if row.id >= first_id), key=_id)
-        return rows, rows[-1].id + 1 if rows and len(found) == asked else None
+        return rows, rows[-1].id + 1 if rows and len(answer) == asked else None
 
     async def _recent(self, market: Market, first_id: int) -> tuple[list[Trade], int | None]:
         """The same out of the last trades, which need no key."""
         answer = await self._get("trades", self._api.weights.recent_trades, symbol=market.name, limit=PAGE)
-        with reading("trades"):
-            rows = sorted((trade_row(market, row, self._trades) for row in answer), key=_id)
+        found = readable("trades", answer, lambda row: trade_row(market, row, self._trades), self.on_refused)
+        rows = sorted(found, key=_id)
         if rows and rows[0].id > first_id:
             raise Unserved(f"{self.name} gives trades of {market.name} before id {rows[0].id} only to holders of a key")
         return [row for row in rows if row.id >= first_id], None
@@ -222,8 +231,13 @@ class Binance:
         return await self._rest.get(path, params, weight=weight, endpoint=endpoint, market=market)
 
 
-def _candle(market: Market, row: list[Any]) -> Candle:
-    """A kline: open time, o, h, l, c, volume, close time, quote volume, trades, taker buy volume, ..."""
+def _candle(market: Market, row: list[Any]) -> Candle | None:
+    """A kline: open time, o, h, l, c, volume, close time, quote volume, trades, taker buy volume, ...
+
+    An empty minute is there as a flat one.
+    """
+    if not row[8]:
+        return None
     opened, high, low, closed, volume = row[1:6]
     prices = (opened, high, low, closed)
     return candle_of(market, row[0], prices, volume, buy_volume=row[9], sell_known=True, turnover=row[7], trades=row[8])

@@ -23,20 +23,31 @@ from common.market.builder import BAD_TIME
 from common.market.candle import Candle
 from common.market.instrument import Instrument
 from common.market.timeframe import MINUTE_MS
-from common.market.trade import MAX_LOTS, SIDE_CODES, UNKNOWN, Trade, Trades
-from workers.venues.answers import candle_of, closed_before, decimals_of, reading, whole_millis, within
+from common.market.trade import MAX_LOTS, MAX_TS_MS, SIDE_CODES, UNKNOWN, Trade, Trades
+from workers.venues.answers import (
+    candle_of,
+    closed_before,
+    decimals_of,
+    opens_of,
+    readable,
+    reading,
+    whole_millis,
+    within,
+)
 from workers.venues.base import (
     Connected,
     DepthEvent,
     Disconnected,
     Event,
     Listing,
+    OnRefused,
     Refused,
     Throttled,
     TradesEvent,
     Unserved,
     VenueError,
     VenueUnavailable,
+    unheard,
 )
 from workers.venues.budget import CONNECT, Budget
 from workers.venues.ccxt_client import POLLED, TRADES_KEPT, Clients, check_installed
@@ -95,8 +106,7 @@ class CcxtVenue:
         self.name = venue
         self._clock, self._budget, self._timing = clock, budget, timing or Timing()
         self._clients = Clients(venue, exchange, clock, budget, rest_url, socket_url, options or {})
-        # Where what is refused in an answer is told: that of the stream, while there is one.
-        self._mailbox: Mailbox | None = None
+        self.on_refused: OnRefused = unheard
 
     async def listing(self, name: str) -> Listing:
         """`name`: ccxt's own, or as a symbol of the fleet says it."""
@@ -108,7 +118,7 @@ class CcxtVenue:
             return _listing(self.name, found[0], client.precisionMode)
 
     async def stream(self, listings: Sequence[Listing], *, depth: bool, quotes: bool) -> AsyncGenerator[Event, None]:
-        mailbox = self._mailbox = Mailbox()
+        mailbox = Mailbox()
         kept = [self._keep_trades(listing, mailbox) for listing in listings]
         kept += [self._keep_book(listing, mailbox) for listing in listings] if depth else []
         keepers = [asyncio.create_task(each, name=f"stream of {self.name}") for each in kept]
@@ -119,7 +129,6 @@ class CcxtVenue:
                 for event in await mailbox.take():
                     yield event
         finally:
-            self._mailbox = None
             for keeper in keepers:
                 keeper.cancel()
             await asyncio.gather(*keepers, return_exceptions=True)
@@ -147,10 +156,8 @@ class CcxtVenue:
         end_ms, since_ms = closed_before(to_ms, self._clock.now_ms()), from_ms
         while since_ms < end_ms:
             rows = await self._ask("fetch_ohlcv", listing.name, "1m", since_ms)
-            with reading("fetch_ohlcv"):
-                # An empty minute may be there as a flat candle.
-                candles += [_candle(market, row) for row in rows if row[5]]
-                last_ms = max((row[0] for row in rows), default=-1)
+            candles += readable("fetch_ohlcv", rows, lambda row: _candle(market, row), self.on_refused)
+            last_ms = max(opens_of(rows), default=-1)
             since_ms = last_ms + MINUTE_MS if last_ms >= since_ms else since_ms + REACH_MS
         return within(candles, from_ms, end_ms)
 
@@ -183,10 +190,8 @@ class CcxtVenue:
         return sorted(trade for trade in trades if trade.ts_ms >= since_ms)
 
     def _tell(self, left_out: list[Refused]) -> None:
-        if self._mailbox:
-            self._mailbox.put(left_out)
-        elif left_out:
-            log.warning("rows refused", extra={"venue": self.name, "count": len(left_out), "first": left_out[0].detail})
+        for each in left_out:
+            self.on_refused(each)
 
     def _levels(self, market: Market, rows: Any) -> dict[int, int]:
         left_out: list[Refused] = []
@@ -401,8 +406,14 @@ def _trades(
                 raise Bad(BAD_TIME, f"trade of {trade.ts_ms} ms, expected none before {oldest_ms}")
             trades.append(trade)
         except (Bad, *MISSHAPEN) as error:
-            left_out.append(refused(error))
+            left_out.append(refused(error)._replace(ts_ms=_time(row)))
     return trades, left_out
+
+
+def _time(row: Any) -> int:
+    """When a trade that is no good was made; -1: who knows."""
+    ts_ms = row.get("timestamp") if isinstance(row, dict) else None
+    return ts_ms if type(ts_ms) is int and 0 <= ts_ms < MAX_TS_MS else -1
 
 
 def _trade(market: Market, row: dict[str, Any], ids: Ids) -> Trade:
@@ -418,7 +429,10 @@ def _text(number: Any) -> str:
     return format(Decimal(text), "f") if type(number) is float and "e" in text else text
 
 
-def _candle(market: Market, row: list[Any]) -> Candle:
+def _candle(market: Market, row: list[Any]) -> Candle | None:
+    # An empty minute may be there as a flat candle.
+    if not row[5]:
+        return None
     opened, high, low, closed, volume = map(_text, row[1:6])
     return candle_of(market, row[0], (opened, high, low, closed), volume)
 

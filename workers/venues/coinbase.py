@@ -18,8 +18,17 @@ from common.market.candle import Candle
 from common.market.instrument import check_symbol
 from common.market.timeframe import MINUTE_MS
 from common.market.trade import BUY, MAX_TS_MS, SELL, Trade, Trades
-from workers.venues.answers import candle_of, closed_before, in_order, listing_of, reading, whole_millis, within
-from workers.venues.base import DepthEvent, Event, Listing, QuoteEvent, Refused
+from workers.venues.answers import (
+    candle_of,
+    closed_before,
+    in_order,
+    listing_of,
+    readable,
+    reading,
+    whole_millis,
+    within,
+)
+from workers.venues.base import DepthEvent, Event, Listing, OnRefused, QuoteEvent, Refused, unheard
 from workers.venues.budget import Budget
 from workers.venues.fields import (
     BAD_JSON,
@@ -109,6 +118,7 @@ class Coinbase:
         timing: Timing | None = None,
     ) -> None:
         self._clock, self._budget, self._timing = clock, budget, timing
+        self.on_refused: OnRefused = unheard
         self._socket_url = socket_url or SOCKET_URL
         self._rest = Rest(rest_url or REST_URL, budget, clock)
 
@@ -148,8 +158,7 @@ class Coinbase:
             until_ms = min(start_ms + (CANDLES_PAGE - 1) * MINUTE_MS, end_ms - 1)
             span: dict[str, str | int] = {"start": _iso(start_ms), "end": _iso(until_ms), "granularity": 60}
             rows = await self._get("candles", market.name, span)
-            with reading("candles"):
-                candles += [_candle(market, row) for row in rows]
+            candles += readable("candles", rows, lambda row: _candle(market, row), self.on_refused)
         return within(candles, from_ms, end_ms)
 
     async def depth(self, listing: Listing) -> DepthEvent:
@@ -178,8 +187,8 @@ class Coinbase:
         if before_id is not None:
             params["after"] = before_id
         answer = await self._get("trades", market.name, params)
-        with reading("trades"):
-            return sorted((_trade(market, row) for row in answer), key=lambda row: row.id)
+        found = readable("trades", answer, lambda row: _trade(market, row), self.on_refused)
+        return sorted(found, key=lambda row: row.id)
 
     async def _first_id(self, market: Market, from_ms: int) -> int | None:
         """The id of the first trade at or after a time, give or take what lies in one page before it."""

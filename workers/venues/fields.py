@@ -43,7 +43,7 @@ _SECONDS_WIDTH = len("1970-01-01T00:00:00")
 _WIDE = Context(prec=2 * units.MAX_TEXT)
 
 _LIST = {list}
-_HARMLESS = frozenset((TOO_FINE, TOO_GREAT))
+HARMLESS = frozenset((TOO_FINE, TOO_GREAT))
 # What 64 bits hold. Of trades less is taken: products of theirs must fit.
 _GREATEST = 1 << 63
 
@@ -187,7 +187,7 @@ class Market:
         try:
             return [(prices[row[0]], sizes[row[1]]) for row in rows]
         except Bad as bad:
-            if bad.reason not in _HARMLESS:
+            if bad.reason not in HARMLESS:
                 raise
         return [level for row in rows if (level := self._level(row, left_out)) is not None]
 
@@ -195,9 +195,9 @@ class Market:
         try:
             return self.prices[row[0]], self.sizes[row[1]]
         except Bad as bad:
-            if bad.reason not in _HARMLESS:
+            if bad.reason not in HARMLESS:
                 raise
-            left_out.append(refused(bad))
+            left_out.append(refused(bad)._replace(of_book=True))
             return None
 
 

@@ -17,11 +17,12 @@ from common.market.builder import BAD_TIME
 from common.market.candle import Candle
 from common.market.instrument import Instrument, check_symbol
 from common.market.trade import BUY, MAX_TS_MS, SELL, Trade, Trades
-from workers.venues.answers import candle_of, closed_before, in_order, reading, whole_millis, within
+from workers.venues.answers import candle_of, closed_before, in_order, opens_of, readable, reading, whole_millis, within
 from workers.venues.base import (
     DepthEvent,
     Event,
     Listing,
+    OnRefused,
     QuoteEvent,
     Refused,
     Throttled,
@@ -29,6 +30,7 @@ from workers.venues.base import (
     Unserved,
     VenueError,
     VenueUnavailable,
+    unheard,
 )
 from workers.venues.budget import Budget
 from workers.venues.fields import (
@@ -137,6 +139,7 @@ class Kraken:
         timing: Timing | None = None,
     ) -> None:
         self._clock, self._budget, self._timing = clock, budget, timing
+        self.on_refused: OnRefused = unheard
         self._socket_url = socket_url or SOCKET_URL
         self._rest = Rest(rest_url or REST_URL, budget, clock)
 
@@ -185,9 +188,9 @@ class Kraken:
         since = max(0, from_ms // 1_000 - 1)
         result = await self._get("OHLC", pair=rest_name(listing.name), interval=1, since=since)
         with reading("OHLC"):
-            rows = _of_pair(result)
-            candles = [_candle(Market(listing), row) for row in rows if row[7]]
-            oldest_ms = whole(rows[0][0], BAD_TIME) * 1_000 if len(rows) >= CANDLES_KEPT else 0
+            rows, market = _of_pair(result), Market(listing)
+        candles = readable("OHLC", rows, lambda row: _candle(market, row), self.on_refused)
+        oldest_ms = min(opens_of(rows), default=0) * 1_000 if len(rows) >= CANDLES_KEPT else 0
         if from_ms < oldest_ms:
             raise Unserved(f"{self.name} has no candles of {listing.name} before {oldest_ms}")
         return within(candles, from_ms, end_ms)
@@ -212,9 +215,9 @@ class Kraken:
         """Trades after `cursor` (ns), and where the next page begins."""
         result = await self._get("Trades", pair=rest_name(market.name), since=cursor)
         with reading("Trades"):
-            rows = [_row(market, row) for row in _of_pair(result)]
-            last = int(result["last"])
-        if len(rows) < TRADES_PAGE or last <= cursor:
+            page, last = _of_pair(result), int(result["last"])
+        rows = readable("Trades", page, lambda row: _row(market, row), self.on_refused)
+        if len(page) < TRADES_PAGE or last <= cursor:
             return rows, None
         # One taker can fill many orders in one ns, and a page may end among them: begin with that ns once more.
         return rows, last - 1 if last - 1 > cursor else last
@@ -287,9 +290,11 @@ def _other(channel: object, message: Message) -> Sequence[Event]:
     return ()
 
 
-def _candle(market: Market, row: list[Any]) -> Candle:
-    """`[time in s, open, high, low, close, vwap, volume, trades]`."""
+def _candle(market: Market, row: list[Any]) -> Candle | None:
+    """`[time in s, open, high, low, close, vwap, volume, trades]`. An empty minute is there, too."""
     seconds, opened, high, low, closed, average, volume, trades = row
+    if not trades:
+        return None
     open_ms = whole(seconds, BAD_TIME, 0, MAX_TS_MS // 1_000 - 1) * 1_000
     return candle_of(market, open_ms, (opened, high, low, closed), volume, average=average, trades=trades)
 

@@ -98,6 +98,7 @@ async def test_everything_is_counted() -> None:
         ({"kind": "drop", "symbol": SYMBOL, "n": 3}, "'n' is no parameter of drop, expected symbol"),
         ({"kind": "gap", "symbol": SYMBOL, "rest": "all"}, "rest is 'all', expected trades, klines, nothing"),
         ({"kind": "reset", "connection": True}, "connection is True"),
+        ({"kind": "retick", "symbol": SYMBOL, "price_decimals": 2}, "price_decimals is 2, expected 3 to 3"),
         ([], "the body is no JSON object"),
     ],
 )
@@ -122,7 +123,7 @@ async def test_bad_questions_are_named(one: Served) -> None:
 
 
 def test_every_fault_can_be_read_from_json() -> None:
-    values: dict[str, object] = {"symbol": SYMBOL, "ms": 5}
+    values: dict[str, object] = {"symbol": SYMBOL, "ms": 5, "price_decimals": 3}
     for name, kind in KINDS.items():
         needed = {each: values[each] for each in values if each in kind.__annotations__}
         assert isinstance(fault_of({"kind": name, **needed}), kind)

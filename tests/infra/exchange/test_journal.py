@@ -12,7 +12,7 @@ import httpx2
 import pytest
 
 from common.errors import OperatorError
-from infra.exchange import Exchange, Halt, Market
+from infra.exchange import Exchange, Halt, Market, Retick
 from infra.exchange.book import ASK, BID
 from infra.exchange.journal import SPAN_MS, Journal
 from infra.paths import ROOT
@@ -119,6 +119,20 @@ def test_a_halt_is_remembered(tmp_path: Path, clock: FakeClock) -> None:
     live(first, clock, 2 * SPAN_MS)
     again = truth(started(tmp_path, clock))
     assert all(again[trade_id] == row for trade_id, row in truth(first).items() if trade_id in again)
+
+
+def test_a_finer_tick_is_remembered(tmp_path: Path, clock: FakeClock) -> None:
+    first = started(tmp_path, clock)
+    live(first, clock, 4 * MINUTE_MS)
+    first.inject(Retick(SYMBOL, 3))
+    live(first, clock, MINUTE_MS)
+    told = truth(first)
+    clock.advance(MINUTE_MS)
+    second = started(tmp_path, clock)
+    assert second.market(SYMBOL).listing == first.market(SYMBOL).listing
+    again = truth(second)
+    assert again and all(again[trade_id] == told[trade_id] for trade_id in again.keys() & told.keys())
+    assert max(again) > max(told)
 
 
 def test_a_new_market_begins_beside_one_that_is_known(tmp_path: Path, clock: FakeClock) -> None:

@@ -9,7 +9,7 @@ from common.errors import BadInput
 from common.market.builder import Builder, Minute
 from common.market.candle import Candle, merge_all
 from common.market.trade import BUY, SELL, Trade, Trades
-from infra.exchange import Exchange, Market, Rules, Simulation, listing_of
+from infra.exchange import Exchange, Market, Retick, Rules, Simulation, listing_of
 from infra.exchange.book import ASK, BID, Book
 from infra.exchange.history import Grid, Span, klines_between
 from infra.exchange.klines import INTERVALS, Kline
@@ -160,6 +160,29 @@ def test_klines_are_the_candles_our_builder_makes_of_the_truth() -> None:
         expected = [facts(merge_all(group).rename(open_ms)) for open_ms, group in groups]
         found = klines_between(market, Grid(timeframe), Span(0, None, 1_000), exchange.now_ms)
         assert [as_candle_facts(kline) for kline in found if kline.trades] == expected
+
+
+def test_a_finer_tick_changes_no_price_that_was_and_what_comes_uses_it() -> None:
+    exchange = still(history_ms=5 * 60_000)
+    market = exchange.market(SYMBOL)
+    before, bids, at_id = market.trades(), market.book.top(BID, 50), market.book.at(market.book.last_id - 200)
+    exchange.inject(Retick(SYMBOL, 3))
+    assert market.trades().price_ticks == [10 * ticks for ticks in before.price_ticks]
+    assert market.book.top(BID, 50) == [(10 * price, lots) for price, lots in bids]
+    again = market.book.at(market.book.last_id - 200)
+    assert again.bids == {10 * price: lots for price, lots in at_id.bids.items()}
+    exchange.advance(5 * 60_000)
+    new = market.trades(first_id=before.ids[-1] + 1)
+    assert any(ticks % 10 for ticks in new.price_ticks)
+    # The price has not jumped.
+    assert abs(new.price_ticks[0] - 10 * before.price_ticks[-1]) < 10 * before.price_ticks[-1] // 1_000
+    span = Span(START_MS, None, 1_000)
+    klines = klines_between(market, Grid(INTERVALS["1m"]), span, exchange.now_ms)
+    traded = [as_candle_facts(kline) for kline in klines if kline.trades]
+    assert traded == list(map(facts, built_minutes(market.trades(), market)))
+    for decimals in (3, 4):
+        with pytest.raises(BadInput, match=f"price_decimals is {decimals}, expected 4 to 3"):
+            exchange.inject(Retick(SYMBOL, decimals))
 
 
 def test_seconds_of_a_minute_sum_to_the_minute_and_quiet_ones_are_flat() -> None:
