@@ -55,6 +55,7 @@ from workers.imports.target import is_fed, target
 from workers.imports.trades import TradeKeeper
 from workers.rollup.day import SealFailed
 from workers.term import BEATS_PER_LEASE, TermSettings
+from workers.withdrawal import withdraw
 
 log = logging.getLogger(__name__)
 
@@ -113,10 +114,14 @@ class Importer:
     async def run(self) -> Done:
         client = commit_client(self.url)
         try:
-            self.market = await target(Registry(client), self.market, self.files)
-            self.format = await store_format(client)
-            async with present(client, IMPORT):
-                await self._work(client)
+            self.market, is_new = await target(Registry(client), self.market, self.files)
+            try:
+                self.format = await store_format(client)
+                async with present(client, IMPORT):
+                    await self._work(client)
+            finally:
+                if is_new and not self.ended:
+                    await withdraw(client, self.market.symbol, self.bounds, self.clock, self.holder)
         finally:
             await client.aclose()
         return self.done

@@ -21,10 +21,13 @@ def is_fed(market: Market) -> bool:
     return market.kind != KIND
 
 
-async def target(registry: Registry, wanted: Market, files: Sequence[Readable]) -> Market:
-    """Register the market, or return the one of this symbol if the files may be imported into it. Else BadInput."""
+async def target(registry: Registry, wanted: Market, files: Sequence[Readable]) -> tuple[Market, bool]:
+    """Register the market, or return the one of this symbol if the files may be imported into it. Else BadInput.
+
+    Also return whether it was registered.
+    """
     if await registry.add_symbol(wanted):
-        return wanted
+        return wanted, True
     found = await registry.market(wanted.symbol)
     if found is None:
         raise BadInput(f"symbol {wanted.symbol} was removed while the import began")
@@ -35,7 +38,7 @@ async def target(registry: Registry, wanted: Market, files: Sequence[Readable]) 
         _check_fed(found, is_simulated(wanted))
         for file in files:
             _check_file(found, file)
-    return found
+    return found, False
 
 
 def is_simulated(market: Market) -> bool:
