@@ -111,6 +111,9 @@ def candles(
     zone: ZoneOption = None,
     hours: HoursOption = None,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Count rows that are no candles, do not stop.")] = False,
+    minutes: Annotated[
+        bool, typer.Option("--minutes", help="They are of a minute each, though no two of a file are a minute apart.")
+    ] = False,
     data: DataOption = None,
 ) -> None:
     """Import minute candles, for history of which there are no trades: without footprints.
@@ -126,7 +129,7 @@ def candles(
         known, trading = asyncio.run(_known(url, symbol)), _trading(calendar, zone, hours)
         instrument = _instrument(known, symbol, price_decimals, size_decimals, trading)
         importer = _importer(settings, url, Market(instrument, {"kind": KIND, "simulated": False}), IMPORT)
-        importer.files = [CandleFile(path, instrument, skip_bad) for path in files]
+        importer.files = [CandleFile(path, instrument, skip_bad, minutes) for path in files]
         done = asyncio.run(_run(importer))
     _report(importer, done, "candles")
 

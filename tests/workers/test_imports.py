@@ -31,7 +31,7 @@ from common.store.client import commit_client
 from common.store.imports import MAX_STEP_DAYS, ImportedDay, ImportStep, ImportStore
 from common.store.lease import NOTHING_SEEN
 from common.store.reads import Range, SymbolReader, View
-from common.store.registry import Market
+from common.store.registry import Market, open_store
 from common.store.rollups import RollupStore, Staged
 from common.store.symbol import Bounds, Claim, SymbolStore
 from infra.paths import ROOT
@@ -467,7 +467,7 @@ async def test_candles_of_every_form_are_stored_as_they_are_and_never_twice(redi
     assert frames[0].equals(frames[1]) and frames[0].equals(frames[2])
 
     work = importer(redis_url, [], instrument)
-    work.files = [CandleFile(klines, instrument), CandleFile(ours, instrument)]
+    work.files = [CandleFile(klines, instrument), CandleFile(ours, instrument, are_minutes=True)]
     done = await work.run()
     assert (done.trades, done.refused) == (334, {"duplicate": 334})
     found = await stored(redis_url, instrument)
@@ -501,6 +501,51 @@ def test_what_is_no_minute_candle_is_refused(tmp_path: Path, line: str) -> None:
     path.write_text(f"open_ms,open,high,low,close,volume\n{line}\n", "utf-8")
     with pytest.raises(BadInput, match="line 2: "):
         list(CandleFile(path, INSTRUMENT).batches())
+
+
+OPENS = "open_ms,open,high,low,close,volume"
+
+
+def candle_lines(step_ms: int, count: int = 48, *, with_ends: bool = False) -> list[str]:
+    first_ms = FIRST_MS // DAY_MS * DAY_MS
+    opens = range(first_ms, first_ms + count * step_ms, step_ms)
+    ends = (f",{open_ms + step_ms - 1}" if with_ends else "" for open_ms in opens)
+    rows = [f"{open_ms},2,2,1,1,5{end}" for open_ms, end in zip(opens, ends, strict=True)]
+    return [OPENS + ",close_ms" * with_ends, *rows]
+
+
+@pytest.mark.parametrize("step_ms", [3_600_000, 180_000, 30_000])
+@pytest.mark.parametrize("skip_bad", [False, True])
+async def test_candles_whose_span_is_not_known_are_refused(
+    redis_url: str, tmp_path: Path, step_ms: int, skip_bad: bool
+) -> None:
+    """Before: an export of hours was imported as minutes, exit code 0."""
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join(candle_lines(step_ms)), "utf-8")
+    columnar = tmp_path / "a.parquet"
+    pl.read_csv(path).write_parquet(columnar)
+    for found in (path, columnar):
+        work = importer(redis_url, [])
+        work.files = [CandleFile(found, INSTRUMENT, skip_bad)]
+        with pytest.raises(
+            BadInput, match="does not show that its candles are|rows are no candles that open"
+        ):
+            await work.run()
+    async with open_store(redis_url) as registry:
+        assert await registry.market(INSTRUMENT.symbol) is None
+
+
+@pytest.mark.parametrize("step_ms", [3_600_000, 60_000])
+def test_candles_that_say_when_they_end_are_taken_by_that(tmp_path: Path, step_ms: int) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join(candle_lines(step_ms, 1, with_ends=True)), "utf-8")
+    file = CandleFile(path, INSTRUMENT)
+    file.check()
+    if step_ms == 60_000:
+        assert sum(len(rows.frame) for rows in file.batches()) == 1
+    else:
+        with pytest.raises(BadInput, match="line 2: "):
+            list(file.batches())
 
 
 async def test_a_file_without_a_good_row_is_not_passed_over(redis_url: str, tmp_path: Path) -> None:

@@ -70,6 +70,9 @@ class Readable(Protocol):
     @property
     def of_minutes(self) -> bool: ...
 
+    def check(self) -> None:
+        """BadInput where what it is does not show."""
+
     def batches(self) -> Iterator[Rows]: ...
 
     def first_ms(self) -> int | None: ...
@@ -117,13 +120,25 @@ class RowsFile(ABC):
     def fingerprint(self) -> str:
         return TradeFile(self.path, self.instrument).fingerprint()
 
-    def dump(self) -> str:
+    def check(self) -> None:  # noqa: B027  # trades are what their columns say
+        """BadInput where what it is does not show."""
+
+    def columns(self) -> Sequence[str]:
+        """Their names, as far as they can be read."""
         with unreadable(self.path):
             if self._is_parquet():
-                return ""
-            with text_of(self.path) as (text, _):
-                form = self._form(text.readline(PEEK_BYTES), text.readline(PEEK_BYTES))
+                return pl.scan_parquet(self.path).collect_schema().names()
+            form = self._text_form()
+        return form.columns if form else ()
+
+    def dump(self) -> str:
+        with unreadable(self.path):
+            form = None if self._is_parquet() else self._text_form()
         return form.dump if form else ""
+
+    def _text_form(self) -> Form | None:
+        with text_of(self.path) as (text, _):
+            return self._form(text.readline(PEEK_BYTES), text.readline(PEEK_BYTES))
 
     @abstractmethod
     def _form(self, first: bytes, second: bytes) -> Form | None:
