@@ -60,7 +60,7 @@ class Replayer:
             on_end=self._end,
         )
         try:
-            await register(Registry(client), self.market)
+            self.market = await register(Registry(client), self.market)
             self.format = await store_format(client)
             self._claimer = Claimer(self, place, frozenset([KIND]), most=1)
             async with present(client, REPLAY):
@@ -131,13 +131,14 @@ class ArchivingStore(SymbolStore):
             await asyncio.gather(task, return_exceptions=True)
 
 
-async def register(registry: Registry, market: Market) -> None:
-    """Add the symbol, or see that it is one that files may be replayed into, in the same units."""
+async def register(registry: Registry, market: Market) -> Market:
+    """Add the symbol, or return the one there is, if files may be replayed into it, in the same units."""
     if await registry.add_symbol(market):
-        return
+        return market
     found = await registry.market(market.symbol)
     if found is None or found.kind != KIND:
         kind = found.kind if found else "nothing"
         raise BadInput(f"symbol {market.symbol} is fed by {kind}: a replay needs a symbol of its own")
     if found.instrument != market.instrument:
         raise BadInput(f"symbol {market.symbol} exists as {found.instrument}, which differs from what was asked")
+    return found

@@ -66,6 +66,25 @@ def test_exported_hours_are_not_imported_as_minutes(store: str, tmp_path: Path, 
     assert "TEST:BACK" not in fleet("symbols", "list")
 
 
+def test_an_import_says_what_becomes_of_days_that_are_older_than_what_is_kept(
+    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, days in (("FLEET_CANDLE_DAYS", 4), ("FLEET_FOOTPRINT_DAYS", 2)):
+        monkeypatch.setenv(name, str(days))
+    path = str(written(tmp_path / "a.csv", rows(500, days=8)))
+    numbers = ["--price-decimals", "2", "--size-decimals", "4"]
+    within = fleet("import", "trades", path, "--symbol", "TEST:A", *numbers, "--within-retention")
+    assert "TEST:A: candles before 2023-11-18, older than the 4 days kept, are left out" in within
+    assert (
+        "footprints before 2023-11-20, older than the 2 days kept, are left out, and candles are kept alone" in within
+    )
+    more = fleet("import", "trades", path, "--symbol", "TEST:B", *numbers)
+    assert "TEST:B: candles before 2023-11-18, older than the 4 days kept, are kept all the same: for 8 days" in more
+    monkeypatch.setenv("FLEET_ARCHIVE_URL", str(tmp_path / "archive"))
+    alone = fleet("import", "trades", path, "--symbol", "TEST:C", *numbers)
+    assert "TEST:C: candles before 2023-11-18, older than the 4 days kept, go into the archive alone" in alone
+
+
 @pytest.mark.parametrize("form", ["parquet", "arrow"])
 def test_every_form_has_the_same_rows(store: str, tmp_path: Path, form: str) -> None:
     asyncio.run(imported(store, [written(tmp_path / "a.csv", rows(2_000))]))
