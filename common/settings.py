@@ -169,7 +169,7 @@ class Settings(BaseSettings):
         description="most connections of clients a feed takes in all; of one address beyond this machine it takes 200",
     )
     query_limit_max: int = Field(
-        default=50_000, ge=1, le=1_000_000, description="most candles one request may ask for; bounds its cost"
+        default=50_000, ge=1, le=100_000, description="most bars one request may ask for: 100,000 take some 25 MB"
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="least severe log record that is written"

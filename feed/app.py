@@ -91,6 +91,7 @@ def create_app(settings: Settings) -> Starlette:
                 yield
         finally:
             hub.close()
+            queries.workers.close()
             for task in running:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)

@@ -40,12 +40,13 @@ class Bars:
 async def of_minutes(reader: History, market: Market, timeframe: Timeframe, window: Window, *, flat: bool) -> Bars:
     kind, bounds = Kind.candles(timeframe), Bounds.of(window, timeframe)
     closed, lender = await _with_lender(reader, kind, timeframe, bounds, flat)
-    state = closed.view.state
+    state, more_ms = closed.view.state, closed.more_ms
     frame = with_open(closed, kind, bounds)
     if flat:
-        frame = filled(pl.concat([lender, frame]), timeframe, bounds, state)
+        frame = filled(pl.concat([lender, frame]), timeframe, bounds.reached(more_ms), state)
+        more_ms = more_ms if len(frame) < bounds.limit else None
     cover = cover_of(market, closed.view, kept_by_days=timeframe.of_days)
-    return _bars(frame, closed.view, cover, timeframe, bounds)
+    return _bars(frame, closed.view, cover, timeframe, bounds, more_ms)
 
 
 async def of_trades(
@@ -133,9 +134,10 @@ async def _with_lender(
     for _ in range(ATTEMPTS):
         days = await read_days(reader, timeframe, bounds) if timeframe.of_days else None
         closed = days or await read_closed(reader, kind, timeframe, bounds)
-        if not flat or bounds.start_ms == 0:
+        start_ms = bounds.reached(closed.more_ms).start_ms
+        if not flat or start_ms == 0:
             break
-        part = await reader.read(kind.minutes, Range(0, bounds.start_ms, newest=1), 1)
+        part = await reader.read(kind.minutes, Range(0, start_ms, newest=1), 1)
         if fit([closed.view, part.view], kind):
             return closed, kind.merge(pl.concat(part.frames).tail(1))
     return closed, kind.minutes.decode([])

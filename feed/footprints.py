@@ -1,21 +1,31 @@
 """Footprints of any timeframe and row height, as JSON."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
 import polars as pl
 
+from common.errors import BadInput
 from common.frames.footprint import footprints_json
 from common.market.instrument import Instrument
 from common.market.timeframe import Timeframe
 from common.store.reads import State, View
 from common.store.registry import Market
-from feed.answers import PARTIAL, Page
+from feed.answers import Page
 from feed.bars import flagged, onward, spoken
 from feed.cover import EMPTY, Cover
 from feed.history import History
 from feed.minutes import Bounds, Kind, read_closed, with_open
 from feed.params import FootprintQuery
 from feed.past import Past, steady
+from feed.reading.budget import Budget
 from feed.tape import Tapes
 from feed.traded import Making, read_traded
+
+# Rows written at once: some 4 MB of text.
+ROWS_AT_ONCE = 1 << 16
 
 
 async def read(
@@ -28,7 +38,8 @@ async def read(
     closed = await read_closed(reader, kind, query.timeframe, bounds)
     rows, view = with_open(closed, kind, bounds), closed.view
     cover = _cover_of(market, view)
-    return _page(market.instrument, query.timeframe, rows, bounds, cover, view.state), view, cover
+    writing = Writing(market.instrument, query.timeframe, bounds, cover, view.state)
+    return await _page(writing, reader.budget, rows, closed.more_ms), view, cover
 
 
 async def _of_trades(
@@ -38,8 +49,8 @@ async def _of_trades(
     making = Making.footprints(query.timeframe, query.row_ticks)
     found, view = await read_traded(past, taped, making, bounds), taped.view
     cover = found.kept.cover(view, market.instrument)
-    page = _page(market.instrument, query.timeframe, found.bars, bounds, cover, view.state, found.more_ms)
-    return page, view, cover
+    writing = Writing(market.instrument, query.timeframe, bounds, cover, view.state)
+    return await _page(writing, reader.budget, found.bars, found.more_ms), view, cover
 
 
 def _cover_of(market: Market, view: View) -> Cover:
@@ -49,26 +60,54 @@ def _cover_of(market: Market, view: View) -> Cover:
     return cover.lacking(view.lost("footprints"))
 
 
-def _page(
-    instrument: Instrument,
-    timeframe: Timeframe,
-    rows: pl.DataFrame,
-    bounds: Bounds,
-    cover: Cover,
-    state: State | None,
-    more_ms: int | None = None,
-) -> Page:
-    opens = rows["open_ms"].unique(maintain_order=True).to_list()
-    spans, more = spoken(opens, timeframe, bounds, more_ms), onward(bounds, more_ms)
-    if not opens:
-        return Page(b"[]", *spans, more)
-    array = footprints_json(flagged(rows, timeframe, cover, state), instrument)
-    return Page(_marked(array, cover.partial_among(opens, timeframe)), *spans, more)
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """What the bars of an answer are written by."""
+
+    instrument: Instrument
+    timeframe: Timeframe
+    bounds: Bounds
+    cover: Cover
+    state: State | None
+
+    def json(self, rows: pl.DataFrame) -> list[bytes]:
+        return footprints_json(flagged(rows, self.timeframe, self.cover, self.state), self.instrument)
 
 
-def _marked(array: bytes, partial: set[int]) -> bytes:
-    """Mark the partial ones: a footprint ends with its rows, and no row ends with a bracket."""
-    if not partial:
-        return array
-    bars = array[2:-3].split(b"]},{")
-    return b"[{" + b"},{".join(bar + b"]" + PARTIAL * (at in partial) for at, bar in enumerate(bars)) + b"}]"
+async def _page(writing: Writing, budget: Budget, rows: pl.DataFrame, more_ms: int | None) -> Page:
+    """Write bars from the end that is asked for, as many as an answer has room for."""
+    bounds, opens = writing.bounds, rows["open_ms"]
+    forward, slices = bounds.oldest_first, list(_slices(opens))
+    written: list[list[bytes]] = []
+    room = budget.max_bytes
+    for some in slices if forward else slices[::-1]:
+        texts = await budget.run(some.stop - some.start, writing.json, rows[some])
+        room -= sum(map(len, texts)) + len(texts)
+        if room < 0 and not written:
+            raise _too_large(int(opens[some.start]), budget)
+        if room < 0:
+            more_ms = int(opens[some.start] if forward else opens[some.stop])
+            break
+        written.append(texts)
+    bars = list(chain.from_iterable(written if forward else written[::-1]))
+    told = opens.unique(maintain_order=True).to_list()
+    told = told[: len(bars)] if forward else told[len(told) - len(bars) :]
+    spans = spoken(told, writing.timeframe, bounds, more_ms)
+    return Page(b"[" + b",".join(bars) + b"]", *spans, onward(bounds, more_ms))
+
+
+def _slices(opens: pl.Series) -> Iterator[slice]:
+    """Cut rows where bars end: about ROWS_AT_ONCE of them, or one bar."""
+    edges = np.append(np.flatnonzero(np.diff(opens.to_numpy(), prepend=-1)), len(opens))
+    at = 0
+    while at < len(edges) - 1:
+        to = max(at + 1, int(np.searchsorted(edges, edges[at] + ROWS_AT_ONCE, "right")) - 1)
+        yield slice(int(edges[at]), int(edges[to]))
+        at = to
+
+
+def _too_large(open_ms: int, budget: Budget) -> BadInput:
+    return BadInput(
+        f"the bar that opens at {open_ms} takes more than {budget.max_bytes >> 20} MB, "
+        "expected a shorter timeframe or higher rows"
+    )

@@ -34,15 +34,17 @@ from common.store.older import OlderCache
 from common.store.reads import Late, Range, Seal, SealedSeries, State, SymbolReader, View
 from feed import archived
 from feed.archived import Periods, with_others
+from feed.reading.budget import UNLIMITED, Budget
+from feed.reading.workers import THREADS
 
 # What all decoded days of a process may take, and the bars made of them. A day of candles takes some 150 kB.
 MOST_BYTES = 256 << 20
-# More threads only take the memory and the interpreter from each other.
-DECODED_AT_ONCE = 2
+# Levels of a day decoded at once. A busier day is decoded some minutes at a time, and not kept: all of it takes 300 MB.
+MAX_LEVELS_AT_ONCE = 1 << 19
+# Of an open minute, about: a candle, or a level.
+PACKED_ROW_BYTES = 64
 # A day sealed anew between two commands is read once more.
 ATTEMPTS = 8
-
-Merge = Callable[[pl.DataFrame], pl.DataFrame]
 
 
 class Decoded:
@@ -56,7 +58,7 @@ class Decoded:
         self._keys: dict[int, Hashable] = {}
         self._most_bytes = most_bytes
         self.bytes = 0
-        self.turns = asyncio.Semaphore(DECODED_AT_ONCE)
+        self.turns = asyncio.Semaphore(THREADS)
 
     def get(self, key: Hashable) -> pl.DataFrame | None:
         frame = self._kept.get(key)
@@ -75,25 +77,24 @@ class Decoded:
             del self._keys[id(gone)]
             self.bytes -= int(gone.estimated_size())
 
-    def merged(self, frame: pl.DataFrame, how: Hashable, merge: Merge) -> pl.DataFrame:
-        """Return `merge(frame)`. What was merged of a kept frame is kept as well, by `how` that was done."""
+    def merged(self, frame: pl.DataFrame, how: Hashable) -> pl.DataFrame | None:
+        """Return what was merged of a kept frame, by `how` that was done."""
         stretch = self._keys.get(id(frame))
-        if stretch is None:
-            return merge(frame)
-        bars = self.get((stretch, how))
-        if bars is None:
-            bars = merge(frame)
-            # Bars that are hardly fewer than their minutes would take the room of other minutes, which cost more.
-            if 2 * len(bars) < len(frame):
-                self.keep((stretch, how), bars)
-        return bars
+        return None if stretch is None else self.get((stretch, how))
+
+    def keep_merged(self, frame: pl.DataFrame, how: Hashable, bars: pl.DataFrame) -> None:
+        """Keep what was merged of a frame, if that is kept."""
+        stretch = self._keys.get(id(frame))
+        # Bars that are hardly fewer than their minutes would take the room of other minutes, which cost more.
+        if stretch is not None and 2 * len(bars) < len(frame):
+            self.keep((stretch, how), bars)
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
     """One of the two series of minutes: how its members and blocks are read, and in which stretches it is kept.
 
-    `columns`: those that are read.
+    `columns`: those that are read. `rows_of` counts the rows of a block, `count` the minutes.
     """
 
     name: SealedSeries
@@ -101,6 +102,7 @@ class Series:
     columns: tuple[str, ...]
     decode: Callable[[list[bytes]], pl.DataFrame]
     decode_blocks: Callable[..., pl.DataFrame]
+    rows_of: Callable[[bytes], int]
     open_of: Callable[[bytes], int]
     count: Callable[[Seal], int]
     digest: Callable[[Seal], str]
@@ -119,6 +121,7 @@ CANDLES = Series(
     tuple(schema.CANDLES),
     decode.candles,
     decode.sealed_candles,
+    blocks.candle_count,
     codec.candle_open,
     lambda seal: seal.candles,
     lambda seal: seal.candle_digest,
@@ -136,6 +139,7 @@ FOOTPRINTS = Series(
     tuple(schema.LEVELS),
     decode.footprints,
     decode.sealed_footprints,
+    blocks.level_count,
     codec.footprint_open,
     lambda seal: seal.footprints,
     lambda seal: seal.footprint_digest,
@@ -156,8 +160,18 @@ class Part:
     ended: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Minutes of sealed days, all that open in `[from_ms, to_ms)`. `is_cut`: the days have more that were asked for."""
+
+    frame: pl.DataFrame
+    from_ms: int
+    to_ms: int
+    is_cut: bool = False
+
+
 class History(SymbolReader):
-    """A reader of one symbol to whom it makes no difference where a minute lies."""
+    """A reader of one symbol, for a query of this budget, to whom it makes no difference where a minute lies."""
 
     def __init__(
         self,
@@ -167,8 +181,10 @@ class History(SymbolReader):
         archive: Archive | None = None,
         *,
         older: OlderCache | None = None,
+        budget: Budget | None = None,
     ) -> None:
         super().__init__(client, instrument.symbol, instrument, older=older)
+        self.budget = budget or Budget.unlimited()
         self._instrument, self.decoded, self._archive = instrument, decoded, archive
 
     async def view(
@@ -219,7 +235,7 @@ class History(SymbolReader):
                         return await self._of_archive(series, view, wanted, floor_ms)
                 continue
             if not _may_be_sealed(series, view, limited, found):
-                return self._up_to_archive(series, wanted, _open_part(series, view, limited, found))
+                return self._up_to_archive(series, wanted, await self._opened(series, view, limited, found))
             # Whole stretches, as they are kept.
             view, found = await self._look(series, limited, series.stretch.open_of(wanted.start_ms))
             part = await self._part(series, view, wanted, found, most_open)
@@ -297,6 +313,7 @@ class History(SymbolReader):
         scale = self._instrument.scale
         key = (self.keys.symbol, series.name, series.columns, period_ms, version, newest, scale)
         frame = self.decoded.get(key)
+        self.budget.read(len(frame) if frame is not None else max(expected.rows, 0) if expected else 0)
         if frame is None:
             place = self._archive, series.rows, self._instrument, period_ms
             at = view.state.token, view.state.seq
@@ -311,42 +328,78 @@ class History(SymbolReader):
         view = await super().view([wanted], seals_from_ms=seals_from_ms)
         return view, view.candles[0]
 
+    async def _opened(
+        self, series: Series, view: View, wanted: Range, found: list[bytes], limit: int | None = None
+    ) -> Part:
+        rows = sum(map(len, found)) // PACKED_ROW_BYTES
+        part = await self.budget.run(rows, _open_part, series, view, wanted, found, limit)
+        self.budget.read(sum(map(len, part.frames)))
+        return part
+
     async def _part(
         self, series: Series, view: View, wanted: Range, found: list[bytes], most_open: int | None = None
     ) -> Part | None:
         """Join open minutes and sealed days of one view. None if a day has been sealed anew since."""
         limit = most_open or wanted.oldest or wanted.newest
-        opened = _open_part(series, view, wanted, found, limit)
+        opened = await self._opened(series, view, wanted, found, limit)
         stretches = _stretches(series, view, wanted)
         chosen = _chosen(series, stretches, wanted)
         scales = view.state.scales(self._instrument) if view.state else Scales.unchanged(self._instrument.scale)
-        frames = await asyncio.gather(*(self._frame(series, stretch, scales) for stretch in chosen))
-        from_ms, to_ms = opened.from_ms, opened.to_ms
-        if len(chosen) < len(stretches) and wanted.oldest is not None:
-            to_ms = min(to_ms, chosen[-1][-1].day_ms + DAY_MS)
-        elif len(chosen) < len(stretches):
-            from_ms = max(from_ms, chosen[0][0].day_ms)
-        known = [frame for frame in frames if frame is not None]
-        if len(known) < len(frames):
+        read = await asyncio.gather(*(self._stretch(series, stretch, scales, wanted) for stretch in chosen))
+        known = [stretch for stretch in read if stretch is not None]
+        if len(known) < len(read):
             return None
-        parts = _joined(known, opened.frames[0], from_ms, to_ms)
-        return Part(view, parts, from_ms, to_ms, opened.ended and len(chosen) == len(stretches))
+        # What ends the part: days that were not chosen, or the rest of a day that is cut.
+        ends = [stretch for stretch in known if stretch.is_cut]
+        if len(chosen) < len(stretches):
+            ends.append(known[-1] if wanted.oldest is not None else known[0])
+        from_ms, to_ms = opened.from_ms, opened.to_ms
+        if wanted.oldest is not None:
+            to_ms = min([to_ms, *(stretch.to_ms for stretch in ends)])
+        else:
+            from_ms = max([from_ms, *(stretch.from_ms for stretch in ends)])
+        parts = _joined([stretch.frame for stretch in known], opened.frames[0], from_ms, to_ms)
+        return Part(view, parts, from_ms, to_ms, opened.ended and not ends)
 
-    async def _frame(self, series: Series, stretch: list[Seal], scales: Scales) -> pl.DataFrame | None:
+    async def _stretch(self, series: Series, days: list[Seal], scales: Scales, wanted: Range) -> Stretch | None:
         """Return the minutes of sealed days. None if one has been sealed anew since."""
-        digests = tuple(map(series.digest, stretch))
-        key = (self.keys.symbol, series.name, series.columns, stretch[0].day_ms, digests, scales)
+        digests = tuple(map(series.digest, days))
+        from_ms, to_ms = days[0].day_ms, days[-1].day_ms + DAY_MS
+        key = (self.keys.symbol, series.name, series.columns, from_ms, digests, scales)
         frame = self.decoded.get(key)
-        if frame is None:
-            # Fetched no sooner than it is decoded: a connection for each of twelve months takes longer than they do.
-            async with self.decoded.turns:
-                fetched = await self.blocks(series.name, [seal.day_ms for seal in stretch])
-                # A year takes 50 ms, in which nobody else would be answered.
-                found = [block for block in fetched if block]
-                frame = await asyncio.to_thread(_opened, series, found, digests, scales)
-            if frame is not None:
-                self.decoded.keep(key, frame)
-        return frame
+        if frame is not None:
+            self.budget.read(len(frame))
+            return Stretch(frame, from_ms, to_ms)
+        # Fetched no sooner than it is decoded: a connection for each of twelve months takes longer than they do.
+        async with self.decoded.turns:
+            fetched = [block for block in await self.blocks(series.name, [seal.day_ms for seal in days]) if block]
+            if tuple(map(blocks.digest, fetched)) != digests:
+                return None
+            if series.name == "footprints" and (wanted.oldest or wanted.newest):
+                (block,) = fetched
+                if blocks.level_count(block) > MAX_LEVELS_AT_ONCE:
+                    return await self._busy_day(block, scales, wanted, (from_ms, to_ms))
+            rows = sum(map(series.rows_of, fetched))
+            self.budget.read(rows)
+            # A year takes 50 ms, in which nobody else would be answered.
+            frame = await self.budget.run(rows, series.decode_blocks, fetched, scales=scales)
+        self.decoded.keep(key, frame)
+        return Stretch(frame, from_ms, to_ms)
+
+    async def _busy_day(self, block: bytes, scales: Scales, wanted: Range, day: tuple[int, int]) -> Stretch:
+        """Return as many minutes of a day of footprints as are decoded at once, from the end that is asked for."""
+        opened = await self.budget.run(blocks.level_count(block), blocks.LevelBlock, block, scales)
+        oldest_first, (from_ms, to_ms) = wanted.oldest is not None, day
+        from_ms, to_ms = max(from_ms, wanted.start_ms), min(to_ms, wanted.end_ms)
+        some = opened.within(from_ms, to_ms, MAX_LEVELS_AT_ONCE, oldest_first=oldest_first)
+        whole = opened.within(from_ms, to_ms, UNLIMITED, oldest_first=oldest_first)
+        self.budget.read(opened.count(some))
+        frame = pl.DataFrame(await self.budget.run(opened.count(some), opened.levels, some))
+        if some == whole:
+            return Stretch(frame, from_ms, to_ms)
+        if oldest_first:
+            return Stretch(frame, from_ms, int(opened.opens[some.stop]), is_cut=True)
+        return Stretch(frame, int(opened.opens[some.start]), to_ms, is_cut=True)
 
 
 def _asked(
@@ -357,11 +410,6 @@ def _asked(
     late = {series.stretch.open_of(part.open_ms) for part in view.late}
     others = [period_ms for period_ms in late if from_ms <= period_ms < end_ms]
     return with_others(there.between(from_ms, end_ms, oldest_first=oldest_first), others, oldest_first=oldest_first)
-
-
-def _opened(series: Series, found: list[bytes], digests: tuple[str, ...], scales: Scales) -> pl.DataFrame | None:
-    """Decode blocks. None if they are not those with the digests."""
-    return series.decode_blocks(found, scales=scales) if tuple(map(blocks.digest, found)) == digests else None
 
 
 def _late_from(series: Series, start_ms: int) -> Late:

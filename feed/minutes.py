@@ -4,7 +4,7 @@ For timeframes made of whole minutes. What is here is the truth; feed.tail keeps
 """
 
 from collections.abc import Callable, Hashable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import polars as pl
@@ -25,8 +25,11 @@ from feed.params import Window
 FOREVER_MS = 2 * MAX_TS_MS
 # Minutes fetched by one command: 2.4 MB and some 10 ms, in which the store does nothing else.
 CHUNK = 20_000
-# Footprints are ten times larger.
-FOOTPRINT_CHUNK = 2_000
+# Footprints are ten times larger, and of a busy market a hundred times.
+FOOTPRINT_CHUNK = 500
+# Minutes read at once of what is sealed or archived: half a year of candles, some 25 MB; a day of footprints.
+PART = 1 << 18
+FOOTPRINT_PART = DAY_MS // MINUTE_MS
 # An answer pieced together is thrown away when an amendment came in between. Then everything is read at once.
 ATTEMPTS = 3
 
@@ -49,6 +52,12 @@ class Bounds:
         start_ms = 0 if window.start_ms is None else min(grid_at(timeframe, window.start_ms), end_ms)
         return cls(start_ms, end_ms, window.limit, window.oldest_first)
 
+    def reached(self, more_ms: int | None) -> "Bounds":
+        """The bounds up to where an answer goes on (`more_ms`)."""
+        if more_ms is None:
+            return self
+        return replace(self, end_ms=more_ms) if self.oldest_first else replace(self, start_ms=more_ms)
+
 
 def _opens(levels: pl.DataFrame) -> int:
     return levels["open_ms"].n_unique()
@@ -64,23 +73,25 @@ def grid_at(timeframe: Timeframe, ts_ms: int) -> int:
 class Kind:
     """What is made: candles or footprints. `merge` makes minutes, or such bars, into coarser ones, in any order.
 
-    `count`: how many minutes, or bars, a frame has. `how`: what `merge` is told apart by.
+    `count`: how many minutes, or bars, a frame has. `how`: what `merge` is told apart by. Of the minutes read at once
+    `part` may be sealed, and `chunk` open.
     """
 
     minutes: Series
     how: Hashable
+    part: int
     chunk: int
     count: Callable[[pl.DataFrame], int]
     merge: Callable[[pl.DataFrame], pl.DataFrame]
 
     @classmethod
     def candles(cls, timeframe: Timeframe, minutes: Series = SHOWN) -> "Kind":
-        return cls(minutes, timeframe, CHUNK, len, partial(resample, timeframe=timeframe))
+        return cls(minutes, timeframe, PART, CHUNK, len, partial(resample, timeframe=timeframe))
 
     @classmethod
     def footprints(cls, timeframe: Timeframe, row_ticks: int) -> "Kind":
         merge = partial(regroup, timeframe=timeframe, row_ticks=row_ticks)
-        return cls(FOOTPRINTS, (timeframe, row_ticks), FOOTPRINT_CHUNK, _opens, merge)
+        return cls(FOOTPRINTS, (timeframe, row_ticks), FOOTPRINT_PART, FOOTPRINT_CHUNK, _opens, merge)
 
     def open(self, state: State | None) -> bytes:
         """The packed open minute, empty if there is none."""
@@ -94,17 +105,19 @@ class Closed:
     """Bars merged of closed minutes, ascending. `view` is what they are true of.
 
     `to_end`: nothing closed follows them, so the open minute may belong to the last one. `from_start`: nothing that
-    is kept precedes them within the bounds.
+    is kept precedes them within the bounds. `more_ms`: where to go on, an end or, oldest first, a start: before the
+    limit was reached, the budget was spent.
     """
 
     view: View
     bars: pl.DataFrame
     to_end: bool
     from_start: bool
+    more_ms: int | None = None
 
 
 async def read_closed(reader: History, kind: Kind, timeframe: Timeframe, bounds: Bounds) -> Closed:
-    """Read at most `bounds.limit` bars.
+    """Read at most `bounds.limit` bars, as many as the reader's budget allows, and one at the least.
 
     As many minutes are read as so many bars can have, so it is enough however few of them there are.
     """
@@ -112,11 +125,13 @@ async def read_closed(reader: History, kind: Kind, timeframe: Timeframe, bounds:
     if timeframe.sessions:
         # Nobody knows how many minutes are in no session: read by at least a day until the bars are enough.
         wanted, at_once = FOREVER_MS, max(at_once, DAY_MS // MINUTE_MS)
+    share = Share(wanted, min(at_once, kind.part), min(at_once, kind.chunk))
     for _ in range(ATTEMPTS):
-        closed = await _read(reader, kind, bounds, wanted, at_once, min(at_once, kind.chunk))
+        closed = await _read(reader, kind, timeframe, bounds, share)
         if closed:
             return closed
-    closed = await _read(reader, kind, bounds, wanted, wanted, wanted)
+    part = min(wanted, kind.part)
+    closed = await _read(reader, kind, timeframe, bounds, Share(wanted, part, part, is_last=True))
     if closed is None:
         raise StoreUnavailable(f"{reader.keys.symbol} changed under every attempt to read it")
     return closed
@@ -181,33 +196,71 @@ def candles_of(frame: pl.DataFrame) -> list[Candle]:
     return [Candle(*row) for row in frame.iter_rows()]
 
 
-async def _read(reader: History, kind: Kind, bounds: Bounds, wanted: int, at_once: int, chunk: int) -> Closed | None:
-    """Read part by part. None if they don't fit together: minutes of an earlier one have been changed since.
+@dataclass(frozen=True, slots=True)
+class Share:
+    """How many minutes are wanted, how many are read at once, and of those that are not sealed (`chunk`).
 
-    `at_once`: minutes of a part at most, and `chunk` of those that are not sealed.
+    `is_last`: a first part is enough, if a bar is whole with it: what is read later may not fit together with it.
     """
+
+    wanted: int
+    at_once: int
+    chunk: int
+    is_last: bool = False
+
+
+async def _read(reader: History, kind: Kind, timeframe: Timeframe, bounds: Bounds, share: Share) -> Closed | None:
+    """Read part by part. None if they don't fit together: minutes of an earlier one have been changed since."""
     views: list[View] = []
     parts: list[pl.DataFrame] = []
     start_ms, end_ms, count = bounds.start_ms, bounds.end_ms, 0
-    exhausted = False
-    while not exhausted and count < wanted and _bars(kind, parts) <= bounds.limit:
-        most = min(wanted - count, at_once)
+    more_ms: int | None = None
+    is_done = False
+    while not is_done and more_ms is None:
+        most = min(share.wanted - count, share.at_once)
         ends = {"oldest": most} if bounds.oldest_first else {"newest": most}
-        part = await reader.read(kind.minutes, Range(start_ms, end_ms, **ends), chunk)
+        rows = reader.budget.rows
+        part = await reader.read(kind.minutes, Range(start_ms, end_ms, **ends), share.chunk)
         views.append(part.view)
         count += sum(map(kind.count, part.frames))
-        exhausted = part.ended
-        made = [reader.decoded.merged(frame, kind.how, kind.merge) for frame in part.frames]
+        made = [await _made(reader, kind, frame) for frame in part.frames]
         parts = parts + made if bounds.oldest_first else made + parts
         start_ms = part.to_ms if bounds.oldest_first else start_ms
         end_ms = end_ms if bounds.oldest_first else part.from_ms
+        is_at_end = part.ended or start_ms >= end_ms
+        is_done = is_at_end or count >= share.wanted or _bars(kind, parts) > bounds.limit
+        if not is_done and (share.is_last or not reader.budget.has_room(reader.budget.rows - rows)):
+            more_ms = _whole_to(timeframe, parts, start_ms if bounds.oldest_first else end_ms, bounds)
     if not fit(views, kind):
         return None
     bars = joined(kind, parts)
-    ended = exhausted and kind.count(bars) <= bounds.limit
+    if more_ms is not None:
+        bars = bars.filter(pl.col("open_ms") < more_ms if bounds.oldest_first else pl.col("open_ms") >= more_ms)
+    ended = is_at_end and kind.count(bars) <= bounds.limit
     if bounds.oldest_first:
-        return Closed(views[-1], cut(bars, bounds), to_end=ended, from_start=True)
-    return Closed(views[0], cut(bars, bounds), to_end=True, from_start=ended)
+        return Closed(views[-1], cut(bars, bounds), to_end=ended, from_start=True, more_ms=more_ms)
+    return Closed(views[0], cut(bars, bounds), to_end=True, from_start=ended, more_ms=more_ms)
+
+
+async def _made(reader: History, kind: Kind, frame: pl.DataFrame) -> pl.DataFrame:
+    """Return the bars of minutes, kept or merged now."""
+    bars = reader.decoded.merged(frame, kind.how)
+    if bars is None:
+        bars = await reader.budget.run(len(frame), kind.merge, frame)
+        reader.decoded.keep_merged(frame, kind.how, bars)
+    return bars
+
+
+def _whole_to(timeframe: Timeframe, parts: list[pl.DataFrame], reached_ms: int, bounds: Bounds) -> int | None:
+    """Where the bars that are whole end, or begin, after minutes were read up to, or down to, there. None: none is."""
+    opens = [part["open_ms"] for part in parts if not part.is_empty()]
+    if not opens:
+        return None
+    if bounds.oldest_first:
+        end_ms = timeframe.open_of(reached_ms)
+        return end_ms if opens[0][0] < end_ms else None
+    start_ms = grid_at(timeframe, reached_ms)
+    return start_ms if opens[-1][-1] >= start_ms else None
 
 
 def joined(kind: Kind, parts: Iterable[pl.DataFrame]) -> pl.DataFrame:

@@ -31,13 +31,14 @@ from common.store.reads import ArchivedTrades, Spans, SymbolReader, View
 from feed import archived
 from feed.archived import Faulty, Periods
 from feed.cover import EMPTY, Cover
-from feed.history import DECODED_AT_ONCE
 from feed.minutes import ATTEMPTS, grid_at
+from feed.reading.budget import MAX_ROWS, Budget
+from feed.reading.workers import THREADS
 from feed.tape import PAGE, Taped
 
 # What one request reads of the archive, but for what its first bar takes; it is told where to go on.
 MOST_DAYS = 32
-MOST_TRADES = 4_000_000
+MOST_TRADES = MAX_ROWS
 # What all packed days of a process may take. A day of three million trades takes 25 MB, decoded 100.
 MOST_BYTES = 128 << 20
 # Trades decoded at once, about: fewer cost as much, for a row group is decoded whole.
@@ -114,7 +115,7 @@ class PackedDays:
         self._most_bytes = most_bytes
         self.bytes = 0
         # A day is some 10 ms of work, in which nobody else would be answered.
-        self.turns = asyncio.Semaphore(DECODED_AT_ONCE)
+        self.turns = asyncio.Semaphore(THREADS)
 
     def get(self, key: PackedKey) -> Packed | None:
         if key in self._kept:
@@ -132,8 +133,16 @@ class PackedDays:
 class Past:
     """Reads one symbol. Cheap to make; `days` is shared."""
 
-    def __init__(self, reader: SymbolReader, instrument: Instrument, days: PackedDays, archive: Archive | None) -> None:
+    def __init__(
+        self,
+        reader: SymbolReader,
+        instrument: Instrument,
+        days: PackedDays,
+        archive: Archive | None,
+        budget: Budget | None = None,
+    ) -> None:
         self._reader, self._instrument, self._days, self._archive = reader, instrument, days, archive
+        self.budget = budget or Budget.unlimited()
 
     def has(self, view: View) -> bool:
         """Whether there are archived trades."""
@@ -174,9 +183,10 @@ class Past:
                     span = (reached_ms, stop_ms) if oldest_first else (stop_ms, reached_ms)
                     found = await self._decoded(day, span)
                     read, reached_ms = read + len(found), stop_ms
+                    self.budget.rows += len(found)
                     known_then = found.join(later, on=["ts_ms", "id"], how="anti") if len(later) else found
                     trades = _united(known_then, taped.between(*span))
-                    spent = at >= MOST_DAYS or read >= MOST_TRADES
+                    spent = at >= MOST_DAYS or read >= MOST_TRADES or not self.budget.has_room(len(found))
                     yield Piece(trades, *span, spent, fault, entry.given_up)
         rest = (reached_ms, end_ms) if oldest_first else (start_ms, reached_ms)
         if rest[0] < rest[1]:

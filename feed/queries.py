@@ -42,6 +42,8 @@ from feed.market import status
 from feed.minutes import FOREVER_MS, Bounds
 from feed.params import CandleQuery, FootprintQuery, GapsQuery, TradesQuery, Window
 from feed.past import PackedDays, Past
+from feed.reading.budget import Budget
+from feed.reading.workers import Workers
 from feed.tail import Tail, Tails, piece_of
 from feed.tape import Tapes
 
@@ -59,6 +61,7 @@ class Queries:
     tapes: Tapes = field(default_factory=Tapes)
     decoded: Decoded = field(default_factory=Decoded)
     packed: PackedDays = field(default_factory=PackedDays)
+    workers: Workers = field(default_factory=Workers)
     older: OlderCache = field(default_factory=OlderCache)
     archive: Archive | None = None
     is_store_troubled: Callable[[], bool] = lambda: False
@@ -81,11 +84,12 @@ class Queries:
         """Of whatever instrument its data is."""
         return SymbolReader(self.client, symbol, older=self.older)
 
-    def history(self, market: Market) -> History:
-        return History(self.client, market.instrument, self.decoded, self.archive, older=self.older)
+    def history(self, market: Market, budget: Budget | None = None) -> History:
+        """Without a budget, as of `past`: for what is bounded otherwise."""
+        return History(self.client, market.instrument, self.decoded, self.archive, older=self.older, budget=budget)
 
-    def past(self, market: Market) -> Past:
-        return Past(self.reader(market), market.instrument, self.packed, self.archive)
+    def past(self, market: Market, budget: Budget | None = None) -> Past:
+        return Past(self.reader(market), market.instrument, self.packed, self.archive, budget)
 
     async def market(self, symbol: str) -> Market:
         """Return a registered symbol as its data has it, or raise UnknownSymbol."""
@@ -161,32 +165,36 @@ class Queries:
     async def _page(self, market: Market, timeframe: Timeframe, window: Window) -> tuple[Page, View, Cover]:
         """Of the tail where it reaches, else read anew: so are weeks and months, whose minutes may be gone in part."""
         if timeframe.of_minutes and (not timeframe.of_days or timeframe.text == DAY.text):
-            bounds, reader = Bounds.of(window, timeframe), self.history(market)
+            bounds, reader = Bounds.of(window, timeframe), self.history(market, Budget(self.workers))
             reading = await self.tails.read_bars(reader, market.instrument, timeframe, bounds)
             if reading:
                 cover = cover_of(market, reading.view, kept_by_days=timeframe.of_days)
                 return _tail_page(market, timeframe, reading.tail, bounds, cover), reading.view, cover
-        read = await self.frame(market, timeframe, window)
-        return _page(market, read), read.view, read.cover
+        budget = Budget(self.workers)
+        read = await self.frame(market, timeframe, window, budget)
+        return await _page(market, read, budget), read.view, read.cover
 
-    async def frame(self, market: Market, timeframe: Timeframe, window: Window, *, flat: bool = False) -> Bars:
+    async def frame(
+        self, market: Market, timeframe: Timeframe, window: Window, budget: Budget, *, flat: bool = False
+    ) -> Bars:
         """Return bars as a frame, read anew."""
-        reader = self.history(market)
+        reader, past = self.history(market, budget), self.past(market, budget)
         if timeframe.of_minutes:
             return await bars.of_minutes(reader, market, timeframe, window, flat=flat)
-        return await bars.of_trades(self.tapes, self.past(market), reader, market, timeframe, window, flat=flat)
+        return await bars.of_trades(self.tapes, past, reader, market, timeframe, window, flat=flat)
 
     async def _candles(self, market: Market, query: CandleQuery) -> bytes:
         if query.form == "json" and query.fill == "none":
             page, view, cover = await self.page(market, query.timeframe, query.window)
             return answers.history(market, query.timeframe.text, await self.body(market, page, view, cover))
-        read = await self.frame(market, query.timeframe, query.window, flat=query.fill == "flat")
+        budget = Budget(self.workers)
+        read = await self.frame(market, query.timeframe, query.window, budget, flat=query.fill == "flat")
         if query.form == "json":
-            body = await self.body(market, _page(market, read), read.view, read.cover)
+            body = await self.body(market, await _page(market, read, budget), read.view, read.cover)
             return answers.history(market, query.timeframe.text, body)
         _check_whole(market, read.more, read.cover.faults)
         write = bars_csv if query.form == "csv" else bars_arrow
-        return write(read.frame, market.instrument)
+        return await budget.run(len(read.frame), write, read.frame, market.instrument)
 
     async def _current(self, market: Market, timeframe: Timeframe) -> bytes:
         grid = Grid(market.instrument, timeframe)
@@ -195,12 +203,14 @@ class Queries:
         return answers.current(market, timeframe.text, bar, view, live.at.cover, self.rules)
 
     async def _footprint(self, market: Market, query: FootprintQuery) -> bytes:
-        reader = self.history(market)
-        page, view, cover = await footprints.read(reader, self.tapes, self.past(market), market, query)
+        budget = Budget(self.workers)
+        reader, past = self.history(market, budget), self.past(market, budget)
+        page, view, cover = await footprints.read(reader, self.tapes, past, market, query)
         return answers.history(market, query.timeframe.text, await self.body(market, page, view, cover))
 
     async def _trades(self, market: Market, query: TradesQuery) -> bytes:
-        read = await sales.read(self.reader(market), self.past(market), self.tapes, query)
+        past = self.past(market, Budget(self.workers))
+        read = await sales.read(self.reader(market), past, self.tapes, query)
         if query.form != "json":
             _check_whole(market, read.more(query), read.kept.faults)
         if query.form == "csv":
@@ -271,8 +281,9 @@ def _tail_page(market: Market, timeframe: Timeframe, tail: Tail | None, bounds: 
     return Page(array, *spoken(opens, timeframe, bounds))
 
 
-def _page(market: Market, read: Bars) -> Page:
-    return Page(bars_json(read.frame, market.instrument), read.from_ms, read.to_ms, read.more)
+async def _page(market: Market, read: Bars, budget: Budget) -> Page:
+    array = await budget.run(len(read.frame), bars_json, read.frame, market.instrument)
+    return Page(array, read.from_ms, read.to_ms, read.more)
 
 
 def _check_whole(market: Market, more: More | None, faults: Sequence[Fault]) -> None:
@@ -281,6 +292,4 @@ def _check_whole(market: Market, more: More | None, faults: Sequence[Fault]) -> 
         raise Faulty(market.symbol, fault)
     for name, ms in (more or {}).items():
         narrower = "end" if name == "start" else "start"
-        raise BadInput(
-            f"that is more of the archive than one table may take, expected {narrower}={ms} and the rest apart"
-        )
+        raise BadInput(f"that is more than one table may take, expected {narrower}={ms} and the rest apart")

@@ -222,7 +222,7 @@ class Tails:
             missing = tail.missing(bounds)
             if missing == 0:
                 return reading
-            if missing is None or len(tail.opens) + missing > MOST_BARS:
+            if missing is None or len(tail.opens) + missing > MOST_BARS or not reader.budget.has_room(0):
                 return None
             tail = await _extend(reader, instrument, tail, missing)
         raise StoreUnavailable(f"{reader.keys.symbol} changed under every attempt to read it")

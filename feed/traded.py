@@ -89,7 +89,7 @@ async def _of_past(
     parts = [] if forward else [newer]
     async with aclosing(past.pieces(taped, bounds.start_ms, bounds.end_ms, oldest_first=forward)) as pieces:
         async for piece in pieces:
-            made, kept = making.make(piece.trades), kept.without(piece)
+            made, kept = await past.budget.run(len(piece.trades), making.make, piece.trades), kept.without(piece)
             parts = [*parts, made] if forward else [made, *parts]
             # Neighbours share one at most.
             if sum(part["open_ms"].n_unique() for part in parts) - len(parts) >= bounds.limit:

@@ -157,23 +157,37 @@ class Lease:
     beats: str
     held: bool
     beating: bool
+    # Whether a worker is to serve it now: not what is replayed or imported, or is on demand and not asked for.
+    wanted: bool = True
 
     @property
     def state(self) -> str:
-        if not self.held:
-            return "UNASSIGNED"
-        return "alive" if self.beating else "standing still"
+        if self.held:
+            return "alive" if self.beating else "standing still"
+        return "UNASSIGNED" if self.wanted else "none needed"
 
 
 def leases(found: list[Lease]) -> Finding:
     if not found:
         return Finding(Level.WARN, "leases", "no symbols", "Add one: fleet symbols add --help.")
-    troubled = [lease.symbol for lease in found if lease.state != "alive"]
-    counted = f"{len(found) - len(troubled)} of {len(found)} symbols have a live worker"
+    wanted = [lease for lease in found if lease.wanted]
+    troubled = [lease.symbol for lease in wanted if lease.state != "alive"]
+    counted = f"{len(wanted) - len(troubled)} of {len(wanted)} symbols have a live worker"
+    if len(wanted) < len(found):
+        counted += f"; {len(found) - len(wanted)} need none"
     if not troubled:
         return Finding(Level.OK, "leases", counted)
     advice = f"Start more workers (infra/up does by itself) for {', '.join(troubled)}."
     return Finding(Level.WARN, "leases", counted, advice)
+
+
+def leftovers(symbols: Sequence[str]) -> Finding:
+    """`symbols`: of replays and imports that were killed before they wrote anything."""
+    if not symbols:
+        return Finding(Level.OK, "leftovers", "none")
+    found = f"{len(symbols)} symbols of a replay or an import have nothing: {', '.join(symbols[:BEHIND_TOLD])}"
+    advice = f"Run it again, or remove them: fleet symbols remove {symbols[0]} --purge."
+    return Finding(Level.WARN, "leftovers", found, advice)
 
 
 def queue(view: JobsView, clock: str) -> Finding:

@@ -9,14 +9,13 @@ from collections.abc import Iterable
 import numpy as np
 import polars as pl
 
+from common.frames.places import Places, sums
 from common.frames.resample import MAX_INT64
 from common.frames.schema import CANDLES, LEVEL_LOTS, LEVEL_TRADES, LEVELS, conform
-from common.frames.spans import held, span_open
+from common.frames.spans import held, opens_of, span_open
 from common.market.timeframe import MINUTE, Timeframe
 from common.market.trade import BUY, SELL
 
-# Places per trade beyond which memory costs more than grouping.
-_MOST_PLACES = 8
 _TURNOVER = pl.col("price_ticks").cast(pl.Int128) * pl.col("size_lots")
 
 
@@ -62,22 +61,16 @@ def _counted(trades: pl.DataFrame, timeframe: Timeframe) -> pl.DataFrame | None:
     """
     if not trades["ts_ms"].is_sorted():
         trades = trades.sort("ts_ms")
-    opens = trades.select(span_open(pl.col("ts_ms"), timeframe)).to_series().to_numpy()
+    opens = opens_of(trades["ts_ms"].to_numpy(), timeframe)
     prices, sizes, sides = (trades[name].to_numpy() for name in ("price_ticks", "size_lots", "side"))
-    starts = np.flatnonzero(np.diff(opens, prepend=opens[0] - 1))
-    lowest = np.minimum.reduceat(prices, starts)
-    widths = np.maximum.reduceat(prices, starts) - lowest + 1
-    if widths.sum(dtype=np.float64) > _MOST_PLACES * len(trades) or int(sizes.max()) > MAX_INT64 // len(trades):
+    places = Places.of(opens, prices)
+    if places is None or int(sizes.max()) > MAX_INT64 // len(trades):
         return None
-    ends = np.cumsum(widths)
-    first = ends - widths
-    place = (np.repeat(first - lowest, np.diff(starts, append=len(opens))) + prices) * len(LEVEL_LOTS) + sides
-    shape, size = (-1, len(LEVEL_LOTS)), int(ends[-1]) * len(LEVEL_LOTS)
-    counts, lots = np.bincount(place, minlength=size).reshape(shape), np.zeros(size, np.int64)
-    np.add.at(lots, place, sizes)
+    at, count = places.of_row * len(LEVEL_LOTS) + sides, places.count * len(LEVEL_LOTS)
+    shape = (-1, len(LEVEL_LOTS))
+    counts, lots = np.bincount(at, minlength=count).reshape(shape), sums(sizes, at, count)
     rows = np.flatnonzero(counts.any(axis=1))
-    span = np.searchsorted(first, rows, "right") - 1
-    columns = {"open_ms": opens[starts][span], "price_ticks": rows - first[span] + lowest[span]}
+    columns = dict(zip(("open_ms", "price_ticks"), places.named(rows), strict=True))
     columns |= dict(zip(LEVEL_LOTS, lots.reshape(shape)[rows].T.copy(), strict=True))
     columns |= dict(zip(LEVEL_TRADES, counts[rows].T.copy(), strict=True))
     return conform(pl.DataFrame(columns), LEVELS)

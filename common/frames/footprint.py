@@ -2,12 +2,16 @@
 
 from functools import lru_cache
 
+import numpy as np
 import polars as pl
 
+from common.frames.places import Places, sums
+from common.frames.resample import MAX_INT64
 from common.frames.schema import LEVEL_LOTS, LEVEL_TRADES, LEVELS, conform
-from common.frames.spans import held, span_open
+from common.frames.spans import held, opens_of
 from common.frames.text import decimal_text, only_where
 from common.market.instrument import Instrument
+from common.market.packed import Ints
 from common.market.timeframe import Timeframe
 
 
@@ -18,11 +22,45 @@ def regroup(levels: pl.DataFrame, timeframe: Timeframe, row_ticks: int) -> pl.Da
     and exactly between two of them the lower. Levels of candles that open outside every session are left out.
     """
     levels = held(levels, "open_ms", timeframe)
-    row = (2 * pl.col("price_ticks") + row_ticks - 1) // (2 * row_ticks) * row_ticks
-    rows = levels.group_by(span_open(pl.col("open_ms"), timeframe), row.alias("price_ticks")).agg(
+    if levels.is_empty():
+        return levels
+    opens = opens_of(levels["open_ms"].to_numpy(), timeframe)
+    prices = levels["price_ticks"].to_numpy()
+    rows = prices if row_ticks == 1 else (2 * prices + row_ticks - 1) // (2 * row_ticks) * row_ticks
+    named = levels.with_columns(pl.Series("open_ms", opens), pl.Series("price_ticks", rows))
+    if _are_apart(opens, rows):
+        return named
+    summed = _summed(named, opens, rows, row_ticks)
+    return _grouped(named) if summed is None else summed
+
+
+def _are_apart(opens: Ints, rows: Ints) -> bool:
+    """Whether they ascend by open and then row, no two alike: then there is nothing to be summed."""
+    later, same = opens[1:] > opens[:-1], opens[1:] == opens[:-1]
+    return bool((later | (same & (rows[1:] > rows[:-1]))).all())
+
+
+def _summed(levels: pl.DataFrame, opens: Ints, rows: Ints, row_ticks: int) -> pl.DataFrame | None:
+    """None where a sum might not fit 64 bits, or other ways are quicker."""
+    places = Places.of(opens, rows, row_ticks) if (opens[1:] >= opens[:-1]).all() else None
+    columns = {name: levels[name].to_numpy() for name in (*LEVEL_LOTS, *LEVEL_TRADES)}
+    if places is None or max(int(column.max()) for column in columns.values()) > MAX_INT64 // len(levels):
+        return None
+    there = np.zeros(places.count, np.bool_)
+    there[places.of_row] = True
+    # Of the places only those that are needed: they are few where rows are wide.
+    at = (np.cumsum(there) - 1)[places.of_row]
+    found = np.flatnonzero(there)
+    open_ms, price_ticks = places.named(found)
+    summed = {name: sums(column, at, len(found)) for name, column in columns.items()}
+    return pl.DataFrame({"open_ms": open_ms, "price_ticks": price_ticks, **summed}, schema=LEVELS)
+
+
+def _grouped(levels: pl.DataFrame) -> pl.DataFrame:
+    summed = levels.group_by("open_ms", "price_ticks").agg(
         pl.col(LEVEL_LOTS).cast(pl.Int128).sum(), pl.col(LEVEL_TRADES).sum()
     )
-    return conform(rows.sort("open_ms", "price_ticks"), LEVELS)
+    return conform(summed.sort("open_ms", "price_ticks"), LEVELS)
 
 
 def poc(rows: pl.DataFrame) -> pl.DataFrame:
@@ -39,23 +77,25 @@ def poc(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.group_by("open_ms", maintain_order=True).agg(poc_ticks=best)
 
 
-def footprints_json(rows: pl.DataFrame, instrument: Instrument) -> bytes:
-    """Return the JSON array of footprints, of a LEVELS frame with `is_final` (Boolean, equal within a bar).
+def footprints_json(rows: pl.DataFrame, instrument: Instrument) -> list[bytes]:
+    """Return the JSON of each footprint, of a LEVELS frame with `is_final` and `partial` (Boolean, equal within a bar).
 
         {"t":..,"isFinal":..,"delta":..,"poc":..,"rows":[{"p":..,"bv":..,"sv":..,"uv":..,"bn":..,"sn":..,"un":..}]}
 
     delta: bought less sold. Rows from the lowest price up, as they are in the frame: volume and number of trades by
-    the aggressor's side, those of unknown side (uv, un) only where not 0. Numbers are exact decimals.
+    the aggressor's side, those of unknown side (uv, un) only where not 0. Numbers are exact decimals. `partial` only
+    where it is true.
     """
     price, size = instrument.price_decimals, instrument.size_decimals
     lines = rows.with_columns(row=_row_json(price, size))
     bars = lines.group_by("open_ms", maintain_order=True).agg(
-        pl.col("is_final").first(),
+        pl.col("is_final", "partial").first(),
         pl.col("row").str.join(","),
         delta=pl.col("buy_lots").cast(pl.Int128).sum() - pl.col("sell_lots").cast(pl.Int128).sum(),
     )
-    text: str = bars.join(poc(rows), on="open_ms", maintain_order="left").select(_bars_json(price, size)).item()
-    return text.encode()
+    found = bars.join(poc(rows), on="open_ms", maintain_order="left").select(_bar_json(price, size))
+    texts: list[bytes] = found.to_series().cast(pl.Binary).to_list()
+    return texts
 
 
 @lru_cache(64)
@@ -71,10 +111,10 @@ def _row_json(price: int, size: int) -> pl.Expr:
 
 
 @lru_cache(64)
-def _bars_json(price: int, size: int) -> pl.Expr:
-    bar = pl.format(
-        '{{"t":{open_ms},"isFinal":{is_final},"delta":{},"poc":{},"rows":[{row}]}}',
+def _bar_json(price: int, size: int) -> pl.Expr:
+    return pl.format(
+        '{{"t":{open_ms},"isFinal":{is_final},"delta":{},"poc":{},"rows":[{row}]{}}}',
         decimal_text("delta", size),
         decimal_text("poc_ticks", price).fill_null("null"),
+        only_where(pl.col("partial"), pl.lit(',"partial":true')),
     )
-    return pl.format("[{}]", bar.str.join(","))

@@ -17,16 +17,15 @@ import hashlib
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial, reduce
-from itertools import accumulate, groupby
+from itertools import groupby
 from operator import itemgetter
 
 import numpy as np
 import numpy.typing as npt
 import zstandard
 
-from common.market import codec, wide
+from common.market import codec, planes, wide
 from common.market.footprint import TRADES_AT, Footprint, Row
 from common.market.named import CorruptBlock, Values, named, rescale, rescaling_of, split
 from common.market.packed import PACKED_CANDLE, Ints, levels_of
@@ -57,8 +56,6 @@ _MAX_CONTENT = 256 << 20
 # fifth longer.
 _ROWS_AT_ONCE = 10_000
 _LOW_64 = (1 << 64) - 1
-# Bytes per number that a column of this width (0 to 8) is read into.
-_ROOM = (1, 1, 2, 4, 4, 8, 8, 8, 8)
 
 # What `candles` gives: the fields of a Candle, the turnover in two halves.
 CANDLE_TYPES: dict[str, _Type] = {
@@ -79,26 +76,26 @@ def pack_candles(members: Sequence[bytes], name: Scale | None = None) -> bytes:
     assert len(packed) == len(members) and _ascending(packed["open_ms"])
     prices, lots, turnover, price_step, lot_step = _in_steps(packed)
     (open_, high, low, close), (volume, buy, sell) = prices, lots
-    before_ms = _before(packed["open_ms"], packed["open_ms"][:1] - MINUTE_MS)
-    before_close = _before(close, open_[:1])
-    before_id = _before(packed["last_id"], packed["first_id"][:1] - 1)
+    before_ms = planes.before(packed["open_ms"], packed["open_ms"][:1] - MINUTE_MS)
+    before_close = planes.before(close, open_[:1])
+    before_id = planes.before(packed["last_id"], packed["first_id"][:1] - 1)
     turnover_low, turnover_high = _turnover_left(turnover, volume, _typical(high, low))
     columns = [
-        _zigzag(packed["open_ms"] - before_ms - MINUTE_MS),
-        _zigzag(open_ - before_close),
-        _zigzag(close - open_),
-        _zigzag(high - np.maximum(open_, close)),
-        _zigzag(np.minimum(open_, close) - low),
+        planes.zigzag(packed["open_ms"] - before_ms - MINUTE_MS),
+        planes.zigzag(open_ - before_close),
+        planes.zigzag(close - open_),
+        planes.zigzag(high - np.maximum(open_, close)),
+        planes.zigzag(np.minimum(open_, close) - low),
         buy,
         sell,
-        _zigzag((volume - buy - sell).view(np.int64)),
+        planes.zigzag((volume - buy - sell).view(np.int64)),
         turnover_low,
         turnover_high,
         packed["trades"],
         packed["first_after_ms"],
-        _zigzag(MINUTE_MS - 1 - packed["last_after_ms"].astype(np.int64)),
-        _zigzag(packed["first_id"] - before_id - 1),
-        _zigzag(packed["last_id"] - packed["first_id"] - packed["trades"] + 1),
+        planes.zigzag(MINUTE_MS - 1 - packed["last_after_ms"].astype(np.int64)),
+        planes.zigzag(packed["first_id"] - before_id - 1),
+        planes.zigzag(packed["last_id"] - packed["first_id"] - packed["trades"] + 1),
         packed["rev"],
         packed["sources"],
     ]
@@ -149,11 +146,11 @@ def pack_levels(columns: Sequence[Ints], name: Scale | None = None) -> bytes:
     gap //= price_step
     jump = gap[starts]
     gap[starts] = 0
-    before_ms = _before(opens, opens[:1] - MINUTE_MS)
+    before_ms = planes.before(opens, opens[:1] - MINUTE_MS)
     encoded = [
-        _zigzag(opens - before_ms - MINUTE_MS),
+        planes.zigzag(opens - before_ms - MINUTE_MS),
         np.diff(starts, append=len(open_ms)),
-        _zigzag(jump),
+        planes.zigzag(jump),
         gap,
         *(lots // lot_step for lots in sums[:TRADES_AT]),
         *sums[TRADES_AT:],
@@ -168,6 +165,80 @@ def levels(blocks: Sequence[bytes], scales: Scales | None = None) -> Columns:
     By open and then price, both ascending, if the blocks are.
     """
     return _whole(_FOOTPRINTS, blocks, _LEVEL_TYPES, _footprint_part, _level_columns, scales)
+
+
+def candle_count(block: bytes) -> int:
+    """How many candles a block holds, without opening it."""
+    return _rows(_CANDLES, split(block)[1])
+
+
+def level_count(block: bytes) -> int:
+    """How many levels a block of footprints holds, without opening it."""
+    return _rows(_FOOTPRINTS, split(block)[1])
+
+
+class LevelBlock:
+    """A block of footprints, opened once and decoded some minutes at a time: all of a busy day take 200 MB."""
+
+    def __init__(self, block: bytes, scales: Scales | None = None) -> None:
+        name, block = split(block)
+        self._part = _footprint_part(_rows(_FOOTPRINTS, block), _open(zstandard.ZstdDecompressor(), block))
+        self._rescaling = rescaling_of(name, scales)
+        minutes, before_ms, *_ = self._part.head
+        self.opens = planes.chain(self._signed(0) + MINUTE_MS, (minutes,), (before_ms,))
+        self._jumps = np.broadcast_to(self._signed(2), minutes)
+        counts = planes.column([self._part], 1).astype(np.int64)
+        # The first level of each minute, and the end of the last one's.
+        self._rows = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+
+    def within(self, from_ms: int, to_ms: int, max_rows: int, *, oldest_first: bool) -> slice:
+        """Return minutes that open in `[from_ms, to_ms)`: from one end as many as have so many levels, but one."""
+        first, end = np.searchsorted(self.opens, (from_ms, to_ms)).tolist()
+        if first == end:
+            return slice(first, end)
+        if oldest_first:
+            fitting = int(np.searchsorted(self._rows, self._rows[first] + max_rows, "right")) - 1
+            return slice(first, min(end, max(first + 1, fitting)))
+        fitting = int(np.searchsorted(self._rows, self._rows[end] - max_rows, "left"))
+        return slice(max(first, min(end - 1, fitting)), end)
+
+    def count(self, minutes: slice) -> int:
+        """How many levels those minutes have."""
+        return int(self._rows[minutes.stop] - self._rows[minutes.start])
+
+    def levels(self, minutes: slice) -> Columns:
+        """Return the levels of those minutes, as `levels` does."""
+        rows = slice(int(self._rows[minutes.start]), int(self._rows[minutes.stop]))
+        values = self._level_columns(minutes, rows)
+        columns: Columns = dict(zip(_LEVEL_TYPES, values, strict=True))
+        if self._rescaling:
+            rescale(columns, slice(None), self._rescaling)
+        return columns
+
+    def _level_columns(self, minutes: slice, rows: slice) -> Iterator[Ints]:
+        _, _, lowest, price_step, lot_step = self._part.head
+        starts = self._rows[minutes]
+        yield np.repeat(self.opens[minutes], np.diff(starts, append=rows.stop))
+        yield np.cumsum(self._gaps(minutes, rows)) * price_step + lowest
+        for at in range(4, 4 + TRADES_AT):
+            yield self._unsigned(at, rows) * lot_step
+        for at in range(4 + TRADES_AT, 4 + 2 * TRADES_AT):
+            yield self._unsigned(at, rows)
+
+    def _gaps(self, minutes: slice, rows: slice) -> Ints:
+        """From level to level; that of the first is all there is up to it."""
+        gaps = self._unsigned(3, rows)
+        gaps[self._rows[minutes] - rows.start] = self._jumps[minutes]
+        before = self._part.sum(3, slice(rows.start)) + int(self._jumps[: minutes.start].sum())
+        gaps[:1] += np.array([before & _LOW_64], np.uint64).view(np.int64)
+        return gaps
+
+    def _unsigned(self, at: int, rows: slice) -> Ints:
+        found = planes.column([self._part], at, rows).astype(np.int64)
+        return found if len(found) == rows.stop - rows.start else np.zeros(rows.stop - rows.start, np.int64)
+
+    def _signed(self, at: int) -> Ints:
+        return planes.unzigzag(planes.column([self._part], at))
 
 
 def footprint_members(block: bytes, scales: Scales | None = None) -> list[bytes]:
@@ -189,35 +260,12 @@ def digest(block: bytes) -> str:
     return hashlib.sha1(block, usedforsecurity=False).hexdigest()[:16]
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """One block's content. `head`: the numbers of its struct; per column its rows, width and where it starts."""
-
-    content: bytes
-    head: tuple[int, ...]
-    rows: Sequence[int]
-    widths: bytes
-    starts: Sequence[int]
-
-    @classmethod
-    def of(cls, content: bytes, head: struct.Struct, rows: Sequence[int]) -> "_Part":
-        widths = content[head.size : head.size + len(rows)]
-        sizes = (count * width for count, width in zip(rows, widths, strict=True))
-        starts = list(accumulate(sizes, initial=head.size + len(rows)))
-        return cls(content, head.unpack_from(content), rows, widths, starts)
-
-    def plane(self, column: int, byte: int) -> bytes:
-        rows = self.rows[column]
-        start = self.starts[column] + byte * rows
-        return self.content[start : start + rows] if byte < self.widths[column] else bytes(rows)
-
-
 def _whole(
     tag: bytes,
     blocks: Sequence[bytes],
     types: Mapping[str, _Type],
-    part_of: Callable[[int, bytes], _Part],
-    columns_of: Callable[[list[_Part]], Iterable[Values]],
+    part_of: Callable[[int, bytes], planes.Part],
+    columns_of: Callable[[list[planes.Part]], Iterable[Values]],
     scales: Scales | None,
 ) -> Columns:
     """Decode some blocks at a time into the columns of all, which are of one scale."""
@@ -246,16 +294,16 @@ def _rescale(columns: Columns, rows: Sequence[int], rescalings: Sequence[Rescali
         at = end
 
 
-def _candle_part(rows: int, content: bytes) -> _Part:
-    return _Part.of(content, _CANDLE_HEAD, (rows,) * _CANDLE_COLUMNS)
+def _candle_part(rows: int, content: bytes) -> planes.Part:
+    return planes.Part.of(content, _CANDLE_HEAD, (rows,) * _CANDLE_COLUMNS)
 
 
-def _footprint_part(rows: int, content: bytes) -> _Part:
+def _footprint_part(rows: int, content: bytes) -> planes.Part:
     (minutes, *_) = _FOOTPRINT_HEAD.unpack_from(content)
-    return _Part.of(content, _FOOTPRINT_HEAD, (minutes,) * 3 + (rows,) * (1 + 2 * TRADES_AT))
+    return planes.Part.of(content, _FOOTPRINT_HEAD, (minutes,) * 3 + (rows,) * (1 + 2 * TRADES_AT))
 
 
-def _candle_columns(parts: list[_Part], names: Sequence[str]) -> Iterator[Values]:
+def _candle_columns(parts: list[planes.Part], names: Sequence[str]) -> Iterator[Values]:
     """The columns of pack_candles, put together again: those asked for.
 
     The order keys are a fourth of the work, and nobody else's: they are made only where one is asked for. All others
@@ -263,17 +311,17 @@ def _candle_columns(parts: list[_Part], names: Sequence[str]) -> Iterator[Values
     """
     counts = [part.rows[0] for part in parts]
     before_ms, before_close, before_id, price_steps, lot_steps = zip(*(part.head for part in parts), strict=True)
-    price_step, lot_step = _spread(price_steps, counts), _spread(lot_steps, counts)
+    price_step, lot_step = planes.spread(price_steps, counts), planes.spread(lot_steps, counts)
 
-    def unsigned(column: int) -> Ints:
-        return _column(parts, column).astype(np.int64)
+    def unsigned(at: int) -> Ints:
+        return planes.column(parts, at).astype(np.int64)
 
-    def signed(column: int) -> Ints:
-        return _unzigzag(_column(parts, column))
+    def signed(at: int) -> Ints:
+        return planes.unzigzag(planes.column(parts, at))
 
-    open_ms = _chain(signed(0) + MINUTE_MS, counts, before_ms)
+    open_ms = planes.chain(signed(0) + MINUTE_MS, counts, before_ms)
     gap, body = signed(1), signed(2)
-    close = _chain(gap + body, counts, before_close)
+    close = planes.chain(gap + body, counts, before_close)
     open_ = close - body
     high = np.maximum(open_, close) + signed(3)
     low = np.minimum(open_, close) - signed(4)
@@ -298,7 +346,7 @@ def _candle_columns(parts: list[_Part], names: Sequence[str]) -> Iterator[Values
     }
     if not _ORDER_KEYS.isdisjoint(names):
         more = signed(14)
-        last_id = _chain(signed(13) + trades + more, counts, before_id)
+        last_id = planes.chain(signed(13) + trades + more, counts, before_id)
         made |= {
             "first_ts_ms": open_ms + unsigned(11),
             "first_id": last_id - more - trades + 1,
@@ -308,22 +356,22 @@ def _candle_columns(parts: list[_Part], names: Sequence[str]) -> Iterator[Values
     return (made[name] for name in names)
 
 
-def _level_columns(parts: list[_Part]) -> Iterator[Ints]:
+def _level_columns(parts: list[planes.Part]) -> Iterator[Ints]:
     """The columns of pack_footprints, put together again, in the order of _LEVEL_TYPES."""
     rows = [part.rows[-1] for part in parts]
     minutes, before_ms, lowest, price_steps, lot_steps = zip(*(part.head for part in parts), strict=True)
-    opens = _chain(_unzigzag(_column(parts, 0)) + MINUTE_MS, minutes, before_ms)
-    counts = _column(parts, 1).astype(np.int64)
+    opens = planes.chain(planes.unzigzag(planes.column(parts, 0)) + MINUTE_MS, minutes, before_ms)
+    counts = planes.column(parts, 1).astype(np.int64)
     gap = np.zeros(sum(rows), np.int64)
-    gap[:] = _column(parts, 3)
-    gap[np.cumsum(counts) - counts] = _unzigzag(_column(parts, 2))
+    gap[:] = planes.column(parts, 3)
+    gap[np.cumsum(counts) - counts] = planes.unzigzag(planes.column(parts, 2))
     yield np.repeat(opens, counts)
-    yield _chain(gap, rows, (0,) * len(parts)) * _spread(price_steps, rows) + _spread(lowest, rows)
-    lot_step = _spread(lot_steps, rows)
+    yield planes.chain(gap, rows, (0,) * len(parts)) * planes.spread(price_steps, rows) + planes.spread(lowest, rows)
+    lot_step = planes.spread(lot_steps, rows)
     for at in range(4, 4 + TRADES_AT):
-        yield _column(parts, at).astype(np.int64) * lot_step
+        yield planes.column(parts, at).astype(np.int64) * lot_step
     for at in range(4 + TRADES_AT, 4 + 2 * TRADES_AT):
-        yield _column(parts, at).astype(np.int64)
+        yield planes.column(parts, at).astype(np.int64)
 
 
 def _members(columns: Columns, span: slice) -> list[bytes]:
@@ -351,9 +399,9 @@ def _span(columns: Columns, open_ms: int) -> slice:
 
 def _seal(tag: bytes, rows: int, head: bytes, columns: Iterable[npt.NDArray[np.integer]]) -> bytes:
     prefix = _PREFIX.pack(tag, rows)
-    planes = [_planes(column) for column in columns]
-    widths = bytes(len(column) for column in planes)
-    content = b"".join([prefix, head[len(prefix) :], widths, *(column.tobytes() for column in planes)])
+    split = [planes.split(column) for column in columns]
+    widths = bytes(len(column) for column in split)
+    content = b"".join([prefix, head[len(prefix) :], widths, *(column.tobytes() for column in split)])
     frame = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).compress(content)
     return prefix + _CHECKSUM.pack(zlib.crc32(prefix)) + frame
 
@@ -392,54 +440,6 @@ def _at_once(rows: Sequence[int]) -> Iterator[list[int]]:
             some = []
     if some:
         yield some
-
-
-def _planes(column: npt.NDArray[np.integer]) -> npt.NDArray[np.uint8]:
-    """A line per byte that any of the numbers needs, the lowest first."""
-    whole = column.astype("<u8")
-    width = (int(whole.max()).bit_length() + 7) // 8
-    return np.ascontiguousarray(whole.view(np.uint8).reshape(-1, 8)[:, :width].T)
-
-
-def _column(parts: list[_Part], at: int) -> npt.NDArray[np.unsignedinteger]:
-    """One column of several blocks, as narrow as the widest of them allows; a single 0 where all numbers are 0."""
-    width = max(part.widths[at] for part in parts)
-    if not width:
-        return np.zeros(1, np.uint8)
-    numbers = np.zeros((sum(part.rows[at] for part in parts), _ROOM[width]), np.uint8)
-    for byte in range(width):
-        numbers[:, byte] = np.frombuffer(b"".join([part.plane(at, byte) for part in parts]), np.uint8)
-    return numbers.view(f"<u{_ROOM[width]}")[:, 0]
-
-
-def _zigzag(values: Ints) -> Unsigned:
-    return ((values << 1) ^ (values >> 63)).view(np.uint64)
-
-
-def _unzigzag(values: npt.NDArray[np.unsignedinteger]) -> Ints:
-    """In the width they have: a narrow column is a fraction of the work."""
-    signed = (values >> 1) ^ -(values & 1)
-    return signed.view(f"<i{values.itemsize}").astype(np.int64)
-
-
-def _before(values: Ints, first: Ints) -> Ints:
-    return np.concatenate([first, values[:-1]])
-
-
-def _chain(steps: Ints, counts: Sequence[int], before: Sequence[int]) -> Ints:
-    """Running sums, each block's from its own number on."""
-    ends = np.cumsum(counts)
-    sums = np.cumsum(np.broadcast_to(steps, int(ends[-1])))
-    so_far = np.concatenate([np.zeros(1, np.int64), sums[ends[:-1] - 1]])
-    sums += np.repeat(np.array(before, np.int64) - so_far, counts)
-    return sums
-
-
-def _spread(values: Sequence[int], counts: Sequence[int]) -> Ints:
-    """A number per block as a number per row; as one number where it is the same in all."""
-    if len(set(values)) == 1:
-        return np.array(values[:1], np.int64)
-    return np.repeat(np.array(values, np.int64), counts)
 
 
 def _ascending(values: Ints) -> bool:
@@ -487,7 +487,7 @@ def _turnover_left(turnover: list[int], volume: Unsigned, price: Ints) -> tuple[
     left = [value - lots * ticks for value, lots, ticks in rows]
     low = np.array([value & _LOW_64 for value in left], np.uint64)
     high = np.array([(value >> 64) & _LOW_64 for value in left], np.uint64) + (low >> np.uint64(63))
-    return _zigzag(low.view(np.int64)), _zigzag(high.view(np.int64))
+    return planes.zigzag(low.view(np.int64)), planes.zigzag(high.view(np.int64))
 
 
 def _turnover(volume: Ints, price: Ints, left: Ints, left_high: Ints, step: Ints) -> Wide:

@@ -10,8 +10,10 @@ from rich.table import Table
 from infra.bench import (
     archive,
     candles,
+    crowd,
     fleet,
     history,
+    holes,
     imports,
     latency,
     past,
@@ -26,6 +28,7 @@ from infra.bench.base import Figure
 
 ROWS: dict[str, Callable[[], list[Figure]]] = {
     "replay": replay.measure,
+    "holes": holes.measure,
     "import": imports.measure,
     "sparse": sparse.measure,
     "rollup": rollup.measure,
@@ -38,6 +41,7 @@ ROWS: dict[str, Callable[[], list[Figure]]] = {
     "archive": archive.measure,
     "year": year.measure,
     "past": past.measure,
+    "crowd": crowd.measure,
 }
 
 

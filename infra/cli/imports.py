@@ -19,7 +19,8 @@ from common.store.lease import holder_name
 from common.store.registry import Market, open_store
 from common.store.rollups import CANDLES
 from infra.cli.options import DataOption, date_text, store_session
-from infra.cli.replay import IdsChoice, SourceChoice, ids_of, print_refused, progress_bar, worker_settings
+from infra.cli.refused import exit_by, print_conflicts, print_refused
+from infra.cli.replay import IdsChoice, SourceChoice, ids_of, progress_bar, worker_settings
 from infra.cli.symbols import TradingHours
 from workers.imports.candles import CandleFile
 from workers.imports.files import ImportFile
@@ -81,6 +82,8 @@ def trades(
     The files may come in any order. Run again, it goes on where it was stopped; trades that were applied already are
     not applied twice. The archive has them too, if there is one. The symbol may be one that a venue feeds: its live
     trades wait until the import is done. docs/import.md has the formats and the rules.
+
+    Exit code 3: all was read, and trades were refused because others had been applied under their ids.
 
     Examples:
 
@@ -232,8 +235,7 @@ def _report(importer: Importer, done: Done, what: str = "trades") -> None:
             "If the calendar is wrong there, fleet calendars add corrects it"
         )
     print_refused(done.refused)
-    if importer.ended and not done.trades:
+    print_conflicts(instrument, done.conflict_count, done.conflicts)
+    if importer.ended and not done.trades and not done.conflict_count:
         print("nothing was new")
-    if not importer.ended:
-        print("stopped before the end: run the same command again to go on")
-        raise typer.Exit(1)
+    exit_by(ended=importer.ended, conflicts=done.conflict_count)

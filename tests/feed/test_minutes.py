@@ -1,5 +1,6 @@
 """What minutes are read as, and kept as, never shows in the bars that are made of them."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -87,19 +88,30 @@ class _Merge:
         return resample(frame, Timeframe(1, "h"))
 
 
+def _merged(
+    decoded: Decoded, frame: pl.DataFrame, how: str, merge: Callable[[pl.DataFrame], pl.DataFrame]
+) -> pl.DataFrame:
+    """As a query does."""
+    bars = decoded.merged(frame, how)
+    if bars is None:
+        bars = merge(frame)
+        decoded.keep_merged(frame, how, bars)
+    return bars
+
+
 def test_bars_of_a_kept_stretch_are_made_once_and_those_of_a_piece_of_it_each_time() -> None:
     decoded, merge, minutes = Decoded(), _Merge(), _minutes(0, 600)
     decoded.keep("stretch", minutes)
-    first, second = (decoded.merged(minutes, "1h", merge) for _ in range(2))
+    first, second = (_merged(decoded, minutes, "1h", merge) for _ in range(2))
     assert first.equals(resample(minutes, Timeframe(1, "h"))) and second is first
     assert merge.count == 1
     for _ in range(2):
         piece = minutes.slice(0, 300)
-        assert decoded.merged(piece, "1h", merge).equals(resample(piece, Timeframe(1, "h")))
+        assert _merged(decoded, piece, "1h", merge).equals(resample(piece, Timeframe(1, "h")))
     assert merge.count == 3
     # Another stretch, and other bars of the same one.
     decoded.keep("other", _minutes(600, 600))
-    assert decoded.merged(minutes, "2h", merge) is not first
+    assert _merged(decoded, minutes, "2h", merge) is not first
     assert merge.count == 4
 
 
@@ -108,7 +120,7 @@ def test_bars_that_are_hardly_fewer_than_their_minutes_and_those_of_nothing_are_
     for number, minutes in enumerate((_minutes(0, 60), _minutes(0, 0))):
         decoded.keep(number, minutes)
         before = decoded.bytes
-        decoded.merged(minutes, "1m", lambda frame: resample(frame, Timeframe(1, "m")))
+        _merged(decoded, minutes, "1m", lambda frame: resample(frame, Timeframe(1, "m")))
         assert decoded.bytes == before
     decoded.keep("more than there is room for", _minutes(0, 2_000))
     assert decoded.bytes == 0
@@ -126,10 +138,10 @@ def test_what_is_kept_never_takes_more_than_it_may(asked: list[tuple[int, str]])
             # Some 40 KiB, so that three of them have room.
             minutes = _minutes(number * 480, 400)
             decoded.keep(number, minutes)
-        bars = decoded.merged(minutes, text, partial(resample, timeframe=timeframe))
+        bars = _merged(decoded, minutes, text, partial(resample, timeframe=timeframe))
         assert bars.equals(resample(_minutes(number * 480, 400), timeframe))
         # A new frame, perhaps where one that was dropped had been.
-        assert len(decoded.merged(minutes.slice(0, 1), text, lambda piece: piece)) == 1
+        assert len(_merged(decoded, minutes.slice(0, 1), text, lambda piece: piece)) == 1
         kept = {
             key: decoded.get(key) for key in [*range(10), *((n, how) for n in range(10) for how in ("1h", "2h", "4h"))]
         }

@@ -20,12 +20,14 @@ from redis.asyncio import Redis
 from common.archive.archive import Archive
 from common.clock import JudgedClock, SystemClock
 from common.errors import BadInput, RetryableError, StoreUnavailable
+from common.frames import decode
 from common.market import codec
 from common.market.builder import Builder, Changes, Minute
 from common.market.candle import Candle
 from common.market.coverage import IdCoverage, load_coverage
 from common.market.footprint import Footprint
 from common.market.gaps import ID_JUMP, NOT_IMPORTED, Gap, Ledger
+from common.market.recent import CONFLICT, RECENT_TRADES, Conflict
 from common.market.timeframe import DAY_MS, MINUTE_MS, day_of
 from common.market.trade import Trades
 from common.store.client import commit_client
@@ -42,6 +44,8 @@ from common.store.rollups import CANDLES, FOOTPRINTS, RollupStore, Staged
 from common.store.symbol import Bounds, Claim, SymbolStore
 from workers.claims import LOOKS_PER_LEASE
 from workers.commit import Head, Text, make_commit
+from workers.conflicts import Conflicts
+from workers.imports.again import AtHand
 from workers.imports.below import Below
 from workers.imports.days import Day, Days, day_floor, steps
 from workers.imports.files import Readable, Rows
@@ -52,6 +56,7 @@ from workers.imports.target import is_fed, target
 from workers.imports.trades import TradeKeeper
 from workers.rollup.day import SealFailed
 from workers.term import BEATS_PER_LEASE, TermSettings
+from workers.withdrawal import withdraw
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +80,9 @@ class Done:
     outside: int = 0
     fraction: float = 0.0
     refused: Counter[str] = field(default_factory=Counter)
+    # How many trades were refused because others had been applied under their ids; and the first ones, each once.
+    conflict_count: int = 0
+    conflicts: dict[Conflict, None] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -105,15 +113,22 @@ class Importer:
     format: int = 1
     # Days that were left out.
     left_out: set[int] = field(default_factory=set)
+    # What the symbol had refused for conflicts when this began.
+    _conflicts_before: int | None = None
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self) -> Done:
         client = commit_client(self.url)
         try:
-            self.use(await target(Registry(client), self.market, self.files))
-            self.format = await store_format(client)
-            async with present(client, IMPORT):
-                await self._work(client)
+            market, is_new = await target(Registry(client), self.market, self.files)
+            self.use(market)
+            try:
+                self.format = await store_format(client)
+                async with present(client, IMPORT):
+                    await self._work(client)
+            finally:
+                if is_new and not self.ended:
+                    await withdraw(client, self.market.symbol, self.bounds, self.clock, self.holder)
         finally:
             await client.aclose()
         return self.done
@@ -139,6 +154,17 @@ class Importer:
         """Finish the step under way, release, return from `run`."""
         self._stopping.set()
 
+    def begin_count(self, refused: Counter[str]) -> None:
+        """`refused`: by the symbol so far."""
+        if self._conflicts_before is None:
+            self._conflicts_before = refused[CONFLICT]
+
+    def note_refused(self, refused: Counter[str], conflicts: Sequence[Conflict]) -> None:
+        """`conflicts`: those that this term has told of."""
+        self.done.refused = refused
+        self.done.conflict_count = refused[CONFLICT] - (self._conflicts_before or 0)
+        self.done.conflicts |= dict.fromkeys(conflicts)
+
     async def _serve(self, client: Redis, order: Order, observer: Observer) -> None:
         symbol, token = self.market.symbol, new_token()
         store = SymbolStore(client, symbol, self.bounds, self.clock)
@@ -154,7 +180,8 @@ class Importer:
             if is_fed(self.market) and not claim.position:
                 raise BadInput(f"symbol {symbol} has not begun: let its worker run first, so that history has an end")
             view = await SymbolReader(client, symbol).view()
-            term = _Term(self, client, store, token, claim, view, await store.gaps(), order)
+            recent = decode.trades(await store.recent_batches(RECENT_TRADES))
+            term = _Term(self, client, store, token, claim, view, await store.gaps(), order, recent)
             self.ended = await term.run()
         finally:
             with suppress(StoreUnavailable):
@@ -178,6 +205,7 @@ class _Term:
         view: View,
         gaps: Ledger,
         order: Order,
+        recent: pl.DataFrame,
     ) -> None:
         self._work, self._store, self._token, self._order, self._gaps = work, store, token, order, gaps
         self._client = client
@@ -207,6 +235,7 @@ class _Term:
         # The worker that comes back must not take months that nobody imported for what it has missed.
         self._cause = NOT_IMPORTED if is_fed(work.market) else ID_JUMP
         self._keeper = TradeKeeper(client, work.market, work.archive)
+        self._recent = recent
         self._dropped_ms = self._dropped(view)
         firsts = [ms for ms in order.first_ms if ms >= 0]
         self._first_day_ms = day_of(min(firsts)) if firsts else sys.maxsize
@@ -214,6 +243,10 @@ class _Term:
         self._from_ms = 0
         self._days: Days
         self._bad = 0
+        self._conflicts = Conflicts(instrument)
+        # Those that are counted, and not told of yet.
+        self._untold: list[Conflict] = []
+        work.begin_count(self._builder.refused)
 
     async def _suit_retention(self, newest_ms: int) -> None:
         """Keep what comes, or leave it out, and say so."""
@@ -251,7 +284,9 @@ class _Term:
             # What has been read is bounded. Of what has been written more may be missing, while days wait.
             seen.max_holes, builder.coverage.max_holes = builder.coverage.max_holes, sys.maxsize
         floors = self._floors(newest_ms)
-        days = Days(seen, work.sources, *floors, self._position.day_ms + 1, with_rows=work.archive is not None)
+        at_hand = AtHand(self._recent, per_day=not isinstance(seen, IdCoverage))
+        is_archived = work.archive is not None
+        days = Days(seen, work.sources, *floors, self._position.day_ms + 1, with_rows=is_archived, at_hand=at_hand)
         if builder.open:
             # It is closed by the first trade of a later day.
             day_ms = day_of(builder.open.candle.open_ms)
@@ -327,9 +362,10 @@ class _Term:
         if self._work._stopping.is_set():
             return False
         left = next((waiting[day_ms] for day_ms in sorted(waiting) if waiting[day_ms].trades), None)
+        await self._meanwhile(self._keeper.compare, list(waiting.values()))
         for day in waiting.values():
             if day is not left:
-                self._builder.refused.update(day.refused)
+                self._count(day)
         await self._commit_last(left)
         self._work.done.fraction = 1.0
         self._work.on_progress(self._work.done)
@@ -365,6 +401,7 @@ class _Term:
         closing_ms = day_of(builder.open.candle.open_ms) if builder.open else -1
         for day in days:
             del self._days.waiting[day.day_ms]
+        await self._meanwhile(self._keeper.compare, days)
         days = self._with_news(days, closing_ms)
         if not days:
             return
@@ -372,7 +409,8 @@ class _Term:
         await self._meanwhile(self._keeper.keep, days, await self._keeper.expected(days))
         stored = await self._imports.read([day.day_ms for day in days])
         made = await self._meanwhile(sealed, days, stored, builder.open, builder.watermark_ms, self._scales)
-        builder.refused.update(sum((day.refused for day in days), Counter()))
+        for day in days:
+            self._count(day)
         kept = [each for each in made if each.day.trades or each.day.day_ms == closing_ms]
         if kept and self._below and self._below.has(kept[0].day.day_ms):
             await self._write_below(kept[0], file)
@@ -381,9 +419,18 @@ class _Term:
 
     def _with_news(self, days: Sequence[Day], closing_ms: int) -> list[Day]:
         """Days that have trades, or the minute that grows, which is over by then. Of others the refused are counted."""
-        found = [day for day in days if day.trades or day.day_ms == closing_ms]
-        self._builder.refused.update(sum((day.refused for day in days if day not in found), Counter()))
+        found = []
+        for day in days:
+            if day.trades or day.day_ms == closing_ms:
+                found.append(day)
+            else:
+                self._count(day)
         return found
+
+    def _count(self, day: Day) -> None:
+        """What is refused of a day counts with the next step."""
+        self._builder.refused.update(day.refused)
+        self._untold += day.conflicts
 
     async def _write_sealed(self, made: Sequence[Made], closing_ms: int, file: int) -> None:
         builder, days = self._builder, [each.day for each in made]
@@ -447,11 +494,12 @@ class _Term:
             amended=amended,
             open=builder.open.candle if builder.open else None,
             coverage_json=checkpoint.coverage,
-            trades=codec.pack_trades(Trades()),
+            trades=codec.NO_TRADES,
             version=NEWEST if checkpoint.is_chunked else WHOLE,
             is_reshaped=True,
         )
-        events = [Text(builder, head).gap(gap) for gap in head.gaps]
+        text = Text(builder, head)
+        events = [*map(text.gap, head.gaps), *map(text.conflict, head.conflicts)]
         await self._imports.write(
             ImportStep(
                 token=self._token,
@@ -499,7 +547,7 @@ class _Term:
             # The kept trades go first (import.lua): those of this step would be missing among them.
             head = self._plain_head()
             await self._write(head, [day], [ImportedDay(day.day_ms, None, count)], (day.day_ms, day.day_ms), [])
-            builder.refused.update(day.refused)
+            self._count(day)
             # A candle is of a minute that is over.
             to_ms = day.to_ms + day.of_minutes
             was_ms, builder.watermark_ms = builder.watermark_ms, max(builder.watermark_ms, to_ms)
@@ -531,7 +579,7 @@ class _Term:
         await (self._bare if self._wrote_any else self._store).commit(commit)
         if day:
             self._wrote(day)
-        work.done.refused = builder.refused
+        work.note_refused(builder.refused, self._conflicts.told)
         await self._count_what_is_kept()
 
     async def _count_what_is_kept(self) -> None:
@@ -560,7 +608,9 @@ class _Term:
         return self._plain_head(gaps, forgotten)
 
     def _plain_head(self, gaps: Sequence[Gap] = (), forgotten: Sequence[str] = ()) -> Head:
-        return Head(self._token, self._seq, self._source_position, {}, gaps, forgotten, format=self._format)
+        conflicts, self._untold = self._conflicts.tell(self._untold), []
+        position = self._source_position
+        return Head(self._token, self._seq, position, {}, gaps, forgotten, format=self._format, conflicts=conflicts)
 
     def _wrote(self, day: Day) -> None:
         done = self._work.done
@@ -568,7 +618,7 @@ class _Term:
         if day.trades:
             self._has_footprints[day.day_ms] = not day.of_minutes
         done.trades += day.trades
-        done.refused = self._builder.refused
+        self._work.note_refused(self._builder.refused, self._conflicts.told)
 
     async def _meanwhile(self, work: Callable[..., T], *arguments: object) -> T:
         """Run it in a thread, with signs of life while it lasts."""

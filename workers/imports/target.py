@@ -22,8 +22,11 @@ def is_fed(market: Market) -> bool:
     return market.kind != KIND
 
 
-async def target(registry: Registry, wanted: Market, files: Sequence[Readable]) -> Market:
-    """Register the market, or return the one of this symbol if the files may be imported into it. Else BadInput."""
+async def target(registry: Registry, wanted: Market, files: Sequence[Readable]) -> tuple[Market, bool]:
+    """Register the market, or return the one of this symbol if the files may be imported into it. Else BadInput.
+
+    Also return whether it was registered.
+    """
     found = await registry.market(wanted.symbol)
     if found:
         _check_known(found, wanted, files)
@@ -31,9 +34,9 @@ async def target(registry: Registry, wanted: Market, files: Sequence[Readable]) 
     for file in files:
         await asyncio.to_thread(file.check)
     if found:
-        return found
+        return found, False
     # Another import may have been quicker.
-    return wanted if await registry.add_symbol(wanted) else await target(registry, wanted, files)
+    return (wanted, True) if await registry.add_symbol(wanted) else await target(registry, wanted, files)
 
 
 def _check_known(found: Market, wanted: Market, files: Sequence[Readable]) -> None:

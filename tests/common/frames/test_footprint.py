@@ -1,5 +1,6 @@
 import json
 from fractions import Fraction
+from typing import Any
 
 import polars as pl
 import pytest
@@ -31,6 +32,11 @@ def _frame(*bars: dict[int, list[int]]) -> pl.DataFrame:
 def _bought(**volumes: int) -> dict[int, list[int]]:
     """`p100=5`: five lots bought at 100 in one trade."""
     return {int(price[1:]): [lots, 0, 0, 1, 0, 0] for price, lots in volumes.items()}
+
+
+def _read(rows: pl.DataFrame, instrument: Instrument = INSTRUMENT, *, is_final: bool = True) -> list[dict[str, Any]]:
+    flagged = rows.with_columns(is_final=pl.lit(is_final), partial=pl.lit(False))
+    return [json.loads(text, parse_float=Fraction) for text in footprints_json(flagged, instrument)]
 
 
 @LAW
@@ -81,8 +87,7 @@ def test_the_middle_is_that_of_the_rows_and_not_of_the_prices_in_them() -> None:
 def test_a_bar_without_volume_has_no_point_of_control() -> None:
     bars = _frame(_bought(p100=0, p110=0), _bought(p100=0, p110=1))
     assert poc(bars)["poc_ticks"].to_list() == [None, 110]
-    found = json.loads(footprints_json(bars.with_columns(is_final=True), INSTRUMENT))
-    assert [bar["poc"] for bar in found] == [None, 1.1]
+    assert [bar["poc"] for bar in _read(bars)] == [None, Fraction("1.1")]
 
 
 def test_volume_of_all_sides_counts_for_the_point_of_control() -> None:
@@ -93,19 +98,18 @@ def test_volume_of_all_sides_counts_for_the_point_of_control() -> None:
 
 def test_a_footprint_reads_as_documented() -> None:
     frame = _frame({10010: [1500, 250, 0, 2, 1, 0], 10005: [0, 2000, 7, 0, 3, 1]}, _bought(p9000=1))
-    final = frame.with_columns(is_final=pl.col("open_ms") == START_MS)
-    assert footprints_json(final, INSTRUMENT).decode() == (
-        f'[{{"t":{START_MS},"isFinal":true,"delta":-0.75,"poc":100.05,"rows":['
+    first = pl.col("open_ms") == START_MS
+    assert footprints_json(frame.with_columns(is_final=first, partial=~first), INSTRUMENT) == [
+        f'{{"t":{START_MS},"isFinal":true,"delta":-0.75,"poc":100.05,"rows":['
         '{"p":100.05,"bv":0,"sv":2,"uv":0.007,"bn":0,"sn":3,"un":1},'
-        '{"p":100.1,"bv":1.5,"sv":0.25,"bn":2,"sn":1}]},'
+        '{"p":100.1,"bv":1.5,"sv":0.25,"bn":2,"sn":1}]}'.encode(),
         f'{{"t":{START_MS + MINUTE_MS},"isFinal":false,"delta":0.001,"poc":90,"rows":['
-        '{"p":90,"bv":0.001,"sv":0,"bn":1,"sn":0}]}]'
-    )
+        '{"p":90,"bv":0.001,"sv":0,"bn":1,"sn":0}],"partial":true}'.encode(),
+    ]
 
 
 def test_trades_of_unknown_side_and_size_zero_still_show() -> None:
-    frame = _frame({100: [0, 0, 0, 0, 0, 2]}).with_columns(is_final=True)
-    row = json.loads(footprints_json(frame, INSTRUMENT))[0]["rows"][0]
+    row = _read(_frame({100: [0, 0, 0, 0, 0, 2]}))[0]["rows"][0]
     assert row == {"p": 1, "bv": 0, "sv": 0, "bn": 0, "sn": 0, "un": 2}
 
 
@@ -130,5 +134,4 @@ def test_every_number_in_the_json_is_exact(
             levels.append(level)
         bar = {"t": open_ms, "isFinal": final, "delta": Fraction(delta, size), "rows": levels}
         expected.append(bar | {"poc": Fraction(best.price_ticks, price) if any(best[1:4]) else None})
-    text = footprints_json(levels_frame(bars).with_columns(is_final=pl.lit(final)), instrument)
-    assert json.loads(text, parse_float=Fraction) == expected
+    assert _read(levels_frame(bars), instrument, is_final=final) == expected

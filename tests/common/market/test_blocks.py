@@ -1,6 +1,7 @@
 """Sealed blocks: every member comes back as it was, and nothing else ever comes back."""
 
 import contextlib
+import itertools
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -16,6 +17,7 @@ from common.market.candle import LIVE, Candle
 from common.market.footprint import Footprint
 from common.market.named import CorruptBlock
 from common.market.packed import PACKED_CANDLE
+from common.market.scale import Scale, Scales
 from common.market.timeframe import DAY_MS, MINUTE_MS
 from tests.common.frames.build import trades_frame
 from tests.golden import recordings
@@ -29,6 +31,10 @@ I64 = st.one_of(st.integers(-3, 3), st.integers(-(1 << 63), (1 << 63) - 1))
 U64 = st.one_of(st.integers(0, 3), st.integers(0, (1 << 64) - 1))
 U32 = st.one_of(st.integers(0, 3), st.integers(0, (1 << 32) - 1))
 I128 = st.one_of(I64, st.integers(-(1 << 127), (1 << 127) - 1))
+
+
+# None: as they are stored; else with two decimals more of prices.
+SCALES = st.sampled_from([None, Scales(Scale(4, 2), Scale(2, 2))])
 
 
 @st.composite
@@ -128,6 +134,36 @@ def test_levels_of_many_blocks_are_those_of_their_footprints(drawn: list[list[by
     sealed = [blocks.pack_footprints(members) for members in drawn]
     expected = decode.footprints([member for members in drawn for member in members])
     assert decode.sealed_footprints(sealed).equals(expected)
+
+
+@LAW
+@given(days_of_footprints(), st.integers(1, 12), st.booleans(), SCALES)
+def test_levels_decoded_some_minutes_at_a_time_are_those_of_the_whole_block(
+    members: list[bytes], max_rows: int, oldest_first: bool, scales: Scales | None
+) -> None:
+    sealed = blocks.pack_footprints(members)
+    block, whole = blocks.LevelBlock(sealed, scales), blocks.levels([sealed], scales)
+    stretches: list[slice] = []
+    from_ms, to_ms = int(block.opens[0]), int(block.opens[-1]) + 1
+    while (some := block.within(from_ms, to_ms, max_rows, oldest_first=oldest_first)).start < some.stop:
+        stretches = [*stretches, some] if oldest_first else [some, *stretches]
+        if oldest_first:
+            from_ms = int(block.opens[some.stop - 1]) + 1
+        else:
+            to_ms = int(block.opens[some.start])
+    assert [stretch.start for stretch in stretches] + [len(members)] == [0, *(stretch.stop for stretch in stretches)]
+    assert all(each.stop - each.start == 1 or block.count(each) <= max_rows for each in stretches)
+    # As many as fit: none of them would have taken the next one's minute nearest to it, too.
+    counts = list(map(block.count, stretches))
+    for before, after in itertools.pairwise(stretches):
+        grown = slice(before.start, before.stop + 1) if oldest_first else slice(after.start - 1, after.stop)
+        assert block.count(grown) > max_rows
+    # From the newest on: nothing of one is needed for another.
+    parts = [block.levels(stretch) for stretch in reversed(stretches)][::-1]
+    assert [len(part["open_ms"]) for part in parts] == counts
+    assert blocks.level_count(sealed) == len(whole["open_ms"])
+    for name, column in whole.items():
+        assert np.array_equal(np.concatenate([part[name] for part in parts]), column), name
 
 
 @LAW
