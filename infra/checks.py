@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime
 from enum import Enum
 from typing import Any
 
+from common.market.manifest import Fault
 from common.store.format import FORMAT
 from common.store.health import Upkeep
 from common.store.jobs import Failure, JobsView
@@ -248,6 +249,16 @@ def scales(upkeep: Mapping[str, Upkeep]) -> Finding:
     found = f"archived objects with decimals of before a change: {'; '.join(told[:BEHIND_TOLD] + more)}"
     advice = "The queue writes them anew. Until then tools such as DuckDB may round: take them with union_by_name."
     return Finding(Level.WARN, "decimals", found, advice)
+
+
+def damaged(faults: Mapping[str, Sequence[Fault]]) -> Finding:
+    """`faults`: of the archive, by symbol."""
+    told = [f"{symbol}: {fault}" for symbol, found in faults.items() for fault in found]
+    if not told:
+        return Finding(Level.OK, "archive", "it has what was confirmed")
+    more = [f"and {len(told) - BEHIND_TOLD} more"] if len(told) > BEHIND_TOLD else []
+    found = f"{len(told)} objects are not what was confirmed: {'; '.join(told[:BEHIND_TOLD] + more)}"
+    return Finding(Level.FAIL, "archive", found, "Put a copy back, or see fleet archive verify --help for --repair.")
 
 
 def instruments(markets: Mapping[str, Market]) -> Finding:

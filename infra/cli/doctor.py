@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from common.errors import StoreUnavailable
+from common.errors import ArchiveUnavailable, StoreUnavailable
 from common.redact import redacted, redacted_url
 from common.settings import Settings, load
 from common.store.calendars import outside_of
@@ -80,6 +80,7 @@ async def _examine(settings: Settings, url: str, console: Console) -> tuple[list
             findings.append(checks.behind(upkeep, archiving=archiving))
             findings.append(checks.trades(upkeep, trades_kept))
             findings.append(checks.scales(upkeep))
+            findings += await _archive(client, settings, markets)
             calendars = {symbol: market.instrument.calendar for symbol, market in markets.items()}
             findings.append(checks.sessions(await outside_of(client, markets), calendars))
             with console.status("waiting for the workers' heartbeats"):
@@ -127,6 +128,24 @@ async def _queue(url: str, clock: str) -> list[Finding]:
         advice = "Start it, or check FLEET_QUEUE_REDIS_URL: until then days are neither rolled up nor archived."
         return [Finding(Level.FAIL, "queue", f"{redacted_url(url)}: {error}", advice)]
     return [checks.queue(view, clock), checks.failed_jobs(view.failures)]
+
+
+async def _archive(client: Redis, settings: Settings, markets: Mapping[str, Market]) -> list[Finding]:
+    """Whether it has what was confirmed; nothing without one."""
+    if settings.archive_url is None:
+        return []
+    # Here, as they load Polars.
+    from common.archive.archive import Archive
+    from infra.audit import find_faults
+
+    archive = Archive.open(settings.archive_url, settings.archive_s3_endpoint)
+    try:
+        return [
+            checks.damaged({symbol: await find_faults(client, market, archive) for symbol, market in markets.items()})
+        ]
+    except ArchiveUnavailable as error:
+        advice = "What is older than the store keeps is answered with 503 until it is there again."
+        return [Finding(Level.FAIL, "archive", str(error), advice)]
 
 
 async def _wanted(client: Redis) -> dict[str, Market]:
