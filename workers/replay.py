@@ -21,6 +21,7 @@ from workers.claims import Claimer, Workplace
 from workers.sources.base import Batch
 from workers.sources.replay import Replay
 from workers.term import BEATS_PER_LEASE, Progress, TermSettings
+from workers.withdrawal import withdraw
 
 KIND = "replay"
 # Trades that may wait for the archive, as a multiple of those that are kept: ten times as many are held (commit.lua).
@@ -66,12 +67,16 @@ class Replayer:
             on_end=self._end,
         )
         try:
-            await register(Registry(client), self.market)
-            self.format = await store_format(client)
-            known = await self._conflicts_counted(client)
-            self._claimer = Claimer(self, place, frozenset([KIND]), most=1)
-            async with present(client, REPLAY):
-                await self._claimer.run()
+            self.market, is_new = await register(Registry(client), self.market)
+            try:
+                self.format = await store_format(client)
+                known = await self._conflicts_counted(client)
+                self._claimer = Claimer(self, place, frozenset([KIND]), most=1)
+                async with present(client, REPLAY):
+                    await self._claimer.run()
+            finally:
+                if is_new and not self.ended:
+                    await withdraw(client, self.market.symbol, self.bounds, self.clock, self.holder)
             with suppress(StoreUnavailable):
                 self.conflict_count = await self._conflicts_counted(client) - known
         finally:
@@ -146,13 +151,17 @@ class ArchivingStore(SymbolStore):
             await asyncio.gather(task, return_exceptions=True)
 
 
-async def register(registry: Registry, market: Market) -> None:
-    """Add the symbol, or see that it is one that files may be replayed into, in the same units."""
+async def register(registry: Registry, market: Market) -> tuple[Market, bool]:
+    """Add the symbol, or return the one there is, if files may be replayed into it, in the same units.
+
+    Also return whether it was added.
+    """
     if await registry.add_symbol(market):
-        return
+        return market, True
     found = await registry.market(market.symbol)
     if found is None or found.kind != KIND:
         kind = found.kind if found else "nothing"
         raise BadInput(f"symbol {market.symbol} is fed by {kind}: a replay needs a symbol of its own")
     if found.instrument != market.instrument:
         raise BadInput(f"symbol {market.symbol} exists as {found.instrument}, which differs from what was asked")
+    return found, False
