@@ -129,9 +129,13 @@ class Settings(BaseSettings):
         ge=1,
         description="events kept per symbol (closed, amended, gaps), for readers that return",
     )
-    candle_days: int = Field(default=400, ge=1, description="days of 1-minute candles kept per symbol")
+    candle_days: int = Field(
+        default=400,
+        ge=1,
+        description="days of 1-minute candles kept per symbol, where its entry does not say otherwise",
+    )
     footprint_days: int = Field(
-        default=40, ge=1, description="days of 1-minute footprints kept per symbol; they are ten times larger"
+        default=40, ge=1, description="days of 1-minute footprints kept likewise; they are ten times larger"
     )
     backfill_hours: int = Field(
         default=2, ge=0, le=168, description="hours of trades a new symbol of a venue is given; a restart fills its gap"

@@ -113,7 +113,9 @@ def _upkeep(registry: CollectorRegistry, upkeep: Mapping[str, Upkeep]) -> None:
     unarchived = Gauge("fleet_days_unarchived", what, ["symbol"], registry=registry)
     what = "Applied trades to be archived; without an archive of trades all there ever were"
     waiting = Gauge("fleet_trades_unarchived", what, ["symbol"], registry=registry)
+    damaged = Gauge("fleet_archive_damaged", "Archived objects missing or damaged", ["symbol"], registry=registry)
     for symbol, found in upkeep.items():
+        damaged.labels(symbol).set(len(found.faults))
         waiting.labels(symbol).set(found.trades_waiting)
         due.labels(symbol).set(len(found.due))
         unarchived.labels(symbol).set(len(found.unarchived))

@@ -14,11 +14,12 @@ import polars as pl
 from redis.asyncio import Redis
 
 from common.archive.archive import Archive
-from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS, TRADE_ROWS, Series
+from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS, SERIES, TRADE_ROWS, Series
 from common.errors import ArchiveDamaged, StoreUnavailable
 from common.frames import bulk, decode
 from common.frames.schema import TRADES
 from common.market import blocks
+from common.market.manifest import UNKNOWN, Fault, ManifestEntry
 from common.market.scale import Scales
 from common.market.timeframe import DAY_MS, SECOND_MS
 from common.store.reads import Seal, State, SymbolReader, touches
@@ -86,6 +87,7 @@ class Auditor:
     async def objects(self, series: Series, from_ms: int, to_ms: int) -> list[Object]:
         """Return what is, or should be, in the archive of `[from_ms, to_ms)`, ascending."""
         opens = set(await asyncio.to_thread(self._archive.periods, series, self.symbol))
+        opens |= {entry.period_ms for entry in await _confirmed(self._reader, series)}
         opens |= {series.period.open_of(seal.day_ms) for seal in (await self._marks(series, 0, to_ms)).settled}
         if series is TRADE_ROWS:
             opens |= set(await self._days_of_trades())
@@ -141,10 +143,8 @@ class Auditor:
 
     async def _check(self, where: Object, marks: _Marks) -> Found | None:
         """None if Redis has changed meanwhile."""
-        args = where.series, self._instrument, where.period_ms
         try:
-            await asyncio.to_thread(self._archive.verify, *args)
-            rows = await asyncio.to_thread(self._archive.read_period, *args)
+            rows, expected = await self._read(where)
             month = await self._candles(where, marks.version)
         except ArchiveDamaged as error:
             return Found((str(error),), damaged=True)
@@ -152,20 +152,31 @@ class Auditor:
         if sealed is None:
             return None
         if rows is None:
-            return Found(("it is not there",), outdated=True) if sealed else Found()
+            return _not_there(expected, outdated=bool(sealed))
         outdated = list(_otherwise(rows, sealed))
         volumes = [] if month is None else _unequal_volumes(rows, month, marks.pending)
         return Found((*outdated, *volumes), outdated=bool(outdated))
+
+    async def _read(self, where: Object) -> tuple[pl.DataFrame | None, ManifestEntry | None]:
+        """Return the rows, None if not there, and what was confirmed. ArchiveDamaged if it is not that, or newer."""
+        args = where.series, self._instrument, where.period_ms
+        # Before the object: what is confirmed meanwhile is newer.
+        expected = await self._reader.manifest(where.series.name).entry(where.period_ms)
+        there = await asyncio.to_thread(self._archive.verify, *args)
+        if there is None or (expected and expected.given_up):
+            return None, expected
+        return await asyncio.to_thread(self._archive.read_period, *args, expected=expected), expected
 
     async def _check_trades(self, where: Object, marks: _Marks) -> Found | None:
         """The same of a day of trades, which are compared with its archived footprints."""
         args = self._instrument, where.period_ms
         before = await self._trades.standing()
         try:
-            await asyncio.to_thread(self._archive.verify, TRADE_ROWS, *args)
-            rows = await asyncio.to_thread(self._archive.read_period, TRADE_ROWS, *args)
+            rows, expected = await self._read(where)
         except ArchiveDamaged as error:
             return Found((str(error),), damaged=True)
+        if rows is None and expected:
+            return _not_there(expected, outdated=False)
         if before is None or where.period_ms in marks.pending or not _is_whole(where, before):
             return Found()
         waiting = dict(by_day(await waiting_trades(self._trades, before)))
@@ -209,6 +220,44 @@ class Auditor:
                 found = None
             self._month = (month_ms, version), found
         return self._month[1]
+
+
+async def find_faults(client: Redis, market: Market, archive: Archive) -> list[Fault]:
+    """Return what is in the archive otherwise than it was confirmed, the newest first.
+
+    A listing shows what is missing, is no file, or has another size; those are read, and what a feed had found.
+    """
+    reader = SymbolReader(client, market.symbol, market.instrument)
+    found: list[Fault] = []
+    for series in SERIES.values():
+        manifest = reader.manifest(series.name)
+        known = (await manifest.outline()).faulty
+        entries = await _confirmed(reader, series)
+        listed = await asyncio.to_thread(archive.listed, series, market.symbol) if entries else {}
+        for entry in entries:
+            there = listed.get(entry.period_ms)
+            if there and not there.kind and entry.size in (UNKNOWN, there.bytes) and entry.period_ms not in known:
+                continue
+            try:
+                await asyncio.to_thread(archive.packed, series, market.instrument, entry.period_ms, entry)
+            except ArchiveDamaged as error:
+                found.append(series.fault(entry.period_ms, error.reason))
+                await manifest.note_fault(found[-1])
+            else:
+                await manifest.sound(entry.period_ms)
+    return sorted(found, key=lambda fault: -fault.from_ms)
+
+
+async def _confirmed(reader: SymbolReader, series: Series) -> list[ManifestEntry]:
+    """Return the entries of objects that are to be there."""
+    known = await reader.manifest(series.name).known(0, 1 << 53)
+    return [entry for entry in known.entries if not entry.given_up]
+
+
+def _not_there(expected: ManifestEntry | None, *, outdated: bool) -> Found:
+    """`outdated`: the store has what was in it."""
+    wanted = outdated or (expected and not expected.given_up)
+    return Found(("it is not there",), outdated=outdated) if wanted else Found()
 
 
 def _digest(series: Series, seal: Seal) -> str:

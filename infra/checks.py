@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime
 from enum import Enum
 from typing import Any
 
+from common.market.manifest import Fault
 from common.store.format import FORMAT
 from common.store.health import Upkeep
 from common.store.jobs import Failure, JobsView
@@ -157,23 +158,37 @@ class Lease:
     beats: str
     held: bool
     beating: bool
+    # Whether a worker is to serve it now: not what is replayed or imported, or is on demand and not asked for.
+    wanted: bool = True
 
     @property
     def state(self) -> str:
-        if not self.held:
-            return "UNASSIGNED"
-        return "alive" if self.beating else "standing still"
+        if self.held:
+            return "alive" if self.beating else "standing still"
+        return "UNASSIGNED" if self.wanted else "none needed"
 
 
 def leases(found: list[Lease]) -> Finding:
     if not found:
         return Finding(Level.WARN, "leases", "no symbols", "Add one: fleet symbols add --help.")
-    troubled = [lease.symbol for lease in found if lease.state != "alive"]
-    counted = f"{len(found) - len(troubled)} of {len(found)} symbols have a live worker"
+    wanted = [lease for lease in found if lease.wanted]
+    troubled = [lease.symbol for lease in wanted if lease.state != "alive"]
+    counted = f"{len(wanted) - len(troubled)} of {len(wanted)} symbols have a live worker"
+    if len(wanted) < len(found):
+        counted += f"; {len(found) - len(wanted)} need none"
     if not troubled:
         return Finding(Level.OK, "leases", counted)
     advice = f"Start more workers (infra/up does by itself) for {', '.join(troubled)}."
     return Finding(Level.WARN, "leases", counted, advice)
+
+
+def leftovers(symbols: Sequence[str]) -> Finding:
+    """`symbols`: of replays and imports that were killed before they wrote anything."""
+    if not symbols:
+        return Finding(Level.OK, "leftovers", "none")
+    found = f"{len(symbols)} symbols of a replay or an import have nothing: {', '.join(symbols[:BEHIND_TOLD])}"
+    advice = f"Run it again, or remove them: fleet symbols remove {symbols[0]} --purge."
+    return Finding(Level.WARN, "leftovers", found, advice)
 
 
 def queue(view: JobsView, clock: str) -> Finding:
@@ -234,6 +249,16 @@ def scales(upkeep: Mapping[str, Upkeep]) -> Finding:
     found = f"archived objects with decimals of before a change: {'; '.join(told[:BEHIND_TOLD] + more)}"
     advice = "The queue writes them anew. Until then tools such as DuckDB may round: take them with union_by_name."
     return Finding(Level.WARN, "decimals", found, advice)
+
+
+def damaged(faults: Mapping[str, Sequence[Fault]]) -> Finding:
+    """`faults`: of the archive, by symbol."""
+    told = [f"{symbol}: {fault}" for symbol, found in faults.items() for fault in found]
+    if not told:
+        return Finding(Level.OK, "archive", "it has what was confirmed")
+    more = [f"and {len(told) - BEHIND_TOLD} more"] if len(told) > BEHIND_TOLD else []
+    found = f"{len(told)} objects are not what was confirmed: {'; '.join(told[:BEHIND_TOLD] + more)}"
+    return Finding(Level.FAIL, "archive", found, "Put a copy back, or see fleet archive verify --help for --repair.")
 
 
 def instruments(markets: Mapping[str, Market]) -> Finding:

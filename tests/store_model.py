@@ -167,6 +167,9 @@ class StoreModel:
         is_whole = len(joined) >= count or [entry.seq for entry in self.tables.entries[:1]] == [1]
         return joined if is_whole else None
 
+    def recent_batches(self, count: int) -> list[bytes]:
+        return [entry.trades for entry in self.tables.entries]
+
     def _minute(self, open_ms: int) -> Minute:
         candle, footprint = self.tables.candles[open_ms], self.tables.footprints.get(open_ms)
         return unpack_minute(candle, footprint) if footprint else Minute(codec.unpack_candle(candle), Footprint())
@@ -221,6 +224,9 @@ class DirectStore:
 
     async def recent_trades(self, count: int) -> Trades | None:
         return self.model.recent_trades(count)
+
+    async def recent_batches(self, count: int) -> list[bytes]:
+        return self.model.recent_batches(count)
 
 
 def _stored(checkpoint: Checkpoint, chunks: Mapping[int, bytes]) -> Checkpoint:

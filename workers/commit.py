@@ -6,11 +6,11 @@ from itertools import starmap
 
 import orjson
 
-from common.market import codec
 from common.market.bar_json import bar_json
 from common.market.builder import Builder, Changes, Checkpoint, Minute, floor_of, pack_minute
 from common.market.gaps import Gap
 from common.market.instrument import Instrument
+from common.market.recent import Conflict
 from common.market.timeframe import MINUTE_MS
 from common.market.trade import SIDE_NAMES, Trades
 from common.market.validation import Differences
@@ -69,6 +69,8 @@ class Head:
     floor_ms: int = -1
     # The form in which the commit is written (common.store.format).
     format: int = 1
+    # Trades that were refused because others with their ids had been applied.
+    conflicts: Sequence[Conflict] = ()
     text_ids: Sequence[str] = ()
     note: str | None = None
 
@@ -88,7 +90,6 @@ def make_commit(
         elif open_ms not in head.replaced:
             parts[open_ms] = minute
     bars = [*changes.closed.values(), *([changes.open] if changes.open else [])]
-    trades = codec.pack_trades(changes.trades)
     checkpoint = builder.checkpoint()
     text = Text(builder, head)
     events = [
@@ -97,9 +98,10 @@ def make_commit(
         *map(text.gap, head.gaps),
         *starmap(text.fault, head.faults.items()),
         *starmap(text.mismatch, head.mismatches),
+        *map(text.conflict, head.conflicts),
     ]
     messages = [
-        (keys.commits, _packed_message(head, checkpoint, replace(changes, amended=amended | parts), trades)),
+        (keys.commits, _packed_message(head, checkpoint, replace(changes, amended=amended | parts))),
         *([(keys.candles, text.bars("amend", amended.values()))] if amended else []),
         *([(keys.candles, text.bars("candle", bars))] if bars else []),
         *((keys.events, event) for event in events),
@@ -109,7 +111,7 @@ def make_commit(
         token=head.token,
         seq=head.seq,
         trade_count=len(changes.trades),
-        trades=trades,
+        trades=changes.packed,
         position=head.position,
         checkpoint=checkpoint,
         minutes={open_ms: pack_minute(minute) for open_ms, minute in (changes.closed | amended | parts).items()},
@@ -150,6 +152,10 @@ class Text:
         body = ",".join(self._difference(name, *values) for name, values in fields.items())
         return self._message("mismatch", f'"timeframe":"1m","t":{open_ms},"fields":{{{body}}}')
 
+    def conflict(self, conflict: Conflict) -> bytes:
+        applied, refused = (_trade(self.builder.instrument, *trade) for trade in conflict)
+        return self._message("conflict", f'"id":{conflict.applied.id},"applied":{applied},"refused":{refused}')
+
     def trades(self, trades: Trades) -> bytes:
         rows = ",".join(_trade(self.builder.instrument, *row) for row in trades.rows())
         return self._message("trade", f'"trades":[{rows}]')
@@ -175,7 +181,7 @@ class Text:
         )
 
 
-def _packed_message(head: Head, checkpoint: Checkpoint, changes: Changes, trades: bytes) -> bytes:
+def _packed_message(head: Head, checkpoint: Checkpoint, changes: Changes) -> bytes:
     return CommitMessage(
         seq=head.seq + 1,
         token=head.token,
@@ -184,7 +190,7 @@ def _packed_message(head: Head, checkpoint: Checkpoint, changes: Changes, trades
         amended=[minute.candle for minute in changes.amended.values()],
         open=changes.open.candle if changes.open else None,
         coverage_json=checkpoint.coverage,
-        trades=trades,
+        trades=changes.packed,
         version=NEWEST if checkpoint.is_chunked else WHOLE,
         is_reshaped=checkpoint.is_reshaped,
     ).pack()

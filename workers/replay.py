@@ -2,22 +2,26 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from redis.asyncio import Redis
 
 from common.clock import JudgedClock, SystemClock
-from common.errors import BadInput
+from common.errors import BadInput, StoreUnavailable
+from common.market.recent import CONFLICT, Conflict
 from common.store.client import commit_client
 from common.store.format import store_format
 from common.store.owners import Owners
 from common.store.presence import REPLAY, present
+from common.store.reads import SymbolReader
 from common.store.registry import Market, Registry
 from common.store.symbol import Bounds, Commit, SymbolStore
 from workers.claims import Claimer, Workplace
 from workers.sources.base import Batch
 from workers.sources.replay import Replay
 from workers.term import BEATS_PER_LEASE, Progress, TermSettings
+from workers.withdrawal import withdraw
 
 KIND = "replay"
 # Trades that may wait for the archive, as a multiple of those that are kept: ten times as many are held (commit.lua).
@@ -41,6 +45,9 @@ class Replayer:
     on_progress: Callable[[Progress, Batch], None] = lambda progress, batch: None
     ended: bool = False
     clock: JudgedClock = field(default_factory=lambda: JudgedClock(SystemClock()))
+    # How many trades it refused because others had been applied under their ids; and the first ones, each once.
+    conflict_count: int = 0
+    conflicts: dict[Conflict, None] = field(default_factory=dict)
     _claimer: Claimer | None = None
     _failure: Exception | None = None
     _progress: Progress = field(default_factory=Progress)
@@ -60,11 +67,18 @@ class Replayer:
             on_end=self._end,
         )
         try:
-            await register(Registry(client), self.market)
-            self.format = await store_format(client)
-            self._claimer = Claimer(self, place, frozenset([KIND]), most=1)
-            async with present(client, REPLAY):
-                await self._claimer.run()
+            self.market, is_new = await register(Registry(client), self.market)
+            try:
+                self.format = await store_format(client)
+                known = await self._conflicts_counted(client)
+                self._claimer = Claimer(self, place, frozenset([KIND]), most=1)
+                async with present(client, REPLAY):
+                    await self._claimer.run()
+            finally:
+                if is_new and not self.ended:
+                    await withdraw(client, self.market.symbol, self.bounds, self.clock, self.holder)
+            with suppress(StoreUnavailable):
+                self.conflict_count = await self._conflicts_counted(client) - known
         finally:
             await client.aclose()
         if self._failure:
@@ -86,8 +100,14 @@ class Replayer:
         if self._claimer:
             self._claimer.stop()
 
+    async def _conflicts_counted(self, client: Redis) -> int:
+        """As committed: a term that lost the store does not know all that it has."""
+        state = (await SymbolReader(client, self.market.symbol).view()).state
+        return state.refused.get(CONFLICT, 0) if state else 0
+
     def _note(self, progress: Progress, batch: Batch) -> None:
         self._progress = progress
+        self.conflicts |= dict.fromkeys(progress.conflicts)
         self.on_progress(progress, batch)
 
     def _end(self, symbol: str, error: Exception | None) -> None:
@@ -131,13 +151,17 @@ class ArchivingStore(SymbolStore):
             await asyncio.gather(task, return_exceptions=True)
 
 
-async def register(registry: Registry, market: Market) -> None:
-    """Add the symbol, or see that it is one that files may be replayed into, in the same units."""
+async def register(registry: Registry, market: Market) -> tuple[Market, bool]:
+    """Add the symbol, or return the one there is, if files may be replayed into it, in the same units.
+
+    Also return whether it was added.
+    """
     if await registry.add_symbol(market):
-        return
+        return market, True
     found = await registry.market(market.symbol)
     if found is None or found.kind != KIND:
         kind = found.kind if found else "nothing"
         raise BadInput(f"symbol {market.symbol} is fed by {kind}: a replay needs a symbol of its own")
     if found.instrument != market.instrument:
         raise BadInput(f"symbol {market.symbol} exists as {found.instrument}, which differs from what was asked")
+    return found, False

@@ -6,7 +6,7 @@ right to write is given back as far as possible, and whoever claims next goes on
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -16,6 +16,7 @@ from common.market.builder import Builder, Changes, Floor, Minute
 from common.market.coverage import RECENT_IDS
 from common.market.gaps import Gap, Ledger
 from common.market.instrument import Instrument
+from common.market.recent import RECENT_TRADES, Conflict, RecentTrades
 from common.market.scale import Scales
 from common.market.trade import Trades
 from common.store.format import CHUNKED_COVERAGE, written
@@ -25,6 +26,7 @@ from common.store.lease import Sighting
 from common.store.symbol import Claim, Commit
 from workers import doubt
 from workers.commit import Head, Retention, make_commit
+from workers.conflicts import Conflicts
 from workers.sources.base import NEVER, Applied, Batch, Source
 from workers.verdicts import Faults, Inspection, Verdicts
 
@@ -50,6 +52,8 @@ class Store(Protocol):
     async def minutes(self, opens: list[int]) -> dict[int, Minute]: ...
 
     async def recent_trades(self, count: int) -> Trades | None: ...
+
+    async def recent_batches(self, count: int) -> list[bytes]: ...
 
     async def taken_from_ms(self) -> int: ...
 
@@ -82,6 +86,8 @@ class Progress:
     closed: int = 0
     amended: int = 0
     refused: Counter[str] = field(default_factory=Counter)
+    # Of the trades refused because another one with their id had been applied, the first ones.
+    conflicts: Sequence[Conflict] = ()
 
 
 @dataclass(slots=True)
@@ -102,6 +108,9 @@ class Term:
     _builder: Builder = field(init=False)
     _gaps: Ledger = field(default_factory=Ledger)
     _verdicts: Verdicts = field(init=False)
+    _conflicts: Conflicts = field(init=False)
+    # Whether the builder has the trades that were applied before this term.
+    _knows_recent: bool = False
     _format: int = field(init=False)
     _seq: int = field(init=False)
     _position: str = field(init=False)
@@ -145,9 +154,10 @@ class Term:
 
     async def _restore(self, claim: Claim) -> None:
         settings, instrument = self.settings, self.instrument
-        self._verdicts = Verdicts(instrument.symbol)
+        self._verdicts, self._conflicts = Verdicts(instrument.symbol), Conflicts(instrument)
         if claim.checkpoint is None:
             self._builder = Builder.new(instrument, self.source.sources, settings.close_grace_ms)
+            self._knows_recent = True
         else:
             recent = Trades() if instrument.ids == "contiguous" else await self.store.recent_trades(RECENT_IDS)
             self._builder = Builder.restore(
@@ -239,8 +249,9 @@ class Term:
         changes, faults, stored = await self._step(batch)
         gaps = self._follow(batch)
         mismatches = self._verdicts.mismatched(batch.mismatches)
+        conflicts = self._conflicts.tell(self._builder.take_conflicts())
         self._note_health(batch)
-        if changes.any or gaps or batch.covered or mismatches or batch.position != self._position:
+        if changes.any or gaps or batch.covered or mismatches or conflicts or batch.position != self._position:
             health = {} if self._health == self._health_told else self._health
             forgotten = self._gaps.forgotten() if gaps else []
             head = Head(
@@ -256,6 +267,7 @@ class Term:
                 replaced=[candle.open_ms for candle in batch.candles],
                 floor_ms=self._floor_ms,
                 format=self._format,
+                conflicts=conflicts,
                 text_ids=batch.text_ids,
                 note=batch.note,
             )
@@ -270,6 +282,7 @@ class Term:
         # While the clock is not believed, minutes are closed by trades alone.
         self._complete_ms = NEVER if self.clock.is_refused() else batch.complete_ms
         await self._look_below(batch.trades)
+        await self._recall(batch.trades)
         accepted = self._builder.accept(batch.trades, self.clock.now_ms())
         self._builder.coverage.cover(batch.covered)
         late = sorted({*self._builder.late_minutes(accepted), *(candle.open_ms for candle in batch.candles)})
@@ -286,6 +299,17 @@ class Term:
         builder = self._builder
         if trades and min(trades.ts_ms) < builder.floor.of(builder.newest_ms):
             builder.floor.taken_from_ms = await self.store.taken_from_ms()
+
+    async def _recall(self, trades: Trades) -> None:
+        """Have the last trades at hand when one comes again, to be compared with it: few terms ever need them."""
+        builder = self._builder
+        if self._knows_recent or not builder.coverage.has_any(trades.ids):
+            return
+        if len(builder.recent) < RECENT_TRADES:
+            builder.recent = RecentTrades()
+            for packed in await self.store.recent_batches(RECENT_TRADES):
+                builder.recent.add(packed)
+        self._knows_recent = True
 
     def _follow(self, batch: Batch) -> list[Gap]:
         """Bring the ledger up to coverage; return the gaps that changed."""
@@ -321,6 +345,7 @@ class Term:
         self.progress.closed += len(changes.closed)
         self.progress.amended += len(changes.amended)
         self.progress.refused = self._builder.refused
+        self.progress.conflicts = self._conflicts.told
 
     async def _pace(self) -> None:
         """At most one commit an interval: trades that come meanwhile share the next one."""

@@ -33,8 +33,9 @@ def _change(name: str, rescaling: Rescaling) -> tuple[str, int, int] | None:
 def _check(values: pl.Series, what: str, decimals: int, shift: int) -> None:
     most = MAX_TURNOVER if what == TURNOVER else MAX_INT_64
     if shift < 0:
-        unfit = values.filter(values % power(-shift) != 0)
-        for value in unfit.head(1).to_list():
+        # By an expression: a series of 128 bits has no `%`.
+        unfit = values.to_frame().filter(pl.first() % power(-shift) != 0).head(1)
+        for value in unfit.to_series().to_list():
             shifted(value, what, decimals, shift, most)
     for value in (values.max(), values.min()):
         assert isinstance(value, int), "of a frame with rows"

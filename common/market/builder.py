@@ -18,18 +18,19 @@ minutes early or late, and drop none. A trade of a minute below the floor is ref
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import compress, groupby
+from itertools import compress, groupby, repeat
 from operator import mul
 
 import orjson
 
 from common.market import codec
 from common.market.candle import BACKFILL, LIVE, Candle
-from common.market.coverage import Coverage, IdCoverage, empty_coverage, load_coverage, max_holes
+from common.market.coverage import DUPLICATE, Coverage, IdCoverage, empty_coverage, load_coverage, max_holes
 from common.market.footprint import Footprint
 from common.market.instrument import Instrument
+from common.market.recent import CONFLICT, Conflict, RecentTrades, differ
 from common.market.timeframe import DAY_MS, MINUTE_MS, day_of, minute_of
 from common.market.trade import BUY, MAX_ID, MAX_LOTS, MAX_TICKS, MAX_TS_MS, SELL, Trades
 
@@ -62,11 +63,12 @@ class Minute:
 class Changes:
     """What one step did.
 
-    `trades` were applied, in this order. `open` is the minute still growing. `moved`: the watermark passed a
-    minute boundary; also without trades that is to be committed, for it closes coarser candles.
+    `trades` were applied, in this order; `packed`: the same. `open` is the minute still growing. `moved`: the
+    watermark passed a minute boundary; also without trades that is to be committed, for it closes coarser candles.
     """
 
     trades: Trades
+    packed: bytes = codec.NO_TRADES
     closed: dict[int, Minute] = field(default_factory=dict)
     amended: dict[int, Minute] = field(default_factory=dict)
     open: Minute | None = None
@@ -134,6 +136,9 @@ class Builder:
     # The greatest trade time applied.
     newest_ms: int = -1
     floor: Floor = field(default_factory=Floor)
+    # What has been applied, as far as it is at hand.
+    recent: RecentTrades = field(default_factory=RecentTrades, compare=False)
+    _conflicts: list[Conflict] = field(default_factory=list, compare=False)
     # Whether checkpoints have coverage by chunks, of which there may be many; else whole.
     is_chunked: bool = False
 
@@ -186,21 +191,52 @@ class Builder:
             return trades
         oldest_ms, newest_ms = min(trades.ts_ms), max(self.newest_ms, max(trades.ts_ms))
         is_kept = oldest_ms >= self.floor.least_taken(newest_ms)
-        if is_kept and _all_valid(trades, oldest_ms, newest_ms, now_ms) and self.coverage.extend(trades):
+        is_valid = _all_valid(trades, oldest_ms, newest_ms, now_ms)
+        if is_kept and is_valid and self.coverage.extend(trades):
             self.newest_ms = newest_ms
             return trades
-        kept = []
-        for at, (ts_ms, trade_id, ticks, lots, side) in enumerate(trades.rows()):
+        # Where only coverage may refuse some, nothing else is asked.
+        reasons = repeat(None, len(trades)) if is_kept and is_valid else self._reasons(trades, now_ms, is_kept=is_kept)
+        return self._accept_each(trades, reasons)
+
+    def take_conflicts(self) -> list[Conflict]:
+        """Trades refused since the last call, because another one with their id had been applied."""
+        found, self._conflicts = self._conflicts, []
+        return found
+
+    def _reasons(self, trades: Trades, now_ms: int, *, is_kept: bool) -> Iterator[str | None]:
+        """Why trades are refused that need not come again for it. To be asked of each before the next is accepted."""
+        for ts_ms, trade_id, ticks, lots, side in trades.rows():
             reason = _invalid(ts_ms, trade_id, ticks, lots, side, now_ms)
-            if reason is None and not is_kept and ts_ms < self.floor.least_taken(self.newest_ms):
-                reason = BELOW_FLOOR
-            reason = reason or self.coverage.refuse(ts_ms, trade_id)
-            if reason:
-                self.refused[reason] += 1
-            else:
-                self.newest_ms = max(self.newest_ms, ts_ms)
+            is_old = reason is None and not is_kept and ts_ms < self.floor.least_taken(self.newest_ms)
+            yield BELOW_FLOOR if is_old else reason
+
+    def _accept_each(self, trades: Trades, reasons: Iterable[str | None]) -> Trades:
+        kept, again, refuse = [], [], self.coverage.refuse
+        for at, (ts_ms, trade_id, reason) in enumerate(zip(trades.ts_ms, trades.ids, reasons, strict=True)):
+            reason = reason or refuse(ts_ms, trade_id)
+            if reason is None:
                 kept.append(at)
-        return trades.take(kept)
+                if ts_ms > self.newest_ms:
+                    self.newest_ms = ts_ms
+            elif reason == DUPLICATE:
+                again.append(at)
+            else:
+                self.refused[reason] += 1
+        if again:
+            self._compare(trades, kept, again)
+        return trades if len(kept) == len(trades) else trades.take(kept)
+
+    def _compare(self, trades: Trades, kept: Sequence[int], again: Sequence[int]) -> None:
+        """Count trades whose ids had been applied: in this batch, with the trades `kept` of it, or before."""
+        here = {trades.ids[at]: at for at in kept}
+        for trade in map(trades.row, again):
+            applied = trades.row(here[trade.id]) if trade.id in here else self.recent.find(trade.id)
+            if applied is None or not differ(applied, trade):
+                self.refused[DUPLICATE] += 1
+            else:
+                self.refused[CONFLICT] += 1
+                self._conflicts.append(Conflict(applied, trade))
 
     def late_minutes(self, accepted: Trades) -> list[int]:
         """Opens of minutes that were closed before this batch and get a late trade in it."""
@@ -215,7 +251,8 @@ class Builder:
         `stored`: those of `late_minutes(accepted)` that exist. While a backlog is read, `now_ms` is to be the time
         of the backlog, else the clock closes minutes whose trades are still on their way.
         """
-        changes = Changes(accepted)
+        changes = Changes(accepted, codec.pack_trades(accepted))
+        self.recent.add(changes.packed)
         for run in _runs(accepted):
             open_ms = minute_of(run.ts_ms[0])
             if open_ms + MINUTE_MS <= self.watermark_ms:

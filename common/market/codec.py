@@ -138,12 +138,22 @@ def pack_trades(trades: Trades) -> bytes:
     return b"".join([TRADES_HEAD.pack(len(trades)), *(array("q", c).tobytes() for c in columns), trades.sides])
 
 
+NO_TRADES = pack_trades(Trades())
+
+
 def unpack_trades(packed: bytes) -> Trades:
     (count,) = TRADES_HEAD.unpack_from(packed)
     numbers = array("q")
     numbers.frombytes(packed[TRADES_HEAD.size : TRADES_HEAD.size + 32 * count])
     ts_ms, ids, prices, sizes = (numbers[at * count : (at + 1) * count].tolist() for at in range(4))
     return Trades(ts_ms, ids, prices, sizes, packed[TRADES_HEAD.size + 32 * count :])
+
+
+def trade_columns(packed: bytes) -> "tuple[memoryview, ...]":
+    """The columns of packed trades as they lie there, four of int64 and the sides."""
+    (count,) = TRADES_HEAD.unpack_from(packed)
+    rows = memoryview(packed)[TRADES_HEAD.size :]
+    return (*(rows[8 * count * at : 8 * count * (at + 1)] for at in range(4)), rows[32 * count :])
 
 
 def _shape(sides: list[int], steps: int, lots: int, trades: int) -> int:

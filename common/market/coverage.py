@@ -58,6 +58,9 @@ class Coverage(Protocol):
     def has(self, trade_id: int) -> bool:
         """Whether a trade of that id has been applied, as far as that is known."""
 
+    def has_any(self, ids: Sequence[int]) -> bool:
+        """Whether it has one of them."""
+
     def cover(self, spans: Iterable[Span]) -> None:
         """Count these ids as applied though no trade of them will come. Nothing where ids are not contiguous."""
 
@@ -145,6 +148,10 @@ class IdCoverage:
 
     def has(self, trade_id: int) -> bool:
         return trade_id <= self._last and (self._first <= trade_id or self._older.last_of(trade_id) >= trade_id)
+
+    def has_any(self, ids: Sequence[int]) -> bool:
+        # Newer ones are the rule, and are told at once.
+        return min(ids, default=self._last + 1) <= self._last and any(map(self.has, ids))
 
     def cover(self, spans: Iterable[Span]) -> None:
         """But for those for which there is no room."""
@@ -270,15 +277,16 @@ class IdCoverage:
             if self._last >= 0:
                 if len(self._older) >= self.max_holes:
                     return False
-                self._older.append(Span(self._first, self._last, self._from_ms, self._to_ms))
+                self._older.append(self._first, self._last, self._from_ms, self._to_ms)
             self._first, self._last, self._from_ms, self._to_ms = first, last, from_ms, to_ms
         elif last + 1 == self._first:
             self._lengthen(first, from_ms)
-        elif not self._older.put(first, last, from_ms, to_ms, may_add=len(self._older) < self.max_holes):
+        elif not self._older.put(first, last, from_ms, to_ms, self.max_holes):
             return False
         elif self._known and self._known[0] <= first <= self._known[1]:
             self._filled.append((first, last))
-        self._latest_hole_ms = max(self._latest_hole_ms, from_ms)
+        if from_ms > self._latest_hole_ms:
+            self._latest_hole_ms = from_ms
         self._has_news = self._is_reshaped = True
         return True
 
@@ -339,6 +347,9 @@ class RecentCoverage:
 
     def has(self, trade_id: int) -> bool:
         return trade_id in self.seen
+
+    def has_any(self, ids: Sequence[int]) -> bool:
+        return not self.seen.keys().isdisjoint(ids)
 
     def spans(self) -> list[Span]:
         """One span of time: nothing is known of the ids."""

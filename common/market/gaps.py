@@ -168,13 +168,19 @@ class Ledger:
         return gone
 
     def _counted(self, filled: Iterable[tuple[int, int]]) -> tuple[Mapping[str, int], list[tuple[int, int]]]:
-        """How many ids of each gap came, by its id; and those that came into no gap."""
+        """How many ids of each gap came, by its id; and those that came into no gap. The ranges ascend."""
         counts: defaultdict[str, int] = defaultdict(int)
         unseen = []
+        gap_id, gap_last = "", -1
         for first, last in filled:
+            # A gap may have thousands of holes: most often the next range is of the same.
+            if last <= gap_last:
+                counts[gap_id] += last - first + 1
+                continue
             found = self._pending_at(first, last)
             for gap in found:
                 counts[gap.id] += min(last, gap.last) - max(first, gap.first) + 1
+                gap_id, gap_last = gap.id, gap.last
             if not found:
                 unseen.append((first, last))
         return counts, unseen

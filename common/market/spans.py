@@ -67,9 +67,16 @@ class Chunk:
         self.to_ms.insert(at, to_ms)
         self.touched()
 
+    def append(self, first: int, last: int, from_ms: int, to_ms: int) -> None:
+        self.first.append(first)
+        self.last.append(last)
+        self.from_ms.append(from_ms)
+        self.to_ms.append(to_ms)
+        self.touched()
+
     def pop(self, at: int) -> Span:
         self.touched()
-        return Span(*(column.pop(at) for column in self._columns()))
+        return Span(self.first.pop(at), self.last.pop(at), self.from_ms.pop(at), self.to_ms.pop(at))
 
     def cut(self, at: int, number: int) -> "Chunk":
         """Move the spans from `at` on to a chunk of their own."""
@@ -120,7 +127,7 @@ class Spans:
         """None of them is stored by chunks yet."""
         made = cls()
         for span in spans:
-            made.append(span)
+            made.append(*span)
         return made
 
     def __len__(self) -> int:
@@ -135,12 +142,11 @@ class Spans:
     def newest(self) -> Span | None:
         return self._chunks[-1].at(-1) if self._chunks else None
 
-    def append(self, span: Span) -> None:
+    def append(self, first: int, last: int, from_ms: int, to_ms: int) -> None:
         """Put a span behind all others, which it does not touch."""
-        if not self._chunks or len(self._chunks[-1]) >= MAX_CHUNK:
-            self._add_chunk(len(self._chunks), Chunk(self._number()), span.first)
-        chunk = self._chunks[-1]
-        chunk.insert(len(chunk), *span)
+        if not self._chunks or len(self._chunks[-1].first) >= MAX_CHUNK:
+            self._add_chunk(len(self._chunks), Chunk(self._number()), first)
+        self._chunks[-1].append(first, last, from_ms, to_ms)
         self._count += 1
 
     def pop(self) -> Span:
@@ -152,17 +158,18 @@ class Spans:
             self._drop_chunk(len(self._chunks) - 1)
         return span
 
-    def put(self, first: int, last: int, from_ms: int, to_ms: int, *, may_add: bool) -> bool:
+    def put(self, first: int, last: int, from_ms: int, to_ms: int, most: int) -> bool:
         """Put a span where no id of it is, joined with the neighbours that it touches.
 
-        False, and nothing is done, if it touches none and may not be one more.
+        False, and nothing is done, if it touches none and there are `most` of them already.
         """
         at, chunk, left = self._find(first)
+        may_add = self._count < most
         if chunk is None:
             if may_add:
-                self.append(Span(first, last, from_ms, to_ms))
+                self.append(first, last, from_ms, to_ms)
             return may_add
-        next_at, right = (at, left + 1) if left + 1 < len(chunk) else (at + 1, 0)
+        next_at, right = (at, left + 1) if left + 1 < len(chunk.first) else (at + 1, 0)
         following = self._chunks[next_at] if next_at < len(self._chunks) else None
         joins_left = left >= 0 and chunk.last[left] + 1 == first
         joins_right = following is not None and following.first[right] == last + 1
@@ -188,7 +195,7 @@ class Spans:
     def first_after(self, trade_id: int) -> int | None:
         """The first id of the oldest span that begins after `trade_id`; None if there is none."""
         at, chunk, left = self._find(trade_id)
-        if chunk is not None and left + 1 < len(chunk):
+        if chunk is not None and left + 1 < len(chunk.first):
             return chunk.first[left + 1]
         return self._starts[at + 1] if at + 1 < len(self._starts) else None
 
@@ -248,7 +255,7 @@ class Spans:
         if len(chunk) >= MAX_CHUNK:
             if at + 1 == len(self._chunks) and position == len(chunk):
                 # Ids that come in order fill their chunks.
-                self.append(span)
+                self.append(*span)
                 return
             rest = chunk.cut(MAX_CHUNK // 2, self._number())
             self._add_chunk(at + 1, rest, rest.first[0])
@@ -263,7 +270,7 @@ class Spans:
         following = self._chunks[next_at]
         _, chunk.last[left], _, chunk.to_ms[left] = following.pop(right)
         self._count -= 1
-        if not following:
+        if not following.first:
             self._drop_chunk(next_at)
         elif right == 0:
             self._starts[next_at] = following.first[0]

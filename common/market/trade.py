@@ -45,6 +45,9 @@ class Trades:
     def rows(self) -> Iterable[Trade]:
         return map(Trade, self.ts_ms, self.ids, self.price_ticks, self.size_lots, self.sides)
 
+    def row(self, at: int) -> Trade:
+        return Trade(self.ts_ms[at], self.ids[at], self.price_ticks[at], self.size_lots[at], self.sides[at])
+
     def __len__(self) -> int:
         return len(self.ids)
 

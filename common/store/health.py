@@ -22,10 +22,12 @@ from typing import Any, NamedTuple
 from redis.asyncio import Redis
 
 from common.errors import FleetError, Stale, StoreUnavailable
+from common.market.manifest import Fault
 from common.market.timeframe import DAY_MS, day_of
 from common.store.client import translated
 from common.store.instrument import InstrumentMismatch
 from common.store.keys import LATE, SymbolKeys
+from common.store.manifest import faults_of
 from common.store.reads import Spans, View, lost_spans
 from common.store.registry import Market
 from common.store.rescale import LIST
@@ -35,6 +37,8 @@ from common.store.trade_archive import ask_waiting, waiting_of
 STALE_AFTER_MS = 60_000
 # A failed symbol is tried again within 30 s (workers/claims.py); without a sign of life for longer nobody tries.
 FAILED_FOR_MS = 60_000
+# Objects of the archive that health names; all are counted.
+FAULTS_TOLD = 20
 
 LIVE, BACKFILLING, DEGRADED = "LIVE", "BACKFILLING", "DEGRADED"
 STALE, FAILED, CLOSED, IDLE, UNASSIGNED = "STALE", "FAILED", "CLOSED", "IDLE", "UNASSIGNED"
@@ -176,6 +180,8 @@ class Upkeep:
     to_rescale: int = 0
     # Trades of days that were rolled up or imported that are in no session.
     outside: int = 0
+    # Archived objects that were found missing or damaged, the newest first.
+    faults: tuple[Fault, ...] = ()
 
     def json(self, *, archiving: bool) -> dict[str, Any]:
         """The `history` object of docs/protocol.md."""
@@ -189,6 +195,8 @@ class Upkeep:
             "tradesPending": self.trades_waiting,
             "tradesLost": self.trades_lost,
             "toRescale": _or_null(self.to_rescale),
+            "damaged": len(self.faults),
+            "faults": [fault.json() for fault in self.faults[:FAULTS_TOLD]],
         }
         return {
             "candlesFrom": _or_null(self.from_ms),
@@ -221,6 +229,7 @@ async def upkeep_of(client: Redis, symbol: str) -> Upkeep:
     pipe.zcard(keys.rescale)
     pipe.zscore(keys.rescale, LIST)
     pipe.hget(keys.outside, "total")
+    pipe.hvals(keys.faults)
     with translated(f"read of what is kept of {symbol}"):
         (
             (watermark, sealed, floor),
@@ -236,6 +245,7 @@ async def upkeep_of(client: Redis, symbol: str) -> Upkeep:
             to_rescale,
             unlisted,
             outside,
+            faults,
         ) = await pipe.execute()
     watermark_ms, waiting = _number(watermark), waiting_of(*trades)
     # The seal of a day stays while its footprints do.
@@ -256,6 +266,7 @@ async def upkeep_of(client: Redis, symbol: str) -> Upkeep:
         lost_spans(lost),
         to_rescale if unlisted is None else -1,
         int(outside or 0),
+        faults_of(faults),
     )
 
 

@@ -13,7 +13,6 @@ from common.market import codec
 from common.market.builder import Checkpoint
 from common.market.manifest import ManifestEntry
 from common.market.timeframe import DAY_MS
-from common.market.trade import Trades
 from common.store.client import translated
 from common.store.instrument import DataInstrument
 from common.store.keys import SymbolKeys
@@ -114,7 +113,7 @@ class ImportStore:
             **coverage_fields(checkpoint, step.format),
         }
         head: list[Argument] = [step.token, step.seq, step.seq + 1, checkpoint.watermark_ms]
-        head += [codec.pack_trades(Trades()), self._events_kept, step.first_ms, step.last_ms]
+        head += [codec.NO_TRADES, self._events_kept, step.first_ms, step.last_ms]
         lost = ";".join(f"{from_ms}:{to_ms}" for from_ms, to_ms in step.lost)
         head += ["archived" if step.archived else "", lost]
         counted = step.days, state, step.gaps, step.forgotten, step.events, step.messages, step.entries

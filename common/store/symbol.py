@@ -225,18 +225,27 @@ class SymbolStore:
 
         None if the stream is shorter than that: it is bounded (`Bounds`), and commits without trades fill it too.
         """
-        pages: list[Trades] = []
+        batches, is_whole = await self._recent(count)
+        return _joined(batches) if is_whole else None
+
+    async def recent_batches(self, count: int) -> list[bytes]:
+        """Return at least the last `count` trades applied, or those that are kept, packed, oldest first."""
+        batches, _ = await self._recent(count)
+        return batches
+
+    async def _recent(self, count: int) -> tuple[list[bytes], bool]:
+        """The last batches, and whether they are as many as asked for, or all there ever were."""
+        batches: list[bytes] = []
         found, newest = 0, "+"
         while found < count:
             with translated(f"read of recent trades of {self.keys.symbol}"):
                 entries: Any = await self._client.xrevrange(self.keys.trades, newest, "-", count=_TAIL_PAGE)
             if not entries:
-                return _concat(reversed(pages)) if newest == _BEFORE_FIRST else None
-            batches = [codec.unpack_trades(fields[b"trades"]) for _, fields in entries]
-            pages += batches
-            found += sum(map(len, batches))
+                return batches[::-1], newest == _BEFORE_FIRST
+            batches += [fields[b"trades"] for _, fields in entries]
+            found += sum(int(fields[b"n"]) for _, fields in entries)
             newest = "(" + entries[-1][0].decode()
-        return _concat(reversed(pages))
+        return batches[::-1], True
 
     async def gaps(self) -> Ledger:
         """The gap ledger, as last committed."""
@@ -356,9 +365,10 @@ def flat(groups: Iterable[tuple[Argument, ...]]) -> Iterable[Argument]:
     return chain.from_iterable(groups)
 
 
-def _concat(batches: Iterable[Trades]) -> Trades:
+def _joined(batches: Iterable[bytes]) -> Trades:
     joined = Trades()
-    for batch in batches:
+    for packed in batches:
+        batch = codec.unpack_trades(packed)
         joined.ts_ms += batch.ts_ms
         joined.ids += batch.ids
         joined.price_ticks += batch.price_ticks

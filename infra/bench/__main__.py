@@ -13,6 +13,7 @@ from infra.bench import (
     crowd,
     fleet,
     history,
+    holes,
     imports,
     latency,
     past,
@@ -27,6 +28,7 @@ from infra.bench.base import Figure
 
 ROWS: dict[str, Callable[[], list[Figure]]] = {
     "replay": replay.measure,
+    "holes": holes.measure,
     "import": imports.measure,
     "sparse": sparse.measure,
     "rollup": rollup.measure,

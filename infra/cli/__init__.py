@@ -50,7 +50,10 @@ app.command("doctor")(doctor.doctor)
 
 
 def main() -> None:
-    """Exit code 0: done; 1: it failed; 2: the user asked for something that can't be; 130: Ctrl-C."""
+    """Exit code 0: done; 1: it failed; 2: the user asked for something that can't be; 130: Ctrl-C.
+
+    3, of a replay and an import: done, but trades were refused because of others under their ids.
+    """
     try:
         app()
     except FleetError as error:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import typer
@@ -12,18 +12,18 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from common.errors import StoreUnavailable
+from common.errors import ArchiveUnavailable, StoreUnavailable
 from common.redact import redacted, redacted_url
 from common.settings import Settings, load
 from common.store.calendars import outside_of
 from common.store.client import commit_client
 from common.store.clock_lease import clock_holder
 from common.store.format import stated_format, symbols_by_format
-from common.store.health import upkeep_of
+from common.store.health import Upkeep, upkeep_of
 from common.store.jobs import Jobs
 from common.store.keys import SYMBOLS, SymbolKeys
 from common.store.presence import processes
-from common.store.registry import Registry
+from common.store.registry import Market, Registry
 from common.store.wanted import WantedFleet
 from infra import checks
 from infra.checks import Finding, Lease, Level
@@ -80,11 +80,12 @@ async def _examine(settings: Settings, url: str, console: Console) -> tuple[list
             findings.append(checks.behind(upkeep, archiving=archiving))
             findings.append(checks.trades(upkeep, trades_kept))
             findings.append(checks.scales(upkeep))
+            findings += await _archive(client, settings, markets)
             calendars = {symbol: market.instrument.calendar for symbol, market in markets.items()}
             findings.append(checks.sessions(await outside_of(client, markets), calendars))
             with console.status("waiting for the workers' heartbeats"):
                 found = await _leases(client, settings.lease_ttl_ms / 1_000)
-            return [*findings, checks.leases(found)], found
+            return [*findings, checks.leases(found), checks.leftovers(_leftovers(markets, upkeep, found))], found
         except (RedisError, OSError, StoreUnavailable) as error:
             advice = "Start it with infra/up, or check REDIS_URL and the network in between."
             return [Finding(Level.FAIL, "reachable", f"{redacted_url(url)}: {error}", advice)], []
@@ -107,8 +108,8 @@ async def _appendfsync(client: Redis) -> str | None:
 
 
 async def _processes(client: Redis, settings: Settings) -> Finding:
-    wanted = [market for market in (await WantedFleet(client).symbols()).values() if market.is_fed]
-    return checks.processes(await processes(client), len(wanted), settings.symbols_per_worker)
+    wanted = len(await _wanted(client))
+    return checks.processes(await processes(client), wanted, settings.symbols_per_worker)
 
 
 async def _clock(client: Redis) -> Finding:
@@ -129,15 +130,49 @@ async def _queue(url: str, clock: str) -> list[Finding]:
     return [checks.queue(view, clock), checks.failed_jobs(view.failures)]
 
 
+async def _archive(client: Redis, settings: Settings, markets: Mapping[str, Market]) -> list[Finding]:
+    """Whether it has what was confirmed; nothing without one."""
+    if settings.archive_url is None:
+        return []
+    # Here, as they load Polars.
+    from common.archive.archive import Archive
+    from infra.audit import find_faults
+
+    archive = Archive.open(settings.archive_url, settings.archive_s3_endpoint)
+    try:
+        return [
+            checks.damaged({symbol: await find_faults(client, market, archive) for symbol, market in markets.items()})
+        ]
+    except ArchiveUnavailable as error:
+        advice = "What is older than the store keeps is answered with 503 until it is there again."
+        return [Finding(Level.FAIL, "archive", str(error), advice)]
+
+
+async def _wanted(client: Redis) -> dict[str, Market]:
+    """What workers are to serve now."""
+    return {symbol: market for symbol, market in (await WantedFleet(client).symbols()).items() if market.is_fed}
+
+
+def _leftovers(markets: Mapping[str, Market], upkeep: Mapping[str, Upkeep], leases: Sequence[Lease]) -> list[str]:
+    """Of replays and imports that were killed before they wrote anything."""
+    held = {lease.symbol for lease in leases if lease.held}
+    return [
+        symbol
+        for symbol, market in markets.items()
+        if not market.is_fed and upkeep[symbol].watermark_ms < 0 and symbol not in held
+    ]
+
+
 async def _leases(client: Redis, ttl_s: float) -> list[Lease]:
     """Watch the owners until all held ones have beaten, for one lease at most."""
+    wanted = await _wanted(client)
     names = sorted(_text(name) for name in await client.hkeys(SYMBOLS))
     first = now = await _owners(client, names)
     deadline_s = time.monotonic() + ttl_s
     while time.monotonic() < deadline_s and any(_held(now[name]) and now[name] == first[name] for name in names):
         await asyncio.sleep(BEAT_POLL_S)
         now = await _owners(client, names)
-    return [_lease(name, first[name], now[name]) for name in names]
+    return [_lease(name, first[name], now[name], wanted=name in wanted) for name in names]
 
 
 async def _owners(client: Redis, names: list[str]) -> Owners:
@@ -155,7 +190,7 @@ def _held(owner: Mapping[str, str]) -> bool:
     return bool(owner.get("token"))
 
 
-def _lease(symbol: str, first: Mapping[str, str], now: Mapping[str, str]) -> Lease:
+def _lease(symbol: str, first: Mapping[str, str], now: Mapping[str, str], *, wanted: bool) -> Lease:
     return Lease(
         symbol=symbol,
         holder=now.get("holder", ""),
@@ -163,6 +198,7 @@ def _lease(symbol: str, first: Mapping[str, str], now: Mapping[str, str]) -> Lea
         beats=now.get("beats", ""),
         held=_held(now),
         beating=now != first,
+        wanted=wanted,
     )
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import signal
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from enum import Enum
 from itertools import islice
 from pathlib import Path
@@ -17,12 +17,12 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from common import log
 from common.errors import BadInput
 from common.market.candle import IMPORT, SIMULATED
-from common.market.coverage import DUPLICATE
 from common.market.instrument import Ids, Instrument
 from common.settings import Settings, load
 from common.store.lease import holder_name
 from common.store.registry import Market
 from infra.cli.options import DataOption, store_session
+from infra.cli.refused import exit_by, print_conflicts, print_refused
 from workers.recordings import TradeFile
 from workers.replay import KIND, Replayer
 from workers.run import WorkerSettings
@@ -67,6 +67,8 @@ def replay(
 
     May run beside a running fleet: its feed shows the symbol. Run again, it goes on where it was stopped; trades that
     were applied already are not applied twice. The last candle stays open.
+
+    Exit code 3: all was read, and trades were refused because others had been applied under their ids.
 
     Examples:
 
@@ -140,17 +142,10 @@ def _report(replayer: Replayer, done: Done) -> None:
         f"{done.closed:,} minutes closed, {done.amended:,} amended ({instrument.ids} ids)"
     )
     print_refused(done.refused)
-    if replayer.ended and not done.applied:
+    print_conflicts(instrument, replayer.conflict_count, replayer.conflicts)
+    if replayer.ended and not done.applied and not replayer.conflict_count:
         print("nothing was new: this recording has been applied before")
-    if not replayer.ended:
-        print("stopped before the end: run the same command again to go on")
-        raise typer.Exit(1)
-
-
-def print_refused(refused: Mapping[str, int]) -> None:
-    for reason, count in sorted(refused.items()):
-        hint = " (applied before)" if reason == DUPLICATE else ""
-        print(f"refused so far: {count:,} {reason}{hint}")
+    exit_by(ended=replayer.ended, conflicts=replayer.conflict_count)
 
 
 def _speed(text: str) -> float | None:

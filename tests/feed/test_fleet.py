@@ -155,7 +155,7 @@ async def test_what_is_kept_and_what_is_to_be_done_for_it_is_in_health_and_metri
             await writer.commit(writer.trade(START_MS + number * DAY_MS))
         found, lines = await told()
         nothing: dict[str, Any] = {"candlesTo": None, "footprintsTo": None, "pending": 0, "late": 0, "lateLost": 0}
-        nothing |= {"tradesTo": None, "tradesPending": 3, "tradesLost": [], "toRescale": 0}
+        nothing |= {"tradesTo": None, "tradesPending": 3, "tradesLost": [], "toRescale": 0, "damaged": 0, "faults": []}
         assert found == {
             "candlesFrom": today_ms,
             "sealedTo": None,

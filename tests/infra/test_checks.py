@@ -140,6 +140,20 @@ def test_leases_name_the_symbols_nobody_works_on() -> None:
     assert "for B, C." in finding.advice
 
 
+def test_what_needs_no_worker_is_not_asked_for_one() -> None:
+    done = Lease("R", "host:1", "1", "7", held=False, beating=False, wanted=False)
+    finding = checks.leases([done])
+    assert (done.state, finding.level) == ("none needed", Level.OK)
+    assert checks.leases([done, lease("A", held=True, beating=True)]).found == (
+        "1 of 1 symbols have a live worker; 1 need none"
+    )
+
+
+def test_leftovers_come_with_the_command_that_removes_them() -> None:
+    finding = checks.leftovers(["A:B"])
+    assert (finding.level, finding.advice.endswith("fleet symbols remove A:B --purge.")) == (Level.WARN, True)
+
+
 @pytest.mark.parametrize(
     ("workers", "clock", "advised"),
     [(1, "here:1", ""), (0, "here:1", "workers.rollup"), (2, "", "workers.clock"), (0, "", "workers.clock and python")],

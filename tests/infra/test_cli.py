@@ -159,11 +159,12 @@ def test_doctor_tells_a_dead_holder_and_a_symbol_without_one(
     fleet: Fleet, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with redis.Redis.from_url(redis_url) as client:
-        client.hset("symbols", mapping={"A:B": "{}", "C:D": "{}"})
         client.hset("{A:B}:owner", mapping={"token": "t", "holder": "here:1", "epoch": 4, "beats": 1})
         client.hset("{C:D}:owner", mapping={"token": "", "holder": "here:2", "epoch": 4, "beats": 1})
     monkeypatch.setenv("REDIS_URL", redis_url)
     monkeypatch.setenv("FLEET_LEASE_TTL_MS", "300")
+    for symbol in ("A:B", "C:D"):
+        assert fleet("symbols", "add", symbol, "--source", "inbox").code == 0
     shown = fleet("doctor")
     assert shown.code == 0
     assert "WARN  leases       0 of 2 symbols have a live worker" in shown.out

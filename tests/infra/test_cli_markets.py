@@ -1,5 +1,6 @@
 """`fleet symbols` and `fleet replay`, as a user runs them: on a real store, by exit code and by what is printed."""
 
+import asyncio
 import os
 import re
 import signal
@@ -14,6 +15,8 @@ import orjson
 import pytest
 import redis
 
+from common.market.instrument import Instrument
+from common.store.registry import Market, open_store
 from infra.paths import ROOT
 from tests.support import wait_until
 from workers.venues.registry import VENUES
@@ -197,6 +200,45 @@ def test_without_a_local_exchange_its_symbols_can_not_be_added(fleet: Fleet) -> 
     result = fleet("symbols", "add", "LOCAL:BTCUSDT")
     sentence = f"no local exchange belongs to {fleet.data}: fleet up --venue local starts one"
     assert (result.code, result.err) == (1, f"fleet: {sentence}\n")
+
+
+def test_what_is_replayed_or_imported_and_done_wants_no_worker(fleet: Fleet, tmp_path: Path) -> None:
+    assert replayed(fleet, recording(tmp_path / "t.csv", 100)).code == 0
+    shown = fleet("doctor").out
+    assert "OK    leases       0 of 0 symbols have a live worker; 1 need none" in shown
+    assert "OK    leftovers    none" in shown
+
+
+@pytest.mark.parametrize("command", [("replay",), ("import", "trades"), ("import", "candles")])
+def test_what_fails_before_it_has_written_anything_leaves_no_symbol(
+    fleet: Fleet, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    bad = tmp_path / "bad.csv"
+    header = "t,o,h,l,c,volume" if "candles" in command else "ts_ms,price,size,side,id"
+    bad.write_text(f"{header}\n1700000000000,?,0.5,buy,1,1\n", "utf-8")
+    result = fleet(*command, str(bad), "--symbol", "TEST:X", "--price-decimals", "2", "--size-decimals", "4")
+    assert result.code != 0 and "bad.csv" in result.err
+    with redis.Redis.from_url(fleet.url) as client:
+        assert (client.keys("{TEST:X}*"), client.hkeys("symbols")) == ([], [])
+
+
+def test_what_fails_later_keeps_the_symbol_and_what_was_written(fleet: Fleet, tmp_path: Path) -> None:
+    assert replayed(fleet, recording(tmp_path / "t.csv", 100)).code == 0
+    bad = tmp_path / "bad.csv"
+    bad.write_text("ts_ms,price,size,side,id\n1700000000000,?,0.5,buy,1\n", "utf-8")
+    assert replayed(fleet, bad, "--ids", "contiguous").code != 0
+    assert "TEST:X" in fleet("symbols", "list").out
+
+
+def test_doctor_names_what_a_killed_import_left(fleet: Fleet) -> None:
+    market = Market(Instrument("TEST:X", 2, 4, "contiguous"), {"kind": "replay"})
+
+    async def add() -> None:
+        async with open_store(fleet.url) as registry:
+            await registry.add_symbol(market)
+
+    asyncio.run(add())
+    assert "fleet symbols remove TEST:X --purge" in fleet("doctor").out
 
 
 def test_removing_with_purge_deletes_the_data(fleet: Fleet, tmp_path: Path) -> None:

@@ -142,6 +142,10 @@ class RemoteStore:
         found: Trades | None = await self.network.call(lambda: self.server.model.recent_trades(count))
         return found
 
+    async def recent_batches(self, count: int) -> list[bytes]:
+        found: list[bytes] = await self.network.call(lambda: self.server.model.recent_batches(count))
+        return found
+
     async def taken_from_ms(self) -> int:
         return MAX_TS_MS
 

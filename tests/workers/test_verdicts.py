@@ -100,7 +100,7 @@ def test_a_minute_that_is_closed_twice_is_out_of_order() -> None:
     closed = {START_MS: Minute(candle_of(START_MS, run, LIVE), Footprint())}
     closed[START_MS].footprint.add(run.price_ticks, run.size_lots, run.sides)
     inspection = Inspection.begin(builder.watermark_ms, {})
-    assert inspection.faults(Changes(Trades(), closed)) == {START_MS: [NOT_ASCENDING]}
+    assert inspection.faults(Changes(Trades(), closed=closed)) == {START_MS: [NOT_ASCENDING]}
 
 
 # mismatches

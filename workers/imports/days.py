@@ -6,7 +6,7 @@ as much as its levels and not as its trades.
 
 What was applied before is told by the ids where they are contiguous (coverage). Where they are only unique an import
 goes forward: a trade not later than the newest one that was applied is refused as too late, and within a day in waiting
-an id counts once.
+an id counts once. What comes again is compared with what was applied, if that is at hand (workers.imports.again).
 """
 
 from collections import Counter
@@ -24,10 +24,13 @@ from common.frames.schema import CANDLES, LEVELS
 from common.market import builder
 from common.market.coverage import DUPLICATE, TOO_LATE, TOO_MANY_HOLES, IdCoverage, RecentCoverage
 from common.market.packed import Ints
+from common.market.recent import CONFLICT, Conflict
 from common.market.spans import Span
 from common.market.timeframe import DAY_MS, MINUTE, MINUTE_MS, day_of
 from common.market.trade import MAX_ID, MAX_LOTS, MAX_TICKS, MAX_TS_MS
 from common.store.imports import MAX_STEP_DAYS, MAX_STEP_MINUTES
+from workers.conflicts import MAX_CONFLICTS_TOLD
+from workers.imports.again import AtHand, conflicts_of
 
 # How far a trade of a file may come behind later ones and still find its day in waiting. One that comes later yet
 # amends a day that is written, and counts in `rev`.
@@ -44,7 +47,8 @@ class Day:
     """What has been read of a day. `spans`: ids, if they are contiguous; `file`: the first one with a trade of it.
 
     `counted`: whether what is refused of it is yet to be counted. `of_minutes`: it is made of candles, not of trades.
-    `rows`: the trades, only if they are to be archived.
+    `rows`: the trades, only if they are to be archived; `unknown`: then also those whose ids were applied before, while
+    they are not compared. `conflicts`: the first of those that were others.
     """
 
     day_ms: int
@@ -56,6 +60,8 @@ class Day:
     rows: list[pl.DataFrame] = field(default_factory=list)
     spans: list[Span] = field(default_factory=list)
     refused: Counter[str] = field(default_factory=Counter)
+    conflicts: list[Conflict] = field(default_factory=list)
+    unknown: list[pl.DataFrame] = field(default_factory=list)
     trades: int = 0
     from_ms: int = -1
     to_ms: int = -1
@@ -68,6 +74,13 @@ class Day:
     def refuse(self, reason: str, count: int) -> None:
         if count and self.counted:
             self.refused[reason] += count
+
+    def conflict(self, others: pl.DataFrame) -> None:
+        """Of the duplicates that were refused, these are others than those applied (again.Compared.others)."""
+        if len(others) and self.counted:
+            self.refused.update({CONFLICT: len(others), DUPLICATE: -len(others)})
+            self.refused = +self.refused
+            self.conflicts += conflicts_of(others, MAX_CONFLICTS_TOLD - len(self.conflicts))
 
     def unique(self, trades: pl.DataFrame) -> pl.DataFrame:
         """Return the trades with an id the day has not had, and remember them."""
@@ -141,11 +154,12 @@ class Days:
     footprint_floor_ms: int = 0
     counted_from_ms: int = 0
     with_rows: bool = False
+    at_hand: AtHand = field(default_factory=AtHand)
     waiting: dict[int, Day] = field(default_factory=dict)
 
     def take(self, trades: pl.DataFrame, file: int, now_ms: int) -> int | None:
         """Take in a batch; return the newest time in it, None if it has no valid trade."""
-        newest_ms, new = None, list[tuple[Day, pl.DataFrame]]()
+        newest_ms, new, twice = None, list[tuple[Day, pl.DataFrame]](), list[pl.DataFrame]()
         all_valid = _are_valid(trades, now_ms)
         for day_ms, some in by_day(trades):
             day = self._day(day_ms, file)
@@ -153,10 +167,14 @@ class Days:
             if valid.is_empty():
                 continue
             newest_ms = max(newest_ms or 0, int(valid["ts_ms"].to_numpy().max()))
-            kept = self._new(day, valid)
+            kept, again = self._new(day, valid)
             if len(kept):
                 new.append((day, kept))
+            if len(again):
+                twice.append(again)
         self._add(new)
+        if twice:
+            self._compare(pl.concat(twice))
         return newest_ms
 
     def _add(self, new: Sequence[tuple[Day, pl.DataFrame]]) -> None:
@@ -165,6 +183,16 @@ class Days:
         levels = _made(new, self.footprint_floor_ms, bulk.footprints)
         for day, trades in new:
             day.add(trades, candles.get(day.day_ms), levels.get(day.day_ms), rows=self.with_rows)
+        if new:
+            self.at_hand.add(pl.concat([trades for _, trades in new]))
+
+    def _compare(self, again: pl.DataFrame) -> None:
+        others, unknown = self.at_hand.compare(again)
+        for day_ms, some in by_day(others):
+            self.waiting[day_ms].conflict(some)
+        if self.with_rows:
+            for day_ms, some in by_day(unknown):
+                self.waiting[day_ms].unknown.append(some)
 
     def take_candles(self, candles: pl.DataFrame, file: int) -> int | None:
         """The same of minute candles (CANDLES), which are whole."""
@@ -190,19 +218,24 @@ class Days:
             self.waiting[day_ms] = Day(day_ms, file, day_ms >= self.counted_from_ms, of_minutes)
         return self.waiting[day_ms]
 
-    def _new(self, day: Day, trades: pl.DataFrame) -> pl.DataFrame:
+    def _new(self, day: Day, trades: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Return the trades to be applied, and those whose ids were before."""
         if isinstance(self.seen, IdCoverage):
-            kept, spans = _uncovered(trades, self.seen)
-            day.refuse(DUPLICATE, len(trades) - len(kept))
+            kept, again, spans = _uncovered(trades, self.seen)
             refused = set(self.seen.admit(spans))
-            day.spans += [span for span in spans if span not in refused]
-            return _without(kept, refused, day) if refused else kept
+            if refused:
+                spans = [span for span in spans if span not in refused]
+                kept, again = (_without(some, refused, day) for some in (kept, again.sort("id")))
+            day.spans += spans
+            day.refuse(DUPLICATE, len(again))
+            return kept, again
         later = trades.filter(pl.col("ts_ms") > self.seen.to_ms)
         day.refuse(TOO_LATE, len(trades) - len(later))
         kept = later.unique("id", keep="first", maintain_order=True)
         kept = day.unique(kept) if len(kept) else kept
-        day.refuse(DUPLICATE, len(later) - len(kept))
-        return kept
+        again = _left_out(later, kept)
+        day.refuse(DUPLICATE, len(again))
+        return kept, again
 
 
 def built(
@@ -279,26 +312,37 @@ def _made(
     return dict(by_day(make(pl.concat(wanted)), "open_ms")) if wanted else {}
 
 
-def _uncovered(trades: pl.DataFrame, seen: IdCoverage) -> tuple[pl.DataFrame, list[Span]]:
-    """Return the trades that no span holds, each id once, and the spans they make."""
-    ids = trades["id"].to_numpy()
+def _uncovered(trades: pl.DataFrame, seen: IdCoverage) -> tuple[pl.DataFrame, pl.DataFrame, list[Span]]:
+    """Return the trades that no span holds, each id once, the others, and the spans that the first ones make."""
+    ids, again = trades["id"].to_numpy(), trades.clear()
     if not (np.diff(ids) == 1).all():
-        trades = trades.unique("id", keep="first", maintain_order=True).sort("id")
+        order = np.argsort(ids, kind="stable")
+        is_first = np.diff(ids[order], prepend=-1) != 0
+        trades, again = trades[order[is_first]], trades[order[~is_first]]
         ids = trades["id"].to_numpy()
     first, last = (np.asarray(column, np.int64) for column in seen.columns())
     if len(first):
         at = np.searchsorted(first, ids, "right") - 1
         covered = (at >= 0) & (ids <= last[at])
         if covered.any():
+            again = pl.concat([trades.filter(pl.Series(covered)), again])
             trades = trades.filter(pl.Series(~covered))
             ids = trades["id"].to_numpy()
     if not len(ids):
-        return trades, []
+        return trades, again, []
     starts = np.flatnonzero(np.diff(ids, prepend=ids[:1] - 2) != 1)
     ends = np.append(starts[1:], len(ids)) - 1
     ts_ms = trades["ts_ms"].to_numpy()
     columns = (ids[starts], ids[ends], ts_ms[starts], ts_ms[ends])
-    return trades, [Span(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
+    return trades, again, [Span(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
+
+
+def _left_out(trades: pl.DataFrame, kept: pl.DataFrame) -> pl.DataFrame:
+    """The trades that are not among those kept, which have each id once, its first one."""
+    if len(kept) == len(trades):
+        return trades.clear()
+    is_kept = pl.col("id").is_first_distinct() & pl.col("id").is_in(kept["id"].implode())
+    return trades.filter(~is_kept)
 
 
 def _without(trades: pl.DataFrame, refused: Iterable[Span], day: Day) -> pl.DataFrame:

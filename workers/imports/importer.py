@@ -20,13 +20,15 @@ from redis.asyncio import Redis
 from common.archive.archive import Archive
 from common.clock import JudgedClock, SystemClock
 from common.errors import BadInput, RetryableError, StoreUnavailable
+from common.frames import decode
 from common.market import codec
 from common.market.builder import Builder, Changes, Minute
 from common.market.candle import Candle
 from common.market.coverage import IdCoverage, load_coverage
 from common.market.footprint import Footprint
 from common.market.gaps import ID_JUMP, NOT_IMPORTED, Gap, Ledger
-from common.market.timeframe import MINUTE_MS, day_of
+from common.market.recent import CONFLICT, RECENT_TRADES, Conflict
+from common.market.timeframe import DAY_MS, MINUTE_MS, day_of
 from common.market.trade import Trades
 from common.store.client import commit_client
 from common.store.format import CHUNKED_COVERAGE, store_format, written
@@ -42,15 +44,19 @@ from common.store.rollups import CANDLES, FOOTPRINTS, RollupStore, Staged
 from common.store.symbol import Bounds, Claim, SymbolStore
 from workers.claims import LOOKS_PER_LEASE
 from workers.commit import Head, Text, make_commit
+from workers.conflicts import Conflicts
+from workers.imports.again import AtHand
 from workers.imports.below import Below
 from workers.imports.days import Day, Days, day_floor, steps
 from workers.imports.files import Readable, Rows
 from workers.imports.joined import Made, cover, merged, minutes_of, outside, reads_as, sealed
 from workers.imports.order import Order, Position, in_order
+from workers.imports.reach import Reach, keep_longer
 from workers.imports.target import is_fed, target
 from workers.imports.trades import TradeKeeper
 from workers.rollup.day import SealFailed
 from workers.term import BEATS_PER_LEASE, TermSettings
+from workers.withdrawal import withdraw
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +69,7 @@ T = TypeVar("T")
 class Done:
     """What an import has done so far. `trades`: applied by this run; `refused`: in all since the symbol began.
 
-    `too_old`, `bare`: days of which retention keeps nothing, and of which it keeps no footprints. `outside`: trades of
+    `too_old`, `bare`: days of which nothing is kept, and of which no footprints are. `outside`: trades of
     the days that were written that are in no session: no bar shows them.
     """
 
@@ -74,6 +80,9 @@ class Done:
     outside: int = 0
     fraction: float = 0.0
     refused: Counter[str] = field(default_factory=Counter)
+    # How many trades were refused because others had been applied under their ids; and the first ones, each once.
+    conflict_count: int = 0
+    conflicts: dict[Conflict, None] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -81,7 +90,8 @@ class Importer:
     """`run` returns what was done. Interrupted by `stop`, it returns early with `ended` False.
 
     `archive`: gets the trades; None if trades are not archived. `older`: the archive that gets days which the store has
-    dropped; None: they are left alone.
+    dropped; None: they are left alone. `within_retention`: days older than what is kept are left out; else more is kept
+    of the symbol from now on, unless the archive has it. `on_reach` is told of either, before the first day.
     """
 
     url: str
@@ -93,27 +103,41 @@ class Importer:
     holder: str
     archive: Archive | None = None
     older: Archive | None = None
+    within_retention: bool = False
+    on_reach: Callable[[Reach], None] = lambda reach: None
     on_progress: Callable[[Done], None] = lambda done: None
     clock: JudgedClock = field(default_factory=lambda: JudgedClock(SystemClock()))
     done: Done = field(default_factory=Done)
     ended: bool = False
     # How far writers may go in the form of the store, as it was when this began.
     format: int = 1
+    # Days that were left out.
+    left_out: set[int] = field(default_factory=set)
+    # What the symbol had refused for conflicts when this began.
+    _conflicts_before: int | None = None
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self) -> Done:
         client = commit_client(self.url)
         try:
-            self.market = await target(Registry(client), self.market, self.files)
-            self.format = await store_format(client)
-            async with present(client, IMPORT):
-                await self._work(client)
+            market, is_new = await target(Registry(client), self.market, self.files)
+            self.use(market)
+            try:
+                self.format = await store_format(client)
+                async with present(client, IMPORT):
+                    await self._work(client)
+            finally:
+                if is_new and not self.ended:
+                    await withdraw(client, self.market.symbol, self.bounds, self.clock, self.holder)
         finally:
             await client.aclose()
         return self.done
 
     async def _work(self, client: Redis) -> None:
         order = await asyncio.to_thread(in_order, self.files)
+        if self.within_retention:
+            # Of the same files another import: without it, or by other days, it begins again.
+            order = replace(order, recording=f"{order.recording}-within-{self.settings.retention.candle_days}")
         observer = Observer(self.settings.lease_ttl_ms)
         while not self.ended and not self._stopping.is_set():
             try:
@@ -122,9 +146,24 @@ class Importer:
                 log.warning("lost", extra={"symbol": self.market.symbol, "error": str(error)})
                 await self._pause()
 
+    def use(self, market: Market) -> None:
+        self.market = market
+        self.settings = replace(self.settings, retention=self.settings.retention.of(market))
+
     def stop(self) -> None:
         """Finish the step under way, release, return from `run`."""
         self._stopping.set()
+
+    def begin_count(self, refused: Counter[str]) -> None:
+        """`refused`: by the symbol so far."""
+        if self._conflicts_before is None:
+            self._conflicts_before = refused[CONFLICT]
+
+    def note_refused(self, refused: Counter[str], conflicts: Sequence[Conflict]) -> None:
+        """`conflicts`: those that this term has told of."""
+        self.done.refused = refused
+        self.done.conflict_count = refused[CONFLICT] - (self._conflicts_before or 0)
+        self.done.conflicts |= dict.fromkeys(conflicts)
 
     async def _serve(self, client: Redis, order: Order, observer: Observer) -> None:
         symbol, token = self.market.symbol, new_token()
@@ -141,7 +180,8 @@ class Importer:
             if is_fed(self.market) and not claim.position:
                 raise BadInput(f"symbol {symbol} has not begun: let its worker run first, so that history has an end")
             view = await SymbolReader(client, symbol).view()
-            term = _Term(self, client, store, token, claim, view, await store.gaps(), order)
+            recent = decode.trades(await store.recent_batches(RECENT_TRADES))
+            term = _Term(self, client, store, token, claim, view, await store.gaps(), order, recent)
             self.ended = await term.run()
         finally:
             with suppress(StoreUnavailable):
@@ -165,6 +205,7 @@ class _Term:
         view: View,
         gaps: Ledger,
         order: Order,
+        recent: pl.DataFrame,
     ) -> None:
         self._work, self._store, self._token, self._order, self._gaps = work, store, token, order, gaps
         self._client = client
@@ -194,49 +235,94 @@ class _Term:
         # The worker that comes back must not take months that nobody imported for what it has missed.
         self._cause = NOT_IMPORTED if is_fed(work.market) else ID_JUMP
         self._keeper = TradeKeeper(client, work.market, work.archive)
-        self._days = self._in_waiting(view)
+        self._recent = recent
+        self._dropped_ms = self._dropped(view)
+        firsts = [ms for ms in order.first_ms if ms >= 0]
+        self._first_day_ms = day_of(min(firsts)) if firsts else sys.maxsize
+        # What is older is left out.
+        self._from_ms = 0
+        self._days: Days
         self._bad = 0
+        self._conflicts = Conflicts(instrument)
+        # Those that are counted, and not told of yet.
+        self._untold: list[Conflict] = []
+        work.begin_count(self._builder.refused)
 
-    def _in_waiting(self, view: View) -> Days:
+    async def _suit_retention(self, newest_ms: int) -> None:
+        """Keep what comes, or leave it out, and say so."""
+        reach = self._reach(newest_ms)
+        if reach.short or reach.gone:
+            self._work.on_reach(reach)
+        if reach.within:
+            self._from_ms = reach.short.get(CANDLES, 0)
+        await self._keep_longer(reach)
+
+    async def _keep_longer(self, reach: Reach) -> None:
+        if reach.raised:
+            work = self._work
+            work.use(await keep_longer(Registry(self._client), work.market, reach.raised))
+
+    def _reach(self, newest_ms: int) -> Reach:
+        work, first_ms = self._work, self._first_day_ms
+        # What the store has dropped there it can't have again: between the two would be a hole that nothing tells of.
+        gone = {each: floor_ms for each, floor_ms in self._dropped_ms.items() if first_ms < floor_ms}
+        kept = {each: days for each, days in self._kept().items() if each not in gone}
+        return Reach(first_ms, newest_ms, kept, gone, work.bounds.archived, work.within_retention)
+
+    def _kept(self) -> dict[str, int]:
+        """Days kept of what the files bring."""
+        retention = self._work.settings.retention
+        of_trades = any(not file.of_minutes for file in self._order.files)
+        footprints = {FOOTPRINTS: retention.footprint_days} if of_trades else {}
+        return {CANDLES: retention.candle_days} | footprints
+
+    def _in_waiting(self, newest_ms: int) -> Days:
         builder, work = self._builder, self._work
         seen = load_coverage(work.market.instrument.ids, builder.coverage.dump(), None)
         builder.keep_coverage(is_chunked=self._format >= CHUNKED_COVERAGE)
         if isinstance(seen, IdCoverage) and isinstance(builder.coverage, IdCoverage):
             # What has been read is bounded. Of what has been written more may be missing, while days wait.
             seen.max_holes, builder.coverage.max_holes = builder.coverage.max_holes, sys.maxsize
-        floors = self._floors(view)
-        days = Days(seen, work.sources, *floors, self._position.day_ms + 1, with_rows=work.archive is not None)
+        floors = self._floors(newest_ms)
+        at_hand = AtHand(self._recent, per_day=not isinstance(seen, IdCoverage))
+        is_archived = work.archive is not None
+        days = Days(seen, work.sources, *floors, self._position.day_ms + 1, with_rows=is_archived, at_hand=at_hand)
         if builder.open:
             # It is closed by the first trade of a later day.
             day_ms = day_of(builder.open.candle.open_ms)
             days.waiting[day_ms] = Day(day_ms, len(self._order.files))
         return days
 
-    def _floors(self, view: View) -> tuple[int, int]:
-        """From which day on candles are made, and footprints. Of what was dropped nothing is shown in the store."""
+    def _dropped(self, view: View) -> dict[str, int]:
+        """Up to which day the store has dropped each series. Of what was dropped nothing is shown in the store."""
         work, oldest, state = self._work, self._builder.coverage.oldest(), view.state
         oldest_ms = oldest.from_ms if oldest else 0
-        newest_ms = max([self._builder.newest_ms, *self._order.first_ms])
         found = {CANDLES: state.candle_floor_ms, FOOTPRINTS: state.footprint_floor_ms} if state else {}
-        days = {CANDLES: work.settings.retention.candle_days, FOOTPRINTS: work.settings.retention.footprint_days}
         was_dropped = oldest_ms < max(found.values(), default=0)
         # Whole candles can't be merged into what the archive has: which of them it has is not known.
         of_trades = not any(file.of_minutes for file in self._order.files)
-        if work.older and was_dropped and of_trades and days.keys() <= work.bounds.archived:
+        if work.older and was_dropped and of_trades and found.keys() <= work.bounds.archived:
             self._below = Below(self._client, work.market, work.older, view.archived, day_of(oldest_ms))
-            found = {series: self._below.floor(series, floor_ms) for series, floor_ms in found.items()}
-        else:
-            # The floor also rises above a symbol that is younger: there was nothing to drop, and it goes back.
-            found = {series: floor_ms for series, floor_ms in found.items() if oldest_ms < floor_ms}
-        bounded = days.keys() - work.bounds.archived
-        limits = {series: day_floor(newest_ms, days[series]) for series in bounded}
-        candle_floor_ms, footprint_floor_ms = (max(found.get(each, 0), limits.get(each, 0)) for each in days)
+            return {series: self._below.floor(series, floor_ms) for series, floor_ms in found.items()}
+        # The floor also rises above a symbol that is younger: there was nothing to drop, and it goes back.
+        return {series: floor_ms for series, floor_ms in found.items() if oldest_ms < floor_ms}
+
+    def _floors(self, newest_ms: int) -> tuple[int, int]:
+        """From which day on candles are made, and footprints."""
+        retention = self._work.settings.retention
+        days = {CANDLES: retention.candle_days, FOOTPRINTS: retention.footprint_days}
+        limits = {each: day_floor(newest_ms, days[each]) for each in days.keys() - self._work.bounds.archived}
+        candle_floor_ms, footprint_floor_ms = (max(self._dropped_ms.get(each, 0), limits.get(each, 0)) for each in days)
         return candle_floor_ms, footprint_floor_ms
 
     async def run(self) -> bool:
         """True if all files have been read and written."""
         work, order = self._work, self._order
         await self._beat()
+        last_ms = await self._meanwhile(order.last_ms)
+        newest_to_be_ms = max(self._builder.newest_ms, min(last_ms, work.clock.now_ms()))
+        await self._suit_retention(newest_to_be_ms)
+        self._days = self._in_waiting(newest_to_be_ms)
         oldest = self._builder.coverage.oldest()
         await self._alive(asyncio.create_task(self._keeper.begin(oldest.from_ms if oldest else -1)))
         newest_ms, number = -1, -1
@@ -255,9 +341,17 @@ class _Term:
         return await self._finish()
 
     def _take(self, rows: Rows, file: int) -> int | None:
+        frame = self._without_old(rows.frame) if self._from_ms else rows.frame
         if rows.of_minutes:
-            return self._days.take_candles(rows.frame, file)
-        return self._days.take(rows.frame, file, self._work.clock.now_ms())
+            return self._days.take_candles(frame, file)
+        return self._days.take(frame, file, self._work.clock.now_ms())
+
+    def _without_old(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """What is left out is as if it were in no file: a later import may bring it."""
+        time = pl.col(frame.columns[0])
+        old = frame.filter(time < self._from_ms).select((time // DAY_MS).unique()).to_series()
+        self._work.left_out.update(old.to_list())
+        return frame.filter(time >= self._from_ms) if len(old) else frame
 
     async def _finish(self) -> bool:
         """Write what is left. The newest day may not be over: it is committed as a worker would. False if stopped."""
@@ -268,9 +362,10 @@ class _Term:
         if self._work._stopping.is_set():
             return False
         left = next((waiting[day_ms] for day_ms in sorted(waiting) if waiting[day_ms].trades), None)
+        await self._meanwhile(self._keeper.compare, list(waiting.values()))
         for day in waiting.values():
             if day is not left:
-                self._builder.refused.update(day.refused)
+                self._count(day)
         await self._commit_last(left)
         self._work.done.fraction = 1.0
         self._work.on_progress(self._work.done)
@@ -306,6 +401,7 @@ class _Term:
         closing_ms = day_of(builder.open.candle.open_ms) if builder.open else -1
         for day in days:
             del self._days.waiting[day.day_ms]
+        await self._meanwhile(self._keeper.compare, days)
         days = self._with_news(days, closing_ms)
         if not days:
             return
@@ -313,7 +409,8 @@ class _Term:
         await self._meanwhile(self._keeper.keep, days, await self._keeper.expected(days))
         stored = await self._imports.read([day.day_ms for day in days])
         made = await self._meanwhile(sealed, days, stored, builder.open, builder.watermark_ms, self._scales)
-        builder.refused.update(sum((day.refused for day in days), Counter()))
+        for day in days:
+            self._count(day)
         kept = [each for each in made if each.day.trades or each.day.day_ms == closing_ms]
         if kept and self._below and self._below.has(kept[0].day.day_ms):
             await self._write_below(kept[0], file)
@@ -322,9 +419,18 @@ class _Term:
 
     def _with_news(self, days: Sequence[Day], closing_ms: int) -> list[Day]:
         """Days that have trades, or the minute that grows, which is over by then. Of others the refused are counted."""
-        found = [day for day in days if day.trades or day.day_ms == closing_ms]
-        self._builder.refused.update(sum((day.refused for day in days if day not in found), Counter()))
+        found = []
+        for day in days:
+            if day.trades or day.day_ms == closing_ms:
+                found.append(day)
+            else:
+                self._count(day)
         return found
+
+    def _count(self, day: Day) -> None:
+        """What is refused of a day counts with the next step."""
+        self._builder.refused.update(day.refused)
+        self._untold += day.conflicts
 
     async def _write_sealed(self, made: Sequence[Made], closing_ms: int, file: int) -> None:
         builder, days = self._builder, [each.day for each in made]
@@ -388,11 +494,12 @@ class _Term:
             amended=amended,
             open=builder.open.candle if builder.open else None,
             coverage_json=checkpoint.coverage,
-            trades=codec.pack_trades(Trades()),
+            trades=codec.NO_TRADES,
             version=NEWEST if checkpoint.is_chunked else WHOLE,
             is_reshaped=True,
         )
-        events = [Text(builder, head).gap(gap) for gap in head.gaps]
+        text = Text(builder, head)
+        events = [*map(text.gap, head.gaps), *map(text.conflict, head.conflicts)]
         await self._imports.write(
             ImportStep(
                 token=self._token,
@@ -440,7 +547,7 @@ class _Term:
             # The kept trades go first (import.lua): those of this step would be missing among them.
             head = self._plain_head()
             await self._write(head, [day], [ImportedDay(day.day_ms, None, count)], (day.day_ms, day.day_ms), [])
-            builder.refused.update(day.refused)
+            self._count(day)
             # A candle is of a minute that is over.
             to_ms = day.to_ms + day.of_minutes
             was_ms, builder.watermark_ms = builder.watermark_ms, max(builder.watermark_ms, to_ms)
@@ -456,6 +563,8 @@ class _Term:
         head = self._head([day] if day else [], len(self._order.files))
         mode = BACKFILLING if is_fed(work.market) else CLOSED
         head = replace(head, health={"mode": mode, "source": SOURCE})
+        # Only now it is known which trades were the first and the last.
+        await self._keep_longer(self._reach(builder.newest_ms))
         commit = make_commit(head, builder, changes, work.settings.retention)
         retention = work.settings.retention
         floors = (day_floor(builder.newest_ms, days) for days in (retention.candle_days, retention.footprint_days))
@@ -470,12 +579,13 @@ class _Term:
         await (self._bare if self._wrote_any else self._store).commit(commit)
         if day:
             self._wrote(day)
-        work.done.refused = builder.refused
+        work.note_refused(builder.refused, self._conflicts.told)
         await self._count_what_is_kept()
 
     async def _count_what_is_kept(self) -> None:
         state = (await self._reader.view()).state
         assert state, "read after a commit"
+        self._work.done.too_old = len(self._work.left_out)
         candle_floor_ms, footprint_floor_ms = state.candle_floor_ms, state.footprint_floor_ms
         for day_ms, has_footprints in self._has_footprints.items():
             self._work.done.too_old += day_ms < candle_floor_ms
@@ -486,6 +596,7 @@ class _Term:
         builder, now_ms = self._builder, self._work.clock.now_ms()
         for day in days:
             cover(builder, day)
+            self._first_day_ms = min(self._first_day_ms, day.day_ms)
         if self._bad:
             builder.refused[BAD_LINE] += self._bad
             self._bad = 0
@@ -497,7 +608,9 @@ class _Term:
         return self._plain_head(gaps, forgotten)
 
     def _plain_head(self, gaps: Sequence[Gap] = (), forgotten: Sequence[str] = ()) -> Head:
-        return Head(self._token, self._seq, self._source_position, {}, gaps, forgotten, format=self._format)
+        conflicts, self._untold = self._conflicts.tell(self._untold), []
+        position = self._source_position
+        return Head(self._token, self._seq, position, {}, gaps, forgotten, format=self._format, conflicts=conflicts)
 
     def _wrote(self, day: Day) -> None:
         done = self._work.done
@@ -505,7 +618,7 @@ class _Term:
         if day.trades:
             self._has_footprints[day.day_ms] = not day.of_minutes
         done.trades += day.trades
-        done.refused = self._builder.refused
+        self._work.note_refused(self._builder.refused, self._conflicts.told)
 
     async def _meanwhile(self, work: Callable[..., T], *arguments: object) -> T:
         """Run it in a thread, with signs of life while it lasts."""

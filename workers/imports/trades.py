@@ -16,6 +16,7 @@ from common.store.manifest import Manifest
 from common.store.reads import Spans
 from common.store.registry import Market
 from common.store.trade_archive import TRADES, TradeArchive
+from workers.imports.again import compared_with_archive
 from workers.imports.days import Day
 from workers.rollup.listing import ensure_listed
 from workers.rollup.trades import add_to_day, archive_trades, waiting_trades
@@ -52,6 +53,14 @@ class TradeKeeper:
         waiting = await waiting_trades(store, standing)
         if len(waiting):
             self.lost += (_span(waiting),)
+
+    def compare(self, days: Sequence[Day]) -> None:
+        """Compare trades whose ids were applied before with those in the archive, and let go of them. Blocks."""
+        for day in days:
+            if self.archive and day.unknown:
+                again = pl.concat(day.unknown)
+                day.conflict(compared_with_archive(again, self.archive, self.market.instrument, day.day_ms).others)
+            day.unknown = []
 
     async def expected(self, days: Sequence[Day]) -> dict[int, ManifestEntry]:
         """Return what the archive has of days that are to be kept."""

@@ -106,8 +106,9 @@ class Inbox:
     sources: int = LIVE
     _position: str = "0-0"
     _appetite: Appetite = field(default_factory=Appetite)
-    # The last text ids, oldest first; and those of them that are not committed yet.
-    _texts: dict[str, None] = field(default_factory=dict)
+    # The last text ids, oldest first, each with the number its trade got, None where that came before we did; and those
+    # of them that are not committed yet.
+    _texts: dict[str, int | None] = field(default_factory=dict)
     _unsaved: list[str] = field(default_factory=list)
     _behind: Behind = field(default_factory=Behind)
     _trimmed_at_ms: int = 0
@@ -214,16 +215,18 @@ class Inbox:
             if not text:
                 rows.append(trade)
                 continue
-            if text in self._texts:
+            number = self._texts.get(text, trade.id)
+            if number is None:
                 refused[DUPLICATE] += 1
             else:
-                rows.append(trade)
-            self._remember(text)
+                # Under the number of the first one the builder sees whether it is the same trade.
+                rows.append(trade._replace(id=number))
+            self._remember(text, number)
         return Trades.of(rows), refused
 
-    def _remember(self, text: str) -> None:
+    def _remember(self, text: str, number: int | None = None) -> None:
         self._texts.pop(text, None)
-        self._texts[text] = None
+        self._texts[text] = number
         self._unsaved.append(text)
         if len(self._texts) > KEPT_BEHIND:
             del self._texts[next(iter(self._texts))]

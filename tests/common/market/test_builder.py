@@ -26,6 +26,7 @@ from common.market.builder import (
 from common.market.candle import BACKFILL, SIMULATED, Candle
 from common.market.coverage import DUPLICATE, TOO_LATE, RecentCoverage
 from common.market.instrument import Instrument
+from common.market.recent import CONFLICT, Conflict
 from common.market.timeframe import DAY_MS, MINUTE_MS
 from common.market.trade import BUY, MAX_ID, MAX_LOTS, MAX_TICKS, MAX_TS_MS, SELL, UNKNOWN, Trade, Trades
 from tests.shell import LATE_MS, Shell, builder_of
@@ -257,6 +258,31 @@ def test_a_trade_older_than_the_ids_remembered_is_too_late() -> None:
     shell.feed([Trades.of([_at(0, 50), _at(1, 40), _at(2, 30), _at(0.5, 20), _at(0, 10), _at(2, 30)])])
     assert shell.applied.ids == [50, 40, 30, 20]
     assert shell.builder.refused == {TOO_LATE: 1, DUPLICATE: 1}
+
+
+@pytest.mark.parametrize("instrument", [CONTIGUOUS, UNIQUE])
+@pytest.mark.parametrize("cut", [1, 2, 9])
+def test_a_trade_under_the_id_of_another_one_is_a_conflict_and_the_same_one_again_a_duplicate(
+    instrument: Instrument, cut: int
+) -> None:
+    first, second, third = _at(1, 1), _at(2, 2), _at(3, 3)
+    others = [second._replace(price_ticks=101), first._replace(size_lots=2), third._replace(side=SELL), _at(4, 3)]
+    shell = Shell(builder_of(instrument))
+    rows = [first, second, others[0], third, *others[1:], second, _at(3.4, 3)]
+    for at in range(0, len(rows), cut):
+        _step(shell, *rows[at : at + cut])
+    assert list(shell.applied.rows()) == [first, second, third]
+    assert shell.builder.refused == {CONFLICT: 4, DUPLICATE: 2}
+    applied = [second, first, third, third]
+    assert shell.builder.take_conflicts() == [Conflict(*pair) for pair in zip(applied, others, strict=True)]
+    assert shell.builder.take_conflicts() == []
+
+
+def test_a_trade_that_is_refused_for_itself_is_compared_with_none() -> None:
+    shell = _shell()
+    _step(shell, _at(1, 1), _at(1, 1, price=0), _at(1, 1, lots=-1))
+    assert shell.builder.refused == {BAD_PRICE: 1, BAD_SIZE: 1}
+    assert shell.builder.take_conflicts() == []
 
 
 def test_a_trade_of_a_minute_that_retention_does_not_keep_is_refused_and_may_come_again() -> None:

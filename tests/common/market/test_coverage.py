@@ -94,6 +94,9 @@ def test_id_coverage_is_the_set_of_applied_ids(batches: list[list[int]]) -> None
             assert coverage.spans() == naive.spans()
             assert coverage.holes() == naive.holes()
             assert [coverage.has(trade_id) for trade_id in range(70)] == [i in naive.ids for i in range(70)]
+            assert [coverage.has_any([i, i + 3]) for i in range(70)] == [
+                bool({i, i + 3} & naive.ids) for i in range(70)
+            ]
             spans = coverage.spans()
             assert (coverage.oldest(), coverage.newest()) == ((spans[0], spans[-1]) if spans else (None, None))
             assert coverage.latest_ms() == max((span.to_ms for span in spans), default=-1)
@@ -208,6 +211,8 @@ def test_recent_coverage_knows_the_last_ids_and_how_far_back_it_forgot(
         assert _apply(coverage, _trades(ids, times)) == expected
         recent = naive.applied[-window:]
         assert list(coverage.seen.items()) == recent
+        known = {trade_id for trade_id, _ in recent}
+        assert [coverage.has_any([i, i + 3]) for i in range(13)] == [bool({i, i + 3} & known) for i in range(13)]
     spanned = [ts_ms for _, ts_ms in naive.applied]
     assert coverage.spans() == [Span(0, 0, min(spanned), max(spanned))] if spanned else not coverage.spans()
     assert coverage.holes() == []

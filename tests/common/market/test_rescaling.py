@@ -5,14 +5,14 @@ from decimal import Decimal
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from common.frames import decode
 from common.frames.rescale import rescaled
 from common.market import blocks, codec, units
 from common.market.candle import Candle
-from common.market.footprint import Footprint
+from common.market.footprint import TRADES_AT, Footprint, Level
 from common.market.named import CorruptBlock
 from common.market.rescaling import MAX_INT_64, MAX_TURNOVER, Rescaling, Unfit
 from common.market.scale import Scale, Scales
@@ -65,10 +65,15 @@ def test_a_candle_means_the_same_in_another_scale_or_does_not_fit(candle: Candle
     assert codec.unpack_candle(back.candle(packed)) == candle
 
 
+def _few(level: Level) -> Level:
+    """Fewer lots, of as many trades: those of a side that has none are not kept."""
+    return [lots % 10**6 for lots in level[:TRADES_AT]] + level[TRADES_AT:]
+
+
 @LAW
 @given(footprints(min_size=1), SCALES, SCALES)
 def test_a_footprint_means_the_same_in_another_scale(drawn: Footprint, old: Scale, new: Scale) -> None:
-    footprint = Footprint({price % 10**6 + 1: [lots % 10**6 for lots in sums] for price, sums in drawn.levels.items()})
+    footprint = Footprint({price % 10**6 + 1: _few(sums) for price, sums in drawn.levels.items()})
     packed = codec.pack_footprint(START_MS, footprint)
     try:
         moved = Rescaling(old, new).footprint(packed)
@@ -108,6 +113,10 @@ def test_what_does_not_fit_is_named_with_the_decimals_it_was_to_have() -> None:
         more.size(MAX_INT_64)
     with pytest.raises(Unfit, match="turnover"):
         more.turnover(MAX_TURNOVER)
+
+
+# In a size without decimals.
+FITTING = Candle(0, 7, 7, 7, 7, 20, 20, 0, 140, 1, 0, 1, 0, 1, 0, 1)
 
 
 @LAW
@@ -152,8 +161,13 @@ def test_a_flipped_bit_in_a_name_is_noticed() -> None:
             blocks.candles([flipped], scales=Scales.unchanged(Scale(2, 3)))
 
 
+# In a size without decimals.
+FITTING = Candle(0, 7, 7, 7, 7, 20, 20, 0, 140, 1, 0, 1, 0, 1, 0, 1)
+
+
 @LAW
 @given(st.lists(candles().map(small), min_size=1, max_size=5), SCALES, SCALES)
+@example([FITTING], Scale(0, 1), Scale(0, 0))
 def test_frames_move_as_their_candles_do(drawn: list[Candle], old: Scale, new: Scale) -> None:
     members = [codec.pack_candle(candle) for candle in drawn]
     frame, there = decode.candles(members), Rescaling(old, new)

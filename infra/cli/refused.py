@@ -1,0 +1,39 @@
+"""What `fleet replay` and `fleet import` say of trades that they did not apply."""
+
+from collections.abc import Collection, Mapping
+
+import typer
+
+from common.market.coverage import DUPLICATE
+from common.market.instrument import Instrument
+from common.market.recent import Conflict
+
+# The exit code where all was read, and trades were refused because others had been applied under their ids.
+CONFLICTS = 3
+
+
+def print_refused(refused: Mapping[str, int]) -> None:
+    for reason, count in sorted(refused.items()):
+        hint = " (their ids had been applied before)" if reason == DUPLICATE else ""
+        print(f"refused so far: {count:,} {reason}{hint}")
+
+
+def print_conflicts(instrument: Instrument, count: int, told: Collection[Conflict]) -> None:
+    """`count`: how many there were in this run, `told`: the first of them."""
+    if not count:
+        return
+    print(f"refused now, as another trade had been applied under the id: {count:,}")
+    for conflict in told:
+        texts = conflict.texts(instrument)
+        print(f"  id {conflict.refused.id}: applied {texts['applied']}, refused {texts['refused']}")
+    if count > len(told):
+        print(f"  and {count - len(told):,} more")
+
+
+def exit_by(*, ended: bool, conflicts: int) -> None:
+    """`ended`: all was read; else it was stopped."""
+    if not ended:
+        print("stopped before the end: run the same command again to go on")
+        raise typer.Exit(1)
+    if conflicts:
+        raise typer.Exit(CONFLICTS)

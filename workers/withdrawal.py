@@ -1,0 +1,27 @@
+"""What a replay or an import that failed takes back: the symbol it added, if nothing of it was written."""
+
+from contextlib import suppress
+
+from redis.asyncio import Redis
+
+from common.clock import JudgedClock
+from common.errors import StoreUnavailable
+from common.store.lease import NOTHING_SEEN, Sighting, new_token
+from common.store.registry import Registry
+from common.store.symbol import Bounds, SymbolStore
+
+
+async def withdraw(client: Redis, symbol: str, bounds: Bounds, clock: JudgedClock, holder: str) -> None:
+    """Remove a symbol without a commit, unless another process has it by now.
+
+    It is claimed first: who wants to write it meanwhile waits, and registers it again.
+    """
+    store, token = SymbolStore(client, symbol, bounds, clock), new_token()
+    with suppress(StoreUnavailable):
+        claim = await store.claim(token, NOTHING_SEEN, holder)
+        if isinstance(claim, Sighting):
+            return
+        if claim.checkpoint is None:
+            await Registry(client).remove_symbol(symbol, purge=True)
+        else:
+            await store.release(token)
