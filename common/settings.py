@@ -172,6 +172,12 @@ class Settings(BaseSettings):
         le=1_000_000,
         description="most connections of clients a feed takes in all; of one address beyond this machine it takes 200",
     )
+    memory_mb: int = Field(
+        default=1_024,
+        ge=384,
+        le=1_000_000,
+        description="MB a feed may take: what it keeps and how many heavy queries are under way follow from it",
+    )
     query_limit_max: int = Field(
         default=50_000, ge=1, le=100_000, description="most bars one request may ask for: 100,000 take some 25 MB"
     )
