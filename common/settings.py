@@ -129,9 +129,13 @@ class Settings(BaseSettings):
         ge=1,
         description="events kept per symbol (closed, amended, gaps), for readers that return",
     )
-    candle_days: int = Field(default=400, ge=1, description="days of 1-minute candles kept per symbol")
+    candle_days: int = Field(
+        default=400,
+        ge=1,
+        description="days of 1-minute candles kept per symbol, where its entry does not say otherwise",
+    )
     footprint_days: int = Field(
-        default=40, ge=1, description="days of 1-minute footprints kept per symbol; they are ten times larger"
+        default=40, ge=1, description="days of 1-minute footprints kept likewise; they are ten times larger"
     )
     backfill_hours: int = Field(
         default=2, ge=0, le=168, description="hours of trades a new symbol of a venue is given; a restart fills its gap"
@@ -167,6 +171,12 @@ class Settings(BaseSettings):
         ge=1,
         le=1_000_000,
         description="most connections of clients a feed takes in all; of one address beyond this machine it takes 200",
+    )
+    memory_mb: int = Field(
+        default=1_024,
+        ge=384,
+        le=1_000_000,
+        description="MB a feed may take: what it keeps and how many heavy queries are under way follow from it",
     )
     query_limit_max: int = Field(
         default=50_000, ge=1, le=100_000, description="most bars one request may ask for: 100,000 take some 25 MB"

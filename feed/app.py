@@ -16,17 +16,24 @@ from common.errors import OperatorError
 from common.settings import Settings
 from common.store.client import blocking_client, commit_client
 from common.store.jobs import Jobs
+from common.store.older import OlderCache
 from common.store.presence import WEB, present
 from common.store.server import ServerInfo, StoreWatch, refuse_unfit
 from feed import errors, stream
 from feed.access import Access
 from feed.doors import Hosts, Tokens
 from feed.guard import Guard
+from feed.history import Decoded
 from feed.hub import Hub
 from feed.metrics import Metrics
+from feed.past import PackedDays
 from feed.queries import Queries
+from feed.reading.lanes import Lanes
+from feed.reading.memory import Shares
 from feed.routes import candles, fleet, market, process
 from feed.services import Services
+from feed.tail import Tails
+from feed.tape import Tapes
 from feed.web.connections import Connections, room_for
 from feed.web.places import Places
 
@@ -77,9 +84,16 @@ def create_app(settings: Settings) -> Starlette:
         client, pubsub = commit_client(settings.store_url), blocking_client(settings.store_url)
         queue = commit_client(settings.queue_url)
         watch = StoreWatch(client, time.monotonic, refuse_at_first)
+        shares = Shares.of(settings.memory_mb)
         queries = Queries(
             client,
             settings.lease_ttl_ms,
+            tails=Tails(shares.tails_bytes),
+            tapes=Tapes(shares.tapes_bytes),
+            decoded=Decoded(shares.decoded_bytes),
+            packed=PackedDays(shares.packed_bytes),
+            older=OlderCache(shares.older_bytes),
+            lanes=Lanes(shares.large_places, metrics.busy.inc, lambda: connections.unsent_bytes()),
             archive=_archive(settings),
             is_store_troubled=lambda: bool(watch.troubles),
         )

@@ -41,9 +41,10 @@ async def of_minutes(reader: History, market: Market, timeframe: Timeframe, wind
     kind, bounds = Kind.candles(timeframe), Bounds.of(window, timeframe)
     closed, lender = await _with_lender(reader, kind, timeframe, bounds, flat)
     state, more_ms = closed.view.state, closed.more_ms
-    frame = with_open(closed, kind, bounds)
+    frame = await reader.budget.run(len(closed.bars), with_open, closed, kind, bounds)
     if flat:
-        frame = filled(pl.concat([lender, frame]), timeframe, bounds.reached(more_ms), state)
+        lent = pl.concat([lender, frame])
+        frame = await reader.budget.run(bounds.limit, filled, lent, timeframe, bounds.reached(more_ms), state)
         more_ms = more_ms if len(frame) < bounds.limit else None
     cover = cover_of(market, closed.view, kept_by_days=timeframe.of_days)
     return _bars(frame, closed.view, cover, timeframe, bounds, more_ms)

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from common.errors import ArchiveDamaged, ArchiveUnavailable, BadInput, FleetError, NewerFormat, StoreUnavailable
 from common.store.instrument import InstrumentChanged
 from feed.archived import Faulty
+from feed.reading.lanes import Busy
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +77,8 @@ def failure_of(error: Exception) -> Failure:
         return Failure(404, "unknown_symbol", str(error))
     if isinstance(error, NoBook):
         return Failure(404, "no_book", str(error))
+    if isinstance(error, Busy):
+        return Failure(429, "busy", str(error))
     if isinstance(error, NewerFormat):
         log.error("written by a later release", extra={"error": str(error)})
         return Failure(503, "newer_format", str(error))

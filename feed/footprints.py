@@ -1,8 +1,6 @@
 """Footprints of any timeframe and row height, as JSON."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
 
 import numpy as np
 import polars as pl
@@ -13,7 +11,7 @@ from common.market.instrument import Instrument
 from common.market.timeframe import Timeframe
 from common.store.reads import State, View
 from common.store.registry import Market
-from feed.answers import Page
+from feed.answers import Page, array_of_runs
 from feed.bars import flagged, onward, spoken
 from feed.cover import EMPTY, Cover
 from feed.history import History
@@ -36,7 +34,7 @@ async def read(
         return await steady(lambda: _of_trades(reader, tapes, past, market, query, bounds))
     kind = Kind.footprints(query.timeframe, query.row_ticks)
     closed = await read_closed(reader, kind, query.timeframe, bounds)
-    rows, view = with_open(closed, kind, bounds), closed.view
+    rows, view = await reader.budget.run(len(closed.bars), with_open, closed, kind, bounds), closed.view
     cover = _cover_of(market, view)
     writing = Writing(market.instrument, query.timeframe, bounds, cover, view.state)
     return await _page(writing, reader.budget, rows, closed.more_ms), view, cover
@@ -70,40 +68,43 @@ class Writing:
     cover: Cover
     state: State | None
 
-    def json(self, rows: pl.DataFrame) -> list[bytes]:
-        return footprints_json(flagged(rows, self.timeframe, self.cover, self.state), self.instrument)
+    def json(self, rows: pl.DataFrame) -> tuple[bytes, int]:
+        """Return bars with commas between them, and how many these are."""
+        bars = footprints_json(flagged(rows, self.timeframe, self.cover, self.state), self.instrument)
+        return b",".join(bars), len(bars)
 
 
 async def _page(writing: Writing, budget: Budget, rows: pl.DataFrame, more_ms: int | None) -> Page:
     """Write bars from the end that is asked for, as many as an answer has room for."""
     bounds, opens = writing.bounds, rows["open_ms"]
-    forward, slices = bounds.oldest_first, list(_slices(opens))
-    written: list[list[bytes]] = []
-    room = budget.max_bytes
+    forward, slices = bounds.oldest_first, await budget.run(len(rows), _slices, opens)
+    written: list[bytes] = []
+    count, room = 0, budget.max_bytes
     for some in slices if forward else slices[::-1]:
-        texts = await budget.run(some.stop - some.start, writing.json, rows[some])
-        room -= sum(map(len, texts)) + len(texts)
+        text, bars = await budget.run(some.stop - some.start, writing.json, rows[some])
+        room -= len(text) + 1
         if room < 0 and not written:
             raise _too_large(int(opens[some.start]), budget)
         if room < 0:
             more_ms = int(opens[some.start] if forward else opens[some.stop])
             break
-        written.append(texts)
-    bars = list(chain.from_iterable(written if forward else written[::-1]))
-    told = opens.unique(maintain_order=True).to_list()
-    told = told[: len(bars)] if forward else told[len(told) - len(bars) :]
+        written.append(text)
+        count += bars
+    told = (await budget.run(len(rows), opens.unique, maintain_order=True)).to_list()
+    told = told[:count] if forward else told[len(told) - count :]
     spans = spoken(told, writing.timeframe, bounds, more_ms)
-    return Page(b"[" + b",".join(bars) + b"]", *spans, onward(bounds, more_ms))
+    return Page(array_of_runs(written if forward else written[::-1]), *spans, onward(bounds, more_ms))
 
 
-def _slices(opens: pl.Series) -> Iterator[slice]:
+def _slices(opens: pl.Series) -> list[slice]:
     """Cut rows where bars end: about ROWS_AT_ONCE of them, or one bar."""
     edges = np.append(np.flatnonzero(np.diff(opens.to_numpy(), prepend=-1)), len(opens))
-    at = 0
+    at, slices = 0, []
     while at < len(edges) - 1:
         to = max(at + 1, int(np.searchsorted(edges, edges[at] + ROWS_AT_ONCE, "right")) - 1)
-        yield slice(int(edges[at]), int(edges[to]))
+        slices.append(slice(int(edges[at]), int(edges[to])))
         at = to
+    return slices
 
 
 def _too_large(open_ms: int, budget: Budget) -> BadInput:

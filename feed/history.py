@@ -313,7 +313,7 @@ class History(SymbolReader):
         scale = self._instrument.scale
         key = (self.keys.symbol, series.name, series.columns, period_ms, version, newest, scale)
         frame = self.decoded.get(key)
-        self.budget.read(len(frame) if frame is not None else max(expected.rows, 0) if expected else 0)
+        await self.budget.read(len(frame) if frame is not None else max(expected.rows, 0) if expected else 0)
         if frame is None:
             place = self._archive, series.rows, self._instrument, period_ms
             at = view.state.token, view.state.seq
@@ -333,7 +333,7 @@ class History(SymbolReader):
     ) -> Part:
         rows = sum(map(len, found)) // PACKED_ROW_BYTES
         part = await self.budget.run(rows, _open_part, series, view, wanted, found, limit)
-        self.budget.read(sum(map(len, part.frames)))
+        await self.budget.read(sum(map(len, part.frames)))
         return part
 
     async def _part(
@@ -368,7 +368,7 @@ class History(SymbolReader):
         key = (self.keys.symbol, series.name, series.columns, from_ms, digests, scales)
         frame = self.decoded.get(key)
         if frame is not None:
-            self.budget.read(len(frame))
+            await self.budget.read(len(frame))
             return Stretch(frame, from_ms, to_ms)
         # Fetched no sooner than it is decoded: a connection for each of twelve months takes longer than they do.
         async with self.decoded.turns:
@@ -380,7 +380,7 @@ class History(SymbolReader):
                 if blocks.level_count(block) > MAX_LEVELS_AT_ONCE:
                     return await self._busy_day(block, scales, wanted, (from_ms, to_ms))
             rows = sum(map(series.rows_of, fetched))
-            self.budget.read(rows)
+            await self.budget.read(rows)
             # A year takes 50 ms, in which nobody else would be answered.
             frame = await self.budget.run(rows, series.decode_blocks, fetched, scales=scales)
         self.decoded.keep(key, frame)
@@ -393,7 +393,7 @@ class History(SymbolReader):
         from_ms, to_ms = max(from_ms, wanted.start_ms), min(to_ms, wanted.end_ms)
         some = opened.within(from_ms, to_ms, MAX_LEVELS_AT_ONCE, oldest_first=oldest_first)
         whole = opened.within(from_ms, to_ms, UNLIMITED, oldest_first=oldest_first)
-        self.budget.read(opened.count(some))
+        await self.budget.read(opened.count(some))
         frame = pl.DataFrame(await self.budget.run(opened.count(some), opened.levels, some))
         if some == whole:
             return Stretch(frame, from_ms, to_ms)

@@ -38,6 +38,7 @@ class Metrics:
         self.connections = Gauge("feed_connections", "Connections of clients", registry=r)
         self.refused = Counter("feed_connections_refused", "Connections refused, by the bound", ["why"], registry=r)
         self.cut = Counter("feed_connections_cut", "Connections cut off, by what was wrong", ["why"], registry=r)
+        self.busy = Counter("feed_queries_refused", "Queries refused because too many read much", registry=r)
         self.commits = Counter("feed_commits_received", "Commit messages received", registry=r)
         self.resyncs = Counter("feed_resyncs", "Times live bars were read again", ["why"], registry=r)
         self.outages = Counter("feed_pubsub_outages", "Times the pub/sub connection was lost", registry=r)

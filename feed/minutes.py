@@ -9,7 +9,7 @@ from functools import partial
 
 import polars as pl
 
-from common.errors import StoreUnavailable
+from common.errors import BadInput, StoreUnavailable
 from common.frames import decode
 from common.frames.footprint import regroup
 from common.frames.resample import resample
@@ -20,6 +20,7 @@ from common.market.trade import MAX_TS_MS
 from common.store.reads import Range, State, View
 from feed.history import FOOTPRINTS, SHOWN, History, Series
 from feed.params import Window
+from feed.reading.budget import Budget
 
 # Later than any minute there is.
 FOREVER_MS = 2 * MAX_TS_MS
@@ -30,6 +31,8 @@ FOOTPRINT_CHUNK = 500
 # Minutes read at once of what is sealed or archived: half a year of candles, some 25 MB; a day of footprints.
 PART = 1 << 18
 FOOTPRINT_PART = DAY_MS // MINUTE_MS
+# Of the JSON of a row; of a bar it is more.
+MIN_ROW_BYTES = 38
 # An answer pieced together is thrown away when an amendment came in between. Then everything is read at once.
 ATTEMPTS = 3
 
@@ -156,8 +159,17 @@ def cut(bars: pl.DataFrame, bounds: Bounds) -> pl.DataFrame:
     if len(opens) <= bounds.limit:
         return bars
     if bounds.oldest_first:
-        return bars.filter(pl.col("open_ms") <= opens[bounds.limit - 1])
-    return bars.filter(pl.col("open_ms") >= opens[-bounds.limit])
+        return _before(bars, opens[bounds.limit])
+    return _since(bars, opens[-bounds.limit])
+
+
+def _before(bars: pl.DataFrame, ms: int) -> pl.DataFrame:
+    """Rows that open before then, of an ascending frame: nothing is copied."""
+    return bars.head(int(bars["open_ms"].search_sorted(ms, "left")))
+
+
+def _since(bars: pl.DataFrame, ms: int) -> pl.DataFrame:
+    return bars.slice(int(bars["open_ms"].search_sorted(ms, "left")))
 
 
 def united(spans: Iterable[Span]) -> list[Span]:
@@ -229,17 +241,33 @@ async def _read(reader: History, kind: Kind, timeframe: Timeframe, bounds: Bound
         end_ms = end_ms if bounds.oldest_first else part.from_ms
         is_at_end = part.ended or start_ms >= end_ms
         is_done = is_at_end or count >= share.wanted or _bars(kind, parts) > bounds.limit
-        if not is_done and (share.is_last or not reader.budget.has_room(reader.budget.rows - rows)):
+        if not is_done and (share.is_last or _is_spent(reader.budget, reader.budget.rows - rows, parts)):
             more_ms = _whole_to(timeframe, parts, start_ms if bounds.oldest_first else end_ms, bounds)
+            if more_ms is None and not reader.budget.has_room_for_a_bar:
+                raise BadInput(f"one bar of {timeframe.text} is made of too many levels, expected a shorter timeframe")
     if not fit(views, kind):
         return None
+    bars, is_all = await reader.budget.run(sum(map(len, parts)), _put_together, kind, parts, bounds, more_ms)
+    ended = is_at_end and is_all
+    if bounds.oldest_first:
+        return Closed(views[-1], bars, to_end=ended, from_start=True, more_ms=more_ms)
+    return Closed(views[0], bars, to_end=True, from_start=ended, more_ms=more_ms)
+
+
+def _is_spent(budget: Budget, next_rows: int, parts: list[pl.DataFrame]) -> bool:
+    """Whether no further part, of so many rows, is to be read: for the budget, or for the size of the answer."""
+    return not budget.has_room(next_rows) or sum(map(len, parts)) * MIN_ROW_BYTES > budget.max_bytes
+
+
+def _put_together(
+    kind: Kind, parts: list[pl.DataFrame], bounds: Bounds, more_ms: int | None
+) -> tuple[pl.DataFrame, bool]:
+    """Return the bars of parts, as many as wanted, and whether these are all."""
     bars = joined(kind, parts)
     if more_ms is not None:
-        bars = bars.filter(pl.col("open_ms") < more_ms if bounds.oldest_first else pl.col("open_ms") >= more_ms)
-    ended = is_at_end and kind.count(bars) <= bounds.limit
-    if bounds.oldest_first:
-        return Closed(views[-1], cut(bars, bounds), to_end=ended, from_start=True, more_ms=more_ms)
-    return Closed(views[0], cut(bars, bounds), to_end=True, from_start=ended, more_ms=more_ms)
+        bars = _before(bars, more_ms) if bounds.oldest_first else _since(bars, more_ms)
+    wanted = cut(bars, bounds)
+    return wanted, len(wanted) == len(bars)
 
 
 async def _made(reader: History, kind: Kind, frame: pl.DataFrame) -> pl.DataFrame:

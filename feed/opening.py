@@ -31,7 +31,7 @@ async def open_series(
             return Opening(at.seq, at.token, at.watermark_ms, list(_resumed(series, cursor, changes, extra)))
     window = Window(None, None, limit)
     page, view, cover = await queries.page(series.market, series.timeframe, window)
-    body = (await queries.body(series.market, page, view, cover)).decode()
+    body = b"".join(await queries.body(series.market, page, view, cover)).decode()
     at = At.of(view.state, series.market.instrument.ids, -1)
     mark = ',"reset":true' if reset or cursor else ""
     text = f'{{"type":"snapshot",{series.names},"seq":{at.seq}{mark}{extra}{body}}}'

@@ -183,7 +183,7 @@ class Past:
                     span = (reached_ms, stop_ms) if oldest_first else (stop_ms, reached_ms)
                     found = await self._decoded(day, span)
                     read, reached_ms = read + len(found), stop_ms
-                    self.budget.rows += len(found)
+                    await self.budget.read(len(found))
                     known_then = found.join(later, on=["ts_ms", "id"], how="anti") if len(later) else found
                     trades = _united(known_then, taped.between(*span))
                     spent = at >= MOST_DAYS or read >= MOST_TRADES or not self.budget.has_room(len(found))

@@ -7,8 +7,9 @@ trades; footprints from the stored footprints. Every answer names the commit it 
 import asyncio
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import orjson
 from redis.asyncio import Redis
@@ -43,12 +44,15 @@ from feed.minutes import FOREVER_MS, Bounds
 from feed.params import CandleQuery, FootprintQuery, GapsQuery, TradesQuery, Window
 from feed.past import PackedDays, Past
 from feed.reading.budget import Budget
+from feed.reading.lanes import Lanes
 from feed.reading.workers import Workers
 from feed.tail import Tail, Tails, piece_of
 from feed.tape import Tapes
 
 # How long a symbol's entry in the registry is believed. Unknown symbols are asked for every time.
 MARKET_TTL_S = 2.0
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -62,6 +66,7 @@ class Queries:
     decoded: Decoded = field(default_factory=Decoded)
     packed: PackedDays = field(default_factory=PackedDays)
     workers: Workers = field(default_factory=Workers)
+    lanes: Lanes = field(default_factory=lambda: Lanes(large_places=2))
     older: OlderCache = field(default_factory=OlderCache)
     archive: Archive | None = None
     is_store_troubled: Callable[[], bool] = lambda: False
@@ -123,11 +128,17 @@ class Queries:
     async def footprint(self, market: Market, query: FootprintQuery) -> bytes:
         """Answer `GET /v1/footprint/{symbol}`."""
         query = replace(query, timeframe=market.instrument.anchored(query.timeframe))
-        return await self._flights.run((market.instrument, query), lambda: self._footprint(market, query))
+        return await self._flights.run(
+            (market.instrument, query),
+            lambda: self._weighed(lambda budget: self._footprint(market, query, budget)),
+        )
 
     async def trades(self, market: Market, query: TradesQuery) -> bytes:
         """Answer `GET /v1/trades/{symbol}` in the form asked for."""
-        return await self._flights.run((market.instrument, query), lambda: self._trades(market, query))
+        return await self._flights.run(
+            (market.instrument, query),
+            lambda: self._weighed(lambda budget: self._trades(market, query, budget)),
+        )
 
     async def book(self, market: Market, depth: int) -> bytes:
         """Answer `GET /v1/book/{symbol}`."""
@@ -149,28 +160,34 @@ class Queries:
         texts = {name: orjson.dumps(value) for name, value in fields.items()}
         return answers.about(market, texts | self._health(market, view))
 
+    async def _weighed(self, ask: Callable[[Budget], Awaitable[T]]) -> T:
+        """Return what `ask` does with a budget, once it has a place among those that read as much. Raises Busy."""
+        return await self.lanes.run(lambda place: ask(Budget(self.workers, place)))
+
     async def page(self, market: Market, timeframe: Timeframe, window: Window) -> tuple[Page, View, Cover]:
         """Return bars as JSON, none filled in."""
         timeframe = market.instrument.anchored(timeframe)
         return await self._pages.run(
-            (market.instrument, timeframe, window), lambda: self._page(market, timeframe, window)
+            (market.instrument, timeframe, window),
+            lambda: self._weighed(lambda budget: self._page(market, timeframe, window, budget)),
         )
 
-    async def body(self, market: Market, page: Page, view: View, cover: Cover) -> bytes:
+    async def body(self, market: Market, page: Page, view: View, cover: Cover) -> list[bytes]:
         """Return what an answer or a snapshot says of bars that were read; the ledger only if a hole is among them."""
         _, holes = cover.within(page.from_ms, page.to_ms)
         ledger = await self.reader(market).gaps() if holes else Ledger()
         return answers.body(market, page, view, cover, ledger, self.rules)
 
-    async def _page(self, market: Market, timeframe: Timeframe, window: Window) -> tuple[Page, View, Cover]:
+    async def _page(
+        self, market: Market, timeframe: Timeframe, window: Window, budget: Budget
+    ) -> tuple[Page, View, Cover]:
         """Of the tail where it reaches, else read anew: so are weeks and months, whose minutes may be gone in part."""
         if timeframe.of_minutes and (not timeframe.of_days or timeframe.text == DAY.text):
-            bounds, reader = Bounds.of(window, timeframe), self.history(market, Budget(self.workers))
+            bounds, reader = Bounds.of(window, timeframe), self.history(market, budget)
             reading = await self.tails.read_bars(reader, market.instrument, timeframe, bounds)
             if reading:
                 cover = cover_of(market, reading.view, kept_by_days=timeframe.of_days)
                 return _tail_page(market, timeframe, reading.tail, bounds, cover), reading.view, cover
-        budget = Budget(self.workers)
         read = await self.frame(market, timeframe, window, budget)
         return await _page(market, read, budget), read.view, read.cover
 
@@ -187,7 +204,10 @@ class Queries:
         if query.form == "json" and query.fill == "none":
             page, view, cover = await self.page(market, query.timeframe, query.window)
             return answers.history(market, query.timeframe.text, await self.body(market, page, view, cover))
-        budget = Budget(self.workers)
+        return await self._weighed(lambda budget: self._table(market, query, budget))
+
+    async def _table(self, market: Market, query: CandleQuery, budget: Budget) -> bytes:
+        """Bars that no tail serves, read as a frame."""
         read = await self.frame(market, query.timeframe, query.window, budget, flat=query.fill == "flat")
         if query.form == "json":
             body = await self.body(market, await _page(market, read, budget), read.view, read.cover)
@@ -202,14 +222,13 @@ class Queries:
         bar = grid.json(live.growing, live.at) if live.growing else "null"
         return answers.current(market, timeframe.text, bar, view, live.at.cover, self.rules)
 
-    async def _footprint(self, market: Market, query: FootprintQuery) -> bytes:
-        budget = Budget(self.workers)
+    async def _footprint(self, market: Market, query: FootprintQuery, budget: Budget) -> bytes:
         reader, past = self.history(market, budget), self.past(market, budget)
         page, view, cover = await footprints.read(reader, self.tapes, past, market, query)
         return answers.history(market, query.timeframe.text, await self.body(market, page, view, cover))
 
-    async def _trades(self, market: Market, query: TradesQuery) -> bytes:
-        past = self.past(market, Budget(self.workers))
+    async def _trades(self, market: Market, query: TradesQuery, budget: Budget) -> bytes:
+        past = self.past(market, budget)
         read = await sales.read(self.reader(market), past, self.tapes, query)
         if query.form != "json":
             _check_whole(market, read.more(query), read.kept.faults)

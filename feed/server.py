@@ -21,6 +21,15 @@ TICKS_PER_LOOK = 10
 
 
 class Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        crowd: Connections = cast(Starlette, config.app).state.connections
+        crowd.unsent_bytes = self._unsent_bytes
+
+    def _unsent_bytes(self) -> int:
+        connections = cast(set[BoundedHttp | BoundedWebSocket], self.server_state.connections)
+        return sum(connection.waiting_bytes for connection in connections)
+
     async def on_tick(self, counter: int) -> bool:
         if counter % TICKS_PER_LOOK == 0:
             look_at_all(cast(set[BoundedHttp | BoundedWebSocket], self.server_state.connections))

@@ -67,7 +67,7 @@ class Replayer:
             on_end=self._end,
         )
         try:
-            is_new = await register(Registry(client), self.market)
+            self.market, is_new = await register(Registry(client), self.market)
             try:
                 self.format = await store_format(client)
                 known = await self._conflicts_counted(client)
@@ -151,14 +151,17 @@ class ArchivingStore(SymbolStore):
             await asyncio.gather(task, return_exceptions=True)
 
 
-async def register(registry: Registry, market: Market) -> bool:
-    """Add the symbol, or see that it is one that files may be replayed into, in the same units. True if it is new."""
+async def register(registry: Registry, market: Market) -> tuple[Market, bool]:
+    """Add the symbol, or return the one there is, if files may be replayed into it, in the same units.
+
+    Also return whether it was added.
+    """
     if await registry.add_symbol(market):
-        return True
+        return market, True
     found = await registry.market(market.symbol)
     if found is None or found.kind != KIND:
         kind = found.kind if found else "nothing"
         raise BadInput(f"symbol {market.symbol} is fed by {kind}: a replay needs a symbol of its own")
     if found.instrument != market.instrument:
         raise BadInput(f"symbol {market.symbol} exists as {found.instrument}, which differs from what was asked")
-    return False
+    return found, False

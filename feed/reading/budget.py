@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ParamSpec, TypeVar
 
-from common.errors import BadInput
+from feed.reading.lanes import Place, Weight
 from feed.reading.workers import Workers
 
 # Minutes, levels or trades that are read; seconds of work; bytes of an answer.
 MAX_ROWS = 2_000_000
 MAX_WORK_S = 2.0
 MAX_ANSWER_BYTES = 32 << 20
-# But for the first bar of an answer: that has to be whole.
-MAX_ROWS_OF_A_BAR = 4 * MAX_ROWS
+# But for the first bar of an answer, which has to be whole, so many times as many rows.
+BAR_FACTOR = 4
 # Fewer rows than that take about as long as to hand them to a thread.
 INLINE_ROWS = 4_000
 UNLIMITED = 1 << 62
@@ -25,9 +25,10 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Budget:
-    """Of one query. Without `workers` all is worked out in place."""
+    """Of one query. Without `workers` all is worked out in place; without a `place` nobody else is waited for."""
 
     workers: Workers | None = None
+    place: Place | None = None
     max_rows: int = MAX_ROWS
     max_work_s: float = MAX_WORK_S
     max_bytes: int = MAX_ANSWER_BYTES
@@ -37,26 +38,30 @@ class Budget:
     @classmethod
     def unlimited(cls) -> "Budget":
         """For what is bounded otherwise, and for a process that does nothing else."""
-        return cls(None, UNLIMITED, float(UNLIMITED), UNLIMITED)
+        return cls(None, None, UNLIMITED, float(UNLIMITED), UNLIMITED)
 
     def has_room(self, rows: int) -> bool:
         """Whether so many more may be read."""
         return self.rows + rows <= self.max_rows and self.work_s < self.max_work_s
 
-    def read(self, rows: int) -> None:
-        """Count rows before they are decoded: what is too much never is in memory."""
+    @property
+    def has_room_for_a_bar(self) -> bool:
+        """Whether more may be read of the first bar of an answer."""
+        return self.rows < BAR_FACTOR * self.max_rows
+
+    async def read(self, rows: int) -> None:
+        """Count rows before they are decoded: what is too much never is in memory. Raises Beyond."""
         self.rows += rows
-        if self.max_rows < UNLIMITED and self.rows > MAX_ROWS_OF_A_BAR:
-            raise BadInput(
-                f"one bar is made of more than {MAX_ROWS_OF_A_BAR:,} rows or levels, expected a shorter timeframe"
-            )
+        if self.place:
+            await self.place.reads(self.rows)
 
     async def run(self, rows: int, work: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
         """Return what `work` does, about so many rows, without holding up others."""
         timed = partial(self._timed, partial(work, *args, **options))
         if self.workers is None or rows <= INLINE_ROWS:
             return timed()
-        return await self.workers.run(timed)
+        patient = self.place is not None and self.place.weight > Weight.LIGHT
+        return await self.workers.run(timed, patient=patient)
 
     def _timed(self, work: Callable[[], T]) -> T:
         began_s = time.thread_time()

@@ -8,6 +8,7 @@ import logging
 import resource
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address, ip_address
 
@@ -38,10 +39,14 @@ OF_ADDRESS = Failure(
 
 @dataclass(slots=True)
 class Connections:
-    """`max_all`: FLEET_CONNECTIONS_MAX, or as many as the file limit has room for."""
+    """`max_all`: FLEET_CONNECTIONS_MAX, or as many as the file limit has room for.
+
+    `unsent_bytes` tells what clients have yet to read of what they were answered.
+    """
 
     metrics: Metrics
     max_all: int
+    unsent_bytes: Callable[[], int] = lambda: 0
     count: int = 0
     unfinished_bytes: int = 0
     _of_address: Counter[str] = field(default_factory=Counter)

@@ -17,13 +17,15 @@ from common.market.instrument import Instrument, check_symbol
 from common.settings import Settings, load
 from common.store.lease import holder_name
 from common.store.registry import Market, open_store
-from infra.cli.options import DataOption, store_session
+from common.store.rollups import CANDLES
+from infra.cli.options import DataOption, date_text, store_session
 from infra.cli.refused import exit_by, print_conflicts, print_refused
 from infra.cli.replay import IdsChoice, SourceChoice, ids_of, progress_bar, worker_settings
 from infra.cli.symbols import TradingHours
 from workers.imports.candles import CandleFile
 from workers.imports.files import ImportFile
 from workers.imports.importer import Done, Importer
+from workers.imports.reach import Reach
 from workers.imports.target import is_fed
 from workers.replay import KIND
 
@@ -44,6 +46,9 @@ CalendarOption = Annotated[
 ]
 ZoneOption = Annotated[
     str | None, typer.Option(help="Where the days of 24x7 begin, such as Europe/Berlin.", show_default=False)
+]
+WithinOption = Annotated[
+    bool, typer.Option("--within-retention", help="Leave out days older than what is kept, do not keep more for them.")
 ]
 HoursOption = Annotated[
     TradingHours | None, typer.Option(help="Of a stock exchange: its main session, or all.", show_default=False)
@@ -69,6 +74,7 @@ def trades(
         IdsChoice, typer.Option(help="Whether trade ids count on by one, so that a hole in them is a lost trade.")
     ] = IdsChoice.AUTO,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Count rows that are no trades, do not stop.")] = False,
+    within_retention: WithinOption = False,
     data: DataOption = None,
 ) -> None:
     """Import trades: candles and footprints of whole days, in atomic steps.
@@ -96,6 +102,7 @@ def trades(
             instrument = replace(instrument, ids=ids_of(ids, lambda: next(filter(None, heads), [])))
         importer = _importer(settings, url, Market(instrument, {"kind": KIND, "simulated": bits == SIMULATED}), bits)
         importer.files = [ImportFile(path, instrument, skip_bad) for path in files]
+        importer.within_retention = within_retention
         _say_what_waits(known)
         done = asyncio.run(_run(importer))
     _report(importer, done)
@@ -114,6 +121,10 @@ def candles(
     zone: ZoneOption = None,
     hours: HoursOption = None,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Count rows that are no candles, do not stop.")] = False,
+    minutes: Annotated[
+        bool, typer.Option("--minutes", help="They are of a minute each, though no two of a file are a minute apart.")
+    ] = False,
+    within_retention: WithinOption = False,
     data: DataOption = None,
 ) -> None:
     """Import minute candles, for history of which there are no trades: without footprints.
@@ -129,7 +140,8 @@ def candles(
         known, trading = asyncio.run(_known(url, symbol)), _trading(calendar, zone, hours)
         instrument = _instrument(known, symbol, price_decimals, size_decimals, trading)
         importer = _importer(settings, url, Market(instrument, {"kind": KIND, "simulated": False}), IMPORT)
-        importer.files = [CandleFile(path, instrument, skip_bad) for path in files]
+        importer.files = [CandleFile(path, instrument, skip_bad, minutes) for path in files]
+        importer.within_retention = within_retention
         done = asyncio.run(_run(importer))
     _report(importer, done, "candles")
 
@@ -190,14 +202,31 @@ async def _run(importer: Importer) -> Done:
             bar.update(task, completed=done.fraction, trades=done.trades, rate=rate)
 
         importer.on_progress = show
+        importer.on_reach = lambda reach: _say_what_is_old(importer.market.symbol, reach)
         return await importer.run()
+
+
+def _say_what_is_old(symbol: str, reach: Reach) -> None:
+    for series, floor_ms in reach.gone.items():
+        print(f"{symbol}: {series} before {date_text(floor_ms)} are left out, the store has dropped what it had there")
+    for series, floor_ms in reach.short.items():
+        older = f"older than the {reach.kept[series]:,} days kept"
+        print(f"{symbol}: {series} before {date_text(floor_ms)}, {older}, {_fate(series, reach)}")
+
+
+def _fate(series: str, reach: Reach) -> str:
+    if reach.within:
+        return "are left out" if series == CANDLES else "are left out, and candles are kept alone"
+    if series in reach.raised:
+        return f"are kept all the same: for {reach.days:,} days from now on, of this symbol"
+    return "go into the archive alone"
 
 
 def _report(importer: Importer, done: Done, what: str = "trades") -> None:
     instrument = importer.market.instrument
     print(f"{instrument.symbol}: {done.trades:,} {what} imported into {done.days:,} days ({instrument.ids} ids)")
     if done.too_old:
-        print(f"{done.too_old:,} days are older than what is kept of the symbol: nothing of them was kept")
+        print(f"{done.too_old:,} days are older than what is kept of the symbol: they were left out")
     if done.bare:
         print(f"{done.bare:,} days are older than footprints are kept: their candles were kept alone")
     if done.outside:

@@ -21,7 +21,8 @@ CANDLES, FOOTPRINT = f"/v1/candles/{S}", f"/v1/footprint/{S}"
 def spend(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Give each query as little as said, and read it in small parts."""
 
-    def spend(**limits: Any) -> None:
+    def spend(bar_factor: int = 1_000, **limits: Any) -> None:
+        monkeypatch.setattr("feed.reading.budget.BAR_FACTOR", bar_factor)
         monkeypatch.setattr("feed.queries.Budget", partial(Budget, **limits))
         for name in ("feed.minutes.PART", "feed.minutes.FOOTPRINT_PART", "feed.minutes.CHUNK"):
             monkeypatch.setattr(name, 3)
@@ -113,13 +114,13 @@ async def test_an_answer_of_more_bytes_than_may_be_is_asked_for_in_parts(
 
 
 async def test_a_bar_that_is_too_much_for_one_answer_is_refused(
-    feed: Served, history: Writer, spend: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    feed: Served, history: Writer, spend: Callable[..., None]
 ) -> None:
     spend(max_bytes=500)
     refused = await feed.get(FOOTPRINT, timeframe="1d", limit=1)
     assert refused.status_code == 400 and "higher rows" in refused.json()["error"]["message"]
     # Of higher rows it fits.
     assert (await feed.get(FOOTPRINT, timeframe="1d", limit=1, row=100)).status_code == 200
-    monkeypatch.setattr("feed.reading.budget.MAX_ROWS_OF_A_BAR", 40)
+    spend(max_rows=10, bar_factor=4)
     refused = await feed.get(FOOTPRINT, timeframe="1M", row=100, limit=1)
     assert refused.status_code == 400 and "expected a shorter timeframe" in refused.json()["error"]["message"]

@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from common.archive.archive import Archive
+from common.errors import BadInput
 from common.market.trade import Trade
 from common.store.client import commit_client
 from infra.cli import app, export
@@ -51,6 +52,37 @@ def test_exported_candles_are_those_that_are_stored_and_import_as_what_they_were
     fleet("export", "candles", "TEST:BACK", "--out", str(back))
     as_before = frame.drop("is_final", "partial")
     assert pl.read_csv(back, infer_schema=False).drop("is_final", "partial").equals(as_before)
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_exported_hours_are_not_imported_as_minutes(store: str, tmp_path: Path, form: str) -> None:
+    asyncio.run(imported(store, [written(tmp_path / "a.csv", rows(2_000))]))
+    out = tmp_path / f"hours.{form}"
+    fleet("export", "candles", S, "--out", str(out), "--timeframe", "1h", "--format", form)
+    numbers = ["--symbol", "TEST:BACK", "--price-decimals", "2", "--size-decimals", "4"]
+    done = CliRunner().invoke(app, ["import", "candles", str(out), *numbers])
+    assert done.exit_code != 0 and isinstance(done.exception, BadInput)
+    assert "none says when it ends, and they are 60 minutes apart or more" in str(done.exception)
+    assert "TEST:BACK" not in fleet("symbols", "list")
+
+
+def test_an_import_says_what_becomes_of_days_that_are_older_than_what_is_kept(
+    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, days in (("FLEET_CANDLE_DAYS", 4), ("FLEET_FOOTPRINT_DAYS", 2)):
+        monkeypatch.setenv(name, str(days))
+    path = str(written(tmp_path / "a.csv", rows(500, days=8)))
+    numbers = ["--price-decimals", "2", "--size-decimals", "4"]
+    within = fleet("import", "trades", path, "--symbol", "TEST:A", *numbers, "--within-retention")
+    assert "TEST:A: candles before 2023-11-18, older than the 4 days kept, are left out" in within
+    assert (
+        "footprints before 2023-11-20, older than the 2 days kept, are left out, and candles are kept alone" in within
+    )
+    more = fleet("import", "trades", path, "--symbol", "TEST:B", *numbers)
+    assert "TEST:B: candles before 2023-11-18, older than the 4 days kept, are kept all the same: for 8 days" in more
+    monkeypatch.setenv("FLEET_ARCHIVE_URL", str(tmp_path / "archive"))
+    alone = fleet("import", "trades", path, "--symbol", "TEST:C", *numbers)
+    assert "TEST:C: candles before 2023-11-18, older than the 4 days kept, go into the archive alone" in alone
 
 
 @pytest.mark.parametrize("form", ["parquet", "arrow"])

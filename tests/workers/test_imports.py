@@ -31,7 +31,7 @@ from common.store.client import commit_client
 from common.store.imports import MAX_STEP_DAYS, ImportedDay, ImportStep, ImportStore
 from common.store.lease import NOTHING_SEEN
 from common.store.reads import Range, SymbolReader, View
-from common.store.registry import Market
+from common.store.registry import Market, open_store
 from common.store.rollups import RollupStore, Staged
 from common.store.symbol import Bounds, Claim, SymbolStore
 from infra.paths import ROOT
@@ -41,6 +41,7 @@ from workers.imports.candles import CandleFile
 from workers.imports.days import Day, steps
 from workers.imports.files import ImportFile
 from workers.imports.importer import Done, Importer
+from workers.imports.reach import Reach
 from workers.recordings import TradeFile
 from workers.replay import KIND, Replayer
 from workers.rollup.day import roll_day
@@ -467,7 +468,7 @@ async def test_candles_of_every_form_are_stored_as_they_are_and_never_twice(redi
     assert frames[0].equals(frames[1]) and frames[0].equals(frames[2])
 
     work = importer(redis_url, [], instrument)
-    work.files = [CandleFile(klines, instrument), CandleFile(ours, instrument)]
+    work.files = [CandleFile(klines, instrument), CandleFile(ours, instrument, are_minutes=True)]
     done = await work.run()
     assert (done.trades, done.refused) == (334, {"duplicate": 334})
     found = await stored(redis_url, instrument)
@@ -503,6 +504,49 @@ def test_what_is_no_minute_candle_is_refused(tmp_path: Path, line: str) -> None:
         list(CandleFile(path, INSTRUMENT).batches())
 
 
+OPENS = "open_ms,open,high,low,close,volume"
+
+
+def candle_lines(step_ms: int, count: int = 48, *, with_ends: bool = False) -> list[str]:
+    first_ms = FIRST_MS // DAY_MS * DAY_MS
+    opens = range(first_ms, first_ms + count * step_ms, step_ms)
+    ends = (f",{open_ms + step_ms - 1}" if with_ends else "" for open_ms in opens)
+    rows = [f"{open_ms},2,2,1,1,5{end}" for open_ms, end in zip(opens, ends, strict=True)]
+    return [OPENS + ",close_ms" * with_ends, *rows]
+
+
+@pytest.mark.parametrize("step_ms", [3_600_000, 180_000, 30_000])
+@pytest.mark.parametrize("skip_bad", [False, True])
+async def test_candles_whose_span_is_not_known_are_refused(
+    redis_url: str, tmp_path: Path, step_ms: int, skip_bad: bool
+) -> None:
+    """Before: an export of hours was imported as minutes, exit code 0."""
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join(candle_lines(step_ms)), "utf-8")
+    columnar = tmp_path / "a.parquet"
+    pl.read_csv(path).write_parquet(columnar)
+    for found in (path, columnar):
+        work = importer(redis_url, [])
+        work.files = [CandleFile(found, INSTRUMENT, skip_bad)]
+        with pytest.raises(BadInput, match="does not show that its candles are|rows are no candles that open"):
+            await work.run()
+    async with open_store(redis_url) as registry:
+        assert await registry.market(INSTRUMENT.symbol) is None
+
+
+@pytest.mark.parametrize("step_ms", [3_600_000, 60_000])
+def test_candles_that_say_when_they_end_are_taken_by_that(tmp_path: Path, step_ms: int) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join(candle_lines(step_ms, 1, with_ends=True)), "utf-8")
+    file = CandleFile(path, INSTRUMENT)
+    file.check()
+    if step_ms == 60_000:
+        assert sum(len(rows.frame) for rows in file.batches()) == 1
+    else:
+        with pytest.raises(BadInput, match="line 2: "):
+            list(file.batches())
+
+
 async def test_a_file_without_a_good_row_is_not_passed_over(redis_url: str, tmp_path: Path) -> None:
     paths = [written(tmp_path / "bad.csv", ["x,1,1,buy,2"] * 30), written(tmp_path / "good.csv", rows(20))]
     with pytest.raises(BadInput, match=r"bad\.csv line 2: ts_ms 'x'"):
@@ -524,15 +568,75 @@ async def test_bad_rows_and_refused_trades_are_counted(redis_url: str, tmp_path:
     assert done.refused == {"bad_line": 2, "bad_price": 1, "bad_time": 1, "duplicate": 1}
 
 
-async def test_retention_drops_what_is_old_and_says_so(redis_url: str, tmp_path: Path) -> None:
+async def test_within_retention_what_is_older_is_left_out_and_can_come_later(redis_url: str, tmp_path: Path) -> None:
     path = written(tmp_path / "a.csv", rows(2_000, days=8))
-    done = await imported(redis_url, [path], candle_days=4, footprint_days=2)
+    work = importer(redis_url, [path], candle_days=4, footprint_days=4)
+    work.within_retention = True
+    done = await work.run()
     view, found = await view_of(redis_url), await stored(redis_url)
     assert view.state
     newest_ms = view.state.watermark_ms // DAY_MS * DAY_MS
-    assert (done.days, done.too_old, done.bare) == (9, 4, 2)
+    assert (done.days, done.too_old, done.bare) == (5, 4, 0)
     assert min(found.candles) // DAY_MS * DAY_MS == view.state.candle_floor_ms == newest_ms - 4 * DAY_MS
-    assert min(found.footprints) // DAY_MS * DAY_MS == view.state.footprint_floor_ms == newest_ms - 2 * DAY_MS
+    assert min(found.footprints) // DAY_MS * DAY_MS == view.state.footprint_floor_ms
+    again = await imported(redis_url, [path], candle_days=4, footprint_days=4)
+    whole = await stored(redis_url)
+    async with commit_client(redis_url) as client:
+        await client.flushall()
+    await imported(redis_url, [path])
+    expected = await stored(redis_url)
+    assert (again.days, again.too_old, again.bare) == (4, 0, 0)
+    assert (whole.footprints, set(whole.candles)) == (expected.footprints, set(expected.candles))
+
+
+async def test_an_import_that_reaches_further_back_says_so_first_and_has_its_days_kept(
+    redis_url: str, tmp_path: Path
+) -> None:
+    """Before: what the worker or the import itself would drop was imported, and gone."""
+    told = list[tuple[dict[str, int], int]]()
+    paths = [written(tmp_path / f"{at}.csv", rows(2_000, days=8)[at : at + 500]) for at in range(0, 2_000, 500)]
+    work = importer(redis_url, paths, candle_days=4, footprint_days=2)
+    work.on_reach = lambda reach: told.append((reach.raised, work.done.days))
+    await work.run()
+    async with open_store(redis_url) as registry:
+        market = await registry.market(INSTRUMENT.symbol)
+    assert market and (market.candle_days, market.footprint_days) == (8, 8)
+    assert told == [({"candles": 8, "footprints": 8}, 0)]
+    assert (work.done.days, work.done.too_old, work.done.bare) == (9, 0, 0)
+    # And what comes next drops none of it.
+    last = rows(2_000, days=8)[-1].split(",")
+    await replayed(redis_url, written(tmp_path / "next.csv", [",".join([str(int(last[0]) + 1), *last[1:4], "2000"])]))
+    found = await stored(redis_url)
+    first_ms = FIRST_MS // DAY_MS * DAY_MS
+    assert min(found.candles) // DAY_MS * DAY_MS == min(found.footprints) // DAY_MS * DAY_MS == first_ms
+
+
+async def test_the_days_of_the_symbol_count_and_not_the_settings(redis_url: str, tmp_path: Path) -> None:
+    told = list[Reach]()
+    async with open_store(redis_url) as registry:
+        await registry.add_symbol(Market(INSTRUMENT, {"kind": KIND}, candle_days=30, footprint_days=3))
+    work = importer(redis_url, [written(tmp_path / "a.csv", rows(2_000, days=8))], candle_days=4, footprint_days=2)
+    work.within_retention, work.on_reach = True, told.append
+    done = await work.run()
+    assert (done.days, done.too_old, done.bare) == (9, 0, 5)
+    assert [list(reach.short) for reach in told] == [["footprints"]]
+
+
+@pytest.mark.parametrize("form", ["csv", "csv.gz", "zip", "parquet"])
+@pytest.mark.parametrize("count", [1, 2, 9_000])
+def test_the_last_time_of_a_file_is_seen_from_its_end(tmp_path: Path, form: str, count: int) -> None:
+    lines = rows(count)
+    path = written(tmp_path / "a.csv", lines)
+    text = path.read_bytes()
+    other = tmp_path / f"b.{form}"
+    if form == "parquet":
+        pl.read_csv(path, schema_overrides={"price": pl.String, "size": pl.String}).write_parquet(other)
+    elif form == "zip":
+        with zipfile.ZipFile(other, "w") as archive:
+            archive.writestr("a.csv", text)
+    else:
+        other.write_bytes(gzip.compress(text) if form == "csv.gz" else text)
+    assert ImportFile(other, INSTRUMENT).last_ms() == int(lines[-1].split(",")[0])
 
 
 async def test_a_floor_that_rose_above_nothing_goes_back_to_what_is_imported_for_the_archive(
@@ -560,11 +664,16 @@ async def test_a_floor_that_rose_above_nothing_goes_back_to_what_is_imported_for
 
 async def test_what_was_dropped_stays_dropped_and_so_does_all_before_it(redis_url: str, tmp_path: Path) -> None:
     lines = rows(2_000, days=8)
-    await imported(redis_url, [written(tmp_path / "new.csv", lines[1_000:])], candle_days=2, footprint_days=1)
+    await imported(redis_url, [written(tmp_path / "new.csv", lines[1_000:])])
+    async with open_store(redis_url) as registry:
+        await registry.change_symbol(INSTRUMENT.symbol, lambda now: replace(now, candle_days=2, footprint_days=1))
+    # The next minute that is written drops them.
+    at_ms, *rest, _ = lines[-1].split(",")
+    await replayed(redis_url, written(tmp_path / "next.csv", [",".join([str(int(at_ms) + 60_000), *rest, "2000"])]))
     before = await stored(redis_url)
     # Between this and what is there would be a hole that nobody knows of.
     path = written(tmp_path / "old.csv", lines[:1_000])
-    done = await imported(redis_url, [path], archive_url="/somewhere", candle_days=2, footprint_days=1)
+    done = await imported(redis_url, [path], archive_url="/somewhere")
     after = await stored(redis_url)
     assert (after.candles, after.footprints) == (before.candles, before.footprints)
     assert done.days == done.too_old == 5

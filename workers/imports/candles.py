@@ -3,12 +3,20 @@
 CSV       header `open_ms,open,high,low,close,volume` and any of `buy_volume`, `sell_volume`, `turnover`, `trades`
 Parquet   the same columns
 Binance   the public dumps of 1m klines, spot and USD-M, with or without a header
+
+That they are of minutes must show: from when each one ends (`close_ms`, which CSV and Parquet may have, too), or from
+two that are a minute apart. Else they may as well be hours.
 """
+
+from itertools import pairwise
+from pathlib import Path
 
 import polars as pl
 
+from common.errors import BadInput
 from common.frames.schema import CANDLES, conform
 from common.market.candle import IMPORT
+from common.market.instrument import Instrument
 from common.market.timeframe import MINUTE_MS
 from common.market.trade import MAX_TICKS, MAX_TS_MS, MIN_TS_MS
 from workers.imports.files import KLINES_DUMP, Form, Rows, RowsFile, fields_of, in_ms
@@ -34,10 +42,42 @@ _CONSISTENT = (
 
 
 class CandleFile(RowsFile):
-    """A file of minute candles. The optional columns are 0 where there are none."""
+    """A file of minute candles. The optional columns are 0 where there are none.
+
+    `are_minutes`: the caller knows that they are, where the file does not show it.
+    """
 
     needed = CANDLE_COLUMNS
     of_minutes = True
+
+    def __init__(self, path: Path, instrument: Instrument, skip_bad: bool = False, are_minutes: bool = False) -> None:
+        super().__init__(path, instrument, skip_bad)
+        self.are_minutes = are_minutes
+
+    def check(self) -> None:
+        if "close_ms" in self.columns():
+            return
+        nearest_ms, newest = None, list[int]()
+        for rows in CandleFile(self.path, self.instrument, skip_bad=True).batches():
+            self._check_whole(rows)
+            opens = sorted({*newest, *rows.frame["open_ms"].to_list()})
+            newest = opens[-1:]
+            found = (after - before for before, after in pairwise(opens))
+            nearest_ms = min(filter(None, (nearest_ms, *found)), default=None)
+            if nearest_ms == MINUTE_MS or self.are_minutes:
+                return
+        if newest:
+            apart = f"they are {nearest_ms // MINUTE_MS} minutes apart or more" if nearest_ms else "there is one alone"
+            raise BadInput(
+                f"{self.path} does not show that its candles are of a minute: none says when it ends, and {apart}; "
+                "if they are, say --minutes"
+            )
+
+    def _check_whole(self, rows: Rows) -> None:
+        """Of candles of seconds some open with a minute, too."""
+        if 0 < len(rows.frame) <= 2 * rows.bad:
+            count = rows.bad + len(rows.frame)
+            raise BadInput(f"{self.path}: {rows.bad} of {count} rows are no candles that open with a whole minute")
 
     def _form(self, first: bytes, second: bytes) -> Form | None:
         header = fields_of(first)
@@ -49,7 +89,7 @@ class CandleFile(RowsFile):
         return Form(_BINANCE_KLINES, has_header, KLINES_DUMP) if is_klines else None
 
     def _read_of(self, form: Form) -> list[str]:
-        return [name for name in form.columns if name in (*CANDLE_COLUMNS, *_MORE_OF_CANDLES)]
+        return [name for name in form.columns if name in (*CANDLE_COLUMNS, *_CLOSE, *_MORE_OF_CANDLES)]
 
     def _rows(self, raw: pl.DataFrame, form: Form, first: int, unit: str, fraction: float) -> Rows:
         i, schema = self.instrument, raw.schema
@@ -62,7 +102,7 @@ class CandleFile(RowsFile):
         parsed += [whole(name, raw.schema[name]) for name in ("open_ms", "trades", *_CLOSE) if name in raw.columns]
         times = [name for name in ("open_ms", *_CLOSE) if name in raw.columns]
         rows = raw.with_columns(parsed).with_columns(in_ms(pl.col(f"#{name}")).alias(f"#{name}") for name in times)
-        last_ms = pl.col("#close_ms") if form.dump else pl.col("#open_ms") + MINUTE_MS - 1
+        last_ms = pl.col("#close_ms") if "close_ms" in raw.columns else pl.col("#open_ms") + MINUTE_MS - 1
         shape = pl.when(_CONSISTENT & (last_ms - pl.col("#open_ms") == MINUTE_MS - 1)).then(True).alias("#candle")
         named = [pl.col(f"#{name}") for name in (*decimals, "open_ms", "trades")]
         shown = pl.concat_str([pl.col(name).cast(pl.String) for name in CANDLE_COLUMNS], separator=",").alias("candle")

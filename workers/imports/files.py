@@ -70,9 +70,15 @@ class Readable(Protocol):
     @property
     def of_minutes(self) -> bool: ...
 
+    def check(self) -> None:
+        """BadInput where what it is does not show."""
+
     def batches(self) -> Iterator[Rows]: ...
 
     def first_ms(self) -> int | None: ...
+
+    def last_ms(self) -> int:
+        """The greatest time among its last rows; -1 if none of them is good."""
 
     def fingerprint(self) -> str: ...
 
@@ -114,16 +120,36 @@ class RowsFile(ABC):
         head = self.head()
         return None if head.is_empty() else int(head.to_series(0).min())  # type: ignore[arg-type]
 
+    def last_ms(self) -> int:
+        """Packed text is read to its end."""
+        patient = type(self)(self.path, self.instrument, skip_bad=True)
+        with unreadable(self.path):
+            batches = patient._parquet(PEEK_ROWS, last=True) if self._is_parquet() else patient._text_end()
+            times = [time for rows in batches for time in rows.frame.to_series(0).to_list()]
+        return int(max([-1, *times]))
+
     def fingerprint(self) -> str:
         return TradeFile(self.path, self.instrument).fingerprint()
 
-    def dump(self) -> str:
+    def check(self) -> None:  # noqa: B027  # trades are what their columns say
+        """BadInput where what it is does not show."""
+
+    def columns(self) -> Sequence[str]:
+        """Their names, as far as they can be read."""
         with unreadable(self.path):
             if self._is_parquet():
-                return ""
-            with text_of(self.path) as (text, _):
-                form = self._form(text.readline(PEEK_BYTES), text.readline(PEEK_BYTES))
+                return pl.scan_parquet(self.path).collect_schema().names()
+            form = self._text_form()
+        return form.columns if form else ()
+
+    def dump(self) -> str:
+        with unreadable(self.path):
+            form = None if self._is_parquet() else self._text_form()
         return form.dump if form else ""
+
+    def _text_form(self) -> Form | None:
+        with text_of(self.path) as (text, _):
+            return self._form(text.readline(PEEK_BYTES), text.readline(PEEK_BYTES))
 
     @abstractmethod
     def _form(self, first: bytes, second: bytes) -> Form | None:
@@ -137,7 +163,7 @@ class RowsFile(ABC):
         with self.path.open("rb") as file:
             return file.read(len(PARQUET_MAGIC)) == PARQUET_MAGIC
 
-    def _parquet(self, batch_rows: int) -> Iterator[Rows]:
+    def _parquet(self, batch_rows: int, *, last: bool = False) -> Iterator[Rows]:
         try:
             scan = pl.scan_parquet(self.path)
             columns = scan.collect_schema().names()
@@ -148,7 +174,7 @@ class RowsFile(ABC):
             if name not in columns:
                 raise BadInput(f"{self.path} has no column {name!r}, expected {', '.join(self.needed)}")
         form = Form(tuple(columns), has_header=False)
-        for offset in range(0, height, batch_rows):
+        for offset in range(max(0, height - batch_rows) if last else 0, height, batch_rows):
             raw = scan.slice(offset, batch_rows).select(self._read_of(form)).collect()
             yield self._rows(raw, form, offset + 1, "row", min(1.0, (offset + batch_rows) / height))
 
@@ -171,6 +197,21 @@ class RowsFile(ABC):
                     line += block.count(b"\n")
             if rest:
                 yield self._block(rest, form, line, 1.0)
+
+    def _text_end(self) -> Iterator[Rows]:
+        """The rows of its last lines."""
+        with text_of(self.path) as (text, raw):
+            first, second = text.readline(PEEK_BYTES), text.readline(PEEK_BYTES)
+            form = self._form(first, second)
+            if text is raw:
+                text.seek(max(text.tell(), self.path.stat().st_size - PEEK_BYTES))
+            end = second if form and form.has_header else first + second
+            while block := text.read(BATCH_BYTES):
+                end = (end + block)[-PEEK_BYTES:]
+        # It may begin within a line, which is then no good row, or one of another time.
+        lines = end[end.find(b"\n") + 1 :] or end
+        if form and lines:
+            yield self._block(lines, form, 1, 1.0)
 
     def _block(self, block: bytes, form: Form, line: int, fraction: float) -> Rows:
         # One column more than there are, to see lines that have too many.

@@ -28,7 +28,7 @@ from common.market.coverage import IdCoverage, load_coverage
 from common.market.footprint import Footprint
 from common.market.gaps import ID_JUMP, NOT_IMPORTED, Gap, Ledger
 from common.market.recent import CONFLICT, RECENT_TRADES, Conflict
-from common.market.timeframe import MINUTE_MS, day_of
+from common.market.timeframe import DAY_MS, MINUTE_MS, day_of
 from common.market.trade import Trades
 from common.store.client import commit_client
 from common.store.format import CHUNKED_COVERAGE, store_format, written
@@ -51,6 +51,7 @@ from workers.imports.days import Day, Days, day_floor, steps
 from workers.imports.files import Readable, Rows
 from workers.imports.joined import Made, cover, merged, minutes_of, outside, reads_as, sealed
 from workers.imports.order import Order, Position, in_order
+from workers.imports.reach import Reach, keep_longer
 from workers.imports.target import is_fed, target
 from workers.imports.trades import TradeKeeper
 from workers.rollup.day import SealFailed
@@ -68,7 +69,7 @@ T = TypeVar("T")
 class Done:
     """What an import has done so far. `trades`: applied by this run; `refused`: in all since the symbol began.
 
-    `too_old`, `bare`: days of which retention keeps nothing, and of which it keeps no footprints. `outside`: trades of
+    `too_old`, `bare`: days of which nothing is kept, and of which no footprints are. `outside`: trades of
     the days that were written that are in no session: no bar shows them.
     """
 
@@ -89,7 +90,8 @@ class Importer:
     """`run` returns what was done. Interrupted by `stop`, it returns early with `ended` False.
 
     `archive`: gets the trades; None if trades are not archived. `older`: the archive that gets days which the store has
-    dropped; None: they are left alone.
+    dropped; None: they are left alone. `within_retention`: days older than what is kept are left out; else more is kept
+    of the symbol from now on, unless the archive has it. `on_reach` is told of either, before the first day.
     """
 
     url: str
@@ -101,12 +103,16 @@ class Importer:
     holder: str
     archive: Archive | None = None
     older: Archive | None = None
+    within_retention: bool = False
+    on_reach: Callable[[Reach], None] = lambda reach: None
     on_progress: Callable[[Done], None] = lambda done: None
     clock: JudgedClock = field(default_factory=lambda: JudgedClock(SystemClock()))
     done: Done = field(default_factory=Done)
     ended: bool = False
     # How far writers may go in the form of the store, as it was when this began.
     format: int = 1
+    # Days that were left out.
+    left_out: set[int] = field(default_factory=set)
     # What the symbol had refused for conflicts when this began.
     _conflicts_before: int | None = None
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
@@ -114,7 +120,8 @@ class Importer:
     async def run(self) -> Done:
         client = commit_client(self.url)
         try:
-            self.market, is_new = await target(Registry(client), self.market, self.files)
+            market, is_new = await target(Registry(client), self.market, self.files)
+            self.use(market)
             try:
                 self.format = await store_format(client)
                 async with present(client, IMPORT):
@@ -128,6 +135,9 @@ class Importer:
 
     async def _work(self, client: Redis) -> None:
         order = await asyncio.to_thread(in_order, self.files)
+        if self.within_retention:
+            # Of the same files another import: without it, or by other days, it begins again.
+            order = replace(order, recording=f"{order.recording}-within-{self.settings.retention.candle_days}")
         observer = Observer(self.settings.lease_ttl_ms)
         while not self.ended and not self._stopping.is_set():
             try:
@@ -135,6 +145,10 @@ class Importer:
             except RetryableError as error:
                 log.warning("lost", extra={"symbol": self.market.symbol, "error": str(error)})
                 await self._pause()
+
+    def use(self, market: Market) -> None:
+        self.market = market
+        self.settings = replace(self.settings, retention=self.settings.retention.of(market))
 
     def stop(self) -> None:
         """Finish the step under way, release, return from `run`."""
@@ -221,22 +235,56 @@ class _Term:
         # The worker that comes back must not take months that nobody imported for what it has missed.
         self._cause = NOT_IMPORTED if is_fed(work.market) else ID_JUMP
         self._keeper = TradeKeeper(client, work.market, work.archive)
-        self._days = self._in_waiting(view, recent)
+        self._recent = recent
+        self._dropped_ms = self._dropped(view)
+        firsts = [ms for ms in order.first_ms if ms >= 0]
+        self._first_day_ms = day_of(min(firsts)) if firsts else sys.maxsize
+        # What is older is left out.
+        self._from_ms = 0
+        self._days: Days
         self._bad = 0
         self._conflicts = Conflicts(instrument)
         # Those that are counted, and not told of yet.
         self._untold: list[Conflict] = []
         work.begin_count(self._builder.refused)
 
-    def _in_waiting(self, view: View, recent: pl.DataFrame) -> Days:
+    async def _suit_retention(self, newest_ms: int) -> None:
+        """Keep what comes, or leave it out, and say so."""
+        reach = self._reach(newest_ms)
+        if reach.short or reach.gone:
+            self._work.on_reach(reach)
+        if reach.within:
+            self._from_ms = reach.short.get(CANDLES, 0)
+        await self._keep_longer(reach)
+
+    async def _keep_longer(self, reach: Reach) -> None:
+        if reach.raised:
+            work = self._work
+            work.use(await keep_longer(Registry(self._client), work.market, reach.raised))
+
+    def _reach(self, newest_ms: int) -> Reach:
+        work, first_ms = self._work, self._first_day_ms
+        # What the store has dropped there it can't have again: between the two would be a hole that nothing tells of.
+        gone = {each: floor_ms for each, floor_ms in self._dropped_ms.items() if first_ms < floor_ms}
+        kept = {each: days for each, days in self._kept().items() if each not in gone}
+        return Reach(first_ms, newest_ms, kept, gone, work.bounds.archived, work.within_retention)
+
+    def _kept(self) -> dict[str, int]:
+        """Days kept of what the files bring."""
+        retention = self._work.settings.retention
+        of_trades = any(not file.of_minutes for file in self._order.files)
+        footprints = {FOOTPRINTS: retention.footprint_days} if of_trades else {}
+        return {CANDLES: retention.candle_days} | footprints
+
+    def _in_waiting(self, newest_ms: int) -> Days:
         builder, work = self._builder, self._work
         seen = load_coverage(work.market.instrument.ids, builder.coverage.dump(), None)
         builder.keep_coverage(is_chunked=self._format >= CHUNKED_COVERAGE)
         if isinstance(seen, IdCoverage) and isinstance(builder.coverage, IdCoverage):
             # What has been read is bounded. Of what has been written more may be missing, while days wait.
             seen.max_holes, builder.coverage.max_holes = builder.coverage.max_holes, sys.maxsize
-        floors = self._floors(view)
-        at_hand = AtHand(recent, per_day=not isinstance(seen, IdCoverage))
+        floors = self._floors(newest_ms)
+        at_hand = AtHand(self._recent, per_day=not isinstance(seen, IdCoverage))
         is_archived = work.archive is not None
         days = Days(seen, work.sources, *floors, self._position.day_ms + 1, with_rows=is_archived, at_hand=at_hand)
         if builder.open:
@@ -245,31 +293,36 @@ class _Term:
             days.waiting[day_ms] = Day(day_ms, len(self._order.files))
         return days
 
-    def _floors(self, view: View) -> tuple[int, int]:
-        """From which day on candles are made, and footprints. Of what was dropped nothing is shown in the store."""
+    def _dropped(self, view: View) -> dict[str, int]:
+        """Up to which day the store has dropped each series. Of what was dropped nothing is shown in the store."""
         work, oldest, state = self._work, self._builder.coverage.oldest(), view.state
         oldest_ms = oldest.from_ms if oldest else 0
-        newest_ms = max([self._builder.newest_ms, *self._order.first_ms])
         found = {CANDLES: state.candle_floor_ms, FOOTPRINTS: state.footprint_floor_ms} if state else {}
-        days = {CANDLES: work.settings.retention.candle_days, FOOTPRINTS: work.settings.retention.footprint_days}
         was_dropped = oldest_ms < max(found.values(), default=0)
         # Whole candles can't be merged into what the archive has: which of them it has is not known.
         of_trades = not any(file.of_minutes for file in self._order.files)
-        if work.older and was_dropped and of_trades and days.keys() <= work.bounds.archived:
+        if work.older and was_dropped and of_trades and found.keys() <= work.bounds.archived:
             self._below = Below(self._client, work.market, work.older, view.archived, day_of(oldest_ms))
-            found = {series: self._below.floor(series, floor_ms) for series, floor_ms in found.items()}
-        else:
-            # The floor also rises above a symbol that is younger: there was nothing to drop, and it goes back.
-            found = {series: floor_ms for series, floor_ms in found.items() if oldest_ms < floor_ms}
-        bounded = days.keys() - work.bounds.archived
-        limits = {series: day_floor(newest_ms, days[series]) for series in bounded}
-        candle_floor_ms, footprint_floor_ms = (max(found.get(each, 0), limits.get(each, 0)) for each in days)
+            return {series: self._below.floor(series, floor_ms) for series, floor_ms in found.items()}
+        # The floor also rises above a symbol that is younger: there was nothing to drop, and it goes back.
+        return {series: floor_ms for series, floor_ms in found.items() if oldest_ms < floor_ms}
+
+    def _floors(self, newest_ms: int) -> tuple[int, int]:
+        """From which day on candles are made, and footprints."""
+        retention = self._work.settings.retention
+        days = {CANDLES: retention.candle_days, FOOTPRINTS: retention.footprint_days}
+        limits = {each: day_floor(newest_ms, days[each]) for each in days.keys() - self._work.bounds.archived}
+        candle_floor_ms, footprint_floor_ms = (max(self._dropped_ms.get(each, 0), limits.get(each, 0)) for each in days)
         return candle_floor_ms, footprint_floor_ms
 
     async def run(self) -> bool:
         """True if all files have been read and written."""
         work, order = self._work, self._order
         await self._beat()
+        last_ms = await self._meanwhile(order.last_ms)
+        newest_to_be_ms = max(self._builder.newest_ms, min(last_ms, work.clock.now_ms()))
+        await self._suit_retention(newest_to_be_ms)
+        self._days = self._in_waiting(newest_to_be_ms)
         oldest = self._builder.coverage.oldest()
         await self._alive(asyncio.create_task(self._keeper.begin(oldest.from_ms if oldest else -1)))
         newest_ms, number = -1, -1
@@ -288,9 +341,17 @@ class _Term:
         return await self._finish()
 
     def _take(self, rows: Rows, file: int) -> int | None:
+        frame = self._without_old(rows.frame) if self._from_ms else rows.frame
         if rows.of_minutes:
-            return self._days.take_candles(rows.frame, file)
-        return self._days.take(rows.frame, file, self._work.clock.now_ms())
+            return self._days.take_candles(frame, file)
+        return self._days.take(frame, file, self._work.clock.now_ms())
+
+    def _without_old(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """What is left out is as if it were in no file: a later import may bring it."""
+        time = pl.col(frame.columns[0])
+        old = frame.filter(time < self._from_ms).select((time // DAY_MS).unique()).to_series()
+        self._work.left_out.update(old.to_list())
+        return frame.filter(time >= self._from_ms) if len(old) else frame
 
     async def _finish(self) -> bool:
         """Write what is left. The newest day may not be over: it is committed as a worker would. False if stopped."""
@@ -502,6 +563,8 @@ class _Term:
         head = self._head([day] if day else [], len(self._order.files))
         mode = BACKFILLING if is_fed(work.market) else CLOSED
         head = replace(head, health={"mode": mode, "source": SOURCE})
+        # Only now it is known which trades were the first and the last.
+        await self._keep_longer(self._reach(builder.newest_ms))
         commit = make_commit(head, builder, changes, work.settings.retention)
         retention = work.settings.retention
         floors = (day_floor(builder.newest_ms, days) for days in (retention.candle_days, retention.footprint_days))
@@ -522,6 +585,7 @@ class _Term:
     async def _count_what_is_kept(self) -> None:
         state = (await self._reader.view()).state
         assert state, "read after a commit"
+        self._work.done.too_old = len(self._work.left_out)
         candle_floor_ms, footprint_floor_ms = state.candle_floor_ms, state.footprint_floor_ms
         for day_ms, has_footprints in self._has_footprints.items():
             self._work.done.too_old += day_ms < candle_floor_ms
@@ -532,6 +596,7 @@ class _Term:
         builder, now_ms = self._builder, self._work.clock.now_ms()
         for day in days:
             cover(builder, day)
+            self._first_day_ms = min(self._first_day_ms, day.day_ms)
         if self._bad:
             builder.refused[BAD_LINE] += self._bad
             self._bad = 0

@@ -35,6 +35,10 @@ class Order:
     first_ms: list[int]
     recording: str
 
+    def last_ms(self) -> int:
+        """The newest time, as far as first rows and the end of the last file tell; -1 if nothing does."""
+        return max([-1, *self.first_ms, *(file.last_ms() for file in self.files[-1:])])
+
 
 def in_order(files: Sequence[Readable]) -> Order:
     heads = ((file.first_ms(), str(file.path), file) for file in files)

@@ -5,6 +5,7 @@ the ids, so these must be contiguous, and of the same kind: Binance numbers trad
 themselves.
 """
 
+import asyncio
 from collections.abc import Sequence
 
 from common.errors import BadInput
@@ -26,11 +27,19 @@ async def target(registry: Registry, wanted: Market, files: Sequence[Readable]) 
 
     Also return whether it was registered.
     """
-    if await registry.add_symbol(wanted):
-        return wanted, True
     found = await registry.market(wanted.symbol)
-    if found is None:
-        raise BadInput(f"symbol {wanted.symbol} was removed while the import began")
+    if found:
+        _check_known(found, wanted, files)
+    # Before anything is registered: a file that is refused leaves no symbol behind.
+    for file in files:
+        await asyncio.to_thread(file.check)
+    if found:
+        return found, False
+    # Another import may have been quicker.
+    return (wanted, True) if await registry.add_symbol(wanted) else await target(registry, wanted, files)
+
+
+def _check_known(found: Market, wanted: Market, files: Sequence[Readable]) -> None:
     asked, has = wanted.instrument, found.instrument
     if (asked.price_decimals, asked.size_decimals, asked.ids) != (has.price_decimals, has.size_decimals, has.ids):
         raise BadInput(f"symbol {wanted.symbol} exists as {has}, which differs from what was asked")
@@ -38,7 +47,6 @@ async def target(registry: Registry, wanted: Market, files: Sequence[Readable]) 
         _check_fed(found, is_simulated(wanted))
         for file in files:
             _check_file(found, file)
-    return found, False
 
 
 def is_simulated(market: Market) -> bool:
