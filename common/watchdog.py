@@ -1,7 +1,8 @@
 """A process whose event loop hangs is ended: its lease is lost by then, and only a new process can take it again.
 
-A thread looks whether the loop still turns. It counts its own looks, not time: a process that was paused as a whole, or
-starved, has had no looks either.
+A thread looks whether the loop still turns. It counts its own looks, not time: a process that was paused as a whole has
+had none either. Nor do those count in which the loop's thread mostly waited for a core, on a machine that has too few:
+the watchdog itself needs hardly any.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ import traceback
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +41,8 @@ class Watchdog:
 
     def start(self) -> None:
         """To be called in the loop."""
-        watched = threading.get_ident()
-        threading.Thread(target=self._watch, args=(watched,), name="watchdog", daemon=True).start()
+        watched = threading.get_ident(), threading.get_native_id()
+        threading.Thread(target=self._watch, args=watched, name="watchdog", daemon=True).start()
         self._turn(asyncio.get_running_loop())
 
     def stop(self) -> None:
@@ -52,14 +54,24 @@ class Watchdog:
         self._turned = True
         self._turning = loop.call_later(self.silence_s / LOOKS, self._turn, loop)
 
-    def _watch(self, watched: int) -> None:
-        silent = 0
+    def _watch(self, watched: int, native_id: int) -> None:
+        silent, waited_s = 0, _waited_s(native_id)
         while silent < LOOKS and not self._over.wait(self.silence_s / LOOKS):
-            silent = 0 if self._turned else silent + 1
+            before_s, waited_s = waited_s, _waited_s(native_id)
+            is_starved = waited_s - before_s > self.silence_s / LOOKS / 2
+            silent = 0 if self._turned else silent + (not is_starved)
             self._turned = False
             self.looks += 1
         if not self._over.is_set():
             self.on_hang("".join(traceback.format_stack(sys._current_frames().get(watched))))
+
+
+def _waited_s(native_id: int) -> float:
+    """For how long in all a thread of this process has waited for a core; 0 where the kernel does not tell."""
+    try:
+        return int(Path(f"/proc/self/task/{native_id}/schedstat").read_text("ascii").split()[1]) / 1e9
+    except (OSError, IndexError, ValueError):
+        return 0.0
 
 
 @asynccontextmanager

@@ -21,12 +21,14 @@ from tests.chaos.fleet import LEASE_MS, Fleet
 from tests.chaos.recording import KIND, hurry_flag, write_recording
 from tests.leaks import leaks
 from tests.oracle import Outcome, differences, single_pass
+from tests.scale import scaled
 from tests.support import wait_until
 
-FAULTS = ["kill_holder"] * 20 + ["kill_any"] * 15 + ["pause_holder"] * 18 + ["kill_store"] * 6 + ["rewind"] * 6
+COUNTS = {"kill_holder": 20, "kill_any": 15, "pause_holder": 18, "kill_store": 6, "rewind": 6}
+FAULTS = [name for name, count in COUNTS.items() for _ in range(scaled(count))]
 # The control gives up its store's guards, and so it fails soon.
 CONTROL_FAULTS = ["pause_holder"] * 2 + ["kill_holder"] * 2 + ["rewind"] * 10
-TRADES, CONTROL_TRADES = 300_000, 100_000
+TRADES = scaled(300_000)
 BATCH_TRADES = 100
 
 
@@ -101,7 +103,12 @@ def test_kills_and_pauses_leave_no_trace(tmp_path: Path, random: Random) -> None
     assert not differences(found, expected)
     assert not differences(expected, oracle(recorded)), "the undisturbed run is wrong itself"
     # What must have happened, else the test has shown nothing.
-    assert logged["claimed"] > 40 and logged["fenced"] > 5 and logged["stale"] > 0 and logged["store lost"] > 0
+    assert (
+        logged["claimed"] > scaled(40)
+        and logged["fenced"] > scaled(5)
+        and logged["stale"] > 0
+        and logged["store lost"] > 0
+    )
 
 
 @pytest.mark.timeout(120)

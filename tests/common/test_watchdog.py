@@ -7,6 +7,9 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
+
+import pytest
 
 from common import watchdog
 from common.watchdog import EXIT_CODE, LEASES, LOOKS, Watchdog
@@ -100,6 +103,29 @@ def test_a_process_that_was_paused_as_a_whole_goes_on() -> None:
     process.send_signal(signal.SIGCONT)
     process.communicate(timeout=20)
     assert process.returncode == 0
+
+
+@pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reason="this kernel does not tell who waits for a core")
+def test_a_process_that_gets_no_core_goes_on() -> None:
+    """It has 1 % of one, beside a process that keeps it busy."""
+    core = min(os.sched_getaffinity(0))
+    busy = subprocess.Popen(
+        [sys.executable, die_with_parent.__file__, str(os.getpid()), sys.executable, "-c", "while True: pass"]
+    )
+    work = "os.nice(19); until = time.process_time() + 0.03\n        while time.process_time() < until: pass"
+    process = start(work, 0)
+    try:
+        os.sched_setaffinity(busy.pid, {core})
+        assert process.stdout and process.stdout.readline() == "up\n"
+        for thread in Path(f"/proc/{process.pid}/task").iterdir():
+            os.sched_setaffinity(int(thread.name), {core})
+        process.communicate(timeout=50)
+        assert process.returncode == 0
+    finally:
+        busy.kill()
+        busy.wait()
+        process.kill()
+        process.wait()
 
 
 def test_it_is_three_leases() -> None:

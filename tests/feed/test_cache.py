@@ -16,6 +16,7 @@ from feed.queries import Queries
 from feed.tail import Tails
 from tests.feed.oracle import expected
 from tests.feed.writer import START_MS, Saved, Writer, random_step
+from tests.scale import scaled
 from workers.commit import Retention
 
 TIMEFRAMES = ["1m", "15m", "1h", "1d", "1w", "1M", "7m", "1s", "250ms", "90s"]
@@ -48,7 +49,7 @@ def cut(bars: list[dict[str, Any]], window: Window) -> list[dict[str, Any]]:
     return inside[: window.limit] if window.oldest_first else inside[-window.limit :]
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(scaled(12)))
 async def test_kept_answers_equal_fresh_ones_and_the_oracle_after_any_commits(client: Redis, seed: int) -> None:
     rng = random.Random(seed)
     writer = Writer(

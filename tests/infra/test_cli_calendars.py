@@ -86,7 +86,10 @@ async def test_sessions_that_are_added_are_in_every_bar_and_go_again(
             assert await outside_of(client, [S]) == {S: (165, ms("2025-10-21"))}
 
             added = fleet("calendars", "add", "--file", str(tmp_path / "sessions.csv"))
-            assert added.out.splitlines() == ["XNSE: 3 exceptions, version 1", f"{S}: 6 days are made anew"]
+            told, *days_told = added.out.splitlines()
+            assert told == "XNSE: 3 exceptions, version 1"
+            # Unless the clock was quicker.
+            assert days_told in ([], [f"{S}: 6 days are made anew"])
             # At once, whether the queue has got there or not; the feed looks at the registry every 2 s.
             await wait_until_async(lambda: _is(days_of(feed), days(USUAL, SPECIAL)))
             await wait_until_async(settled, START_S)

@@ -12,9 +12,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.scale import scaled
 from tests.simulation.run import Failures, Guards, Simulation
 
-SEEDS = int(os.environ.get("SIMULATION_SEEDS", "2000"))
+SEEDS = int(os.environ.get("SIMULATION_SEEDS", scaled(2_000)))
 GUARDED, NO_FENCE, NO_SEQ_CHECK = Guards(), Guards(fence=False), Guards(seq_check=False)
 # Faults that a run of some seeds must have met, else it proves nothing.
 MUST_HAPPEN = frozenset(

@@ -1,0 +1,14 @@
+"""How much a run of the tests does of what is counted: all of it, or the part of it that TEST_SCALE says.
+
+`infra/test` does half, `infra/test --full` all. A variable that names a count, such as SIMULATION_SEEDS, is taken as
+it is.
+"""
+
+import os
+
+SCALE = float(os.environ.get("TEST_SCALE", "1"))
+
+
+def scaled(count: int) -> int:
+    """Return the part of `count` that is to be done, at least 1."""
+    return max(1, round(count * SCALE))
