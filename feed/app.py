@@ -93,6 +93,7 @@ def create_app(settings: Settings) -> Starlette:
             decoded=Decoded(shares.decoded_bytes),
             packed=PackedDays(shares.packed_bytes),
             older=OlderCache(shares.older_bytes),
+            answer_bytes=shares.answer_bytes,
             lanes=Lanes(shares.large_places, metrics.busy.inc, lambda: connections.unsent_bytes()),
             archive=_archive(settings),
             is_store_troubled=lambda: bool(watch.troubles),

@@ -15,14 +15,17 @@ class SingleFlight(Generic[T]):
 
     async def run(self, key: Hashable, answer: Callable[[], Coroutine[Any, Any, T]]) -> T:
         task = self._flying.get(key)
-        if task is None:
+        # One that has just ended answers whoever waited. Who asks again of it would get it at once, and may ask again,
+        # for ever: nothing else runs meanwhile.
+        if task is None or task.done():
             task = self._flying[key] = asyncio.create_task(answer())
             task.add_done_callback(lambda done: self._landed(key, done))
         # A client that goes away takes only itself away, not the answer of the others.
         return await asyncio.shield(task)
 
     def _landed(self, key: Hashable, task: asyncio.Task[T]) -> None:
-        self._flying.pop(key, None)
+        if self._flying.get(key) is task:
+            del self._flying[key]
         if not task.cancelled():
             # Looked at, or an error that nobody waits for any more is reported as forgotten.
             task.exception()

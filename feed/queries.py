@@ -43,7 +43,7 @@ from feed.market import status
 from feed.minutes import FOREVER_MS, Bounds
 from feed.params import CandleQuery, FootprintQuery, GapsQuery, TradesQuery, Window
 from feed.past import PackedDays, Past
-from feed.reading.budget import Budget
+from feed.reading.budget import MAX_ANSWER_BYTES, Budget
 from feed.reading.lanes import Lanes
 from feed.reading.workers import Workers
 from feed.tail import Tail, Tails, piece_of
@@ -67,6 +67,7 @@ class Queries:
     packed: PackedDays = field(default_factory=PackedDays)
     workers: Workers = field(default_factory=Workers)
     lanes: Lanes = field(default_factory=lambda: Lanes(large_places=2))
+    answer_bytes: int = MAX_ANSWER_BYTES
     older: OlderCache = field(default_factory=OlderCache)
     archive: Archive | None = None
     is_store_troubled: Callable[[], bool] = lambda: False
@@ -162,7 +163,7 @@ class Queries:
 
     async def _weighed(self, ask: Callable[[Budget], Awaitable[T]]) -> T:
         """Return what `ask` does with a budget, once it has a place among those that read as much. Raises Busy."""
-        return await self.lanes.run(lambda place: ask(Budget(self.workers, place)))
+        return await self.lanes.run(lambda place: ask(Budget(self.workers, place, max_bytes=self.answer_bytes)))
 
     async def page(self, market: Market, timeframe: Timeframe, window: Window) -> tuple[Page, View, Cover]:
         """Return bars as JSON, none filled in."""

@@ -408,8 +408,8 @@ class RecentCoverage:
         self.seen.update(zip(ids, ts_ms, strict=True))
         self.from_ms = min(ts_ms) if self.to_ms < 0 else min(self.from_ms, min(ts_ms))
         self.to_ms = max(self.to_ms, max(ts_ms))
-        for _ in range(len(self.seen) - self.window):
-            oldest = next(iter(self.seen))
+        # All in one pass: each look for the oldest one passes the places of those that are gone.
+        for oldest in list(islice(self.seen, max(0, len(self.seen) - self.window))):
             self.floor_ms = max(self.floor_ms, self.seen.pop(oldest))
 
 

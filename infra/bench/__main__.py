@@ -16,6 +16,7 @@ from infra.bench import (
     holes,
     imports,
     latency,
+    memory,
     past,
     replay,
     rollup,
@@ -41,6 +42,7 @@ ROWS: dict[str, Callable[[], list[Figure]]] = {
     "archive": archive.measure,
     "year": year.measure,
     "past": past.measure,
+    "memory": memory.measure,
     "crowd": crowd.measure,
 }
 

@@ -76,8 +76,15 @@ def free_port() -> int:
 @asynccontextmanager
 async def feed(url: str, **environment: str) -> AsyncIterator[int]:
     """A feed on the store; yields its port once it answers."""
+    async with feed_process(url, **environment) as (port, _):
+        yield port
+
+
+@asynccontextmanager
+async def feed_process(url: str, **environment: str) -> AsyncIterator[tuple[int, int]]:
+    """The same with the id of its process."""
     port = free_port()
-    async with process(url, "-m", "feed", PORT=str(port), **environment):
+    async with process(url, "-m", "feed", PORT=str(port), **environment) as child:
         deadline_s = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline_s:
             with contextlib.suppress(OSError):
@@ -85,7 +92,7 @@ async def feed(url: str, **environment: str) -> AsyncIterator[int]:
                 writer.close()
                 break
             await asyncio.sleep(0.02)
-        yield port
+        yield port, child.pid
 
 
 def ask(port: int, path: str, rounds: int) -> list[float]:

@@ -80,10 +80,14 @@ async def _measure(url: str) -> tuple[Waits, Waits, Waits]:
         async with process(url, "-m", "workers", **several), feed(url) as port, pushing(client):
             for symbol in SYMBOLS:
                 await await_owner(url, symbol)
+            # A crowd each: who parses nothing answers no ping, and is cut off after 40 s.
             async with talking("crowd_client", port, CLIENTS, *SYMBOLS) as crowd:
                 alone = await _waits(port, crowd, None)
-                async with talking("heavy_client", port, ASKERS) as askers:
-                    many = await _waits(port, crowd, askers)
+            async with (
+                talking("crowd_client", port, CLIENTS, *SYMBOLS) as crowd,
+                talking("heavy_client", port, ASKERS) as askers,
+            ):
+                many = await _waits(port, crowd, askers)
             async with (
                 talking("crowd_client", port, FEWER_CLIENTS, *SYMBOLS) as crowd,
                 talking("heavy_client", port, ASKERS) as askers,

@@ -11,6 +11,7 @@ import re
 import sys
 import time
 from dataclasses import dataclass, field
+from typing import cast
 
 import orjson
 import uvloop
@@ -34,8 +35,10 @@ class Listener(asyncio.Protocol):
     is_lost: bool = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        transport.write(_HANDSHAKE + _frame({"action": "subscribe", "symbol": self.symbol, "timeframe": "1m"}))
+        # uvloop's is none by its class.
+        cast(asyncio.Transport, transport).write(
+            _HANDSHAKE + _frame({"action": "subscribe", "symbol": self.symbol, "timeframe": "1m"})
+        )
 
     def data_received(self, data: bytes) -> None:
         self.heard.append((time.monotonic(), data))

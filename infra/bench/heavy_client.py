@@ -41,7 +41,7 @@ async def _ask(port: int, rng: random.Random, found: Counter[str]) -> None:
         # Each ends elsewhere: no answer is another's.
         end_ms = START_MS + DAYS * DAY_MS - rng.randrange(DAY_MS)
         path = rng.choice(QUERIES).format(symbol=HEAVY.symbol, end=end_ms)
-        status, size = await _get(port, path)
+        status, size = await get(port, path)
         found[status] += 1
         found["bytes"] += size
         if status == "429":
@@ -49,7 +49,7 @@ async def _ask(port: int, rng: random.Random, found: Counter[str]) -> None:
             await asyncio.sleep(1)
 
 
-async def _get(port: int, path: str) -> tuple[str, int]:
+async def get(port: int, path: str) -> tuple[str, int]:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode())

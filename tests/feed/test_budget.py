@@ -18,11 +18,12 @@ CANDLES, FOOTPRINT = f"/v1/candles/{S}", f"/v1/footprint/{S}"
 
 
 @pytest.fixture
-def spend(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+def spend(feed: Served, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Give each query as little as said, and read it in small parts."""
 
     def spend(bar_factor: int = 1_000, **limits: Any) -> None:
         monkeypatch.setattr("feed.reading.budget.BAR_FACTOR", bar_factor)
+        feed.services.queries.answer_bytes = limits.pop("max_bytes", 1 << 20)
         monkeypatch.setattr("feed.queries.Budget", partial(Budget, **limits))
         for name in ("feed.minutes.PART", "feed.minutes.FOOTPRINT_PART", "feed.minutes.CHUNK"):
             monkeypatch.setattr(name, 3)

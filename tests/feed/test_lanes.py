@@ -100,7 +100,7 @@ async def test_no_large_query_begins_while_much_of_what_was_answered_is_not_read
 def test_what_is_kept_and_worked_out_has_room_in_the_memory(memory_mb: int) -> None:
     shares = Shares.of(memory_mb)
     kept = sum(getattr(shares, name) for name in Shares.__slots__ if name.endswith("_bytes"))
-    assert 0 < kept < (memory_mb << 20) * 0.3 and shares.large_places >= 1
+    assert 0 < kept < (memory_mb << 20) * 0.4 and shares.large_places >= 1
     assert shares.large_places <= max(1, memory_mb // 300)
 
 

@@ -6,16 +6,17 @@ from hypothesis import strategies as st
 
 from common.market import codec
 from common.market.instrument import Instrument
-from common.market.recent import TIME_PRECISION_MS, Conflict, RecentTrades, differ
+from common.market.recent import SEGMENTS, TIME_PRECISION_MS, Conflict, RecentTrades, differ
 from common.market.trade import BUY, SELL, Trade, Trades
 from tests.strategies import LAW
 
 TRADE = Trade(1_700_000_000_000, 7, 100, 3, BUY)
+MAX_BATCH = 6
 ROWS = st.builds(Trade, st.integers(0, 9), st.integers(0, 12), st.integers(1, 3), st.integers(0, 3), st.integers(0, 2))
 
 
 @LAW
-@given(st.lists(st.lists(ROWS, max_size=6), max_size=12), st.integers(1, 10), st.data())
+@given(st.lists(st.lists(ROWS, max_size=MAX_BATCH), max_size=12), st.integers(1, 20), st.data())
 def test_of_the_last_ones_each_is_found_and_of_two_of_one_id_the_newer(
     batches: list[list[Trade]], count: int, data: st.DataObject
 ) -> None:
@@ -23,7 +24,7 @@ def test_of_the_last_ones_each_is_found_and_of_two_of_one_id_the_newer(
     for batch in batches:
         recent.add(codec.pack_trades(Trades.of(batch)))
         added += batch
-        assert min(count, len(added)) <= len(recent) <= max(count + count // 4, len(added[-count:]))
+        assert min(count, len(added)) <= len(recent) < count + count // SEGMENTS + 1 + MAX_BATCH
         if data.draw(st.booleans()):
             kept = {trade.id: trade for trade in added[-len(recent) :]} if len(recent) else {}
             assert [recent.find(trade_id) for trade_id in range(13)] == [kept.get(trade_id) for trade_id in range(13)]
