@@ -87,7 +87,9 @@ class Rescaling(NamedTuple):
         shape, levels, open_ms, lowest, price_step, lot_step = codec.FOOTPRINT_HEAD.unpack_from(packed)
         price, size = power(self.price_shift), power(self.size_shift)
         step = price_step * price if levels > 1 else price_step
-        head = codec.FOOTPRINT_HEAD.pack(shape, levels, open_ms, lowest * price, step, lot_step * size)
+        # Trades of size 0 alone have no step: else the same footprint would be other bytes than packed once more.
+        lots = lot_step * size if lot_step > 1 or _has_lots(packed) else lot_step
+        head = codec.FOOTPRINT_HEAD.pack(shape, levels, open_ms, lowest * price, step, lots)
         return head + packed[len(head) :]
 
     def footprint_of(self, footprint: Footprint) -> Footprint:
@@ -108,6 +110,11 @@ class Rescaling(NamedTuple):
         prices = _column(packed[prices_at:sizes_at], PRICE, self.old.price_decimals, self.price_shift, MAX_TICKS)
         sizes = _column(packed[sizes_at:sides_at], SIZE, self.old.size_decimals, self.size_shift, MAX_LOTS)
         return b"".join([packed[:prices_at], prices, sizes, packed[sides_at:]])
+
+
+def _has_lots(packed: bytes) -> bool:
+    _, footprint = codec.unpack_footprint(packed)
+    return any(any(sums[:TRADES_AT]) for sums in footprint.levels.values())
 
 
 def shifted(value: int, what: str, decimals: int, shift: int, most: int) -> int:

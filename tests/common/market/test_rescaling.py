@@ -71,6 +71,7 @@ def _few(level: Level) -> Level:
 
 
 @LAW
+@example(Footprint({100: [0, 0, 0, 1, 0, 0]}), Scale(2, 3), Scale(2, 4))
 @given(footprints(min_size=1), SCALES, SCALES)
 def test_a_footprint_means_the_same_in_another_scale(drawn: Footprint, old: Scale, new: Scale) -> None:
     footprint = Footprint({price % 10**6 + 1: _few(sums) for price, sums in drawn.levels.items()})
@@ -81,6 +82,8 @@ def test_a_footprint_means_the_same_in_another_scale(drawn: Footprint, old: Scal
         return
     open_ms, found = codec.unpack_footprint(moved)
     assert open_ms == START_MS and levels(found, new) == levels(footprint, old)
+    # As it is packed by whoever has it in that scale: a sealed day is read back and compared byte by byte.
+    assert moved == codec.pack_footprint(START_MS, found)
     assert codec.unpack_footprint(Rescaling(new, old).footprint(moved)) == (START_MS, footprint)
 
 
