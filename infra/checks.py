@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Any
 
 from common.market.manifest import Fault
+from common.store.cut import Wrong
 from common.store.format import FORMAT
 from common.store.health import Upkeep
 from common.store.jobs import Failure, JobsView
@@ -302,6 +303,25 @@ def sessions(outside: Mapping[str, tuple[int, int]], calendars: Mapping[str, str
         "--open HH:MM --close HH:MM."
     )
     return Finding(Level.WARN, "sessions", f"trades in no session: {'; '.join(told + more)}", advice)
+
+
+def times(wrong: Mapping[str, Wrong]) -> Finding:
+    """`wrong`: of symbols to which a wrong time was done, mostly by an earlier release."""
+    if not wrong:
+        return Finding(Level.OK, "times", "no symbol begins before 1990, none was cut short by a clock")
+    told = [f"{symbol} {_wrong(each)}" for symbol, each in list(wrong.items())[:BEHIND_TOLD]]
+    more = [f"and {len(wrong) - BEHIND_TOLD} more"] if len(wrong) > BEHIND_TOLD else []
+    advice = (
+        f"fleet symbols change {next(iter(wrong))} --from DAY cuts what is before a day, and lets it go on from there."
+    )
+    return Finding(Level.WARN, "times", "; ".join(told + more), advice)
+
+
+def _wrong(wrong: Wrong) -> str:
+    if wrong.from_ms is not None:
+        return f"is said to be complete since {_date(wrong.from_ms)}: a trade without a time was taken for one"
+    assert wrong.dropped_ms is not None, "one of the two"
+    return f"was dropped up to {_date(wrong.dropped_ms)} by a clock that was ahead, and takes no trade until then"
 
 
 def _date(ts_ms: int) -> date:

@@ -32,7 +32,7 @@ from common.market.footprint import Footprint
 from common.market.instrument import Instrument
 from common.market.recent import CONFLICT, Conflict, RecentTrades, differ
 from common.market.timeframe import DAY_MS, MINUTE_MS, day_of, minute_of
-from common.market.trade import BUY, MAX_ID, MAX_LOTS, MAX_TICKS, MAX_TS_MS, SELL, Trades
+from common.market.trade import BUY, MAX_ID, MAX_LOTS, MAX_TICKS, MAX_TS_MS, MIN_TS_MS, SELL, Trades
 
 # A venue's clock may run ahead of ours; a trade further ahead would close minutes that are still trading.
 MAX_AHEAD_MS = 60_000
@@ -380,7 +380,7 @@ def _ends(run: Trades) -> tuple[int, int]:
 def _all_valid(trades: Trades, oldest_ms: int, newest_ms: int, now_ms: int) -> bool:
     """`newest_ms`: theirs, or of an earlier one, which then leaves it to `_invalid` to say."""
     return (
-        oldest_ms >= 0
+        oldest_ms >= MIN_TS_MS
         and newest_ms < min(MAX_TS_MS, now_ms + MAX_AHEAD_MS)
         and min(trades.ids) >= 0
         and max(trades.ids) <= MAX_ID
@@ -394,7 +394,7 @@ def _all_valid(trades: Trades, oldest_ms: int, newest_ms: int, now_ms: int) -> b
 
 def _invalid(ts_ms: int, trade_id: int, ticks: int, lots: int, side: int, now_ms: int) -> str | None:
     """The same rules for one trade, with the reason. A size of 0 is valid: exchanges print such trades."""
-    if not 0 <= ts_ms < MAX_TS_MS:
+    if not MIN_TS_MS <= ts_ms < MAX_TS_MS:
         return BAD_TIME
     if ts_ms >= now_ms + MAX_AHEAD_MS:
         return FUTURE

@@ -11,6 +11,8 @@ SIDE_NAMES = ("buy", "sell", "unknown")
 
 # Bounds that keep every product and sum of one trade inside what the codec can hold.
 MAX_TS_MS = 1 << 43  # the year 2248
+# 1990: what lies before is a 0, or seconds taken for ms, and coverage would begin there.
+MIN_TS_MS = 631_152_000_000
 MAX_ID = (1 << 63) - 1
 MAX_TICKS = 1 << 53
 MAX_LOTS = 1 << 53

@@ -58,6 +58,8 @@ symbols, and an ACL may name them.
 | {}:clock            | string  | hold                | hold, doctor       | FLEET_LEASE_TTL_MS after its last sign |
 | {}:failures         | hash    | rollup, fleet jobs  | clock, feed        | jobs.MOST_FAILURES fields              |
 
+What is older than a day goes from all series of a symbol by cut (fleet symbols change --from).
+
 The last one is in the queue's Redis, beside RQ's own keys `rq:*` (docs/queue.md); all others are in the store.
 
 Channels: {S}:candles:1m, 1d, 1w and 1M and {S}:events (JSON), {S}:trades (JSON, while somebody listens), {S}:commits

@@ -1,6 +1,8 @@
 """`fleet symbols change`"""
 
 import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime
 from enum import Enum
 from typing import Annotated
 
@@ -9,11 +11,13 @@ import typer
 from common import log
 from common.errors import BadInput
 from common.market.instrument import Instrument
+from common.market.timeframe import SECOND_MS
 from common.settings import Settings, load
 from common.store.lease import holder_name
 from common.store.registry import Market
-from infra.cli.options import DataOption, store_session
+from infra.cli.options import DataOption, day_option, store_session
 from infra.cli.symbols import SymbolArgument, TradingHours
+from workers.change.claim import Claimant
 from workers.change.procedure import Changed, Changer
 from workers.change.request import Request
 
@@ -45,6 +49,9 @@ def change(
     footprint_days: Annotated[
         int | None, typer.Option(min=1, max=100_000, help="Days of footprints kept in Redis.", show_default=False)
     ] = None,
+    cut_from: Annotated[
+        datetime | None, day_option("--from", "Cut what is older: let the history begin with that day (UTC).")
+    ] = None,
     data: DataOption = None,
 ) -> None:
     """Change what a symbol is, while it is served: what is not named stays.
@@ -53,12 +60,17 @@ def change(
     if every number there is fits them. Killed at any moment and run again, it goes on. What is archived is written anew
     by the queue; days of another calendar are made again by it.
 
+    `--from` is for what a wrong time has left behind (`fleet doctor` tells of it): coverage since 1970, or minutes
+    dropped by a clock that was ahead. What is older is gone for good: minutes, days, coverage and gaps, and the archive
+    is not read for it any more.
+
     Examples:
 
     - `fleet symbols change BINANCE:BTCUSDT --price-decimals 3`
     - `fleet symbols change NASDAQ:GOOG --calendar XNAS --hours extended`
     - `fleet symbols change MY:BTCUSD --ids unique`
     - `fleet symbols change MY:BTCUSD --candle-days 3650`
+    - `fleet symbols change MY:BTCUSD --from 2026-01-01`
     """
     settings = load()
     log.setup("warning", settings.log_format)
@@ -72,10 +84,30 @@ def change(
         candle_days=candle_days,
         footprint_days=footprint_days,
     )
-    if request == Request():
+    if cut_from is None and request == Request():
         raise BadInput("nothing is to be changed: fleet symbols change --help")
+    if cut_from and request != Request():
+        raise BadInput("--from cuts a history and goes alone, expected no other change with it")
     with store_session(settings, data) as url:
+        if cut_from:
+            _cut(settings, url, symbol, cut_from)
+            return
         _tell(asyncio.run(changer(settings, url, symbol, request).run()))
+
+
+def _cut(settings: Settings, url: str, symbol: str, day: datetime) -> None:
+    # It knows of archived series, which take half a second to load.
+    from workers.change.cut import Cutter
+
+    from_ms = int(day.replace(tzinfo=UTC).timestamp()) * SECOND_MS
+    claimant = Claimant(holder_name(), settings.lease_ttl_ms, _saying(symbol))
+    begins_ms = asyncio.run(Cutter(url, symbol, from_ms, settings.events_kept, claimant).run())
+    begins = datetime.fromtimestamp(begins_ms // SECOND_MS, UTC)
+    print(f"{symbol}: its history begins at {begins:%Y-%m-%d %H:%M} UTC now")
+
+
+def _saying(symbol: str) -> Callable[[str], None]:
+    return lambda text: print(f"{symbol}: {text}")
 
 
 def changer(settings: Settings, url: str, symbol: str, request: Request) -> Changer:
@@ -93,7 +125,7 @@ def changer(settings: Settings, url: str, symbol: str, request: Request) -> Chan
         settings.lease_ttl_ms,
         settings.events_kept,
         archive,
-        say=lambda text: print(f"{symbol}: {text}"),
+        say=_saying(symbol),
     )
 
 

@@ -18,11 +18,13 @@ from common.settings import Settings, load
 from common.store.calendars import outside_of
 from common.store.client import commit_client
 from common.store.clock_lease import clock_holder
+from common.store.cut import Wrong, wrong_times
 from common.store.format import stated_format, symbols_by_format
 from common.store.health import Upkeep, upkeep_of
 from common.store.jobs import Jobs
 from common.store.keys import SYMBOLS, SymbolKeys
 from common.store.presence import processes
+from common.store.reads import SymbolReader
 from common.store.registry import Market, Registry
 from common.store.wanted import WantedFleet
 from infra import checks
@@ -83,6 +85,7 @@ async def _examine(settings: Settings, url: str, console: Console) -> tuple[list
             findings += await _archive(client, settings, markets)
             calendars = {symbol: market.instrument.calendar for symbol, market in markets.items()}
             findings.append(checks.sessions(await outside_of(client, markets), calendars))
+            findings.append(checks.times(await _wrong_times(client, markets)))
             with console.status("waiting for the workers' heartbeats"):
                 found = await _leases(client, settings.lease_ttl_ms / 1_000)
             return [*findings, checks.leases(found), checks.leftovers(_leftovers(markets, upkeep, found))], found
@@ -110,6 +113,15 @@ async def _appendfsync(client: Redis) -> str | None:
 async def _processes(client: Redis, settings: Settings) -> Finding:
     wanted = len(await _wanted(client))
     return checks.processes(await processes(client), wanted, settings.symbols_per_worker)
+
+
+async def _wrong_times(client: Redis, markets: Mapping[str, Market]) -> dict[str, Wrong]:
+    found = {}
+    for symbol, market in markets.items():
+        state = (await SymbolReader(client, symbol).view()).state
+        if state and (wrong := wrong_times(market, state)):
+            found[symbol] = wrong
+    return found
 
 
 async def _clock(client: Redis) -> Finding:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from common.market.timeframe import DAY_MS
+from common.store.cut import Wrong
 from common.store.health import Upkeep
 from common.store.jobs import Failure, JobsView
 from common.store.presence import Process
@@ -226,3 +227,12 @@ def test_whatever_is_not_ok_says_what_to_do() -> None:
         checks.trades({"A": Upkeep(0, 0, 0, -1, -1, (), (), trades_lost=((0, 1),))}, 1),
     ]
     assert all(finding.advice for finding in findings)
+
+
+def test_symbols_to_which_a_wrong_time_was_done_are_told_with_the_way_out() -> None:
+    assert checks.times({}).level is Level.OK
+    finding = checks.times({"A:B": Wrong(0, None), "C:D": Wrong(None, 4_000_000_000_000)})
+    assert finding.level is Level.WARN
+    assert "A:B is said to be complete since 1970-01-01" in finding.found
+    assert "C:D was dropped up to 2096-10-02 by a clock that was ahead" in finding.found
+    assert "fleet symbols change A:B --from DAY" in finding.advice

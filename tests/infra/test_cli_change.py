@@ -7,9 +7,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -17,10 +18,15 @@ import orjson
 import pytest
 from redis.asyncio import Redis
 
+from common.market import builder
 from common.market.instrument import Instrument
+from common.market.timeframe import day_of
+from common.market.trade import BUY, Trade
 from common.store.client import commit_client
+from common.store.cut import wrong_times
 from common.store.instrument import instrument_fields, stored_instrument
 from common.store.keys import SYMBOLS, SYMBOLS_VERSION, SymbolKeys
+from common.store.reads import SymbolReader
 from common.store.registry import Market, Registry
 from infra import cli
 from tests.feed.served import Served, served
@@ -90,8 +96,10 @@ async def goes_on(client: Redis, pusher: Pusher) -> None:
     await wait_until_async(lambda: applied_to(client, count), 40)
 
 
-def fleet(redis_url: str, *arguments: str) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "infra.cli", "symbols", "change", S, *arguments]
+def fleet(
+    redis_url: str, *arguments: str, command: Sequence[str] = ("symbols", "change", S)
+) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "infra.cli", *command, *arguments]
     environment = os.environ | {"REDIS_URL": redis_url}
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -211,6 +219,39 @@ async def test_a_symbol_that_was_registered_otherwise_by_hand_is_mended_by_the_c
         await all_applied(feed, client, pusher)
 
 
+async def test_coverage_since_1970_is_told_by_doctor_and_cut_by_the_command_it_names(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An earlier release took a 0 for the time of a trade. The worker goes on, and so does a feed that has seen it."""
+    day_ms = day_of(time.time_ns() // 10**6)
+    async with commit_client(redis_url) as client:
+        writer = await Writer.begun(client, instrument=INSTRUMENT)
+        with monkeypatch.context() as patch:
+            patch.setattr(builder, "MIN_TS_MS", 0)
+            await writer.commit(Trade(0, 0, 100, 5, BUY))
+        await writer.store.release(writer.token)
+    async with live(redis_url) as (client, pusher), served(redis_url) as feed:
+
+        async def complete_since() -> list[int]:
+            answer = await feed.json(f"/v1/candles/{S}", timeframe="1m", start=0)
+            return [answer["coverage"][0][0], answer["bars"][0]["t"]]
+
+        assert await complete_since() == [0, 0]
+        code, said = await ended(fleet(redis_url, command=["doctor"]))
+        assert f"{S} is said to be complete since 1970-01-01" in said
+        assert f"fleet symbols change {S} --from DAY" in said
+        day = datetime.fromtimestamp(day_ms // 1_000, UTC).date()
+        code, said = await ended(fleet(redis_url, "--from", str(day)))
+        assert (code, said) == (0, f"{S}: its history begins at {day} 00:00 UTC now\n")
+        await goes_on(client, pusher)
+        coverage_ms, candle_ms = await complete_since()
+        assert coverage_ms == day_ms <= candle_ms
+        state = (await SymbolReader(client, S).view()).state
+        assert state and wrong_times(Market(INSTRUMENT), state) is None
+        health = await feed.json(f"/v1/health/{S}")
+        assert (health["mode"], health["refused"]) == ("LIVE", {})
+
+
 def test_what_can_t_be_is_refused_in_a_sentence(
     redis_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -226,6 +267,10 @@ def test_what_can_t_be_is_refused_in_a_sentence(
         (("--calendar", "NOWHERE"), "calendar 'NOWHERE'"),
         (("--ids", "contiguous"), "has trades whose ids need not be contiguous"),
         (("--price-decimals", "1", "--size-decimals", "2"), "size 0.005 has more than 2 decimals"),
+        (("--from", "yesterday"), "'yesterday'"),
+        (("--from", "1970-01-01"), "--from is 1970-01-01, expected a day from 1990-01-01 on"),
+        (("--from", "2031-05-07"), "nothing would be left from 2031-05-07 on"),
+        (("--from", "2023-11-14", "--candle-days", "9"), "expected no other change with it"),
     ]:
         monkeypatch.setattr(sys, "argv", ["fleet", "symbols", "change", S, *arguments])
         with pytest.raises(SystemExit) as caught:

@@ -44,10 +44,24 @@ Failures = dict[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Guards:
-    """What the store checks; switched off only by the negative controls."""
+    """What the store checks, and whether a worker judges its clock; switched off only by the negative controls."""
 
     fence: bool = True
     seq_check: bool = True
+    clock: bool = True
+
+
+class Credulous(JudgedClock):
+    """Believes its wall clock, whatever that shows."""
+
+    def now_ms(self) -> int:
+        return self.raw.now_ms()
+
+    def is_refused(self) -> bool:
+        return False
+
+    def undecided_ms(self) -> int | None:
+        return None
 
 
 @dataclass(slots=True)
@@ -114,7 +128,7 @@ class Simulation:
     def _start(self, name: str) -> None:
         process = Process(name)
         clock = VirtualClock(self.world, WALL_MS)
-        judged = JudgedClock(clock)
+        judged = JudgedClock(clock) if self.guards.clock else Credulous(clock)
         place = Workplace(
             holder=name,
             clock=judged,

@@ -6,17 +6,17 @@ import pytest
 
 from common.market.candle import LIVE
 from common.market.instrument import Instrument
-from common.market.trade import BUY, Trade, Trades
+from common.market.trade import BUY, MIN_TS_MS, Trade, Trades
 from tests import oracle
 from tests.oracle import Outcome, Step, differences, single_pass
 
 MINUTE_MS = 60_000
-TRADES = Trades.of(Trade(at * 20_000, at + 1, 100 + at, 5, BUY) for at in range(9))
+TRADES = Trades.of(Trade(MIN_TS_MS + at * 20_000, at + 1, 100 + at, 5, BUY) for at in range(9))
 
 
 @pytest.fixture
 def expected() -> Outcome:
-    return single_pass(Instrument("TEST:A", 2, 3, "contiguous"), LIVE, 0, TRADES, 10 * MINUTE_MS, 0)
+    return single_pass(Instrument("TEST:A", 2, 3, "contiguous"), LIVE, 0, TRADES, MIN_TS_MS + 10 * MINUTE_MS, 0)
 
 
 def steps(*cuts: tuple[str, int, int]) -> list[Step]:

@@ -17,6 +17,7 @@ from tests.simulation.run import Failures, Guards, Simulation
 
 SEEDS = int(os.environ.get("SIMULATION_SEEDS", scaled(2_000)))
 GUARDED, NO_FENCE, NO_SEQ_CHECK = Guards(), Guards(fence=False), Guards(seq_check=False)
+CREDULOUS = Guards(clock=False)
 # Faults that a run of some seeds must have met, else it proves nothing.
 MUST_HAPPEN = frozenset(
     "crash pause split rewind stop set_clock request_lost reply_lost overdue sent_twice"
@@ -56,6 +57,11 @@ def test_without_the_fence_some_runs_fail() -> None:
 def test_without_the_comparison_of_seq_some_runs_fail() -> None:
     # About one seed in 3 does.
     assert first_failing(NO_SEQ_CHECK, 100)
+
+
+def test_with_clocks_that_are_believed_some_runs_fail() -> None:
+    # About one seed in 25 does.
+    assert first_failing(CREDULOUS, 100)
 
 
 def test_the_same_seed_is_the_same_run() -> None:

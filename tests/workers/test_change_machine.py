@@ -35,7 +35,7 @@ from feed.params import CandleQuery, TradesQuery, Window
 from feed.queries import Queries
 from tests.feed.writer import INSTRUMENT, Saved, Writer, random_step
 from tests.mortal import Life, mortal_client
-from workers.change import procedure
+from workers.change import claim, procedure
 from workers.change.procedure import Changer
 from workers.change.request import Request
 
@@ -134,7 +134,7 @@ class Machine(RuleBasedStateMachine):
         """Run the command; whether it was killed."""
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(procedure, "commit_client", lambda url: mortal_client(url, life))
-            patch.setattr(procedure, "LOOK_S", 0.001)
+            patch.setattr(claim, "LOOK_S", 0.001)
             changer = Changer(self.url, S, request, "tests:2", 1, 10_000)
             try:
                 self.run(changer.run())
@@ -236,7 +236,7 @@ async def test_a_change_killed_at_any_command_has_happened_or_not_and_ends_when_
 ) -> None:
     request, life = SCENARIOS[scenario], Life(LONG, arrives=True)
     monkeypatch.setattr(procedure, "commit_client", lambda url: mortal_client(url, life))
-    monkeypatch.setattr(procedure, "LOOK_S", 0.001)
+    monkeypatch.setattr(claim, "LOOK_S", 0.001)
     async with commit_client(redis_url) as client:
         await client.flushall()
         writer = await Writer.begun(client)

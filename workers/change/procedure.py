@@ -12,7 +12,6 @@ Killed before the swap, nothing has changed, and the worker takes the symbol bac
 data says what it was before, so that whoever claims the symbol next puts the registry in order. Run again, it goes on.
 """
 
-import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -35,11 +34,12 @@ from common.store.change import Change, ChangeStore, Look
 from common.store.client import commit_client
 from common.store.format import CHUNKED_COVERAGE, store_format
 from common.store.instrument import DataInstrument
-from common.store.lease import NOTHING_SEEN, Sighting, new_token
+from common.store.lease import new_token
 from common.store.messages import NEWEST, WHOLE, CommitMessage
 from common.store.reads import SymbolReader
 from common.store.registry import Market, Registry
 from common.store.symbol import Bounds, SymbolStore
+from workers.change.claim import Claimant
 from workers.change.ids import given_up, made_unique
 from workers.change.request import Request, check_ids
 from workers.change.shadows import Shadows
@@ -54,8 +54,6 @@ log = logging.getLogger(__name__)
 ATTEMPTS = 5
 # No roll-up is taken in for so long: far more than what is left to do takes.
 HOLD_MS = 5_000
-# Between two attempts to claim a symbol that an import has.
-LOOK_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +79,10 @@ class Changer:
     archive: "Archive | None" = None
     say: Callable[[str], None] = lambda text: None
     clock: Clock = field(default_factory=SystemClock)
+
+    @property
+    def claimant(self) -> Claimant:
+        return Claimant(self.holder, self.lease_ttl_ms, self.say, self.clock)
 
     async def run(self) -> Changed:
         """BadInput where it can't be, and then nothing has changed."""
@@ -137,14 +139,10 @@ class _Run:
         try:
             shadows = None if rescaling.is_none else await self._laid(token, rescaling, look, data, wanted)
             holder = SymbolStore(self._client, self._symbol, Bounds(0, self._work.events_kept))
-            await self._claim(holder, token)
-            began_ms = self._work.clock.monotonic_ms()
-            try:
+            async with self._work.claimant.claimed(holder, token):
+                began_ms = self._work.clock.monotonic_ms()
                 days = await self._finish(token, shadows, data, wanted, is_last=is_last)
                 now = await self._register(wanted)
-            finally:
-                with suppress(StoreUnavailable):
-                    await holder.release(token)
             return Changed(market, now, days, self._work.clock.monotonic_ms() - began_ms)
         except Unfit as error:
             raise BadInput(f"symbol {self._symbol} can't be changed: {error}") from None
@@ -183,20 +181,6 @@ class _Run:
             raise OperatorError(f"set FLEET_ARCHIVE_URL: what {self._symbol} has there must fit fewer decimals, too")
         self._work.say("looking through the archive")
         await fit.check_archive(self._work.archive, wanted, wanted.scale)
-
-    async def _claim(self, holder: SymbolStore, token: str) -> None:
-        """By force; who has it by force, an import or another change, is waited for. So is one that died with it."""
-        seen, since_ms = NOTHING_SEEN, self._work.clock.monotonic_ms()
-        while True:
-            now_ms = self._work.clock.monotonic_ms()
-            stale = seen if now_ms - since_ms >= self._work.lease_ttl_ms else NOTHING_SEEN
-            found = await holder.claim(token, stale, self._work.holder, force=True)
-            if not isinstance(found, Sighting):
-                return
-            if found != seen:
-                seen, since_ms = found, now_ms
-            self._work.say("waiting for an import")
-            await asyncio.sleep(LOOK_S)
 
     async def _finish(
         self, token: str, shadows: Shadows | None, data: DataInstrument, wanted: Instrument, *, is_last: bool

@@ -18,7 +18,7 @@ from common.frames.schema import CANDLES, conform
 from common.market.candle import IMPORT
 from common.market.instrument import Instrument
 from common.market.timeframe import MINUTE_MS
-from common.market.trade import MAX_TICKS, MAX_TS_MS
+from common.market.trade import MAX_TICKS, MAX_TS_MS, MIN_TS_MS
 from workers.imports.files import KLINES_DUMP, Form, Rows, RowsFile, fields_of, in_ms
 from workers.recordings.parquet import scaled, whole
 
@@ -30,7 +30,7 @@ _BINANCE_KLINES = (*CANDLE_COLUMNS, *_CLOSE, "turnover", "trades", "buy_volume",
 _WIDTHS = {"turnover": pl.Int128()}
 _CONSISTENT = (
     (pl.col("#open_ms") % MINUTE_MS == 0)
-    & (pl.col("#open_ms").is_between(0, MAX_TS_MS, closed="left"))
+    & (pl.col("#open_ms").is_between(MIN_TS_MS, MAX_TS_MS, closed="left"))
     & (pl.min_horizontal("#open", "#close") >= pl.col("#low"))
     & (pl.max_horizontal("#open", "#close") <= pl.col("#high"))
     & (pl.col("#low") > 0)

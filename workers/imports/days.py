@@ -27,7 +27,7 @@ from common.market.packed import Ints
 from common.market.recent import CONFLICT, Conflict
 from common.market.spans import Span
 from common.market.timeframe import DAY_MS, MINUTE, MINUTE_MS, day_of
-from common.market.trade import MAX_ID, MAX_LOTS, MAX_TICKS, MAX_TS_MS
+from common.market.trade import MAX_ID, MAX_LOTS, MAX_TICKS, MAX_TS_MS, MIN_TS_MS
 from common.store.imports import MAX_STEP_DAYS, MAX_STEP_MINUTES
 from workers.conflicts import MAX_CONFLICTS_TOLD
 from workers.imports.again import AtHand, conflicts_of
@@ -370,7 +370,7 @@ def _valid(trades: pl.DataFrame, now_ms: int, day: Day) -> pl.DataFrame:
 
 def _reasons(now_ms: int) -> dict[str, pl.Expr]:
     return {
-        builder.BAD_TIME: ~pl.col("ts_ms").is_between(0, MAX_TS_MS, closed="left"),
+        builder.BAD_TIME: ~pl.col("ts_ms").is_between(MIN_TS_MS, MAX_TS_MS, closed="left"),
         builder.FUTURE: pl.col("ts_ms") >= now_ms + builder.MAX_AHEAD_MS,
         builder.BAD_ID: ~pl.col("id").is_between(0, MAX_ID),
         builder.BAD_PRICE: ~pl.col("price_ticks").is_between(1, MAX_TICKS, closed="left"),

@@ -6,12 +6,10 @@ from math import isinf
 from common.errors import BadInput
 from common.market.builder import BAD_ID, BAD_TIME
 from common.market.instrument import Instrument
-from common.market.trade import SIDE_CODES, UNKNOWN, Trade
+from common.market.trade import MIN_TS_MS, SIDE_CODES, UNKNOWN, Trade
 from common.market.units import is_decimal, parse
 
 BAD_FIELDS = "bad_fields"
-# 1990: what lies before is a 0, or seconds taken for ms, and would make coverage begin there.
-MIN_TS_MS = 631_152_000_000
 MAX_TIME_DIGITS = 16
 # A text id is kept in memory and in the store, and there are thousands.
 MAX_TEXT_ID = 128

@@ -1,4 +1,4 @@
--- Part of archived.lua, archived_trades.lua, import.lua and rescaled.lua: what the archive is known to have of a series.
+-- Part of archived.lua, archived_trades.lua, cut.lua, import.lua and rescaled.lua: what the archive is known to have.
 --
 -- archived:<series>: score the period's open, member '<period>:<rows>:<checksum>:<generation>:<bytes>' of the object as it
 --         was confirmed (common.market.manifest).

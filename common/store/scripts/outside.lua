@@ -1,4 +1,4 @@
--- Part of roll.lua and import.lua: how many trades of a day lie outside every session.
+-- Part of roll.lua, import.lua and cut.lua: how many trades of a day lie outside every session.
 --
 -- outside: field day (UTC, its open), trades; days without any are not there. Field total: their sum.
 

@@ -28,7 +28,7 @@ from common.market.coverage import DUPLICATE, TOO_LATE, RecentCoverage
 from common.market.instrument import Instrument
 from common.market.recent import CONFLICT, Conflict
 from common.market.timeframe import DAY_MS, MINUTE_MS
-from common.market.trade import BUY, MAX_ID, MAX_LOTS, MAX_TICKS, MAX_TS_MS, SELL, UNKNOWN, Trade, Trades
+from common.market.trade import BUY, MAX_ID, MAX_LOTS, MAX_TICKS, MAX_TS_MS, MIN_TS_MS, SELL, UNKNOWN, Trade, Trades
 from tests.shell import LATE_MS, Shell, builder_of
 from tests.strategies import LAW, trades
 
@@ -194,7 +194,7 @@ def test_late_minutes_are_exactly_the_closed_ones_a_batch_touches() -> None:
 
 
 REFUSALS = {
-    BAD_TIME: [_at(0, 1)._replace(ts_ms=-1), _at(0, 1)._replace(ts_ms=MAX_TS_MS)],
+    BAD_TIME: [_at(0, 1)._replace(ts_ms=ts_ms) for ts_ms in (-1, 0, 1, 1_700_000_000, MIN_TS_MS - 1, MAX_TS_MS)],
     BAD_ID: [_at(0, -1), _at(0, MAX_ID + 1)],
     BAD_PRICE: [_at(0, 1, price=0), _at(0, 1, price=-5), _at(0, 1, price=MAX_TICKS)],
     BAD_SIZE: [_at(0, 1, lots=-1), _at(0, 1, lots=MAX_LOTS)],
@@ -223,7 +223,7 @@ def test_a_trade_out_of_bounds_is_refused_also_where_it_is_the_whole_batch(reaso
 def test_the_greatest_values_within_bounds_are_taken() -> None:
     shell = Shell(builder_of(CONTIGUOUS))
     greatest = Trade(MAX_TS_MS - 1, MAX_ID, MAX_TICKS - 1, MAX_LOTS - 1, UNKNOWN)
-    least = Trade(0, 0, 1, 0, BUY)
+    least = Trade(MIN_TS_MS, 0, 1, 0, BUY)
     shell.step(Trades.of([greatest]), LATE_MS)
     shell.step(Trades.of([least]), LATE_MS)
     assert not shell.builder.refused

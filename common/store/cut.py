@@ -1,0 +1,60 @@
+"""What a wrong time has left behind in a history, and the script that cuts the beginning off (workers.change.cut)."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from redis.asyncio import Redis
+
+from common.market.timeframe import MINUTE_MS, minute_of
+from common.market.trade import MIN_TS_MS
+from common.store.client import translated
+from common.store.keys import ARCHIVED, LATE, ROLLED, SymbolKeys
+from common.store.reads import State
+from common.store.registry import Market
+from common.store.script import Script
+from common.store.symbol import check
+
+
+class Wrong(NamedTuple):
+    """What a wrong time has left behind; None where it has not."""
+
+    # Coverage begins then, when there were no trades yet.
+    from_ms: int | None
+    # Minutes up to then were dropped, and nothing has been traded so late.
+    dropped_ms: int | None
+
+
+class Cut(NamedTuple):
+    """Where a history is cut, ms UTC. `archived`: by series, objects whose period opens before are forgotten."""
+
+    day_ms: int
+    # The open of the first minute that may be written: of a series which a clock that was ahead has dropped.
+    grows_ms: int
+    # What minutes are dropped up to can't be later than this, unless a clock was ahead.
+    newest_ms: int
+    archived: Mapping[str, int]
+
+
+def wrong_times(market: Market, state: State) -> Wrong | None:
+    """None if there is nothing to be cut."""
+    spans = state.coverage(market.instrument.ids).spans()
+    if not spans:
+        return None
+    first_ms, newest_ms = spans[0].from_ms, max(span.to_ms for span in spans)
+    dropped_ms = max(state.candle_floor_ms, state.footprint_floor_ms)
+    is_ahead = dropped_ms > minute_of(newest_ms) + MINUTE_MS
+    found = Wrong(first_ms if first_ms < MIN_TS_MS else None, dropped_ms if is_ahead else None)
+    return found if found != (None, None) else None
+
+
+async def drop_before(client: Redis, symbol: str, token: str, seq: int, cut: Cut) -> None:
+    """Drop minutes, days and what is archived of them, but leave coverage as it is. Raises Fenced, Stale."""
+    k = SymbolKeys(symbol)
+    keys = [k.owner, k.state, k.candles, k.footprints, k.seals, k.sealed_candles, k.sealed_footprints, k.dirty]
+    keys += [k.rollup, k.unarchived, k.archive, *map(k.late, LATE), k.outside, *map(k.rolled, ROLLED), k.faults]
+    keys += map(k.archived, ARCHIVED)
+    with translated(f"cut of {symbol}"):
+        script = Script(client, "cut")
+        bounds = (cut.archived[series] for series in ARCHIVED)
+        result = await script(keys, token, seq, cut.day_ms, cut.grows_ms, cut.newest_ms, *bounds)
+    check(result, symbol, seq)
