@@ -28,8 +28,8 @@ FOREVER_MS = 2 * MAX_TS_MS
 CHUNK = 20_000
 # Footprints are ten times larger, and of a busy market a hundred times.
 FOOTPRINT_CHUNK = 500
-# Minutes read at once of what is sealed or archived: half a year of candles, some 25 MB; a day of footprints.
-PART = 1 << 18
+# Minutes read at once of what is sealed or archived: a year of candles, some 50 MB; a day of footprints.
+PART = 600_000
 FOOTPRINT_PART = DAY_MS // MINUTE_MS
 # Of the JSON of a row; of a bar it is more.
 MIN_ROW_BYTES = 38
