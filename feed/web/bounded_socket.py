@@ -4,6 +4,7 @@ import asyncio
 from typing import Any, Literal, cast
 
 from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
+from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
 
@@ -179,6 +180,10 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
         self._linger()
 
     async def send(self, message: ASGISendEvent) -> None:
+        await self.writable.wait()
+        if self.close_sent and self.handshake_complete:
+            # We have ended it, for want of pongs say, and the application is yet to learn of it.
+            raise ClientDisconnected
         await super().send(message)
         if message["type"] == "websocket.close" and self.close_timer is not None:
             self._linger()

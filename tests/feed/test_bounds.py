@@ -6,6 +6,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import orjson
@@ -15,6 +16,7 @@ from websockets.exceptions import InvalidStatus
 from common.market.timeframe import MINUTE_MS
 from feed.metrics import Metrics
 from feed.stream import BURST, MOST_REFUSED
+from feed.web.bounded_socket import BoundedWebSocket
 from feed.web.connections import MAX_PER_ADDRESS, MAX_REFUSED, OTHER_FILES, Connections, is_local
 from feed.web.unread import MAX_LOOKS, MIN_READ_BYTES, Unread, look
 from tests.feed import fuzzing
@@ -111,6 +113,27 @@ async def test_a_connection_that_is_over_ends_though_its_last_bytes_are_not_read
         async with connected(feed.port, asked):
             await wait_until_async(lambda: _counted(cut(feed, "unread"), 1))
         await wait_until_async(lambda: feed.app.state.connections.count <= 1)
+
+
+async def test_what_is_sent_after_we_have_ended_a_connection_is_no_error(
+    redis_url: str, writer: Writer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A client without pongs, say, is cut off while news are on their way to it."""
+    send, sent = BoundedWebSocket.send, list[str]()
+
+    async def overtaken(self: BoundedWebSocket, message: Any) -> None:
+        if message["type"] == "websocket.send":
+            self.conn.fail(1011, "keepalive ping timeout")
+            self.handle_parser_exception()
+            sent.append(message["type"])
+        await send(self, message)
+
+    monkeypatch.setattr(BoundedWebSocket, "send", overtaken)
+    said = fuzzing.frame(fuzzing.TEXT, orjson.dumps({"action": "subscribe", "symbol": S, "timeframe": "1m"}))
+    async with served(redis_url) as feed, connected(feed.port, HANDSHAKE + said) as (reader, _):
+        async with asyncio.timeout(15):
+            assert b"keepalive" in await reader.read()
+    assert sent and not [record.message for record in caplog.records if record.levelno >= logging.ERROR]
 
 
 class Peer:
