@@ -122,7 +122,7 @@ class Hostile:
         """Nothing new is traded, and both feeds answer."""
         (await self.exchange.post("/time", json={"speed": 0})).raise_for_status()
         await self.pusher.finish()
-        await wait_until_async(self._is_answered, 30)
+        await wait_until_async(self.is_answered, 30)
 
     async def traded(self) -> list[Trade]:
         """All that the exchange has traded, in the decimals of the symbol."""
@@ -141,7 +141,7 @@ class Hostile:
         line = [sys.executable, "-m", "infra.cli", *command]
         return subprocess.run(line, cwd=ROOT, env=self.processes.environ, capture_output=True, text=True)
 
-    async def _is_answered(self) -> bool:
+    async def is_answered(self) -> bool:
         """By both feeds."""
         async with httpx2.AsyncClient() as http:
             with suppress(httpx2.HTTPError):
@@ -175,8 +175,9 @@ class Hostile:
         self.processes.kill(await self._holder())
 
     async def _stop_holder(self) -> None:
-        """Until its lease is over."""
+        """Until its lease is over and another has what it held. Nothing else happens meanwhile: it is to be fenced."""
         self.processes.stop(await self._holder(), STOPS_S[1])
+        await self.processes.all_go_on()
 
     async def _kill_job(self) -> None:
         """It lives for a moment: make work, and wait for one."""

@@ -79,6 +79,7 @@ async def test_under_fire_nothing_is_lost_nothing_is_twice_and_all_recorders_hav
             async with meanwhile(fleet.pusher.run()):
                 await fire(fleet, random, CHAOS_S)
                 await fleet.processes.all_go_on()
+                await wait_until_async(fleet.is_answered, SETTLE_S, LOOK_S)
                 # Now: with the next snapshot, should one come, it would have what it missed.
                 await wait_until_async(lambda: found_out(fleet, deaf), SETTLE_S, LOOK_S)
             await fleet.comes_to_rest()
