@@ -20,8 +20,8 @@ from common.market.recent import TIME_PRECISION_MS, Conflict
 from common.market.timeframe import DAY_MS
 from common.market.trade import Trade
 
-# Of the import's own trades so many at the least, if there are: two batches, of some 33 bytes each.
-MIN_ROWS_AT_HAND = 1 << 20
+# Of the import's own trades so many at the least, if there are: mostly its last batch, of some 33 bytes each.
+MIN_ROWS_AT_HAND = 1 << 18
 
 _APPLIED = "_applied"
 # As common.market.recent.differ.
