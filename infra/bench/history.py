@@ -17,9 +17,10 @@ from common.market.gaps import Ledger
 from common.market.instrument import Instrument
 from common.market.timeframe import DAY_MS, MINUTE_MS
 from common.market.trade import Trades
+from common.market.walk import Walk
 from infra.bench.base import Figure
 from workers.sources.base import Applied
-from workers.sources.simulator import Simulator, Walk
+from workers.sources.simulator import Simulator
 
 MOST_CANDLE_BYTES, MOST_LEVEL_BYTES = 26.0, 8.0
 MOST_SEAL_MS, MOST_YEAR_MS = 10.0, 45.0

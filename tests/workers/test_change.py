@@ -18,6 +18,7 @@ from common.market.rescaling import Rescaling
 from common.market.rollup import DAY
 from common.market.timeframe import DAY_MS, Timeframe, minute_of
 from common.market.trade import Trade
+from common.market.walk import Walk
 from common.store.calendars import CalendarStore, adopt
 from common.store.change import Look
 from common.store.client import commit_client
@@ -105,6 +106,17 @@ async def test_more_decimals_change_no_number(feed: Served, client: Redis, redis
         await change(redis_url, price_decimals=2)
     assert await answers(feed) == back
     assert not await client.exists(KEYS.changing, *map(KEYS.shadow, KEYS.rewritten()))
+
+
+async def test_a_simulated_market_goes_on_at_its_price(client: Redis, redis_url: str) -> None:
+    """Which is part of its position."""
+    await filled(client, 5, steps=3)
+    await Registry(client).change_symbol(S, lambda market: replace(market, source={"kind": "simulator"}))
+    await client.hset(KEYS.state, "position", Walk(7, 64_000_50, 12.5).position)
+    for decimals, ticks in ((4, 64_000_5000), (2, 64_000_50)):
+        await change(redis_url, price_decimals=decimals)
+        position: Any = await client.hget(KEYS.state, "position")
+        assert Walk.at(position.decode()) == Walk(7, ticks, 12.5)
 
 
 async def test_what_was_made_finer_can_be_made_coarser_again(feed: Served, client: Redis, redis_url: str) -> None:

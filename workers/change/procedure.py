@@ -30,6 +30,7 @@ from common.market.rollup import DAY
 from common.market.scale import Scales
 from common.market.timeframe import DAY_MS, day_of
 from common.market.trade import Trades
+from common.market.walk import rescaled
 from common.store.change import Change, ChangeStore, Look
 from common.store.client import commit_client
 from common.store.format import CHUNKED_COVERAGE, store_format
@@ -93,6 +94,8 @@ class Changer:
 class _Run:
     def __init__(self, work: Changer, client: Redis) -> None:
         self._work, self._client, self._symbol = work, client, work.symbol
+        # Where its trades come from.
+        self._kind = ""
         self._registry = Registry(client)
         self._store = ChangeStore(client, work.symbol, work.events_kept)
 
@@ -100,6 +103,7 @@ class _Run:
         market = await self._registry.market(self._symbol)
         if market is None:
             raise BadInput(f"symbol {self._symbol} is not there: fleet symbols list")
+        self._kind = market.kind
         for attempt in range(1, ATTEMPTS + 1):
             look = await self._store.look()
             data = (look.state.data if look else None) or DataInstrument.begun(market.instrument)
@@ -207,6 +211,9 @@ class _Run:
         fields: dict[str, bytes] = {"instrument": DataInstrument(wanted, data.unnamed, now).dump()}
         if not rescaling.is_none:
             fields |= {"candle": rescaling.candle(state.candle), "footprint": rescaling.footprint(state.footprint)}
+            if self._kind == "simulator":
+                # Its position has a price in it.
+                fields["position"] = rescaled(state.position, rescaling.price_shift).encode()
         gaps: Mapping[str, Any] = {}
         chunks: Mapping[int, bytes] | None = None
         newest = state.coverage_json

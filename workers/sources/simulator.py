@@ -8,13 +8,12 @@ of the path, and worth nothing as a model of any market.
 import random
 from dataclasses import dataclass, field
 
-import orjson
-
 from common.clock import Clock
 from common.errors import BadInput
 from common.market.candle import SIMULATED
 from common.market.instrument import Instrument
 from common.market.trade import BUY, SELL, Trades
+from common.market.walk import Walk
 from common.store.registry import Market
 from workers.sources.base import Applied, Batch
 
@@ -25,23 +24,6 @@ QUIET_RATE, BURST_RATE = 3.0, 120.0
 QUIET_S, BURST_S = 25.0, 0.8
 # A look at the clock every so often: what a venue's socket would push.
 TICK_MS = 50
-
-
-@dataclass(slots=True)
-class Walk:
-    """The market's state. Where it is left off is a position; the randomness after it starts anew."""
-
-    next_id: int
-    price_ticks: int
-    ts_ms: float
-
-    @classmethod
-    def at(cls, position: str) -> "Walk":
-        return cls(*orjson.loads(position))
-
-    @property
-    def position(self) -> str:
-        return orjson.dumps([self.next_id, self.price_ticks, self.ts_ms]).decode()
 
 
 @dataclass(slots=True)
