@@ -225,7 +225,8 @@ class Auditor:
 async def find_faults(client: Redis, market: Market, archive: Archive) -> list[Fault]:
     """Return what is in the archive otherwise than it was confirmed, the newest first.
 
-    A listing shows what is missing, is no file, or has another size; those are read, and what a feed had found.
+    A listing shows what is missing, is no file, or has another size; those are read, and what a feed had found. What is
+    found is noted in the store, for health to tell, and what is well again is taken off.
     """
     reader = SymbolReader(client, market.symbol, market.instrument)
     found: list[Fault] = []
