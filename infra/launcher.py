@@ -146,7 +146,8 @@ async def _supervise(settings: Settings, url: str, commands: dict[str, str], wan
             # In a thread: it waits for a server that reads its data.
             last_words = await asyncio.to_thread(embedded.revive, folder, settings.durability)
             if last_words:
-                fallen["fallen"] = f"the store had ended and runs again, it said last: {last_words}"
+                # The first time since it was told: where it ends again and again, its log may be full, too.
+                fallen.setdefault("fallen", f"the store had ended and runs again, it said last: {last_words}")
 
     async def complaints() -> Mapping[str, str]:
         ended = dict(fallen)
