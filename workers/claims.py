@@ -21,11 +21,11 @@ from workers.term import Progress, Store, Term, TermSettings
 
 log = logging.getLogger(__name__)
 
-# Looks per lease at what is wanted.
-LOOKS_PER_LEASE = 24
+# Looks per lease at what is wanted; a process that is full only looks whether it is to let go of something.
+LOOKS_PER_LEASE, FULL_LOOKS_PER_LEASE = 24, 12
 # Looks per lease at the owners of all that is not ours: their last sign of life is seen so late at most. A look at one
 # that stands still follows at the very moment when its lease is over.
-OWNER_LOOKS_PER_LEASE = 12
+OWNER_LOOKS_PER_LEASE = 9
 # A term that failed on its own (a broken source, say) is tried again after 1 s, 2 s, ... at most this; one that lost
 # the store begins with less: mostly it is there again at once.
 FIRST_BACKOFF_MS, FIRST_LOST_MS, MOST_BACKOFF_MS = 1_000, 250, 30_000
@@ -118,20 +118,27 @@ class Claimer:
         return self._stopping.is_set()
 
     async def run(self) -> None:
-        look_ms = self._place.settings.lease_ttl_ms / LOOKS_PER_LEASE
+        retrying = self._patience()
         try:
             while not self._stopping.is_set():
-                await self._walk_with_patience()
-                due_ms = self._observer.due_in_ms(self._place.clock.monotonic_ms())
-                # One that is overdue waits for its turn, or there is no room for it.
-                await self._pause((due_ms if 0 < due_ms < look_ms and not self._is_full else look_ms) / 1_000)
+                await retrying(self.walk)
+                await self._pause(self._rest_ms() / 1_000)
         finally:
             # Also where the store is not for us any more, what is held is given back in order.
             self._stopping.set()
             await asyncio.gather(*self._held.values())
 
-    async def _walk_with_patience(self) -> None:
-        retrying = AsyncRetrying(
+    def _rest_ms(self) -> float:
+        """Until the next look."""
+        lease_ttl_ms = self._place.settings.lease_ttl_ms
+        if self._is_full:
+            return lease_ttl_ms / FULL_LOOKS_PER_LEASE
+        look_ms, due_ms = lease_ttl_ms / LOOKS_PER_LEASE, self._observer.due_in_ms(self._place.clock.monotonic_ms())
+        # One that is overdue waits for its turn.
+        return due_ms if 0 < due_ms < look_ms else look_ms
+
+    def _patience(self) -> AsyncRetrying:
+        return AsyncRetrying(
             # Whatever it is: what is held goes on, and the others are looked at again. But for a store that is not for
             # us any more.
             retry=retry_if_exception(lambda error: isinstance(error, Exception) and not isinstance(error, NewerFormat)),
@@ -142,7 +149,6 @@ class Claimer:
             reraise=False,
             retry_error_callback=lambda state: None,
         )
-        await retrying(self.walk)
 
     async def walk(self) -> None:
         """One look at what is wanted; then, if there is room, at who holds what is not ours.
