@@ -1,11 +1,12 @@
 """The outermost layer of every HTTP request: what is measured, what is always sent, and what is never sent."""
 
+import asyncio
 import time
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from feed.errors import failure_of
+from feed.errors import STOPPING, failure_of
 from feed.metrics import Metrics
 
 SECURITY_HEADERS = [
@@ -48,6 +49,10 @@ class Guard:
             failure = failure_of(error)
             if status == 0:
                 await failure.response()(scope, receive, guarded_send)
+        except asyncio.CancelledError:
+            # Only the server does that, to what is still under way when its time to stop is over.
+            if status == 0:
+                await STOPPING.response()(scope, receive, guarded_send)
         finally:
             # By the route's pattern: a label per symbol, or per path that somebody makes up, would never end.
             route = getattr(scope.get("route"), "path", "none")

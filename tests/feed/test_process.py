@@ -18,7 +18,9 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from common.settings import variable
+from common.store.client import commit_client
 from tests.feed.writer import INSTRUMENT, Writer
+from tests.own_server import own_server
 from tests.support import reserved_port, wait_until_async, waited_s
 
 # What a process with Polars may take, idle; it is 110 MB here.
@@ -76,6 +78,29 @@ async def test_it_ends_in_order_in_under_two_seconds_with_open_streams(
         assert process.stderr and process.wait() == 0
         log = process.stderr.read()
         assert "Traceback" not in log, log
+
+
+async def test_a_request_still_under_way_when_it_stops_is_told_so_without_a_traceback(port: int) -> None:
+    with own_server() as store, running(store.url, port) as process:
+        async with commit_client(store.url) as client:
+            await Writer.begun(client)
+        await wait_until_async(lambda: ready(port), 20)
+        store.process.send_signal(signal.SIGSTOP)
+        try:
+            reader, sender = await asyncio.open_connection("127.0.0.1", port)
+            sender.write(
+                f"GET /v1/candles/{INSTRUMENT.symbol}?timeframe=1m HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+            )
+            # Sent later and answered: the other is under way.
+            assert await answers(port)
+            process.terminate()
+            told = await asyncio.wait_for(reader.read(), 20)
+            sender.close()
+        finally:
+            store.process.send_signal(signal.SIGCONT)
+        assert told.startswith(b"HTTP/1.1 503 ") and b'"stopping"' in told, told
+        assert await asyncio.to_thread(process.wait, 10) == 0
+        assert process.stderr and "Traceback" not in process.stderr.read()
 
 
 @contextmanager
