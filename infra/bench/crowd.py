@@ -1,5 +1,8 @@
 """A thousand WebSocket clients, with and without twenty others that ask for much: how long everybody waits.
 
+What a core that is kept busy by a stranger does to the same streams is told beside it: on a machine whose cores are all
+in use, waiting for one of them is most of what streams wait for.
+
 Repeat: `python -m infra.bench crowd`.
 """
 
@@ -45,9 +48,9 @@ class Waits:
 
 def measure() -> list[Figure]:
     with store() as url:
-        alone, many, fewer = asyncio.run(_measure(url))
+        alone, beside, many, fewer = asyncio.run(_measure(url))
     per_s, expected = len(many.streams) / MEASURED_S, CLIENTS * MESSAGES_PER_S
-    ratio = percentile(many.streams, 0.99) / percentile(alone.streams, 0.99)
+    ratio, beside_ratio = (percentile(each.streams, 0.99) / percentile(alone.streams, 0.99) for each in (many, beside))
     asked = ", ".join(f"{count} x {status}" for status, count in sorted(many.asked.items()) if status != "bytes")
     return [
         _healthz(f"{CLIENTS:,} WebSocket clients", alone, None),
@@ -60,6 +63,9 @@ def measure() -> list[Figure]:
             f"{ratio:.2f} x ({many.text})",
             ratio <= MAX_RATIO,
         ),
+        Figure(
+            "the same without them, one core busy with a stranger's loop", "", f"{beside_ratio:.2f} x ({beside.text})"
+        ),
         Figure(f"messages a second of {expected:,} meanwhile; heavy answers", "", f"{per_s:,.0f}; {asked}"),
     ]
 
@@ -71,7 +77,7 @@ def _healthz(what: str, waits: Waits, most_ms: float | None) -> Figure:
     return Figure(f"{what}: /healthz, p99", target, measured, None if most_ms is None else found_ms <= most_ms)
 
 
-async def _measure(url: str) -> tuple[Waits, Waits, Waits]:
+async def _measure(url: str) -> tuple[Waits, Waits, Waits, Waits]:
     async with commit_client(url) as client:
         await heavy.fill(client)
         for symbol in SYMBOLS:
@@ -83,6 +89,8 @@ async def _measure(url: str) -> tuple[Waits, Waits, Waits]:
             # A crowd each: who parses nothing answers no ping, and is cut off after 40 s.
             async with talking("crowd_client", port, CLIENTS, *SYMBOLS) as crowd:
                 alone = await _waits(port, crowd, None)
+            async with talking("crowd_client", port, CLIENTS, *SYMBOLS) as crowd, spinning():
+                beside = await _waits(port, crowd, None)
             async with (
                 talking("crowd_client", port, CLIENTS, *SYMBOLS) as crowd,
                 talking("heavy_client", port, ASKERS) as askers,
@@ -92,7 +100,7 @@ async def _measure(url: str) -> tuple[Waits, Waits, Waits]:
                 talking("crowd_client", port, FEWER_CLIENTS, *SYMBOLS) as crowd,
                 talking("heavy_client", port, ASKERS) as askers,
             ):
-                return alone, many, await _waits(port, crowd, askers)
+                return alone, beside, many, await _waits(port, crowd, askers)
 
 
 @asynccontextmanager
@@ -105,6 +113,17 @@ async def talking(module: str, *arguments: object) -> AsyncIterator[asyncio.subp
         if module == "crowd_client":
             assert await _heard(child) == "ready"
         yield child
+    finally:
+        child.kill()
+        await child.wait()
+
+
+@asynccontextmanager
+async def spinning() -> AsyncIterator[None]:
+    """A process that does nothing but take a core."""
+    child = await asyncio.create_subprocess_exec(sys.executable, "-c", "while True: pass")
+    try:
+        yield
     finally:
         child.kill()
         await child.wait()
