@@ -12,9 +12,9 @@ from common.redact import redacted_url
 from common.store.client import commit_client
 from common.store.server import admit
 from feed.app import create_app
-from feed.memory import keep_free_memory
-from feed.server import make_watched_server
+from feed.reading.free_memory import keep_free_memory
 from feed.web.connections import raise_file_limit
+from feed.web.server import make_watched_server
 
 
 def main() -> int:

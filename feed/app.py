@@ -19,23 +19,24 @@ from common.store.jobs import Jobs
 from common.store.older import OlderCache
 from common.store.presence import WEB, present
 from common.store.server import ServerInfo, StoreWatch, refuse_unfit
-from feed import errors, stream
-from feed.access import Access
-from feed.doors import Hosts, Tokens
-from feed.guard import Guard
-from feed.history import Decoded
-from feed.hub import Hub
+from feed.bars.tail import Tails
 from feed.metrics import Metrics
-from feed.past import PackedDays
-from feed.queries import Queries
+from feed.queries.queries import Queries
+from feed.reading.history import Decoded
 from feed.reading.lanes import Lanes
 from feed.reading.memory import Shares
-from feed.routes import candles, fleet, market, process
+from feed.reading.tape import Tapes
+from feed.reading.trade_archive import PackedDays
 from feed.services import Services
-from feed.tail import Tails
-from feed.tape import Tapes
+from feed.stream import session
+from feed.stream.hub import Hub
+from feed.web.access import Access
 from feed.web.connections import Connections, room_for
+from feed.web.doors import Hosts, Tokens
+from feed.web.guard import Guard
 from feed.web.places import Places
+from feed.web.routes import candles, fleet, market, process
+from feed.wire import errors
 
 # Somebody waits for the answer.
 IMPATIENT = Patience(connect_s=2, request_s=10, retries=1, retry_s=5)
@@ -114,7 +115,7 @@ def create_app(settings: Settings) -> Starlette:
                 await each.aclose()
 
     app = Starlette(
-        routes=[*candles.routes, *market.routes, *fleet.routes, *process.routes, *stream.routes],
+        routes=[*candles.routes, *market.routes, *fleet.routes, *process.routes, *session.routes],
         middleware=[
             Middleware(Guard, metrics=metrics),
             Middleware(Places, access=access, connections=connections),

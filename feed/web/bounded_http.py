@@ -7,18 +7,18 @@ from typing import Any, cast
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from feed.errors import Failure
 from feed.web.bounded_socket import BoundedWebSocket
 from feed.web.connections import Connections
 from feed.web.raw import raw
 from feed.web.unread import Unread
+from feed.wire.errors import Failure
 
 # Address and headers of one request; uvicorn itself takes any number.
 MAX_HEAD_BYTES = 32 << 10
 # A connection that has not sent a whole head by then is closed; one that is refused gets less time.
 HEAD_TIMEOUT_S = 10.0
 REFUSED_TIMEOUT_S = 1.0
-# No route wants a body, and a long one is refused (feed.guard). What is sent of it all the same must end.
+# No route wants a body, and a long one is refused (feed.web.guard). What is sent of it all the same must end.
 MAX_BODY_BYTES = 1 << 20
 BODY_TIMEOUT_S = 10.0
 # Parsed at once: some 100 requests, if they come one behind the other. The rest waits until these are answered.

@@ -8,13 +8,13 @@ from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
 
-from feed.errors import STOPPING, Failure
-from feed.stream import ABORT, DRAINED, MOST_BYTES, POLICY_VIOLATION
+from feed.stream.session import ABORT, DRAINED, MOST_BYTES, POLICY_VIOLATION
 from feed.web.connections import Connections
 from feed.web.handshake import BAD_HANDSHAKE, Handshake
 from feed.web.rate import Rate
 from feed.web.raw import raw
 from feed.web.unread import Unread
+from feed.wire.errors import STOPPING, Failure
 
 # Written to a socket but not yet sent. Beyond that a send waits, and news for that client is merged meanwhile.
 WRITE_LIMIT_BYTES = 16 << 10

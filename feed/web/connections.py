@@ -1,7 +1,7 @@
 """How many are connected, in all and from one address, and what they hold; who is over a bound is refused or cut off.
 
 Peers on this machine are bounded in all only: behind a proxy of our own everybody is one. An address that a trusted
-proxy tells of is counted for as long as its request or stream lasts (feed.guard).
+proxy tells of is counted for as long as its request or stream lasts (feed.web.guard).
 """
 
 import logging
@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address, ip_address
 
-from feed.errors import Failure
 from feed.metrics import Metrics
+from feed.wire.errors import Failure
 
 log = logging.getLogger(__name__)
 

@@ -5,8 +5,8 @@ from http import HTTPStatus
 from websockets.http11 import Response
 from websockets.server import ServerProtocol
 
-from feed.errors import INTERNAL, NO_PATH, Failure
 from feed.web.raw import headers_of
+from feed.wire.errors import INTERNAL, NO_PATH, Failure
 
 BAD_HANDSHAKE = Failure(400, "bad_input", "this is no WebSocket handshake, or one of more than 128 headers of 8 kB")
 _PREFIX = "Failed to open a WebSocket connection: "

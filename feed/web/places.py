@@ -2,9 +2,9 @@
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from feed.access import Access
-from feed.doors import forwarded_for, refuse
+from feed.web.access import Access
 from feed.web.connections import Connections
+from feed.web.doors import forwarded_for, refuse
 
 _KINDS = ("http", "websocket")
 

@@ -2,8 +2,8 @@
 
 from http import HTTPStatus
 
-from feed.errors import Failure
-from feed.guard import SECURITY_HEADERS
+from feed.web.guard import SECURITY_HEADERS
+from feed.wire.errors import Failure
 
 
 def raw(failure: Failure) -> bytes:

@@ -26,11 +26,13 @@ from common.market.trade import MAX_TS_MS, SIDE_NAMES
 from common.settings import Settings, load
 from common.store.client import commit_client
 from common.store.registry import Market
-from feed import bars, params, sales
-from feed.archived import Faulty
-from feed.params import Window
-from feed.past import steady
-from feed.queries import Queries
+from feed.bars import frames
+from feed.queries.trades import read_on
+from feed.queries.queries import Queries
+from feed.reading.archived import Faulty
+from feed.reading.trade_archive import steady
+from feed.wire import params
+from feed.wire.params import Window
 from infra.cli.options import DataOption, store_session
 from infra.cli.replay import progress_bar
 
@@ -126,9 +128,9 @@ async def _bars(
     while True:
         window = Window(start_ms, None, PAGE_BARS)
         if timeframe.of_minutes:
-            page = await bars.of_minutes(reader, market, timeframe, window, flat=False)
+            page = await frames.of_minutes(reader, market, timeframe, window, flat=False)
         else:
-            page = await bars.of_trades(
+            page = await frames.of_trades(
                 queries.tapes, queries.past(market), reader, market, timeframe, window, flat=False
             )
         _check_sound(market, page.cover.faults)
@@ -149,7 +151,7 @@ async def _trades(queries: Queries, market: Market, span: _Span) -> AsyncIterato
     reader, past = queries.history(market), queries.past(market)
     start_ms, first_ms = span.start_ms, None
     while start_ms < span.end_ms:
-        page = partial(sales.read_on, reader, past, queries.tapes, start_ms, span.end_ms, PAGE_TRADES)
+        page = partial(read_on, reader, past, queries.tapes, start_ms, span.end_ms, PAGE_TRADES)
         found, start_ms = await steady(page)
         _check_sound(market, found.kept.faults)
         if not found.trades.is_empty():

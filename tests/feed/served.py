@@ -14,8 +14,8 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from common.settings import Settings
 from feed.app import create_app
-from feed.server import make_server
 from feed.services import Services
+from feed.web.server import make_server
 from tests.support import wait_until_async
 
 

@@ -13,9 +13,8 @@ from websockets.typing import Origin
 from common.access import Role, Token, digest_of
 from common.errors import OperatorError
 from common.settings import Settings
-from feed import stream
-from feed.access import Access
 from feed.app import create_app
+from feed.web.access import Access
 from tests.feed.served import Served, hear, say, served
 from tests.feed.writer import INSTRUMENT, Writer
 
@@ -285,7 +284,7 @@ async def test_who_begins_with_anything_else_is_closed(guarded: Served, first: A
 
 
 async def test_who_shows_nothing_in_time_is_closed(guarded: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "AUTH_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(session, "AUTH_TIMEOUT_S", 0.05)
     async with guarded.connect() as socket:
         with pytest.raises(ConnectionClosed):
             await socket.recv()

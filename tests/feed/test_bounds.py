@@ -15,7 +15,7 @@ from websockets.exceptions import InvalidStatus
 
 from common.market.timeframe import MINUTE_MS
 from feed.metrics import Metrics
-from feed.stream import BURST, MOST_REFUSED
+from feed.stream.session import BURST, MOST_REFUSED
 from feed.web.bounded_socket import BoundedWebSocket
 from feed.web.connections import MAX_PER_ADDRESS, MAX_REFUSED, OTHER_FILES, Connections, is_local
 from feed.web.unread import MAX_LOOKS, MIN_READ_BYTES, Unread, look

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from common.market.timeframe import DAY_MS
+from feed.bars.tail import Tails
 from feed.reading.budget import Budget
-from feed.tail import Tails
 from tests.feed.served import Served
 from tests.feed.writer import INSTRUMENT, START_MS, Writer, some_trades
 
@@ -24,14 +24,14 @@ def spend(feed: Served, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def spend(bar_factor: int = 1_000, **limits: Any) -> None:
         monkeypatch.setattr("feed.reading.budget.BAR_FACTOR", bar_factor)
         feed.services.queries.answer_bytes = limits.pop("max_bytes", 1 << 20)
-        monkeypatch.setattr("feed.queries.Budget", partial(Budget, **limits))
-        for name in ("feed.minutes.PART", "feed.minutes.FOOTPRINT_PART", "feed.minutes.CHUNK"):
+        monkeypatch.setattr("feed.queries.queries.Budget", partial(Budget, **limits))
+        for name in ("feed.bars.minutes.PART", "feed.bars.minutes.FOOTPRINT_PART", "feed.bars.minutes.CHUNK"):
             monkeypatch.setattr(name, 3)
-        monkeypatch.setattr("feed.minutes.FOOTPRINT_CHUNK", 2)
-        monkeypatch.setattr("feed.history.MAX_LEVELS_AT_ONCE", 12)
-        monkeypatch.setattr("feed.footprints.ROWS_AT_ONCE", 8)
+        monkeypatch.setattr("feed.bars.minutes.FOOTPRINT_CHUNK", 2)
+        monkeypatch.setattr("feed.reading.history.MAX_LEVELS_AT_ONCE", 12)
+        monkeypatch.setattr("feed.bars.footprints.ROWS_AT_ONCE", 8)
         # No tail has them.
-        monkeypatch.setattr("feed.tail.MOST_BARS", 0)
+        monkeypatch.setattr("feed.bars.tail.MOST_BARS", 0)
 
     return spend
 

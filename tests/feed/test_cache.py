@@ -11,9 +11,9 @@ from common.market.instrument import Instrument
 from common.market.timeframe import Timeframe
 from common.store.reads import AMENDED_KEPT
 from common.store.registry import Market
-from feed.params import CandleQuery, Window
-from feed.queries import Queries
-from feed.tail import Tails
+from feed.bars.tail import Tails
+from feed.queries.queries import Queries
+from feed.wire.params import CandleQuery, Window
 from tests.feed.oracle import expected
 from tests.feed.writer import START_MS, Saved, Writer, random_step
 from tests.scale import scaled

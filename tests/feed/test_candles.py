@@ -17,7 +17,7 @@ from common.market.gaps import DISCONNECT, UNFILLABLE, Gap
 from common.market.timeframe import DAY_MS, Timeframe
 from common.store.keys import SymbolKeys
 from common.store.reads import Range, SymbolReader, View
-from feed.days import MOST_DIRTY_MS
+from feed.bars.days import MOST_DIRTY_MS
 from tests.feed.oracle import expected
 from tests.feed.served import Served, served
 from tests.feed.writer import INSTRUMENT, Writer, some_trades
@@ -287,8 +287,8 @@ async def test_a_symbol_without_a_commit_has_an_empty_answer(feed: Served, write
 async def test_a_long_history_is_read_in_parts_that_fit_together(
     redis_url: str, writer: Writer, client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("feed.minutes.CHUNK", 7)
-    monkeypatch.setattr("feed.tail.CHUNK", 7)
+    monkeypatch.setattr("feed.bars.minutes.CHUNK", 7)
+    monkeypatch.setattr("feed.bars.tail.CHUNK", 7)
     rng = random.Random(3)
     for _ in range(40):
         await writer.commit(*some_trades(writer, rng, 20))

@@ -16,7 +16,7 @@ from common.store.jobs import QUEUED, RUNNING, failure
 from common.store.keys import FAILURES
 from common.store.presence import WORKER, present, processes
 from common.store.rollups import RollupStore
-from feed.fleet import FAILURES_TOLD
+from feed.queries.fleet import FAILURES_TOLD
 from tests.feed.served import Served, hear, say, served
 from tests.feed.writer import INSTRUMENT, START_MS, Writer
 from tests.support import wait_until_async

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from feed.flight import SingleFlight
+from feed.reading.single_flight import SingleFlight
 
 
 async def test_questions_at_the_same_time_are_answered_once_and_a_later_one_anew() -> None:

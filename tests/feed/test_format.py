@@ -11,7 +11,7 @@ from common.store.format import FORMAT
 from common.store.keys import SymbolKeys
 from common.store.older import OlderCache
 from common.store.reads import SymbolReader
-from feed.cover import MAX_HOLES_TOLD, Cover
+from feed.reading.coverage import MAX_HOLES_TOLD, Cover
 from tests.common.store.recorded import CONTIGUOUS, UNIQUE, restore
 from tests.feed.folding import Folding
 from tests.feed.served import Served

@@ -14,7 +14,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
 from common.market.timeframe import MINUTE_MS
-from feed.stream import BURST
+from feed.stream.session import BURST
 from tests.feed import fuzzing
 from tests.feed.process import Running, running_feed
 from tests.feed.writer import INSTRUMENT, Writer

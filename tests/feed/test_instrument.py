@@ -58,7 +58,7 @@ async def test_data_is_read_as_it_is_where_the_registry_says_something_else(
     feed: Served, writer: Writer, client: Redis, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Today: another price (64000.5 read as 64.0005), a 500, or other days."""
-    monkeypatch.setattr("feed.queries.MARKET_TTL_S", 0)
+    monkeypatch.setattr("feed.queries.queries.MARKET_TTL_S", 0)
     await two_days(writer)
     before = await answers(feed)
     assert before["candles"][-1]["c"] == 64000.5
@@ -81,8 +81,8 @@ async def test_data_is_read_as_it_is_where_the_registry_says_something_else(
 async def test_who_listens_goes_on_where_the_registry_says_something_else(
     feed: Served, writer: Writer, client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("feed.queries.MARKET_TTL_S", 0)
-    monkeypatch.setattr("feed.hub.HEALTH_EVERY_S", 0.02)
+    monkeypatch.setattr("feed.queries.queries.MARKET_TTL_S", 0)
+    monkeypatch.setattr("feed.stream.hub.HEALTH_EVERY_S", 0.02)
     await writer.commit(writer.trade(START_MS, ticks=6_400_050))
     async with feed.connect() as socket:
         await say(socket, action="subscribe", symbol=S, timeframe="1m")

@@ -9,7 +9,7 @@ from infra.paths import ROOT
 # What an answer takes is taken and let go of, over and over; the page faults of the last rounds are printed.
 ROUNDS = """
 import resource, sys
-from feed.memory import keep_free_memory
+from feed.reading.free_memory import keep_free_memory
 if sys.argv[1] == "keep":
     keep_free_memory()
 def round():

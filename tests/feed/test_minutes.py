@@ -16,8 +16,8 @@ from common.market import blocks, codec
 from common.market.candle import Candle
 from common.market.timeframe import MINUTE_MS, Timeframe
 from common.market.trade import Trades
-from feed.history import Decoded
-from feed.minutes import Kind, joined
+from feed.bars.minutes import Kind, joined
+from feed.reading.history import Decoded
 from tests.common.frames.build import built, candles_frame, levels_frame
 from tests.strategies import LAW, MINUTE_TIMEFRAMES, SESSION_MINUTE_TIMEFRAMES, START_MS, candles, trades
 

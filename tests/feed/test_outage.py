@@ -13,8 +13,8 @@ from common.market.timeframe import Timeframe
 from common.store.client import commit_client
 from common.store.messages import CommitMessage
 from common.store.registry import Registry
-from feed.hub import Feed
-from feed.series import Series
+from feed.stream.hub import Feed
+from feed.stream.series import Series
 from infra import embedded
 from tests.feed.folding import Folding
 from tests.feed.oracle import expected
@@ -82,7 +82,7 @@ async def test_after_a_rewind_under_a_new_writer_everybody_begins_anew(
 async def test_a_rewind_is_noticed_even_if_nobody_writes_any_more(
     feed: Served, writer: Writer, client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("feed.hub.HEALTH_EVERY_S", 0.05)
+    monkeypatch.setattr("feed.stream.hub.HEALTH_EVERY_S", 0.05)
     await writer.commit(writer.trade())
     saved = await writer.save()
     one = Folding(feed, S, "1m", 5_000)
@@ -99,7 +99,7 @@ async def test_a_rewind_is_noticed_even_if_nobody_writes_any_more(
 async def test_a_silent_subscription_is_noticed(
     feed: Served, writer: Writer, client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("feed.hub.HEALTH_EVERY_S", 0.05)
+    monkeypatch.setattr("feed.stream.hub.HEALTH_EVERY_S", 0.05)
     await writer.commit(writer.trade())
     one = Folding(feed, S, "1m", 5_000)
     one.join()
@@ -116,7 +116,7 @@ async def test_commits_of_another_release_are_read_with_the_next_look(
     feed: Served, writer: Writer, client: Redis, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     # The test itself looks.
-    monkeypatch.setattr("feed.hub.HEALTH_EVERY_S", 1_000)
+    monkeypatch.setattr("feed.stream.hub.HEALTH_EVERY_S", 1_000)
     hub, pack = feed.services.hub, CommitMessage.pack
     await writer.commit(writer.trade())
     clients = [Folding(feed, S, timeframe, 5_000) for timeframe in ("1m", "1s", "15m")]
@@ -144,7 +144,7 @@ async def test_commits_of_another_release_are_read_with_the_next_look(
 async def test_a_bug_in_one_symbol_does_not_stop_the_others(
     feed: Served, writer: Writer, client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("feed.hub.HEALTH_EVERY_S", 0.05)
+    monkeypatch.setattr("feed.stream.hub.HEALTH_EVERY_S", 0.05)
     other = await Writer.begun(client, instrument=replace(INSTRUMENT, symbol="TEST:OTHER"))
     await writer.commit(writer.trade())
     await other.commit(other.trade())
@@ -201,8 +201,8 @@ take, look = Feed.take, Feed.look
 async def test_who_listens_to_a_symbol_that_is_removed_is_told(
     feed: Served, writer: Writer, client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("feed.hub.HEALTH_EVERY_S", 0.02)
-    monkeypatch.setattr("feed.queries.MARKET_TTL_S", 0)
+    monkeypatch.setattr("feed.stream.hub.HEALTH_EVERY_S", 0.02)
+    monkeypatch.setattr("feed.queries.queries.MARKET_TTL_S", 0)
     await writer.commit(writer.trade())
     registry = Registry(client)
     async with feed.connect() as socket:
@@ -226,7 +226,7 @@ async def test_without_the_store_it_is_503_and_afterwards_everything_goes_on(
     own_store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Who subscribes to a symbol we know waits for the store.
-    monkeypatch.setattr("feed.queries.MARKET_TTL_S", 60)
+    monkeypatch.setattr("feed.queries.queries.MARKET_TTL_S", 60)
     client = commit_client(own_store)
     writer = Writer(client)
     await writer.register()

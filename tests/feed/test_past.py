@@ -19,8 +19,8 @@ from common.market.manifest import ManifestEntry
 from common.market.timeframe import DAY_MS, day_of
 from common.store.keys import SymbolKeys
 from common.store.reads import ArchivedTrades
-from feed import past
-from feed.archived import Periods
+from feed.reading import trade_archive
+from feed.reading.archived import Periods
 from tests.feed.folding import Folding
 from tests.feed.oracle import Bars
 from tests.feed.served import Served, served
@@ -117,7 +117,7 @@ async def test_answers_are_those_of_a_stream_that_keeps_everything(
     instrument: Instrument,
 ) -> None:
     rng = random.Random(seed)
-    monkeypatch.setattr(past, "AT_ONCE", rng.choice((8, 65_536)))
+    monkeypatch.setattr(trade_archive, "AT_ONCE", rng.choice((8, 65_536)))
     # Of two threads that look at a calendar for the first time, one would turn off the other's guard of warnings.
     assert (instrument.sessions is None) == (instrument is INSTRUMENT)
     pair = Pair(client, archive, rng, instrument=instrument)
@@ -204,7 +204,7 @@ async def test_walking_through_more_than_a_request_may_read_sees_everything_once
     await days_apart(writer, 7)
     await cut_off(client, archive, writer)
     whole = (await feed.json(CANDLES, timeframe="1s"))["bars"]
-    monkeypatch.setattr(past, "MOST_DAYS", 2)
+    monkeypatch.setattr(trade_archive, "MOST_DAYS", 2)
     for path, name, wanted, asked in (
         (CANDLES, "bars", whole, {"timeframe": "1s", "end": writer.now_ms + 1}),
         (CANDLES, "bars", whole, {"timeframe": "1s", "start": START_MS}),
@@ -273,7 +273,7 @@ async def test_what_is_applied_and_archived_under_the_reading_does_not_show(
         await archive_trades(client, archive, INSTRUMENT, confirm=confirm)
 
     after_view(monkeypatch, late)
-    feed.services.queries.packed = past.PackedDays()
+    feed.services.queries.packed = trade_archive.PackedDays()
     assert await feed.json(path, **asked) | {"health": None} == before | {"health": None}
     after = await feed.json(path, **asked)
     assert without_revisions(after) != without_revisions(before)
@@ -281,14 +281,14 @@ async def test_what_is_applied_and_archived_under_the_reading_does_not_show(
 
 def after_view(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], Awaitable[None]]) -> None:
     """Let something happen once, when the view is taken and nothing of the archive has been read."""
-    periods, waiting = past.Past._periods, [happens]
+    periods, waiting = trade_archive.Past._periods, [happens]
 
-    async def hooked(self: past.Past, known: ArchivedTrades) -> Periods:
+    async def hooked(self: trade_archive.Past, known: ArchivedTrades) -> Periods:
         while waiting:
             await waiting.pop()()
         return await periods(self, known)
 
-    monkeypatch.setattr(past.Past, "_periods", hooked)
+    monkeypatch.setattr(trade_archive.Past, "_periods", hooked)
 
 
 async def test_a_store_that_goes_back_in_time_under_the_reading_is_read_again(

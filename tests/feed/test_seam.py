@@ -10,9 +10,9 @@ from common.market.instrument import Instrument
 from common.market.rollup import DAY
 from common.market.timeframe import DAY_MS, Timeframe, day_of
 from common.store.registry import Market
-from feed.changes import Cursor
-from feed.live import Grid
-from feed.queries import Queries
+from feed.bars.changes import Cursor
+from feed.bars.live import Grid
+from feed.queries.queries import Queries
 from tests.feed.folding import Folding
 from tests.feed.oracle import expected
 from tests.feed.served import Served
@@ -103,5 +103,5 @@ async def test_after_more_days_changed_than_are_looked_through_a_snapshot_is_due
         day_of(first_ms),
         day_of(first_ms) + 2 * DAY_MS,
     ]
-    monkeypatch.setattr("feed.changes.MOST_DAYS", 2)
+    monkeypatch.setattr("feed.bars.changes.MOST_DAYS", 2)
     assert await sources._of_days(grid, cursor, None) is None

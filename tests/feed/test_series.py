@@ -10,14 +10,14 @@ import pytest
 from common.market.timeframe import MINUTE
 from common.store.reads import View
 from common.store.registry import Market
-from feed import client as feed_client
-from feed.changes import Changes, Cursor, Sources
-from feed.client import Client, Subscription, Wish
-from feed.cover import EMPTY, Cover
-from feed.live import At, Grid, Live, MinuteLive
+from feed.bars.changes import Changes, Cursor, Sources
+from feed.bars.live import At, Grid, Live, MinuteLive
 from feed.metrics import Metrics
-from feed.opening import Opening, open_series
-from feed.series import Series
+from feed.reading.coverage import EMPTY, Cover
+from feed.stream import client as feed_client
+from feed.stream.client import Client, Subscription, Wish
+from feed.stream.opening import Opening, open_series
+from feed.stream.series import Series
 from tests.feed.served import Served, hear, say
 from tests.feed.writer import INSTRUMENT, Writer
 from tests.support import wait_until_async
@@ -249,7 +249,7 @@ def told_token(feed: Served) -> str:
 async def test_more_messages_than_may_wait_are_made_up_for_by_reading(
     feed: Served, writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("feed.series.BACKLOG", 3)
+    monkeypatch.setattr("feed.stream.series.BACKLOG", 3)
     await writer.commit(writer.trade())
     async with feed.connect() as socket:
         await say(socket, action="subscribe", symbol=S, timeframe="1m")

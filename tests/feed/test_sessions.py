@@ -13,8 +13,8 @@ from common.market.candle import LIVE
 from common.market.instrument import Instrument
 from common.market.trade import Trade
 from common.store.registry import Market, Registry
-from feed.errors import UnknownSymbol
-from feed.market import status
+from feed.queries.market import status
+from feed.wire.errors import UnknownSymbol
 from tests.feed.folding import Folding
 from tests.feed.served import Served, hear, say
 from tests.feed.writer import Writer

@@ -10,7 +10,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from common.market.timeframe import Timeframe
-from feed.client import MOST_PENDING
+from feed.stream.client import MOST_PENDING
 from tests.feed.folding import Folding
 from tests.feed.oracle import expected
 from tests.feed.served import Served, hear, say, served

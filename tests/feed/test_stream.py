@@ -11,7 +11,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from common.store.keys import SymbolKeys
 from common.store.registry import Market, Registry
-from feed.stream import BURST, MOST_BYTES, MOST_REFUSED, MOST_SUBSCRIPTIONS
+from feed.stream.session import BURST, MOST_BYTES, MOST_REFUSED, MOST_SUBSCRIPTIONS
 from tests.feed.served import Served, hear, say, served
 from tests.feed.writer import INSTRUMENT, START_MS, Writer
 from tests.support import wait_until_async

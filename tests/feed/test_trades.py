@@ -62,7 +62,7 @@ class Reads:
             return found
 
         monkeypatch.setattr(SymbolReader, "entries_back", counted)
-        monkeypatch.setattr("feed.sales.FIRST_PAGE", first_page)
+        monkeypatch.setattr("feed.queries.trades.FIRST_PAGE", first_page)
 
 
 async def one_each(writer: Writer, count: int, every_ms: int = 100) -> list[Trade]:

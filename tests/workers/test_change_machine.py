@@ -31,8 +31,8 @@ from common.store.client import commit_client
 from common.store.instrument import InstrumentChanged, stored_instrument
 from common.store.keys import SymbolKeys
 from common.store.registry import Market, Registry
-from feed.params import CandleQuery, TradesQuery, Window
-from feed.queries import Queries
+from feed.queries.queries import Queries
+from feed.wire.params import CandleQuery, TradesQuery, Window
 from tests.feed.writer import INSTRUMENT, Saved, Writer, random_step
 from tests.mortal import Life, mortal_client
 from workers.change import claim, procedure
@@ -179,7 +179,7 @@ class Machine(RuleBasedStateMachine):
                 assert [_bar(bar) for bar in bars] == list(_bars(self.trades, market.instrument.anchored(timeframe)))
 
     def asked(self, queries: Queries, what: str, query: Any) -> dict[str, Any]:
-        """As feed.routes does: anew, where the symbol has been changed."""
+        """As feed.web.routes does: anew, where the symbol has been changed."""
 
         async def ask() -> bytes:
             for _ in range(3):

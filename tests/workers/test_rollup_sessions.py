@@ -21,8 +21,8 @@ from common.store.client import commit_client
 from common.store.keys import SymbolKeys
 from common.store.registry import Market, Registry
 from common.store.rollups import RollupStore
-from feed.params import CandleQuery, Window
-from feed.queries import Queries
+from feed.queries.queries import Queries
+from feed.wire.params import CandleQuery, Window
 from tests.common.market.test_calendar_exceptions import ms
 from tests.feed.writer import Writer
 from workers.rollup.day import roll_day, roll_days

@@ -30,7 +30,7 @@
 -- dirty: score the seq that last wrote a minute of the day (UTC, its open), until the day has been rolled up (roll.lua).
 -- events: id <seq>-<i>, field event (JSON).
 -- text ids: the last MOST_TEXT_IDS ids of trades that are no numbers. Scores count up; the last one has the greatest.
--- state, for readers that keep what they have read (feed/tail.py) or come back with a cursor (feed/changes.py):
+-- state, for readers that keep what they have read (feed/bars/tail.py) or come back with a cursor (feed/bars/changes.py):
 --   amended         '<seq>:<from_ms>:<to_ms>;...', newest first: the last 16 commits that wrote minutes which had been
 --                   closed before, and which those were at most (opens, both included)
 --   reshaped_seq    the last commit after which coverage differs by more than its newest span having grown: a gap

@@ -1,0 +1,114 @@
+"""Footprints of any timeframe and row height, as JSON."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from common.errors import BadInput
+from common.frames.footprint import footprints_json
+from common.market.instrument import Instrument
+from common.market.timeframe import Timeframe
+from common.store.reads import State, View
+from common.store.registry import Market
+from feed.bars.by_trade import Making, read_traded
+from feed.bars.frames import flagged, onward, spoken
+from feed.bars.minutes import Bounds, Kind, read_closed, with_open
+from feed.reading.budget import Budget
+from feed.reading.coverage import EMPTY, Cover
+from feed.reading.history import History
+from feed.reading.tape import Tapes
+from feed.reading.trade_archive import Past, steady
+from feed.wire.answers import Page, array_of_runs
+from feed.wire.params import FootprintQuery
+
+# Rows written at once: some 4 MB of text.
+ROWS_AT_ONCE = 1 << 16
+
+
+async def read(
+    reader: History, tapes: Tapes, past: Past, market: Market, query: FootprintQuery
+) -> tuple[Page, View, Cover]:
+    bounds = Bounds.of(query.window, query.timeframe)
+    if not query.timeframe.of_minutes:
+        return await steady(lambda: _of_trades(reader, tapes, past, market, query, bounds))
+    kind = Kind.footprints(query.timeframe, query.row_ticks)
+    closed = await read_closed(reader, kind, query.timeframe, bounds)
+    rows, view = await reader.budget.run(len(closed.bars), with_open, closed, kind, bounds), closed.view
+    cover = _cover_of(market, view)
+    writing = Writing(market.instrument, query.timeframe, bounds, cover, view.state)
+    return await _page(writing, reader.budget, rows, closed.more_ms), view, cover
+
+
+async def _of_trades(
+    reader: History, tapes: Tapes, past: Past, market: Market, query: FootprintQuery, bounds: Bounds
+) -> tuple[Page, View, Cover]:
+    taped = await tapes.read(reader)
+    making = Making.footprints(query.timeframe, query.row_ticks)
+    found, view = await read_traded(past, taped, making, bounds), taped.view
+    cover = found.kept.cover(view, market.instrument)
+    writing = Writing(market.instrument, query.timeframe, bounds, cover, view.state)
+    return await _page(writing, reader.budget, found.bars, found.more_ms), view, cover
+
+
+def _cover_of(market: Market, view: View) -> Cover:
+    if view.state is None:
+        return EMPTY
+    cover = Cover.of(view.state, market.instrument.ids, view.state.footprint_floor_ms)
+    return cover.lacking(view.lost("footprints"))
+
+
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """What the bars of an answer are written by."""
+
+    instrument: Instrument
+    timeframe: Timeframe
+    bounds: Bounds
+    cover: Cover
+    state: State | None
+
+    def json(self, rows: pl.DataFrame) -> tuple[bytes, int]:
+        """Return bars with commas between them, and how many these are."""
+        bars = footprints_json(flagged(rows, self.timeframe, self.cover, self.state), self.instrument)
+        return b",".join(bars), len(bars)
+
+
+async def _page(writing: Writing, budget: Budget, rows: pl.DataFrame, more_ms: int | None) -> Page:
+    """Write bars from the end that is asked for, as many as an answer has room for."""
+    bounds, opens = writing.bounds, rows["open_ms"]
+    forward, slices = bounds.oldest_first, await budget.run(len(rows), _slices, opens)
+    written: list[bytes] = []
+    count, room = 0, budget.max_bytes
+    for some in slices if forward else slices[::-1]:
+        text, bars = await budget.run(some.stop - some.start, writing.json, rows[some])
+        room -= len(text) + 1
+        if room < 0 and not written:
+            raise _too_large(int(opens[some.start]), budget)
+        if room < 0:
+            more_ms = int(opens[some.start] if forward else opens[some.stop])
+            break
+        written.append(text)
+        count += bars
+    told = (await budget.run(len(rows), opens.unique, maintain_order=True)).to_list()
+    told = told[:count] if forward else told[len(told) - count :]
+    spans = spoken(told, writing.timeframe, bounds, more_ms)
+    return Page(array_of_runs(written if forward else written[::-1]), *spans, onward(bounds, more_ms))
+
+
+def _slices(opens: pl.Series) -> list[slice]:
+    """Cut rows where bars end: about ROWS_AT_ONCE of them, or one bar."""
+    edges = np.append(np.flatnonzero(np.diff(opens.to_numpy(), prepend=-1)), len(opens))
+    at, slices = 0, []
+    while at < len(edges) - 1:
+        to = max(at + 1, int(np.searchsorted(edges, edges[at] + ROWS_AT_ONCE, "right")) - 1)
+        slices.append(slice(int(edges[at]), int(edges[to])))
+        at = to
+    return slices
+
+
+def _too_large(open_ms: int, budget: Budget) -> BadInput:
+    return BadInput(
+        f"the bar that opens at {open_ms} takes more than {budget.max_bytes >> 20} MB, "
+        "expected a shorter timeframe or higher rows"
+    )

@@ -1,0 +1,294 @@
+"""The newest closed bars of a symbol and timeframe, kept here as JSON, so that an answer costs what it is long.
+
+A Tail is a value: what was true at one commit. `follow` brings it up to a newer view, or says what has to be read
+again first. Answers are cut out of it, so there is no moment at which an answer is half old and half new, and
+requests need no lock between them.
+
+Why what it says is true. A commit is named by (seq, token), and under one token the store never goes back (a worker
+that meets a store at another seq claims anew). So with the token unchanged and seq not smaller, the store is the one
+the tail was read from plus later commits. Those can change a closed minute only by amending it, which commit.lua notes
+in `state.amended`, or by dropping it, which shows in `candle_floor_ms`. Anything else has opened since.
+"""
+
+from bisect import bisect_left
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import polars as pl
+
+from common.errors import StoreUnavailable
+from common.frames.bars import bars_json
+from common.market import codec
+from common.market.bar_json import bar_json
+from common.market.candle import Candle
+from common.market.instrument import Instrument
+from common.market.timeframe import MINUTE_MS, Timeframe, minute_of
+from common.store.reads import AMENDED_KEPT, Range, State, View
+from feed.bars.days import read_days
+from feed.bars.minutes import CHUNK, FOREVER_MS, Bounds, Kind, Span, grid_at, merged, read_closed, united
+from feed.reading.history import History
+
+# Longer tails are not kept: whoever pages that far back reads on from the store.
+MOST_BARS = 20_000
+# What all tails of a process may take. A bar takes some 250 bytes.
+MOST_BYTES = 64 << 20
+# Beyond the text: the bytes object, the integer, and their places in two lists.
+BAR_OVERHEAD = 90
+# Reads before giving up on a symbol that changes under each of them.
+ROUNDS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """As of commit (seq, token): all closed bars that open in `[from_ms, to_ms)`, and the growing bar so far.
+
+    `pieces` are the bars' JSON without the outer braces and without `partial`, which coverage decides later.
+    `base`: the closed minutes in `[to_ms, base_to_ms)`, merged; `open`: the open minute. Lists are never changed.
+    """
+
+    timeframe: Timeframe
+    token: str
+    seq: int
+    floor_ms: int
+    from_ms: int
+    to_ms: int
+    base_to_ms: int
+    opens: list[int] = field(default_factory=list)
+    pieces: list[bytes] = field(default_factory=list)
+    base: Candle | None = None
+    open: Candle | None = None
+
+    @classmethod
+    def empty(cls, timeframe: Timeframe, state: State) -> "Tail":
+        """A tail that begins with the growing bar, of which nothing has been read."""
+        at_ms = timeframe.open_of(max(state.watermark_ms, 0))
+        return cls(timeframe, state.token, state.seq, state.candle_floor_ms, at_ms, at_ms, at_ms)
+
+    @property
+    def growing(self) -> Candle | None:
+        if self.base and self.open:
+            return self.base.merge(self.open)
+        return self.base or (self.open.rename(self.timeframe.open_of(self.open.open_ms)) if self.open else None)
+
+    @property
+    def size(self) -> int:
+        """Bytes, near enough for a limit."""
+        return len(self.pieces) * (BAR_OVERHEAD + (len(self.pieces[-1]) if self.pieces else 0))
+
+    def missing(self, bounds: Bounds) -> int | None:
+        """Return how many bars it lacks at its old end for `bounds`. None: the bounds lie elsewhere."""
+        if self.from_ms <= bounds.start_ms or self.from_ms == 0:
+            return 0
+        if bounds.oldest_first or bounds.end_ms < self.from_ms:
+            return None
+        growing = self.growing
+        found = bisect_left(self.opens, bounds.end_ms) + (growing is not None and growing.open_ms < bounds.end_ms)
+        return max(0, bounds.limit - found)
+
+    def stale(self, state: State) -> list[Span] | None:
+        """Return what has to be read again, besides the minutes from `base_to_ms` on. None: everything."""
+        if state.token != self.token or state.seq < self.seq:
+            return None
+        amended = state.amended
+        if len(amended) == AMENDED_KEPT and amended[-1].seq > self.seq:
+            return None
+        spans = [self._bars_of(a.from_ms, a.to_ms) for a in amended if a.seq > self.seq]
+        if state.candle_floor_ms > self.floor_ms and self.base and self.base.open_ms < state.candle_floor_ms:
+            spans.append((self.to_ms, self.base_to_ms))
+        return [(from_ms, to_ms) for from_ms, to_ms in united(spans) if from_ms < to_ms]
+
+    def _bars_of(self, from_ms: int, to_ms: int) -> Span:
+        """The minutes of all kept bars that hold a minute from `from_ms` to `to_ms`."""
+        first, last = self.timeframe.open_of(from_ms), self.timeframe.open_of(to_ms)
+        return max(first, self.from_ms), min(self.timeframe.next_open(last), self.base_to_ms)
+
+    def repaired(self, spans: list[Span], members: list[list[bytes]], instrument: Instrument) -> "Tail":
+        """Return the tail with the bars of these minutes made again."""
+        opens, pieces, base = self.opens.copy(), self.pieces.copy(), self.base
+        for (from_ms, to_ms), packed in zip(spans, members, strict=True):
+            bars = merged(packed, self.timeframe)
+            if to_ms > self.to_ms:
+                base = bars.pop() if bars and bars[-1].open_ms == self.to_ms else None
+            at = slice(bisect_left(opens, from_ms), bisect_left(opens, to_ms))
+            opens[at] = [bar.open_ms for bar in bars]
+            pieces[at] = [piece_of(bar, instrument, is_final=True) for bar in bars]
+        return replace(self, opens=opens, pieces=pieces, base=base)
+
+    def followed(self, state: State, members: list[bytes], instrument: Instrument) -> "Tail":
+        """Return the tail as of `state`. `members`: the minutes from `base_to_ms` on, all or the oldest CHUNK."""
+        bars = [self.base] if self.base else []
+        for bar in merged(members, self.timeframe):
+            if bars and bars[-1].open_ms == bar.open_ms:
+                bars[-1] = bars[-1].merge(bar)
+            else:
+                bars.append(bar)
+        cut = len(members) == CHUNK
+        read_to_ms = codec.CANDLE.unpack(members[-1])[0] + MINUTE_MS if cut else minute_of(max(state.watermark_ms, 0))
+        to_ms = self.timeframe.open_of(read_to_ms)
+        base = bars.pop() if bars and bars[-1].open_ms >= to_ms else None
+        return replace(
+            self,
+            token=state.token,
+            seq=state.seq,
+            to_ms=to_ms,
+            base_to_ms=read_to_ms,
+            opens=self.opens + [bar.open_ms for bar in bars] if bars else self.opens,
+            pieces=self.pieces + [piece_of(bar, instrument, is_final=True) for bar in bars] if bars else self.pieces,
+            base=base,
+            open=_open_minute(state, self.timeframe),
+        ).above(state.candle_floor_ms)
+
+    def above(self, floor_ms: int) -> "Tail":
+        """Let go of bars that lost minutes to retention. Who asks for them gets what is left, read anew."""
+        if floor_ms <= max(self.floor_ms, self.from_ms):
+            return replace(self, floor_ms=floor_ms) if floor_ms != self.floor_ms else self
+        from_ms = min(grid_at(self.timeframe, floor_ms), self.to_ms)
+        at = bisect_left(self.opens, from_ms)
+        return replace(self, floor_ms=floor_ms, from_ms=from_ms, opens=self.opens[at:], pieces=self.pieces[at:])
+
+    def extended(self, from_ms: int, bars: pl.DataFrame, instrument: Instrument) -> "Tail":
+        """Return the tail with older bars, which are all that open in `[from_ms, self.from_ms)`."""
+        opens = bars["open_ms"].to_list() + self.opens
+        return replace(self, from_ms=from_ms, opens=opens, pieces=pieces_of(bars, instrument) + self.pieces)
+
+
+def _open_minute(state: State, timeframe: Timeframe) -> Candle | None:
+    minute = codec.unpack_candle(state.candle) if state.candle else None
+    return minute if minute and timeframe.holds(minute.open_ms) else None
+
+
+def piece_of(bar: Candle, instrument: Instrument, *, is_final: bool) -> bytes:
+    return bar_json(bar, instrument, is_final=is_final)[1:-1].encode()
+
+
+def pieces_of(bars: pl.DataFrame, instrument: Instrument) -> list[bytes]:
+    """The same for a frame of closed bars. No value of a bar holds a brace."""
+    if bars.is_empty():
+        return []
+    flagged = bars.with_columns(is_final=pl.lit(True), partial=pl.lit(False))
+    return bars_json(flagged, instrument)[2:-2].split(b"},{")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A tail and the view it was brought up to; `extra` has the minutes of each span asked for besides.
+
+    `tail` is None before the first commit.
+    """
+
+    tail: Tail | None
+    view: View
+    extra: list[list[bytes]]
+
+
+Key = tuple[Instrument, Timeframe]
+
+
+class Tails:
+    """The tails of a process, by symbol and timeframe; the least used go first."""
+
+    def __init__(self, most_bytes: int = MOST_BYTES) -> None:
+        self._kept: OrderedDict[Key, Tail] = OrderedDict()
+        self._most_bytes = most_bytes
+        self.bytes = 0
+
+    async def read(
+        self,
+        reader: History,
+        instrument: Instrument,
+        timeframe: Timeframe,
+        extra: Sequence[Span] = (),
+        since_seq: int | None = None,
+    ) -> Reading:
+        """Return the tail as of a view that also has the minutes of `extra` and the entries since `since_seq`."""
+        tail = self._kept.get((instrument, timeframe))
+        reading = await _follow(reader, instrument, timeframe, tail, extra, since_seq)
+        if reading.tail:
+            self._keep(instrument, reading.tail)
+        return reading
+
+    async def read_bars(
+        self, reader: History, instrument: Instrument, timeframe: Timeframe, bounds: Bounds
+    ) -> Reading | None:
+        """Return a reading whose tail has the bars of `bounds`; None where a tail is not the place for them."""
+        tail = self._kept.get((instrument, timeframe))
+        for _ in range(ROUNDS):
+            reading = await _follow(reader, instrument, timeframe, tail)
+            tail = reading.tail
+            if tail is None:
+                return reading
+            self._keep(instrument, tail)
+            missing = tail.missing(bounds)
+            if missing == 0:
+                return reading
+            if missing is None or len(tail.opens) + missing > MOST_BARS or not reader.budget.has_room(0):
+                return None
+            tail = await _extend(reader, instrument, tail, missing)
+        raise StoreUnavailable(f"{reader.keys.symbol} changed under every attempt to read it")
+
+    def _keep(self, instrument: Instrument, tail: Tail) -> None:
+        key = (instrument, tail.timeframe)
+        before = self._kept.pop(key, None)
+        if before:
+            self.bytes -= before.size
+            tail = _better(before, tail)
+        self._kept[key] = tail
+        self.bytes += tail.size
+        while self.bytes > self._most_bytes and self._kept:
+            self.bytes -= self._kept.popitem(last=False)[1].size
+
+
+async def _follow(
+    reader: History,
+    instrument: Instrument,
+    timeframe: Timeframe,
+    tail: Tail | None,
+    extra: Sequence[Span] = (),
+    since_seq: int | None = None,
+) -> Reading:
+    """Bring `tail` up to a new view. Usually one read; an amendment costs a second one, a new token begins anew."""
+    spans: list[Span] = []
+    for _ in range(ROUNDS):
+        view = await reader.view(_ranges(tail, spans, extra), since_seq=since_seq)
+        asked = view.candles[len(view.candles) - len(extra) :]
+        if view.state is None:
+            return Reading(None, view, asked)
+        stale = tail.stale(view.state) if tail else None
+        if tail is None or stale is None:
+            tail, spans = Tail.empty(timeframe, view.state), []
+        elif not set(stale) <= set(spans):
+            spans = stale
+        else:
+            head, *rest = view.candles
+            tail = tail.repaired(spans, rest[: len(spans)], instrument) if spans else tail
+            tail, spans = tail.followed(view.state, head, instrument), []
+            if len(head) < CHUNK:
+                return Reading(tail, view, asked)
+    raise StoreUnavailable(f"{reader.keys.symbol} changed under every attempt to read it")
+
+
+async def _extend(reader: History, instrument: Instrument, tail: Tail, missing: int) -> Tail | None:
+    """Return the tail with older bars, or None if they are not of the same store."""
+    kind, bounds = Kind.candles(tail.timeframe), Bounds(0, tail.from_ms, missing, oldest_first=False)
+    days = await read_days(reader, tail.timeframe, bounds) if tail.timeframe.of_days else None
+    closed = days or await read_closed(reader, kind, tail.timeframe, bounds)
+    state = closed.view.state
+    # Amendments since the tail's seq are looked up once more when it follows the next view.
+    if state is None or state.token != tail.token or state.seq < tail.seq:
+        return None
+    from_ms = 0 if closed.from_start else closed.bars["open_ms"][0]
+    return tail.extended(from_ms, closed.bars, instrument)
+
+
+def _better(one: Tail, other: Tail) -> Tail:
+    """Of two that requests brought along side by side: the longer one, else the newer one."""
+    if one.token != other.token:
+        return other
+    one_from_ms = one.above(other.floor_ms).from_ms
+    return one if (one_from_ms, -one.seq) < (other.from_ms, -other.seq) else other
+
+
+def _ranges(tail: Tail | None, spans: Sequence[Span], extra: Sequence[Span]) -> list[Range]:
+    head = [Range(tail.base_to_ms, FOREVER_MS, oldest=CHUNK)] if tail else []
+    return head + [Range(from_ms, to_ms) for from_ms, to_ms in (*spans, *extra)]

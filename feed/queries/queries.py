@@ -1,0 +1,317 @@
+"""The read side: questions in, answers out, each true of one commit.
+
+Bars of whole minutes come from the stored minutes, with their JSON kept in tails; other timeframes from the kept
+trades; footprints from the stored footprints. Every answer names the commit it is true of (`cursor`).
+"""
+
+import asyncio
+import time
+from bisect import bisect_left
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+import orjson
+from redis.asyncio import Redis
+
+from common.archive.archive import Archive
+from common.errors import BadInput
+from common.frames.bars import bars_arrow, bars_csv, bars_json
+from common.frames.trades import trades_arrow, trades_csv, trades_json
+from common.market import codec
+from common.market.gaps import Ledger
+from common.market.instrument import check_symbol
+from common.market.manifest import Fault
+from common.market.rollup import DAY
+from common.market.timeframe import MINUTE, Timeframe
+from common.store.book import BookReader, BookSnapshot
+from common.store.health import HealthRules
+from common.store.older import OlderCache
+from common.store.reads import Range, SymbolReader, View
+from common.store.registry import Market, Registry
+from feed.bars import footprints, frames
+from feed.bars.changes import Sources
+from feed.bars.frames import Bars, cover_of, spoken
+from feed.bars.live import Grid
+from feed.bars.minutes import FOREVER_MS, Bounds
+from feed.bars.tail import Tail, Tails, piece_of
+from feed.queries import books, trades
+from feed.queries.market import status
+from feed.reading.archived import Faulty
+from feed.reading.budget import MAX_ANSWER_BYTES, Budget
+from feed.reading.coverage import Cover
+from feed.reading.history import Decoded, History
+from feed.reading.lanes import Lanes
+from feed.reading.single_flight import SingleFlight
+from feed.reading.tape import Tapes
+from feed.reading.trade_archive import PackedDays, Past
+from feed.reading.workers import Workers
+from feed.wire import answers
+from feed.wire.answers import More, Page
+from feed.wire.errors import NoBook, UnknownSymbol
+from feed.wire.params import CandleQuery, FootprintQuery, GapsQuery, TradesQuery, Window
+
+# How long a symbol's entry in the registry is believed. Unknown symbols are asked for every time.
+MARKET_TTL_S = 2.0
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Queries:
+    """All reading of the feed. `client` answers at once and never re-sends."""
+
+    client: Redis
+    lease_ttl_ms: int
+    tails: Tails = field(default_factory=Tails)
+    tapes: Tapes = field(default_factory=Tapes)
+    decoded: Decoded = field(default_factory=Decoded)
+    packed: PackedDays = field(default_factory=PackedDays)
+    workers: Workers = field(default_factory=Workers)
+    lanes: Lanes = field(default_factory=lambda: Lanes(large_places=2))
+    answer_bytes: int = MAX_ANSWER_BYTES
+    older: OlderCache = field(default_factory=OlderCache)
+    archive: Archive | None = None
+    is_store_troubled: Callable[[], bool] = lambda: False
+    rules: HealthRules = field(init=False)
+    _flights: SingleFlight[bytes] = field(default_factory=SingleFlight)
+    _pages: SingleFlight[tuple[Page, View, Cover]] = field(default_factory=SingleFlight)
+    _markets: dict[str, tuple[float, Market]] = field(default_factory=dict)
+    _calendars: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def __post_init__(self) -> None:
+        self.rules = HealthRules(self.lease_ttl_ms, self.is_store_troubled)
+
+    def sources(self, market: Market) -> Sources:
+        return Sources(self.history(market), self.tails, self.tapes, self.past(market))
+
+    def reader(self, market: Market) -> SymbolReader:
+        return SymbolReader(self.client, market.symbol, market.instrument, older=self.older)
+
+    def reader_of(self, symbol: str) -> SymbolReader:
+        """Of whatever instrument its data is."""
+        return SymbolReader(self.client, symbol, older=self.older)
+
+    def history(self, market: Market, budget: Budget | None = None) -> History:
+        """Without a budget, as of `past`: for what is bounded otherwise."""
+        return History(self.client, market.instrument, self.decoded, self.archive, older=self.older, budget=budget)
+
+    def past(self, market: Market, budget: Budget | None = None) -> Past:
+        return Past(self.reader(market), market.instrument, self.packed, self.archive, budget)
+
+    async def market(self, symbol: str) -> Market:
+        """Return a registered symbol as its data has it, or raise UnknownSymbol."""
+        read_at_s, market = self._markets.get(symbol, (0.0, None))
+        now_s = time.monotonic()
+        if market is None or now_s - read_at_s > MARKET_TTL_S:
+            market = await Registry(self.client).stored(check_symbol(symbol))
+            if market is None:
+                self._markets.pop(symbol, None)
+                raise UnknownSymbol(f"symbol {symbol} is not registered, GET /v1/symbols lists those that are")
+            # The first look at a calendar takes a second: not on the event loop. Two at once would both take it.
+            async with self._calendars:
+                await asyncio.to_thread(market.instrument.anchored, MINUTE)
+            self._markets[symbol] = (now_s, market)
+        return market
+
+    def forget(self, symbol: str) -> None:
+        """Read the symbol's entry once more when it is next asked for: it has changed."""
+        self._markets.pop(symbol, None)
+
+    async def candles(self, market: Market, query: CandleQuery) -> bytes:
+        """Answer `GET /v1/candles/{symbol}` in the form asked for."""
+        query = replace(query, timeframe=market.instrument.anchored(query.timeframe))
+        return await self._flights.run((market.instrument, query), lambda: self._candles(market, query))
+
+    async def current(self, market: Market, timeframe: Timeframe) -> bytes:
+        """Answer `GET /v1/candles/{symbol}/current`."""
+        timeframe = market.instrument.anchored(timeframe)
+        return await self._flights.run((market.instrument, timeframe), lambda: self._current(market, timeframe))
+
+    async def footprint(self, market: Market, query: FootprintQuery) -> bytes:
+        """Answer `GET /v1/footprint/{symbol}`."""
+        query = replace(query, timeframe=market.instrument.anchored(query.timeframe))
+        return await self._flights.run(
+            (market.instrument, query),
+            lambda: self._weighed(lambda budget: self._footprint(market, query, budget)),
+        )
+
+    async def trades(self, market: Market, query: TradesQuery) -> bytes:
+        """Answer `GET /v1/trades/{symbol}` in the form asked for."""
+        return await self._flights.run(
+            (market.instrument, query),
+            lambda: self._weighed(lambda budget: self._trades(market, query, budget)),
+        )
+
+    async def book(self, market: Market, depth: int) -> bytes:
+        """Answer `GET /v1/book/{symbol}`."""
+        return await self._flights.run((market.instrument, "book", depth), lambda: self._book(market, depth))
+
+    async def quote(self, market: Market) -> bytes:
+        """Answer `GET /v1/quote/{symbol}`."""
+        return await self._flights.run((market.instrument, "quote"), lambda: self._quote(market))
+
+    async def gaps(self, market: Market, query: GapsQuery) -> bytes:
+        """Answer `GET /v1/gaps/{symbol}`."""
+        return await self._flights.run((market.instrument, query), lambda: self._gaps(market, query))
+
+    async def status(self, market: Market) -> bytes:
+        """Answer `GET /v1/market/{symbol}`, by the store's clock."""
+        view = await self.reader(market).view()
+        fields = status(market.instrument, view.server_ms)
+        fields["lastUpdate"] = view.state.updated_ms or None if view.state else None
+        texts = {name: orjson.dumps(value) for name, value in fields.items()}
+        return answers.about(market, texts | self._health(market, view))
+
+    async def _weighed(self, ask: Callable[[Budget], Awaitable[T]]) -> T:
+        """Return what `ask` does with a budget, once it has a place among those that read as much. Raises Busy."""
+        return await self.lanes.run(lambda place: ask(Budget(self.workers, place, max_bytes=self.answer_bytes)))
+
+    async def page(self, market: Market, timeframe: Timeframe, window: Window) -> tuple[Page, View, Cover]:
+        """Return bars as JSON, none filled in."""
+        timeframe = market.instrument.anchored(timeframe)
+        return await self._pages.run(
+            (market.instrument, timeframe, window),
+            lambda: self._weighed(lambda budget: self._page(market, timeframe, window, budget)),
+        )
+
+    async def body(self, market: Market, page: Page, view: View, cover: Cover) -> list[bytes]:
+        """Return what an answer or a snapshot says of bars that were read; the ledger only if a hole is among them."""
+        _, holes = cover.within(page.from_ms, page.to_ms)
+        ledger = await self.reader(market).gaps() if holes else Ledger()
+        return answers.body(market, page, view, cover, ledger, self.rules)
+
+    async def _page(
+        self, market: Market, timeframe: Timeframe, window: Window, budget: Budget
+    ) -> tuple[Page, View, Cover]:
+        """Of the tail where it reaches, else read anew: so are weeks and months, whose minutes may be gone in part."""
+        if timeframe.of_minutes and (not timeframe.of_days or timeframe.text == DAY.text):
+            bounds, reader = Bounds.of(window, timeframe), self.history(market, budget)
+            reading = await self.tails.read_bars(reader, market.instrument, timeframe, bounds)
+            if reading:
+                cover = cover_of(market, reading.view, kept_by_days=timeframe.of_days)
+                return _tail_page(market, timeframe, reading.tail, bounds, cover), reading.view, cover
+        read = await self.frame(market, timeframe, window, budget)
+        return await _page(market, read, budget), read.view, read.cover
+
+    async def frame(
+        self, market: Market, timeframe: Timeframe, window: Window, budget: Budget, *, flat: bool = False
+    ) -> Bars:
+        """Return bars as a frame, read anew."""
+        reader, past = self.history(market, budget), self.past(market, budget)
+        if timeframe.of_minutes:
+            return await frames.of_minutes(reader, market, timeframe, window, flat=flat)
+        return await frames.of_trades(self.tapes, past, reader, market, timeframe, window, flat=flat)
+
+    async def _candles(self, market: Market, query: CandleQuery) -> bytes:
+        if query.form == "json" and query.fill == "none":
+            page, view, cover = await self.page(market, query.timeframe, query.window)
+            return answers.history(market, query.timeframe.text, await self.body(market, page, view, cover))
+        return await self._weighed(lambda budget: self._table(market, query, budget))
+
+    async def _table(self, market: Market, query: CandleQuery, budget: Budget) -> bytes:
+        """Bars that no tail serves, read as a frame."""
+        read = await self.frame(market, query.timeframe, query.window, budget, flat=query.fill == "flat")
+        if query.form == "json":
+            body = await self.body(market, await _page(market, read, budget), read.view, read.cover)
+            return answers.history(market, query.timeframe.text, body)
+        _check_whole(market, read.more, read.cover.faults)
+        write = bars_csv if query.form == "csv" else bars_arrow
+        return await budget.run(len(read.frame), write, read.frame, market.instrument)
+
+    async def _current(self, market: Market, timeframe: Timeframe) -> bytes:
+        grid = Grid(market.instrument, timeframe)
+        live, view = await self.sources(market).live(grid)
+        bar = grid.json(live.growing, live.at) if live.growing else "null"
+        return answers.current(market, timeframe.text, bar, view, live.at.cover, self.rules)
+
+    async def _footprint(self, market: Market, query: FootprintQuery, budget: Budget) -> bytes:
+        reader, past = self.history(market, budget), self.past(market, budget)
+        page, view, cover = await footprints.read(reader, self.tapes, past, market, query)
+        return answers.history(market, query.timeframe.text, await self.body(market, page, view, cover))
+
+    async def _trades(self, market: Market, query: TradesQuery, budget: Budget) -> bytes:
+        past = self.past(market, budget)
+        read = await trades.read(self.reader(market), past, self.tapes, query)
+        if query.form != "json":
+            _check_whole(market, read.more(query), read.kept.faults)
+        if query.form == "csv":
+            return trades_csv(read.trades, market.instrument)
+        if query.form == "arrow":
+            return trades_arrow(read.trades, market.instrument)
+        cover = read.kept.cover(read.view, market.instrument)
+        fields = {
+            "trades": trades_json(read.trades, market.instrument),
+            "complete": orjson.dumps(read.complete(query, cover)),
+            "cursor": orjson.dumps(answers.cursor_of(read.view.state)),
+        }
+        if read.kept.faults:
+            fields["faults"] = answers.faults_json(read.kept.faults)
+        more = read.more(query)
+        if more:
+            fields["next"] = orjson.dumps(more)
+        return answers.about(market, fields | self._health(market, read.view))
+
+    async def _book(self, market: Market, depth: int) -> bytes:
+        reader = self.reader(market)
+        book, view = await asyncio.gather(self._last_book(market), reader.view())
+        if book is None:
+            raise NoBook(f"{market.symbol} has no order book: its source brings none, or has not brought one yet")
+        live = books.is_live(book, view, market, self.lease_ttl_ms)
+        fields = books.book_fields(book, depth, market.instrument, live=live)
+        return answers.about(market, fields | self._health(market, view))
+
+    async def _last_book(self, market: Market) -> BookSnapshot | None:
+        return await BookReader(self.client, market.symbol, market.instrument.scale).book()
+
+    async def _quote(self, market: Market) -> bytes:
+        reader, newest_closed = self.history(market), Range(0, FOREVER_MS, newest=1)
+        book, view = await asyncio.gather(self._last_book(market), reader.view([newest_closed]))
+        packed = [view.state.candle] if view.state and view.state.candle else view.candles[0]
+        newest = codec.unpack_candle(packed[0]) if packed else None
+        live = books.is_live(book, view, market, self.lease_ttl_ms)
+        fields = books.quote_fields(book, newest, market.instrument, live=live)
+        return answers.about(market, fields | self._health(market, view))
+
+    async def _gaps(self, market: Market, query: GapsQuery) -> bytes:
+        ledger = await self.reader(market).gaps()
+        return answers.gap_list(market, ledger, query.state, query.limit)
+
+    def _health(self, market: Market, view: View) -> dict[str, bytes]:
+        cover = cover_of(market, view)
+        return {"health": orjson.dumps(answers.health(market, view, cover, self.rules))}
+
+
+def _tail_page(market: Market, timeframe: Timeframe, tail: Tail | None, bounds: Bounds, cover: Cover) -> Page:
+    """Cut the bars of a window out of a tail that has them."""
+    if tail is None:
+        return Page(b"[]", bounds.start_ms, bounds.end_ms)
+    first, end = bisect_left(tail.opens, bounds.start_ms), bisect_left(tail.opens, bounds.end_ms)
+    growing = tail.growing
+    if growing and not bounds.start_ms <= growing.open_ms < bounds.end_ms:
+        growing = None
+    if bounds.oldest_first:
+        end = min(end, first + bounds.limit)
+        growing = growing if end - first < bounds.limit else None
+    else:
+        first = max(first, end + (growing is not None) - bounds.limit)
+    opens, pieces = tail.opens[first:end], tail.pieces[first:end]
+    if growing:
+        opens.append(growing.open_ms)
+        pieces.append(piece_of(growing, market.instrument, is_final=False))
+    array = answers.array_of(pieces, cover.partial_among(opens, timeframe))
+    return Page(array, *spoken(opens, timeframe, bounds))
+
+
+async def _page(market: Market, read: Bars, budget: Budget) -> Page:
+    array = await budget.run(len(read.frame), bars_json, read.frame, market.instrument)
+    return Page(array, read.from_ms, read.to_ms, read.more)
+
+
+def _check_whole(market: Market, more: More | None, faults: Sequence[Fault]) -> None:
+    """A table has no place to say that it goes on, or that something is missing."""
+    for fault in faults:
+        raise Faulty(market.symbol, fault)
+    for name, ms in (more or {}).items():
+        narrower = "end" if name == "start" else "start"
+        raise BadInput(f"that is more than one table may take, expected {narrower}={ms} and the rest apart")

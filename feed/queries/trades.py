@@ -1,0 +1,176 @@
+"""Time and sales: the trades of a range, the newest or the oldest of them.
+
+The newest are read back from the end of the stream, and no further than they reach.
+
+The stream has trades in the order they were applied, so a late one stands behind newer ones, however late it is. How
+far to read is known all the same: no trade of an entry, or of one before it, is newer than that entry's watermark. Once
+that lies before the range, or before the oldest trade of a full answer, what is left unread has nothing to add.
+
+Where the stream ends first, or all of it is newer than the range, the rest is in the archive
+(feed.reading.trade_archive).
+"""
+
+from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+
+import polars as pl
+
+from common.errors import StoreUnavailable
+from common.frames import decode
+from common.frames.schema import TRADES
+from common.store.reads import Entry, SymbolReader, View
+from feed.bars.minutes import ATTEMPTS, FOREVER_MS
+from feed.reading.coverage import Cover
+from feed.reading.tape import Tapes
+from feed.reading.trade_archive import Kept, Past, steady
+from feed.wire.answers import More
+from feed.wire.params import TradesQuery
+
+# Entries fetched by the first command; each further one fetches twice as many as the one before, up to the most.
+FIRST_PAGE = 64
+MOST_PAGE = 4_096
+
+
+@dataclass(frozen=True, slots=True)
+class Sales:
+    """A TRADES frame ascending by (ts_ms, id), the view it is true of, and of which time all trades are kept.
+
+    `more_ms`: where to go on: before the answer was full, as much had been read as a request may.
+    """
+
+    trades: pl.DataFrame
+    view: View
+    kept: Kept
+    more_ms: int | None = None
+
+    def complete(self, query: TradesQuery, cover: Cover) -> bool:
+        """Whether all trades are kept and covered from the start to the end, or to where the limit or `more_ms` cuts.
+
+        Without a start: from where coverage begins.
+        """
+        start_ms, end_ms = query.start_ms, _end_ms(query)
+        full = len(self.trades) == query.limit
+        if query.take == "oldest":
+            end_ms = int(self.trades["ts_ms"][-1]) + 1 if full else self.more_ms or end_ms
+        elif self.more_ms is not None:
+            start_ms = self.more_ms
+        elif start_ms is None and full:
+            start_ms = int(self.trades["ts_ms"][0])
+        return not cover.partial(cover.from_ms if start_ms is None else start_ms, end_ms)
+
+    def more(self, query: TradesQuery) -> More | None:
+        return None if self.more_ms is None else {"start" if query.take == "oldest" else "end": self.more_ms}
+
+
+async def read(reader: SymbolReader, past: Past, tapes: Tapes, query: TradesQuery) -> Sales:
+    if query.take == "oldest":
+        return await steady(lambda: _oldest(reader, past, tapes, query))
+    for _ in range(ATTEMPTS):
+        found = await _of_stream(reader, past, query)
+        if found is None:
+            continue
+        sales, cut_ms = found
+        if past.has(sales.view) and cut_ms >= _wanted_ms(sales.trades, query):
+            return await steady(lambda: _with_archived(reader, past, tapes, query))
+        return sales
+    raise StoreUnavailable(f"{reader.keys.symbol} changed under every attempt to read it")
+
+
+async def _oldest(reader: SymbolReader, past: Past, tapes: Tapes, query: TradesQuery) -> Sales:
+    end_ms = _end_ms(query)
+    found, to_ms = await read_on(reader, past, tapes, query.start_ms or 0, end_ms, query.limit)
+    whole = len(found.trades) >= query.limit or to_ms == end_ms
+    return replace(found, trades=found.trades.head(query.limit), more_ms=None if whole else to_ms)
+
+
+async def _with_archived(reader: SymbolReader, past: Past, tapes: Tapes, query: TradesQuery) -> Sales:
+    """Read back from the end, of the tape what is after the cut, and before it piece by piece."""
+    taped = await tapes.read(reader)
+    end_ms = _end_ms(query)
+    cut_ms = min(taped.from_ms + 1, end_ms)
+    kept = past.kept(taped.view, taped.from_ms)
+    found = _newest([taped.between(max(cut_ms, query.start_ms or 0), end_ms)], query)
+    if len(found) == query.limit or not past.has(taped.view):
+        return Sales(found, taped.view, kept)
+    async with aclosing(past.pieces(taped, query.start_ms or 0, cut_ms, oldest_first=False)) as pieces:
+        async for piece in pieces:
+            kept = kept.without(piece)
+            older = piece.trades.select(list(TRADES)).tail(query.limit - len(found))
+            found = pl.concat([older, found])
+            if len(found) == query.limit:
+                break
+            if piece.spent and piece.from_ms > (query.start_ms or 0):
+                return Sales(found, taped.view, kept, piece.from_ms)
+    return Sales(found, taped.view, kept)
+
+
+async def read_on(
+    reader: SymbolReader, past: Past, tapes: Tapes, start_ms: int, end_ms: int, most: int
+) -> tuple[Sales, int]:
+    """Read trades of `[start_ms, end_ms)`, oldest first: all, or `most` and some more, or as many as a request may.
+
+    Return them, and up to where.
+    """
+    taped = await tapes.read(reader)
+    kept = past.kept(taped.view, taped.from_ms)
+    cut_ms = min(taped.from_ms + 1, end_ms) if past.has(taped.view) else start_ms
+    parts: list[pl.DataFrame] = []
+    async with aclosing(past.pieces(taped, start_ms, max(start_ms, cut_ms), oldest_first=True)) as pieces:
+        async for piece in pieces:
+            parts, kept = [*parts, piece.trades.select(list(TRADES))], kept.without(piece)
+            if piece.spent or sum(map(len, parts)) >= most:
+                return Sales(pl.concat(parts), taped.view, kept), piece.to_ms
+    rest = taped.between(max(start_ms, cut_ms), end_ms).select(list(TRADES)).sort("ts_ms", "id")
+    return Sales(pl.concat([*parts, rest]), taped.view, kept), end_ms
+
+
+async def _of_stream(reader: SymbolReader, past: Past, query: TradesQuery) -> tuple[Sales, int] | None:
+    """Read page by page, each from the oldest entry known, which it must find again. None if it does not: the store
+    went back in time. Also return the cut: up to that time trades may have been cut off the stream."""
+    view = await reader.view()
+    found = TRADES.to_frame()
+    if view.state is None:
+        return Sales(found, view, Kept(-1)), -1
+    # `token`, `seq`, `watermark_ms`: of the entry to go on with, which is still to be read.
+    token, seq, watermark_ms = view.state.token, view.state.seq, view.state.watermark_ms
+    cut_ms, count = watermark_ms, FIRST_PAGE
+    while watermark_ms >= _wanted_ms(found, query):
+        page, oldest = await reader.entries_back(seq, count)
+        if oldest is None:
+            return None
+        cut_ms = oldest.watermark_ms if oldest.seq > 1 else -1
+        # Meanwhile the stream was cut up to where we are; or all of it is newer than what is wanted.
+        if oldest.seq > seq or (past.has(view) and _end_ms(query) <= cut_ms):
+            break
+        if not page or (page[0].token, page[0].seq) != (token, seq):
+            return None
+        *newer, last = page
+        if last.seq == oldest.seq:
+            found = _newest([_trades(page), found], query)
+            break
+        found = _newest([_trades(newer), found], query)
+        token, seq, watermark_ms = last.token, last.seq, last.watermark_ms
+        count = min(2 * count, MOST_PAGE)
+    return Sales(found, view, past.kept(view, cut_ms)), cut_ms
+
+
+def _wanted_ms(found: pl.DataFrame, query: TradesQuery) -> int:
+    """No trade before this time is wanted any more."""
+    # Of a full answer's oldest ms one with a greater id may still come.
+    return int(found["ts_ms"][0]) if len(found) == query.limit else query.start_ms or 0
+
+
+def _end_ms(query: TradesQuery) -> int:
+    return FOREVER_MS if query.end_ms is None else query.end_ms
+
+
+def _trades(entries: Sequence[Entry]) -> pl.DataFrame:
+    return decode.trades([entry.trades for entry in entries])
+
+
+def _newest(parts: Sequence[pl.DataFrame], query: TradesQuery) -> pl.DataFrame:
+    """The newest `query.limit` of the trades that are in the range."""
+    trades = pl.concat(part.select(list(TRADES)) for part in parts)
+    trades = trades.filter(pl.col("ts_ms").is_between(query.start_ms or 0, _end_ms(query), closed="left"))
+    return trades.sort("ts_ms", "id").tail(query.limit)

@@ -1,0 +1,293 @@
+"""One WebSocket client: what waits for it, and the task that sends it.
+
+Nobody ever waits for a client. News replaces what waits about the same bar, so a client that reads slowly gets the
+newest state of each bar instead of every step. What waits is bounded; at the bound it is dropped, the client is told
+(`lag`) and gets a snapshot as soon as it reads again. A client that does not read at all is cut off (feed.web.unread).
+"""
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import NamedTuple
+
+from common.errors import FleetError, StoreUnavailable
+from common.market.timeframe import Timeframe
+from common.store.instrument import InstrumentChanged
+from common.store.registry import Market
+from feed.bars.changes import Cursor
+from feed.metrics import Metrics
+from feed.queries.queries import Queries
+from feed.stream.hub import Hub
+from feed.stream.opening import Opening, open_series
+from feed.stream.replies import error_reply
+from feed.stream.series import Series
+from feed.wire.errors import failure_of
+
+# Bars of one subscription that may wait. A minute of 250 ms bars is 240.
+MOST_PENDING = 1_000
+# Replies that may wait; then the next request does.
+MAX_REPLIES = 64
+# Wait before a snapshot is tried again while the store is away.
+RETRY_S = 0.5
+
+
+class Stage(Enum):
+    """WAITING: for its opening. READING: that is being read, news is collected. LIVE: news is passed on."""
+
+    WAITING = "waiting"
+    READING = "reading"
+    LIVE = "live"
+    CLOSED = "closed"
+
+
+@dataclass(slots=True)
+class Wish:
+    """What the next opening has to be. `cursor`: where the client stands. `extra`: echoed in its first message.
+
+    `reset`: replace what the client holds. `lagged`: because it was too slow.
+    """
+
+    cursor: Cursor | None = None
+    extra: str = ""
+    reset: bool = False
+    lagged: bool = False
+    failed: bool = False
+
+
+class News(NamedTuple):
+    """A message as of commit `seq`; `end_ms` of the bar it is about."""
+
+    seq: int
+    text: str
+    end_ms: int | None
+
+    def known_final(self, watermark_ms: int) -> "News":
+        """The same for a client that has known that watermark: a bar that was final then is amended now, even if the
+        series it comes from is behind and calls it new."""
+        if self.end_ms is None or self.end_ms > watermark_ms:
+            return self
+        return self._replace(text=self.text.replace('"candle"', '"amend"', 1))
+
+
+@dataclass(eq=False, slots=True)
+class Subscription:
+    """A feed.stream.series.Listener. `pending`: messages by what they are about, in the order of their commits.
+
+    `seq`, `token`, `watermark_ms`: the commit it was opened at.
+    """
+
+    client: "Client"
+    limit: int
+    wish: Wish
+    series: Series = field(init=False)
+    stage: Stage = Stage.WAITING
+    seq: int = 0
+    token: str = ""
+    watermark_ms: int = -1
+    missed: bool = False
+    pending: OrderedDict[Hashable, News] = field(default_factory=OrderedDict)
+
+    def ready(self) -> None:
+        self.client.wake(self)
+
+    def push(self, key: Hashable, seq: int, text: str, end_ms: int | None = None) -> None:
+        if self.stage in (Stage.WAITING, Stage.CLOSED) or (seq <= self.seq and key != "health"):
+            return
+        # To the end, so that the last cursor the client has got covers everything it has got.
+        self.pending[key] = News(seq, text, end_ms).known_final(self.watermark_ms)
+        self.pending.move_to_end(key)
+        if len(self.pending) > MOST_PENDING:
+            self._overflow()
+        elif self.stage is Stage.LIVE:
+            self.client.wake(self)
+
+    def restart(self) -> None:
+        self._wait(Wish(extra=self.wish.extra, reset=True))
+
+    def move(self, series: Series) -> None:
+        self.series = series
+        self.restart()
+
+    def end(self, error: FleetError) -> None:
+        self.client.end(self, error)
+
+    def opened(self, opening: Opening) -> None:
+        """From now on it is the news that follows the opening."""
+        self.seq, self.token, self.watermark_ms = opening.seq, opening.token, opening.watermark_ms
+        collected = list(self.pending.items())
+        self.pending.clear()
+        for key, news in collected:
+            if news.seq > opening.seq:
+                self.pending[key] = news.known_final(opening.watermark_ms)
+        self.stage, self.wish = Stage.LIVE, Wish()
+
+    def _overflow(self) -> None:
+        if self.stage is Stage.READING:
+            self.pending.clear()
+            self.missed = True
+        else:
+            self.client.metrics.lags.inc()
+            self._wait(Wish(reset=True, lagged=True))
+
+    def _wait(self, wish: Wish) -> None:
+        if self.stage is not Stage.CLOSED:
+            self.stage, self.wish = Stage.WAITING, wish
+            self.seq, self.token, self.watermark_ms = 0, "", -1
+            self.pending.clear()
+            self.client.wake(self)
+
+
+class Client:
+    """`send` writes one message, and waits while the client does not read those before it."""
+
+    def __init__(
+        self,
+        send: Callable[[str], Awaitable[None]],
+        hub: Hub,
+        queries: Queries,
+        metrics: Metrics,
+    ) -> None:
+        self.metrics = metrics
+        self.subscriptions: dict[tuple[str, Timeframe], Subscription] = {}
+        self._send_text = send
+        self._hub = hub
+        self._queries = queries
+        self._replies: deque[str] = deque()
+        self._awake: OrderedDict[Subscription, None] = OrderedDict()
+        self._work = asyncio.Event()
+        self._room = asyncio.Event()
+
+    def subscribe(self, market: Market, timeframe: Timeframe, limit: int, wish: Wish) -> None:
+        """Begin, or begin again."""
+        self.unsubscribe(market.symbol, timeframe)
+        subscription = Subscription(self, limit, wish)
+        self.subscriptions[market.symbol, timeframe] = subscription
+        subscription.series = self._hub.join(subscription, market, timeframe)
+        self.metrics.subscriptions.inc()
+        self.wake(subscription)
+
+    def unsubscribe(self, symbol: str, timeframe: Timeframe) -> bool:
+        subscription = self.subscriptions.pop((symbol, timeframe), None)
+        if subscription is None:
+            return False
+        subscription.stage = Stage.CLOSED
+        self._awake.pop(subscription, None)
+        self._hub.leave(subscription, subscription.series)
+        self.metrics.subscriptions.dec()
+        return True
+
+    def end(self, subscription: Subscription, error: FleetError) -> None:
+        """Give the subscription up and say why."""
+        self._tell(subscription, error)
+        self.unsubscribe(subscription.series.market.symbol, subscription.series.timeframe.anchored(None))
+
+    def leave(self) -> None:
+        for symbol, timeframe in list(self.subscriptions):
+            self.unsubscribe(symbol, timeframe)
+
+    def reply(self, text: str) -> None:
+        """Send `text` before any news that waits."""
+        self._replies.append(text)
+        self._work.set()
+
+    async def replied(self) -> None:
+        """Wait until not too many replies wait any more, or the connection ends."""
+        while len(self._replies) >= MAX_REPLIES:
+            self._room.clear()
+            await self._room.wait()
+
+    def wake(self, subscription: Subscription) -> None:
+        """There is something to do for the subscription."""
+        if subscription.stage is not Stage.CLOSED:
+            self._awake[subscription] = None
+            self._work.set()
+
+    async def run(self) -> None:
+        """Send until the connection ends."""
+        try:
+            while True:
+                await self._work.wait()
+                self._work.clear()
+                while self._replies or self._awake:
+                    await self._next()
+        finally:
+            self._replies.clear()
+            self._room.set()
+
+    async def _next(self) -> None:
+        if self._replies:
+            text = self._replies.popleft()
+            self._room.set()
+            await self._send(text)
+        else:
+            await self._serve(self._awake.popitem(last=False)[0])
+
+    async def _serve(self, subscription: Subscription) -> None:
+        """Open the subscription, or send what waits now: what comes meanwhile has to wait for the others' turn."""
+        if subscription.stage is Stage.WAITING and subscription.series.live:
+            await self._open(subscription)
+        for _ in range(len(subscription.pending)):
+            if subscription.stage is not Stage.LIVE:
+                return
+            _, news = subscription.pending.popitem(last=False)
+            await self._send(news.text)
+        if subscription.pending:
+            self.wake(subscription)
+
+    async def _open(self, subscription: Subscription) -> None:
+        series, wish = subscription.series, subscription.wish
+        assert series.live
+        epoch, known = series.epoch, series.live.at
+        subscription.stage, subscription.missed = Stage.READING, False
+        subscription.pending.clear()
+        try:
+            opening = await open_series(
+                series, self._queries, subscription.limit, wish.cursor, reset=wish.reset, extra=wish.extra
+            )
+        except FleetError as error:
+            self._failed(subscription, error)
+            return
+        if subscription.stage is not Stage.READING:
+            return
+        # Read again if news is missing between the opening and what has been collected: too much of it, an answer
+        # from before we began to collect, or a writer that lost commits, some of which may be in the opening.
+        early = opening.token == known.token and opening.seq < known.seq
+        crossed = series.epoch != epoch and opening.token != series.live.at.token
+        if subscription.missed or early or crossed:
+            subscription.stage = Stage.WAITING
+            self.wake(subscription)
+            return
+        if wish.lagged:
+            opening.texts.insert(0, series.message("lag", opening.seq, f"{opening.seq}-{opening.token}", ""))
+        subscription.opened(opening)
+        for text in opening.texts:
+            await self._send(text)
+
+    def _failed(self, subscription: Subscription, error: FleetError) -> None:
+        """While the store is away it is tried again, and the client told once. Any other error is the end."""
+        if subscription.stage is not Stage.READING:
+            return
+        if isinstance(error, InstrumentChanged):
+            # Its series hears of it as well, and is replaced.
+            subscription.series.read_again("changed")
+            subscription.stage = Stage.WAITING
+            return
+        if not isinstance(error, StoreUnavailable):
+            self.end(subscription, error)
+            return
+        if not subscription.wish.failed:
+            self._tell(subscription, error)
+        subscription.wish.failed = True
+        subscription.stage = Stage.WAITING
+        asyncio.get_running_loop().call_later(RETRY_S, self.wake, subscription)
+
+    def _tell(self, subscription: Subscription, error: FleetError) -> None:
+        series = subscription.series
+        names = {"symbol": series.market.symbol, "timeframe": series.timeframe.text}
+        self.reply(error_reply(failure_of(error), **names))
+
+    async def _send(self, text: str) -> None:
+        await self._send_text(text)
+        self.metrics.sent.inc()

@@ -1,0 +1,281 @@
+"""Live bars for all clients of this process: one pub/sub connection, one channel per symbol in use."""
+
+import asyncio
+import logging
+import struct
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+
+import orjson
+from redis.asyncio import Redis
+
+from common.errors import FleetError, StoreUnavailable
+from common.market.timeframe import Timeframe
+from common.store.demand import DEMAND_TTL_MS, Demand
+from common.store.health import HealthRules, Standing, standing_of
+from common.store.instrument import InstrumentChanged
+from common.store.keys import SymbolKeys
+from common.store.messages import WHOLE, CommitMessage
+from common.store.reads import View
+from common.store.registry import Market
+from common.store.subscriber import Subscriber
+from feed.bars.changes import Sources
+from feed.bars.frames import cover_of
+from feed.metrics import Metrics
+from feed.queries.queries import Queries
+from feed.reading.coverage import EMPTY, Cover
+from feed.stream.series import Listener, Series
+from feed.wire import answers
+from feed.wire.errors import UnknownSymbol
+
+log = logging.getLogger(__name__)
+
+# How often health is looked at, in seconds. The same look finds a subscription that has silently stopped.
+HEALTH_EVERY_S = 2.0
+RESTART_S = 1.0
+# Times the demand for a symbol is renewed before it would be forgotten.
+RENEWALS = 3
+
+
+@dataclass(slots=True)
+class Feed:
+    """A symbol in use. As of the last look: the store's seq, the newest one applied here, and what was told of it."""
+
+    market: Market
+    sources: Sources
+    series: dict[Timeframe, Series] = field(default_factory=dict)
+    stored_seq: int = 0
+    applied_seq: int = 0
+    # A commit was missed: its message was none that we understand. It is read with the next look.
+    is_blind: bool = False
+    # None before the first look.
+    standing: Standing | None = None
+    _cover: tuple[bytes, Cover] = (b"", EMPTY)
+
+    def take(self, message: CommitMessage) -> None:
+        cover = self._cover_of(message)
+        for series in self.series.values():
+            series.take(message, cover)
+
+    def _cover_of(self, message: CommitMessage) -> Cover | None:
+        """Its coverage, if it has all of it."""
+        if message.version != WHOLE:
+            return None
+        if message.coverage_json != self._cover[0]:
+            cover = Cover.load(message.coverage_json, self.market.instrument.ids)
+            self._cover = (message.coverage_json, cover)
+        return self._cover[1]
+
+    def begin(self, view: View, rules: HealthRules) -> None:
+        """The health that the first snapshots show."""
+        if self.standing is None:
+            self.standing = standing_of(view, self.market, rules)
+
+    def end(self, error: FleetError) -> None:
+        """The symbol is not what it was: whoever listens has to ask anew."""
+        for series in list(self.series.values()):
+            for listener in list(series.listeners):
+                listener.end(error)
+
+    def look(self, view: View, rules: HealthRules) -> None:
+        """Tell a change of mode or reason. Read again what is behind, or ahead, though a whole interval has passed."""
+        stored_seq = view.state.seq if view.state else 0
+        for series in self.series.values():
+            at_seq = series.live.at.seq if series.live else stored_seq
+            if self.is_blind:
+                series.read_again("unread")
+            elif at_seq < self.stored_seq:
+                series.read_again("behind")
+            elif stored_seq < min(at_seq, self.applied_seq):
+                series.read_again("rewound")
+        self.stored_seq, self.is_blind = stored_seq, False
+        self.applied_seq = max((s.live.at.seq for s in self.series.values() if s.live), default=0)
+        standing = standing_of(view, self.market, rules)
+        if self.standing not in (None, standing):
+            health = answers.health(self.market, view, cover_of(self.market, view), rules)
+            for series in self.series.values():
+                series.tell("health", "health", f',"health":{orjson.dumps(health).decode()}')
+        self.standing = standing
+
+
+class Hub:
+    """Keeps a Series for everything somebody listens to, and nothing else."""
+
+    def __init__(self, queries: Queries, pubsub: Redis, metrics: Metrics) -> None:
+        self._queries = queries
+        self._metrics = metrics
+        self._feeds: dict[str, Feed] = {}
+        self._demand = Demand(queries.client)
+        self._demanded = asyncio.Event()
+        # Channels of symbols that have been changed.
+        self._changed: set[str] = set()
+        self._any_changed = asyncio.Event()
+        self._subscriber = Subscriber(pubsub, self._on_message, self._on_subscribed, self._on_outage)
+
+    @property
+    def channels(self) -> frozenset[str]:
+        return self._subscriber.channels
+
+    @property
+    def feeds(self) -> list[Feed]:
+        return list(self._feeds.values())
+
+    async def run(self) -> None:
+        """Run until cancelled. After an error of ours everything is subscribed and read again."""
+        while True:
+            try:
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self._subscriber.run())
+                    group.create_task(self._watch())
+                    group.create_task(self._keep_demand())
+                    group.create_task(self._follow_changes())
+            except* Exception:
+                log.exception("hub failed, begins again")
+                await asyncio.sleep(RESTART_S)
+
+    def join(self, listener: Listener, market: Market, timeframe: Timeframe) -> Series:
+        """Begin to push news to the listener; it is told when the series is ready, or finds it so."""
+        timeframe = market.instrument.anchored(timeframe)
+        channel = SymbolKeys(market.symbol).commits
+        feed = self._feeds.get(channel)
+        if feed is None:
+            feed = self._feeds[channel] = Feed(market, self._queries.sources(market))
+            self._subscriber.add(channel)
+            if market.on_demand:
+                self._demanded.set()
+        series = feed.series.get(timeframe)
+        if series is None:
+            series = self._series(feed, timeframe)
+            if len(feed.series) > 1:
+                # The channel is subscribed, or its confirmation will read the series again.
+                series.read_again("began")
+        series.listeners.add(listener)
+        return series
+
+    def _series(self, feed: Feed, timeframe: Timeframe) -> Series:
+        begin = partial(feed.begin, rules=self._queries.rules)
+        changed = partial(self._note_change, SymbolKeys(feed.market.symbol).commits)
+        series = Series(feed.market, timeframe, feed.sources, self._metrics, begin, changed)
+        feed.series[timeframe] = series
+        return series
+
+    def leave(self, listener: Listener, series: Series) -> None:
+        series.listeners.discard(listener)
+        channel = SymbolKeys(series.market.symbol).commits
+        feed = self._feeds.get(channel)
+        if series.listeners or feed is None or feed.series.get(series.timeframe) is not series:
+            return
+        series.close()
+        del feed.series[series.timeframe]
+        if not feed.series:
+            del self._feeds[channel]
+            self._subscriber.drop(channel)
+
+    def close(self) -> None:
+        for feed in self._feeds.values():
+            for series in feed.series.values():
+                series.close()
+
+    def _on_message(self, channel: str, packed: bytes) -> None:
+        feed = self._feeds.get(channel)
+        if feed:
+            self._metrics.commits.inc()
+            try:
+                feed.take(CommitMessage.unpack(packed))
+            except Exception as error:
+                # Of a worker of another release, mostly: what it has changed is read from the stream, at the next look.
+                if not feed.is_blind:
+                    known = isinstance(error, ValueError | struct.error)
+                    what = {"channel": channel, "error": str(error)}
+                    log.warning("message not understood", extra=what, exc_info=not known)
+                feed.is_blind = True
+
+    def _on_subscribed(self, channel: str) -> None:
+        """Commits from before the subscription are not coming: read them."""
+        feed = self._feeds.get(channel)
+        for series in feed.series.values() if feed else ():
+            series.read_again("subscribed")
+
+    def _on_outage(self) -> None:
+        self._metrics.outages.inc()
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(HEALTH_EVERY_S)
+            for feed in self.feeds:
+                try:
+                    await self._look(feed)
+                except InstrumentChanged:
+                    self._note_change(SymbolKeys(feed.market.symbol).commits)
+                except StoreUnavailable as error:
+                    log.warning("health not known", extra={"symbol": feed.market.symbol, "error": str(error)})
+                except FleetError as error:
+                    feed.end(error)
+                except Exception:
+                    # Of this symbol: the others go on.
+                    log.exception("look failed", extra={"symbol": feed.market.symbol})
+
+    async def _keep_demand(self) -> None:
+        """Ask for the symbols on demand that somebody listens to: at once, and again before that is forgotten."""
+        while True:
+            symbols = [feed.market.symbol for feed in self.feeds if feed.market.on_demand]
+            try:
+                if symbols:
+                    await self._demand.ask(symbols)
+            except StoreUnavailable as error:
+                log.warning("demand not renewed", extra={"error": str(error)})
+            self._demanded.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(DEMAND_TTL_MS / 1_000 / RENEWALS):
+                    await self._demanded.wait()
+
+    async def _look(self, feed: Feed) -> None:
+        market = await self._queries.market(feed.market.symbol)
+        now, known = market.instrument, feed.market.instrument
+        if now != known or now.exceptions != known.exceptions:
+            self._note_change(SymbolKeys(market.symbol).commits)
+            return
+        # Its source may be another, and what is wrong with its entry.
+        feed.market = market
+        feed.look(await feed.sources.reader.view(), self._queries.rules)
+
+    def _note_change(self, channel: str) -> None:
+        self._changed.add(channel)
+        self._any_changed.set()
+
+    async def _follow_changes(self) -> None:
+        """Begin symbols that have been changed anew, for all who listen: each is given a snapshot."""
+        while True:
+            await self._any_changed.wait()
+            self._any_changed.clear()
+            for channel in list(self._changed):
+                try:
+                    await self._replace(channel)
+                    self._changed.discard(channel)
+                except FleetError as error:
+                    log.warning("change waits", extra={"channel": channel, "error": str(error)})
+                    await asyncio.sleep(RESTART_S)
+                    self._any_changed.set()
+
+    async def _replace(self, channel: str) -> None:
+        """Put a feed of the market as it is now in the place of one of what it was."""
+        old = self._feeds.get(channel)
+        if old is None:
+            return
+        self._queries.forget(old.market.symbol)
+        try:
+            market = await self._queries.market(old.market.symbol)
+        except UnknownSymbol as error:
+            old.end(error)
+            return
+        if self._feeds.get(channel) is not old:
+            return
+        new = self._feeds[channel] = Feed(market, self._queries.sources(market))
+        for series in old.series.values():
+            series.close()
+            following = self._series(new, market.instrument.anchored(series.timeframe.anchored(None)))
+            following.listeners = series.listeners
+            following.read_again("changed")
+            for listener in list(following.listeners):
+                listener.move(following)

@@ -1,0 +1,214 @@
+"""One symbol and timeframe that somebody listens to.
+
+A Series follows its symbol's commits one by one. Where it can't (feed.bars.live says when), it reads what changed since
+the last commit it knows, while messages wait. So an outage, a missed message, an amendment and a takeover are one case.
+Only when the store has not got that last commit any more (a rewind, or an outage longer than the trade stream) every
+listener is sent for a fresh snapshot.
+"""
+
+import asyncio
+import logging
+import random
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator
+from typing import Protocol
+
+import orjson
+
+from common.errors import FleetError, StoreUnavailable
+from common.market.timeframe import Timeframe
+from common.store.instrument import InstrumentChanged
+from common.store.messages import CommitMessage
+from common.store.reads import View
+from common.store.registry import Market
+from feed.bars.changes import Cursor, Sources
+from feed.bars.live import At, Grid, Live, Update
+from feed.metrics import Metrics
+from feed.reading.coverage import Cover
+from feed.wire import answers
+
+log = logging.getLogger(__name__)
+
+# Messages that wait while a series is read again, which takes milliseconds. If more come, it is read once more.
+BACKLOG = 64
+LEAST_BACKOFF_S, MOST_BACKOFF_S = 0.05, 2.0
+# Gaps in one gap message, the newest; health has their number.
+MOST_GAPS = 100
+
+
+class Listener(Protocol):
+    """One subscription of one client. None of its methods waits.
+
+    `seq`, `token`: the commit of its snapshot; it needs nothing up to that one.
+    """
+
+    seq: int
+    token: str
+
+    def ready(self) -> None:
+        """The series has begun: from now on all news is pushed."""
+
+    def push(self, key: Hashable, seq: int, text: str, end_ms: int | None = None) -> None:
+        """News as of commit `seq`. It replaces older news with the same key. `end_ms`: of the bar it is about."""
+
+    def restart(self) -> None:
+        """What the listener has been told is not true any more: it needs a snapshot."""
+
+    def move(self, series: "Series") -> None:
+        """The symbol has been changed: what follows comes from another series, and begins with a snapshot."""
+
+    def end(self, error: FleetError) -> None:
+        """There will be no more news."""
+
+
+class Series:
+    """`live` is None until first read. `epoch` counts changes of the writer, across which reads may not fit.
+
+    `on_begin` is told what was seen with the first read; `on_changed`, that the symbol is not the market it was.
+    """
+
+    def __init__(
+        self,
+        market: Market,
+        timeframe: Timeframe,
+        sources: Sources,
+        metrics: Metrics,
+        on_begin: Callable[[View], None],
+        on_changed: Callable[[], None],
+    ) -> None:
+        self.market = market
+        self.grid = Grid(market.instrument, timeframe)
+        self.sources = sources
+        self.live: Live | None = None
+        self.epoch = 0
+        self.listeners: set[Listener] = set()
+        self.names = answers.head(market, timeframe.text).decode()
+        self._metrics = metrics
+        self._on_begin = on_begin
+        self._on_changed = on_changed
+        self._backlog: deque[tuple[CommitMessage, Cover | None]] = deque(maxlen=BACKLOG)
+        self._reading: asyncio.Task[None] | None = None
+        self._again = False
+
+    @property
+    def timeframe(self) -> Timeframe:
+        return self.grid.timeframe
+
+    def take(self, message: CommitMessage, cover: Cover | None) -> None:
+        """The symbol's next commit. `cover`: its coverage, where the message has all of it."""
+        if self._reading or self.live is None:
+            self._backlog.append((message, cover))
+        elif not self._apply(self.live, message, cover):
+            self.read_again("missed" if message.seq != self.live.at.seq + 1 else "changed")
+
+    def read_again(self, why: str) -> None:
+        """Read what changed since the last commit known, or begin."""
+        self._metrics.resyncs.labels(why).inc()
+        if self._reading:
+            self._again = True
+        else:
+            self._reading = asyncio.create_task(self._read())
+
+    def close(self) -> None:
+        if self._reading:
+            self._reading.cancel()
+
+    def tell(self, kind: str, key: Hashable, body: str) -> None:
+        """Push news that is not about bars, as of the last commit applied."""
+        if self.live:
+            self._push(key, self.message(kind, self.live.at.seq, self.live.at.cursor, body))
+
+    def message(self, kind: str, seq: int, cursor: str, body: str) -> str:
+        return f'{{"type":"{kind}",{self.names},"seq":{seq},"cursor":"{cursor}"{body}}}'
+
+    def bar_messages(self, before: str, at: At, updates: list[Update]) -> Iterator[str]:
+        """Messages of bars that changed together. Whoever is cut off between two of them must resume before all of
+        them, so only the last one carries the new cursor."""
+        for update in updates:
+            kind = "amend" if update.amended else "candle"
+            cursor = at.cursor if update is updates[-1] else before
+            yield self.message(kind, at.seq, cursor, f',"bar":{update.bar}')
+
+    def _apply(self, live: Live, message: CommitMessage, cover: Cover | None) -> bool:
+        """Apply the next commit; False if the series has to be read again."""
+        before = live.at
+        if message.token == before.token and message.seq <= before.seq:
+            return True
+        updates = live.apply(message, cover)
+        if updates is None:
+            return False
+        self._tell_bars(before.cursor, updates)
+        return True
+
+    async def _read(self) -> None:
+        failures = 0
+        while True:
+            self._again = False
+            try:
+                await self._catch_up()
+                is_done = not self._again and self._drained()
+                failures = 0
+            except InstrumentChanged:
+                # Another series takes its place, and what waits here is of no use to anybody.
+                self._on_changed()
+                return
+            except Exception as error:
+                known = isinstance(error, StoreUnavailable)
+                log.warning("series waits", extra={"series": self.names, "error": str(error)}, exc_info=not known)
+                await asyncio.sleep(random.uniform(0, min(LEAST_BACKOFF_S * 2**failures, MOST_BACKOFF_S)))
+                failures += 1
+                continue
+            if is_done:
+                break
+        self._reading = None
+
+    def _drained(self) -> bool:
+        """Apply what came while reading; False if it does not follow."""
+        while self._backlog and self.live:
+            if not self._apply(self.live, *self._backlog.popleft()):
+                return False
+        return True
+
+    async def _catch_up(self) -> None:
+        if self.live is None:
+            self.live, view = await self.sources.live(self.grid)
+            self._on_begin(view)
+            for listener in self.listeners:
+                listener.ready()
+            return
+        before = self.live.at
+        changes = await self.sources.changes(self.grid, Cursor(before.seq, before.token), before.cover)
+        if changes is None:
+            self.live, _ = await self.sources.live(self.grid)
+            self._restart(self.listeners)
+            return
+        self.live = changes.live
+        if self.live.at.token != before.token:
+            # Who has a snapshot newer than our last commit may hold what the former writer lost.
+            self._restart({one for one in self.listeners if one.seq > before.seq and one.token != self.live.at.token})
+        if self.live.at.cover.reshaped(before.cover):
+            self._tell_gaps(before.cursor, self.live.at.cover)
+        self._tell_bars(before.cursor, changes.updates)
+
+    def _restart(self, listeners: set[Listener]) -> None:
+        self.epoch += 1
+        for listener in listeners:
+            listener.restart()
+
+    def _tell_gaps(self, cursor: str, cover: Cover) -> None:
+        assert self.live
+        gaps = orjson.dumps([answers.gap(hole) for hole in cover.newest_holes(MOST_GAPS)]).decode()
+        self._push("gap", self.message("gap", self.live.at.seq, cursor, f',"gaps":{gaps}'))
+
+    def _tell_bars(self, before: str, updates: list[Update]) -> None:
+        assert self.live
+        at = self.live.at
+        for update, text in zip(updates, self.bar_messages(before, at, updates), strict=True):
+            for listener in self.listeners:
+                listener.push(update.open_ms, at.seq, text, update.end_ms)
+
+    def _push(self, key: Hashable, text: str) -> None:
+        assert self.live
+        seq = self.live.at.seq
+        for listener in self.listeners:
+            listener.push(key, seq, text)

@@ -1,0 +1,266 @@
+"""`WS /v1/stream`: what a client may say, and what it is answered. docs/protocol.md has the messages.
+
+Nothing a client sends closes the connection but a flood or a frame beyond what the server takes in at all.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from starlette.routing import WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from common.errors import BadInput, FleetError
+from common.market.timeframe import Timeframe
+from feed.bars.changes import Cursor
+from feed.services import Services, services_of
+from feed.stream.client import Client, Wish
+from feed.stream.replies import RequestId, echoed, error_reply, reply
+from feed.web.access import Access
+from feed.web.doors import ROLE
+from feed.web.rate import Rate
+from feed.wire import params
+from feed.wire.errors import Failure, failure_of
+
+log = logging.getLogger(__name__)
+
+# In: bytes of a message, subscriptions of a client, messages a second, and how many may come at once.
+MOST_BYTES = 64 << 10
+MOST_SUBSCRIPTIONS = 50
+RATE_PER_S = 10.0
+BURST = 60
+# Messages refused for their rate, one after the other, before the connection is closed.
+MOST_REFUSED = 200
+POLICY_VIOLATION = 1008
+
+# Who has shown no token by then is closed.
+AUTH_TIMEOUT_S = 5.0
+
+ACTIONS = ("subscribe", "unsubscribe", "ping", "list", "auth")
+# Where the server leaves the way to cut a connection (feed.web.server).
+ABORT = "feed.abort"
+# And the way to wait until a client has read nearly all that was sent.
+DRAINED = "feed.drained"
+
+_TOO_LARGE = Failure(413, "too_large", f"the message is too large, expected at most {MOST_BYTES >> 10} kB")
+_NOT_TEXT = Failure(400, "bad_input", "the message is binary, expected JSON in a text frame")
+_NOT_JSON = Failure(400, "bad_input", 'the message is not a JSON object such as {"action":"ping"}')
+_NO_TOKEN = Failure(
+    401, "unauthorized", 'a token is missing or unknown, expected {"action":"auth","token"} as the first message'
+)
+_TOO_FAST = Failure(429, "rate_limited", f"more than {RATE_PER_S:.0f} messages a second, this one was ignored")
+
+
+async def stream(websocket: WebSocket) -> None:
+    services = services_of(websocket)
+    await websocket.accept()
+    if websocket.scope[ROLE] is None and not await introduced(websocket, services.access):
+        return
+    abort = websocket.scope["extensions"].get(ABORT, lambda: None)
+    client = Client(websocket.send_text, services.hub, services.queries, services.metrics)
+    services.metrics.clients.inc()
+    sender = asyncio.create_task(_send(client, abort))
+    is_flood = False
+    try:
+        is_flood = await Conversation(websocket, client, services).run()
+    except WebSocketDisconnect:
+        pass
+    finally:
+        services.metrics.clients.dec()
+        client.leave()
+        sender.cancel()
+        await asyncio.gather(sender, return_exceptions=True)
+    if is_flood:
+        # Now that nothing else is sent any more.
+        services.metrics.cut.labels("flood").inc()
+        with suppress(WebSocketDisconnect):
+            await websocket.close(POLICY_VIOLATION)
+
+
+async def _send(client: Client, abort: Callable[[], None]) -> None:
+    try:
+        await client.run()
+    except WebSocketDisconnect:
+        # The receiving side sees the end of the connection, too, and cleans up.
+        pass
+    except Exception:
+        log.exception("sending failed")
+        abort()
+
+
+async def introduced(websocket: WebSocket, access: Access) -> bool:
+    """Let a client that showed no token at the handshake show it now; False if it does not, and the connection ends."""
+    try:
+        async with asyncio.timeout(AUTH_TIMEOUT_S):
+            message = await websocket.receive()
+            if message["type"] == "websocket.disconnect":
+                return False
+            request = _parsed(message.get("text"))
+            request_id = _id(request)
+            if _is_known(request, access):
+                await websocket.send_text(reply("authenticated", request_id))
+                return True
+            await websocket.send_text(error_reply(_NO_TOKEN, request_id))
+    except (TimeoutError, WebSocketDisconnect):
+        pass
+    with suppress(WebSocketDisconnect, RuntimeError):
+        await websocket.close(POLICY_VIOLATION)
+    return False
+
+
+def _is_known(request: dict[str, Any], access: Access) -> bool:
+    token = request.get("token")
+    return request.get("action") == "auth" and isinstance(token, str) and access.role_of(token) is not None
+
+
+def _parsed(text: object) -> dict[str, Any]:
+    """What a first message says; nothing if it is no object."""
+    if not isinstance(text, str) or len(text) > MOST_BYTES:
+        return {}
+    try:
+        found = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _id(request: dict[str, Any]) -> RequestId:
+    request_id = request.get("id")
+    return request_id if isinstance(request_id, str | int) else None
+
+
+@dataclass(slots=True)
+class Conversation:
+    websocket: WebSocket
+    client: Client
+    services: Services
+    rate: Rate = field(default_factory=lambda: Rate(RATE_PER_S, BURST))
+    refused: int = 0
+
+    async def run(self) -> bool:
+        """Answer until the connection ends. Return whether it is to be closed: for a flood."""
+        while True:
+            message = await self.websocket.receive()
+            if message["type"] == "websocket.disconnect":
+                return False
+            if self.rate.take():
+                self.refused = 0
+                await self._hear(message)
+            elif self.refused >= MOST_REFUSED:
+                return True
+            else:
+                self.refused += 1
+                self._fail(_TOO_FAST)
+            # Who asks and does not read is asked no more: what comes waits until the replies are under way.
+            await self.client.replied()
+
+    async def _hear(self, message: Mapping[str, Any]) -> None:
+        text = message.get("text")
+        if text is None:
+            self._fail(_NOT_TEXT)
+        elif len(text.encode()) > MOST_BYTES:
+            self._fail(_TOO_LARGE)
+        else:
+            await self._answer(text)
+
+    async def _answer(self, text: str) -> None:
+        try:
+            request = orjson.loads(text)
+        except orjson.JSONDecodeError:
+            request = None
+        if not isinstance(request, dict):
+            self._fail(_NOT_JSON)
+            return
+        request_id = request.pop("id", None)
+        request_id = request_id if isinstance(request_id, str | int) else None
+        try:
+            await self._act(request, request_id)
+        except FleetError as error:
+            self._fail(failure_of(error), request_id)
+
+    async def _act(self, request: dict[str, Any], request_id: RequestId) -> None:
+        match request.pop("action", None):
+            case "ping":
+                _nothing_more(request)
+                self.client.reply(reply("pong", request_id))
+            case "list":
+                _nothing_more(request)
+                self.client.reply(reply("list", request_id, subscriptions=self._list()))
+            case "subscribe":
+                await self._subscribe(request, request_id)
+            case "auth":
+                self._authenticate(request, request_id)
+            case "unsubscribe":
+                self._unsubscribe(request, request_id)
+            case other:
+                raise BadInput(f"action is {_shown(other)}, expected {', '.join(ACTIONS)}")
+
+    async def _subscribe(self, request: dict[str, Any], request_id: RequestId) -> None:
+        symbol, timeframe = _series(request)
+        limit = _limit(request, self.services.settings.query_limit_max)
+        cursor = Cursor.parse(_text(request, "cursor")) if "cursor" in request else None
+        _nothing_more(request)
+        market = await self.services.queries.market(symbol)
+        held = self.client.subscriptions
+        if len(held) >= MOST_SUBSCRIPTIONS and (symbol, timeframe) not in held:
+            raise BadInput(f"this would be more than {MOST_SUBSCRIPTIONS} subscriptions of one connection")
+        self.client.subscribe(market, timeframe, limit, Wish(cursor, echoed(request_id)))
+
+    def _authenticate(self, request: dict[str, Any], request_id: RequestId) -> None:
+        """Of one that may ask already: a client need not know whether a feed wants tokens."""
+        _text(request, "token")
+        _nothing_more(request)
+        self.client.reply(reply("authenticated", request_id))
+
+    def _unsubscribe(self, request: dict[str, Any], request_id: RequestId) -> None:
+        symbol, timeframe = _series(request)
+        _nothing_more(request)
+        if not self.client.unsubscribe(symbol, timeframe):
+            raise BadInput(f"there is no subscription of {symbol[:40]!r} {timeframe.text}")
+        self.client.reply(reply("unsubscribed", request_id, symbol=symbol, timeframe=timeframe.text))
+
+    def _list(self) -> list[dict[str, str]]:
+        return [{"symbol": symbol, "timeframe": timeframe.text} for symbol, timeframe in self.client.subscriptions]
+
+    def _fail(self, failure: Failure, request_id: RequestId = None) -> None:
+        self.client.reply(error_reply(failure, request_id))
+
+
+def _series(request: dict[str, Any]) -> tuple[str, Timeframe]:
+    return _text(request, "symbol"), params.timeframe_of(_text(request, "timeframe"))
+
+
+def _text(request: dict[str, Any], name: str) -> str:
+    value = request.pop(name, None)
+    if not isinstance(value, str):
+        raise BadInput(f"{name} is {_shown(value)}, expected text")
+    return value
+
+
+def _limit(request: dict[str, Any], limit_max: int) -> int:
+    value = request.pop("limit", min(params.DEFAULT_LIMIT, limit_max))
+    if type(value) is not int:
+        raise BadInput(f"limit is {_shown(value)}, expected a whole number")
+    return params.limit_of(str(value), limit_max)
+
+
+def _nothing_more(request: dict[str, Any]) -> None:
+    for name in request:
+        raise BadInput(f"{name[:40]!r} is not known here, see docs/protocol.md")
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "missing"
+    try:
+        return orjson.dumps(value).decode()[:40]
+    except TypeError:
+        # What can be read may be nested more deeply than what can be written.
+        return "nested too deeply to show"
+
+
+routes = [WebSocketRoute("/v1/stream", stream)]

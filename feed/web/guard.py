@@ -1,0 +1,65 @@
+"""The outermost layer of every HTTP request: what is measured, what is always sent, and what is never sent."""
+
+import asyncio
+import time
+
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from feed.metrics import Metrics
+from feed.wire.errors import STOPPING, failure_of
+
+SECURITY_HEADERS = [
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    # Every answer is of one moment; a cache would show it at another.
+    (b"cache-control", b"no-store"),
+]
+# No route wants a body.
+MOST_BODY_BYTES = 64 << 10
+
+
+class Guard:
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began_s = time.perf_counter()
+        status = 0
+
+        async def guarded_send(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], *SECURITY_HEADERS]
+            await send(message)
+
+        try:
+            if _body_bytes(scope) > MOST_BODY_BYTES:
+                raise HTTPException(413)
+            await self._app(scope, receive, guarded_send)
+        except Exception as error:
+            failure = failure_of(error)
+            if status == 0:
+                await failure.response()(scope, receive, guarded_send)
+        except asyncio.CancelledError:
+            # Only the server does that, to what is still under way when its time to stop is over.
+            if status == 0:
+                await STOPPING.response()(scope, receive, guarded_send)
+        finally:
+            # By the route's pattern: a label per symbol, or per path that somebody makes up, would never end.
+            route = getattr(scope.get("route"), "path", "none")
+            self._metrics.answered(route, status, time.perf_counter() - began_s)
+
+
+def _body_bytes(scope: Scope) -> int:
+    """As announced. A body of unannounced length is not read at all."""
+    lengths = [value for name, value in scope["headers"] if name == b"content-length"]
+    return max((int(value) for value in lengths if value.isdigit()), default=0)

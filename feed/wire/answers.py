@@ -1,0 +1,145 @@
+"""The JSON of an answer, put together from parts that are JSON already: bars are never parsed and written again."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import orjson
+
+from common.market.gaps import REPAIRING, UNKNOWN, Ledger
+from common.market.manifest import Fault
+from common.market.spans import Hole
+from common.store.health import HealthRules, health_of
+from common.store.reads import State, View
+from common.store.registry import Market
+from feed.reading.coverage import Cover
+
+# Cursor before the first commit.
+NO_COMMIT = "0-"
+PARTIAL = b',"partial":true'
+
+# The parameter to ask on with, where one request may read no more: {"end": ms}, or {"start": ms} walking forward.
+More = dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A run of bars and what they are true of. `bars` is a JSON array; `from_ms..to_ms` the time it speaks of.
+
+    `more`: there may be more within limit and bounds, but that would be too much for one request.
+    """
+
+    bars: bytes
+    from_ms: int
+    to_ms: int
+    more: More | None = None
+
+
+def array_of(pieces: Sequence[bytes], partial: Iterable[int] = ()) -> bytes:
+    """Return the JSON array of bars given without braces. `partial`: positions of those that are."""
+    marked = sorted(partial)
+    if marked:
+        pieces = list(pieces)
+        for at in marked:
+            pieces[at] += PARTIAL
+    return b"[{" + b"},{".join(pieces) + b"}]" if pieces else b"[]"
+
+
+def array_of_runs(runs: Sequence[bytes]) -> bytes:
+    """Return the JSON array of bars given in runs with commas between them. In one step: they may be 32 MB."""
+    between = [b","] * (2 * len(runs) - 1)
+    between[::2] = runs
+    return b"".join([b"[", *between, b"]"])
+
+
+def history(market: Market, timeframe: str, body: Sequence[bytes]) -> bytes:
+    """The answer of `GET /v1/candles` and `GET /v1/footprint`."""
+    return b"".join([b"{", head(market, timeframe), *body, b"}"])
+
+
+def current(market: Market, timeframe: str, bar: str, view: View, cover: Cover, rules: HealthRules) -> bytes:
+    """The answer of `GET /v1/candles/{symbol}/current`; `bar` is null while nothing grows."""
+    return b"".join(
+        [
+            b"{",
+            head(market, timeframe),
+            b',"bar":',
+            bar.encode(),
+            b',"cursor":',
+            orjson.dumps(cursor_of(view.state)),
+            b',"health":',
+            orjson.dumps(health(market, view, cover, rules)),
+            b"}",
+        ]
+    )
+
+
+def about(market: Market, fields: Mapping[str, bytes]) -> bytes:
+    """An answer about a symbol that is not of bars; the values are JSON already."""
+    mark = {"simulated": b"true"} if simulated(market) else {}
+    parts = {"symbol": orjson.dumps(market.symbol), **mark, **fields}
+    return b"{" + b",".join(b'"%s":%s' % (name.encode(), part) for name, part in parts.items()) + b"}"
+
+
+def gap_list(market: Market, ledger: Ledger, state: str | None, limit: int) -> bytes:
+    """The answer of `GET /v1/gaps/{symbol}`."""
+    newest_first = [gap for gap in reversed(ledger.gaps.values()) if state in (None, gap.state)]
+    fields = {
+        "gaps": orjson.dumps([gap.json() for gap in newest_first[:limit]]),
+        "open": orjson.dumps(sum(not gap.over for gap in ledger.gaps.values())),
+    }
+    return about(market, fields)
+
+
+def head(market: Market, timeframe: str) -> bytes:
+    mark = ',"simulated":true' if simulated(market) else ""
+    return f'"symbol":"{market.symbol}","timeframe":"{timeframe}"{mark}'.encode()
+
+
+def body(market: Market, page: Page, view: View, cover: Cover, ledger: Ledger, rules: HealthRules) -> list[bytes]:
+    """Bars, cursor, coverage, gaps and health, the same in a history answer and in a snapshot, in pieces."""
+    spans, holes = cover.within(page.from_ms, page.to_ms)
+    parts = {
+        b"bars": page.bars,
+        b"cursor": orjson.dumps(cursor_of(view.state)),
+        b"coverage": orjson.dumps(spans),
+        b"gaps": orjson.dumps([told_gap(hole, ledger) for hole in holes]),
+        b"health": orjson.dumps(health(market, view, cover, rules)),
+    }
+    if cover.lost_within(page.from_ms, page.to_ms):
+        parts[b"partial"] = b"true"
+    faults = cover.faults_within(page.from_ms, page.to_ms)
+    if faults:
+        parts[b"faults"] = faults_json(faults)
+    if page.more:
+        parts[b"next"] = orjson.dumps(page.more)
+    return list(chain.from_iterable((b',"', name, b'":', part) for name, part in parts.items()))
+
+
+def faults_json(faults: Iterable[Fault]) -> bytes:
+    """Objects of the archive that what is asked for reaches into, and that can't be used."""
+    return orjson.dumps([fault.json() for fault in faults])
+
+
+def gap(hole: Hole) -> dict[str, int | str]:
+    return {"from": hole.from_ms, "to": hole.to_ms, "firstId": hole.first, "lastId": hole.last}
+
+
+def told_gap(hole: Hole, ledger: Ledger) -> dict[str, int | str]:
+    """With what the ledger knows of it. It is read after the hole was: by then the hole may be filled."""
+    known = ledger.gap_of(hole)
+    if known is None:
+        return gap(hole) | {"state": REPAIRING, "cause": UNKNOWN}
+    return gap(hole) | {"state": known.state, "cause": known.cause}
+
+
+def health(market: Market, view: View, cover: Cover, rules: HealthRules) -> dict[str, object]:
+    return health_of(view, market, rules, cover.hole_count)
+
+
+def cursor_of(state: State | None) -> str:
+    return state.cursor if state else NO_COMMIT
+
+
+def simulated(market: Market) -> bool:
+    return market.kind == "simulator" or market.source.get("simulated") is True
