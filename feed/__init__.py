@@ -1,15 +1,15 @@
 """The feed: stateless answers and live streams out of Redis. It never imports workers, and writes nothing there but
 that it is there itself, and which symbols are asked for.
 
-app, server, routes/     HTTP: the factory, what listens, one file per group of routes
-guard, access, doors     what every request passes: what is measured and always sent, who may ask
-web/                     what one connection may cost, before any of that
-params, errors, answers  what comes in as text, what goes out as JSON
-queries                  the read side as one object: candles, the growing bar, footprints
-minutes, tail, tape      where bars come from: stored minutes, what is kept of them here, the kept trades
-bars, footprints, cover  bars as frames, footprints, and which of them are partial
-changes                  what changed since a cursor
-live, series, hub        live bars from commit messages, for everything that somebody listens to
-client, opening, stream  one WebSocket client: what waits for it, what it begins with, what it may say
-faces/                   the wire formats of others
+Each room imports those below it only:
+
+app, __main__   the factory: what there is, wired together once
+web/            what listens, the routes, what every request passes, what one connection may cost before any of that
+stream/         live bars, and one client of `WS /v1/stream`
+queries/        questions in, answers out, each true of one commit
+wire/           what comes in as text and goes out as JSON: parameters, answers, errors
+bars/           any timeframe out of days, minutes or trades: as frames, as kept JSON, live, and what changed
+reading/        where minutes, trades, late parts and the archive lie; what is known to be complete; what one query may cost
+
+access, metrics, services: what several rooms are handed.
 """

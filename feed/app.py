@@ -19,6 +19,7 @@ from common.store.jobs import Jobs
 from common.store.older import OlderCache
 from common.store.presence import WEB, present
 from common.store.server import ServerInfo, StoreWatch, refuse_unfit
+from feed.access import Access
 from feed.bars.tail import Tails
 from feed.metrics import Metrics
 from feed.queries.queries import Queries
@@ -30,7 +31,6 @@ from feed.reading.trade_archive import PackedDays
 from feed.services import Services
 from feed.stream import session
 from feed.stream.hub import Hub
-from feed.web.access import Access
 from feed.web.connections import Connections, room_for
 from feed.web.doors import Hosts, Tokens
 from feed.web.guard import Guard

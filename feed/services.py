@@ -8,10 +8,10 @@ from starlette.requests import HTTPConnection
 from common.settings import Settings
 from common.store.jobs import Jobs
 from common.store.server import StoreWatch
+from feed.access import Access
 from feed.metrics import Metrics
 from feed.queries.queries import Queries
 from feed.stream.hub import Hub
-from feed.web.access import Access
 
 
 @dataclass(frozen=True, slots=True)

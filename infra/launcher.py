@@ -22,7 +22,7 @@ from common.store.registry import open_store
 from common.store.server import StoreWatch, admit
 from common.store.upgrading import upgrade
 from common.store.wanted import WantedFleet
-from feed.web.access import Access
+from feed.access import Access
 from infra import embedded, local_exchange, markets, private, procfile, venues
 from infra.child import Output
 from infra.local_exchange import LocalExchange

@@ -14,7 +14,8 @@ from common.frames import bulk
 from common.frames.footprint import regroup
 from common.frames.schema import TRADES
 from common.market.timeframe import Timeframe
-from feed.bars.minutes import Bounds, Kind, cut, grid_at, joined
+from feed.bars.minutes import Kind, cut, joined
+from feed.reading.bounds import Bounds, grid_at
 from feed.reading.history import CANDLES
 from feed.reading.tape import Taped, bars_of
 from feed.reading.trade_archive import Kept, Past

@@ -19,8 +19,9 @@ from common.store.reads import Entry, State, View
 from feed.bars.by_trade import Making, read_traded
 from feed.bars.days import read_days
 from feed.bars.live import RECENT_BARS, At, Grid, Live, MinuteLive, TradeLive, Update
-from feed.bars.minutes import FOREVER_MS, Bounds, Closed, Span, candles_of, grow, merged, united
+from feed.bars.minutes import Closed, candles_of, grow, merged, united
 from feed.bars.tail import Reading, Tails
+from feed.reading.bounds import FOREVER_MS, Bounds, Span
 from feed.reading.coverage import Cover
 from feed.reading.history import History
 from feed.reading.tape import EVERYTHING, Taped, Tapes

@@ -12,7 +12,8 @@ from common.frames.resample import resample
 from common.market.rollup import DAY, periods
 from common.market.timeframe import DAY_MS, Timeframe
 from common.store.reads import Range, View, touches
-from feed.bars.minutes import Bounds, Closed, Span, cut, united
+from feed.bars.minutes import Closed, cut, united
+from feed.reading.bounds import Bounds, Span
 from feed.reading.history import ATTEMPTS, History
 
 # With more days than that to be made of their minutes, the minutes are read in parts, as for any other timeframe.

@@ -13,17 +13,26 @@ from common.store.reads import State, View
 from common.store.registry import Market
 from feed.bars.by_trade import Making, read_traded
 from feed.bars.frames import flagged, onward, spoken
-from feed.bars.minutes import Bounds, Kind, read_closed, with_open
+from feed.bars.minutes import Kind, read_closed, with_open
+from feed.bars.page import Page, array_of_runs
+from feed.reading.bounds import Bounds, Window
 from feed.reading.budget import Budget
 from feed.reading.coverage import EMPTY, Cover
 from feed.reading.history import History
 from feed.reading.tape import Tapes
 from feed.reading.trade_archive import Past, steady
-from feed.wire.answers import Page, array_of_runs
-from feed.wire.params import FootprintQuery
 
 # Rows written at once: some 4 MB of text.
 ROWS_AT_ONCE = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class FootprintQuery:
+    """`row_ticks`: height of a row of the footprint."""
+
+    timeframe: Timeframe
+    window: Window
+    row_ticks: int
 
 
 async def read(

@@ -13,13 +13,13 @@ from common.store.reads import Range, State, View
 from common.store.registry import Market
 from feed.bars.by_trade import Making, read_traded
 from feed.bars.days import read_days
-from feed.bars.minutes import ATTEMPTS, FOREVER_MS, Bounds, Closed, Kind, cut, fit, read_closed, with_open
+from feed.bars.minutes import Closed, Kind, cut, fit, read_closed, with_open
+from feed.bars.page import More
+from feed.reading.bounds import ATTEMPTS, FOREVER_MS, Bounds, Window
 from feed.reading.coverage import EMPTY, Cover
 from feed.reading.history import History
 from feed.reading.tape import Tapes
 from feed.reading.trade_archive import Past, steady
-from feed.wire.answers import More
-from feed.wire.params import Window
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ For timeframes made of whole minutes. What is here is the truth; feed.bars.tail 
 """
 
 from collections.abc import Callable, Hashable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import polars as pl
@@ -16,14 +16,11 @@ from common.frames.resample import resample
 from common.market import codec
 from common.market.candle import Candle
 from common.market.timeframe import DAY_MS, MINUTE_MS, Timeframe
-from common.market.trade import MAX_TS_MS
 from common.store.reads import Range, State, View
+from feed.reading.bounds import ATTEMPTS, FOREVER_MS, Bounds, Span, grid_at
 from feed.reading.budget import Budget
 from feed.reading.history import FOOTPRINTS, SHOWN, History, Series
-from feed.wire.params import Window
 
-# Later than any minute there is.
-FOREVER_MS = 2 * MAX_TS_MS
 # Minutes fetched by one command: 2.4 MB and some 10 ms, in which the store does nothing else.
 CHUNK = 20_000
 # Footprints are ten times larger, and of a busy market a hundred times.
@@ -33,43 +30,10 @@ PART = 600_000
 FOOTPRINT_PART = DAY_MS // MINUTE_MS
 # Of the JSON of a row; of a bar it is more.
 MIN_ROW_BYTES = 38
-# An answer pieced together is thrown away when an amendment came in between. Then everything is read at once.
-ATTEMPTS = 3
-
-# Opens of minutes, `[from_ms, to_ms)`.
-Span = tuple[int, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """A window on the grid of a timeframe: bars open in `[start_ms, end_ms)`, and so do exactly their minutes."""
-
-    start_ms: int
-    end_ms: int
-    limit: int
-    oldest_first: bool
-
-    @classmethod
-    def of(cls, window: Window, timeframe: Timeframe) -> "Bounds":
-        end_ms = FOREVER_MS if window.end_ms is None else grid_at(timeframe, window.end_ms)
-        start_ms = 0 if window.start_ms is None else min(grid_at(timeframe, window.start_ms), end_ms)
-        return cls(start_ms, end_ms, window.limit, window.oldest_first)
-
-    def reached(self, more_ms: int | None) -> "Bounds":
-        """The bounds up to where an answer goes on (`more_ms`)."""
-        if more_ms is None:
-            return self
-        return replace(self, end_ms=more_ms) if self.oldest_first else replace(self, start_ms=more_ms)
 
 
 def _opens(levels: pl.DataFrame) -> int:
     return levels["open_ms"].n_unique()
-
-
-def grid_at(timeframe: Timeframe, ts_ms: int) -> int:
-    """Return the first open at or after `ts_ms`."""
-    open_ms = timeframe.open_of(ts_ms)
-    return open_ms if open_ms >= ts_ms else timeframe.open_of(timeframe.next_open(open_ms))
 
 
 @dataclass(frozen=True, slots=True)

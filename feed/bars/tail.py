@@ -26,7 +26,8 @@ from common.market.instrument import Instrument
 from common.market.timeframe import MINUTE_MS, Timeframe, minute_of
 from common.store.reads import AMENDED_KEPT, Range, State, View
 from feed.bars.days import read_days
-from feed.bars.minutes import CHUNK, FOREVER_MS, Bounds, Kind, Span, grid_at, merged, read_closed, united
+from feed.bars.minutes import CHUNK, Kind, merged, read_closed, united
+from feed.reading.bounds import FOREVER_MS, Bounds, Span, grid_at
 from feed.reading.history import History
 
 # Longer tails are not kept: whoever pages that far back reads on from the store.

@@ -27,12 +27,11 @@ from common.store.jobs import Failure, Jobs, JobsView
 from common.store.presence import WORKER, processes, workers_wanted
 from common.store.reads import View
 from common.store.registry import Market, Registry
-from common.store.server import ServerInfo, Trouble
+from common.store.server import ServerInfo, StoreWatch, Trouble
 from common.store.wanted import WantedFleet
 from feed.bars.frames import cover_of
 from feed.metrics import Workers
 from feed.queries.queries import Queries
-from feed.services import Services
 from feed.wire import answers
 
 # Symbols looked at side by side: a fleet of hundreds must not open hundreds of connections.
@@ -74,19 +73,19 @@ async def _some_at_once(ask: Callable[[Asked], Awaitable[Found]], all_of: Iterab
     return list(await asyncio.gather(*map(one, all_of)))
 
 
-async def health(services: Services) -> dict[str, Any]:
+async def health(settings: Settings, queries: Queries, jobs: Jobs, watch: StoreWatch) -> dict[str, Any]:
     """The answer of `GET /v1/health`."""
-    url = services.settings.archive_url
+    url = settings.archive_url
     # First the store: what is wrong with it is told of every symbol.
-    server, queue = await asyncio.gather(services.watch.look(), queue_view(services.jobs))
-    looks = await look(services.queries)
-    symbols = {market.symbol: symbol_health(market, view, services.queries.rules) for market, view in looks}
-    sound = not services.watch.troubles and all(found["mode"] in SOUND for found in symbols.values())
+    server, queue = await asyncio.gather(watch.look(), queue_view(jobs))
+    looks = await look(queries)
+    symbols = {market.symbol: symbol_health(market, view, queries.rules) for market, view in looks}
+    sound = not watch.troubles and all(found["mode"] in SOUND for found in symbols.values())
     sound = sound and queue is not None and not queue.failures
     return {
         "status": "ok" if sound else "degraded",
         "symbols": symbols,
-        "store": _store(server, services.watch.troubles),
+        "store": _store(server, watch.troubles),
         "queue": queue and _queue(queue),
         "archive": {"on": url is not None, "where": url and redacted_url(url)},
     }

@@ -31,13 +31,15 @@ from common.store.reads import Range, SymbolReader, View
 from common.store.registry import Market, Registry
 from feed.bars import footprints, frames
 from feed.bars.changes import Sources
+from feed.bars.footprints import FootprintQuery
 from feed.bars.frames import Bars, cover_of, spoken
 from feed.bars.live import Grid
-from feed.bars.minutes import FOREVER_MS, Bounds
+from feed.bars.page import More, Page
 from feed.bars.tail import Tail, Tails, piece_of
 from feed.queries import books, trades
 from feed.queries.market import status
 from feed.reading.archived import Faulty
+from feed.reading.bounds import FOREVER_MS, Bounds, Window
 from feed.reading.budget import MAX_ANSWER_BYTES, Budget
 from feed.reading.coverage import Cover
 from feed.reading.history import Decoded, History
@@ -47,9 +49,8 @@ from feed.reading.tape import Tapes
 from feed.reading.trade_archive import PackedDays, Past
 from feed.reading.workers import Workers
 from feed.wire import answers
-from feed.wire.answers import More, Page
 from feed.wire.errors import NoBook, UnknownSymbol
-from feed.wire.params import CandleQuery, FootprintQuery, GapsQuery, TradesQuery, Window
+from feed.wire.params import CandleQuery, GapsQuery, TradesQuery
 
 # How long a symbol's entry in the registry is believed. Unknown symbols are asked for every time.
 MARKET_TTL_S = 2.0

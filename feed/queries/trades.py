@@ -20,11 +20,11 @@ from common.errors import StoreUnavailable
 from common.frames import decode
 from common.frames.schema import TRADES
 from common.store.reads import Entry, SymbolReader, View
-from feed.bars.minutes import ATTEMPTS, FOREVER_MS
+from feed.bars.page import More
+from feed.reading.bounds import ATTEMPTS, FOREVER_MS
 from feed.reading.coverage import Cover
 from feed.reading.tape import Tapes
 from feed.reading.trade_archive import Kept, Past, steady
-from feed.wire.answers import More
 from feed.wire.params import TradesQuery
 
 # Entries fetched by the first command; each further one fetches twice as many as the one before, up to the most.

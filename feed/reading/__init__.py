@@ -1,7 +1,15 @@
-"""What one query may read, where that is worked out, and what all of them may hold together.
+"""Where data lies, and what it costs to read it.
 
-budget     rows, bytes and work of one query
-lanes      how many queries of a size are under way at once; who is refused
-workers    the threads in which they are worked out
-memory     how FLEET_MEMORY_MB is shared out
+history         all minutes of a symbol as one: open, sealed, archived
+tape            the trades of its stream
+trade_archive   the trades before those
+archived        which objects the archive has of it, and what is wrong with them
+coverage        what is known to be complete, and so which bars are partial
+bounds          which bars are asked for, on the grid of their timeframe
+single_flight   identical questions asked at the same time are answered once
+budget          rows, bytes and work of one query
+lanes           how many queries of a size are under way at once; which ones are refused
+workers         the threads in which they are worked out
+memory          how FLEET_MEMORY_MB is shared out
+free_memory     what malloc keeps for the next answer
 """

@@ -19,7 +19,7 @@ from common.market.candle import LIVE
 from common.market.instrument import Instrument
 from common.market.timeframe import Timeframe
 from common.store.reads import Entry, Range, State, SymbolReader, View
-from feed.bars.minutes import FOREVER_MS, Bounds
+from feed.reading.bounds import FOREVER_MS, Bounds
 
 # Entries fetched by one command.
 PAGE = 4_096

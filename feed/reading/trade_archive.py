@@ -1,11 +1,11 @@
 """The trades of a symbol that its stream has not got any more, out of the archive's days.
 
 Whatever is read here is true of one view, that of a tape (feed.reading.tape), however long it takes and whatever is
-committed and archived meanwhile. Up to the cut, the watermark of the stream's oldest entry, trades may have been cut off the
-stream; later ones it has all. Of the time up to the cut the archive's trades and the tape's are all there are: what is
-in both counts once. And what the archive got after the view is in the stream still, behind the view's commit: that is
-looked up after an object was read, and left out. Only an import's trades show a moment before they are applied, in a
-time that is not covered until then.
+committed and archived meanwhile. Up to the cut, the watermark of the stream's oldest entry, trades may have been cut
+off the stream; later ones it has all. Of the time up to the cut the archive's trades and the tape's are all there are:
+what is in both counts once. And what the archive got after the view is in the stream still, behind the view's commit:
+that is looked up after an object was read, and left out. Only an import's trades show a moment before they are applied,
+in a time that is not covered until then.
 """
 
 import asyncio
@@ -28,9 +28,9 @@ from common.market.manifest import Fault, ManifestEntry
 from common.market.scale import Scale
 from common.market.timeframe import DAY_MS, Timeframe, day_of
 from common.store.reads import ArchivedTrades, Spans, SymbolReader, View
-from feed.bars.minutes import ATTEMPTS, grid_at
 from feed.reading import archived
 from feed.reading.archived import Faulty, Periods
+from feed.reading.bounds import ATTEMPTS, grid_at
 from feed.reading.budget import MAX_ROWS, Budget
 from feed.reading.coverage import EMPTY, Cover
 from feed.reading.tape import PAGE, Taped

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from feed.bars.changes import Changes, Cursor
 from feed.bars.live import At
 from feed.queries.queries import Queries
+from feed.reading.bounds import Window
 from feed.stream.series import Series
-from feed.wire.params import Window
 
 
 @dataclass(frozen=True, slots=True)

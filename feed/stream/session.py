@@ -16,13 +16,12 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from common.errors import BadInput, FleetError
 from common.market.timeframe import Timeframe
+from feed.access import ROLE, Access
 from feed.bars.changes import Cursor
 from feed.services import Services, services_of
 from feed.stream.client import Client, Wish
+from feed.stream.rate import Rate
 from feed.stream.replies import RequestId, echoed, error_reply, reply
-from feed.web.access import Access
-from feed.web.doors import ROLE
-from feed.web.rate import Rate
 from feed.wire import params
 from feed.wire.errors import Failure, failure_of
 

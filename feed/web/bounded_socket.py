@@ -8,10 +8,10 @@ from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
 
+from feed.stream.rate import Rate
 from feed.stream.session import ABORT, DRAINED, MOST_BYTES, POLICY_VIOLATION
 from feed.web.connections import Connections
 from feed.web.handshake import BAD_HANDSHAKE, Handshake
-from feed.web.rate import Rate
 from feed.web.raw import raw
 from feed.web.unread import Unread
 from feed.wire.errors import STOPPING, Failure

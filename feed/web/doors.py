@@ -17,12 +17,10 @@ from urllib.parse import urlsplit
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from common.access import Role, host_name, matches
-from feed.web.access import Access
+from feed.access import ROLE, Access
 from feed.wire.errors import FORBIDDEN_ORIGIN, FORBIDDEN_ROLE, UNAUTHORIZED, UNKNOWN_HOST, Failure
 
 OPEN_PATHS = frozenset(("/healthz", "/readyz"))
-# Where the handshake's role is left for the stream: None while it is to be shown yet.
-ROLE = "feed.role"
 _KINDS = ("http", "websocket")
 _FORWARDED_HOST, _FORWARDED_FOR = b"x-forwarded-host", b"x-forwarded-for"
 

@@ -2,7 +2,7 @@
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from feed.web.access import Access
+from feed.access import Access
 from feed.web.connections import Connections
 from feed.web.doors import forwarded_for, refuse
 

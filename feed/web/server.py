@@ -67,7 +67,7 @@ def make_server(app: Starlette, host: str, port: int) -> Server:
         log_config=None,
         access_log=False,
         server_header=False,
-        # Whom to believe is decided in feed.web.access.
+        # Whom to believe is decided in feed.access.
         proxy_headers=False,
         ws_max_size=MAX_FRAME_BYTES,
         ws_ping_interval=PING_S,

@@ -1,7 +1,6 @@
 """The JSON of an answer, put together from parts that are JSON already: bars are never parsed and written again."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain
 
 import orjson
@@ -12,27 +11,12 @@ from common.market.spans import Hole
 from common.store.health import HealthRules, health_of
 from common.store.reads import State, View
 from common.store.registry import Market
+from feed.bars.page import Page
 from feed.reading.coverage import Cover
 
 # Cursor before the first commit.
 NO_COMMIT = "0-"
 PARTIAL = b',"partial":true'
-
-# The parameter to ask on with, where one request may read no more: {"end": ms}, or {"start": ms} walking forward.
-More = dict[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """A run of bars and what they are true of. `bars` is a JSON array; `from_ms..to_ms` the time it speaks of.
-
-    `more`: there may be more within limit and bounds, but that would be too much for one request.
-    """
-
-    bars: bytes
-    from_ms: int
-    to_ms: int
-    more: More | None = None
 
 
 def array_of(pieces: Sequence[bytes], partial: Iterable[int] = ()) -> bytes:
@@ -43,13 +27,6 @@ def array_of(pieces: Sequence[bytes], partial: Iterable[int] = ()) -> bytes:
         for at in marked:
             pieces[at] += PARTIAL
     return b"[{" + b"},{".join(pieces) + b"}]" if pieces else b"[]"
-
-
-def array_of_runs(runs: Sequence[bytes]) -> bytes:
-    """Return the JSON array of bars given in runs with commas between them. In one step: they may be 32 MB."""
-    between = [b","] * (2 * len(runs) - 1)
-    between[::2] = runs
-    return b"".join([b"[", *between, b"]"])
 
 
 def history(market: Market, timeframe: str, body: Sequence[bytes]) -> bytes:

@@ -16,6 +16,8 @@ from common.market.instrument import Instrument
 from common.market.timeframe import Timeframe
 from common.market.trade import MAX_TICKS, MAX_TS_MS
 from common.store.book import MOST_LEVELS
+from feed.bars.footprints import FootprintQuery
+from feed.reading.bounds import Window
 
 DEFAULT_TIMEFRAME = "1m"
 DEFAULT_LIMIT = 500
@@ -36,36 +38,11 @@ _WHOLE = re.compile(r"-?[0-9]{1,20}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
-    """Which bars: those that open in `[start_ms, end_ms)`, None without bound, and at most `limit` of them.
-
-    The newest ones, except with a start and no end: then the oldest, so that a reader can walk forward.
-    """
-
-    start_ms: int | None
-    end_ms: int | None
-    limit: int
-
-    @property
-    def oldest_first(self) -> bool:
-        return self.start_ms is not None and self.end_ms is None
-
-
-@dataclass(frozen=True, slots=True)
 class CandleQuery:
     timeframe: Timeframe
     window: Window
     fill: Fill
     form: Form
-
-
-@dataclass(frozen=True, slots=True)
-class FootprintQuery:
-    """`row_ticks`: height of a row of the footprint."""
-
-    timeframe: Timeframe
-    window: Window
-    row_ticks: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,12 +27,12 @@ from common.settings import Settings, load
 from common.store.client import commit_client
 from common.store.registry import Market
 from feed.bars import frames
-from feed.queries.trades import read_on
 from feed.queries.queries import Queries
+from feed.queries.trades import read_on
 from feed.reading.archived import Faulty
+from feed.reading.bounds import Window
 from feed.reading.trade_archive import steady
 from feed.wire import params
-from feed.wire.params import Window
 from infra.cli.options import DataOption, store_session
 from infra.cli.replay import progress_bar
 

@@ -40,7 +40,8 @@ from common.store.reads import SymbolReader
 from common.store.registry import Market
 from common.store.rollups import RollupStore
 from feed.queries.queries import Queries
-from feed.wire.params import CandleQuery, Window
+from feed.reading.bounds import Window
+from feed.wire.params import CandleQuery
 from infra import die_with_parent, embedded
 from tests.feed.oracle import of_applied
 from tests.feed.writer import INSTRUMENT, START_MS, Writer

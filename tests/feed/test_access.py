@@ -13,8 +13,9 @@ from websockets.typing import Origin
 from common.access import Role, Token, digest_of
 from common.errors import OperatorError
 from common.settings import Settings
+from feed.access import Access
 from feed.app import create_app
-from feed.web.access import Access
+from feed.stream import session
 from tests.feed.served import Served, hear, say, served
 from tests.feed.writer import INSTRUMENT, Writer
 

@@ -13,7 +13,8 @@ from common.store.reads import AMENDED_KEPT
 from common.store.registry import Market
 from feed.bars.tail import Tails
 from feed.queries.queries import Queries
-from feed.wire.params import CandleQuery, Window
+from feed.reading.bounds import Window
+from feed.wire.params import CandleQuery
 from tests.feed.oracle import expected
 from tests.feed.writer import START_MS, Saved, Writer, random_step
 from tests.scale import scaled

@@ -30,7 +30,8 @@ from common.store.keys import SymbolKeys
 from common.store.registry import Market
 from common.store.rollups import Due, RollupStore
 from feed.queries.queries import Queries
-from feed.wire.params import CandleQuery, Window
+from feed.reading.bounds import Window
+from feed.wire.params import CandleQuery
 from tests.common.archive.conftest import BUCKET, S3
 from tests.feed.served import Served, served
 from tests.feed.writer import INSTRUMENT, KEEP_ALL, START_MS, Writer, random_step

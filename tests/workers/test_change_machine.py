@@ -32,7 +32,8 @@ from common.store.instrument import InstrumentChanged, stored_instrument
 from common.store.keys import SymbolKeys
 from common.store.registry import Market, Registry
 from feed.queries.queries import Queries
-from feed.wire.params import CandleQuery, TradesQuery, Window
+from feed.reading.bounds import Window
+from feed.wire.params import CandleQuery, TradesQuery
 from tests.feed.writer import INSTRUMENT, Saved, Writer, random_step
 from tests.mortal import Life, mortal_client
 from workers.change import claim, procedure

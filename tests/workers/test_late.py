@@ -32,8 +32,10 @@ from common.store.client import commit_client
 from common.store.health import upkeep_of
 from common.store.registry import Market
 from common.store.rollups import Due, RollupStore
+from feed.bars.footprints import FootprintQuery
 from feed.queries.queries import Queries
-from feed.wire.params import CandleQuery, FootprintQuery, Window
+from feed.reading.bounds import Window
+from feed.wire.params import CandleQuery
 from tests.feed.oracle import minutes_applied, of_applied
 from tests.feed.served import hear, say, served
 from tests.feed.test_footprint import Sums, summed, told

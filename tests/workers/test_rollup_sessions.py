@@ -22,7 +22,8 @@ from common.store.keys import SymbolKeys
 from common.store.registry import Market, Registry
 from common.store.rollups import RollupStore
 from feed.queries.queries import Queries
-from feed.wire.params import CandleQuery, Window
+from feed.reading.bounds import Window
+from feed.wire.params import CandleQuery
 from tests.common.market.test_calendar_exceptions import ms
 from tests.feed.writer import Writer
 from workers.rollup.day import roll_day, roll_days

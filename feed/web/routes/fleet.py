@@ -23,7 +23,7 @@ async def symbols(request: Request) -> Response:
 async def health(request: Request) -> Response:
     services = services_of(request)
     params.nothing(request.scope["query_string"])
-    return _json(await fleet.health(services))
+    return _json(await fleet.health(services.settings, services.queries, services.jobs, services.watch))
 
 
 async def symbol_health(request: Request) -> Response:

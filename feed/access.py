@@ -20,6 +20,9 @@ from common.access import (
 from common.errors import OperatorError
 from common.settings import Settings
 
+# In the scope of a handshake: the role it was let in with, None while that is to be shown yet.
+ROLE = "feed.role"
+
 
 @dataclass(frozen=True, slots=True)
 class Access:
