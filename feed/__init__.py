@@ -9,7 +9,8 @@ stream/         live bars, and one client of `WS /v1/stream`
 queries/        questions in, answers out, each true of one commit
 wire/           what comes in as text and goes out as JSON: parameters, answers, errors
 bars/           any timeframe out of days, minutes or trades: as frames, as kept JSON, live, and what changed
-reading/        where minutes, trades, late parts and the archive lie; what is known to be complete; what one query may cost
+reading/        where minutes, trades, late parts and the archive lie; what is known to be complete; what one query may
+cost
 
 access, metrics, services: what several rooms are handed.
 """

@@ -14,10 +14,10 @@ from common.errors import BadInput, OperatorError
 from common.market.instrument import check_symbol
 from common.store.client import commit_client
 from common.store.registry import Market, Registry
-from infra import local_exchange
-from infra.local_exchange import LocalExchange
-from workers.venues.base import Listing, Venue, VenueError, VenueUnavailable
+from infra.local import local_exchange
+from infra.local.local_exchange import LocalExchange
 from workers.venues.registry import LOCAL, VENUES, Access, Place, fleet_budget, is_known, open_venue, venue_of
+from workers.venues.shared.base import Listing, Venue, VenueError, VenueUnavailable
 
 KIND = "venue"
 # always: streamed as long as the fleet runs; on_demand: while somebody looks.

@@ -6,13 +6,13 @@ from typing import NamedTuple
 
 from hypothesis import strategies as st
 
-from common.market.book import Book, Levels, Outcome
-from common.market.depth import Chunk, Run, Span, pack_chunk
-from common.market.runs import BookHistory
-from common.market.timeframe import MINUTE_MS
+from common.market.depth.book import Book, Levels, Outcome
+from common.market.depth.chunk import Chunk, Run, Span, pack_chunk
+from common.market.depth.recorder import BookHistory
+from common.market.timeframes.timeframe import MINUTE_MS
 from common.market.trade import MAX_LOTS, MAX_TICKS
 from tests.strategies import START_MS
-from workers.venues.base import DepthEvent
+from workers.venues.shared.base import DepthEvent
 
 Side = dict[int, int]
 # Levels of either side that a new venue starts with, from the middle on.

@@ -7,7 +7,7 @@ import pytest
 import redis
 
 from common.settings import FOREIGN_NAMES, PORT, PREFIX, REDIS_URL
-from infra import embedded
+from infra.local import embedded
 from tests.support import FakeClock
 
 

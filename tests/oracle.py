@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import orjson
 
-from common.market.builder import Builder, Checkpoint, pack_minute
-from common.market.coverage import IdCoverage
+from common.market.builder.builder import Builder, Checkpoint, pack_minute
+from common.market.builder.coverage import IdCoverage
 from common.market.instrument import Instrument
 from common.market.trade import Trade, Trades
 
@@ -39,7 +39,7 @@ class Outcome:
 def single_pass(
     instrument: Instrument, sources: int, grace_ms: int, trades: Trades, now_ms: int, complete_ms: int
 ) -> Outcome:
-    """Apply all trades as one batch, in memory. `now_ms`, `complete_ms`: as for a term (workers.term)."""
+    """Apply all trades as one batch, in memory. `now_ms`, `complete_ms`: as for a term (workers.symbol.term)."""
     builder = Builder.new(instrument, sources, grace_ms)
     changes = builder.apply(builder.accept(trades, now_ms), complete_ms, {})
     minutes = {open_ms: pack_minute(minute) for open_ms, minute in (changes.closed | changes.amended).items()}

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import redis
 
-from infra import die_with_parent, embedded
+from infra.local import die_with_parent, embedded
 from tests.support import wait_until
 
 CHUNK_BYTES = 1 << 16

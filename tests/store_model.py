@@ -10,11 +10,11 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from common.errors import Fenced, Stale, StoreUnavailable
-from common.market import codec
-from common.market.builder import Checkpoint, Minute, unpack_minute
+from common.market.builder.builder import Checkpoint, Minute, unpack_minute
+from common.market.builder.gaps import Ledger
+from common.market.coding import codec
 from common.market.footprint import Footprint
-from common.market.gaps import Ledger
-from common.market.timeframe import day_of
+from common.market.timeframes.timeframe import day_of
 from common.market.trade import MAX_TS_MS, Trades
 from common.store.instrument import DataInstrument
 from common.store.lease import Sighting
@@ -193,7 +193,7 @@ class StoreModel:
 
 
 class DirectStore:
-    """The model as workers.term.Store: every command answers at once."""
+    """The model as workers.symbol.term.Store: every command answers at once."""
 
     def __init__(self, model: StoreModel) -> None:
         self.model = model

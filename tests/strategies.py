@@ -3,11 +3,11 @@
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from common.market.calendars import sessions_of
 from common.market.candle import BACKFILL, IMPORT, LIVE, SIMULATED, Candle
 from common.market.footprint import TRADES_AT, Footprint, Level
 from common.market.instrument import Ids, Instrument
-from common.market.timeframe import DAY_MS, MINUTE_MS, Timeframe
+from common.market.timeframes.calendars import sessions_of
+from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, Timeframe
 from common.market.trade import MAX_ID, MAX_LOTS, MAX_TICKS, Trade, Trades
 from common.market.units import MAX_DECIMALS
 

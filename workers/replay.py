@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 
 from common.clock import JudgedClock, SystemClock
 from common.errors import BadInput, StoreUnavailable
-from common.market.recent import CONFLICT, Conflict
+from common.market.builder.recent import CONFLICT, Conflict
 from common.store.client import commit_client
 from common.store.format import store_format
 from common.store.owners import Owners
@@ -17,10 +17,10 @@ from common.store.presence import REPLAY, present
 from common.store.reads import SymbolReader
 from common.store.registry import Market, Registry
 from common.store.symbol import Bounds, Commit, SymbolStore
-from workers.claims import Claimer, Workplace
 from workers.sources.base import Batch
 from workers.sources.replay import Replay
-from workers.term import BEATS_PER_LEASE, Progress, TermSettings
+from workers.symbol.claims import Claimer, Workplace
+from workers.symbol.term import BEATS_PER_LEASE, Progress, TermSettings
 from workers.withdrawal import withdraw
 
 KIND = "replay"

@@ -12,7 +12,7 @@ import orjson
 from common import log
 from common.clock import JudgedClock, SystemClock
 from common.errors import OperatorError
-from common.market.timeframe import MINUTE_MS
+from common.market.timeframes.timeframe import MINUTE_MS
 from common.store.client import blocking_client, commit_client
 from common.store.demand import Caps
 from common.store.lease import holder_name
@@ -29,10 +29,10 @@ from common.store.wanted import WantedFleet
 from common.watchdog import watched
 from workers.change.beside import Changes
 from workers.change.request import Request, registered
-from workers.claims import Claimer, Workplace
-from workers.commit import Retention
 from workers.sources import SOURCES, Means
-from workers.term import TermSettings
+from workers.symbol.claims import Claimer, Workplace
+from workers.symbol.commit import Retention
+from workers.symbol.term import TermSettings
 
 # Where `workers.__main__` puts the checked settings.
 SETTINGS_VARIABLE = "WORKER_SETTINGS"

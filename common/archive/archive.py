@@ -16,8 +16,8 @@ from common.archive.objects import PATIENT, Listed, Objects, Patience, Stored
 from common.archive.parquet import Label, Packed, Receipt, encode, packed, receipt
 from common.archive.series import Series
 from common.errors import ArchiveDamaged, Superseded
+from common.market.builder.late import Merged
 from common.market.instrument import Instrument
-from common.market.late import Merged
 from common.market.manifest import ManifestEntry
 from common.market.scale import Scale
 
@@ -30,8 +30,8 @@ MISSING = "is missing"
 class Version:
     """A period as it was read, to be replaced: its rows, and which object held them. None and None: it is not archived.
 
-    `late`: which late trades it has that the store kept for it (common.market.late). `scale`: of the numbers as that
-    object has them; those of `frame` are in that of the label's instrument.
+    `late`: which late trades it has that the store kept for it (common.market.builder.late). `scale`: of the numbers as
+    that object has them; those of `frame` are in that of the label's instrument.
 
     What its next rows are made of besides has to be read after it: only then does a writer who is held up, and whom
     others overtake, notice it by the tag.

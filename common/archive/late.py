@@ -1,4 +1,4 @@
-"""Periods of the archive together with the late trades that are not in them yet (common.market.late)."""
+"""Periods of the archive together with the late trades that are not in them yet (common.market.builder.late)."""
 
 from collections.abc import Sequence
 
@@ -10,10 +10,10 @@ from common.errors import Superseded
 from common.frames import decode
 from common.frames.footprint import regroup
 from common.frames.resample import resample
+from common.market.builder.late import Merged, Part
 from common.market.instrument import Instrument
-from common.market.late import Merged, Part
 from common.market.manifest import ManifestEntry
-from common.market.timeframe import MINUTE
+from common.market.timeframes.timeframe import MINUTE
 
 
 def period_with(

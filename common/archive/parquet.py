@@ -18,8 +18,8 @@ from common.archive.series import Series
 from common.archive.table import TIME, checksum, frame_of, table_of, table_schema
 from common.errors import ArchiveDamaged, BadInput
 from common.frames.rescale import rescaled
+from common.market.builder.late import Merged, merged_of, merged_text
 from common.market.instrument import Instrument
-from common.market.late import Merged, merged_of, merged_text
 from common.market.manifest import UNKNOWN, ManifestEntry
 from common.market.rescaling import Rescaling, Unfit
 from common.market.scale import Scale

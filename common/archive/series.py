@@ -10,7 +10,7 @@ import polars as pl
 from common.errors import BadInput
 from common.frames.schema import CANDLES, LEVELS, TRADES
 from common.market.manifest import Fault
-from common.market.timeframe import SECOND_MS, Timeframe
+from common.market.timeframes.timeframe import SECOND_MS, Timeframe
 
 SUFFIX = ".parquet"
 

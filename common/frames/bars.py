@@ -19,7 +19,7 @@ _SOURCE = pl.lit(pl.Series(_NAMES)).gather("sources")
 
 
 def bars_json(bars: pl.DataFrame, instrument: Instrument) -> bytes:
-    """Return the JSON array of bars, each byte for byte as common.market.bar_json writes it."""
+    """Return the JSON array of bars, each byte for byte as common.market.coding.bar_json writes it."""
     array = _json(instrument.price_decimals, instrument.size_decimals)
     text: str = bars.select(array).item()
     return text.encode()

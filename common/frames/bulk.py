@@ -13,7 +13,7 @@ from common.frames.places import Places, sums
 from common.frames.resample import MAX_INT64
 from common.frames.schema import CANDLES, LEVEL_LOTS, LEVEL_TRADES, LEVELS, conform
 from common.frames.spans import held, opens_of, span_open
-from common.market.timeframe import MINUTE, Timeframe
+from common.market.timeframes.timeframe import MINUTE, Timeframe
 from common.market.trade import BUY, SELL
 
 _TURNOVER = pl.col("price_ticks").cast(pl.Int128) * pl.col("size_lots")

@@ -1,4 +1,4 @@
-"""Packed bytes (common.market.codec) to frames. Rows come in the order of the members."""
+"""Packed bytes (common.market.coding.codec) to frames. Rows come in the order of the members."""
 
 from collections.abc import Sequence
 
@@ -7,9 +7,9 @@ import numpy.typing as npt
 import polars as pl
 
 from common.frames.schema import CANDLES, LEVELS, TRADES, conform
-from common.market import blocks, codec
-from common.market.named import Values
-from common.market.packed import PACKED_CANDLE, Ints, levels_of
+from common.market.coding import blocks, codec
+from common.market.coding.named import Values
+from common.market.coding.packed import PACKED_CANDLE, Ints, levels_of
 from common.market.scale import Scales
 
 _AS_THEY_ARE = [name for name in CANDLES if name in (PACKED_CANDLE.names or ()) and name != "sources"]
@@ -34,7 +34,7 @@ def footprints(members: list[bytes]) -> pl.DataFrame:
 
 
 def sealed_candles(sealed: Sequence[bytes], schema: pl.Schema = CANDLES, scales: Scales | None = None) -> pl.DataFrame:
-    """Decode sealed blocks of candles (common.market.blocks) into a CANDLES frame, or into those columns of one.
+    """Decode sealed blocks of candles (common.market.coding.blocks) into a CANDLES frame, or into those columns of one.
 
     `scales`: as there.
     """

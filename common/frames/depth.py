@@ -1,4 +1,4 @@
-"""Chunks of a book's history (common.market.depth) to frames: runs in a range, and the book at a time.
+"""Chunks of a book's history (common.market.depth.chunk) to frames: runs in a range, and the book at a time.
 
 A reader fetches the chunks of the minutes it asks for and no others; for `book_at` that is one. A chunk may name its
 scale: `scales` says in which one it is asked for; None: none has another.
@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from common.market.depth import SPAN, TRUNCATED, Head, unpack_body, unpack_head
-from common.market.named import rescale
+from common.market.coding.named import rescale
+from common.market.depth.chunk import SPAN, TRUNCATED, Head, unpack_body, unpack_head
 from common.market.rescaling import Rescaling, power
 from common.market.scale import Scales
 
@@ -30,7 +30,8 @@ RUNS = pl.Schema(
         "continues": pl.Boolean,
     }
 )
-# Where the history is whole (common.market.depth.Span). `truncated`: a bound on numbers cut levels of that minute.
+# Where the history is whole (common.market.depth.chunk.Span). `truncated`: a bound on numbers cut levels of that
+# minute.
 SPANS = pl.Schema(
     {
         "from_ms": pl.Int64,
@@ -42,7 +43,7 @@ SPANS = pl.Schema(
 )
 LEVELS = pl.Schema({"price_ticks": pl.Int64, "size_lots": pl.Int64})
 
-# common.market.depth.SPAN as numpy sees it; a test holds them equal.
+# common.market.depth.chunk.SPAN as numpy sees it; a test holds them equal.
 PACKED_SPAN = np.dtype([("from_ms", "<u2"), ("until_ms", "<u2"), ("low_ticks", "<i8"), ("high_ticks", "<i8")])
 
 # The columns of a part differ in type: whole numbers, small ones and flags.
@@ -110,7 +111,7 @@ def joined(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _runs(head: Head, body: bytes, scales: Scales | None) -> dict[str, Column]:
-    """Columns of RUNS. The Python of this is common.market.depth.unpack_chunk."""
+    """Columns of RUNS. The Python of this is common.market.depth.chunk.unpack_chunk."""
     times, steps, sizes, starts, rests = _columns(head, body)
     times = head.open_ms + np.cumsum(times)
     steps *= head.price_step

@@ -1,12 +1,12 @@
-"""Frames to packed bytes (common.market.codec), the inverse of decode: what a bulk import stores."""
+"""Frames to packed bytes (common.market.coding.codec), the inverse of decode: what a bulk import stores."""
 
 import numpy as np
 import polars as pl
 
 from common.frames.schema import LEVELS
-from common.market import codec
+from common.market.coding import codec
+from common.market.coding.packed import PACKED_CANDLE
 from common.market.footprint import Footprint
-from common.market.packed import PACKED_CANDLE
 
 _WIDTHS = {"<i8": pl.Int64, "<u8": pl.UInt64, "<u4": pl.UInt32, "|u1": pl.UInt8}
 

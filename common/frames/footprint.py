@@ -10,9 +10,9 @@ from common.frames.resample import MAX_INT64
 from common.frames.schema import LEVEL_LOTS, LEVEL_TRADES, LEVELS, conform
 from common.frames.spans import held, opens_of
 from common.frames.text import decimal_text, only_where
+from common.market.coding.packed import Ints
 from common.market.instrument import Instrument
-from common.market.packed import Ints
-from common.market.timeframe import Timeframe
+from common.market.timeframes.timeframe import Timeframe
 
 
 def regroup(levels: pl.DataFrame, timeframe: Timeframe, row_ticks: int) -> pl.DataFrame:

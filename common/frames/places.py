@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from common.market.packed import Ints
+from common.market.coding.packed import Ints
 
 # Places per row beyond which memory costs more than grouping.
 MAX_PLACES = 8

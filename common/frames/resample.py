@@ -6,7 +6,7 @@ import polars as pl
 
 from common.frames.schema import LOTS, conform
 from common.frames.spans import held, opens_of, span_open, span_opens
-from common.market.timeframe import Timeframe
+from common.market.timeframes.timeframe import Timeframe
 
 MAX_INT64 = (1 << 63) - 1
 _FIRST = ("open_ticks", "first_ts_ms", "first_id")

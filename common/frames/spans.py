@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from common.market.session import Sessions
-from common.market.timeframe import MINUTE_MS, Timeframe
+from common.market.timeframes.session import Sessions
+from common.market.timeframes.timeframe import MINUTE_MS, Timeframe
 
 Times = npt.NDArray[np.int64]
 MONTHS_TO_1970 = 1970 * 12

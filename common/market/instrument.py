@@ -6,11 +6,11 @@ from typing import Literal, get_args
 
 from common.errors import BadInput
 from common.market import units
-from common.market.calendar_exceptions import NO_EXCEPTIONS, CalendarExceptions
-from common.market.calendars import ALWAYS, sessions_of
 from common.market.scale import Scale
-from common.market.session import Sessions
-from common.market.timeframe import Timeframe
+from common.market.timeframes.calendar_exceptions import NO_EXCEPTIONS, CalendarExceptions
+from common.market.timeframes.calendars import ALWAYS, sessions_of
+from common.market.timeframes.session import Sessions
+from common.market.timeframes.timeframe import Timeframe
 
 SYMBOL_PATTERN = re.compile(r"[A-Z0-9:_.-]{1,32}", re.ASCII)
 
@@ -27,8 +27,8 @@ _NAME_PATTERN = re.compile(r"[A-Za-z0-9/_+.-]{1,40}", re.ASCII)
 class Instrument:
     """A price is an integer of 10**-price_decimals (ticks), a size one of 10**-size_decimals (lots).
 
-    When it trades: `calendar`, `zone` and `hours`, as common.market.calendars knows them, and what of these is
-    otherwise. They are looked up where `sessions` is first asked for, and not before.
+    When it trades: `calendar`, `zone` and `hours`, as common.market.timeframes.calendars knows them, and what of these
+    is otherwise. They are looked up where `sessions` is first asked for, and not before.
     """
 
     symbol: str

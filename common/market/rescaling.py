@@ -5,9 +5,10 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from common.errors import BadInput
-from common.market import codec, units
-from common.market.builder import MAX_VOLUME_LOTS
+from common.market import units
+from common.market.builder.builder import MAX_VOLUME_LOTS
 from common.market.candle import Candle
+from common.market.coding import codec
 from common.market.footprint import TRADES_AT, Footprint
 from common.market.scale import Scale
 from common.market.trade import MAX_LOTS, MAX_TICKS

@@ -13,7 +13,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from common.errors import Fenced
-from common.market.book import Level
+from common.market.depth.book import Level
 from common.market.rescaling import MAX_INT_64, Rescaling, Unfit
 from common.market.scale import Scale
 from common.store.client import translated

@@ -13,10 +13,10 @@ import orjson
 from redis.asyncio import Redis
 
 from common.errors import BadInput, OperatorError, Stale
-from common.market.calendar_exceptions import NO_EXCEPTIONS, CalendarExceptions, SessionException
-from common.market.calendars import ALWAYS
 from common.market.instrument import Instrument
-from common.market.timeframe import DAY_MS
+from common.market.timeframes.calendar_exceptions import NO_EXCEPTIONS, CalendarExceptions, SessionException
+from common.market.timeframes.calendars import ALWAYS
+from common.market.timeframes.timeframe import DAY_MS
 from common.store.client import translated
 from common.store.keys import CALENDARS, SYMBOLS_VERSION, SymbolKeys
 from common.store.script import Script

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from redis.asyncio import Redis
 
 from common.errors import Stale
-from common.market import codec
+from common.market.coding import codec
 from common.market.trade import Trades
 from common.store.client import translated
 from common.store.keys import SymbolKeys

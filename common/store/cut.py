@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from redis.asyncio import Redis
 
-from common.market.timeframe import MINUTE_MS, minute_of
+from common.market.timeframes.timeframe import MINUTE_MS, minute_of
 from common.market.trade import MIN_TS_MS
 from common.store.client import translated
 from common.store.keys import ARCHIVED, LATE, ROLLED, SymbolKeys

@@ -7,7 +7,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from common.errors import Fenced
-from common.market.timeframe import minute_of
+from common.market.timeframes.timeframe import minute_of
 from common.store.client import translated
 from common.store.keys import SymbolKeys
 from common.store.script import Argument, Script

@@ -23,7 +23,7 @@ from redis.asyncio import Redis
 
 from common.errors import FleetError, Stale, StoreUnavailable
 from common.market.manifest import Fault
-from common.market.timeframe import DAY_MS, day_of
+from common.market.timeframes.timeframe import DAY_MS, day_of
 from common.store.client import translated
 from common.store.instrument import InstrumentMismatch
 from common.store.keys import LATE, SymbolKeys
@@ -35,7 +35,7 @@ from common.store.trade_archive import ask_waiting, waiting_of
 
 # A minute without a trade is usual for a thin market, so this says "look", not "broken".
 STALE_AFTER_MS = 60_000
-# A failed symbol is tried again within 30 s (workers/claims.py); without a sign of life for longer nobody tries.
+# A failed symbol is tried again within 30 s (workers/symbol/claims.py); without a sign of life for longer nobody tries.
 FAILED_FOR_MS = 60_000
 # Objects of the archive that health names; all are counted.
 FAULTS_TOLD = 20
@@ -70,7 +70,7 @@ def failure_of(error: BaseException) -> dict[str, str]:
 class Tally:
     """Closed minutes found wrong since the symbol began, and the last of each kind: its open in ms, or None.
 
-    `mismatches`: the venue has them otherwise. `faults`: they contradict themselves (common.market.validation).
+    `mismatches`: the venue has them otherwise. `faults`: they contradict themselves (common.market.builder.validation).
     """
 
     mismatches: int = 0

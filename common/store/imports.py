@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 
 from redis.asyncio import Redis
 
-from common.market import codec
-from common.market.builder import Checkpoint
+from common.market.builder.builder import Checkpoint
+from common.market.coding import codec
 from common.market.manifest import ManifestEntry
-from common.market.timeframe import DAY_MS
+from common.market.timeframes.timeframe import DAY_MS
 from common.store.client import translated
 from common.store.instrument import DataInstrument
 from common.store.keys import SymbolKeys

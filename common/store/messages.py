@@ -7,8 +7,8 @@ the integers: the feed merges minutes into any timeframe and must not parse deci
 import struct
 from dataclasses import dataclass
 
-from common.market import codec
 from common.market.candle import Candle
+from common.market.coding import codec
 
 # version, closed, amended, flags (_OPEN, _RESHAPED), seq, watermark_ms, token, bytes of coverage; then the packed
 # candles, coverage (JSON), and the packed trades.

@@ -16,7 +16,7 @@ _OVERHEAD_BYTES = 200
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class OlderSpans:
-    """Packed chunks of spans (common.market.spans), by number. Each is itself: readers keep what they make of it."""
+    """Packed chunks of spans (common.market.builder.spans), by number. Readers keep what they make of each."""
 
     chunks: Mapping[int, bytes] = field(default_factory=dict)
 

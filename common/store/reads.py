@@ -7,12 +7,12 @@ from typing import Any, Literal, NamedTuple
 import orjson
 from redis.asyncio import Redis
 
-from common.market.coverage import Coverage, load_coverage
-from common.market.gaps import Ledger
+from common.market.builder.coverage import Coverage, load_coverage
+from common.market.builder.gaps import Ledger
+from common.market.builder.late import Part
 from common.market.instrument import Ids, Instrument
-from common.market.late import Part
 from common.market.scale import Scales
-from common.market.timeframe import DAY_MS
+from common.market.timeframes.timeframe import DAY_MS
 from common.market.trade import Trades
 from common.store.calendars import ADOPTED, NOT_ADOPTED, Adopted
 from common.store.client import translated

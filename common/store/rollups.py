@@ -12,9 +12,9 @@ from typing import Any, Literal
 from redis.asyncio import Redis
 
 from common.errors import Stale
-from common.market.late import Part
+from common.market.builder.late import Part
 from common.market.manifest import ManifestEntry
-from common.market.timeframe import DAY_MS, Timeframe, day_of
+from common.market.timeframes.timeframe import DAY_MS, Timeframe, day_of
 from common.store.calendars import ADOPTED, Adopted
 from common.store.client import translated
 from common.store.keys import ARCHIVED, ROLLED, SymbolKeys

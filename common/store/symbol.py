@@ -13,12 +13,12 @@ from typing import Any, Protocol
 from redis.asyncio import Redis
 
 from common.errors import Fenced, Stale
-from common.market import codec
-from common.market.builder import Checkpoint, Minute, unpack_minute
+from common.market.builder.builder import Checkpoint, Minute, unpack_minute
+from common.market.builder.gaps import Ledger
+from common.market.coding import codec
 from common.market.footprint import Footprint
-from common.market.gaps import Ledger
 from common.market.scale import Scales
-from common.market.timeframe import day_of
+from common.market.timeframes.timeframe import day_of
 from common.market.trade import MAX_TS_MS, Trades
 from common.store.client import translated
 from common.store.format import CHUNKED_COVERAGE, FORMAT, known
@@ -203,7 +203,7 @@ class SymbolStore:
 
     async def _sealed(self, opens: list[int]) -> dict[int, Minute]:
         # Few processes ever amend a sealed day, and numpy would be a quarter of their memory.
-        from common.market import blocks
+        from common.market.coding import blocks
 
         days = sorted({day_of(open_ms) for open_ms in opens})
         pipe = self._client.pipeline(transaction=True)

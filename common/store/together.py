@@ -1,6 +1,6 @@
 """One script for many symbols: its calls of one moment go to the store in one round trip, and on disk in one write.
 
-Fifty idle symbols of a process give fifty signs of life a second, all in the same moment (workers.term). Each by
+Fifty idle symbols of a process give fifty signs of life a second, all in the same moment (workers.symbol.term). Each by
 itself is a command, a reply and an fsync.
 """
 

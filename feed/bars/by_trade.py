@@ -13,7 +13,7 @@ import polars as pl
 from common.frames import bulk
 from common.frames.footprint import regroup
 from common.frames.schema import TRADES
-from common.market.timeframe import Timeframe
+from common.market.timeframes.timeframe import Timeframe
 from feed.bars.minutes import Kind, cut, joined
 from feed.reading.bounds import Bounds, grid_at
 from feed.reading.history import CANDLES

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from common.errors import ArchiveDamaged, ArchiveUnavailable, BadInput
-from common.market import codec
-from common.market.timeframe import MINUTE_MS, Timeframe, minute_of
+from common.market.coding import codec
+from common.market.timeframes.timeframe import MINUTE_MS, Timeframe, minute_of
 from common.store.reads import Entry, State, View
 from feed.bars.by_trade import Making, read_traded
 from feed.bars.days import read_days

@@ -9,8 +9,8 @@ import polars as pl
 from common.errors import StoreUnavailable
 from common.frames import decode
 from common.frames.resample import resample
-from common.market.rollup import DAY, periods
-from common.market.timeframe import DAY_MS, Timeframe
+from common.market.timeframes.periods import DAY, periods
+from common.market.timeframes.timeframe import DAY_MS, Timeframe
 from common.store.reads import Range, View, touches
 from feed.bars.minutes import Closed, cut, united
 from feed.reading.bounds import Bounds, Span

@@ -8,7 +8,7 @@ import polars as pl
 from common.errors import BadInput
 from common.frames.footprint import footprints_json
 from common.market.instrument import Instrument
-from common.market.timeframe import Timeframe
+from common.market.timeframes.timeframe import Timeframe
 from common.store.reads import State, View
 from common.store.registry import Market
 from feed.bars.by_trade import Making, read_traded

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from common.frames.resample import fill_flat
-from common.market.timeframe import Timeframe
+from common.market.timeframes.timeframe import Timeframe
 from common.market.trade import MAX_TS_MS
 from common.store.reads import Range, State, View
 from common.store.registry import Market

@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import NamedTuple, Protocol
 
-from common.market import codec
-from common.market.bar_json import bar_json
-from common.market.builder import candle_of
+from common.market.builder.builder import candle_of
 from common.market.candle import Candle
+from common.market.coding import codec
+from common.market.coding.bar_json import bar_json
 from common.market.instrument import Ids, Instrument
-from common.market.timeframe import Timeframe
+from common.market.timeframes.timeframe import Timeframe
 from common.market.trade import Trades
 from common.store.messages import CommitMessage
 from common.store.reads import Spans, State

@@ -13,9 +13,9 @@ from common.errors import BadInput, StoreUnavailable
 from common.frames import decode
 from common.frames.footprint import regroup
 from common.frames.resample import resample
-from common.market import codec
 from common.market.candle import Candle
-from common.market.timeframe import DAY_MS, MINUTE_MS, Timeframe
+from common.market.coding import codec
+from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, Timeframe
 from common.store.reads import Range, State, View
 from feed.reading.bounds import ATTEMPTS, FOREVER_MS, Bounds, Span, grid_at
 from feed.reading.budget import Budget

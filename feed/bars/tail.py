@@ -19,11 +19,11 @@ import polars as pl
 
 from common.errors import StoreUnavailable
 from common.frames.bars import bars_json
-from common.market import codec
-from common.market.bar_json import bar_json
 from common.market.candle import Candle
+from common.market.coding import codec
+from common.market.coding.bar_json import bar_json
 from common.market.instrument import Instrument
-from common.market.timeframe import MINUTE_MS, Timeframe, minute_of
+from common.market.timeframes.timeframe import MINUTE_MS, Timeframe, minute_of
 from common.store.reads import AMENDED_KEPT, Range, State, View
 from feed.bars.days import read_days
 from feed.bars.minutes import CHUNK, Kind, merged, read_closed, united

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 
 from common.market import units
-from common.market.book import Level
 from common.market.candle import Candle
+from common.market.depth.book import Level
 from common.market.instrument import Instrument
 from common.store.book import BookSnapshot
 from common.store.health import CLOSED, IDLE, UNASSIGNED, mode_of

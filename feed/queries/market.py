@@ -3,9 +3,9 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from common.market.calendars import ALWAYS
 from common.market.instrument import Instrument
-from common.market.session import Sessions
+from common.market.timeframes.calendars import ALWAYS
+from common.market.timeframes.session import Sessions
 
 
 def status(instrument: Instrument, now_ms: int) -> dict[str, Any]:

@@ -18,12 +18,12 @@ from common.archive.archive import Archive
 from common.errors import BadInput
 from common.frames.bars import bars_arrow, bars_csv, bars_json
 from common.frames.trades import trades_arrow, trades_csv, trades_json
-from common.market import codec
-from common.market.gaps import Ledger
+from common.market.builder.gaps import Ledger
+from common.market.coding import codec
 from common.market.instrument import check_symbol
 from common.market.manifest import Fault
-from common.market.rollup import DAY
-from common.market.timeframe import MINUTE, Timeframe
+from common.market.timeframes.periods import DAY
+from common.market.timeframes.timeframe import MINUTE, Timeframe
 from common.store.book import BookReader, BookSnapshot
 from common.store.health import HealthRules
 from common.store.older import OlderCache

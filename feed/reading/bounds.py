@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from common.market.timeframe import Timeframe
+from common.market.timeframes.timeframe import Timeframe
 from common.market.trade import MAX_TS_MS
 
 # Later than any minute there is.

@@ -16,11 +16,11 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
+from common.market.builder.spans import Hole
+from common.market.coding.packed import Ints
 from common.market.instrument import Ids
 from common.market.manifest import Fault
-from common.market.packed import Ints
-from common.market.spans import Hole
-from common.market.timeframe import Timeframe
+from common.market.timeframes.timeframe import Timeframe
 from common.store.older import NO_OLDER, OlderSpans
 from common.store.reads import Spans, State, touches
 
@@ -68,7 +68,7 @@ _shapes: WeakKeyDictionary[OlderSpans, Shape] = WeakKeyDictionary()
 
 @dataclass(frozen=True, slots=True)
 class Cover:
-    """`start_ms`: what opens before is partial. Equal to common.market.coverage, for many bars at once.
+    """`start_ms`: what opens before is partial. Equal to common.market.builder.coverage, for many bars at once.
 
     `to_ms`: the end of the newest span. `lost`: spans of time, both ends included, that were covered and of which not
     all can be shown. `faults`: objects of the archive because of which that is so.
@@ -202,7 +202,7 @@ def _shape(rows: Sequence[Sequence[int]], older: OlderSpans, ids: Ids) -> Shape:
 
 
 def _columns(chunks: Mapping[int, bytes]) -> Ints:
-    """Spans as they are stored (common.market.spans): columns, ascending."""
+    """Spans as they are stored (common.market.builder.spans): columns, ascending."""
     parts = [np.frombuffer(chunk, "<i8").reshape(4, -1) for chunk in chunks.values()]
     spans: Ints = np.concatenate([np.zeros((4, 0), np.int64), *parts], axis=1)
     return spans[:, np.argsort(spans[0])]

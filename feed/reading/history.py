@@ -25,11 +25,11 @@ from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS
 from common.archive.series import Series as ArchiveSeries
 from common.errors import StoreUnavailable, Superseded
 from common.frames import decode, encode, schema
-from common.market import blocks, codec
+from common.market.coding import blocks, codec
 from common.market.instrument import Instrument
 from common.market.manifest import ManifestEntry
 from common.market.scale import Scales
-from common.market.timeframe import DAY_MS, Timeframe
+from common.market.timeframes.timeframe import DAY_MS, Timeframe
 from common.store.older import OlderCache
 from common.store.reads import Late, Range, Seal, SealedSeries, State, SymbolReader, View
 from feed.reading import archived

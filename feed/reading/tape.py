@@ -14,10 +14,10 @@ from common.errors import StoreUnavailable
 from common.frames import bulk, decode
 from common.frames.schema import TRADES
 from common.frames.spans import held, span_end, span_open
-from common.market import codec
 from common.market.candle import LIVE
+from common.market.coding import codec
 from common.market.instrument import Instrument
-from common.market.timeframe import Timeframe
+from common.market.timeframes.timeframe import Timeframe
 from common.store.reads import Entry, Range, State, SymbolReader, View
 from feed.reading.bounds import FOREVER_MS, Bounds
 

@@ -26,7 +26,7 @@ from common.frames.schema import TRADES
 from common.market.instrument import Instrument
 from common.market.manifest import Fault, ManifestEntry
 from common.market.scale import Scale
-from common.market.timeframe import DAY_MS, Timeframe, day_of
+from common.market.timeframes.timeframe import DAY_MS, Timeframe, day_of
 from common.store.reads import ArchivedTrades, Spans, SymbolReader, View
 from feed.reading import archived
 from feed.reading.archived import Faulty, Periods

@@ -13,7 +13,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from common.errors import FleetError, StoreUnavailable
-from common.market.timeframe import Timeframe
+from common.market.timeframes.timeframe import Timeframe
 from common.store.instrument import InstrumentChanged
 from common.store.registry import Market
 from feed.bars.changes import Cursor

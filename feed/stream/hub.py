@@ -11,7 +11,7 @@ import orjson
 from redis.asyncio import Redis
 
 from common.errors import FleetError, StoreUnavailable
-from common.market.timeframe import Timeframe
+from common.market.timeframes.timeframe import Timeframe
 from common.store.demand import DEMAND_TTL_MS, Demand
 from common.store.health import HealthRules, Standing, standing_of
 from common.store.instrument import InstrumentChanged

@@ -16,7 +16,7 @@ from typing import Protocol
 import orjson
 
 from common.errors import FleetError, StoreUnavailable
-from common.market.timeframe import Timeframe
+from common.market.timeframes.timeframe import Timeframe
 from common.store.instrument import InstrumentChanged
 from common.store.messages import CommitMessage
 from common.store.reads import View

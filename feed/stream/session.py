@@ -15,7 +15,7 @@ from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from common.errors import BadInput, FleetError
-from common.market.timeframe import Timeframe
+from common.market.timeframes.timeframe import Timeframe
 from feed.access import ROLE, Access
 from feed.bars.changes import Cursor
 from feed.services import Services, services_of

@@ -5,9 +5,9 @@ from itertools import chain
 
 import orjson
 
-from common.market.gaps import REPAIRING, UNKNOWN, Ledger
+from common.market.builder.gaps import REPAIRING, UNKNOWN, Ledger
+from common.market.builder.spans import Hole
 from common.market.manifest import Fault
-from common.market.spans import Hole
 from common.store.health import HealthRules, health_of
 from common.store.reads import State, View
 from common.store.registry import Market

@@ -11,9 +11,9 @@ from typing import Literal, get_args
 from urllib.parse import parse_qsl
 
 from common.errors import BadInput
-from common.market import gaps
+from common.market.builder import gaps
 from common.market.instrument import Instrument
-from common.market.timeframe import Timeframe
+from common.market.timeframes.timeframe import Timeframe
 from common.market.trade import MAX_TICKS, MAX_TS_MS
 from common.store.book import MOST_LEVELS
 from feed.bars.footprints import FootprintQuery

@@ -13,7 +13,7 @@ from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS, TRADE_ROWS, Serie
 from common.frames import bulk
 from common.market.candle import BACKFILL
 from common.market.instrument import Instrument
-from common.market.timeframe import DAY_MS, MINUTE
+from common.market.timeframes.timeframe import DAY_MS, MINUTE
 from infra.bench.base import Figure, percentile
 
 MOST_READ_MS = 60.0

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import redis
 
-from infra import embedded
+from infra.local import embedded
 from infra.paths import ROOT
 
 # How long a process may take to do what a row waits for; far above any figure here.

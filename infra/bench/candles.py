@@ -6,10 +6,10 @@ import random
 
 import redis
 
-from common.market import codec
-from common.market.builder import Builder
+from common.market.builder.builder import Builder
+from common.market.coding import codec
 from common.market.instrument import Instrument
-from common.market.timeframe import DAY_MS, MINUTE_MS
+from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS
 from common.market.trade import Trade, Trades
 from common.store.client import commit_client
 from common.store.keys import SymbolKeys
@@ -17,7 +17,7 @@ from common.store.lease import NOTHING_SEEN, new_token
 from common.store.registry import Market, Registry
 from common.store.symbol import Bounds, Claim, SymbolStore
 from infra.bench.base import Figure, ask_once, feed, percentile, store
-from workers.commit import Head, Retention, make_commit
+from workers.symbol.commit import Head, Retention, make_commit
 
 YEAR, DAY = "BENCH:YEAR", "BENCH:DAY"
 DAYS = {YEAR: 365, DAY: 1}

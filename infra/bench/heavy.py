@@ -6,17 +6,17 @@ from redis.asyncio import Redis
 
 from common.frames import bulk, encode
 from common.frames.schema import LEVELS
-from common.market import blocks
-from common.market.builder import Builder
+from common.market.builder.builder import Builder
 from common.market.candle import LIVE
+from common.market.coding import blocks
 from common.market.instrument import Instrument
-from common.market.timeframe import DAY_MS
+from common.market.timeframes.timeframe import DAY_MS
 from common.market.trade import Trade, Trades
 from common.store.keys import SymbolKeys
 from common.store.lease import NOTHING_SEEN, new_token
 from common.store.registry import Market, Registry
 from common.store.symbol import Bounds, Claim, SymbolStore
-from workers.commit import Head, Retention, make_commit
+from workers.symbol.commit import Head, Retention, make_commit
 
 HEAVY = Instrument("BENCH:HEAVY", 2, 8, "contiguous")
 START_MS = 1_699_920_000_000

@@ -12,7 +12,7 @@ from collections import Counter
 import orjson
 import uvloop
 
-from common.market.timeframe import DAY_MS
+from common.market.timeframes.timeframe import DAY_MS
 from infra.bench.heavy import DAYS, HEAVY, START_MS
 
 # Of minutes, of a million levels, of all there are in rows of a dollar, and the bars of each minute.

@@ -9,13 +9,13 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from common.frames import bulk, decode, encode
-from common.market import blocks, codec
-from common.market.builder import Minute
+from common.market.builder.builder import Minute
+from common.market.builder.coverage import empty_coverage
+from common.market.builder.gaps import Ledger
 from common.market.candle import SIMULATED
-from common.market.coverage import empty_coverage
-from common.market.gaps import Ledger
+from common.market.coding import blocks, codec
 from common.market.instrument import Instrument
-from common.market.timeframe import DAY_MS, MINUTE_MS
+from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS
 from common.market.trade import Trades
 from common.market.walk import Walk
 from infra.bench.base import Figure

@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.market.timeframe import DAY_MS
+from common.market.timeframes.timeframe import DAY_MS
 from common.store.client import commit_client
 from infra.bench.base import Figure, feed_process, percentile, store
 from infra.bench.heavy import DAYS, HEAVY, START_MS, fill

@@ -13,9 +13,9 @@ import polars as pl
 
 from common.archive.archive import Archive
 from common.archive.series import TRADE_ROWS
-from common.market.builder import Builder
+from common.market.builder.builder import Builder
 from common.market.instrument import Instrument
-from common.market.timeframe import DAY_MS
+from common.market.timeframes.timeframe import DAY_MS
 from common.market.trade import Trade, Trades
 from common.store.client import commit_client
 from common.store.keys import SymbolKeys
@@ -23,7 +23,7 @@ from common.store.lease import NOTHING_SEEN, new_token
 from common.store.registry import Market, Registry
 from common.store.symbol import Bounds, Claim, SymbolStore
 from infra.bench.base import Figure, ask, feed, percentile, store
-from workers.commit import Head, Retention, make_commit
+from workers.symbol.commit import Head, Retention, make_commit
 
 PAST = Instrument("BENCH:PAST", 2, 8, "contiguous")
 TRADES, ROUNDS, COLD_ROUNDS = 3_000_000, 25, 3

@@ -18,16 +18,16 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
-from common.market.book import BinanceSpotRule
+from common.market.depth.book import BinanceSpotRule
+from common.market.depth.recorder import BookHistory, Limits
 from common.market.instrument import Instrument
-from common.market.runs import BookHistory, Limits
 from common.store.client import blocking_client, commit_client
 from common.store.reads import SymbolReader
 from common.store.registry import Market, Registry
 from infra.bench.base import PATIENCE_S, Figure, await_owner, feed, free_port, percentile, process, store
 from infra.bench.latency import MOST_P50, REST_S, ROUNDS, raw_round_trip_s, shows
-from workers.venues.base import DepthEvent, Listing
-from workers.venues.binance_wire import BinanceParser
+from workers.venues.binance.wire import BinanceParser
+from workers.venues.shared.base import DepthEvent, Listing
 
 NAME = "BENCHUSDT"
 SYMBOL = f"LOCAL:{NAME}"

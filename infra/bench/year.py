@@ -14,11 +14,11 @@ from redis.asyncio import Redis
 
 from common.frames import encode
 from common.frames.schema import CANDLES
-from common.market import codec
-from common.market.builder import Builder
+from common.market.builder.builder import Builder
 from common.market.candle import LIVE
+from common.market.coding import codec
 from common.market.instrument import Instrument
-from common.market.timeframe import DAY_MS, MINUTE_MS
+from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS
 from common.market.trade import Trade, Trades
 from common.store.client import commit_client
 from common.store.keys import SymbolKeys
@@ -27,8 +27,8 @@ from common.store.registry import Market, Registry
 from common.store.rollups import RollupStore
 from common.store.symbol import Bounds, Claim, SymbolStore
 from infra.bench.base import PATIENCE_S, Figure, ask, feed, percentile, process, store
-from workers.commit import Head, Retention, make_commit
 from workers.rollup.day import roll_day
+from workers.symbol.commit import Head, Retention, make_commit
 
 YEAR = Instrument("BENCH:YEAR", 2, 8, "contiguous")
 DAYS, ROUNDS, COLD_ROUNDS = 365, 25, 5

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from common.errors import BadInput, OperatorError
-from common.market.timeframe import DAY_MS
+from common.market.timeframes.timeframe import DAY_MS
 from common.settings import Settings, load
 from common.store.client import commit_client
 from common.store.health import Upkeep, upkeep_of
@@ -124,7 +124,7 @@ async def _verify(
     repair: bool,
 ) -> tuple[int, list[str]]:
     """Return how many objects there are, and what is wrong with which."""
-    from infra.audit import Auditor
+    from infra.doctor.audit import Auditor
 
     archive = _archive(settings)
     lines: list[str] = []

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from common.errors import BadInput
-from common.market.calendar_exceptions import CalendarExceptions, SessionException
-from common.market.calendars import unfit
+from common.market.timeframes.calendar_exceptions import CalendarExceptions, SessionException
+from common.market.timeframes.calendars import unfit
 from common.settings import load
 from common.store.calendars import CalendarStore, adopt
 from common.store.client import commit_client

@@ -11,7 +11,7 @@ import typer
 from common import log
 from common.errors import BadInput
 from common.market.instrument import Instrument
-from common.market.timeframe import SECOND_MS
+from common.market.timeframes.timeframe import SECOND_MS
 from common.settings import Settings, load
 from common.store.lease import holder_name
 from common.store.registry import Market

@@ -27,9 +27,9 @@ from common.store.presence import processes
 from common.store.reads import SymbolReader
 from common.store.registry import Market, Registry
 from common.store.wanted import WantedFleet
-from infra import checks
-from infra.checks import Finding, Lease, Level
 from infra.cli.options import DataOption, store_url
+from infra.doctor import checks
+from infra.doctor.checks import Finding, Lease, Level
 from workers.clock.due import due_work
 
 # A holder beats several times per lease: one lease without a beat means that it is gone.
@@ -148,7 +148,7 @@ async def _archive(client: Redis, settings: Settings, markets: Mapping[str, Mark
         return []
     # Here, as they load Polars.
     from common.archive.archive import Archive
-    from infra.audit import find_faults
+    from infra.doctor.audit import find_faults
 
     archive = Archive.open(settings.archive_url, settings.archive_s3_endpoint)
     try:

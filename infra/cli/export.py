@@ -21,7 +21,7 @@ from common.errors import BadInput
 from common.frames.text import decimal
 from common.market.instrument import Instrument
 from common.market.manifest import Fault
-from common.market.timeframe import Timeframe
+from common.market.timeframes.timeframe import Timeframe
 from common.market.trade import MAX_TS_MS, SIDE_NAMES
 from common.settings import Settings, load
 from common.store.client import commit_client

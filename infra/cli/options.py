@@ -10,11 +10,11 @@ from typing import Annotated, Any
 import typer
 
 from common.errors import BadInput, OperatorError, StoreUnavailable
-from common.market.timeframe import SECOND_MS
+from common.market.timeframes.timeframe import SECOND_MS
 from common.settings import Settings
 from common.store.client import commit_client
 from common.store.server import admit
-from infra import embedded
+from infra.local import embedded
 from infra.paths import data_folder
 
 DataOption = Annotated[

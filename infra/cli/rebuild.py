@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from common.errors import BadInput, OperatorError
-from common.market.timeframe import DAY_MS
+from common.market.timeframes.timeframe import DAY_MS
 from common.settings import Settings, load
 from common.store.client import commit_client
 from common.store.clock_lease import clock_holder
@@ -20,9 +20,9 @@ from common.store.jobs import Jobs
 from common.store.reads import SymbolReader
 from common.store.registry import Registry
 from common.store.rollups import Due, RollupStore
-from infra import checks
 from infra.cli.options import DataOption, date_text, day_option, days_between, store_url
 from infra.cli.symbols import SymbolArgument
+from infra.doctor import checks
 from workers.clock.due import ARCHIVED_BY
 from workers.rollup.work import ARCHIVE, ROLL, ROLLED_BY, Work
 

@@ -4,9 +4,9 @@ from collections.abc import Collection, Mapping
 
 import typer
 
-from common.market.coverage import DUPLICATE
+from common.market.builder.coverage import DUPLICATE
+from common.market.builder.recent import Conflict
 from common.market.instrument import Instrument
-from common.market.recent import Conflict
 
 # The exit code where all was read, and trades were refused because others had been applied under their ids.
 CONFLICTS = 3

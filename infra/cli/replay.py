@@ -28,7 +28,7 @@ from workers.replay import KIND, Replayer
 from workers.run import WorkerSettings
 from workers.sources.base import Batch
 from workers.sources.replay import Replay
-from workers.term import Progress as Done
+from workers.symbol.term import Progress as Done
 
 # Ids of a venue that counts its trades follow each other; lost trades are the exception.
 _LOOKED_AT = 5_000

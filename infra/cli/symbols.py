@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from common.errors import BadInput
-from common.market.calendars import ALWAYS, sessions_of
 from common.market.instrument import Hours, Ids, Instrument, check_symbol
+from common.market.timeframes.calendars import ALWAYS, sessions_of
 from common.redact import redacted_url
 from common.settings import load
 from common.store.client import commit_client

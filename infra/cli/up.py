@@ -5,8 +5,9 @@ from typing import Annotated
 import typer
 
 from common.settings import load
-from infra import launcher, markets, venues
+from infra import venues
 from infra.cli.options import DataOption
+from infra.local import launcher, markets
 from workers.venues.registry import VENUES
 
 

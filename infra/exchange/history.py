@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
-from common.market.timeframe import MINUTE_MS, Timeframe
+from common.market.timeframes.timeframe import MINUTE_MS, Timeframe
 from common.market.trade import Trade
 from infra.exchange.klines import Kline, kline_of
 from infra.exchange.market import Market

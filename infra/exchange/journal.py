@@ -13,9 +13,9 @@ from pathlib import Path
 import orjson
 
 from common.errors import OperatorError
-from common.market.timeframe import MINUTE_MS
-from infra import private
+from common.market.timeframes.timeframe import MINUTE_MS
 from infra.exchange.market import Market
+from infra.local import private
 
 # Market time between two states: the most that happens a second time before the history that is wanted begins.
 SPAN_MS = 10 * MINUTE_MS

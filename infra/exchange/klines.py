@@ -4,7 +4,7 @@ from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from common.market.timeframe import MINUTE_MS, Timeframe
+from common.market.timeframes.timeframe import MINUTE_MS, Timeframe
 from common.market.trade import BUY, Trade
 
 INTERVALS = {

@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 from common.errors import BadInput
-from common.market.timeframe import MINUTE_MS
+from common.market.timeframes.timeframe import MINUTE_MS
 from common.market.trade import MAX_ID, Trade, Trades
 from infra.exchange.book import ASK, BID, Book
 from infra.exchange.driver import Driver

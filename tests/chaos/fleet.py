@@ -18,11 +18,11 @@ from typing import Any
 import orjson
 import redis
 
-from common.market import codec
-from common.market.builder import Checkpoint
+from common.market.builder.builder import Checkpoint
+from common.market.coding import codec
 from common.store.keys import SymbolKeys
 from common.store.registry import Market, open_store
-from infra import die_with_parent
+from infra.local import die_with_parent
 from tests.chaos.store import MortalStore
 from tests.chaos.worker_main import UNGUARDED
 from tests.oracle import Outcome, Step

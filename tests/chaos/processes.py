@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from infra import die_with_parent
+from infra.local import die_with_parent
 
 WATCH_S = 0.05
 

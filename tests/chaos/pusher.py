@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from common.market.instrument import Instrument
-from common.market.timeframe import DAY_MS
+from common.market.timeframes.timeframe import DAY_MS
 from common.market.trade import SIDE_NAMES, Trade
 from common.store.keys import SymbolKeys
 from tests.proxy import Proxy

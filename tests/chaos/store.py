@@ -9,7 +9,7 @@ from typing import Any
 
 import redis
 
-from infra import embedded
+from infra.local import embedded
 from tests.proxy import Proxy
 
 # What the store forgets at most when it goes back in time: a dozen commits.

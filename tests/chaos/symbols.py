@@ -8,7 +8,7 @@ from random import Random
 from redis.asyncio import Redis
 
 from common.market.instrument import Instrument
-from common.market.timeframe import DAY_MS, day_of
+from common.market.timeframes.timeframe import DAY_MS, day_of
 from common.market.trade import SIDE_NAMES, Trade
 from common.store.registry import Market, Registry
 from infra.exchange import listing_of

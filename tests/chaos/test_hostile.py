@@ -17,10 +17,10 @@ from typing import Any
 
 import pytest
 
-from common.market import codec
+from common.market.builder.spans import Span
+from common.market.coding import codec
 from common.market.instrument import Instrument
-from common.market.spans import Span
-from common.market.timeframe import Timeframe
+from common.market.timeframes.timeframe import Timeframe
 from common.market.trade import Trade
 from common.store.keys import SymbolKeys
 from common.store.reads import SymbolReader

@@ -30,7 +30,7 @@ from redis.exceptions import RedisError
 from common.archive.archive import Archive
 from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS, SERIES, TRADE_ROWS
 from common.errors import StoreUnavailable
-from common.market.timeframe import DAY_MS, MINUTE_MS, Timeframe, day_of
+from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, Timeframe, day_of
 from common.market.trade import Trade
 from common.store import script
 from common.store.client import commit_client
@@ -42,15 +42,15 @@ from common.store.rollups import RollupStore
 from feed.queries.queries import Queries
 from feed.reading.bounds import Window
 from feed.wire.params import CandleQuery
-from infra import die_with_parent, embedded
+from infra.local import die_with_parent, embedded
 from tests.feed.oracle import of_applied
 from tests.feed.writer import INSTRUMENT, START_MS, Writer
 from tests.support import wait_until_async
 from workers.clock.due import due_work
-from workers.commit import Retention
 from workers.rollup.archiving import archive_period
 from workers.rollup.older import older_minutes
 from workers.rollup.trades import archive_trades
+from workers.symbol.commit import Retention
 
 DAYS, MINUTES = 60, 48
 KILLS_S = 4.0

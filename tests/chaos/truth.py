@@ -6,12 +6,12 @@ from typing import Any
 
 import orjson
 
-from common.market.bar_json import bar_json
-from common.market.builder import candle_of
+from common.market.builder.builder import candle_of
 from common.market.candle import LIVE
+from common.market.coding.bar_json import bar_json
 from common.market.footprint import Footprint
 from common.market.instrument import Instrument
-from common.market.timeframe import minute_of
+from common.market.timeframes.timeframe import minute_of
 from common.market.trade import Trade, Trades
 
 Bars = dict[int, dict[str, Any]]

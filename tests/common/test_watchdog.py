@@ -13,7 +13,7 @@ import pytest
 
 from common import watchdog
 from common.watchdog import EXIT_CODE, LEASES, LOOKS, Watchdog
-from infra import die_with_parent
+from infra.local import die_with_parent
 from infra.paths import ROOT
 from tests.support import wait_until, wait_until_async
 

@@ -9,10 +9,10 @@ from typing import Any
 import orjson
 from redis.asyncio import Redis
 
-from common.market import blocks, codec
-from common.market.bar_json import bar_json
 from common.market.candle import LIVE, Candle
-from common.market.timeframe import MINUTE, Timeframe
+from common.market.coding import blocks, codec
+from common.market.coding.bar_json import bar_json
+from common.market.timeframes.timeframe import MINUTE, Timeframe
 from common.market.trade import UNKNOWN
 from common.store.keys import SymbolKeys
 from common.store.reads import SymbolReader

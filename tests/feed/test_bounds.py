@@ -13,7 +13,7 @@ import orjson
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from common.market.timeframe import MINUTE_MS
+from common.market.timeframes.timeframe import MINUTE_MS
 from feed.metrics import Metrics
 from feed.stream.session import BURST, MOST_REFUSED
 from feed.web.bounded_socket import BoundedWebSocket

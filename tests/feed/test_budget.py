@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from common.market.timeframe import DAY_MS
+from common.market.timeframes.timeframe import DAY_MS
 from feed.bars.tail import Tails
 from feed.reading.budget import Budget
 from tests.feed.served import Served

@@ -3,7 +3,7 @@
 import asyncio
 import os
 
-from common.market.timeframe import MINUTE_MS
+from common.market.timeframes.timeframe import MINUTE_MS
 from tests.feed.served import Served
 from tests.feed.writer import INSTRUMENT, START_MS, Writer
 

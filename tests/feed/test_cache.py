@@ -8,7 +8,7 @@ import pytest
 from redis.asyncio import Redis
 
 from common.market.instrument import Instrument
-from common.market.timeframe import Timeframe
+from common.market.timeframes.timeframe import Timeframe
 from common.store.reads import AMENDED_KEPT
 from common.store.registry import Market
 from feed.bars.tail import Tails
@@ -18,7 +18,7 @@ from feed.wire.params import CandleQuery
 from tests.feed.oracle import expected
 from tests.feed.writer import START_MS, Saved, Writer, random_step
 from tests.scale import scaled
-from workers.commit import Retention
+from workers.symbol.commit import Retention
 
 TIMEFRAMES = ["1m", "15m", "1h", "1d", "1w", "1M", "7m", "1s", "250ms", "90s"]
 

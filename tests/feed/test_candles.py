@@ -12,9 +12,9 @@ import pyarrow as pa
 import pytest
 from redis.asyncio import Redis
 
+from common.market.builder.gaps import DISCONNECT, UNFILLABLE, Gap
 from common.market.candle import SIMULATED
-from common.market.gaps import DISCONNECT, UNFILLABLE, Gap
-from common.market.timeframe import DAY_MS, Timeframe
+from common.market.timeframes.timeframe import DAY_MS, Timeframe
 from common.store.keys import SymbolKeys
 from common.store.reads import Range, SymbolReader, View
 from feed.bars.days import MOST_DIRTY_MS

@@ -13,10 +13,10 @@ from redis.asyncio import Redis
 from common.archive.archive import Archive
 from common.archive.series import SERIES
 from common.market.manifest import Fault
-from common.market.timeframe import DAY_MS
+from common.market.timeframes.timeframe import DAY_MS
 from common.store.client import commit_client
-from infra import checks
-from infra.audit import Auditor, find_faults
+from infra.doctor import checks
+from infra.doctor.audit import Auditor, find_faults
 from tests.feed.served import Served, served
 from tests.feed.trade_archive import archive_trades
 from tests.feed.writer import INSTRUMENT, Writer

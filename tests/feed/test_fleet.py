@@ -8,7 +8,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from common.market.instrument import Instrument
-from common.market.timeframe import DAY_MS, day_of
+from common.market.timeframes.timeframe import DAY_MS, day_of
 from common.store.budget import BudgetStore
 from common.store.demand import Demand
 from common.store.health import Tally

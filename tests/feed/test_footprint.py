@@ -10,11 +10,11 @@ import pytest
 from redis.asyncio import Redis
 
 from common.market.footprint import row_of
-from common.market.timeframe import DAY_MS, Timeframe, day_of
+from common.market.timeframes.timeframe import DAY_MS, Timeframe, day_of
 from common.store.keys import SymbolKeys
 from tests.feed.served import Served
 from tests.feed.writer import INSTRUMENT, START_MS, Applied, Writer, some_trades
-from workers.commit import Retention
+from workers.symbol.commit import Retention
 
 S = INSTRUMENT.symbol
 PATH = f"/v1/footprint/{S}"

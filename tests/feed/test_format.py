@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 from redis.asyncio import Redis
 
-from common.market.spans import Hole
+from common.market.builder.spans import Hole
 from common.store.format import FORMAT
 from common.store.keys import SymbolKeys
 from common.store.older import OlderCache

@@ -13,7 +13,7 @@ import orjson
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
-from common.market.timeframe import MINUTE_MS
+from common.market.timeframes.timeframe import MINUTE_MS
 from feed.stream.session import BURST
 from tests.feed import fuzzing
 from tests.feed.process import Running, running_feed

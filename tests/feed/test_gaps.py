@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from common.market.gaps import DISCONNECT, OPEN, REPAIRED, REPAIRING, UNFILLABLE, Gap
+from common.market.builder.gaps import DISCONNECT, OPEN, REPAIRED, REPAIRING, UNFILLABLE, Gap
 from common.store.keys import SymbolKeys
 from tests.feed.served import Served
 from tests.feed.writer import INSTRUMENT, START_MS, Writer

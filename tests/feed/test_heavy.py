@@ -7,7 +7,7 @@ from pathlib import Path
 
 from redis.asyncio import Redis
 
-from common.market.timeframe import DAY_MS, MINUTE_MS
+from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS
 from feed.reading.lanes import MAX_LARGE_ROWS
 from infra.bench.heavy import HEAVY, START_MS, fill
 from tests.feed.process import Running, running_feed

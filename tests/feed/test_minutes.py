@@ -12,9 +12,9 @@ from common.frames import decode
 from common.frames.footprint import regroup
 from common.frames.resample import fill_flat, resample
 from common.frames.schema import SHOWN
-from common.market import blocks, codec
 from common.market.candle import Candle
-from common.market.timeframe import MINUTE_MS, Timeframe
+from common.market.coding import blocks, codec
+from common.market.timeframes.timeframe import MINUTE_MS, Timeframe
 from common.market.trade import Trades
 from feed.bars.minutes import Kind, joined
 from feed.reading.history import Decoded

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from common.market.timeframe import Timeframe
+from common.market.timeframes.timeframe import Timeframe
 from common.store.client import commit_client
 from common.store.messages import CommitMessage
 from common.store.registry import Registry
 from feed.stream.hub import Feed
 from feed.stream.series import Series
-from infra import embedded
+from infra.local import embedded
 from tests.feed.folding import Folding
 from tests.feed.oracle import expected
 from tests.feed.served import Served, hear, say, served

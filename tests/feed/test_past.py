@@ -16,7 +16,7 @@ from common.archive.archive import Archive
 from common.archive.series import TRADE_ROWS
 from common.market.instrument import Instrument
 from common.market.manifest import ManifestEntry
-from common.market.timeframe import DAY_MS, day_of
+from common.market.timeframes.timeframe import DAY_MS, day_of
 from common.store.keys import SymbolKeys
 from common.store.reads import ArchivedTrades
 from feed.reading import trade_archive

@@ -7,8 +7,8 @@ import pytest
 from redis.asyncio import Redis
 
 from common.market.instrument import Instrument
-from common.market.rollup import DAY
-from common.market.timeframe import DAY_MS, Timeframe, day_of
+from common.market.timeframes.periods import DAY
+from common.market.timeframes.timeframe import DAY_MS, Timeframe, day_of
 from common.store.registry import Market
 from feed.bars.changes import Cursor
 from feed.bars.live import Grid

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from common.market.timeframe import MINUTE
+from common.market.timeframes.timeframe import MINUTE
 from common.store.reads import View
 from common.store.registry import Market
 from feed.bars.changes import Changes, Cursor, Sources

@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from common.market.timeframe import Timeframe
+from common.market.timeframes.timeframe import Timeframe
 from feed.stream.client import MOST_PENDING
 from tests.feed.folding import Folding
 from tests.feed.oracle import expected

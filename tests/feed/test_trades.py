@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 from redis.asyncio import Redis
 
-from common.market import codec
 from common.market.candle import SIMULATED
+from common.market.coding import codec
 from common.market.instrument import Instrument
 from common.market.trade import SIDE_NAMES, Trade
 from common.store.keys import SymbolKeys

@@ -6,7 +6,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from common.market.builder import Builder
+from common.market.builder.builder import Builder
 from common.market.candle import LIVE
 from common.market.instrument import Instrument
 from common.market.trade import Trade, Trades
@@ -17,8 +17,8 @@ from common.store.lease import NOTHING_SEEN, Sighting, new_token
 from common.store.registry import Market, Registry
 from common.store.rollups import RollupStore
 from common.store.symbol import Bounds, Claim, SymbolStore
-from workers.commit import Head, Retention, make_commit
 from workers.rollup.day import Older, roll_day
+from workers.symbol.commit import Head, Retention, make_commit
 
 START_MS = 1_700_000_000_000
 GRACE_MS = 2_000

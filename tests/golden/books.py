@@ -12,7 +12,7 @@ import orjson
 
 from common.market import units
 from tests.golden.data import folder
-from workers.venues.base import DepthEvent, QuoteEvent
+from workers.venues.shared.base import DepthEvent, QuoteEvent
 
 # No recorded price or size has more decimals.
 SPOT_DECIMALS = (8, 8)

@@ -8,13 +8,22 @@ import polars as pl
 import pytest
 
 from common.frames import depth
-from common.market.book import GAP, BinanceSpotRule, BinanceUsdmRule, BookSync, CoinbaseRule, KrakenRule, Outcome, Rule
-from common.market.depth import pack_chunk, unpack_chunk, unpack_head
-from common.market.runs import BookHistory, Limits
-from common.market.timeframe import MINUTE_MS, minute_of
+from common.market.depth.book import (
+    GAP,
+    BinanceSpotRule,
+    BinanceUsdmRule,
+    BookSync,
+    CoinbaseRule,
+    KrakenRule,
+    Outcome,
+    Rule,
+)
+from common.market.depth.chunk import pack_chunk, unpack_chunk, unpack_head
+from common.market.depth.recorder import BookHistory, Limits
+from common.market.timeframes.timeframe import MINUTE_MS, minute_of
 from tests.book_model import Side, best_first, within
 from tests.golden import books
-from workers.venues.base import DepthEvent, QuoteEvent
+from workers.venues.shared.base import DepthEvent, QuoteEvent
 
 # What issue 3 asks of ETHUSDT; the README of the recordings says that all 6,468 are equal, and they are.
 ETH_STATES, ETH_EQUAL = 6_468, 6_468

@@ -8,8 +8,8 @@ import pytest
 from common.frames import bulk, decode
 from common.frames.footprint import regroup
 from common.frames.resample import resample
-from common.market.codec import FOOTPRINT_HEAD
-from common.market.timeframe import MINUTE, Timeframe
+from common.market.coding.codec import FOOTPRINT_HEAD
+from common.market.timeframes.timeframe import MINUTE, Timeframe
 from common.market.trade import UNKNOWN, Trades
 from tests.common.frames.build import trades_frame
 from tests.golden import recordings

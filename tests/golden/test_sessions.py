@@ -18,8 +18,8 @@ import pytest
 
 from common.frames.resample import resample
 from common.frames.schema import CANDLES, conform
-from common.market.calendars import sessions_of
-from common.market.timeframe import Timeframe
+from common.market.timeframes.calendars import sessions_of
+from common.market.timeframes.timeframe import Timeframe
 from tests.golden.data import folder
 
 NEW_YORK = ZoneInfo("America/New_York")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from infra import embedded
+from infra.local import embedded
 from infra.paths import ROOT
 from tests.support import reserved_port
 

@@ -3,7 +3,7 @@
 import io
 from pathlib import Path
 
-from infra.child import Backoff, Output
+from infra.local.child import Backoff, Output
 
 QUICK = Backoff(first_s=0.01, cap_s=0.02)
 

@@ -13,8 +13,8 @@ import pytest
 from common.access import Role, Token, digest_of, parse_tokens, role_of
 from common.settings import Settings
 from common.store.client import commit_client
-from infra import launcher
 from infra.bench.base import free_port
+from infra.local import launcher
 from infra.paths import ROOT
 from tests.feed.served import Served, served
 from tests.feed.writer import INSTRUMENT, Writer

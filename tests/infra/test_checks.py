@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from common.market.timeframe import DAY_MS
+from common.market.timeframes.timeframe import DAY_MS
 from common.store.cut import Wrong
 from common.store.health import Upkeep
 from common.store.jobs import Failure, JobsView
 from common.store.presence import Process
-from infra import checks
-from infra.checks import Finding, Lease, Level
+from infra.doctor import checks
+from infra.doctor.checks import Finding, Lease, Level
 from workers.rollup.work import Work
 
 FAILURE = Failure("roll_A_0", "OSError: disk full", 1, 1, 2)

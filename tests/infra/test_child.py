@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from infra.child import MAX_LINE, Backoff, Child, Output
+from infra.local.child import MAX_LINE, Backoff, Child, Output
 from tests.infra.processes import QUICK, Shown, is_alive
 from tests.support import wait_until, wait_until_async
 
 # Starts a child that would live for long, says its pid, and waits to be killed.
 PARENT = """
 import asyncio, os, pathlib, sys
-from infra.child import Backoff, Child, Output
+from infra.local.child import Backoff, Child, Output
 
 async def main():
     child = Child("long.1", "sleep 1000", environ=os.environ, cwd=pathlib.Path("."),

@@ -12,7 +12,8 @@ import redis
 
 from common.store.jobs import QUEUED, failure
 from common.store.keys import FAILURES
-from infra import cli, embedded
+from infra import cli
+from infra.local import embedded
 
 Fleet = Callable[..., "Result"]
 

@@ -8,8 +8,8 @@ import pytest
 from redis.asyncio import Redis
 
 from common.errors import BadInput
-from common.market.calendar_exceptions import NO_EXCEPTIONS
-from common.market.calendars import unfit
+from common.market.timeframes.calendar_exceptions import NO_EXCEPTIONS
+from common.market.timeframes.calendars import unfit
 from common.store.calendars import CalendarStore, outside_of
 from common.store.client import commit_client
 from common.store.keys import SymbolKeys

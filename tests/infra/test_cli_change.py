@@ -18,9 +18,9 @@ import orjson
 import pytest
 from redis.asyncio import Redis
 
-from common.market import builder
+from common.market.builder import builder
 from common.market.instrument import Instrument
-from common.market.timeframe import day_of
+from common.market.timeframes.timeframe import day_of
 from common.market.trade import BUY, Trade
 from common.store.client import commit_client
 from common.store.cut import wrong_times

@@ -10,22 +10,22 @@ from redis.asyncio import Redis
 
 from common.archive.archive import Archive
 from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS, SERIES, TRADE_ROWS
-from common.market.timeframe import DAY_MS, day_of
+from common.market.timeframes.timeframe import DAY_MS, day_of
 from common.store.client import commit_client
 from common.store.health import upkeep_of
 from common.store.jobs import QUEUED, WORKERS, failure
 from common.store.keys import CLOCK, FAILURES, FORMAT_KEY, SYMBOLS_VERSION, SymbolKeys
 from common.store.registry import Market
 from common.store.rollups import RollupStore
-from infra.audit import Auditor, Object
+from infra.doctor.audit import Auditor, Object
 from tests.feed.writer import INSTRUMENT, START_MS, Writer
 from tests.infra.test_cli_markets import Fleet
 from tests.support import wait_until_async
 from tests.workers.test_rollup_process import START_S, clock, rollup_of_fleet
-from workers.commit import Retention
 from workers.rollup.archiving import archive_period
 from workers.rollup.trades import archive_trades
 from workers.rollup.work import ARCHIVE, ROLL, Work, is_of
+from workers.symbol.commit import Retention
 
 S = INSTRUMENT.symbol
 KEYS = SymbolKeys(S)

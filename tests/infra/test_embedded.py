@@ -14,7 +14,7 @@ import pytest
 import redis
 
 from common.errors import OperatorError
-from infra import embedded
+from infra.local import embedded
 from tests.support import wait_until
 
 ENSURE = "import sys, pathlib; from infra import embedded; print(embedded.ensure(pathlib.Path(sys.argv[1])))"

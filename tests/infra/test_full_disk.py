@@ -11,7 +11,7 @@ import redis
 from common.errors import StoreUnavailable
 from common.store import server
 from common.store.client import commit_client
-from infra import embedded
+from infra.local import embedded
 from tests.feed.served import Served, served
 from tests.feed.writer import INSTRUMENT, Writer
 from tests.infra.launched import fleet, port, project, ready_line, said_before

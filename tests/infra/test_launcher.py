@@ -18,7 +18,7 @@ from common.errors import OperatorError
 from common.market.instrument import Instrument
 from common.settings import Settings
 from common.store.registry import Market, open_store
-from infra import embedded, launcher
+from infra.local import embedded, launcher
 from infra.paths import ROOT
 from tests.infra.launched import fleet, port, project, ready_line, said_before, stop
 from tests.support import wait_until

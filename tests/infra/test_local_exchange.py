@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from common.errors import BadInput, OperatorError
-from infra import local_exchange
-from infra.local_exchange import HOST, LocalExchange
+from infra.local import local_exchange
+from infra.local.local_exchange import HOST, LocalExchange
 
 
 def test_a_port_once_chosen_stays(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from common.errors import BadInput
-from infra import markets
+from infra.local import markets
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import redis
 from common.store.client import commit_client
 from common.store.format import FORMAT
 from common.store.keys import FORMAT_KEY
-from infra import procfile
+from infra.local import procfile
 from infra.paths import ROOT
 from tests.common.store.recorded import restore
 from tests.support import reserved_port

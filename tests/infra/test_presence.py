@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from common.settings import variable
 from common.store.client import commit_client
 from common.store.presence import Process, processes
-from infra import die_with_parent, procfile
+from infra.local import die_with_parent, procfile
 from infra.paths import ROOT
 from tests.leaks import leaks
 from tests.support import reserved_port, wait_until_async

@@ -11,8 +11,8 @@ import redis
 from common.archive.archive import Archive
 from common.archive.series import CANDLE_ROWS
 from common.errors import OperatorError
-from infra import embedded, local_exchange, private
 from infra.exchange.journal import Journal
+from infra.local import embedded, local_exchange, private
 from tests.common.archive.rows import BTC, FEBRUARY_MS, february, write
 from tests.infra.exchange.support import START_MS, simulated
 

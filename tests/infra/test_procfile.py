@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import OperatorError
-from infra import procfile
+from infra.local import procfile
 from infra.paths import ROOT
 
 

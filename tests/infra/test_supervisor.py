@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from common.errors import FleetError, OperatorError, StoreUnavailable
-from infra import supervisor
-from infra.child import Backoff
-from infra.supervisor import Hooks, Supervisor
+from infra.local import supervisor
+from infra.local.child import Backoff
+from infra.local.supervisor import Hooks, Supervisor
 from tests.infra.processes import QUICK, Shown, is_alive
 from tests.support import wait_until_async
 

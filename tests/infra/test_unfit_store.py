@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from infra import procfile
+from infra.local import procfile
 from infra.paths import ROOT
 from tests.infra.launched import fleet, port, project, ready_line, said_before, stop
 from tests.own_server import OwnServer, own_server

@@ -6,7 +6,7 @@ from itertools import accumulate
 from random import Random
 
 from common.market.candle import LIVE
-from common.market.timeframe import MINUTE_MS
+from common.market.timeframes.timeframe import MINUTE_MS
 from common.market.trade import Trade, Trades
 from tests.simulation.scheduler import VirtualClock
 from workers.sources.base import NEVER, Applied, Batch

@@ -10,8 +10,8 @@ from typing import Any
 
 from common.clock import JudgedClock
 from common.errors import FleetError, StoreUnavailable
-from common.market.builder import Minute
-from common.market.gaps import Ledger
+from common.market.builder.builder import Minute
+from common.market.builder.gaps import Ledger
 from common.market.trade import MAX_TS_MS, Trades
 from common.store.lease import Sighting
 from common.store.registry import Market
@@ -104,7 +104,7 @@ class Network:
 
 @dataclass(slots=True)
 class RemoteStore:
-    """workers.term.Store of one process, over the network. `wall_ms`: of the store's clock, at the beginning."""
+    """workers.symbol.term.Store of one process, over the network. `wall_ms`: of the store's clock, at the beginning."""
 
     name: str
     network: Network
@@ -167,7 +167,7 @@ class RemoteStore:
 
 @dataclass(slots=True)
 class RemoteRegistry:
-    """workers.claims.Wanted: one market."""
+    """workers.symbol.claims.Wanted: one market."""
 
     network: Network
     market: Market
@@ -186,7 +186,7 @@ class RemoteRegistry:
 
 @dataclass(slots=True)
 class RemoteOwners:
-    """workers.claims.Workplace.owners: of the one market."""
+    """workers.symbol.claims.Workplace.owners: of the one market."""
 
     network: Network
     server: Server

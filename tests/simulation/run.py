@@ -9,11 +9,11 @@ from random import Random
 
 from common.clock import JudgedClock
 from common.errors import StoreUnavailable
-from common.market import codec
-from common.market.builder import Checkpoint
+from common.market.builder.builder import Checkpoint
 from common.market.candle import LIVE
+from common.market.coding import codec
 from common.market.instrument import Ids, Instrument
-from common.market.timeframe import DAY_MS, minute_of
+from common.market.timeframes.timeframe import DAY_MS, minute_of
 from common.store.format import FORMAT
 from common.store.registry import Market
 from common.store.symbol import Bounds
@@ -22,9 +22,9 @@ from tests.simulation.market import Recording, RecordingSource
 from tests.simulation.network import MOST_OVERDUE_MS, Network, RemoteOwners, RemoteRegistry, RemoteStore, Server
 from tests.simulation.scheduler import Process, VirtualClock, World
 from tests.store_model import StoreModel
-from workers.claims import Claimer, Workplace
-from workers.commit import Retention
-from workers.term import TermSettings
+from workers.symbol.claims import Claimer, Workplace
+from workers.symbol.commit import Retention
+from workers.symbol.term import TermSettings
 
 KIND = "recording"
 LEASE_MS = 600

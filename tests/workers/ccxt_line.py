@@ -7,22 +7,22 @@ from dataclasses import dataclass, replace
 import orjson
 from redis.asyncio import Redis
 
-from common.market.builder import candle_of
+from common.market.builder.builder import candle_of
+from common.market.builder.coverage import RecentCoverage
+from common.market.builder.spans import Span
 from common.market.candle import LIVE, Candle
-from common.market.codec import unpack_candle
-from common.market.coverage import RecentCoverage
+from common.market.coding.codec import unpack_candle
 from common.market.instrument import Instrument
-from common.market.spans import Span
-from common.market.timeframe import MINUTE_MS, minute_of
+from common.market.timeframes.timeframe import MINUTE_MS, minute_of
 from common.market.trade import Trades
 from common.store.client import commit_client
 from infra.exchange import Exchange, Halt, MarketClock, serving
 from tests.support import wait_until_async
 from tests.workers.venue_line import NAME, QUICK, SPEED, Line, bare
-from workers.sources.venue import VenueSource
-from workers.venues.base import Listing
-from workers.venues.ccxt_venue import CcxtVenue
+from workers.sources.venue.source import VenueSource
+from workers.venues.ccxt.venue import CcxtVenue
 from workers.venues.registry import fleet_budget
+from workers.venues.shared.base import Listing
 
 VENUE, UNIFIED = "CCXT.BINANCE", "BTC/USDT"
 SYMBOL = f"{VENUE}:BTC-USDT"

@@ -6,18 +6,18 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from common.clock import JudgedClock
+from common.market.builder.coverage import IdCoverage
+from common.market.builder.gaps import Ledger
 from common.market.candle import LIVE
-from common.market.coverage import IdCoverage
-from common.market.gaps import Ledger
 from common.market.instrument import Instrument
 from common.market.trade import BUY, MAX_TS_MS, Trade, Trades
 from common.store.lease import NOTHING_SEEN
 from common.store.symbol import Bounds, Claim, Commit
 from tests.store_model import DirectStore, StoreModel
 from tests.support import FakeClock
-from workers.commit import Retention
 from workers.sources.base import NEVER, Applied, Batch
-from workers.term import Term, TermSettings
+from workers.symbol.commit import Retention
+from workers.symbol.term import Term, TermSettings
 
 INSTRUMENT = Instrument("TEST:A", 2, 3, "contiguous")
 TOKEN = "a" * 32

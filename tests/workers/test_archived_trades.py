@@ -20,7 +20,7 @@ from common.archive.series import TRADE_ROWS
 from common.clock import JudgedClock
 from common.errors import Fenced, Stale
 from common.frames.schema import TRADES
-from common.market.timeframe import DAY_MS, MINUTE_MS, day_of
+from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, day_of
 from common.market.trade import Trade
 from common.store.client import commit_client
 from common.store.health import upkeep_of

@@ -21,9 +21,9 @@ from common.archive.objects import Patience
 from common.archive.parquet import Receipt
 from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS, SERIES
 from common.frames import decode
-from common.market import codec
-from common.market.late import Merged
-from common.market.timeframe import DAY_MS, MINUTE, MINUTE_MS, Timeframe, day_of
+from common.market.builder.late import Merged
+from common.market.coding import codec
+from common.market.timeframes.timeframe import DAY_MS, MINUTE, MINUTE_MS, Timeframe, day_of
 from common.market.trade import Trades
 from common.store.client import commit_client
 from common.store.keys import SymbolKeys
@@ -37,9 +37,9 @@ from tests.feed.served import Served, served
 from tests.feed.writer import INSTRUMENT, KEEP_ALL, START_MS, Writer, random_step
 from tests.support import wait_until_async
 from tests.workers.test_rollup_process import START_S, process
-from workers.commit import Head, Retention, make_commit
 from workers.rollup.archiving import archive_period
 from workers.rollup.older import older_minutes
+from workers.symbol.commit import Head, Retention, make_commit
 
 MARKET, STORE_KEYS = Market(INSTRUMENT), SymbolKeys(INSTRUMENT.symbol)
 FIRST_MS = day_of(START_MS) + DAY_MS

@@ -1,8 +1,8 @@
 """The desk between a backfill and its reader; the rest is tested over real sockets (test_venue.py)."""
 
 from tests.workers.fakes import trades
-from workers.backfill import MOST_WAITING, Desk
 from workers.sources.base import Batch
+from workers.sources.venue.backfill import MOST_WAITING, Desk
 
 
 def page(size: int) -> Batch:

@@ -6,19 +6,19 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from common.market.builder import Minute, candle_of
+from common.market.builder.builder import Minute, candle_of
+from common.market.builder.coverage import RecentCoverage
+from common.market.builder.gaps import Ledger
 from common.market.candle import LIVE, Candle
-from common.market.coverage import RecentCoverage
 from common.market.footprint import Footprint
-from common.market.gaps import Ledger
 from common.market.instrument import Instrument
-from common.market.timeframe import MINUTE_MS, minute_of
+from common.market.timeframes.timeframe import MINUTE_MS, minute_of
 from common.market.trade import BUY, Trade, Trades
 from tests.support import FakeClock
-from workers.backfill import HEAD_MS, MISSED_MS, OVERLAP_MS, PART_MS, SETTLE_MS, Backfill, Desk
 from workers.sources.base import Applied
-from workers.venues.base import Listing, Unserved, VenueUnavailable
-from workers.venues.ccxt_venue import CcxtVenue
+from workers.sources.venue.backfill import HEAD_MS, MISSED_MS, OVERLAP_MS, PART_MS, SETTLE_MS, Backfill, Desk
+from workers.venues.ccxt.venue import CcxtVenue
+from workers.venues.shared.base import Listing, Unserved, VenueUnavailable
 
 LISTING = Listing("A/B", Instrument("CCXT.X:A-B", 2, 2, "unique"), 1, 1)
 START_MS = 1_699_999_980_000

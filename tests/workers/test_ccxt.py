@@ -1,8 +1,8 @@
 """An exchange of ccxt as a source in a term: ids say nothing of what is missing, and yet the truth comes out."""
 
 from common.market.candle import BACKFILL, LIVE
-from common.market.codec import unpack_candle
-from common.market.timeframe import MINUTE_MS
+from common.market.coding.codec import unpack_candle
+from common.market.timeframes.timeframe import MINUTE_MS
 from infra.exchange import Reset
 from tests.support import wait_until_async
 from tests.workers.ccxt_line import ccxt_line, come_to_rest

@@ -10,13 +10,13 @@ import pytest
 from redis.asyncio import Redis
 
 from common.errors import BadInput, Fenced, OperatorError, StoreUnavailable
-from common.market import codec
-from common.market.calendar_exceptions import SessionException
-from common.market.gaps import Ledger
+from common.market.builder.gaps import Ledger
+from common.market.coding import codec
 from common.market.instrument import Instrument
 from common.market.rescaling import Rescaling
-from common.market.rollup import DAY
-from common.market.timeframe import DAY_MS, Timeframe, minute_of
+from common.market.timeframes.calendar_exceptions import SessionException
+from common.market.timeframes.periods import DAY
+from common.market.timeframes.timeframe import DAY_MS, Timeframe, minute_of
 from common.market.trade import Trade
 from common.market.walk import Walk
 from common.store.calendars import CalendarStore, adopt

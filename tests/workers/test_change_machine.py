@@ -24,9 +24,9 @@ from redis.asyncio import Redis
 
 from common.errors import BadInput, StoreUnavailable
 from common.market.instrument import Instrument
-from common.market.rollup import DAY
 from common.market.scale import Scale
-from common.market.timeframe import MINUTE, Timeframe, minute_of
+from common.market.timeframes.periods import DAY
+from common.market.timeframes.timeframe import MINUTE, Timeframe, minute_of
 from common.store.client import commit_client
 from common.store.instrument import InstrumentChanged, stored_instrument
 from common.store.keys import SymbolKeys

@@ -9,23 +9,23 @@ from typing import Any, cast
 import pytest
 
 from common.errors import StoreUnavailable
-from common.market.builder import Minute, candle_of
+from common.market.builder.builder import Minute, candle_of
+from common.market.builder.coverage import IdCoverage
+from common.market.builder.gaps import Ledger
 from common.market.candle import LIVE, Candle
-from common.market.codec import unpack_candle
-from common.market.coverage import IdCoverage
+from common.market.coding.codec import unpack_candle
 from common.market.footprint import Footprint
-from common.market.gaps import Ledger
-from common.market.timeframe import MINUTE_MS, minute_of
+from common.market.timeframes.timeframe import MINUTE_MS, minute_of
 from common.market.trade import Trades
 from tests.support import FakeClock, wait_until_async
 from tests.workers import venue_line
 from tests.workers.fakes import INSTRUMENT, START_MS, TOKEN, trades
 from tests.workers.venue_line import NAME, Line, exchange_of, line, pass_market_time
-from workers.backfill import SETTLE_MS
-from workers.checks import MOST_WAIT_MS, Checks
 from workers.sources.base import Applied, Mismatch
-from workers.venues.base import Event, Listing, NoTrade, Throttled, TradesEvent, Venue, VenueUnavailable
+from workers.sources.venue.backfill import SETTLE_MS
+from workers.sources.venue.checks import MOST_WAIT_MS, Checks
 from workers.venues.registry import open_venue
+from workers.venues.shared.base import Event, Listing, NoTrade, Throttled, TradesEvent, Venue, VenueUnavailable
 
 # In miniature: a trade every ten seconds, ids by their time.
 

@@ -18,8 +18,8 @@ from common.store.symbol import Bounds
 from tests.store_model import DirectStore, StoreModel
 from tests.support import FakeClock, wait_until_async
 from tests.workers.fakes import SETTINGS, NotingStore, ScriptedSource, trades
-from workers.claims import FIRST_LOST_MS, MOST_BACKOFF_MS, Claimer, Failures, Workplace
 from workers.sources.base import Batch, Source
+from workers.symbol.claims import FIRST_LOST_MS, MOST_BACKOFF_MS, Claimer, Failures, Workplace
 
 TTL_MS = SETTINGS.lease_ttl_ms
 KIND = "scripted"

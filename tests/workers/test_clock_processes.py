@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from common.market import codec
+from common.market.coding import codec
 from common.market.instrument import Instrument
-from common.market.timeframe import DAY_MS
+from common.market.timeframes.timeframe import DAY_MS
 from common.market.trade import BUY, Trade
 from common.store.client import commit_client
 from common.store.health import CLOCK
@@ -27,8 +27,8 @@ from common.store.jobs import Jobs
 from common.store.keys import SymbolKeys
 from common.store.reads import Range, SymbolReader, View
 from common.store.registry import Market, Registry
-from infra import die_with_parent
 from infra.exchange import listing_of, serving
+from infra.local import die_with_parent
 from tests.support import wait_until_async
 from tests.workers.faked_clock import RIGHT, STEPS, FakedClock
 from tests.workers.venue_line import NAME, exchange_of

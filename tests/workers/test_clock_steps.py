@@ -15,11 +15,11 @@ import pytest
 from redis.asyncio import Redis
 
 from common.clock import HOLD_MS, JudgedClock, SystemClock
-from common.market import codec
-from common.market.builder import FUTURE, MAX_AHEAD_MS, Builder, pack_minute
+from common.market.builder.builder import FUTURE, MAX_AHEAD_MS, Builder, pack_minute
 from common.market.candle import IMPORT, LIVE, Candle
+from common.market.coding import codec
 from common.market.instrument import Instrument
-from common.market.timeframe import DAY_MS, MINUTE_MS, minute_of
+from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, minute_of
 from common.market.trade import BUY, Trade, Trades
 from common.store.health import CLOCK, DEGRADED
 from common.store.keys import SymbolKeys
@@ -37,7 +37,7 @@ from workers.sources.base import Applied, Batch, Source
 from workers.sources.inbox import Inbox
 from workers.sources.replay import Replay
 from workers.sources.simulator import Simulator
-from workers.term import Term
+from workers.symbol.term import Term
 
 STEPS_MS = [-3_000, -7_200_000, 3_600_000, DAY_MS, 500 * DAY_MS]
 EVERY_STEP = pytest.mark.parametrize("step_ms", STEPS_MS, ids=["-3s", "-2h", "+1h", "+24h", "+500d"])

@@ -10,18 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.market import codec
-from common.market.builder import Builder, Changes, Minute
+from common.market.builder.builder import Builder, Changes, Minute
 from common.market.candle import LIVE, SIMULATED, Candle
+from common.market.coding import codec
 from common.market.instrument import Instrument
-from common.market.timeframe import DAY_MS, MINUTE_MS, day_of
+from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, day_of
 from common.market.trade import BUY, SELL, SIDE_NAMES, UNKNOWN, Trade, Trades
 from common.store.keys import SymbolKeys
 from common.store.messages import CommitMessage
 from common.store.symbol import Commit
 from tests import strategies
 from tests.strategies import LAW
-from workers.commit import Head, Retention, make_commit
+from workers.symbol.commit import Head, Retention, make_commit
 
 TOKEN = "a" * 32
 HEAD = Head(TOKEN, 6, "here", {"mode": "LIVE"})

@@ -9,9 +9,9 @@ import pytest
 from redis.asyncio import Redis
 
 from common.clock import JudgedClock
-from common.market.coverage import DUPLICATE
+from common.market.builder.coverage import DUPLICATE
+from common.market.builder.recent import CONFLICT, RECENT_TRADES
 from common.market.instrument import Ids
-from common.market.recent import CONFLICT, RECENT_TRADES
 from common.market.trade import BUY, SELL, Trade, Trades
 from common.store.keys import SymbolKeys
 from common.store.lease import NOTHING_SEEN
@@ -20,10 +20,10 @@ from common.store.stream_reader import OwnReader
 from common.store.symbol import Bounds, Claim, SymbolStore
 from tests.support import FakeClock
 from tests.workers.fakes import INSTRUMENT, SETTINGS, START_MS, Bench, NotingStore
-from workers.conflicts import MAX_CONFLICTS_TOLD
 from workers.sources.base import Batch
 from workers.sources.inbox import Inbox
-from workers.term import Term
+from workers.symbol.conflicts import MAX_CONFLICTS_TOLD
+from workers.symbol.term import Term
 
 pytestmark = pytest.mark.anyio
 
@@ -64,7 +64,7 @@ async def test_it_is_refused_and_told_with_both_trades_by_the_commit_that_counts
     }
     commit = bench.store.commits[1]
     assert (SymbolKeys("TEST:A").events, commit.events[-1]) in commit.messages and not commit.trade_count
-    (record,) = [record for record in caplog.records if record.name == "workers.conflicts"]
+    (record,) = [record for record in caplog.records if record.name == "workers.symbol.conflicts"]
     fields = vars(record)
     assert (record.levelname, fields["symbol"], fields["id"]) == ("WARNING", "TEST:A", 2)
     assert (fields["applied"], fields["refused"]) == (
@@ -115,7 +115,7 @@ async def test_the_first_hundred_of_a_term_are_told_and_all_are_counted(caplog: 
         )
     assert refused(bench)[CONFLICT] == 2 * (count + 30)
     assert [event["id"] for event in told(bench)] == 2 * list(range(count))
-    assert len([record for record in caplog.records if record.name == "workers.conflicts"]) == 2 * count
+    assert len([record for record in caplog.records if record.name == "workers.symbol.conflicts"]) == 2 * count
 
 
 async def test_of_texts_for_ids_another_trade_under_one_is_told_as_well(client: Redis) -> None:

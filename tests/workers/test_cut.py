@@ -10,12 +10,13 @@ import pytest
 from redis.asyncio import Redis
 
 from common.errors import BadInput, Fenced
-from common.market import builder, codec
-from common.market.builder import Floor
+from common.market.builder import builder
+from common.market.builder.builder import Floor
+from common.market.builder.spans import Hole, Span
+from common.market.coding import codec
 from common.market.instrument import Ids
 from common.market.manifest import ManifestEntry
-from common.market.spans import Hole, Span
-from common.market.timeframe import DAY_MS, MINUTE_MS, day_of
+from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, day_of
 from common.market.trade import BUY, Trade
 from common.store.client import commit_client
 from common.store.cut import Wrong, wrong_times

@@ -9,8 +9,8 @@ import pytest
 from redis.asyncio import Redis
 
 from common.errors import NewerFormat
+from common.market.builder.spans import Spans
 from common.market.instrument import Ids, Instrument
-from common.market.spans import Spans
 from common.store.client import blocking_client, commit_client
 from common.store.format import FORMAT
 from common.store.keys import FORMAT_KEY, SymbolKeys

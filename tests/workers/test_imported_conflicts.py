@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 
 from common.archive.archive import Archive
-from common.market.coverage import DUPLICATE
-from common.market.recent import CONFLICT
-from common.market.timeframe import DAY_MS
+from common.market.builder.coverage import DUPLICATE
+from common.market.builder.recent import CONFLICT
+from common.market.timeframes.timeframe import DAY_MS
 from common.store.client import commit_client
 from common.store.keys import SymbolKeys
 from tests.workers.test_imported_trades import archived, trades_of
 from tests.workers.test_imports import FIRST_MS, INSTRUMENT, importer, replayed, rows, stored, view_of, written
-from workers.conflicts import MAX_CONFLICTS_TOLD
 from workers.imports import again, files
 from workers.imports.importer import Done
+from workers.symbol.conflicts import MAX_CONFLICTS_TOLD
 
 pytestmark = pytest.mark.anyio
 
@@ -151,7 +151,7 @@ async def test_the_first_hundred_are_told_and_all_are_counted(
     assert (done.trades, done.refused, done.conflict_count) == (3_000, {CONFLICT: 3_000}, 3_000)
     assert ids_of(done) == list(range(MAX_CONFLICTS_TOLD))
     assert len(await told(redis_url)) == MAX_CONFLICTS_TOLD
-    assert len([record for record in caplog.records if record.name == "workers.conflicts"]) == MAX_CONFLICTS_TOLD
+    assert len([record for record in caplog.records if record.name == "workers.symbol.conflicts"]) == MAX_CONFLICTS_TOLD
 
 
 async def test_of_its_own_trades_the_last_ones_are_at_hand(

@@ -20,11 +20,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from common.errors import BadInput, Fenced, Stale
-from common.market import blocks, codec
-from common.market.builder import Builder
+from common.market.builder.builder import Builder
 from common.market.candle import IMPORT, Candle
+from common.market.coding import blocks, codec
 from common.market.instrument import Ids, Instrument
-from common.market.timeframe import DAY_MS
+from common.market.timeframes.timeframe import DAY_MS
 from common.market.trade import SIDE_NAMES
 from common.settings import Settings
 from common.store.client import commit_client

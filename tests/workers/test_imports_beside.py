@@ -15,15 +15,15 @@ import orjson
 import pytest
 
 from common.errors import BadInput
-from common.market import codec
-from common.market.builder import Minute, candle_of, unpack_minute
+from common.market.builder.builder import Minute, candle_of, unpack_minute
+from common.market.builder.coverage import IdCoverage
+from common.market.builder.gaps import NOT_IMPORTED, REPAIRED, UNFILLABLE, Gap
+from common.market.builder.spans import Hole, Span
 from common.market.candle import LIVE
-from common.market.coverage import IdCoverage
+from common.market.coding import codec
 from common.market.footprint import Footprint
-from common.market.gaps import NOT_IMPORTED, REPAIRED, UNFILLABLE, Gap
 from common.market.instrument import Ids, Instrument
-from common.market.spans import Hole, Span
-from common.market.timeframe import DAY_MS, MINUTE_MS, day_of, minute_of
+from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, day_of, minute_of
 from common.market.trade import SIDE_NAMES, Trade, Trades
 from common.store.client import commit_client
 from common.store.owners import Owners
@@ -42,10 +42,10 @@ from tests.support import AttentiveClock, wait_until_async
 from tests.workers import test_imports, test_late, venue_line
 from tests.workers.test_late import Fleet
 from tests.workers.venue_line import EASY, NAME, SETTINGS, SPEED, Line, told
-from workers.claims import Claimer, Workplace
-from workers.commit import Retention
 from workers.imports.candles import CandleFile
 from workers.imports.target import BINANCES
+from workers.symbol.claims import Claimer, Workplace
+from workers.symbol.commit import Retention
 from workers.venues.registry import VENUES
 
 pytestmark = pytest.mark.anyio

@@ -12,9 +12,9 @@ from redis.asyncio import Redis
 
 from common.clock import JudgedClock
 from common.errors import OperatorError
-from common.market import codec
-from common.market.builder import BAD_ID, BAD_TIME
-from common.market.coverage import DUPLICATE
+from common.market.builder.builder import BAD_ID, BAD_TIME
+from common.market.builder.coverage import DUPLICATE
+from common.market.coding import codec
 from common.market.instrument import Instrument
 from common.market.trade import BUY, SELL, UNKNOWN, Trade
 from common.store import script
@@ -30,7 +30,7 @@ from workers.sources import inbox
 from workers.sources.base import Batch
 from workers.sources.inbox import Inbox
 from workers.sources.inbox_fields import BAD_FIELDS, MAX_TEXT_ID
-from workers.term import Term
+from workers.symbol.term import Term
 
 INSTRUMENT = Instrument("TEST:A", 2, 3)
 STREAM = SymbolKeys("TEST:A").inbox

@@ -21,11 +21,11 @@ from common.archive.archive import Archive
 from common.archive.parquet import Packed
 from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS, SERIES
 from common.frames import decode
-from common.market import codec
+from common.market.builder.late import MOST_WRITERS, Part, merged_of, merged_text, merged_with
+from common.market.coding import codec
 from common.market.instrument import Instrument
-from common.market.late import MOST_WRITERS, Part, merged_of, merged_text, merged_with
-from common.market.rollup import DAY
-from common.market.timeframe import DAY_MS, MINUTE_MS, Timeframe, day_of
+from common.market.timeframes.periods import DAY
+from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, Timeframe, day_of
 from common.market.trade import Trade
 from common.store import script
 from common.store.client import commit_client
@@ -41,9 +41,9 @@ from tests.feed.served import hear, say, served
 from tests.feed.test_footprint import Sums, summed, told
 from tests.feed.writer import INSTRUMENT, START_MS, Writer
 from tests.strategies import LAW
-from workers.commit import Retention
 from workers.rollup.archiving import archive_period
 from workers.rollup.older import older_minutes
+from workers.symbol.commit import Retention
 
 # Its trading day begins at 22:00 UTC: one always lies on both sides of what has been dropped, by UTC days.
 EURUSD = Instrument("FX:EURUSD", 2, 3, "contiguous", calendar="FOREX", zone="America/New_York")

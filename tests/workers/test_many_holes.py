@@ -11,12 +11,13 @@ from typing import Any
 import polars as pl
 import pytest
 
-from common.market import codec, coverage
-from common.market.builder import Builder
-from common.market.coverage import TOO_MANY_HOLES
-from common.market.gaps import Ledger
+from common.market.builder import coverage
+from common.market.builder.builder import Builder
+from common.market.builder.coverage import TOO_MANY_HOLES
+from common.market.builder.gaps import Ledger
+from common.market.builder.spans import Hole
+from common.market.coding import codec
 from common.market.instrument import Instrument
-from common.market.spans import Hole
 from common.market.trade import SIDE_CODES, Trade, Trades
 from common.store.client import commit_client
 from common.store.keys import SymbolKeys
@@ -31,7 +32,7 @@ from tests.workers.test_replay import replayer
 from workers.recordings import TradeFile
 from workers.replay import KIND
 from workers.sources.replay import Replay
-from workers.term import Progress
+from workers.symbol.term import Progress
 
 pytestmark = pytest.mark.anyio
 

@@ -15,7 +15,7 @@ from common.market.instrument import Instrument
 from common.settings import Settings
 from common.store.keys import SymbolKeys
 from common.store.registry import Market, open_store
-from infra import die_with_parent
+from infra.local import die_with_parent
 from tests.leaks import leaks
 from tests.support import wait_until
 from tests.workers import hanging_main

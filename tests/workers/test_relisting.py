@@ -9,9 +9,9 @@ from common.errors import BadInput
 from common.market.instrument import Instrument
 from tests.support import FakeClock, wait_until_async
 from workers.change.request import Request
-from workers.relisting import ASK_CAP_MS, FORGET_MS, MAX_HELD_MS, QUIET_MS, Relisting, finer
-from workers.venues.base import Listing, Refused, VenueUnavailable
-from workers.venues.fields import BAD_JSON, TOO_FINE, TOO_GREAT
+from workers.sources.venue.relisting import ASK_CAP_MS, FORGET_MS, MAX_HELD_MS, QUIET_MS, Relisting, finer
+from workers.venues.shared.base import Listing, Refused, VenueUnavailable
+from workers.venues.shared.fields import BAD_JSON, TOO_FINE, TOO_GREAT
 
 OURS = Listing("BTCUSDT", Instrument("BINANCE:BTCUSDT", 2, 3, "contiguous"), 1, 10)
 FINE = Refused(TOO_FINE, "9.991 has more than 2 decimals")

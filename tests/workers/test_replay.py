@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import BadInput
-from common.market.builder import Builder, pack_minute
+from common.market.builder.builder import Builder, pack_minute
 from common.market.candle import IMPORT
 from common.market.instrument import Instrument
 from common.market.trade import Trade, Trades

@@ -18,13 +18,13 @@ from common.errors import BadInput, OperatorError
 from common.frames.rescale import rescaled
 from common.market.instrument import Instrument
 from common.market.rescaling import Rescaling
-from common.market.timeframe import DAY_MS
+from common.market.timeframes.timeframe import DAY_MS
 from common.store.client import commit_client
 from common.store.health import upkeep_of
 from common.store.registry import Market
 from common.store.rescale import RescaleStore
 from common.store.rollups import RollupStore
-from infra import checks
+from infra.doctor import checks
 from tests.feed.served import served
 from tests.feed.trade_archive import archive_trades
 from tests.feed.writer import INSTRUMENT, Writer

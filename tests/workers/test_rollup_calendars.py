@@ -9,8 +9,8 @@ from functools import partial
 import pytest
 from redis.asyncio import Redis
 
-from common.market import calendars
 from common.market.instrument import Instrument
+from common.market.timeframes import calendars
 from common.store.client import commit_client
 from common.store.registry import Market, Registry
 from infra.paths import ROOT
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.anyio
 # What a process does for three jobs, of which two are of one calendar, and one is of none that is known.
 PROGRAM = """
 import os, sys
-from common.market.calendars import is_known, sessions_of
+from common.market.timeframes.calendars import is_known, sessions_of
 from workers.rollup.calendars import CalendarCache
 cache = CalendarCache(sys.argv[1], lambda: False)
 assert not is_known("XTKS", "UTC", "regular")

@@ -11,11 +11,11 @@ import pytest
 from redis.asyncio import Redis
 
 from common.errors import Stale
-from common.market import blocks, codec
 from common.market.candle import Candle, merge_all
-from common.market.named import CorruptBlock
-from common.market.rollup import DAY, MONTH, WEEK
-from common.market.timeframe import DAY_MS, Timeframe, day_of
+from common.market.coding import blocks, codec
+from common.market.coding.named import CorruptBlock
+from common.market.timeframes.periods import DAY, MONTH, WEEK
+from common.market.timeframes.timeframe import DAY_MS, Timeframe, day_of
 from common.store.client import commit_client
 from common.store.keys import SymbolKeys
 from common.store.registry import Market

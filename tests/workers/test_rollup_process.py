@@ -17,13 +17,13 @@ import redis
 from rq import Callback, Queue
 from rq.serializers import JSONSerializer
 
-from common.market.codec import unpack_candle
-from common.market.timeframe import DAY_MS
+from common.market.coding.codec import unpack_candle
+from common.market.timeframes.timeframe import DAY_MS
 from common.store.client import commit_client
 from common.store.jobs import QUEUE, Failure
 from common.store.keys import CLOCK, FAILURES
 from common.store.rollups import RollupStore
-from infra import die_with_parent, embedded
+from infra.local import die_with_parent, embedded
 from tests.feed.writer import START_MS, Writer
 from tests.infra.processes import is_alive
 from tests.support import wait_until, wait_until_async, waited_s

@@ -10,12 +10,12 @@ import orjson
 import pytest
 from redis.asyncio import Redis
 
-from common.market import blocks, codec
-from common.market.calendar_exceptions import SessionException
 from common.market.candle import Candle, merge_all
+from common.market.coding import blocks, codec
 from common.market.instrument import Instrument
-from common.market.rollup import DAY, MONTH, WEEK
-from common.market.timeframe import DAY_MS, MINUTE_MS, Timeframe, day_of
+from common.market.timeframes.calendar_exceptions import SessionException
+from common.market.timeframes.periods import DAY, MONTH, WEEK
+from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, Timeframe, day_of
 from common.store.calendars import CalendarStore, adopt, outside_of
 from common.store.client import commit_client
 from common.store.keys import SymbolKeys

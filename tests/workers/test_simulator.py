@@ -5,10 +5,10 @@ from collections import Counter
 import pytest
 
 from common.errors import BadInput
-from common.market.builder import Builder
+from common.market.builder.builder import Builder
 from common.market.candle import SIMULATED
 from common.market.instrument import Instrument
-from common.market.timeframe import MINUTE_MS
+from common.market.timeframes.timeframe import MINUTE_MS
 from common.market.trade import Trades
 from common.store.registry import Market
 from tests.support import FakeClock

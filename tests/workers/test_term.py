@@ -8,18 +8,18 @@ from dataclasses import replace
 import pytest
 
 from common.errors import Fenced, Stale, StoreUnavailable
-from common.market.builder import BELOW_FLOOR, candle_of, unpack_minute
+from common.market.builder.builder import BELOW_FLOOR, candle_of, unpack_minute
+from common.market.builder.gaps import DISCONNECT, ID_JUMP, REPAIRED, REPAIRING, START, UNFILLABLE
+from common.market.builder.spans import Hole, Span
 from common.market.candle import BACKFILL, LIVE
-from common.market.codec import unpack_candle
-from common.market.gaps import DISCONNECT, ID_JUMP, REPAIRED, REPAIRING, START, UNFILLABLE
+from common.market.coding.codec import unpack_candle
 from common.market.instrument import Instrument
-from common.market.spans import Hole, Span
 from common.market.trade import Trades
 from common.store.symbol import Bounds
 from tests.store_model import StoreModel
 from tests.workers.fakes import MINUTE_MS, SETTINGS, START_MS, Bench, trades
 from workers.sources.base import Batch
-from workers.term import BEATS_PER_LEASE, MOST_WAIT_MS
+from workers.symbol.term import BEATS_PER_LEASE, MOST_WAIT_MS
 
 
 @pytest.fixture

@@ -5,12 +5,12 @@ from urllib.parse import parse_qs
 import orjson
 import pytest
 
-from common.market.builder import BELOW_FLOOR
+from common.market.builder.builder import BELOW_FLOOR
+from common.market.builder.gaps import DISCONNECT, ID_JUMP, REPAIRED, START, UNFILLABLE
+from common.market.builder.spans import Hole
 from common.market.candle import BACKFILL, LIVE
-from common.market.codec import unpack_candle
-from common.market.gaps import DISCONNECT, ID_JUMP, REPAIRED, START, UNFILLABLE
-from common.market.spans import Hole
-from common.market.timeframe import MINUTE_MS, minute_of
+from common.market.coding.codec import unpack_candle
+from common.market.timeframes.timeframe import MINUTE_MS, minute_of
 from infra.exchange import Ban, Drop, Duplicate, Fault, Garbage, Halt, Reorder, Reset, Throttle
 from infra.exchange import Gap as GapFault
 from tests.support import wait_until_async

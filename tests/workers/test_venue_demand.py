@@ -17,9 +17,9 @@ from common.store.wanted import WantedFleet
 from infra.exchange import Exchange, Market, MarketClock, Simulation, listing_of, serving
 from tests.support import AttentiveClock, wait_until_async
 from tests.workers.venue_line import EASY, SETTINGS, SPEED, Line
-from workers.claims import Claimer, Workplace
 from workers.sources import SOURCES, Means
-from workers.sources.venue import REST, WS
+from workers.sources.venue.source import REST, WS
+from workers.symbol.claims import Claimer, Workplace
 
 NAMES = ["BTCUSDT", "ETHUSDT"]
 ONE = Caps(of_venue=1, in_all=1)

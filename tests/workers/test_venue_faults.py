@@ -7,9 +7,9 @@ from typing import get_args
 
 import pytest
 
-from common.market.coverage import IdCoverage
-from common.market.gaps import REPAIRED
-from common.market.timeframe import MINUTE_MS
+from common.market.builder.coverage import IdCoverage
+from common.market.builder.gaps import REPAIRED
+from common.market.timeframes.timeframe import MINUTE_MS
 from common.store.book import BookReader
 from infra.exchange import (
     Ban,

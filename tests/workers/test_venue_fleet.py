@@ -9,7 +9,7 @@ from common.store.client import commit_client
 from infra.exchange import Exchange, Market, MarketClock, Rules, Simulation, listing_of, serving
 from tests.support import wait_until_async
 from tests.workers.venue_line import Line
-from workers.venues.budget import OpenBudget
+from workers.venues.shared.budget import OpenBudget
 
 WORKERS = 50
 # So tight that half of a restart's requests must wait for the next window; and that is longer than all of them take.

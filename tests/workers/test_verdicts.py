@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from common.market.builder import Builder, Changes, Minute, candle_of
+from common.market.builder.builder import Builder, Changes, Minute, candle_of
+from common.market.builder.validation import FOOTPRINT_PRICES, HIGH, NOT_ASCENDING
 from common.market.candle import LIVE, Candle
 from common.market.footprint import Footprint
 from common.market.trade import Trades
-from common.market.validation import FOOTPRINT_PRICES, HIGH, NOT_ASCENDING
 from tests.workers.fakes import MINUTE_MS, START_MS, Bench, trades
 from workers.sources.base import Batch, Mismatch
-from workers.verdicts import Inspection
+from workers.symbol.verdicts import Inspection
 
 DIFFERING = Mismatch(START_MS, {"close_ticks": (6_400_050, 6_400_000), "volume_lots": (1_500, 2_000), "trades": (3, 4)})
 
@@ -33,7 +33,7 @@ def break_high(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(open_ms: int, run: Trades, sources: int) -> Candle:
         return replace(candle_of(open_ms, run, sources), high_ticks=1)
 
-    monkeypatch.setattr("common.market.builder.candle_of", broken)
+    monkeypatch.setattr("common.market.builder.builder.candle_of", broken)
 
 
 # faults

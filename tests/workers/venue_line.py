@@ -9,13 +9,13 @@ import orjson
 from redis.asyncio import Redis
 
 from common.clock import Clock, JudgedClock
-from common.market.builder import Minute, candle_of, unpack_minute
+from common.market.builder.builder import Minute, candle_of, unpack_minute
+from common.market.builder.coverage import IdCoverage
+from common.market.builder.gaps import Gap
 from common.market.candle import LIVE, Candle
-from common.market.coverage import IdCoverage
 from common.market.footprint import Footprint
-from common.market.gaps import Gap
 from common.market.instrument import Instrument
-from common.market.timeframe import MINUTE_MS, minute_of
+from common.market.timeframes.timeframe import MINUTE_MS, minute_of
 from common.market.trade import Trades
 from common.store.budget import BudgetStore, Limit
 from common.store.client import commit_client
@@ -36,15 +36,15 @@ from infra.exchange import (
 )
 from tests.store_model import DirectStore, StoreModel
 from tests.support import AttentiveClock, wait_until_async
-from workers.commit import Retention
-from workers.sources.venue import VenueSource, book_stores
-from workers.term import Term, TermSettings
-from workers.venues.base import Listing
-from workers.venues.budget import OpenBudget
-from workers.venues.fleet_budget import FleetBudget
-from workers.venues.live import Timing
-from workers.venues.pace import Patience
+from workers.sources.venue.source import VenueSource, book_stores
+from workers.symbol.commit import Retention
+from workers.symbol.term import Term, TermSettings
 from workers.venues.registry import Access, open_venue
+from workers.venues.shared.base import Listing
+from workers.venues.shared.budget import OpenBudget
+from workers.venues.shared.fleet_budget import FleetBudget
+from workers.venues.shared.live import Timing
+from workers.venues.shared.stall import Patience
 
 NAME = "BTCUSDT"
 SYMBOL = f"LOCAL:{NAME}"

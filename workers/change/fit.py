@@ -11,8 +11,8 @@ from redis.asyncio import Redis
 from common.archive.archive import Archive
 from common.archive.series import SERIES, Series
 from common.frames.rescale import rescaled
-from common.market import blocks
-from common.market.depth import unpack_chunk, unpack_head
+from common.market.coding import blocks
+from common.market.depth.chunk import unpack_chunk, unpack_head
 from common.market.instrument import Instrument
 from common.market.rescaling import MAX_TURNOVER, PRICE, TURNOVER, Rescaling, shifted
 from common.market.scale import Scale, Scales

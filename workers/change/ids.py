@@ -9,9 +9,9 @@ from dataclasses import replace
 
 from redis.asyncio import Redis
 
-from common.market import codec
-from common.market.coverage import RECENT_IDS, RecentCoverage
-from common.market.gaps import UNFILLABLE, Gap, Ledger
+from common.market.builder.coverage import RECENT_IDS, RecentCoverage
+from common.market.builder.gaps import UNFILLABLE, Gap, Ledger
+from common.market.coding import codec
 from common.market.trade import Trades
 from common.store.reads import Entry, State, SymbolReader
 

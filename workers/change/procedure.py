@@ -23,12 +23,12 @@ from redis.asyncio import Redis
 
 from common.clock import Clock, SystemClock
 from common.errors import BadInput, Fenced, OperatorError, Stale, StoreUnavailable
-from common.market import codec
+from common.market.coding import codec
 from common.market.instrument import Instrument
 from common.market.rescaling import Rescaling, Unfit
-from common.market.rollup import DAY
 from common.market.scale import Scales
-from common.market.timeframe import DAY_MS, day_of
+from common.market.timeframes.periods import DAY
+from common.market.timeframes.timeframe import DAY_MS, day_of
 from common.market.trade import Trades
 from common.market.walk import rescaled
 from common.store.change import Change, ChangeStore, Look

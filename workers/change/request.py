@@ -4,9 +4,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from common.errors import BadInput
-from common.market.calendars import sessions_of
 from common.market.instrument import Hours, Ids, Instrument
 from common.market.rescaling import Rescaling, shifted
+from common.market.timeframes.calendars import sessions_of
 from common.store.registry import Market, Registry
 
 # Of a venue's symbol, in its ticks and lots.

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from common.market.rescaling import Rescaling
-from common.market.timeframe import minute_of
+from common.market.timeframes.timeframe import minute_of
 from common.market.trade import MAX_TS_MS
 from common.store.change import PAGE, ChangeStore, Entry, Look, Mark, Row
 from common.store.keys import LATE, ROLLED
@@ -87,7 +87,7 @@ class Shadows:
         async for page in self.store.rows(key):
             rows = []
             for row in page:
-                # As common.market.late.Part has it.
+                # As common.market.builder.late.Part has it.
                 token, seq, packed = row.member.split(b":", 2)
                 rows.append(Row(row.score, b":".join((token, seq, pack(packed)))))
             await self.store.put(self.token, key, rows)

@@ -6,7 +6,7 @@ from itertools import chain, zip_longest
 
 from redis.asyncio import Redis
 
-from common.market.timeframe import MINUTE_MS, Timeframe, day_of
+from common.market.timeframes.timeframe import MINUTE_MS, Timeframe, day_of
 from common.store.calendars import adopt
 from common.store.registry import Registry
 from common.store.rollups import RollupStore

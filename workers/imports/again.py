@@ -15,16 +15,16 @@ from common.archive.archive import Archive
 from common.archive.series import TRADE_ROWS
 from common.errors import ArchiveDamaged
 from common.frames.schema import TRADES
+from common.market.builder.recent import TIME_PRECISION_MS, Conflict
 from common.market.instrument import Instrument
-from common.market.recent import TIME_PRECISION_MS, Conflict
-from common.market.timeframe import DAY_MS
+from common.market.timeframes.timeframe import DAY_MS
 from common.market.trade import Trade
 
 # Of the import's own trades so many at the least, if there are: mostly its last batch, of some 33 bytes each.
 MIN_ROWS_AT_HAND = 1 << 18
 
 _APPLIED = "_applied"
-# As common.market.recent.differ.
+# As common.market.builder.recent.differ.
 _DIFFER = pl.any_horizontal(
     (pl.col("ts_ms") - pl.col(f"ts_ms{_APPLIED}")).abs() >= TIME_PRECISION_MS,
     *(pl.col(name) != pl.col(name + _APPLIED) for name in ("price_ticks", "size_lots", "side")),

@@ -1,7 +1,7 @@
 """Days of an import that the store has dropped: the archive alone has what there was of them.
 
-Their minutes go the way of late trades (common.market.late). They are committed together with the coverage that says
-so, readers merge them into what the archive has, and its objects name what they have got. So whoever dies, and
+Their minutes go the way of late trades (common.market.builder.late). They are committed together with the coverage that
+says so, readers merge them into what the archive has, and its objects name what they have got. So whoever dies, and
 whenever, each trade is in every answer, and in the archive in the end, once.
 """
 
@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from common.archive.archive import Archive
 from common.archive.series import CANDLE_ROWS, SERIES
 from common.errors import StoreUnavailable
-from common.market.builder import pack_minute
+from common.market.builder.builder import pack_minute
 from common.store.reads import Archived
 from common.store.registry import Market
 from common.store.rollups import CANDLES, RollupStore

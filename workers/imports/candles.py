@@ -17,7 +17,7 @@ from common.errors import BadInput
 from common.frames.schema import CANDLES, conform
 from common.market.candle import IMPORT
 from common.market.instrument import Instrument
-from common.market.timeframe import MINUTE_MS
+from common.market.timeframes.timeframe import MINUTE_MS
 from common.market.trade import MAX_TICKS, MAX_TS_MS, MIN_TS_MS
 from workers.imports.files import KLINES_DUMP, Form, Rows, RowsFile, fields_of, in_ms
 from workers.recordings.parquet import scaled, whole

@@ -21,16 +21,16 @@ from common.frames import bulk
 from common.frames.footprint import regroup
 from common.frames.resample import resample
 from common.frames.schema import CANDLES, LEVELS
-from common.market import builder
-from common.market.coverage import DUPLICATE, TOO_LATE, TOO_MANY_HOLES, IdCoverage, RecentCoverage
-from common.market.packed import Ints
-from common.market.recent import CONFLICT, Conflict
-from common.market.spans import Span
-from common.market.timeframe import DAY_MS, MINUTE, MINUTE_MS, day_of
+from common.market.builder import builder
+from common.market.builder.coverage import DUPLICATE, TOO_LATE, TOO_MANY_HOLES, IdCoverage, RecentCoverage
+from common.market.builder.recent import CONFLICT, Conflict
+from common.market.builder.spans import Span
+from common.market.coding.packed import Ints
+from common.market.timeframes.timeframe import DAY_MS, MINUTE, MINUTE_MS, day_of
 from common.market.trade import MAX_ID, MAX_LOTS, MAX_TICKS, MAX_TS_MS, MIN_TS_MS
 from common.store.imports import MAX_STEP_DAYS, MAX_STEP_MINUTES
-from workers.conflicts import MAX_CONFLICTS_TOLD
 from workers.imports.again import AtHand, conflicts_of
+from workers.symbol.conflicts import MAX_CONFLICTS_TOLD
 
 # How far a trade of a file may come behind later ones and still find its day in waiting. One that comes later yet
 # amends a day that is written, and counts in `rev`.

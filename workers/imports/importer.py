@@ -21,14 +21,14 @@ from common.archive.archive import Archive
 from common.clock import JudgedClock, SystemClock
 from common.errors import BadInput, RetryableError, StoreUnavailable
 from common.frames import decode
-from common.market import codec
-from common.market.builder import Builder, Changes, Minute
+from common.market.builder.builder import Builder, Changes, Minute
+from common.market.builder.coverage import IdCoverage, load_coverage
+from common.market.builder.gaps import ID_JUMP, NOT_IMPORTED, Gap, Ledger
+from common.market.builder.recent import CONFLICT, RECENT_TRADES, Conflict
 from common.market.candle import Candle
-from common.market.coverage import IdCoverage, load_coverage
+from common.market.coding import codec
 from common.market.footprint import Footprint
-from common.market.gaps import ID_JUMP, NOT_IMPORTED, Gap, Ledger
-from common.market.recent import CONFLICT, RECENT_TRADES, Conflict
-from common.market.timeframe import DAY_MS, MINUTE_MS, day_of
+from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, day_of
 from common.market.trade import Trades
 from common.store.client import commit_client
 from common.store.format import CHUNKED_COVERAGE, store_format, written
@@ -42,9 +42,6 @@ from common.store.reads import SymbolReader, View
 from common.store.registry import Market, Registry
 from common.store.rollups import CANDLES, FOOTPRINTS, RollupStore, Staged
 from common.store.symbol import Bounds, Claim, SymbolStore
-from workers.claims import LOOKS_PER_LEASE
-from workers.commit import Head, Text, make_commit
-from workers.conflicts import Conflicts
 from workers.imports.again import AtHand
 from workers.imports.below import Below
 from workers.imports.days import Day, Days, day_floor, steps
@@ -55,7 +52,10 @@ from workers.imports.reach import Reach, keep_longer
 from workers.imports.target import is_fed, target
 from workers.imports.trades import TradeKeeper
 from workers.rollup.day import SealFailed
-from workers.term import BEATS_PER_LEASE, TermSettings
+from workers.symbol.claims import LOOKS_PER_LEASE
+from workers.symbol.commit import Head, Text, make_commit
+from workers.symbol.conflicts import Conflicts
+from workers.symbol.term import BEATS_PER_LEASE, TermSettings
 from workers.withdrawal import withdraw
 
 log = logging.getLogger(__name__)

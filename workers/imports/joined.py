@@ -9,14 +9,14 @@ import polars as pl
 
 from common.frames import decode, encode
 from common.frames.spans import held
-from common.market import blocks, codec
-from common.market.builder import Builder, Minute, pack_minute, unpack_minute
-from common.market.coverage import RecentCoverage
+from common.market.builder.builder import Builder, Minute, pack_minute, unpack_minute
+from common.market.builder.coverage import RecentCoverage
+from common.market.coding import blocks, codec
+from common.market.coding.packed import Ints
 from common.market.footprint import Footprint
 from common.market.instrument import Instrument
-from common.market.packed import Ints
 from common.market.scale import Scale, Scales
-from common.market.timeframe import MINUTE, day_of
+from common.market.timeframes.timeframe import MINUTE, day_of
 from common.store.rollups import CANDLES, FOOTPRINTS, Minutes, Staged
 from workers.imports.days import Day, Frames, built
 

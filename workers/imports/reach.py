@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from common.errors import BadInput
-from common.market.timeframe import DAY_MS, day_of
+from common.market.timeframes.timeframe import DAY_MS, day_of
 from common.store.registry import Market, Registry
 from common.store.rollups import CANDLES, FOOTPRINTS
 from workers.imports.days import day_floor

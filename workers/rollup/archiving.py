@@ -3,8 +3,8 @@
 Its object is read first, and replaced only if it is still that one. So whatever another job confirms meanwhile, and the
 store drops for it, is in what this one has read, or this one is refused and begins anew.
 
-Late trades of minutes that the archive alone has come out of the store as parts (common.market.late), and the object
-says which of them it has: a job that dies before it confirms merges none of them twice.
+Late trades of minutes that the archive alone has come out of the store as parts (common.market.builder.late), and the
+object says which of them it has: a job that dies before it confirms merges none of them twice.
 
 Loads Polars: only ever imported in the process of one job.
 """
@@ -22,9 +22,9 @@ from common.archive.late import with_parts
 from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS, Series
 from common.errors import Stale, StoreUnavailable, Superseded
 from common.frames import decode
-from common.market import blocks
-from common.market.late import merged_with
-from common.market.timeframe import DAY_MS
+from common.market.builder.late import merged_with
+from common.market.coding import blocks
+from common.market.timeframes.timeframe import DAY_MS
 from common.store.manifest import Manifest
 from common.store.reads import Seal, SealedSeries, State, SymbolReader
 from common.store.registry import Market

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 
 from common.errors import FleetError
-from common.market import calendars
 from common.market.instrument import Instrument
-from common.market.session import Sessions
+from common.market.timeframes import calendars
+from common.market.timeframes.session import Sessions
 from common.store.client import commit_client
 from common.store.registry import Registry
 

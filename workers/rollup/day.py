@@ -20,17 +20,17 @@ import numpy as np
 from redis.asyncio import Redis
 
 from common.errors import FleetError, Stale, StoreUnavailable, Superseded
-from common.market import blocks, codec
-from common.market.bar_json import bar_json
-from common.market.blocks import Columns
+from common.market.builder.late import Part
 from common.market.candle import Candle
-from common.market.candle_columns import merged, opened
+from common.market.coding import blocks, codec
+from common.market.coding.bar_json import bar_json
+from common.market.coding.blocks import Columns
+from common.market.coding.candle_columns import merged, opened
 from common.market.instrument import Instrument
-from common.market.late import Part
 from common.market.manifest import ManifestEntry
-from common.market.rollup import DAY, MONTH, WEEK, Period, Plan, periods, rolled_up
 from common.market.scale import Scale, Scales
-from common.market.timeframe import DAY_MS, Timeframe, day_of
+from common.market.timeframes.periods import DAY, MONTH, WEEK, Period, Plan, periods, rolled_up
+from common.market.timeframes.timeframe import DAY_MS, Timeframe, day_of
 from common.store.calendars import adopt
 from common.store.instrument import InstrumentChanged
 from common.store.reads import touches

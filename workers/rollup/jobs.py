@@ -14,8 +14,8 @@ import numpy.ma  # noqa: F401
 from redis.asyncio import Redis
 
 from common.errors import StoreUnavailable
+from common.market.builder.late import Part
 from common.market.instrument import Instrument
-from common.market.late import Part
 from common.market.manifest import ManifestEntry
 from common.settings import Settings
 from common.store.client import commit_client

@@ -13,10 +13,10 @@ from redis.asyncio import Redis
 
 from common.archive.archive import Archive
 from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS, SERIES, TRADE_ROWS, Series
-from common.market import codec
+from common.market.coding import codec
 from common.market.manifest import ManifestEntry
-from common.market.rollup import DAY
-from common.market.timeframe import DAY_MS, Timeframe, day_of
+from common.market.timeframes.periods import DAY
+from common.market.timeframes.timeframe import DAY_MS, Timeframe, day_of
 from common.store.manifest import Manifest
 from common.store.reads import Range, SymbolReader, touches
 from common.store.registry import Market

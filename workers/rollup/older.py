@@ -10,8 +10,8 @@ from common.archive.archive import Archive
 from common.archive.late import period_with
 from common.archive.series import CANDLE_ROWS
 from common.frames import encode
+from common.market.builder.late import Part
 from common.market.instrument import Instrument
-from common.market.late import Part
 from common.market.manifest import ManifestEntry
 
 

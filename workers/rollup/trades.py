@@ -18,10 +18,10 @@ from common.archive.archive import Archive
 from common.archive.series import TRADE_ROWS
 from common.errors import ArchiveUnavailable, Stale, StoreUnavailable, Superseded
 from common.frames import decode
-from common.market import codec
+from common.market.coding import codec
 from common.market.instrument import Instrument
 from common.market.manifest import ManifestEntry
-from common.market.timeframe import DAY_MS
+from common.market.timeframes.timeframe import DAY_MS
 from common.store.manifest import Manifest
 from common.store.reads import Entry, SymbolReader
 from common.store.registry import Market

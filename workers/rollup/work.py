@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from common.market.timeframe import Timeframe
+from common.market.timeframes.timeframe import Timeframe
 
 # Roll up the days of a UTC month that are due; write a period of a series into the archive, or all trades that wait.
 ROLL, ARCHIVE = "roll", "archive"

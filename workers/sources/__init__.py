@@ -45,7 +45,7 @@ SourceFactory = Callable[[Market, Means], Source]
 
 def _venue(market: Market, means: Means) -> Source:
     # Its HTTP and WebSocket clients are a third of an idle worker: only for those that need them.
-    from workers.sources.venue import venue_source
+    from workers.sources.venue.source import venue_source
 
     return venue_source(market, means)
 

@@ -5,14 +5,14 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from common.market.builder import Minute
+from common.market.builder.builder import Minute
+from common.market.builder.coverage import Coverage
+from common.market.builder.gaps import UNKNOWN, Ledger
+from common.market.builder.spans import Hole, Span
+from common.market.builder.validation import Differences
 from common.market.candle import Candle
-from common.market.coverage import Coverage
-from common.market.gaps import UNKNOWN, Ledger
 from common.market.scale import Scales
-from common.market.spans import Hole, Span
 from common.market.trade import Trades
-from common.market.validation import Differences
 
 # `complete_ms` of a source that cannot say: the clock closes nothing.
 NEVER = 0

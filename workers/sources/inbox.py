@@ -22,8 +22,8 @@ from redis.asyncio import Redis
 
 from common.clock import Clock
 from common.errors import OperatorError
+from common.market.builder.coverage import DUPLICATE
 from common.market.candle import LIVE
-from common.market.coverage import DUPLICATE
 from common.market.instrument import Instrument
 from common.market.trade import Trade, Trades
 from common.store.client import translated

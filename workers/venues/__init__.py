@@ -1,1 +1,1 @@
-"""Venues: one file each, behind one protocol (base.py)."""
+"""Venues: a folder each, behind one protocol (shared.base), and known by name (registry)."""

@@ -11,19 +11,19 @@ from redis.asyncio import Redis
 
 from common.clock import Clock
 from common.errors import BadInput
-from common.market.book import BinanceSpotRule, BinanceUsdmRule, CoinbaseRule, KrakenRule, Rule
+from common.market.depth.book import BinanceSpotRule, BinanceUsdmRule, CoinbaseRule, KrakenRule, Rule
 from common.market.instrument import check_symbol
 from common.store.budget import BudgetStore, Limit
-from workers.venues.base import Venue
-from workers.venues.binance import SPOT, Api, Binance
-from workers.venues.binance_usdm import USDM
-from workers.venues.budget import Budget
-from workers.venues.ccxt_client import WINDOW_MS
-from workers.venues.ccxt_venue import CcxtVenue, exchange_of
-from workers.venues.coinbase import Coinbase
-from workers.venues.fleet_budget import FleetBudget
-from workers.venues.kraken import BOOK_LEVELS, Kraken
-from workers.venues.live import Timing
+from workers.venues.binance.client import SPOT, Api, Binance
+from workers.venues.binance.usdm import USDM
+from workers.venues.ccxt.client import WINDOW_MS
+from workers.venues.ccxt.venue import CcxtVenue, exchange_of
+from workers.venues.coinbase.client import Coinbase
+from workers.venues.kraken.client import BOOK_LEVELS, Kraken
+from workers.venues.shared.base import Venue
+from workers.venues.shared.budget import Budget
+from workers.venues.shared.fleet_budget import FleetBudget
+from workers.venues.shared.live import Timing
 
 
 class Place(NamedTuple):

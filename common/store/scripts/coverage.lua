@@ -1,4 +1,4 @@
--- Coverage by chunks, from state.format 2 on (common.market.coverage): {S}:coverage has all spans but the newest, field a
+-- Coverage by chunks, from state.format 2 on (common.market.builder.coverage): {S}:coverage has all spans but the newest, field a
 -- number, value packed spans; '' takes it away. Its newest span is state.newest_span. Until a symbol is in that format
 -- state.coverage has it all. Writes `count` chunks from ARGV[at] on, and returns where the next argument is.
 local function write_chunks(state, coverage, at, count)

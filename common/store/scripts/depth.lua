@@ -4,7 +4,7 @@
 -- ARGV  1 token, 2 chunks to keep, then open_ms, packed chunk, open_ms, packed chunk, ...
 -- RESULT  {'OK', chunks kept} or {'FENCED'} (another holder)
 --
--- depth: score open_ms, one chunk (common.market.depth) a minute; the oldest are dropped. A chunk depends on nothing
+-- depth: score open_ms, one chunk (common.market.depth.chunk) a minute; the oldest are dropped. A chunk depends on nothing
 -- else in the store and writing it twice is writing it once, so `seq` is not compared.
 
 local owner, depth = KEYS[1], KEYS[2]

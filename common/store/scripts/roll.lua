@@ -14,7 +14,7 @@
 -- candles:1d, 1w, 1M: score open_ms, one packed candle a period.
 -- seals: score day, member '<day>:<candles>:<footprints>:<digest of the block>:<digest of the block>'. A digest is the
 --         first 16 digits of the SHA-1.
--- sealed candles, footprints: field day, its block (common.market.blocks). Minutes of the day that are in candles or
+-- sealed candles, footprints: field day, its block (common.market.coding.blocks). Minutes of the day that are in candles or
 --         footprints were written after it was sealed, and count instead of the sealed ones.
 -- staged: fields '<day>:candles' and '<day>:footprints', the blocks as the job has read them back.
 -- unarchived: members 'candles:<day>' and 'footprints:<day>', score the version that made them or, negative, the commit

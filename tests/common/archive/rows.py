@@ -13,7 +13,7 @@ from common.frames import bulk
 from common.frames.schema import TRADES
 from common.market.candle import BACKFILL
 from common.market.instrument import Instrument
-from common.market.timeframe import DAY_MS, MINUTE
+from common.market.timeframes.timeframe import DAY_MS, MINUTE
 from common.market.trade import SIDE_NAMES
 
 # 2024-02-01, UTC: a leap year's February.

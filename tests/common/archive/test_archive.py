@@ -13,7 +13,7 @@ from common.archive.archive import Archive
 from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS, SERIES, TRADE_ROWS
 from common.errors import ArchiveDamaged, Superseded
 from common.market.instrument import Instrument
-from common.market.timeframe import DAY_MS, MINUTE_MS
+from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS
 from tests.common.archive.conftest import PROBE, S3, names
 from tests.common.archive.rows import BTC, FEBRUARY_MS, MARCH_MS, february, period, write
 

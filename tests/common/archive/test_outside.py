@@ -12,7 +12,7 @@ import pytest
 from common.archive.archive import Archive
 from common.archive.series import CANDLE_ROWS, SERIES, TRADE_ROWS
 from common.market.instrument import Instrument
-from common.market.timeframe import DAY_MS, MINUTE_MS
+from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS
 from infra.paths import ROOT
 from tests.common.archive.conftest import KEYS, S3
 from tests.common.archive.rows import BTC, FEBRUARY_MS, MARCH_MS, february, period, write

@@ -8,7 +8,7 @@ import polars as pl
 from common.frames import decode
 from common.frames.schema import CANDLES, LEVELS
 from common.market.candle import Candle
-from common.market.codec import pack_trades
+from common.market.coding.codec import pack_trades
 from common.market.footprint import Footprint
 from common.market.instrument import Instrument
 from common.market.trade import Trades

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.frames.bars import bars_arrow, bars_csv, bars_json
-from common.market.bar_json import bar_json
 from common.market.candle import SIMULATED, Candle
+from common.market.coding.bar_json import bar_json
 from common.market.instrument import Instrument
 from tests.common.frames.build import candles_frame
 from tests.strategies import LAW, START_MS, candles, instruments

@@ -9,7 +9,7 @@ from common.frames import bulk, encode
 from common.frames.footprint import regroup
 from common.frames.resample import resample
 from common.frames.schema import CANDLES, LEVELS, TRADES
-from common.market.timeframe import MINUTE, Timeframe
+from common.market.timeframes.timeframe import MINUTE, Timeframe
 from common.market.trade import MAX_LOTS, Trade, Trades
 from tests.common.frames.build import UNIQUE, built, candles_of, levels_frame, trades_frame
 from tests.shell import Shell, builder_of, without_rev

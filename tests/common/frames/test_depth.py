@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 
 from common.frames import depth
 from common.frames.depth import ASK, BID, LEVELS, PACKED_SPAN, RUNS, SPANS
-from common.market.book import BinanceSpotRule
-from common.market.depth import SPAN, Chunk, Span, pack_chunk, unpack_chunk
+from common.market.depth.book import BinanceSpotRule
+from common.market.depth.chunk import SPAN, Chunk, Span, pack_chunk, unpack_chunk
+from common.market.depth.recorder import BookHistory, Limits
 from common.market.rescaling import MAX_INT_64, Unfit
-from common.market.runs import BookHistory, Limits
 from common.market.scale import Scale, Scales
-from common.market.timeframe import MINUTE_MS
+from common.market.timeframes.timeframe import MINUTE_MS
 from tests.book_model import PRICES, Move, Venue, Watched, best_first, chunks, feed_all, moves, within
 from tests.strategies import LAW, START_MS
 

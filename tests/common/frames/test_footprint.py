@@ -12,7 +12,7 @@ from common.frames.footprint import footprints_json, poc, regroup
 from common.frames.schema import LEVELS
 from common.market.footprint import Footprint
 from common.market.instrument import Instrument
-from common.market.timeframe import MINUTE_MS, Timeframe
+from common.market.timeframes.timeframe import MINUTE_MS, Timeframe
 from common.market.trade import Trades
 from tests.common.frames.build import built, levels_frame
 from tests.strategies import LAW, MINUTE_TIMEFRAMES, START_MS, footprints, instruments, trades

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from common.frames import decode, encode
 from common.frames.schema import CANDLES, LEVELS, TRADES
-from common.market import codec
 from common.market.candle import Candle
+from common.market.coding import codec
+from common.market.coding.packed import FOOTPRINT_HEAD, PACKED_CANDLE
 from common.market.footprint import Footprint
-from common.market.packed import FOOTPRINT_HEAD, PACKED_CANDLE
 from common.market.trade import MAX_ID, MAX_LOTS, MAX_TICKS, MAX_TS_MS, Trade, Trades
 from tests.common.frames.build import candles_frame, candles_of, levels_frame
 from tests.strategies import LAW, START_MS, candles, footprints, trades

@@ -8,7 +8,7 @@ from common.errors import BadInput
 from common.frames.resample import fill_flat, resample
 from common.frames.schema import CANDLES
 from common.market.candle import LIVE, SIMULATED, Candle, merge_all
-from common.market.timeframe import MINUTE_MS, Timeframe
+from common.market.timeframes.timeframe import MINUTE_MS, Timeframe
 from common.market.trade import Trades
 from tests.common.frames.build import built, candles_frame, candles_of
 from tests.strategies import LAW, MINUTE_TIMEFRAMES, SESSION_MINUTE_TIMEFRAMES, START_MS, candles, trades

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.frames.spans import held, span_end, span_open, span_opens
-from common.market.timeframe import DAY_MS, MINUTE_MS, Timeframe
+from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, Timeframe
 from tests.strategies import LAW, SESSION_TIMEFRAMES, TIMEFRAMES
 
 TIMES_MS = st.integers(0, 231 * 365 * DAY_MS)  # 1970 to 2200

@@ -4,8 +4,8 @@ from fractions import Fraction
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.market.bar_json import bar_json
 from common.market.candle import Candle
+from common.market.coding.bar_json import bar_json
 from common.market.instrument import Instrument
 from tests.strategies import LAW, candles, instruments
 

@@ -12,13 +12,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from common.frames import bulk, decode, encode
-from common.market import blocks, codec
 from common.market.candle import LIVE, Candle
+from common.market.coding import blocks, codec
+from common.market.coding.named import CorruptBlock
+from common.market.coding.packed import PACKED_CANDLE
 from common.market.footprint import Footprint
-from common.market.named import CorruptBlock
-from common.market.packed import PACKED_CANDLE
 from common.market.scale import Scale, Scales
-from common.market.timeframe import DAY_MS, MINUTE_MS
+from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS
 from tests.common.frames.build import trades_frame
 from tests.golden import recordings
 from tests.strategies import LAW, SOURCES, START_MS, candles, footprints

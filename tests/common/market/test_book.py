@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.market.book import (
+from common.market.depth.book import (
     CHECKSUM,
     CROSSED,
     GAP,
@@ -21,7 +21,7 @@ from common.market.book import (
 )
 from tests.book_model import Side, Venue, best_first, moves, sides_of, within
 from tests.strategies import LAW
-from workers.venues.base import DepthEvent
+from workers.venues.shared.base import DepthEvent
 
 LEVELS = st.lists(st.tuples(st.integers(1, 40), st.integers(0, 5)), max_size=12)
 BINANCE = pytest.mark.parametrize("rule", [BinanceSpotRule(), BinanceUsdmRule()])

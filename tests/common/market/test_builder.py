@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.market.builder import (
+from common.market.builder.builder import (
     BAD_ID,
     BAD_PRICE,
     BAD_SIDE,
@@ -23,11 +23,11 @@ from common.market.builder import (
     floor_of,
     unpack_minute,
 )
+from common.market.builder.coverage import DUPLICATE, TOO_LATE, RecentCoverage
+from common.market.builder.recent import CONFLICT, Conflict
 from common.market.candle import BACKFILL, SIMULATED, Candle
-from common.market.coverage import DUPLICATE, TOO_LATE, RecentCoverage
 from common.market.instrument import Instrument
-from common.market.recent import CONFLICT, Conflict
-from common.market.timeframe import DAY_MS, MINUTE_MS
+from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS
 from common.market.trade import BUY, MAX_ID, MAX_LOTS, MAX_TICKS, MAX_TS_MS, MIN_TS_MS, SELL, UNKNOWN, Trade, Trades
 from tests.shell import LATE_MS, Shell, builder_of
 from tests.strategies import LAW, trades

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.market.builder import FUTURE
+from common.market.builder.builder import FUTURE
+from common.market.builder.coverage import Coverage, IdCoverage, RecentCoverage
 from common.market.candle import Candle, merge_all
-from common.market.coverage import Coverage, IdCoverage, RecentCoverage
 from common.market.footprint import Footprint
 from common.market.instrument import Ids, Instrument
-from common.market.timeframe import MINUTE_MS, Timeframe
+from common.market.timeframes.timeframe import MINUTE_MS, Timeframe
 from common.market.trade import BUY, SELL, Trade, Trades
 from tests.shell import LATE_MS, Shell, builder_of, unpacked, without_rev
 from tests.strategies import LAW, MINUTE_TIMEFRAMES, START_MS, batches, mixed, trades, wild_trades

@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 import pytest
 
 from common.errors import BadInput
-from common.market.calendar_exceptions import NO_EXCEPTIONS, CalendarExceptions, SessionException
-from common.market.calendars import sessions_of, unfit
-from common.market.session import Sessions
-from common.market.timeframe import DAY_MS, MINUTE_MS, Timeframe
+from common.market.timeframes.calendar_exceptions import NO_EXCEPTIONS, CalendarExceptions, SessionException
+from common.market.timeframes.calendars import sessions_of, unfit
+from common.market.timeframes.session import Sessions
+from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, Timeframe
 
 DAY = Timeframe(1, "d")
 

@@ -3,10 +3,10 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.market import blocks, codec
 from common.market.candle import Candle, merge_all
-from common.market.candle_columns import merged, opened
-from common.market.timeframe import MINUTE_MS
+from common.market.coding import blocks, codec
+from common.market.coding.candle_columns import merged, opened
+from common.market.timeframes.timeframe import MINUTE_MS
 from tests.strategies import LAW, START_MS, candles
 
 OPENS = st.integers(0, 20).map(lambda minute: START_MS + minute * MINUTE_MS)

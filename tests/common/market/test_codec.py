@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.market.candle import Candle
-from common.market.codec import (
+from common.market.coding.codec import (
     CANDLE,
     FOOTPRINT_HEAD,
     pack_candle,

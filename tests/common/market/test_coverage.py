@@ -5,8 +5,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from common.market import spans as spans_module
-from common.market.coverage import (
+from common.market.builder import spans as spans_module
+from common.market.builder.coverage import (
     DUPLICATE,
     TOO_LATE,
     TOO_MANY_HOLES,
@@ -16,7 +16,7 @@ from common.market.coverage import (
     empty_coverage,
     load_coverage,
 )
-from common.market.spans import Hole, Span
+from common.market.builder.spans import Hole, Span
 from common.market.trade import Trades
 from tests.strategies import LAW
 

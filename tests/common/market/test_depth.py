@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.market.depth import HEAD, Chunk, Run, Span, pack_chunk, unpack_chunk, unpack_head
+from common.market.depth.chunk import HEAD, Chunk, Run, Span, pack_chunk, unpack_chunk, unpack_head
 from common.market.rescaling import Unfit
 from common.market.scale import Scale, Scales
-from common.market.timeframe import MINUTE_MS
+from common.market.timeframes.timeframe import MINUTE_MS
 from common.market.trade import MAX_LOTS, MAX_TICKS
 from tests.book_model import chunks
 from tests.strategies import LAW, START_MS

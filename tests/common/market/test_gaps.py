@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.market import gaps as gaps_module
-from common.market.coverage import IdCoverage
-from common.market.gaps import (
+from common.market.builder import gaps as gaps_module
+from common.market.builder.coverage import IdCoverage
+from common.market.builder.gaps import (
     DISCONNECT,
     ID_JUMP,
     MAX_BETWEEN,
@@ -24,7 +24,7 @@ from common.market.gaps import (
     Gap,
     Ledger,
 )
-from common.market.spans import Hole, Span
+from common.market.builder.spans import Hole, Span
 
 # Ids 10 to 19 are missing, and one trade takes 10 ms.
 AROUND = [9, 20]

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.market import codec
+from common.market.builder.recent import SEGMENTS, TIME_PRECISION_MS, Conflict, RecentTrades, differ
+from common.market.coding import codec
 from common.market.instrument import Instrument
-from common.market.recent import SEGMENTS, TIME_PRECISION_MS, Conflict, RecentTrades, differ
 from common.market.trade import BUY, SELL, Trade, Trades
 from tests.strategies import LAW
 

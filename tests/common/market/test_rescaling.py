@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 
 from common.frames import decode
 from common.frames.rescale import rescaled
-from common.market import blocks, codec, units
+from common.market import units
 from common.market.candle import Candle
+from common.market.coding import blocks, codec
+from common.market.coding.named import CorruptBlock
 from common.market.footprint import TRADES_AT, Footprint, Level
-from common.market.named import CorruptBlock
 from common.market.rescaling import MAX_INT_64, MAX_TURNOVER, Rescaling, Unfit
 from common.market.scale import Scale, Scales
-from common.market.timeframe import MINUTE_MS
+from common.market.timeframes.timeframe import MINUTE_MS
 from common.market.trade import MAX_LOTS, MAX_TICKS, Trades
 from tests.strategies import LAW, START_MS, candles, footprints, trades
 

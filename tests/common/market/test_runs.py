@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import BadInput
-from common.market.book import BinanceSpotRule, CoinbaseRule, bounds
-from common.market.depth import Chunk, Run, Span, pack_chunk, unpack_chunk
-from common.market.runs import (
+from common.market.depth.book import BinanceSpotRule, CoinbaseRule, bounds
+from common.market.depth.chunk import Chunk, Run, Span, pack_chunk, unpack_chunk
+from common.market.depth.recorder import (
     MAX_AHEAD_MS,
     MAX_BEHIND_MS,
     MAX_SILENT_MS,
@@ -18,10 +18,10 @@ from common.market.runs import (
     BookHistory,
     Limits,
 )
-from common.market.timeframe import MINUTE_MS
+from common.market.timeframes.timeframe import MINUTE_MS
 from tests.book_model import FIRST_MID, Move, Side, Venue, Watched, feed_all, moves, within
 from tests.strategies import LAW, START_MS
-from workers.venues.base import DepthEvent
+from workers.venues.shared.base import DepthEvent
 
 # Farther than any price of the model goes.
 EVERYTHING = Limits(reach_bp=9_900)

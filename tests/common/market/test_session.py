@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import BadInput
-from common.market.calendars import sessions_of
-from common.market.session import Sessions
-from common.market.timeframe import DAY_MS, MINUTE_MS, Timeframe
+from common.market.timeframes.calendars import sessions_of
+from common.market.timeframes.session import Sessions
+from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, Timeframe
 from common.market.trade import MAX_TS_MS
 from tests.strategies import LAW, SESSION_TIMEFRAMES
 
@@ -211,7 +211,7 @@ def test_what_is_not_known_is_refused_in_one_sentence(given_: tuple[str, str, st
 
 def test_pandas_is_loaded_only_for_an_exchange() -> None:
     program = (
-        "import sys, feed.app, workers.__main__; from common.market.calendars import sessions_of;"
+        "import sys, feed.app, workers.__main__; from common.market.timeframes.calendars import sessions_of;"
         "sessions_of('24x7', 'Europe/Berlin'); sessions_of('FOREX'); assert 'pandas' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

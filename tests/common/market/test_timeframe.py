@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import BadInput
-from common.market.timeframe import DAY_MS, MINUTE, Timeframe, minute_of
+from common.market.timeframes.timeframe import DAY_MS, MINUTE, Timeframe, minute_of
 from tests.strategies import LAW, TIMEFRAMES
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

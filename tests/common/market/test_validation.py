@@ -8,13 +8,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from common.market.builder import Builder, Minute, candle_of
-from common.market.candle import LIVE, Candle
-from common.market.footprint import Footprint
-from common.market.instrument import Instrument
-from common.market.timeframe import MINUTE_MS, minute_of
-from common.market.trade import BUY, SELL, UNKNOWN, Trade, Trades
-from common.market.validation import (
+from common.market.builder.builder import Builder, Minute, candle_of
+from common.market.builder.validation import (
     COMPARABLE,
     DUPLICATE,
     FOOTPRINT_PRICES,
@@ -31,6 +26,11 @@ from common.market.validation import (
     faults,
     order_faults,
 )
+from common.market.candle import LIVE, Candle
+from common.market.footprint import Footprint
+from common.market.instrument import Instrument
+from common.market.timeframes.timeframe import MINUTE_MS, minute_of
+from common.market.trade import BUY, SELL, UNKNOWN, Trade, Trades
 from tests import strategies
 from tests.strategies import LAW, START_MS
 

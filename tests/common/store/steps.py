@@ -4,8 +4,8 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from common.market import codec
-from common.market.builder import Checkpoint
+from common.market.builder.builder import Checkpoint
+from common.market.coding import codec
 from common.market.trade import BUY, Trade, Trades
 from common.store.lease import NOTHING_SEEN
 from common.store.symbol import Claim, Commit, SymbolStore

@@ -9,10 +9,10 @@ from redis.asyncio import Redis
 
 from common.errors import Fenced, StoreUnavailable
 from common.frames import depth
-from common.market.book import BinanceSpotRule
-from common.market.depth import Chunk, pack_chunk
-from common.market.runs import BookHistory, Limits
-from common.market.timeframe import MINUTE_MS
+from common.market.depth.book import BinanceSpotRule
+from common.market.depth.chunk import Chunk, pack_chunk
+from common.market.depth.recorder import BookHistory, Limits
+from common.market.timeframes.timeframe import MINUTE_MS
 from common.store.client import commit_client
 from common.store.depth import DepthReader, DepthStore
 from common.store.keys import SymbolKeys

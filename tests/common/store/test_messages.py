@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.market import codec
-from common.market.timeframe import MINUTE_MS
+from common.market.coding import codec
+from common.market.timeframes.timeframe import MINUTE_MS
 from common.store.lease import new_token
 from common.store.messages import CommitMessage
 from tests import strategies

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from redis.asyncio import Redis
 
 from common.errors import FleetError
-from common.market.builder import Checkpoint
+from common.market.builder.builder import Checkpoint
 from common.market.instrument import Instrument
 from common.store.client import commit_client
 from common.store.format import CHUNKED_COVERAGE

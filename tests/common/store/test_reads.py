@@ -4,8 +4,8 @@ import anyio
 import pytest
 from redis.asyncio import Redis
 
-from common.market.builder import Checkpoint
-from common.market.gaps import Gap
+from common.market.builder.builder import Checkpoint
+from common.market.builder.gaps import Gap
 from common.store.reads import AMENDED_KEPT, Amendment, Owner, Range, SymbolReader
 from common.store.symbol import Bounds, SymbolStore
 from tests.common.store.steps import MINUTE_MS, SYMBOL, claim, step

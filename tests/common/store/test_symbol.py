@@ -6,9 +6,9 @@ import pytest
 from redis.asyncio import Redis
 
 from common.errors import Fenced, Stale, StoreUnavailable
-from common.market import codec
-from common.market.builder import Checkpoint, Minute, candle_of, pack_minute
+from common.market.builder.builder import Checkpoint, Minute, candle_of, pack_minute
 from common.market.candle import LIVE
+from common.market.coding import codec
 from common.market.footprint import Footprint
 from common.market.trade import BUY, MAX_ID, MAX_TS_MS, Trade, Trades
 from common.store.keys import SymbolKeys

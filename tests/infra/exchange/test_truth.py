@@ -6,7 +6,7 @@ import random
 import pytest
 
 from common.errors import BadInput
-from common.market.builder import Builder, Minute
+from common.market.builder.builder import Builder, Minute
 from common.market.candle import Candle, merge_all
 from common.market.trade import BUY, SELL, Trade, Trades
 from infra.exchange import Exchange, Market, Retick, Rules, Simulation, listing_of

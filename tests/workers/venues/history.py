@@ -4,7 +4,7 @@ import random
 from collections.abc import Sequence
 
 from common.market.trade import BUY, SELL, Trade
-from workers.venues.base import Listing, Venue
+from workers.venues.shared.base import Listing, Venue
 
 START_MS = 1_723_161_600_000
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from common.market.instrument import Instrument
 from common.market.trade import SIDE_CODES, Trade
 from tests.golden.data import folder
-from workers.venues.base import Listing, Parser, Refused, TradesEvent
+from workers.venues.shared.base import Listing, Parser, Refused, TradesEvent
 
 # What was sent, connected and asked by HTTP begins with a URL; the rest are frames: `<time>: <json>`.
 _OURS = (b"wss://", b"https://")

@@ -10,12 +10,12 @@ from tests.support import FakeClock
 from tests.workers.venues.history import START_MS
 from tests.workers.venues.recorded import listing
 from tests.workers.venues.server import Exchange, exchange
-from workers.venues.base import Refused, Venue, VenueUnavailable
-from workers.venues.binance import Binance
-from workers.venues.budget import OpenBudget
-from workers.venues.coinbase import Coinbase
-from workers.venues.fields import TOO_FINE
-from workers.venues.kraken import Kraken
+from workers.venues.binance.client import Binance
+from workers.venues.coinbase.client import Coinbase
+from workers.venues.kraken.client import Kraken
+from workers.venues.shared.base import Refused, Venue, VenueUnavailable
+from workers.venues.shared.budget import OpenBudget
+from workers.venues.shared.fields import TOO_FINE
 
 MINUTE_MS = 60_000
 IDS = range(100, 110)

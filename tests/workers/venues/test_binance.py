@@ -17,7 +17,10 @@ from tests.support import FakeClock
 from tests.workers.venues.history import START_MS, all_between, all_from_id, past, spans, within
 from tests.workers.venues.recorded import listing
 from tests.workers.venues.server import Answer, Exchange, Params, Route, exchange
-from workers.venues.base import (
+from workers.venues.binance.client import SPOT, Api, Binance
+from workers.venues.binance.usdm import USDM
+from workers.venues.binance.wire import TradeIds
+from workers.venues.shared.base import (
     Connected,
     DepthEvent,
     Listing,
@@ -27,10 +30,7 @@ from workers.venues.base import (
     VenueError,
     VenueUnavailable,
 )
-from workers.venues.binance import SPOT, Api, Binance
-from workers.venues.binance_usdm import USDM
-from workers.venues.binance_wire import TradeIds
-from workers.venues.budget import CONNECT, OpenBudget
+from workers.venues.shared.budget import CONNECT, OpenBudget
 
 BTC = listing("BTCUSDT", 2, 3, "BINANCE")
 MINUTE_MS = 60_000

@@ -16,9 +16,9 @@ from tests.workers.venues.recorded import (
     trades_in,
     venue_frames,
 )
-from workers.venues.base import Closing, DepthEvent, NoTrade, QuoteEvent, Refused
-from workers.venues.binance_wire import BinanceParser, TradeIds, snapshot
-from workers.venues.fields import Market
+from workers.venues.binance.wire import BinanceParser, TradeIds, snapshot
+from workers.venues.shared.base import Closing, DepthEvent, NoTrade, QuoteEvent, Refused
+from workers.venues.shared.fields import Market
 
 USDM = "binance_usdm_btcusdt/btcusdt_20240808.gz"
 SPOT = [f"binance_spot_ethusdt/ethusdt_2024080{day}.gz" for day in (8, 9)]

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from common.market.trade import BUY, MAX_ID, SELL
 from tests.strategies import LAW
-from workers.venues.ccxt_ids import HASHED, Ids, trade_id
+from workers.venues.ccxt.ids import HASHED, Ids, trade_id
 
 TEXTS = st.one_of(st.text(max_size=40), st.uuids().map(str), st.integers(0, 1 << 70).map(str))
 

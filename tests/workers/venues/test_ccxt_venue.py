@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from common.clock import SystemClock
 from common.errors import BadInput, OperatorError
-from common.market.builder import BAD_ID, BAD_PRICE, BAD_SIZE, BAD_TIME
+from common.market.builder.builder import BAD_ID, BAD_PRICE, BAD_SIZE, BAD_TIME
 from common.market.instrument import Instrument
 from common.market.trade import MAX_LOTS, MAX_TICKS, UNKNOWN, Trade
 from infra.exchange import Exchange, Garbage, Reset, Stall, Throttle
@@ -22,8 +22,11 @@ from tests.infra.exchange.support import SYMBOL, Served, served, simulated, stil
 from tests.strategies import LAW
 from tests.support import FakeClock
 from tests.workers.venues.history import all_between, spans, within
-from workers.venues import ccxt_venue
-from workers.venues.base import (
+from workers.venues.ccxt import venue as ccxt_venue
+from workers.venues.ccxt.ids import HASHED, Ids
+from workers.venues.ccxt.venue import CcxtVenue, exchange_of, fleet_name
+from workers.venues.registry import Place, is_known, venue_of
+from workers.venues.shared.base import (
     Connected,
     DepthEvent,
     Disconnected,
@@ -36,13 +39,10 @@ from workers.venues.base import (
     VenueError,
     VenueUnavailable,
 )
-from workers.venues.budget import CONNECT, OpenBudget
-from workers.venues.ccxt_ids import HASHED, Ids
-from workers.venues.ccxt_venue import CcxtVenue, exchange_of, fleet_name
-from workers.venues.fields import MISSING_FIELD, TOO_FINE, Market
-from workers.venues.live import Timing
-from workers.venues.pace import Patience
-from workers.venues.registry import Place, is_known, venue_of
+from workers.venues.shared.budget import CONNECT, OpenBudget
+from workers.venues.shared.fields import MISSING_FIELD, TOO_FINE, Market
+from workers.venues.shared.live import Timing
+from workers.venues.shared.stall import Patience
 
 VENUE, NAME = "CCXT.BINANCE", "BTC/USDT"
 OPTIONS = {"fetchMarkets": {"types": ["spot"]}, "defaultType": "spot"}

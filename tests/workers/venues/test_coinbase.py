@@ -15,9 +15,9 @@ from tests.support import FakeClock
 from tests.workers.venues.history import START_MS, all_between, all_from_id, past, spans, within
 from tests.workers.venues.recorded import listing
 from tests.workers.venues.server import Answer, Exchange, Params, exchange
-from workers.venues.base import Connected, DepthEvent, QuoteEvent, TradesEvent, VenueError, VenueUnavailable
-from workers.venues.budget import OpenBudget
-from workers.venues.coinbase import Coinbase
+from workers.venues.coinbase.client import Coinbase
+from workers.venues.shared.base import Connected, DepthEvent, QuoteEvent, TradesEvent, VenueError, VenueUnavailable
+from workers.venues.shared.budget import OpenBudget
 
 BTC = listing("BTC-USD", 2, 3, "COINBASE")
 MINUTE_MS = 60_000

@@ -17,8 +17,8 @@ from tests.workers.venues.recorded import (
     trades_in,
     venue_frames,
 )
-from workers.venues.base import DepthEvent, QuoteEvent, Refused
-from workers.venues.coinbase import CoinbaseParser
+from workers.venues.coinbase.client import CoinbaseParser
+from workers.venues.shared.base import DepthEvent, QuoteEvent, Refused
 
 FRAMES = "COINBASE.ws.28.0"
 BTC = listing("BTC-USD", 2, 8)

@@ -10,7 +10,17 @@ from common.errors import BadInput
 from common.market import units
 from common.market.units import MAX_DECIMALS
 from tests.strategies import LAW
-from workers.venues.fields import _REMEMBERED, TOO_FINE, TOO_GREAT, Bad, Decimals, epoch_ms, exact_json, scaled, time_ms
+from workers.venues.shared.fields import (
+    _REMEMBERED,
+    TOO_FINE,
+    TOO_GREAT,
+    Bad,
+    Decimals,
+    epoch_ms,
+    exact_json,
+    scaled,
+    time_ms,
+)
 
 NUMBER = re.compile(r"(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?", re.ASCII)
 NUMBERS = st.from_regex(r"(0|[1-9][0-9]{0,20})(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,2})?", fullmatch=True)

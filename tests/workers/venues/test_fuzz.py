@@ -18,11 +18,11 @@ import pytest
 
 from common.market.trade import SIDE_NAMES
 from tests.workers.venues.recorded import Plain, binance_frames, listing, listings_of, trades_in, venue_frames
-from workers.venues.base import Listing, Parser, Refused
-from workers.venues.binance_wire import BinanceParser
-from workers.venues.coinbase import CoinbaseParser
-from workers.venues.kraken import KrakenParser
-from workers.venues.kraken_v1 import KrakenV1Parser
+from workers.venues.binance.wire import BinanceParser
+from workers.venues.coinbase.client import CoinbaseParser
+from workers.venues.kraken.client import KrakenParser
+from workers.venues.kraken.v1 import KrakenV1Parser
+from workers.venues.shared.base import Listing, Parser, Refused
 
 FRAMES = 200_000
 SEED = 20_240_808

@@ -14,7 +14,8 @@ from tests.support import FakeClock
 from tests.workers.venues.history import START_MS, all_between, all_from_id, past, spans, within
 from tests.workers.venues.recorded import listing
 from tests.workers.venues.server import Answer, Exchange, Params, exchange
-from workers.venues.base import (
+from workers.venues.kraken.client import Kraken
+from workers.venues.shared.base import (
     Connected,
     DepthEvent,
     QuoteEvent,
@@ -24,8 +25,7 @@ from workers.venues.base import (
     VenueError,
     VenueUnavailable,
 )
-from workers.venues.budget import OpenBudget
-from workers.venues.kraken import Kraken
+from workers.venues.shared.budget import OpenBudget
 
 BTC = listing("BTC/USD", 2, 3, "KRAKEN")
 MINUTE_MS = 60_000

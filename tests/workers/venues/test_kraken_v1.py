@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from common.market.book import BookSync, KrakenRule, Outcome
+from common.market.depth.book import BookSync, KrakenRule, Outcome
 from tests.workers.venues.recorded import (
     Plain,
     listing,
@@ -16,9 +16,9 @@ from tests.workers.venues.recorded import (
     trades_in,
     venue_frames,
 )
-from workers.venues.base import DepthEvent, QuoteEvent, Refused
-from workers.venues.kraken import BOOK_LEVELS
-from workers.venues.kraken_v1 import KrakenV1Parser
+from workers.venues.kraken.client import BOOK_LEVELS
+from workers.venues.kraken.v1 import KrakenV1Parser
+from workers.venues.shared.base import DepthEvent, QuoteEvent, Refused
 
 TRADES, BOOKS = "KRAKEN.ws.48.0", "KRAKEN.ws.50.0"
 XMR = listing("XMR/USD", 8, 8)

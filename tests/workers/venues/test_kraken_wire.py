@@ -2,11 +2,11 @@ from typing import Any
 
 import pytest
 
-from common.market.book import BookSync, KrakenRule, Outcome
+from common.market.depth.book import BookSync, KrakenRule, Outcome
 from common.market.trade import Trade
 from tests.workers.venues.recorded import listing, trades_in
-from workers.venues.base import DepthEvent, QuoteEvent, Refused
-from workers.venues.kraken import BOOK_LEVELS, KrakenParser, rest_name, socket_name
+from workers.venues.kraken.client import BOOK_LEVELS, KrakenParser, rest_name, socket_name
+from workers.venues.shared.base import DepthEvent, QuoteEvent, Refused
 
 BTC, PEPE = listing("BTC/USD", 1, 8), listing("PEPE/USD", 15, 8)
 ROW = (

@@ -15,10 +15,10 @@ from websockets.asyncio.server import ServerConnection
 from common.market.trade import Trades
 from tests.support import AttentiveClock, wait_until_async
 from tests.workers.venues.server import Exchange, exchange
-from workers.venues.base import Closing, Connected, DepthEvent, Disconnected, Event, Refused, TradesEvent
-from workers.venues.budget import CONNECT, OpenBudget
-from workers.venues.live import MAILBOX_EVENTS, Feed, Timing, follow
-from workers.venues.pace import Patience
+from workers.venues.shared.base import Closing, Connected, DepthEvent, Disconnected, Event, Refused, TradesEvent
+from workers.venues.shared.budget import CONNECT, OpenBudget
+from workers.venues.shared.live import MAILBOX_EVENTS, Feed, Timing, follow
+from workers.venues.shared.stall import Patience
 
 # Everything happens within a second, so that what should not happen can be seen not to. Silence is judged by a clock on
 # which no time passes while this process, which is also the venue, has to wait for a core.

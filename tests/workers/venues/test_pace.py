@@ -1,4 +1,4 @@
-from workers.venues.pace import LONGEST_TIMES, MEAN_TIMES, WINDOW_MS, Pace, Patience
+from workers.venues.shared.stall import LONGEST_TIMES, MEAN_TIMES, WINDOW_MS, Pace, Patience
 
 PATIENCE = Patience(least_ms=10_000, most_ms=300_000, unknown_ms=60_000)
 

@@ -2,8 +2,8 @@ import pytest
 
 from common.errors import BadInput
 from tests.support import FakeClock
-from workers.venues.budget import OpenBudget
 from workers.venues.registry import VENUES, Access, Place, open_venue, venue_of
+from workers.venues.shared.budget import OpenBudget
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ import pytest
 
 from tests.support import FakeClock
 from tests.workers.venues.server import Exchange, exchange
-from workers.venues import rest
-from workers.venues.base import Throttled, VenueError, VenueUnavailable
-from workers.venues.budget import OpenBudget
-from workers.venues.rest import MOST_RETRY_MS, Rest, retry_after_ms
+from workers.venues.shared import rest
+from workers.venues.shared.base import Throttled, VenueError, VenueUnavailable
+from workers.venues.shared.budget import OpenBudget
+from workers.venues.shared.rest import MOST_RETRY_MS, Rest, retry_after_ms
 
 NOW_MS = FakeClock().now_ms()
 

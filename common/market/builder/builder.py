@@ -1,0 +1,407 @@
+"""The builder: trades in, closed and amended minutes out.
+
+    accepted = builder.accept(trades, now_ms)     refuses, with a reason each, what must not be applied
+    late = builder.late_minutes(accepted)         closed minutes the shell must hand back
+    changes = builder.apply(accepted, now_ms, {open_ms: minute, ...})
+
+`step` is the three in a row. The builder is deterministic: time is an argument, and how a sequence of trades is
+cut into batches changes nothing (a law under test). It is changed in place, so after an error it is to be thrown
+away and restored from the last checkpoint.
+
+The watermark is the greatest trade time seen, or the minute boundary the clock has passed by `grace_ms` (a quiet
+venue), whichever is later. It never goes back. A minute is open while the watermark is inside it and closed from
+then on. A trade of a closed minute is late: it is applied all the same, the minute is amended and its `rev`
+counts one more. A minute without trades has no candle.
+
+How far back minutes are kept counts from the greatest trade time alone (`Floor`): a clock that is wrong must close
+minutes early or late, and drop none. A trade of a minute below the floor is refused.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import compress, groupby, repeat
+from operator import mul
+
+import orjson
+
+from common.market.builder.coverage import DUPLICATE, Coverage, IdCoverage, empty_coverage, load_coverage, max_holes
+from common.market.builder.recent import CONFLICT, Conflict, RecentTrades, differ
+from common.market.candle import BACKFILL, LIVE, Candle
+from common.market.coding import codec
+from common.market.footprint import Footprint
+from common.market.instrument import Instrument
+from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, day_of, minute_of
+from common.market.trade import BUY, MAX_ID, MAX_LOTS, MAX_TICKS, MAX_TS_MS, MIN_TS_MS, SELL, Trades
+
+# A venue's clock may run ahead of ours; a trade further ahead would close minutes that are still trading.
+MAX_AHEAD_MS = 60_000
+# What the packed candle holds; one more trade of the greatest size still fits the unsigned 64 bits.
+MAX_VOLUME_LOTS = (1 << 63) - 1
+
+# Why a trade is refused, besides coverage's DUPLICATE and TOO_LATE.
+BAD_TIME, BAD_ID, BAD_PRICE, BAD_SIZE, BAD_SIDE = "bad_time", "bad_id", "bad_price", "bad_size", "bad_side"
+FUTURE, OVERFLOW, BELOW_FLOOR = "future", "volume_overflow", "below_floor"
+
+_IS_BUY = bytes(code == BUY for code in range(256))
+_IS_SELL = bytes(code == SELL for code in range(256))
+_KNOWN_SIDES = b"\x00\x01\x02"
+
+
+@dataclass(slots=True)
+class Minute:
+    """One minute's candle and footprint: they are made, stored and amended together."""
+
+    candle: Candle
+    footprint: Footprint
+
+    def merge(self, other: "Minute") -> "Minute":
+        return Minute(self.candle.merge(other.candle), self.footprint.merge(other.footprint))
+
+
+@dataclass(slots=True)
+class Changes:
+    """What one step did.
+
+    `trades` were applied, in this order; `packed`: the same. `open` is the minute still growing. `moved`: the
+    watermark passed a minute boundary; also without trades that is to be committed, for it closes coarser candles.
+    """
+
+    trades: Trades
+    packed: bytes = codec.NO_TRADES
+    closed: dict[int, Minute] = field(default_factory=dict)
+    amended: dict[int, Minute] = field(default_factory=dict)
+    open: Minute | None = None
+    moved: bool = False
+
+    @property
+    def any(self) -> bool:
+        return bool(self.trades or self.amended) or self.moved
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """All a builder needs to go on, packed; what a commit stores beside the candles."""
+
+    watermark_ms: int
+    candle: bytes
+    footprint: bytes
+    # All of coverage (JSON); or its newest span alone, where it is stored by chunks.
+    coverage: bytes
+    refused: bytes
+    # The greatest trade time applied; -1 where an older release wrote it, which did not say.
+    newest_ms: int = -1
+    # The other spans, packed, by number. Made by a builder: those that changed since the last checkpoint, b"" of one
+    # that is gone.
+    chunks: Mapping[int, bytes] = field(default_factory=dict)
+    # Whether coverage is stored by chunks; and whether more of it changed since than the end of its newest span.
+    is_chunked: bool = False
+    is_reshaped: bool = False
+
+
+@dataclass(slots=True)
+class Floor:
+    """Which trades are too old: their minutes have been dropped, or will be with the next one that is written."""
+
+    # Whole days of minutes kept, back from the day of the greatest trade time; 0: all.
+    days: int = 0
+    # Minutes that open before have been dropped already, be it by another rule.
+    dropped_ms: int = -1
+    # Late trades from here on are taken all the same: the minute is still there, or an archive has it.
+    taken_from_ms: int = MAX_TS_MS
+
+    def of(self, newest_ms: int) -> int:
+        """The open of the oldest minute kept once trades up to `newest_ms` have been applied."""
+        return max(self.dropped_ms, floor_of(newest_ms, self.days))
+
+    def least_taken(self, newest_ms: int) -> int:
+        """The time of the oldest trade that is not refused for its age."""
+        return min(self.of(newest_ms), self.taken_from_ms)
+
+
+def floor_of(newest_ms: int, days: int) -> int:
+    """Where `days` of minutes begin, counted back from the day of the newest trade; -1 while all are kept."""
+    return max(-1, day_of(newest_ms) - days * DAY_MS) if days and newest_ms >= 0 else -1
+
+
+@dataclass(slots=True)
+class Builder:
+    instrument: Instrument
+    sources: int = LIVE
+    grace_ms: int = 2_000
+    watermark_ms: int = -1
+    coverage: Coverage = field(default_factory=IdCoverage)
+    open: Minute | None = None
+    refused: Counter[str] = field(default_factory=Counter)
+    # The greatest trade time applied.
+    newest_ms: int = -1
+    floor: Floor = field(default_factory=Floor)
+    # What has been applied, as far as it is at hand.
+    recent: RecentTrades = field(default_factory=RecentTrades, compare=False)
+    _conflicts: list[Conflict] = field(default_factory=list, compare=False)
+    # Whether checkpoints have coverage by chunks, of which there may be many; else whole.
+    is_chunked: bool = False
+
+    def __post_init__(self) -> None:
+        self.keep_coverage(is_chunked=self.is_chunked)
+
+    @classmethod
+    def new(cls, instrument: Instrument, sources: int = LIVE, grace_ms: int = 2_000) -> "Builder":
+        return cls(instrument, sources, grace_ms, coverage=empty_coverage(instrument.ids))
+
+    @classmethod
+    def restore(
+        cls, instrument: Instrument, checkpoint: Checkpoint, recent: Trades | None, sources: int, grace_ms: int
+    ) -> "Builder":
+        """`recent`: the last trades applied, needed only where ids are not contiguous (RecentCoverage.load)."""
+        coverage = load_coverage(instrument.ids, orjson.loads(checkpoint.coverage), recent, checkpoint.chunks)
+        return cls(
+            instrument,
+            sources,
+            grace_ms,
+            checkpoint.watermark_ms,
+            coverage,
+            unpack_minute(checkpoint.candle, checkpoint.footprint) if checkpoint.candle else None,
+            Counter(orjson.loads(checkpoint.refused)),
+            max(checkpoint.newest_ms, coverage.latest_ms()),
+        )
+
+    def keep_coverage(self, *, is_chunked: bool) -> None:
+        """How the next checkpoints have it."""
+        self.is_chunked = is_chunked
+        if isinstance(self.coverage, IdCoverage):
+            self.coverage.max_holes = max_holes(is_chunked=is_chunked)
+
+    def checkpoint(self) -> Checkpoint:
+        """To be stored: where coverage is by chunks it has those that changed since the last one."""
+        candle, footprint = pack_minute(self.open) if self.open else (b"", b"")
+        refused = orjson.dumps(self.refused, option=orjson.OPT_SORT_KEYS)
+        if not self.is_chunked:
+            coverage = orjson.dumps(self.coverage.dump())
+            return Checkpoint(self.watermark_ms, candle, footprint, coverage, refused, self.newest_ms)
+        newest, chunks, is_reshaped = self.coverage.take_stored()
+        coverage = orjson.dumps(newest)
+        return Checkpoint(
+            self.watermark_ms, candle, footprint, coverage, refused, self.newest_ms, chunks, True, is_reshaped
+        )
+
+    def accept(self, trades: Trades, now_ms: int) -> Trades:
+        """Return the trades to apply. Every other one is counted in `refused`, by reason."""
+        if not trades:
+            return trades
+        oldest_ms, newest_ms = min(trades.ts_ms), max(self.newest_ms, max(trades.ts_ms))
+        is_kept = oldest_ms >= self.floor.least_taken(newest_ms)
+        is_valid = _all_valid(trades, oldest_ms, newest_ms, now_ms)
+        if is_kept and is_valid and self.coverage.extend(trades):
+            self.newest_ms = newest_ms
+            return trades
+        # Where only coverage may refuse some, nothing else is asked.
+        reasons = repeat(None, len(trades)) if is_kept and is_valid else self._reasons(trades, now_ms, is_kept=is_kept)
+        return self._accept_each(trades, reasons)
+
+    def take_conflicts(self) -> list[Conflict]:
+        """Trades refused since the last call, because another one with their id had been applied."""
+        found, self._conflicts = self._conflicts, []
+        return found
+
+    def _reasons(self, trades: Trades, now_ms: int, *, is_kept: bool) -> Iterator[str | None]:
+        """Why trades are refused that need not come again for it. To be asked of each before the next is accepted."""
+        for ts_ms, trade_id, ticks, lots, side in trades.rows():
+            reason = _invalid(ts_ms, trade_id, ticks, lots, side, now_ms)
+            is_old = reason is None and not is_kept and ts_ms < self.floor.least_taken(self.newest_ms)
+            yield BELOW_FLOOR if is_old else reason
+
+    def _accept_each(self, trades: Trades, reasons: Iterable[str | None]) -> Trades:
+        kept, again, refuse = [], [], self.coverage.refuse
+        for at, (ts_ms, trade_id, reason) in enumerate(zip(trades.ts_ms, trades.ids, reasons, strict=True)):
+            reason = reason or refuse(ts_ms, trade_id)
+            if reason is None:
+                kept.append(at)
+                if ts_ms > self.newest_ms:
+                    self.newest_ms = ts_ms
+            elif reason == DUPLICATE:
+                again.append(at)
+            else:
+                self.refused[reason] += 1
+        if again:
+            self._compare(trades, kept, again)
+        return trades if len(kept) == len(trades) else trades.take(kept)
+
+    def _compare(self, trades: Trades, kept: Sequence[int], again: Sequence[int]) -> None:
+        """Count trades whose ids had been applied: in this batch, with the trades `kept` of it, or before."""
+        here = {trades.ids[at]: at for at in kept}
+        for trade in map(trades.row, again):
+            applied = trades.row(here[trade.id]) if trade.id in here else self.recent.find(trade.id)
+            if applied is None or not differ(applied, trade):
+                self.refused[DUPLICATE] += 1
+            else:
+                self.refused[CONFLICT] += 1
+                self._conflicts.append(Conflict(applied, trade))
+
+    def late_minutes(self, accepted: Trades) -> list[int]:
+        """Opens of minutes that were closed before this batch and get a late trade in it."""
+        closed_before = minute_of(self.watermark_ms)
+        if not accepted or self.watermark_ms < 0 or min(accepted.ts_ms) >= closed_before:
+            return []
+        return sorted({minute_of(ts_ms) for ts_ms in accepted.ts_ms if ts_ms < closed_before})
+
+    def apply(self, accepted: Trades, now_ms: int, stored: Mapping[int, Minute]) -> Changes:
+        """Apply accepted trades, then the clock.
+
+        `stored`: those of `late_minutes(accepted)` that exist. While a backlog is read, `now_ms` is to be the time
+        of the backlog, else the clock closes minutes whose trades are still on their way.
+        """
+        changes = Changes(accepted, codec.pack_trades(accepted))
+        self.recent.add(changes.packed)
+        for run in _runs(accepted):
+            open_ms = minute_of(run.ts_ms[0])
+            if open_ms + MINUTE_MS <= self.watermark_ms:
+                self._amend(changes, stored, open_ms, run)
+            else:
+                self._grow(changes, open_ms, run)
+        if self.watermark_ms >= 0:
+            self._pass(minute_of(now_ms - self.grace_ms), changes)
+        changes.open = self.open
+        return changes
+
+    def step(self, trades: Trades, now_ms: int, stored: Mapping[int, Minute]) -> Changes:
+        """All at once, for callers that hold every closed minute in memory."""
+        return self.apply(self.accept(trades, now_ms), now_ms, stored)
+
+    def replace(self, changes: Changes, candles: Iterable[Candle], stored: Mapping[int, Minute]) -> None:
+        """Put the venue's own candles in the place of closed minutes whose trades can't be had any more.
+
+        Without a footprint: of which prices the volume is made is not known. `stored`: those of the minutes that exist.
+        Such an amendment counts as one late trade in `rev`. A minute that is not closed yet is left alone.
+        """
+        for candle in candles:
+            before = changes.amended.get(candle.open_ms) or stored.get(candle.open_ms)
+            if candle.open_ms + MINUTE_MS <= self.watermark_ms:
+                rev = before.candle.rev + 1 if before else 1
+                changes.amended[candle.open_ms] = Minute(replace(candle, rev=rev, sources=BACKFILL), Footprint())
+
+    def next_close_ms(self) -> int | None:
+        """When the clock will close the current minute, or None before the first trade."""
+        return minute_of(self.watermark_ms) + MINUTE_MS + self.grace_ms if self.watermark_ms >= 0 else None
+
+    def _grow(self, changes: Changes, open_ms: int, run: Trades) -> None:
+        self._pass(open_ms, changes)
+        self.watermark_ms = max(self.watermark_ms, max(run.ts_ms))
+        self.open = self._add(self.open, open_ms, run)
+
+    def _amend(self, changes: Changes, stored: Mapping[int, Minute], open_ms: int, run: Trades) -> None:
+        target = changes.closed if open_ms in changes.closed else changes.amended
+        before = target.get(open_ms) or stored.get(open_ms)
+        after = self._add(before, open_ms, run)
+        if after is not None and after is not before:
+            added = after.candle.trades - (before.candle.trades if before else 0)
+            after.candle = replace(after.candle, rev=after.candle.rev + added)
+            target[open_ms] = after
+
+    def _add(self, minute: Minute | None, open_ms: int, run: Trades) -> Minute | None:
+        """Return the minute with the run's trades in it; without those that would overflow its volume."""
+        volume = sum(run.size_lots) + (minute.candle.volume_lots if minute else 0)
+        if volume > MAX_VOLUME_LOTS and len(run) > 1:
+            # One by one, so that which of them fit does not depend on how they were cut into batches.
+            for at in range(len(run)):
+                minute = self._add(minute, open_ms, run[at : at + 1])
+            return minute
+        if volume > MAX_VOLUME_LOTS:
+            self.refused[OVERFLOW] += len(run)
+            return minute
+        candle = candle_of(open_ms, run, self.sources)
+        minute = Minute(minute.candle.merge(candle), minute.footprint) if minute else Minute(candle, Footprint())
+        minute.footprint.add(run.price_ticks, run.size_lots, run.sides)
+        return minute
+
+    def _pass(self, boundary_ms: int, changes: Changes) -> None:
+        """Move the watermark to a minute boundary; close the open minute if that lies behind it."""
+        if boundary_ms <= self.watermark_ms:
+            return
+        if self.open and self.open.candle.open_ms < boundary_ms:
+            changes.closed[self.open.candle.open_ms] = self.open
+            self.open = None
+        self.watermark_ms = boundary_ms
+        changes.moved = True
+
+
+def pack_minute(minute: Minute) -> tuple[bytes, bytes]:
+    """Candle and footprint; b"" for a footprint without a level."""
+    candle, footprint = minute.candle, minute.footprint
+    return codec.pack_candle(candle), codec.pack_footprint(candle.open_ms, footprint) if footprint.levels else b""
+
+
+def unpack_minute(candle: bytes, footprint: bytes) -> Minute:
+    return Minute(codec.unpack_candle(candle), codec.unpack_footprint(footprint)[1])
+
+
+def _runs(trades: Trades) -> Iterator[Trades]:
+    """Cut a batch where the minute changes, in the order the trades came."""
+    if trades and minute_of(min(trades.ts_ms)) == minute_of(max(trades.ts_ms)):
+        yield trades
+        return
+    start = 0
+    for _, group in groupby(trades.ts_ms, minute_of):
+        end = start + sum(1 for _ in group)
+        yield trades[start:end]
+        start = end
+
+
+def candle_of(open_ms: int, run: Trades, sources: int) -> Candle:
+    """The candle of one span's trades, in any order. Every pass over the columns runs in C."""
+    first, last = _ends(run)
+    return Candle(
+        open_ms=open_ms,
+        open_ticks=run.price_ticks[first],
+        high_ticks=max(run.price_ticks),
+        low_ticks=min(run.price_ticks),
+        close_ticks=run.price_ticks[last],
+        volume_lots=sum(run.size_lots),
+        buy_lots=sum(compress(run.size_lots, run.sides.translate(_IS_BUY))),
+        sell_lots=sum(compress(run.size_lots, run.sides.translate(_IS_SELL))),
+        turnover=sum(map(mul, run.price_ticks, run.size_lots)),
+        trades=len(run),
+        first_ts_ms=run.ts_ms[first],
+        first_id=run.ids[first],
+        last_ts_ms=run.ts_ms[last],
+        last_id=run.ids[last],
+        sources=sources,
+    )
+
+
+def _ends(run: Trades) -> tuple[int, int]:
+    """Positions of the trades with the least and the greatest order key."""
+    if sorted(run.ids) == run.ids and sorted(run.ts_ms) == run.ts_ms:
+        return 0, len(run) - 1
+    keys = list(zip(run.ts_ms, run.ids, strict=True))
+    return keys.index(min(keys)), keys.index(max(keys))
+
+
+def _all_valid(trades: Trades, oldest_ms: int, newest_ms: int, now_ms: int) -> bool:
+    """`newest_ms`: theirs, or of an earlier one, which then leaves it to `_invalid` to say."""
+    return (
+        oldest_ms >= MIN_TS_MS
+        and newest_ms < min(MAX_TS_MS, now_ms + MAX_AHEAD_MS)
+        and min(trades.ids) >= 0
+        and max(trades.ids) <= MAX_ID
+        and min(trades.price_ticks) > 0
+        and max(trades.price_ticks) < MAX_TICKS
+        and min(trades.size_lots) >= 0
+        and max(trades.size_lots) < MAX_LOTS
+        and not trades.sides.translate(None, _KNOWN_SIDES)
+    )
+
+
+def _invalid(ts_ms: int, trade_id: int, ticks: int, lots: int, side: int, now_ms: int) -> str | None:
+    """The same rules for one trade, with the reason. A size of 0 is valid: exchanges print such trades."""
+    if not MIN_TS_MS <= ts_ms < MAX_TS_MS:
+        return BAD_TIME
+    if ts_ms >= now_ms + MAX_AHEAD_MS:
+        return FUTURE
+    if not 0 <= trade_id <= MAX_ID:
+        return BAD_ID
+    if not 0 < ticks < MAX_TICKS:
+        return BAD_PRICE
+    if not 0 <= lots < MAX_LOTS:
+        return BAD_SIZE
+    return None if side in _KNOWN_SIDES else BAD_SIDE

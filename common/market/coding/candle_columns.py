@@ -1,0 +1,85 @@
+"""Many candles as columns: what blocks.py opens a day into, and its merge without an object per minute.
+
+Columns by the names of Candle's fields, the turnover in two halves, `turnover_low` and `turnover_high`.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from common.market.candle import Candle
+from common.market.coding.blocks import CANDLE_TYPES, Columns, candles
+from common.market.coding.named import Values
+from common.market.coding.packed import PACKED_CANDLE
+from common.market.scale import Scales
+
+_LOW_32 = (1 << 32) - 1
+
+
+def opened(blocks: Sequence[bytes], members: Sequence[bytes], scales: Scales | None = None) -> Columns:
+    """Return sealed and open minutes as one, ascending: of a minute in both the open one counts.
+
+    `scales`: of the blocks, as of common.market.coding.blocks.candles.
+    """
+    sealed, fresh = candles(blocks, scales=scales), _unpacked(members)
+    if not members:
+        return sealed
+    kept = ~np.isin(sealed["open_ms"], fresh["open_ms"])
+    both = {name: np.concatenate([sealed[name][kept], fresh[name]]) for name in CANDLE_TYPES}
+    order = np.argsort(both["open_ms"], kind="stable")
+    return {name: column[order] for name, column in both.items()}
+
+
+def merged(columns: Columns, from_ms: int, end_ms: int) -> Candle | None:
+    """Merge those that open in `[from_ms, end_ms)`, as Candle.merge does, into one named `from_ms`. None without any.
+
+    The columns ascend by open.
+    """
+    first, end = np.searchsorted(columns["open_ms"], (from_ms, end_ms)).tolist()
+    if first >= end:
+        return None
+    some = {name: column[first:end] for name, column in columns.items()}
+    opening, closing = _first(some["first_ts_ms"], some["first_id"]), _last(some["last_ts_ms"], some["last_id"])
+    return Candle(
+        open_ms=from_ms,
+        open_ticks=int(some["open_ticks"][opening]),
+        high_ticks=int(some["high_ticks"].max()),
+        low_ticks=int(some["low_ticks"].min()),
+        close_ticks=int(some["close_ticks"][closing]),
+        volume_lots=_total(some["volume_lots"]),
+        buy_lots=_total(some["buy_lots"]),
+        sell_lots=_total(some["sell_lots"]),
+        turnover=(_total(some["turnover_high"]) << 64) + _total(some["turnover_low"]),
+        trades=_total(some["trades"]),
+        first_ts_ms=int(some["first_ts_ms"][opening]),
+        first_id=int(some["first_id"][opening]),
+        last_ts_ms=int(some["last_ts_ms"][closing]),
+        last_id=int(some["last_id"][closing]),
+        rev=_total(some["rev"]),
+        sources=int(np.bitwise_or.reduce(some["sources"])),
+    )
+
+
+def _first(times: Values, ids: Values) -> int:
+    """Where the least (time, id) is; the first of equal ones."""
+    places = np.flatnonzero(times == times.min())
+    return int(places[ids[places].argmin()])
+
+
+def _last(times: Values, ids: Values) -> int:
+    """Where the greatest (time, id) is; the first of equal ones."""
+    places = np.flatnonzero(times == times.max())
+    return int(places[ids[places].argmax()])
+
+
+def _total(column: Values) -> int:
+    """The exact sum: of 64-bit numbers it may take more."""
+    low = int((column & column.dtype.type(_LOW_32)).sum())
+    return (int((column >> column.dtype.type(32)).sum()) << 32) + low
+
+
+def _unpacked(members: Sequence[bytes]) -> Columns:
+    packed = np.frombuffer(b"".join(members), PACKED_CANDLE)
+    times = {f"{end}_ts_ms": packed["open_ms"] + packed[f"{end}_after_ms"] for end in ("first", "last")}
+    fields = {name: packed[name] for name in CANDLE_TYPES if name not in times}
+    return {name: {**fields, **times}[name].astype(kind) for name, kind in CANDLE_TYPES.items()}

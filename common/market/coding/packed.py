@@ -1,0 +1,84 @@
+"""The packed forms of common.market.coding.codec as numpy sees them: many members at once, whole columns."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from common.market.coding import codec
+from common.market.footprint import TRADES_AT
+
+# The two structs of the codec; a test holds them equal, field by field.
+PACKED_CANDLE = np.dtype(
+    [
+        ("open_ms", "<i8"),
+        ("open_ticks", "<i8"),
+        ("high_ticks", "<i8"),
+        ("low_ticks", "<i8"),
+        ("close_ticks", "<i8"),
+        ("volume_lots", "<u8"),
+        ("buy_lots", "<u8"),
+        ("sell_lots", "<u8"),
+        ("turnover_low", "<u8"),
+        ("turnover_high", "<i8"),
+        ("first_id", "<i8"),
+        ("last_id", "<i8"),
+        ("first_after_ms", "<u4"),
+        ("last_after_ms", "<u4"),
+        ("trades", "<u4"),
+        ("rev", "<u4"),
+        ("sources", "u1"),
+        ("padding", "V7"),
+    ]
+)
+FOOTPRINT_HEAD = np.dtype(
+    [
+        ("shape", "<u4"),
+        ("levels", "<u4"),
+        ("open_ms", "<i8"),
+        ("lowest", "<i8"),
+        ("price_step", "<u8"),
+        ("lot_step", "<u8"),
+    ]
+)
+
+Ints = npt.NDArray[np.int64]
+
+
+def levels_of(members: Sequence[bytes]) -> Ints:
+    """Decode packed footprints: a line per field (open_ms, then footprint.Row), a column per level.
+
+    Levels come in the order of the members, each from its lowest price up.
+    """
+    if not members:
+        return np.zeros((2 + 2 * TRADES_AT, 0), np.int64)
+    size = FOOTPRINT_HEAD.itemsize
+    heads = np.frombuffer(b"".join([member[:size] for member in members]), FOOTPRINT_HEAD)
+    parts, positions = [], []
+    for shape in np.unique(heads["shape"]):
+        chosen = np.flatnonzero(heads["shape"] == shape)
+        rows = b"".join([members[at][size:] for at in chosen.tolist()])
+        parts.append(_levels_of_shape(int(shape), heads[chosen], rows))
+        positions.append(np.repeat(chosen, heads["levels"][chosen]))
+    order = np.argsort(np.concatenate(positions), kind="stable")
+    return np.concatenate(parts, axis=1)[:, order]
+
+
+def _levels_of_shape(shape: int, heads: npt.NDArray[np.void], rows: bytes) -> Ints:
+    sides = codec.sides_of(shape)
+    formats = ["<" + code for code in codec.row_format(shape)]
+    packed = np.frombuffer(rows, np.dtype([(f"f{at}", code) for at, code in enumerate(formats)]))
+    of_level = np.repeat(heads, heads["levels"])
+    assert len(packed) == len(of_level)
+    levels = np.zeros((2 + 2 * TRADES_AT, len(packed)), np.int64)
+    levels[0] = of_level["open_ms"]
+    levels[1] = of_level["lowest"] + _signed(packed["f0"] * of_level["price_step"])
+    for at, side in enumerate(sides, start=1):
+        levels[2 + side] = _signed(packed[f"f{at}"] * of_level["lot_step"])
+        levels[2 + TRADES_AT + side] = packed[f"f{at + len(sides)}"]
+    return levels
+
+
+def _signed(values: npt.NDArray[np.unsignedinteger]) -> Ints:
+    """Every packed value is below 2**63 (common.market.builder.builder refuses more), so nothing is lost."""
+    return values.astype(np.int64)

@@ -1,0 +1,363 @@
+"""The history of a book as runs: what stood at which price, from when to when, a chunk a minute.
+
+    history = BookHistory.new(BinanceSpotRule(), Limits())
+    chunks = history.step(event, now_ms)     # of the minutes that this event closed: mostly none
+    chunks = history.tick(now_ms)            # the clock: closes minutes of a quiet market
+    history.lost()                           # the connection is gone
+
+Packing a chunk (common.market.depth.chunk) takes up to 30 ms in a busy market, so that is left to the shell, which can
+do it in a thread.
+
+A run extends while the size is equal, a change starts a new one, a removal ends it. Whatever ends the book ends all
+runs at the last time anything was known, and the next book starts new ones with its first diff: broken, not smeared.
+Time is the venue's, and never goes back.
+
+Bounded: by distance from the middle, by levels of a side, by runs and spans of a minute. The window of prices follows
+the middle only once that has moved by an eighth of the reach, for each move ends spans and runs. Beyond the other
+bounds the farthest levels go first, and the chunk says that it is truncated.
+
+Deterministic: time is an argument. `BookHistory.restore` goes on with the minute that was stored; that equals never
+having stopped but for a break.
+"""
+
+from dataclasses import dataclass, field
+
+from common.errors import BadInput
+from common.market.depth.book import BASIS_POINTS, Book, BookEvent, BookSync, Levels, Outcome, Rule, bounds
+from common.market.depth.chunk import Chunk, Run, Span, unpack_chunk
+from common.market.scale import Scales
+from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, minute_of
+
+# The window follows the middle once that has moved by one part in so many of the reach.
+HYSTERESIS = 8
+# What is left where a bound cuts, so that the next level doesn't have it cut again. Most runs are near the middle: to
+# leave fewer of them would cost far more of the depth.
+LEVELS_LEFT, RUNS_LEFT = 7 / 8, 15 / 16
+# Recorded whatever the percentage is: of a price of few ticks it would be nothing.
+MIN_REACH_TICKS = 50
+# Spans of a minute; a market that needs more is not recorded until the next minute. 5 kB.
+MAX_SPANS = 256
+# A venue's clock may run ahead of ours; a time further ahead would stop the history until that time comes. A time
+# further behind than any backlog is no time at all.
+MAX_AHEAD_MS, MAX_BEHIND_MS = 60_000, DAY_MS
+# Nobody vouches for a book that neither the venue nor the clock has spoken of for so long: we were asleep.
+MAX_SILENT_MS = 3 * MINUTE_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`reach_bp`: how far from the middle levels are recorded, in hundredths of a percent; at least MIN_REACH_TICKS.
+
+    `max_levels`: of one side. `max_runs`: of a minute, both sides; a run takes 3 to 4 bytes. `grace_ms`: how long after
+    its end the clock closes a minute. `resolution_ms`: the history has the book as of every multiple of it, so that
+    what comes and goes between two of them takes no room; 1 is exact, 1000 halves a busy market.
+    """
+
+    reach_bp: int = 500
+    max_levels: int = 4_000
+    max_runs: int = 60_000
+    grace_ms: int = 2_000
+    resolution_ms: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 < self.reach_bp < BASIS_POINTS:
+            raise BadInput(f"reach_bp is {self.reach_bp}, expected 1 to {BASIS_POINTS - 1} hundredths of a percent")
+        if self.max_levels < 1:
+            raise BadInput(f"max_levels is {self.max_levels}, expected at least 1")
+        # Else the levels that stand could fill a minute by themselves.
+        if self.max_runs < 4 * self.max_levels:
+            raise BadInput(f"max_runs is {self.max_runs}, expected at least 4 x max_levels ({4 * self.max_levels})")
+        # A minute begins with the book as of its open.
+        if self.resolution_ms < 1 or MINUTE_MS % self.resolution_ms:
+            raise BadInput(f"resolution_ms is {self.resolution_ms}, expected a divisor of {MINUTE_MS}")
+
+
+@dataclass(slots=True)
+class _Side:
+    """Runs of one side in the current minute.
+
+    `standing`: price -> (size_lots, from_ms). `cut`: what the changes at `at_ms` ended: price -> its place in `ended`.
+    """
+
+    standing: dict[int, tuple[int, int]] = field(default_factory=dict)
+    ended: list[Run] = field(default_factory=list)
+    at_ms: int = -1
+    cut: dict[int, int] = field(default_factory=dict)
+
+    def set(self, levels: Levels, low_ticks: int, high_ticks: int, at_ms: int) -> None:
+        standing, ended, cut = self.standing, self.ended, self.cut
+        if at_ms != self.at_ms:
+            self.at_ms = at_ms
+            cut.clear()
+        for price, size in levels:
+            if not low_ticks <= price <= high_ticks:
+                continue
+            run = standing.get(price)
+            if run is not None:
+                if run[0] == size:
+                    continue
+                # What stood for less than a millisecond stood at no time there is.
+                if run[1] < at_ms:
+                    cut[price] = len(ended)
+                    ended.append((price, run[0], run[1], at_ms))
+            if not size:
+                standing.pop(price, None)
+            elif price in cut and ended[cut[price]][1] == size:
+                self._resume(price)
+            else:
+                standing[price] = (size, at_ms)
+
+    def move(self, levels: Levels, low_ticks: int, high_ticks: int, at_ms: int) -> None:
+        """The window is another one; `levels` are those of the book in it."""
+        outside = [price for price in self.standing if not low_ticks <= price <= high_ticks]
+        if outside:
+            self.set([(price, 0) for price in outside], min(outside), max(outside), at_ms)
+        self.set(levels, low_ticks, high_ticks, at_ms)
+
+    def end(self, at_ms: int) -> None:
+        self.ended += self._standing(at_ms)
+        self.standing.clear()
+
+    def keep(self, low_ticks: int, high_ticks: int) -> None:
+        """Drop the runs of all other prices from the whole minute."""
+        self.ended = [run for run in self.ended if low_ticks <= run[0] <= high_ticks]
+        self.standing = {price: run for price, run in self.standing.items() if low_ticks <= price <= high_ticks}
+        self.cut.clear()
+
+    def runs(self, open_ms: int, until_ms: int) -> list[Run]:
+        """All of the minute; of one price in the order of time."""
+        # What ended with the first moment of the minute came first, and was over before it.
+        over = next((at for at, run in enumerate(self.ended) if run[3] > open_ms), len(self.ended))
+        return self.ended[over:] + self._standing(until_ms)
+
+    def prices(self) -> list[int]:
+        return [*self.standing, *(run[0] for run in self.ended)]
+
+    def _resume(self, price: int) -> None:
+        """The size is what it was before this very millisecond: the run goes on as if nothing had been."""
+        place = self.cut.pop(price)
+        _, size, from_ms, _ = self.ended[place]
+        self.standing[price] = (size, from_ms)
+        last = self.ended.pop()
+        if place < len(self.ended):
+            self.ended[place] = last
+            self.cut[last[0]] = place
+
+    def _standing(self, until_ms: int) -> list[Run]:
+        standing = self.standing.items()
+        return [(price, size, from_ms, until_ms) for price, (size, from_ms) in standing if from_ms < until_ms]
+
+
+@dataclass(slots=True)
+class Recorder:
+    """Turns the changes of a book into chunks.
+
+    `known_ms`: the end, exclusive, of what is recorded: 1 ms after the last event, or the last minute's end.
+    """
+
+    limits: Limits
+    minute_ms: int = 0
+    known_ms: int = 0
+    recording: bool = False
+    truncated: bool = False
+    spans: list[Span] = field(default_factory=list)
+    _bids: _Side = field(default_factory=_Side)
+    _asks: _Side = field(default_factory=_Side)
+    # The span that is growing.
+    _since_ms: int = 0
+    _low: int = 0
+    _high: int = -1
+    # Twice the middle that the window is around, and by how much it may be off.
+    _twice_mid: int = 0
+    _margin: int = -1
+    # Twice the reach that max_runs has left, until the minute is over.
+    _left: int | None = None
+    # Whether the window is smaller than reach_bp asks for.
+    _narrow: bool = False
+
+    @classmethod
+    def restore(cls, limits: Limits, packed: bytes, scales: Scales | None = None) -> "Recorder":
+        """Go on with the minute that `packed` is of: all its runs have ended. `scales`: as of unpack_chunk."""
+        chunk = unpack_chunk(packed, scales)
+        recorder = cls(limits, chunk.open_ms, chunk.end_ms, truncated=chunk.truncated, spans=chunk.spans)
+        recorder._bids.ended, recorder._asks.ended = chunk.bids, chunk.asks
+        return recorder
+
+    def record(self, book: Book, changed: tuple[Levels, Levels], ts_ms: int) -> list[Chunk]:
+        """The book has changed; `changed` are levels of each side with the sizes they have now."""
+        self._stop_if_silent(ts_ms)
+        # Upwards: what is there at a multiple is all that came until then.
+        ts_ms += -ts_ms % self.limits.resolution_ms
+        if not self.recording:
+            return self._begin(book, ts_ms)
+        at_ms = max(ts_ms, self.known_ms - 1, self.minute_ms)
+        closed = self._roll(at_ms)
+        self.known_ms = at_ms + 1
+        self._bids.set(changed[0], self._low, self._high, at_ms)
+        self._asks.set(changed[1], self._low, self._high, at_ms)
+        self._hold_bounds(book, at_ms)
+        return closed
+
+    def close_until(self, now_ms: int) -> list[Chunk]:
+        """Close the minutes that have ended by `now_ms`; the book is taken to be in step until then."""
+        self._stop_if_silent(now_ms)
+        return self._roll(now_ms)
+
+    def stop(self) -> None:
+        """The book is in doubt from now on: runs end where they were last known."""
+        if self.recording:
+            self._end_span(self.known_ms)
+            self._bids.end(self.known_ms)
+            self._asks.end(self.known_ms)
+            self.recording = False
+
+    def current(self) -> Chunk | None:
+        """The minute as far as it is known, None while nothing is."""
+        chunk = self._chunk(self.known_ms)
+        return chunk if chunk.spans else None
+
+    def _begin(self, book: Book, ts_ms: int) -> list[Chunk]:
+        # Not before the open: the minute before may be closed and stored already.
+        at_ms = max(ts_ms, self.known_ms, self.minute_ms)
+        closed = self._roll(at_ms)
+        if len(self.spans) >= MAX_SPANS:
+            self.truncated = True
+            return closed
+        # Without both sides there is no middle to measure from.
+        if book.twice_mid is None:
+            return closed
+        if minute_of(at_ms) != self.minute_ms:
+            self.minute_ms, self.truncated = minute_of(at_ms), False
+        self.known_ms, self.recording = at_ms + 1, True
+        self._low, self._high, self._left = 0, -1, None
+        self._move(book, book.twice_mid, at_ms)
+        self._hold_bounds(book, at_ms)
+        return closed
+
+    def _stop_if_silent(self, now_ms: int) -> None:
+        if now_ms - self.known_ms > MAX_SILENT_MS:
+            self.stop()
+
+    def _roll(self, to_ms: int) -> list[Chunk]:
+        """Close every minute that ends by `to_ms` and has something in it."""
+        closed = []
+        while self.minute_ms + MINUTE_MS <= to_ms and (self.recording or self.spans or self.truncated):
+            end_ms = self.minute_ms + MINUTE_MS
+            if self.recording:
+                self.known_ms = end_ms
+            closed.append(self._chunk(self.known_ms))
+            self._open(end_ms)
+        return closed
+
+    def _open(self, minute_ms: int) -> None:
+        """The next minute. A bound that cut in the last one gets another chance with the next event."""
+        self.minute_ms = self._since_ms = minute_ms
+        self.spans = []
+        # What stands goes on standing.
+        self._bids.ended, self._asks.ended = [], []
+        self.truncated = self.recording and self._narrow
+        self._left = None
+        if self._narrow:
+            self._margin = -1
+
+    def _hold_bounds(self, book: Book, at_ms: int) -> None:
+        bids, asks, most = self._bids, self._asks, self.limits.max_levels
+        # While a side is empty, the window stays around the last middle there was.
+        twice_mid = book.twice_mid or self._twice_mid
+        moved = abs(twice_mid - self._twice_mid) > self._margin
+        if moved or len(bids.standing) > most or len(asks.standing) > most:
+            self._move(book, twice_mid, at_ms)
+        if len(bids.standing) + len(bids.ended) + len(asks.standing) + len(asks.ended) > self.limits.max_runs:
+            self._trim()
+        if len(self.spans) >= MAX_SPANS:
+            self.truncated = True
+            self.stop()
+
+    def _move(self, book: Book, twice_mid: int, at_ms: int) -> None:
+        """Take the window anew around the middle."""
+        low, high = self._window(book, twice_mid)
+        if (low, high) != (self._low, self._high):
+            self._end_span(at_ms)
+            self._since_ms, self._low, self._high = at_ms, low, high
+            self._bids.move(book.bids.between(low, high), low, high, at_ms)
+            self._asks.move(book.asks.between(low, high), low, high, at_ms)
+
+    def _window(self, book: Book, twice_mid: int) -> tuple[int, int]:
+        wanted = max(twice_mid * self.limits.reach_bp // BASIS_POINTS, 2 * MIN_REACH_TICKS)
+        twice_reach = wanted if self._left is None else min(wanted, self._left)
+        low, high = bounds(twice_mid, twice_reach)
+        most = self.limits.max_levels
+        left = max(1, int(most * LEVELS_LEFT))
+        if book.bids.count(low) > most:
+            low = book.bids.nth(left)
+        if book.asks.count(high) > most:
+            high = book.asks.nth(left)
+        self._twice_mid, self._margin = twice_mid, twice_reach // HYSTERESIS
+        self._narrow = (low, high) != bounds(twice_mid, wanted)
+        self.truncated |= self._narrow
+        return low, high
+
+    def _trim(self) -> None:
+        """Drop the farthest levels from the whole minute, and so from all its spans."""
+        prices = [*self._bids.prices(), *self._asks.prices()]
+        distances = sorted(abs(2 * price - self._twice_mid) for price in prices)
+        self._left = distances[int(self.limits.max_runs * RUNS_LEFT)] - 1
+        low, high = bounds(self._twice_mid, self._left)
+        self._bids.keep(low, high)
+        self._asks.keep(low, high)
+        spans = [(*span[:2], max(low, span.low_ticks), min(high, span.high_ticks)) for span in self.spans]
+        self.spans = [Span(*span) for span in spans if span[2] <= span[3]]
+        self._low, self._high = max(low, self._low), min(high, self._high)
+        self._margin = self._left // HYSTERESIS
+        self._narrow = self.truncated = True
+        if self._low > self._high:
+            self.stop()
+
+    def _end_span(self, at_ms: int) -> None:
+        if self._since_ms < at_ms and self._low <= self._high:
+            self.spans.append(Span(self._since_ms, at_ms, self._low, self._high))
+
+    def _chunk(self, until_ms: int) -> Chunk:
+        spans = self.spans.copy()
+        if self.recording and self._since_ms < until_ms:
+            spans.append(Span(self._since_ms, until_ms, self._low, self._high))
+        bids, asks = (side.runs(self.minute_ms, until_ms) for side in (self._bids, self._asks))
+        return Chunk(self.minute_ms, until_ms, spans, bids, asks, self.truncated)
+
+
+@dataclass(slots=True)
+class BookHistory:
+    """A book kept in step, and its history."""
+
+    sync: BookSync
+    recorder: Recorder
+
+    @classmethod
+    def new(cls, rule: Rule, limits: Limits) -> "BookHistory":
+        return cls(BookSync(rule), Recorder(limits))
+
+    @classmethod
+    def restore(cls, rule: Rule, limits: Limits, packed: bytes, scales: Scales | None = None) -> "BookHistory":
+        """`packed`: the newest chunk stored. A book is not stored: it begins with a new snapshot."""
+        return cls(BookSync(rule), Recorder.restore(limits, packed, scales))
+
+    def step(self, event: BookEvent, now_ms: int) -> list[Chunk]:
+        """Feed one event. Returns the chunks of the minutes that it closed."""
+        outcome = self.sync.feed(event)
+        if outcome is Outcome.APPLIED:
+            believed = now_ms - MAX_BEHIND_MS <= event.ts_ms <= now_ms + MAX_AHEAD_MS
+            return self.recorder.record(self.sync.book, self.sync.changed, event.ts_ms if believed else now_ms)
+        if outcome is Outcome.SYNCED or outcome is Outcome.BROKEN:
+            self.recorder.stop()
+        return []
+
+    def tick(self, now_ms: int) -> list[Chunk]:
+        """The clock, on the venue's time, while no event is waiting: closes minutes that ended `grace_ms` ago.
+
+        To be called about every second, and not once the connection is in doubt.
+        """
+        return self.recorder.close_until(now_ms - self.recorder.limits.grace_ms)
+
+    def lost(self) -> None:
+        self.sync.lost()
+        self.recorder.stop()

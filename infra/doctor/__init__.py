@@ -1,0 +1,1 @@
+"""What `fleet doctor` looks at."""

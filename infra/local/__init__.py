@@ -1,0 +1,1 @@
+"""The fleet on this machine: the store, the Procfile's processes, and what starts and stops them."""

@@ -1,0 +1,202 @@
+"""`fleet up`: the store, the markets, then the Procfile's processes under the supervisor."""
+
+import asyncio
+import errno
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from common import settings as settings_module
+from common.errors import OperatorError, StoreUnavailable
+from common.redact import redacted_url
+from common.settings import Settings
+from common.store.client import commit_client
+from common.store.presence import workers_wanted
+from common.store.registry import open_store
+from common.store.server import StoreWatch, admit
+from common.store.upgrading import upgrade
+from common.store.wanted import WantedFleet
+from feed.access import Access
+from infra import venues
+from infra.local import embedded, local_exchange, markets, private, procfile
+from infra.local.child import Output
+from infra.local.local_exchange import LocalExchange
+from infra.local.supervisor import STOP_SIGNALS, Hooks, Supervisor, handled
+from infra.paths import ROOT, data_folder
+from workers.venues.registry import LOCAL
+
+# A feed that has not answered by then is asked again.
+READY_TIMEOUT_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """`simulated`: the symbols asked for, None for the default. `of_venues`: symbols such as `BINANCE:BTCUSDT`."""
+
+    simulated: Sequence[str] | None = None
+    of_venues: Sequence[str] = ()
+
+
+def run(settings: Settings, wanted: Wanted) -> None:
+    """Run the fleet until it is told to stop."""
+    # What the feed would refuse to start with stops us before anything is started.
+    Access.of(settings)
+    check_port_free(settings.host, settings.port)
+    commands = procfile.read(ROOT / "Procfile")
+    # Before and after the supervisor's own handlers every stop signal ends us as Ctrl-C does: through `finally`.
+    with handled(STOP_SIGNALS, signal.default_int_handler), _store(settings) as url:
+        asyncio.run(_supervise(settings, url, commands, wanted))
+
+
+def check_port_free(host: str, port: int, way_out: str = "choose another with --port", who: str = "the feed") -> None:
+    """Raise OperatorError if nobody could listen there. Asked before anything is started."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            # As servers do: else a port whose last connection has just ended looks taken.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise OperatorError(f"port {port} on {host} is taken: stop what listens there, or {way_out}") from None
+        raise OperatorError(f"{who} can't listen on {host} port {port}: {error.strerror}") from None
+
+
+def child_environ(settings: Settings, url: str, *, text_logs: bool) -> dict[str, str]:
+    """What every process of the fleet finds in its environment."""
+    variable = settings_module.variable
+    found = {
+        variable("redis_url"): url,
+        variable("host"): settings.host,
+        variable("port"): str(settings.port),
+        variable("data_dir"): str(data_folder(settings.data_dir)),
+        # The commands of a Procfile say `python`: ours.
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
+        # Else what a process prints stays in its buffer until it ends.
+        "PYTHONUNBUFFERED": "1",
+    }
+    if text_logs and settings.log_format == "auto":
+        # To a process our pipe is no terminal; we know that a person reads along.
+        found[variable("log_format")] = "text"
+    # The token is of whoever asks, not of the fleet.
+    ours = {name: value for name, value in os.environ.items() if name != settings_module.TOKEN}
+    return {**ours, **found}
+
+
+async def feed_is_ready(host: str, port: int) -> bool:
+    """Does `GET /readyz` answer 200?"""
+    try:
+        async with asyncio.timeout(READY_TIMEOUT_S):
+            reader, writer = await asyncio.open_connection(_local(host), port)
+            try:
+                writer.write(_look(f"{_local(host)}:{port}").encode())
+                status = await reader.readline()
+            finally:
+                writer.close()
+    except (OSError, TimeoutError):
+        return False
+    return b" 200 " in status
+
+
+def _look(authority: str) -> str:
+    """The request. `/readyz` is open, but what stands before a feed may want the token, too."""
+    token = os.environ.get(settings_module.TOKEN)
+    headers = [f"Host: {authority}", "Connection: close", *([f"Authorization: Bearer {token}"] if token else [])]
+    return "\r\n".join(["GET /readyz HTTP/1.1", *headers, "", ""])
+
+
+def _store(settings: Settings) -> AbstractContextManager[str]:
+    if settings.redis_url:
+        return nullcontext(settings.redis_url)
+    return embedded.session(data_folder(settings.data_dir), settings.durability)
+
+
+async def _supervise(settings: Settings, url: str, commands: dict[str, str], wanted: Wanted) -> None:
+    async with commit_client(url) as client:
+        await admit(client, unsafe=settings.unsafe_store)
+        if not settings.redis_url:
+            # All that works on this store is started by us; but for a replay or an import, which may be of before.
+            with suppress(OperatorError):
+                await upgrade(client, settings.lease_ttl_ms)
+    await markets.register(url, wanted.simulated)
+    folder = data_folder(settings.data_dir)
+    exchange, helpers = await _local_exchange(url, folder, wanted.of_venues)
+    output = Output(sys.stdout.buffer)
+
+    async def prepare() -> None:
+        if exchange:
+            output.plain(f"{LOCAL.name}: a simulated exchange at {exchange.rest_url}")
+        await venues.register(url, wanted.of_venues, folder)
+
+    async def wanted_workers() -> int:
+        return workers_wanted(await markets.served(fleet), settings.symbols_per_worker, settings.spares)
+
+    async def ready_line() -> str | None:
+        if not await feed_is_ready(settings.host, settings.port):
+            return None
+        return _announcement(settings, url, await markets.symbols(url))
+
+    async def keep_store() -> None:
+        if not settings.redis_url:
+            # In a thread: it waits for a server that reads its data.
+            last_words = await asyncio.to_thread(embedded.revive, folder, settings.durability)
+            if last_words:
+                # The first time since it was told: where it ends again and again, its log may be full, too.
+                fallen.setdefault("fallen", f"the store had ended and runs again, it said last: {last_words}")
+
+    async def complaints() -> Mapping[str, str]:
+        ended = dict(fallen)
+        fallen.clear()
+        with suppress(StoreUnavailable):
+            await watch.look()
+        return ended | {trouble.what: trouble.sentence for trouble in watch.troubles}
+
+    async with commit_client(url) as client:
+        fleet, watch = WantedFleet(client), StoreWatch(client, time.monotonic)
+        fallen: dict[str, str] = {}
+        await Supervisor(
+            commands=commands,
+            environ=child_environ(settings, url, text_logs=sys.stdout.isatty()),
+            cwd=ROOT,
+            output=output,
+            hooks=Hooks(wanted_workers, ready_line, keep_store, prepare, complaints),
+            helpers=helpers,
+            counts={"rollup": settings.rollup_processes},
+        ).run()
+
+
+async def _local_exchange(
+    url: str, folder: Path, of_venues: Sequence[str]
+) -> tuple[LocalExchange | None, dict[str, str]]:
+    """The exchange of the data folder, if a symbol asked for or registered is traded there, and how it is run."""
+    asked = [place.name for symbol in of_venues if (place := venues.place_of(symbol)) and place.venue == LOCAL.name]
+    exchange = local_exchange.placed(folder) if asked else local_exchange.found(folder)
+    if exchange is None:
+        return None, {}
+    private.mend(exchange.folder)
+    async with open_store(url) as store:
+        names = venues.local_names(await store.symbols(), exchange) + asked
+    if not names:
+        return None, {}
+    command = exchange.command(list(dict.fromkeys(names)))
+    check_port_free(
+        local_exchange.HOST, exchange.port, f"move the local exchange by removing {exchange.folder} and its symbols"
+    )
+    return exchange, {"exchange": command}
+
+
+def _announcement(settings: Settings, url: str, symbols: Sequence[str]) -> str:
+    where = redacted_url(url) if settings.redis_url else str(data_folder(settings.data_dir))
+    names = ", ".join(symbols) or "no symbols yet"
+    return f"Fleet ready: http://{_local(settings.host)}:{settings.port}  symbols: {names}  data: {where}"
+
+
+def _local(host: str) -> str:
+    """An address to reach from this machine a feed that listens on `host`."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)

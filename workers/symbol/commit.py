@@ -1,0 +1,206 @@
+"""From what a step changed to what one commit writes and publishes."""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import starmap
+
+import orjson
+
+from common.market.builder.builder import Builder, Changes, Checkpoint, Minute, floor_of, pack_minute
+from common.market.builder.gaps import Gap
+from common.market.builder.recent import Conflict
+from common.market.builder.validation import Differences
+from common.market.coding.bar_json import bar_json
+from common.market.instrument import Instrument
+from common.market.timeframes.timeframe import MINUTE_MS
+from common.market.trade import SIDE_NAMES, Trades
+from common.store.keys import SymbolKeys
+from common.store.messages import NEWEST, WHOLE, CommitMessage
+from common.store.registry import Market
+from common.store.symbol import Commit
+from workers.sources.base import Mismatch
+
+# How a mismatch names the fields of a candle, and how it writes them.
+_FIELDS: dict[str, tuple[str, Callable[[Instrument, int], str]]] = {
+    "open_ticks": ("open", Instrument.price_text),
+    "high_ticks": ("high", Instrument.price_text),
+    "low_ticks": ("low", Instrument.price_text),
+    "close_ticks": ("close", Instrument.price_text),
+    "volume_lots": ("volume", Instrument.size_text),
+    "buy_lots": ("bought", Instrument.size_text),
+    "sell_lots": ("sold", Instrument.size_text),
+    "turnover": ("turnover", Instrument.turnover_text),
+    "trades": ("trades", lambda instrument, count: str(count)),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """Days of minutes kept, counted back from the newest trade: whole days, as they are sealed."""
+
+    candle_days: int
+    footprint_days: int
+
+    def of(self, market: Market) -> "Retention":
+        """The same, or what is kept of the market, where its entry says so."""
+        return Retention(market.candle_days or self.candle_days, market.footprint_days or self.footprint_days)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What a commit says of its writer: token, where it stands, where its source goes on, and its health if new.
+
+    `gaps` changed with this step, and gaps with the ids `forgotten` are to be dropped. `faults`: of its minutes, by
+    their open; `mismatches`: of minutes stored before. `stored`: the amended minutes that the store had. `replaced`:
+    minutes in whose place the venue's own candle came. `floor_ms`: minutes that open before had been dropped when the
+    writer began: retention may have been longer since, or shorter. `text_ids`, `note`: as in a Batch.
+    """
+
+    token: str
+    seq: int
+    position: str
+    health: dict[str, str]
+    gaps: Sequence[Gap] = ()
+    forgotten: Sequence[str] = ()
+    faults: Mapping[int, Sequence[str]] = field(default_factory=dict)
+    mismatches: Sequence[Mismatch] = ()
+    stored: Collection[int] = ()
+    replaced: Collection[int] = ()
+    floor_ms: int = -1
+    # The form in which the commit is written (common.store.format).
+    format: int = 1
+    # Trades that were refused because others with their ids had been applied.
+    conflicts: Sequence[Conflict] = ()
+    text_ids: Sequence[str] = ()
+    note: str | None = None
+
+
+def make_commit(
+    head: Head, builder: Builder, changes: Changes, retention: Retention, *, trades_wanted: bool = False
+) -> Commit:
+    """`trades_wanted`: whether anybody listens to the trades channel; their JSON is not written for nobody."""
+    keys = SymbolKeys(builder.instrument.symbol)
+    candle_floor_ms = _floor(builder, changes, retention.candle_days)
+    # Of an older minute nothing is left here, unless it is kept until the archive has it. What late trades alone make
+    # is no candle to tell of: the store keeps it for the archive, which has the rest.
+    amended, parts = dict[int, Minute](), dict[int, Minute]()
+    for open_ms, minute in changes.amended.items():
+        if open_ms >= max(candle_floor_ms or 0, head.floor_ms) or open_ms in head.stored:
+            amended[open_ms] = minute
+        elif open_ms not in head.replaced:
+            parts[open_ms] = minute
+    bars = [*changes.closed.values(), *([changes.open] if changes.open else [])]
+    checkpoint = builder.checkpoint()
+    text = Text(builder, head)
+    events = [
+        *text.events("candle", changes.closed),
+        *text.events("amend", amended),
+        *map(text.gap, head.gaps),
+        *starmap(text.fault, head.faults.items()),
+        *starmap(text.mismatch, head.mismatches),
+        *map(text.conflict, head.conflicts),
+    ]
+    messages = [
+        (keys.commits, _packed_message(head, checkpoint, replace(changes, amended=amended | parts))),
+        *([(keys.candles, text.bars("amend", amended.values()))] if amended else []),
+        *([(keys.candles, text.bars("candle", bars))] if bars else []),
+        *((keys.events, event) for event in events),
+        *([(keys.trades, text.trades(changes.trades))] if trades_wanted and changes.trades else []),
+    ]
+    return Commit(
+        token=head.token,
+        seq=head.seq,
+        trade_count=len(changes.trades),
+        trades=changes.packed,
+        position=head.position,
+        checkpoint=checkpoint,
+        minutes={open_ms: pack_minute(minute) for open_ms, minute in (changes.closed | amended | parts).items()},
+        events=events,
+        messages=messages,
+        health=head.health,
+        gaps={gap.id: gap.dump() for gap in head.gaps},
+        forgotten=list(head.forgotten),
+        candle_floor_ms=candle_floor_ms,
+        footprint_floor_ms=_floor(builder, changes, retention.footprint_days),
+        format=head.format,
+        text_ids=head.text_ids,
+        note=head.note,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """The JSON of a commit's facts (docs/protocol.md, "Pub/sub")."""
+
+    builder: Builder
+    head: Head
+
+    def events(self, kind: str, minutes: dict[int, Minute]) -> Iterable[bytes]:
+        for minute in minutes.values():
+            yield self._message(kind, f'"timeframe":"1m","bar":{self._bar(minute)}')
+
+    def bars(self, kind: str, minutes: Iterable[Minute]) -> bytes:
+        return self._message(kind, f'"timeframe":"1m","bars":[{",".join(map(self._bar, minutes))}]')
+
+    def gap(self, gap: Gap) -> bytes:
+        return self._message("gap", f'"gap":{orjson.dumps(gap.json()).decode()}')
+
+    def fault(self, open_ms: int, names: Sequence[str]) -> bytes:
+        return self._message("fault", f'"timeframe":"1m","t":{open_ms},"faults":{orjson.dumps(names).decode()}')
+
+    def mismatch(self, open_ms: int, fields: Differences) -> bytes:
+        body = ",".join(self._difference(name, *values) for name, values in fields.items())
+        return self._message("mismatch", f'"timeframe":"1m","t":{open_ms},"fields":{{{body}}}')
+
+    def conflict(self, conflict: Conflict) -> bytes:
+        applied, refused = (_trade(self.builder.instrument, *trade) for trade in conflict)
+        return self._message("conflict", f'"id":{conflict.applied.id},"applied":{applied},"refused":{refused}')
+
+    def trades(self, trades: Trades) -> bytes:
+        rows = ",".join(_trade(self.builder.instrument, *row) for row in trades.rows())
+        return self._message("trade", f'"trades":[{rows}]')
+
+    def _message(self, kind: str, body: str) -> bytes:
+        symbol, head = self.builder.instrument.symbol, self.head
+        text = f'{{"type":"{kind}","symbol":"{symbol}","seq":{head.seq + 1},"token":"{head.token}",{body}}}'
+        return text.encode()
+
+    def _difference(self, field_name: str, ours: int | None, theirs: int | None) -> str:
+        name, write = _FIELDS[field_name]
+        texts = ("null" if value is None else write(self.builder.instrument, value) for value in (ours, theirs))
+        return f'"{name}":[{",".join(texts)}]'
+
+    def _bar(self, minute: Minute) -> str:
+        candle, builder = minute.candle, self.builder
+        end_ms = candle.open_ms + MINUTE_MS
+        return bar_json(
+            candle,
+            builder.instrument,
+            is_final=end_ms <= builder.watermark_ms,
+            partial=not builder.coverage.covers(candle.open_ms, end_ms),
+        )
+
+
+def _packed_message(head: Head, checkpoint: Checkpoint, changes: Changes) -> bytes:
+    return CommitMessage(
+        seq=head.seq + 1,
+        token=head.token,
+        watermark_ms=checkpoint.watermark_ms,
+        closed=[minute.candle for minute in changes.closed.values()],
+        amended=[minute.candle for minute in changes.amended.values()],
+        open=changes.open.candle if changes.open else None,
+        coverage_json=checkpoint.coverage,
+        trades=changes.packed,
+        version=NEWEST if checkpoint.is_chunked else WHOLE,
+        is_reshaped=checkpoint.is_reshaped,
+    ).pack()
+
+
+def _trade(instrument: Instrument, ts_ms: int, trade_id: int, ticks: int, lots: int, side: int) -> str:
+    price, size = instrument.price_text(ticks), instrument.size_text(lots)
+    return f'{{"t":{ts_ms},"id":{trade_id},"p":{price},"q":{size},"side":"{SIDE_NAMES[side]}"}}'
+
+
+def _floor(builder: Builder, changes: Changes, days: int) -> int | None:
+    """Where retention ends. Asked only when a minute is written: that is when a series grows, also at its old end."""
+    return floor_of(builder.newest_ms, days) if changes.closed or changes.amended else None

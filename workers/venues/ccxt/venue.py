@@ -1,0 +1,479 @@
+"""Any exchange of ccxt as a venue: for all those that have no file of their own. Needs the extra `ccxt`.
+
+The venue `CCXT.BITSTAMP` is the exchange `bitstamp` of ccxt, and the symbol `CCXT.BITSTAMP:BTC-USD` its market
+`BTC/USD`: ccxt's name in capitals, with `-` for `/` (`BTC/USDT:USDT`, a perpetual, is `BTC-USDT:USDT`).
+
+It is slower and knows less than a venue's own file. ccxt reads prices and sizes into floats, whose shortest text is the
+number the exchange printed (for up to 15 digits). Ids are unique at best (ccxt_ids.py), so what is missing can only be
+asked for by time; a trade that a stream leaves out while it is open is not missed. What ccxt makes of a field of the
+wrong kind (it reads `true` as the price 1) is believed. Sizes are ccxt's amounts: contracts where those are traded.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, NoReturn
+
+from common.clock import Clock
+from common.market.builder.builder import BAD_TIME
+from common.market.candle import Candle
+from common.market.instrument import Instrument
+from common.market.timeframes.timeframe import MINUTE_MS
+from common.market.trade import MAX_LOTS, MAX_TS_MS, SIDE_CODES, UNKNOWN, Trade, Trades
+from workers.venues.ccxt.client import POLLED, TRADES_KEPT, Clients, check_installed
+from workers.venues.ccxt.ids import Ids
+from workers.venues.shared.answers import (
+    candle_of,
+    closed_before,
+    decimals_of,
+    opens_of,
+    readable,
+    reading,
+    whole_millis,
+    within,
+)
+from workers.venues.shared.base import (
+    Connected,
+    DepthEvent,
+    Disconnected,
+    Event,
+    Listing,
+    OnRefused,
+    Refused,
+    Throttled,
+    TradesEvent,
+    Unserved,
+    VenueError,
+    VenueUnavailable,
+    unheard,
+)
+from workers.venues.shared.budget import CONNECT, Budget
+from workers.venues.shared.fields import BAD_SHAPE, MISSHAPEN, Bad, Market, refused
+from workers.venues.shared.live import LOST, MOST_DOUBLINGS, STALLED, THROTTLED, UNREACHABLE, Mailbox, Timing
+from workers.venues.shared.stall import Pace
+
+log = logging.getLogger(__name__)
+
+# Of a venue's name, before ccxt's name of the exchange.
+PREFIX = "CCXT."
+# Some exchanges look no further than this for trades and candles: a page without any says nothing of what comes later.
+REACH_MS = 3_600_000
+# How often trades are asked for where there is no stream of them.
+POLL_MS = 2_000
+# A stream may begin with the last trades, of which none that counts is older; ccxt reads a time out of anything.
+OLDEST_MS = 86_400_000
+# Events of a book at most so often, of so many levels a side: ccxt gives all of it each time.
+BOOK_MS, BOOK_LEVELS = 250, 1_000
+# The step where an exchange states none, or one that moves with the price (significant digits); also the finest size:
+# of 18 decimals no size above 0.01 would fit.
+USUAL_STEP, MOST_SIZE_DECIMALS = "1e-8", 8
+# Ways ccxt states a precision: decimals, and steps.
+_DECIMAL_PLACES, _TICK_SIZE = 2, 4
+
+
+def exchange_of(venue: str) -> str | None:
+    """`okx` of `CCXT.OKX`; None: it is none of these."""
+    name = venue.removeprefix(PREFIX)
+    is_one = venue.startswith(PREFIX) and name.isascii() and name.isalnum() and name.isupper()
+    return name.lower() if is_one else None
+
+
+class CcxtVenue:
+    """One exchange of ccxt. `options` are ccxt's own."""
+
+    book_levels: int | None = None
+    asked_by_id = False
+    candle_fields = frozenset("open_ticks high_ticks low_ticks close_ticks volume_lots".split())
+
+    def __init__(
+        self,
+        clock: Clock,
+        budget: Budget,
+        venue: str,
+        *,
+        rest_url: str = "",
+        socket_url: str = "",
+        timing: Timing | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        exchange = exchange_of(venue)
+        assert exchange is not None, f"{venue} is not of ccxt"
+        check_installed(venue)
+        self.name = venue
+        self._clock, self._budget, self._timing = clock, budget, timing or Timing()
+        self._clients = Clients(venue, exchange, clock, budget, rest_url, socket_url, options or {})
+        self.on_refused: OnRefused = unheard
+
+    async def listing(self, name: str) -> Listing:
+        """`name`: ccxt's own, or as a symbol of the fleet says it."""
+        client = await self._clients.first()
+        found = [each for each in client.markets.values() if name in (each["symbol"], fleet_name(each["symbol"]))]
+        if len(found) != 1:
+            raise VenueError(f"{self.name} lists {len(found)} markets by the name of {name!r}, expected one")
+        with reading("load_markets"):
+            return _listing(self.name, found[0], client.precisionMode)
+
+    async def stream(self, listings: Sequence[Listing], *, depth: bool, quotes: bool) -> AsyncGenerator[Event, None]:
+        mailbox = Mailbox()
+        kept = [self._keep_trades(listing, mailbox) for listing in listings]
+        kept += [self._keep_book(listing, mailbox) for listing in listings] if depth else []
+        keepers = [asyncio.create_task(each, name=f"stream of {self.name}") for each in kept]
+        for keeper in keepers:
+            keeper.add_done_callback(mailbox.watch)
+        try:
+            while True:
+                for event in await mailbox.take():
+                    yield event
+        finally:
+            for keeper in keepers:
+                keeper.cancel()
+            await asyncio.gather(*keepers, return_exceptions=True)
+
+    async def trades_from_id(self, listing: Listing, first_id: int, limit: int, at_ms: int) -> Trades:
+        raise Unserved(f"{self.name} is asked for trades by time only")
+
+    async def trades_between(self, listing: Listing, from_ms: int, to_ms: int) -> Trades:
+        market = Market(listing)
+
+        async def page(since_ms: int) -> tuple[list[Trade], int | None]:
+            while since_ms <= to_ms:
+                rows = await self._rows(market, since_ms)
+                if rows:
+                    # Nothing after its first millisecond: this is all there is.
+                    return rows, rows[-1].ts_ms if rows[-1].ts_ms > since_ms else None
+                since_ms += REACH_MS
+            return [], None
+
+        found = await whole_millis(page, max(0, from_ms), from_ms, to_ms)
+        return Trades.of(sorted(found.rows()))
+
+    async def candles(self, listing: Listing, from_ms: int, to_ms: int) -> list[Candle]:
+        market, candles = Market(listing), list[Candle]()
+        end_ms, since_ms = closed_before(to_ms, self._clock.now_ms()), from_ms
+        while since_ms < end_ms:
+            rows = await self._ask("fetch_ohlcv", listing.name, "1m", since_ms)
+            candles += readable("fetch_ohlcv", rows, lambda row: _candle(market, row), self.on_refused)
+            last_ms = max(opens_of(rows), default=-1)
+            since_ms = last_ms + MINUTE_MS if last_ms >= since_ms else since_ms + REACH_MS
+        return within(candles, from_ms, end_ms)
+
+    async def depth(self, listing: Listing) -> DepthEvent:
+        found = await self._ask("fetch_order_book", listing.name)
+        with reading("fetch_order_book"):
+            bids, asks = (self._levels(Market(listing), found[side]) for side in ("bids", "asks"))
+            return _depth(listing.name, found, bids, asks, snapshot=True)
+
+    async def server_time_ms(self) -> int:
+        return int(await self._ask("fetch_time"))
+
+    async def close(self) -> None:
+        await self._clients.close()
+
+    # REST.
+
+    async def _ask(self, method: str, market: str = "", *args: Any) -> Any:
+        client = await self._clients.first()
+        async with self._clients.telling(client, method, market):
+            return await getattr(client, method)(*((market, *args) if market else ()))
+
+    async def _rows(self, market: Market, since_ms: int) -> list[Trade]:
+        """A page from there on, ascending."""
+        # As many as the exchange gives by itself: ccxt does not know how many it may be asked for.
+        rows = await self._ask("fetch_trades", market.name, since_ms)
+        with reading("fetch_trades"):
+            trades, left_out = _trades(market, rows, Ids())
+        self._tell(left_out)
+        return sorted(trade for trade in trades if trade.ts_ms >= since_ms)
+
+    def _tell(self, left_out: list[Refused]) -> None:
+        for each in left_out:
+            self.on_refused(each)
+
+    def _levels(self, market: Market, rows: Any) -> dict[int, int]:
+        left_out: list[Refused] = []
+        levels = market.levels([[_text(row[0]), _text(row[1])] for row in rows[:BOOK_LEVELS]], left_out)
+        self._tell(left_out)
+        return {price: size for price, size in levels if size}
+
+    # The stream.
+
+    async def _keep_trades(self, listing: Listing, mailbox: Mailbox) -> None:
+        """From one connection to the next, for ever."""
+        line = Line(Market(listing), mailbox, Pace.starting(self._clock.monotonic_ms()))
+        while True:
+            try:
+                cause = await self._connection(line)
+            except Throttled as error:
+                cause, detail, retry_ms = THROTTLED, str(error), error.retry_after_ms
+            except (VenueUnavailable, VenueError) as error:
+                cause, detail, retry_ms = LOST if line.is_connected else UNREACHABLE, str(error), 0
+            else:
+                detail, retry_ms = "", 0
+            line.failures = 0 if line.is_fruitful else line.failures + 1
+            line.is_connected = line.is_fruitful = False
+            log.warning(
+                "stream lost", extra={"venue": self.name, "market": listing.name, "cause": cause, "error": detail}
+            )
+            mailbox.put([Disconnected(self._clock.now_ms(), cause)])
+            await self._pause(line.failures, retry_ms)
+
+    async def _pause(self, failures: int, retry_ms: int = 0) -> None:
+        bound_ms = min(self._timing.backoff_ms << min(failures, MOST_DOUBLINGS), self._timing.backoff_cap_ms)
+        # Spread, so that all who were told the same time do not come back at the same time.
+        wait_ms = max(random.uniform(0, bound_ms), retry_ms * random.uniform(1, 1.1))
+        await self._clock.sleep_ms(int(wait_ms))
+
+    async def _connection(self, line: "Line") -> str:
+        """One connection until its end: why it was given up; errors are for the caller."""
+        first = await self._clients.first()
+        if first.id in POLLED or not first.has.get("watchTrades"):
+            await self._poll(line)
+        await self._budget.spend(CONNECT, 1)
+        client = await self._clients.another()
+        line.pace.wait_from(self._clock.monotonic_ms())
+        self._listen(client, line)
+        pump = asyncio.create_task(self._pump(client, line))
+        try:
+            while not (pump.done() or line.is_lost):
+                await asyncio.wait({pump}, timeout=self._timing.check_ms / 1_000)
+                if line.mailbox.full:
+                    line.pace.wait_from(self._clock.monotonic_ms())
+                elif line.pace.stalled(self._clock.monotonic_ms(), self._timing.patience):
+                    line.pace.suspect()
+                    return STALLED
+            if pump.done():
+                pump.result()
+            return LOST
+        finally:
+            pump.cancel()
+            await asyncio.gather(pump, return_exceptions=True)
+            await _closed(client)
+
+    def _listen(self, client: Any, line: "Line") -> None:
+        """Hear of the client's sockets."""
+        opened, closed, failed = client.on_connected, client.on_close, client.on_error
+        line.is_lost = False
+
+        def on_connected(socket: Any, message: Any = None) -> None:
+            opened(socket, message)
+            line.connected(self._clock.now_ms())
+
+        def on_close(socket: Any, code: Any) -> None:
+            line.is_lost = True
+            closed(socket, code)
+
+        def on_error(socket: Any, error: Any) -> None:
+            line.is_lost = True
+            failed(socket, error)
+
+        client.on_connected, client.on_close, client.on_error = on_connected, on_close, on_error
+        _guard(client, line.mailbox)
+
+    async def _pump(self, client: Any, line: "Line") -> None:
+        while True:
+            async with self._clients.telling(client, "watch_trades"):
+                rows = await client.watch_trades(line.market.name)
+            # One that was subscribed to already has its socket.
+            line.connected(self._clock.now_ms())
+            line.pace.seen(self._clock.monotonic_ms())
+            self._deliver(line, rows)
+            if len(rows) >= TRADES_KEPT:
+                raise VenueUnavailable("more trades came than ccxt keeps")
+            await line.mailbox.room()
+
+    async def _poll(self, line: "Line") -> NoReturn:
+        """The stream of an exchange that has none."""
+        since_ms = self._clock.now_ms() - POLL_MS
+        while True:
+            found = await self._rows(line.market, since_ms)
+            line.connected(self._clock.now_ms())
+            line.is_fruitful = True
+            if found:
+                line.mailbox.put([TradesEvent(line.market.name, Trades.of(found))])
+                since_ms = max(since_ms, found[-1].ts_ms)
+            await line.mailbox.room()
+            await self._clock.sleep_ms(POLL_MS)
+
+    def _deliver(self, line: "Line", rows: Any) -> None:
+        trades, left_out = _trades(line.market, rows, line.ids, self._clock.now_ms() - OLDEST_MS)
+        line.mailbox.put(left_out)
+        if trades:
+            line.is_fruitful = True
+            line.mailbox.put([TradesEvent(line.market.name, Trades.of(trades))])
+
+    # The book.
+
+    async def _keep_book(self, listing: Listing, mailbox: Mailbox) -> None:
+        failures = 0
+        while True:
+            try:
+                await self._follow_book(listing, mailbox)
+            except (VenueUnavailable, VenueError) as error:
+                log.warning("book lost", extra={"venue": self.name, "market": listing.name, "error": str(error)})
+            failures += 1
+            await self._pause(failures)
+
+    async def _follow_book(self, listing: Listing, mailbox: Mailbox) -> None:
+        """All of it first, and then what has changed: a level's run is not broken where nothing happened to it."""
+        first = await self._clients.first()
+        if not first.has.get("watchOrderBook"):
+            await self._poll_book(listing, mailbox)
+        await self._budget.spend(CONNECT, 1)
+        client, market = await self._clients.another(), Market(listing)
+        _guard(client, mailbox)
+        before: tuple[dict[int, int], dict[int, int]] | None = None
+        try:
+            while True:
+                async with self._clients.telling(client, "watch_order_book"):
+                    book = await client.watch_order_book(listing.name)
+                    bids, asks = (self._levels(market, book[side]) for side in ("bids", "asks"))
+                changes = (bids, asks) if before is None else (_changes(before[0], bids), _changes(before[1], asks))
+                mailbox.put([_depth(listing.name, book, *changes, snapshot=before is None)])
+                before = bids, asks
+                await mailbox.room()
+                await self._clock.sleep_ms(BOOK_MS)
+        except Bad as error:
+            mailbox.put([refused(error)])
+        finally:
+            await _closed(client)
+
+    async def _poll_book(self, listing: Listing, mailbox: Mailbox) -> NoReturn:
+        while True:
+            mailbox.put([await self.depth(listing)])
+            await self._clock.sleep_ms(POLL_MS)
+
+
+@dataclass(slots=True)
+class Line:
+    """The trades of one market, over all its connections. `is_fruitful`: this one has delivered."""
+
+    market: Market
+    mailbox: Mailbox
+    pace: Pace
+    ids: Ids = field(default_factory=Ids)
+    failures: int = 0
+    is_connected: bool = False
+    is_lost: bool = False
+    is_fruitful: bool = False
+
+    def connected(self, at_ms: int) -> None:
+        if not self.is_connected:
+            self.is_connected = True
+            self.mailbox.put([Connected(at_ms)])
+
+
+def fleet_name(name: str) -> str:
+    """ccxt's name of a market as a symbol of the fleet says it."""
+    return name.upper().replace("/", "-")
+
+
+def _listing(venue: str, found: dict[str, Any], mode: int) -> Listing:
+    price_step, size_step = (_step(found["precision"].get(kind), mode) for kind in ("price", "amount"))
+    most = (found.get("limits") or {}).get("amount", {}).get("max")
+    decimals = decimals_of(price_step), _size_decimals(min(decimals_of(size_step), MOST_SIZE_DECIMALS), most)
+    instrument = Instrument(f"{venue}:{fleet_name(found['symbol'])}", *decimals, "unique")
+    size_step_lots = int(Decimal(size_step).scaleb(instrument.size_decimals))
+    return Listing(found["symbol"], instrument, instrument.price_ticks(price_step), max(1, size_step_lots))
+
+
+def _step(precision: float | None, mode: int) -> str:
+    if precision is None or mode not in (_DECIMAL_PLACES, _TICK_SIZE):
+        return USUAL_STEP
+    return repr(precision) if mode == _TICK_SIZE else str(Decimal(1).scaleb(-int(precision)))
+
+
+def _size_decimals(least: int, most_size: float | None) -> int:
+    """More than the step's, as far as the greatest order fits: orders older than a coarser step keep their size."""
+    if not most_size:
+        return least
+    fitting = (places for places in range(MOST_SIZE_DECIMALS, least, -1) if most_size * 10**places < MAX_LOTS)
+    return next(fitting, least)
+
+
+def _trades(
+    market: Market, rows: list[dict[str, Any]], ids: Ids, oldest_ms: int = 0
+) -> tuple[list[Trade], list[Refused]]:
+    """Trades out of ccxt's, in their order; and those that are no good."""
+    trades, left_out = list[Trade](), list[Refused]()
+    for row in rows:
+        try:
+            trade = _trade(market, row, ids)
+            if trade.ts_ms < oldest_ms:
+                raise Bad(BAD_TIME, f"trade of {trade.ts_ms} ms, expected none before {oldest_ms}")
+            trades.append(trade)
+        except (Bad, *MISSHAPEN) as error:
+            left_out.append(refused(error)._replace(ts_ms=_time(row)))
+    return trades, left_out
+
+
+def _time(row: Any) -> int:
+    """When a trade that is no good was made; -1: who knows."""
+    ts_ms = row.get("timestamp") if isinstance(row, dict) else None
+    return ts_ms if type(ts_ms) is int and 0 <= ts_ms < MAX_TS_MS else -1
+
+
+def _trade(market: Market, row: dict[str, Any], ids: Ids) -> Trade:
+    ts_ms = row["timestamp"]
+    price, size = _text(row["price"]), _text(row["amount"])
+    side = SIDE_CODES.get(row.get("side") or "", UNKNOWN)
+    return market.trade(ts_ms, ids.of(row.get("id"), ts_ms, price, size, side), price, size, side)
+
+
+def _text(number: Any) -> str:
+    """The shortest that reads as the same float, in plain digits: of up to 15 it is what the exchange wrote."""
+    text = repr(number)
+    return format(Decimal(text), "f") if type(number) is float and "e" in text else text
+
+
+def _candle(market: Market, row: list[Any]) -> Candle | None:
+    # An empty minute may be there as a flat candle.
+    if not row[5]:
+        return None
+    opened, high, low, closed, volume = map(_text, row[1:6])
+    return candle_of(market, row[0], (opened, high, low, closed), volume)
+
+
+def _changes(before: dict[int, int], after: dict[int, int]) -> dict[int, int]:
+    gone = dict.fromkeys(before.keys() - after.keys(), 0)
+    return gone | {price: size for price, size in after.items() if before.get(price) != size}
+
+
+def _depth(
+    name: str, book: Mapping[str, Any], bids: dict[int, int], asks: dict[int, int], *, snapshot: bool
+) -> DepthEvent:
+    # Not ccxt's nonce: what an exchange counts in it is its own affair, and diffs of diffs skip some.
+    ts_ms = book.get("timestamp")
+    return DepthEvent(name, ts_ms if ts_ms else -1, -1, -1, -1, [*bids.items()], [*asks.items()], snapshot)
+
+
+def _guard(client: Any, mailbox: Mailbox) -> None:
+    """Refuse messages that ccxt can't read: it would end its reading of the socket, and say nothing."""
+    opened = client.on_connected
+
+    def on_connected(socket: Any, message: Any = None) -> None:
+        handle = socket.handle_message
+
+        def handle_message(frame: Any) -> None:
+            try:
+                handle(frame)
+            except Exception as error:
+                # Of any kind: what a message of any content does in the code of a hundred exchanges.
+                mailbox.put([Refused(BAD_SHAPE, f"{type(error).__name__}: {error}"[:100])])
+
+        socket.handle_message = handle_message
+        opened(socket, message)
+
+    client.on_connected = on_connected
+
+
+async def _closed(client: Any) -> None:
+    """Of a socket that is broken already, closing may fail; and a silent one is not asked for its goodbye."""
+    with suppress(Exception):
+        if client.session is not None:
+            await client.session.close()
+    with suppress(Exception):
+        await client.close()

@@ -1,0 +1,8 @@
+"""What venues have in common.
+
+base           what every venue gives, in one set of words
+live, stall    a socket followed for ever; how long it may be silent
+rest, answers  requests, and pages of their answers
+fields         texts to ticks and lots, each checked
+budget         what a client asks before each request; `fleet_budget`: shared by all processes
+"""
