@@ -25,7 +25,7 @@ from workers.withdrawal import withdraw
 
 KIND = "replay"
 # Trades that may wait for the archive, as a multiple of those that are kept: ten times as many are held (commit.lua).
-MOST_WAITING = 4
+MAX_WAITING = 4
 
 
 @dataclass(slots=True)
@@ -130,7 +130,7 @@ class ArchivingStore(SymbolStore):
         super().__init__(client, symbol, bounds, clock)
         self._archive, self._beat_s = archive, beat_s
         # Whatever waits by now goes first, so that a replay stands still while the archive is away.
-        self._most = self._waiting = MOST_WAITING * bounds.trades
+        self._most = self._waiting = MAX_WAITING * bounds.trades
 
     async def commit(self, commit: Commit) -> int:
         if self._waiting >= self._most:

@@ -21,7 +21,7 @@ from common.store.keys import SymbolKeys
 from common.store.script import Argument, Script
 
 # Levels kept of a side: the most one answer has. 32 kB, four times a second.
-MOST_LEVELS = 1_000
+MAX_BOOK_LEVELS = 1_000
 
 LIVE, BROKEN = "live", "broken"
 
@@ -44,8 +44,8 @@ class BookSnapshot:
     live: bool
 
     def pack(self) -> bytes:
-        """The levels, those beyond the best `MOST_LEVELS` of a side left out."""
-        bids, asks = self.bids[:MOST_LEVELS], self.asks[:MOST_LEVELS]
+        """The levels, those beyond the best `MAX_BOOK_LEVELS` of a side left out."""
+        bids, asks = self.bids[:MAX_BOOK_LEVELS], self.asks[:MAX_BOOK_LEVELS]
         numbers = list(chain.from_iterable(chain(bids, asks)))
         return _COUNTS.pack(len(bids), len(asks)) + struct.pack(f"<{len(numbers)}q", *numbers)
 

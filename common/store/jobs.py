@@ -34,7 +34,7 @@ REFUSED_SHOWN_MS = 86_400_000
 # By how much the clocks of two machines may differ.
 MAX_SKEW_MS = 60_000
 # Each is some 300 bytes. More are logged only.
-MOST_FAILURES = 1_000
+MAX_FAILURES = 1_000
 # What is told of why: one sentence.
 REASON_LENGTH = 300
 

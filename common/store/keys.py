@@ -42,21 +42,21 @@ symbols, and an ACL may name them.
 | {S}:archived:footprints | zset | archived, list_archive | feed, jobs, doctor | an object a day                    |
 | {S}:archived:trades | zset    | archived_trades, import, list_archive | feed, jobs, doctor | an object a day       |
 | {S}:faults          | hash    | whoever reads the archive | feed, doctor | manifest.MAX_FAULTS fields         |
-| {S}:late:candles    | zset    | commit, archived    | jobs, feed         | MOST_LATE of commit.lua                |
-| {S}:late:footprints | zset    | commit, archived    | archive jobs, feed | MOST_LATE of commit.lua                |
+| {S}:late:candles    | zset    | commit, archived    | jobs, feed         | MAX_LATE of commit.lua                 |
+| {S}:late:footprints | zset    | commit, archived    | archive jobs, feed | MAX_LATE of commit.lua                 |
 | {S}:depth           | zset    | depth               | worker, feed       | chunks kept, one a minute              |
-| {S}:book            | hash    | book                | feed               | 5 fields; book.MOST_LEVELS a side      |
+| {S}:book            | hash    | book                | feed               | 5 fields; book.MAX_BOOK_LEVELS         |
 | {S}:events          | stream  | commit              | anybody            | FLEET_EVENTS_KEPT entries              |
-| {S}:gaps            | hash    | commit, import      | worker, feed       | gaps.MOST_ENDED ended, MAX_PENDING open |
+| {S}:gaps            | hash    | commit, import      | worker, feed       | gaps.MAX_ENDED ended, MAX_PENDING open  |
 | {S}:health          | hash    | commit, beat        | worker, feed       | 8 fields                               |
 | {S}:inbox           | stream  | anybody             | inbox source       | trimmed behind the worker              |
-| {S}:inbox:ids       | zset    | commit              | inbox source       | MOST_TEXT_IDS of commit.lua            |
+| {S}:inbox:ids       | zset    | commit              | inbox source       | MAX_TEXT_IDS of commit.lua             |
 | {S}:demand          | string  | feed                | workers            | 30 s after the last one asked          |
 | {VENUE}:budget      | hash    | spend, cooldown     | venue clients      | 61 buckets a limit                     |
 | {VENUE}:streams     | zset    | slot                | slot               | FLEET_STREAMS_PER_VENUE                |
 | {}:streams          | zset    | slot                | slot               | FLEET_STREAMS_IN_ALL                   |
 | {}:clock            | string  | hold                | hold, doctor       | FLEET_LEASE_TTL_MS after its last sign |
-| {}:failures         | hash    | rollup, fleet jobs  | clock, feed        | jobs.MOST_FAILURES fields              |
+| {}:failures         | hash    | rollup, fleet jobs  | clock, feed        | jobs.MAX_FAILURES fields               |
 
 What is older than a day goes from all series of a symbol by cut (fleet symbols change --from).
 

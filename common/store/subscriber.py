@@ -17,10 +17,10 @@ from redis.exceptions import RedisError
 log = logging.getLogger(__name__)
 
 # Backoff with full jitter: up to 0.05 s, 0.1 s, ... at most 2 s, so that many feeds do not come back as one.
-LEAST_BACKOFF_S, MOST_BACKOFF_S = 0.05, 2.0
+MIN_BACKOFF_S, MAX_BACKOFF_S = 0.05, 2.0
 # A connection is pinged after 10 s of silence (common.store.client); one that stays silent twice as long is dead.
 SILENCE_S = 10.0
-MOST_SILENCES = 3
+MAX_SILENCES = 3
 
 
 class Subscriber:
@@ -70,11 +70,11 @@ class Subscriber:
                 # Also one that is no outage, be it of the library or of who is told: to listen is never over.
                 self._on_outage()
                 lived_s = asyncio.get_running_loop().time() - began_s
-                failures = 0 if lived_s > MOST_BACKOFF_S else failures + 1
+                failures = 0 if lived_s > MAX_BACKOFF_S else failures + 1
                 known = errors.subgroup((RedisError, OSError)) is not None
                 what = {"error": str(errors.exceptions[0]), "failures": failures}
                 log.warning("subscription lost", extra=what, exc_info=not known)
-            await asyncio.sleep(random.uniform(0, min(LEAST_BACKOFF_S * 2**failures, MOST_BACKOFF_S)))
+            await asyncio.sleep(random.uniform(0, min(MIN_BACKOFF_S * 2**failures, MAX_BACKOFF_S)))
 
     async def _connected(self) -> None:
         async with self._client.pubsub(push_handler_func=_as_it_is) as pubsub, asyncio.TaskGroup() as group:
@@ -99,7 +99,7 @@ class Subscriber:
     async def _listen(self, pubsub: PubSub) -> None:
         now_s = asyncio.get_running_loop().time
         silences = 0
-        while silences < MOST_SILENCES:
+        while silences < MAX_SILENCES:
             asked_s = now_s()
             response: Any = await pubsub.parse_response(block=False, timeout=SILENCE_S)
             if response is None:
@@ -112,7 +112,7 @@ class Subscriber:
                 self._on_message(channel.decode(), data)
             elif kind == b"subscribe":
                 self._on_subscribed(channel.decode())
-        raise RedisConnectionError(f"no sign of life for {MOST_SILENCES * SILENCE_S:.0f} s")
+        raise RedisConnectionError(f"no sign of life for {MAX_SILENCES * SILENCE_S:.0f} s")
 
 
 async def _as_it_is(response: Any) -> Any:

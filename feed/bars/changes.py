@@ -28,12 +28,12 @@ from feed.reading.tape import EVERYTHING, Taped, Tapes
 from feed.reading.trade_archive import Kept, Overtaken, Past
 
 # Beyond that a fresh snapshot is the shorter answer.
-MOST_SPANS = 1_000
-MOST_MINUTES = 200_000
+MAX_SPANS = 1_000
+MAX_MINUTES = 200_000
 # Of trades that are archived: each is read apart.
-MOST_PAST_SPANS = 64
+MAX_PAST_SPANS = 64
 # Bars of days that are looked through for those that changed.
-MOST_DAYS = 4_000
+MAX_DAYS = 4_000
 ROUNDS = 16
 
 _CURSOR = re.compile(r"([0-9]{1,19})-([0-9A-Za-z]{0,64})", re.ASCII)
@@ -102,7 +102,7 @@ class Sources:
         if from_ms is None:
             bounds = Bounds(0, FOREVER_MS, 1, oldest_first=False)
         else:
-            bounds = Bounds(from_ms, FOREVER_MS, MOST_DAYS, oldest_first=True)
+            bounds = Bounds(from_ms, FOREVER_MS, MAX_DAYS, oldest_first=True)
         return await read_days(self.reader, grid.timeframe, bounds, since_seq)
 
     async def _of_days(self, grid: Grid, cursor: Cursor, known: Cover | None) -> Changes | None:
@@ -132,7 +132,7 @@ class Sources:
             if touched is None:
                 return None
             needed = united(touched.closed_spans(grid.timeframe))
-            if len(needed) > MOST_SPANS or sum(to - start for start, to in needed) > MOST_MINUTES * MINUTE_MS:
+            if len(needed) > MAX_SPANS or sum(to - start for start, to in needed) > MAX_MINUTES * MINUTE_MS:
                 return None
             # What was touched by a commit that came between the two reads is read in the next round.
             if set(needed) <= set(spans):
@@ -163,7 +163,7 @@ class Sources:
         making = Making.candles(grid.timeframe, taped.sources)
         cut_ms = self.past.first_whole(taped, grid.timeframe) or 0
         older = [span for span in spans if span[0] < cut_ms]
-        if len(older) > MOST_PAST_SPANS:
+        if len(older) > MAX_PAST_SPANS:
             return None
         parts: list[pl.DataFrame] = []
         for from_ms, to_ms in older:

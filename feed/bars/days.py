@@ -17,7 +17,7 @@ from feed.reading.bounds import Bounds, Span
 from feed.reading.history import ATTEMPTS, History
 
 # With more days than that to be made of their minutes, the minutes are read in parts, as for any other timeframe.
-MOST_DIRTY_MS = 14 * DAY_MS
+MAX_DIRTY_MS = 14 * DAY_MS
 NOTHING = Range(0, 0)
 _DAYS_OF = {"d": 1, "w": 7, "M": 31}
 
@@ -33,7 +33,7 @@ async def read_days(
     view = await reader.view(days=NOTHING)
     for _ in range(ATTEMPTS):
         spans = _to_be_made(view, timeframe, bounds)
-        if sum(end - start for start, end in spans) > MOST_DIRTY_MS:
+        if sum(end - start for start, end in spans) > MAX_DIRTY_MS:
             return None
         view = await reader.view([Range(*span) for span in spans], days=stored, since_seq=since_seq)
         if set(_to_be_made(view, timeframe, bounds)) <= set(spans):

@@ -31,9 +31,9 @@ from feed.reading.bounds import FOREVER_MS, Bounds, Span, grid_at
 from feed.reading.history import History
 
 # Longer tails are not kept: whoever pages that far back reads on from the store.
-MOST_BARS = 20_000
+MAX_BARS = 20_000
 # What all tails of a process may take. A bar takes some 250 bytes.
-MOST_BYTES = 64 << 20
+MAX_BYTES = 64 << 20
 # Beyond the text: the bytes object, the integer, and their places in two lists.
 BAR_OVERHEAD = 90
 # Reads before giving up on a symbol that changes under each of them.
@@ -189,7 +189,7 @@ Key = tuple[Instrument, Timeframe]
 class Tails:
     """The tails of a process, by symbol and timeframe; the least used go first."""
 
-    def __init__(self, most_bytes: int = MOST_BYTES) -> None:
+    def __init__(self, most_bytes: int = MAX_BYTES) -> None:
         self._kept: OrderedDict[Key, Tail] = OrderedDict()
         self._most_bytes = most_bytes
         self.bytes = 0
@@ -223,7 +223,7 @@ class Tails:
             missing = tail.missing(bounds)
             if missing == 0:
                 return reading
-            if missing is None or len(tail.opens) + missing > MOST_BARS or not reader.budget.has_room(0):
+            if missing is None or len(tail.opens) + missing > MAX_BARS or not reader.budget.has_room(0):
                 return None
             tail = await _extend(reader, instrument, tail, missing)
         raise StoreUnavailable(f"{reader.keys.symbol} changed under every attempt to read it")

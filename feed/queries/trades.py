@@ -29,7 +29,7 @@ from feed.wire.params import TradesQuery
 
 # Entries fetched by the first command; each further one fetches twice as many as the one before, up to the most.
 FIRST_PAGE = 64
-MOST_PAGE = 4_096
+MAX_PAGE = 4_096
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +151,7 @@ async def _of_stream(reader: SymbolReader, past: Past, query: TradesQuery) -> tu
             break
         found = _newest([_trades(newer), found], query)
         token, seq, watermark_ms = last.token, last.seq, last.watermark_ms
-        count = min(2 * count, MOST_PAGE)
+        count = min(2 * count, MAX_PAGE)
     return Sales(found, view, past.kept(view, cut_ms)), cut_ms
 
 

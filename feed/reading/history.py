@@ -38,7 +38,7 @@ from feed.reading.budget import UNLIMITED, Budget
 from feed.reading.workers import THREADS
 
 # What all decoded days of a process may take, and the bars made of them. A day of candles takes some 150 kB.
-MOST_BYTES = 256 << 20
+MAX_BYTES = 256 << 20
 # Levels of a day decoded at once. A busier day is decoded some minutes at a time, and not kept: all of it takes 300 MB.
 MAX_LEVELS_AT_ONCE = 1 << 19
 # Of an open minute, about: a candle, or a level.
@@ -53,7 +53,7 @@ class Decoded:
     A kept frame is known again by its identity: nobody changes it, and who cuts it has another.
     """
 
-    def __init__(self, most_bytes: int = MOST_BYTES) -> None:
+    def __init__(self, most_bytes: int = MAX_BYTES) -> None:
         self._kept: OrderedDict[Hashable, pl.DataFrame] = OrderedDict()
         self._keys: dict[int, Hashable] = {}
         self._most_bytes = most_bytes

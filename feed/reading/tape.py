@@ -24,9 +24,9 @@ from feed.reading.bounds import FOREVER_MS, Bounds
 # Entries fetched by one command.
 PAGE = 4_096
 # What all tapes of a process may take. A trade takes 49 bytes.
-MOST_BYTES = 128 << 20
+MAX_BYTES = 128 << 20
 # Appending leaves the frame in pieces; so many of them cost more than copying it.
-MOST_CHUNKS = 32
+MAX_CHUNKS = 32
 ROUNDS = 8
 EVERYTHING = Bounds(0, FOREVER_MS, 1 << 62, oldest_first=False)
 
@@ -66,7 +66,7 @@ class Tape:
             return self
         newer = Tape.of(entries, self.watermark_ms)
         trades = pl.concat([self.trades, newer.trades])
-        if trades.n_chunks() > MOST_CHUNKS:
+        if trades.n_chunks() > MAX_CHUNKS:
             trades = trades.rechunk()
         return Tape(newer.token, newer.seq, newer.watermark_ms, trades)
 
@@ -124,7 +124,7 @@ def bars_of(trades: pl.DataFrame, timeframe: Timeframe, sources: int) -> pl.Data
 class Tapes:
     """The tapes of a process, by symbol and instrument; the least used go first."""
 
-    def __init__(self, most_bytes: int = MOST_BYTES) -> None:
+    def __init__(self, most_bytes: int = MAX_BYTES) -> None:
         self._kept: OrderedDict[tuple[str, Instrument | None], Tape] = OrderedDict()
         self._most_bytes = most_bytes
 

@@ -37,10 +37,10 @@ from feed.reading.tape import PAGE, Taped
 from feed.reading.workers import THREADS
 
 # What one request reads of the archive, but for what its first bar takes; it is told where to go on.
-MOST_DAYS = 32
-MOST_TRADES = MAX_ROWS
+MAX_DAYS = 32
+MAX_TRADES = MAX_ROWS
 # What all packed days of a process may take. A day of three million trades takes 25 MB, decoded 100.
-MOST_BYTES = 128 << 20
+MAX_BYTES = 128 << 20
 # Trades decoded at once, about: fewer cost as much, for a row group is decoded whole.
 AT_ONCE = TRADE_ROWS.group_rows
 
@@ -110,7 +110,7 @@ PackedKey = tuple[str, Scale, int, ArchivedTrades]
 class PackedDays:
     """Days of the archive as they are stored; the least used go first."""
 
-    def __init__(self, most_bytes: int = MOST_BYTES) -> None:
+    def __init__(self, most_bytes: int = MAX_BYTES) -> None:
         self._kept: OrderedDict[PackedKey, Packed] = OrderedDict()
         self._most_bytes = most_bytes
         self.bytes = 0
@@ -186,7 +186,7 @@ class Past:
                     await self.budget.read(len(found))
                     known_then = found.join(later, on=["ts_ms", "id"], how="anti") if len(later) else found
                     trades = _united(known_then, taped.between(*span))
-                    spent = at >= MOST_DAYS or read >= MOST_TRADES or not self.budget.has_room(len(found))
+                    spent = at >= MAX_DAYS or read >= MAX_TRADES or not self.budget.has_room(len(found))
                     yield Piece(trades, *span, spent, fault, entry.given_up)
         rest = (reached_ms, end_ms) if oldest_first else (start_ms, reached_ms)
         if rest[0] < rest[1]:

@@ -26,7 +26,7 @@ from feed.stream.series import Series
 from feed.wire.errors import failure_of
 
 # Bars of one subscription that may wait. A minute of 250 ms bars is 240.
-MOST_PENDING = 1_000
+MAX_PENDING = 1_000
 # Replies that may wait; then the next request does.
 MAX_REPLIES = 64
 # Wait before a snapshot is tried again while the store is away.
@@ -98,7 +98,7 @@ class Subscription:
         # To the end, so that the last cursor the client has got covers everything it has got.
         self.pending[key] = News(seq, text, end_ms).known_final(self.watermark_ms)
         self.pending.move_to_end(key)
-        if len(self.pending) > MOST_PENDING:
+        if len(self.pending) > MAX_PENDING:
             self._overflow()
         elif self.stage is Stage.LIVE:
             self.client.wake(self)

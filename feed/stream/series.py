@@ -31,9 +31,9 @@ log = logging.getLogger(__name__)
 
 # Messages that wait while a series is read again, which takes milliseconds. If more come, it is read once more.
 BACKLOG = 64
-LEAST_BACKOFF_S, MOST_BACKOFF_S = 0.05, 2.0
+MIN_BACKOFF_S, MAX_BACKOFF_S = 0.05, 2.0
 # Gaps in one gap message, the newest; health has their number.
-MOST_GAPS = 100
+MAX_GAPS = 100
 
 
 class Listener(Protocol):
@@ -155,7 +155,7 @@ class Series:
             except Exception as error:
                 known = isinstance(error, StoreUnavailable)
                 log.warning("series waits", extra={"series": self.names, "error": str(error)}, exc_info=not known)
-                await asyncio.sleep(random.uniform(0, min(LEAST_BACKOFF_S * 2**failures, MOST_BACKOFF_S)))
+                await asyncio.sleep(random.uniform(0, min(MIN_BACKOFF_S * 2**failures, MAX_BACKOFF_S)))
                 failures += 1
                 continue
             if is_done:
@@ -197,7 +197,7 @@ class Series:
 
     def _tell_gaps(self, cursor: str, cover: Cover) -> None:
         assert self.live
-        gaps = orjson.dumps([answers.gap(hole) for hole in cover.newest_holes(MOST_GAPS)]).decode()
+        gaps = orjson.dumps([answers.gap(hole) for hole in cover.newest_holes(MAX_GAPS)]).decode()
         self._push("gap", self.message("gap", self.live.at.seq, cursor, f',"gaps":{gaps}'))
 
     def _tell_bars(self, before: str, updates: list[Update]) -> None:

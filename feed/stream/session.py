@@ -28,12 +28,12 @@ from feed.wire.errors import Failure, failure_of
 log = logging.getLogger(__name__)
 
 # In: bytes of a message, subscriptions of a client, messages a second, and how many may come at once.
-MOST_BYTES = 64 << 10
-MOST_SUBSCRIPTIONS = 50
+MAX_BYTES = 64 << 10
+MAX_SUBSCRIPTIONS = 50
 RATE_PER_S = 10.0
 BURST = 60
 # Messages refused for their rate, one after the other, before the connection is closed.
-MOST_REFUSED = 200
+MAX_REFUSALS = 200
 POLICY_VIOLATION = 1008
 
 # Who has shown no token by then is closed.
@@ -45,7 +45,7 @@ ABORT = "feed.abort"
 # And the way to wait until a client has read nearly all that was sent.
 DRAINED = "feed.drained"
 
-_TOO_LARGE = Failure(413, "too_large", f"the message is too large, expected at most {MOST_BYTES >> 10} kB")
+_TOO_LARGE = Failure(413, "too_large", f"the message is too large, expected at most {MAX_BYTES >> 10} kB")
 _NOT_TEXT = Failure(400, "bad_input", "the message is binary, expected JSON in a text frame")
 _NOT_JSON = Failure(400, "bad_input", 'the message is not a JSON object such as {"action":"ping"}')
 _NO_TOKEN = Failure(
@@ -118,7 +118,7 @@ def _is_known(request: dict[str, Any], access: Access) -> bool:
 
 def _parsed(text: object) -> dict[str, Any]:
     """What a first message says; nothing if it is no object."""
-    if not isinstance(text, str) or len(text) > MOST_BYTES:
+    if not isinstance(text, str) or len(text) > MAX_BYTES:
         return {}
     try:
         found = orjson.loads(text)
@@ -149,7 +149,7 @@ class Conversation:
             if self.rate.take():
                 self.refused = 0
                 await self._hear(message)
-            elif self.refused >= MOST_REFUSED:
+            elif self.refused >= MAX_REFUSALS:
                 return True
             else:
                 self.refused += 1
@@ -161,7 +161,7 @@ class Conversation:
         text = message.get("text")
         if text is None:
             self._fail(_NOT_TEXT)
-        elif len(text.encode()) > MOST_BYTES:
+        elif len(text.encode()) > MAX_BYTES:
             self._fail(_TOO_LARGE)
         else:
             await self._answer(text)
@@ -205,8 +205,8 @@ class Conversation:
         _nothing_more(request)
         market = await self.services.queries.market(symbol)
         held = self.client.subscriptions
-        if len(held) >= MOST_SUBSCRIPTIONS and (symbol, timeframe) not in held:
-            raise BadInput(f"this would be more than {MOST_SUBSCRIPTIONS} subscriptions of one connection")
+        if len(held) >= MAX_SUBSCRIPTIONS and (symbol, timeframe) not in held:
+            raise BadInput(f"this would be more than {MAX_SUBSCRIPTIONS} subscriptions of one connection")
         self.client.subscribe(market, timeframe, limit, Wish(cursor, echoed(request_id)))
 
     def _authenticate(self, request: dict[str, Any], request_id: RequestId) -> None:

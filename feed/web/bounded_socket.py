@@ -9,7 +9,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.frames import Frame
 
 from feed.stream.rate import Rate
-from feed.stream.session import ABORT, DRAINED, MOST_BYTES, POLICY_VIOLATION
+from feed.stream.session import ABORT, DRAINED, MAX_BYTES, POLICY_VIOLATION
 from feed.web.connections import Connections
 from feed.web.handshake import BAD_HANDSHAKE, Handshake
 from feed.web.raw import raw
@@ -18,8 +18,8 @@ from feed.wire.errors import STOPPING, Failure
 
 # Written to a socket but not yet sent. Beyond that a send waits, and news for that client is merged meanwhile.
 WRITE_LIMIT_BYTES = 16 << 10
-# A message beyond stream.MOST_BYTES is answered with an error; one beyond this ends the connection (1009).
-MAX_FRAME_BYTES = 16 * MOST_BYTES
+# A message beyond stream.MAX_BYTES is answered with an error; one beyond this ends the connection (1009).
+MAX_FRAME_BYTES = 16 * MAX_BYTES
 # Parsed at once: some hundred messages of a flood, and then others have their turn.
 PIECE_BYTES = 8 << 10
 # Pings, pongs and parts of messages: a client that sends more than that has nothing else in mind.

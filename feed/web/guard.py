@@ -19,7 +19,7 @@ SECURITY_HEADERS = [
     (b"cache-control", b"no-store"),
 ]
 # No route wants a body.
-MOST_BODY_BYTES = 64 << 10
+MAX_BODY_BYTES = 64 << 10
 
 
 class Guard:
@@ -42,7 +42,7 @@ class Guard:
             await send(message)
 
         try:
-            if _body_bytes(scope) > MOST_BODY_BYTES:
+            if _body_bytes(scope) > MAX_BODY_BYTES:
                 raise HTTPException(413)
             await self._app(scope, receive, guarded_send)
         except Exception as error:

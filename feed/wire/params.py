@@ -15,17 +15,17 @@ from common.market.builder import gaps
 from common.market.instrument import Instrument
 from common.market.timeframes.timeframe import Timeframe
 from common.market.trade import MAX_TICKS, MAX_TS_MS
-from common.store.book import MOST_LEVELS
+from common.store.book import MAX_BOOK_LEVELS
 from feed.bars.footprints import FootprintQuery
 from feed.reading.bounds import Window
 
 DEFAULT_TIMEFRAME = "1m"
 DEFAULT_LIMIT = 500
 # Most trades of one answer: some 700 kB of JSON.
-TRADES_LIMIT_MAX = 10_000
+MAX_TRADES_LIMIT = 10_000
 # Levels of a side of the book.
 DEFAULT_DEPTH = 20
-DEPTH_MAX = MOST_LEVELS
+MAX_DEPTH = MAX_BOOK_LEVELS
 GAP_STATES = (gaps.OPEN, gaps.REPAIRING, gaps.REPAIRED, gaps.UNFILLABLE)
 # What is echoed of a value: enough to find it, too little to be misused.
 SHOWN = 40
@@ -90,7 +90,7 @@ def footprint_query(query_string: bytes, limit_max: int, instrument: Instrument)
 
 def trades_query(query_string: bytes) -> TradesQuery:
     given = _given(query_string, ("start", "end", "limit", "take", "format"))
-    window = _window(given, TRADES_LIMIT_MAX)
+    window = _window(given, MAX_TRADES_LIMIT)
     return TradesQuery(
         window.start_ms,
         window.end_ms,
@@ -111,7 +111,7 @@ def gaps_query(query_string: bytes, limit_max: int) -> GapsQuery:
 def book_depth(query_string: bytes) -> int:
     """Levels of a side."""
     given = _given(query_string, ("depth",))
-    return _within("depth", given["depth"], DEPTH_MAX) if "depth" in given else DEFAULT_DEPTH
+    return _within("depth", given["depth"], MAX_DEPTH) if "depth" in given else DEFAULT_DEPTH
 
 
 def nothing(query_string: bytes) -> None:

@@ -22,8 +22,8 @@ from infra.bench.base import Figure
 from workers.sources.base import Applied
 from workers.sources.simulator import Simulator
 
-MOST_CANDLE_BYTES, MOST_LEVEL_BYTES = 26.0, 8.0
-MOST_SEAL_MS, MOST_YEAR_MS = 10.0, 45.0
+MAX_CANDLE_BYTES, MAX_LEVEL_BYTES = 26.0, 8.0
+MAX_SEAL_MS, MAX_YEAR_MS = 10.0, 45.0
 DAYS, ROUNDS = 365, 9
 _START_MS = 1_723_161_600_000
 
@@ -53,13 +53,13 @@ def measure() -> list[Figure]:
     assert blocks.candle_members(sealed) == candles and blocks.footprint_members(sealed_footprints) == footprints
     nine = blocks.pack_candles([_without_times(member) for member in candles])
     return [
-        _size("a sealed candle, all fields", len(sealed) / len(candles), MOST_CANDLE_BYTES),
+        _size("a sealed candle, all fields", len(sealed) / len(candles), MAX_CANDLE_BYTES),
         _size("a sealed candle, o h l c, volume, buys, turnover, trades and open", len(nine) / len(candles), None),
-        _size("a sealed level of a footprint", len(sealed_footprints) / len(levels), MOST_LEVEL_BYTES),
-        _time(f"seal a day of {len(candles):,} candles", lambda: blocks.pack_candles(candles), MOST_SEAL_MS),
+        _size("a sealed level of a footprint", len(sealed_footprints) / len(levels), MAX_LEVEL_BYTES),
+        _time(f"seal a day of {len(candles):,} candles", lambda: blocks.pack_candles(candles), MAX_SEAL_MS),
         _time(f"seal its footprints, {len(levels):,} levels", lambda: blocks.pack_footprints(footprints), None),
         _time("open its footprints as columns", lambda: blocks.levels([sealed_footprints]), None),
-        _time(f"open {DAYS} such days of candles as columns", lambda: blocks.candles([sealed] * DAYS), MOST_YEAR_MS),
+        _time(f"open {DAYS} such days of candles as columns", lambda: blocks.candles([sealed] * DAYS), MAX_YEAR_MS),
     ]
 
 

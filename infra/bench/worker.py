@@ -12,7 +12,7 @@ from common.store.registry import Market, Registry
 from infra.bench.base import Figure, await_owner, owner, process, store
 
 SYMBOL = "BENCH:IDLE"
-MOST_RSS_MB = 45.0
+MAX_RSS_MB = 45.0
 KILLS = 5
 
 
@@ -21,7 +21,7 @@ def measure() -> list[Figure]:
         rss_mb, takeover_s = asyncio.run(_measure(url))
     most_s = Settings().lease_ttl_ms / 1e3 + 1
     return [
-        Figure("one symbol worker, idle", f"<= {MOST_RSS_MB:g} MB RSS", f"{rss_mb:.1f} MB", rss_mb <= MOST_RSS_MB),
+        Figure("one symbol worker, idle", f"<= {MAX_RSS_MB:g} MB RSS", f"{rss_mb:.1f} MB", rss_mb <= MAX_RSS_MB),
         Figure(
             f"spare takes over after SIGKILL, worst of {KILLS}",
             f"<= lease TTL + 1 s = {most_s:g} s",

@@ -30,7 +30,7 @@ app = typer.Typer(help="The symbols the fleet is to run: list, add, remove.", no
 
 SymbolArgument = Annotated[str, typer.Argument(metavar="SYMBOL", help="1 to 32 of A-Z 0-9 : _ . - such as MY:BTCUSD.")]
 
-# More are never queued (workers.rollup.rq_queue.QUEUED_MOST).
+# More are never queued (workers.rollup.rq_queue.MAX_QUEUED).
 ALL_JOBS = 10_000
 
 

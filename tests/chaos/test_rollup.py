@@ -55,7 +55,7 @@ from workers.symbol.commit import Retention
 DAYS, MINUTES = 60, 48
 KILLS_S = 4.0
 # Of the store: each costs a second in which nothing else can be shown.
-MOST_STORE_KILLS = 2
+MAX_STORE_KILLS = 2
 # Corrections of minutes that Redis has and, under fire for as long again, of those that the archive alone has; days of
 # minutes that Redis keeps.
 LATE, FAR, FAR_KILLS_S, KEPT_DAYS, FOOTPRINT_DAYS = 4, 4, 2.0, 50, 5
@@ -79,7 +79,7 @@ class Crew:
         self.kills: dict[str, int] = {"rollup": 0, "job": 0, "clock": 0, "store": 0}
 
     def kill(self) -> None:
-        kinds = list(self.kills)[: 4 if self.kills["store"] < MOST_STORE_KILLS else 3]
+        kinds = list(self.kills)[: 4 if self.kills["store"] < MAX_STORE_KILLS else 3]
         # Where most is under way: in a job, if one runs.
         kind, number = self._random.choice([*kinds, "job", "job"]), self._random.randrange(2)
         killers = (self._kill_rollup, self._kill_job, self._kill_clock, self._kill_store)

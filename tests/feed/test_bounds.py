@@ -15,7 +15,7 @@ from websockets.exceptions import InvalidStatus
 
 from common.market.timeframes.timeframe import MINUTE_MS
 from feed.metrics import Metrics
-from feed.stream.session import BURST, MOST_REFUSED
+from feed.stream.session import BURST, MAX_REFUSALS
 from feed.web.bounded_socket import BoundedWebSocket
 from feed.web.connections import MAX_PER_ADDRESS, MAX_REFUSED, OTHER_FILES, Connections, is_local
 from feed.web.unread import MAX_LOOKS, MIN_READ_BYTES, Unread, look
@@ -355,7 +355,7 @@ async def test_a_flood_in_one_piece_ends_with_the_code_that_is_promised(feed: Se
         async with connected(feed.port, HANDSHAKE + asked) as (reader, _), asyncio.timeout(10):
             said = await _all(reader)
         assert said.endswith((1008).to_bytes(2, "big"))
-        assert said.count(b'"pong"') >= BURST and 100 < said.count(b'"rate_limited"') <= MOST_REFUSED
+        assert said.count(b'"pong"') >= BURST and 100 < said.count(b'"rate_limited"') <= MAX_REFUSALS
         await say(subscribed, action="ping")
         await hear(subscribed, "pong")
 

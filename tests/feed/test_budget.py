@@ -31,7 +31,7 @@ def spend(feed: Served, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         monkeypatch.setattr("feed.reading.history.MAX_LEVELS_AT_ONCE", 12)
         monkeypatch.setattr("feed.bars.footprints.ROWS_AT_ONCE", 8)
         # No tail has them.
-        monkeypatch.setattr("feed.bars.tail.MOST_BARS", 0)
+        monkeypatch.setattr("feed.bars.tail.MAX_BARS", 0)
 
     return spend
 

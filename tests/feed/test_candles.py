@@ -17,7 +17,7 @@ from common.market.candle import SIMULATED
 from common.market.timeframes.timeframe import DAY_MS, Timeframe
 from common.store.keys import SymbolKeys
 from common.store.reads import Range, SymbolReader, View
-from feed.bars.days import MOST_DIRTY_MS
+from feed.bars.days import MAX_DIRTY_MS
 from tests.feed.oracle import expected
 from tests.feed.served import Served, served
 from tests.feed.writer import INSTRUMENT, Writer, some_trades
@@ -331,4 +331,4 @@ async def test_days_that_wait_for_their_roll_up_are_not_read_all_at_once(
     await roll_days(writer, 20)
     monkeypatch.setattr(SymbolReader, "view", noting)
     assert len((await feed.json(PATH, timeframe="1w", limit=100))["bars"]) >= 3
-    assert all(wanted.end_ms - wanted.start_ms <= MOST_DIRTY_MS for wanted in asked)
+    assert all(wanted.end_ms - wanted.start_ms <= MAX_DIRTY_MS for wanted in asked)

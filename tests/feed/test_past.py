@@ -204,7 +204,7 @@ async def test_walking_through_more_than_a_request_may_read_sees_everything_once
     await days_apart(writer, 7)
     await cut_off(client, archive, writer)
     whole = (await feed.json(CANDLES, timeframe="1s"))["bars"]
-    monkeypatch.setattr(trade_archive, "MOST_DAYS", 2)
+    monkeypatch.setattr(trade_archive, "MAX_DAYS", 2)
     for path, name, wanted, asked in (
         (CANDLES, "bars", whole, {"timeframe": "1s", "end": writer.now_ms + 1}),
         (CANDLES, "bars", whole, {"timeframe": "1s", "start": START_MS}),

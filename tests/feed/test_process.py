@@ -24,8 +24,8 @@ from tests.own_server import own_server
 from tests.support import reserved_port, wait_until_async, waited_s
 
 # What a process with Polars may take, idle; it is 110 MB here.
-MOST_RSS_KB = 160_000
-MOST_STOP_S = 2.0
+MAX_RSS_KB = 160_000
+MAX_STOP_S = 2.0
 
 
 @contextmanager
@@ -65,7 +65,7 @@ async def test_it_ends_in_order_in_under_two_seconds_with_open_streams(
             subscribe = {"action": "subscribe", "symbol": INSTRUMENT.symbol, "timeframe": "1m"}
             await open_stream.send(orjson.dumps(subscribe).decode())
             await open_stream.recv()
-            assert rss_kb(process.pid) < MOST_RSS_KB
+            assert rss_kb(process.pid) < MAX_RSS_KB
             began_s, before_s = time.monotonic(), waited_s(process.pid)
             process.send_signal(number)
             with pytest.raises(ConnectionClosed):
@@ -74,7 +74,7 @@ async def test_it_ends_in_order_in_under_two_seconds_with_open_streams(
             assert open_stream.close_code in (1001, 1012)
             # It has ended, and can still be asked how long it had to wait for a core.
             await asyncio.to_thread(os.waitid, os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-            assert time.monotonic() - began_s - (waited_s(process.pid) - before_s) < MOST_STOP_S
+            assert time.monotonic() - began_s - (waited_s(process.pid) - before_s) < MAX_STOP_S
         assert process.stderr and process.wait() == 0
         log = process.stderr.read()
         assert "Traceback" not in log, log

@@ -103,5 +103,5 @@ async def test_after_more_days_changed_than_are_looked_through_a_snapshot_is_due
         day_of(first_ms),
         day_of(first_ms) + 2 * DAY_MS,
     ]
-    monkeypatch.setattr("feed.bars.changes.MOST_DAYS", 2)
+    monkeypatch.setattr("feed.bars.changes.MAX_DAYS", 2)
     assert await sources._of_days(grid, cursor, None) is None

@@ -10,7 +10,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from common.market.timeframes.timeframe import Timeframe
-from feed.stream.client import MOST_PENDING
+from feed.stream.client import MAX_PENDING
 from tests.feed.folding import Folding
 from tests.feed.oracle import expected
 from tests.feed.served import Served, hear, say, served
@@ -60,7 +60,7 @@ async def test_a_stalled_client_delays_nobody_and_gets_a_lag_notice_and_a_snapsh
             await wait_until_async(lambda: all(one.cursor for one in others))
             # All ends are in this one process: the others need their turn to read.
             for _ in range(20):
-                await many_bars(writer, MOST_PENDING // 5)
+                await many_bars(writer, MAX_PENDING // 5)
                 await wait_until_async(lambda: all(one.cursor == writer.cursor for one in others))
             bars = await expected(client, writer, Timeframe.parse("250ms"))
             assert not any(one.differences(bars) for one in others)

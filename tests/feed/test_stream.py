@@ -11,7 +11,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from common.store.keys import SymbolKeys
 from common.store.registry import Market, Registry
-from feed.stream.session import BURST, MOST_BYTES, MOST_REFUSED, MOST_SUBSCRIPTIONS
+from feed.stream.session import BURST, MAX_BYTES, MAX_REFUSALS, MAX_SUBSCRIPTIONS
 from tests.feed.served import Served, hear, say, served
 from tests.feed.writer import INSTRUMENT, START_MS, Writer
 from tests.support import wait_until_async
@@ -261,9 +261,9 @@ WRONG: list[tuple[Any, str]] = [
     ({"action": "subscribe", "symbol": S, "timeframe": "1m", "since": 1}, "bad_input"),
     ({"action": "unsubscribe", "symbol": S, "timeframe": "1m"}, "bad_input"),
     ({"action": "ping", "extra": 1}, "bad_input"),
-    ({"action": "ping", "pad": "x" * MOST_BYTES}, "too_large"),
-    ("x" * (2 * MOST_BYTES), "too_large"),
-    (b"x" * (4 * MOST_BYTES), "bad_input"),
+    ({"action": "ping", "pad": "x" * MAX_BYTES}, "too_large"),
+    ("x" * (2 * MAX_BYTES), "too_large"),
+    (b"x" * (4 * MAX_BYTES), "bad_input"),
     ('{"action":"ping","id":' + "9" * 5_000 + "}", "bad_input"),
     ("[" * 5_000, "bad_input"),
 ]
@@ -288,7 +288,7 @@ async def test_an_error_carries_the_id_of_its_message(feed: Served) -> None:
 
 async def test_a_connection_has_a_limited_number_of_subscriptions(feed: Served, writer: Writer) -> None:
     async with feed.connect() as socket:
-        for minutes in range(1, MOST_SUBSCRIPTIONS + 1):
+        for minutes in range(1, MAX_SUBSCRIPTIONS + 1):
             await say(socket, action="subscribe", symbol=S, timeframe=f"{minutes}m")
             await hear(socket, "snapshot")
         await say(socket, action="subscribe", symbol=S, timeframe="1000m")
@@ -304,7 +304,7 @@ async def test_too_many_messages_are_refused_and_a_flood_ends_the_connection(fee
         assert (await hear(socket))["code"] == "rate_limited"
         with pytest.raises(ConnectionClosed):
             # All at once: one after the other a busy machine is slower than the rate.
-            for _ in range(2 * MOST_REFUSED):
+            for _ in range(2 * MAX_REFUSALS):
                 await say(socket, action="ping")
             while True:
                 await hear(socket)

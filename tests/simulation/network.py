@@ -21,8 +21,8 @@ from tests.store_model import StoreModel, Tables
 
 # A client gives up after this; common.store.client waits longer, and so do leases outside of tests.
 TIMEOUT_MS = 150
-MOST_LATENCY_MS = 4
-MOST_OVERDUE_MS = 900
+MAX_LATENCY_MS = 4
+MAX_OVERDUE_MS = 900
 
 Command = Callable[[], Any]
 
@@ -79,27 +79,25 @@ class Network:
         fate = random.choice(FAULTS) if random.random() < self.fault_ratio else Fate.FINE
         if fate is not Fate.FINE:
             self.happened[fate.name.lower()] += 1
-        arrives_ms = now_ms + random.randint(0, MOST_LATENCY_MS)
+        arrives_ms = now_ms + random.randint(0, MAX_LATENCY_MS)
         if fate is Fate.FINE:
             self.world.at(arrives_ms, lambda: self._answer(command, task))
             return
         if fate is Fate.SENT_TWICE:
             self.world.at(arrives_ms, lambda: _apply(command))
-            self.world.at(arrives_ms + MOST_LATENCY_MS, lambda: self._answer(command, task))
+            self.world.at(arrives_ms + MAX_LATENCY_MS, lambda: self._answer(command, task))
             return
         if fate is Fate.REPLY_LOST:
             self.world.at(arrives_ms, lambda: _apply(command))
         if fate is Fate.OVERDUE:
-            self.world.at(now_ms + TIMEOUT_MS + random.randint(0, MOST_OVERDUE_MS), lambda: _apply(command))
+            self.world.at(now_ms + TIMEOUT_MS + random.randint(0, MAX_OVERDUE_MS), lambda: _apply(command))
         self.world.at(now_ms + TIMEOUT_MS, lambda: task.wake(error=StoreUnavailable(fate.name)))
 
     def _answer(self, command: Command, task: Task) -> None:
         result = _apply(command)
         error = result if isinstance(result, Exception) else None
         value = None if error else result
-        self.world.at(
-            self.world.now_ms + self.world.random.randint(0, MOST_LATENCY_MS), lambda: task.wake(value, error)
-        )
+        self.world.at(self.world.now_ms + self.world.random.randint(0, MAX_LATENCY_MS), lambda: task.wake(value, error))
 
 
 @dataclass(slots=True)

@@ -19,7 +19,7 @@ from common.store.registry import Market
 from common.store.symbol import Bounds
 from tests.oracle import Outcome, Step, differences, single_pass
 from tests.simulation.market import Recording, RecordingSource
-from tests.simulation.network import MOST_OVERDUE_MS, Network, RemoteOwners, RemoteRegistry, RemoteStore, Server
+from tests.simulation.network import MAX_OVERDUE_MS, Network, RemoteOwners, RemoteRegistry, RemoteStore, Server
 from tests.simulation.scheduler import Process, VirtualClock, World
 from tests.store_model import StoreModel
 from workers.symbol.claims import Claimer, Workplace
@@ -119,7 +119,7 @@ class Simulation:
             self.world.at(self.war_ms + 1, self._make_peace)
             done = self.world.run(self._is_done, self.war_ms + PEACE_MS)
             # What is still on its way must not change anything any more.
-            self.world.run(lambda: False, self.world.now_ms + MOST_OVERDUE_MS)
+            self.world.run(lambda: False, self.world.now_ms + MAX_OVERDUE_MS)
             self.world.close()
         self.happened["commits"] = self.server.model.tables.seq
         late = {} if done else {NOT_DONE: f"stands at {self.server.model.tables.position!r}"}

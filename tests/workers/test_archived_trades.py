@@ -93,7 +93,7 @@ async def test_what_was_applied_is_archived_once_however_it_came(
     rng = random.Random(1)
     archive = Archive.open(str(tmp_path)) if kind == "folder" else Archive.open(f"s3://{BUCKET}/fleet/a", s3.endpoint)
     for most, page in ((1_000_000, 256), (3, 1), (30, 2)):
-        monkeypatch.setattr(job, "MOST_TRADES", most)
+        monkeypatch.setattr(job, "MAX_TRADES", most)
         monkeypatch.setattr(job, "PAGE", page)
         for _ in range(30):
             await random_step(writer, rng)

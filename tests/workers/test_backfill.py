@@ -2,7 +2,7 @@
 
 from tests.workers.fakes import trades
 from workers.sources.base import Batch
-from workers.sources.venue.backfill import MOST_WAITING, Desk
+from workers.sources.venue.backfill import MAX_WAITING, Desk
 
 
 def page(size: int) -> Batch:
@@ -31,7 +31,7 @@ def test_all_is_applied_only_with_the_read_after_the_last_batch() -> None:
 
 def test_there_is_room_below_the_bound() -> None:
     desk = Desk()
-    for _ in range(MOST_WAITING + 1):
+    for _ in range(MAX_WAITING + 1):
         desk.put(page(1))
     assert not desk.room.is_set()
     desk.read(1)

@@ -23,7 +23,7 @@ from tests.workers.fakes import INSTRUMENT, START_MS, TOKEN, trades
 from tests.workers.venue_line import NAME, Line, exchange_of, line, pass_market_time
 from workers.sources.base import Applied, Mismatch
 from workers.sources.venue.backfill import SETTLE_MS
-from workers.sources.venue.checks import MOST_WAIT_MS, Checks
+from workers.sources.venue.checks import MAX_WAIT_MS, Checks
 from workers.venues.registry import open_venue
 from workers.venues.shared.base import Event, Listing, NoTrade, Throttled, TradesEvent, Venue, VenueUnavailable
 
@@ -277,7 +277,7 @@ async def test_a_second_look_is_given_up_after_a_while(small: Miniature) -> None
     def fail() -> None:
         small.errors = [VenueUnavailable("")]
 
-    outage = MOST_WAIT_MS // MINUTE_MS + 1
+    outage = MAX_WAIT_MS // MINUTE_MS + 1
     assert await small.run(nothing, nothing, *[fail] * outage, nothing) == []
     assert small.asked[-1] == (outage + 1, outage + 2)
 

@@ -19,7 +19,7 @@ from tests.store_model import DirectStore, StoreModel
 from tests.support import FakeClock, wait_until_async
 from tests.workers.fakes import SETTINGS, NotingStore, ScriptedSource, trades
 from workers.sources.base import Batch, Source
-from workers.symbol.claims import FIRST_LOST_MS, MOST_BACKOFF_MS, Claimer, Failures, Workplace
+from workers.symbol.claims import FIRST_LOST_MS, MAX_BACKOFF_MS, Claimer, Failures, Workplace
 
 TTL_MS = SETTINGS.lease_ttl_ms
 KIND = "scripted"
@@ -307,7 +307,7 @@ async def test_a_symbol_that_is_lost_at_each_commit_waits_longer_each_time_and_s
         assert 8 <= losses <= 15
         assert [record.message for record in caplog.records].count("lost") in (4, 5)
         first.outage = None
-        fleet.clock.advance(MOST_BACKOFF_MS)
+        fleet.clock.advance(MAX_BACKOFF_MS)
         await first.claimer.walk()
         await first.run_terms()
         assert fleet.model("A").tables.health["mode"] == "CLOSED"
@@ -347,8 +347,8 @@ def test_a_symbol_that_was_served_for_long_is_sound_again() -> None:
     failures = Failures()
     for _ in range(10):
         failures.add("A", 0, was_sound=False)
-    assert failures.waiting("A", MOST_BACKOFF_MS // 2 - 1)
-    assert not failures.waiting("A", MOST_BACKOFF_MS)
+    assert failures.waiting("A", MAX_BACKOFF_MS // 2 - 1)
+    assert not failures.waiting("A", MAX_BACKOFF_MS)
     assert failures.add("A", 0, was_sound=True) == 1
     assert not failures.waiting("A", 1_000)
     assert not failures.waiting("B", 0)

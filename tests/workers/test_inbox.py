@@ -490,4 +490,4 @@ async def test_big_entries_do_not_keep_anybody_from_starting(redis_url: str, mon
 
 def test_ids_of_the_store_and_of_the_source_are_as_many() -> None:
     text = (Path(script.__file__).parent / "scripts" / "commit.lua").read_text()
-    assert f"MOST_TEXT_IDS = 16, 86400000, 20000, 10, {inbox.KEPT_BEHIND}\n" in text
+    assert f"MAX_TEXT_IDS = 16, 86400000, 20000, 10, {inbox.KEPT_BEHIND}\n" in text

@@ -125,7 +125,7 @@ async def test_one_clock_has_the_lease_until_it_gives_it_up(client: Redis) -> No
 async def test_what_became_due_while_no_clock_ran_is_enqueued_within_the_bound(
     client: Redis, rq: "redis.Redis", clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rq_queue, "QUEUED_MOST", 25)
+    monkeypatch.setattr(rq_queue, "MAX_QUEUED", 25)
     due = [Work("roll", "T:S", day) for day in range(40)]
     late = ticker(client, rq, clock, due)
     assert [await late.tick(), await late.tick()] == [25, 0]

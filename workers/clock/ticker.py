@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 # How often a clock that waits asks for the lease: it takes over within the lease and this.
 WAIT_MOST_MS = 1_000
 # While Redis is away: half to whole of a doubling span.
-FIRST_BACKOFF_MS, MOST_BACKOFF_MS = 200, 5_000
+FIRST_BACKOFF_MS, MAX_BACKOFF_MS = 200, 5_000
 
 
 @dataclass(slots=True)
@@ -60,7 +60,7 @@ class Ticker:
                     known = isinstance(error, RetryableError)
                     text = "store or queue is away" if known else "tick failed"
                     log.warning(text, extra={"error": str(error)}, exc_info=not known)
-                span_ms = min(MOST_BACKOFF_MS, FIRST_BACKOFF_MS * 2 ** min(failures - 1, 10))
+                span_ms = min(MAX_BACKOFF_MS, FIRST_BACKOFF_MS * 2 ** min(failures - 1, 10))
                 pause_ms = round(span_ms * random.uniform(0.5, 1))
             await wait_at_most(self._stop, self.clock, pause_ms)
         await self._give_up()

@@ -24,7 +24,7 @@ from workers.imports.joined import minutes_of
 from workers.rollup.archiving import archive_period
 
 # Minutes that may wait for the archive already: commit.lua has room for so many, and for ten days more.
-MOST_WAITING = 5_000
+MAX_WAITING = 5_000
 
 
 @dataclass(slots=True)
@@ -54,7 +54,7 @@ class Below:
         """Return what is new of the day, packed for a commit; the archive begins with the day by then, or earlier."""
         series, store = self._of(day.day_ms), RollupStore(self.client, self.market.symbol)
         for name in series:
-            if (waiting := await store.late_count(name)) > MOST_WAITING:
+            if (waiting := await store.late_count(name)) > MAX_WAITING:
                 raise StoreUnavailable(f"{waiting} minutes of {self.market.symbol} wait for the archive of {name}")
         if CANDLES in series:
             late = await store.late(CANDLES, day.day_ms, day.end_ms)

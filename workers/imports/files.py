@@ -35,7 +35,7 @@ BATCH_BYTES, BATCH_ROWS = 24 << 20, 1 << 19
 # Read ahead to see what a file is and when it begins.
 PEEK_BYTES, PEEK_ROWS = 1 << 16, 1_000
 # A time that large is in microseconds: as milliseconds it would be the year 5138.
-_LEAST_US = 10**14
+_MIN_US = 10**14
 
 # Which of Binance's dumps a file is.
 TRADES_DUMP, AGG_TRADES_DUMP, KLINES_DUMP = "trades", "aggTrades", "klines"
@@ -308,4 +308,4 @@ def fields_of(line: bytes) -> list[str]:
 
 
 def in_ms(time: pl.Expr) -> pl.Expr:
-    return pl.when(time >= _LEAST_US).then(time // 1_000).otherwise(time)
+    return pl.when(time >= _MIN_US).then(time // 1_000).otherwise(time)

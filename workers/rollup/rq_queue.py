@@ -29,7 +29,7 @@ JOB_TIMEOUT_S = 120
 # RQ must forget a failed job before it is tried again, or it refuses the id.
 FAILURE_TTL_S = 1
 # More are not enqueued ahead: the next tick goes on, and the work itself is marked in the store.
-QUEUED_MOST = 1_000
+MAX_QUEUED = 1_000
 
 # With fewer the next tick does not wait for its time: some seconds of work for a few processes.
 MIN_QUEUED = 16
@@ -72,14 +72,14 @@ class JobQueue:
         self._strays: dict[str, float] = {}
 
     def offer(self, works: Sequence[Work]) -> int:
-        """Enqueue what is neither queued nor running, up to QUEUED_MOST; return how much it was.
+        """Enqueue what is neither queued nor running, up to MAX_QUEUED; return how much it was.
 
         All that is queued is then in rounds, one job of each symbol in each: nobody's backlog goes before others.
         """
         with translated("enqueueing"):
             queued = {job.decode() for job in _bytes(self._client.lrange(QUEUED, 0, -1))}
             there = queued | {job_of(execution) for execution in self._executions()}
-            missing = [work for work in works if work.job not in there][: max(0, QUEUED_MOST - len(queued))]
+            missing = [work for work in works if work.job not in there][: max(0, MAX_QUEUED - len(queued))]
             refused = {work.job for work in missing if not self._enqueue(work)}
             self._delete_strays(refused)
             if queued and missing:

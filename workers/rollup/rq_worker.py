@@ -20,7 +20,7 @@ from rq.serializers import JSONSerializer
 from rq.worker import HerokuWorker
 
 from common.redact import redacted
-from common.store.jobs import MOST_FAILURES, QUEUE, Failure, failure
+from common.store.jobs import MAX_FAILURES, QUEUE, Failure, failure
 from common.store.keys import FAILURES
 from workers.rollup.rq_queue import FAILURE_TTL_S, MONITORING_S, worker_name
 
@@ -207,5 +207,5 @@ class RollupWorker(HerokuWorker):
         now_ms = time.time_ns() // 1_000_000
         found = failure(job.id, redacted(reason), now_ms, self._first_retry_ms, before, refused=refused)
         log.error("job failed", extra={"job": job.id, "reason": found.reason, "times": found.times})
-        if before or self.connection.hlen(FAILURES) < MOST_FAILURES:
+        if before or self.connection.hlen(FAILURES) < MAX_FAILURES:
             self.connection.hset(FAILURES, job.id, found.dump())

@@ -15,7 +15,7 @@ from workers.rollup.rq_worker import Functions, Hooks, RollupWorker
 log = logging.getLogger(__name__)
 
 # Between two attempts while Redis is away: half to whole of a doubling span.
-FIRST_WAIT_S, MOST_WAIT_S = 0.2, 5.0
+FIRST_WAIT_S, MAX_WAIT_S = 0.2, 5.0
 # RQ gives up after an error, a worker that ran this long had done well before.
 HEALTHY_S = 10.0
 
@@ -30,7 +30,7 @@ def serve(queue_url: str, functions: Functions, first_retry_ms: int, hooks: Hook
             return
         failures = 1 if time.monotonic() - started_s >= HEALTHY_S else failures + 1
         # Not time.sleep: where the clock is faked by a library it may raise.
-        threading.Event().wait(min(MOST_WAIT_S, FIRST_WAIT_S * 2 ** min(failures - 1, 10)) * random.uniform(0.5, 1))
+        threading.Event().wait(min(MAX_WAIT_S, FIRST_WAIT_S * 2 ** min(failures - 1, 10)) * random.uniform(0.5, 1))
 
 
 def _work(queue_url: str, functions: Functions, first_retry_ms: int, hooks: Hooks) -> None:

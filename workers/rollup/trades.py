@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 # What another job, another worker or an import changes meanwhile is read once more.
 ATTEMPTS = 5
 # Trades, and entries, taken in before the next confirmation: some 100 MB if each entry has one trade.
-MOST_TRADES = 250_000
+MAX_TRADES = 250_000
 # Each of these entries may have a whole batch of the worker's: 270 kB.
 PAGE = 256
 
@@ -79,10 +79,10 @@ async def _archive(
 
 
 async def _entries(reader: SymbolReader, after_seq: int, last_seq: int) -> list[Entry]:
-    """The entries between two commits, the last one included, or the first of them with MOST_TRADES."""
+    """The entries between two commits, the last one included, or the first of them with MAX_TRADES."""
     found: list[Entry] = []
     count = 0
-    while count < MOST_TRADES:
+    while count < MAX_TRADES:
         page = await reader.entries(found[-1].seq if found else after_seq, PAGE)
         wanted = [entry for entry in page if entry.seq <= last_seq]
         found += wanted

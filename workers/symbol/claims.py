@@ -28,7 +28,7 @@ LOOKS_PER_LEASE, FULL_LOOKS_PER_LEASE = 24, 12
 OWNER_LOOKS_PER_LEASE = 9
 # A term that failed on its own (a broken source, say) is tried again after 1 s, 2 s, ... at most this; one that lost
 # the store begins with less: mostly it is there again at once.
-FIRST_BACKOFF_MS, FIRST_LOST_MS, MOST_BACKOFF_MS = 1_000, 250, 30_000
+FIRST_BACKOFF_MS, FIRST_LOST_MS, MAX_BACKOFF_MS = 1_000, 250, 30_000
 # A symbol served that long is sound again: its backoff starts anew.
 SOUND_AFTER_MS = 60_000
 
@@ -70,7 +70,7 @@ class Failures:
         count = 1 if was_sound else self.count.get(symbol, 0) + 1
         self.count[symbol] = count
         # Jitter, so that a fleet that failed together does not come back together.
-        bound_ms = min(first_ms << min(count - 1, 16), MOST_BACKOFF_MS)
+        bound_ms = min(first_ms << min(count - 1, 16), MAX_BACKOFF_MS)
         self.until_ms[symbol] = now_ms + int(random.uniform(0.5, 1) * bound_ms)
         return count
 
@@ -207,7 +207,7 @@ class Claimer:
         """A later release has written it, and serves it: looked at again from time to time, and told of once."""
         self._failed_as[market.symbol] = market
         now_ms = self._place.clock.monotonic_ms()
-        if self._failures.add(market.symbol, now_ms, was_sound=False, first_ms=MOST_BACKOFF_MS) == 1:
+        if self._failures.add(market.symbol, now_ms, was_sound=False, first_ms=MAX_BACKOFF_MS) == 1:
             log.error("not served", extra={"symbol": market.symbol, "error": str(error)})
 
     async def _serve(self, market: Market, store: Store, token: str, claim: Claim) -> None:

@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 # Signs of life per lease: two may be lost before anybody takes the symbol over.
 BEATS_PER_LEASE = 6
 # Between reads a term notices that it is to stop; so no read may wait for longer, however long the lease.
-MOST_WAIT_MS = 1_000
+MAX_WAIT_MS = 1_000
 
 
 class Store(Protocol):
@@ -208,7 +208,7 @@ class Term:
                 return False
             self._note_health(batch)
             await self._beat()
-            await self.clock.sleep_ms(max(1, min(self._beat_due_ms(), MOST_WAIT_MS)))
+            await self.clock.sleep_ms(max(1, min(self._beat_due_ms(), MAX_WAIT_MS)))
         return True
 
     def _note_health(self, batch: Batch) -> None:
@@ -355,7 +355,7 @@ class Term:
 
     def _wait_ms(self) -> int:
         """How long a read may wait: until the next sign of life, or until the source's time closes a minute."""
-        wait_ms = min(self._beat_due_ms(), MOST_WAIT_MS)
+        wait_ms = min(self._beat_due_ms(), MAX_WAIT_MS)
         close_ms = self._builder.next_close_ms()
         if close_ms is not None and self._complete_ms != NEVER:
             wait_ms = min(wait_ms, close_ms - self._complete_ms)

@@ -30,7 +30,7 @@ OPEN, REPAIRING, REPAIRED, UNFILLABLE = "open", "repairing", "repaired", "unfill
 DISCONNECT, ID_JUMP, THROTTLE, START, UNKNOWN = "disconnect", "id_jump", "throttle", "start", "unknown"
 NOT_IMPORTED = "not_imported"
 # Gaps that coverage has no hole of any more are forgotten, oldest first, beyond this many; it bounds the others.
-MOST_ENDED = 500
+MAX_ENDED = 500
 # Beyond so many that are pending, a new one is put to the nearest: a ledger is read whole.
 MAX_PENDING = 4_096
 # So many ids that are there may lie between two holes of one gap.
@@ -159,7 +159,7 @@ class Ledger:
     def forgotten(self) -> list[str]:
         """Drop the oldest of the gaps that are not pending beyond the bound; return the ids of all that are gone."""
         gone, self._replaced = [gap_id for gap_id in dict.fromkeys(self._replaced) if gap_id not in self.gaps], []
-        count = len(self.gaps) - len(self._pending) - MOST_ENDED
+        count = len(self.gaps) - len(self._pending) - MAX_ENDED
         if count > 0:
             dropped = [gap.id for gap in self.gaps.values() if not gap.pending][:count]
             for gap_id in dropped:

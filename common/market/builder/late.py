@@ -13,7 +13,7 @@ from dataclasses import dataclass
 Merged = Mapping[str, int]
 
 # Writers that an object names. Parts are gone from the store soon after they are merged: of older ones there are none.
-MOST_WRITERS = 16
+MAX_WRITERS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ def merged_with(merged: Merged, parts: Iterable[Part]) -> Merged:
     for part in parts:
         # The newest writers last.
         found[part.token] = max(part.seq, found.pop(part.token, -1))
-    return dict(list(found.items())[-MOST_WRITERS:])
+    return dict(list(found.items())[-MAX_WRITERS:])
 
 
 def merged_text(merged: Merged) -> str:

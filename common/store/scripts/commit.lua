@@ -20,16 +20,16 @@
 --
 -- trades: id <seq>-0, fields token, n, watermark_ms, trades; one entry a commit, also when n is 0, so that a reader
 --         sees every step. state.kept counts the trades in it, state.applied those of all commits. What an archive of
---         trades has not got yet (archived_trades.lua) stays, up to MOST_WAITING times what is kept; what has to go all
+--         trades has not got yet (archived_trades.lua) stays, up to MAX_WAITING times what is kept; what has to go all
 --         the same is noted (lost.lua), also where none is archived any more.
 -- candles, footprints: score open_ms; a correction replaces the member of that score; '' only drops it. A minute that
 --         has been dropped is not written again: what the archive has, and what was made of it, is more than its rest.
 -- late candles, late footprints: score open_ms, member '<token>:<seq>:<packed>': what late trades make of minutes that
 --         the archive alone has, until it has that, too (archived.lua). Their days are dirty and unarchived. There are
---         at most MOST_LATE; archive.late_lost counts those that had no room.
+--         at most MAX_LATE; archive.late_lost counts those that had no room.
 -- dirty: score the seq that last wrote a minute of the day (UTC, its open), until the day has been rolled up (roll.lua).
 -- events: id <seq>-<i>, field event (JSON).
--- text ids: the last MOST_TEXT_IDS ids of trades that are no numbers. Scores count up; the last one has the greatest.
+-- text ids: the last MAX_TEXT_IDS ids of trades that are no numbers. Scores count up; the last one has the greatest.
 -- state, for readers that keep what they have read (feed/bars/tail.py) or come back with a cursor (feed/bars/changes.py):
 --   amended         '<seq>:<from_ms>:<to_ms>;...', newest first: the last 16 commits that wrote minutes which had been
 --                   closed before, and which those were at most (opens, both included)
@@ -41,7 +41,7 @@
 local owner, state, trades, candles, footprints, events, health, gaps, dirty, seals, sealed_candles,
   sealed_footprints, archive, unarchived, late_candles, late_footprints, text_ids, coverage = unpack(KEYS)
 local seq, next_seq, count = ARGV[2], ARGV[3], tonumber(ARGV[4])
-local AMENDED_KEPT, DAY_MS, MOST_LATE, MOST_WAITING, MOST_TEXT_IDS = 16, 86400000, 20000, 10, 10000
+local AMENDED_KEPT, DAY_MS, MAX_LATE, MAX_WAITING, MAX_TEXT_IDS = 16, 86400000, 20000, 10, 10000
 
 -- Coverage as it is stored whole (JSON) without what grows with every trade: the end of its newest span. Id spans are
 -- [first, last, from_ms, to_ms], the one span of time is [window, floor_ms, from_ms, to_ms].
@@ -80,7 +80,7 @@ local function keep_late(name, late, open_ms, packed)
   if not string.find(ARGV[18], name, 1, true) or not from or open < tonumber(from) then
     return false
   end
-  if redis.call('ZCARD', late) >= MOST_LATE then
+  if redis.call('ZCARD', late) >= MAX_LATE then
     redis.call('HINCRBY', archive, 'late_lost', 1)
     return false
   end
@@ -157,7 +157,7 @@ for _ = 1, 64 do
   end
   archived_seq = archived_seq or tonumber(redis.call('HGET', archive, 'trades_seq') or '-1')
   if tonumber(string.match(oldest[1], '^%d+')) > archived_seq then
-    if archives and length <= most * MOST_WAITING and kept - held < most * MOST_WAITING then
+    if archives and length <= most * MAX_WAITING and kept - held < most * MAX_WAITING then
       break
     end
     if held > 0 and (archives or archived_seq >= 0) then
@@ -186,7 +186,7 @@ if ARGV[19] ~= '0' then
     redis.call('ZADD', text_ids, string.format('%.0f', last + i), ARGV[at])
     at = at + 1
   end
-  redis.call('ZREMRANGEBYRANK', text_ids, 0, -MOST_TEXT_IDS - 1)
+  redis.call('ZREMRANGEBYRANK', text_ids, 0, -MAX_TEXT_IDS - 1)
 end
 for _ = 1, tonumber(ARGV[11]) do
   redis.call('HSET', state, ARGV[at], ARGV[at + 1])

@@ -1,9 +1,9 @@
 -- Part of commit.lua, import.lua and give_up.lua: times of a series that the archive will never have.
 --
 -- archive.<series>_lost: '<from_ms>:<to_ms>;...', both ends included, ascending. What lies in them is partial. Spans with
--- less than a minute between them are one; of more than MOST_LOST the oldest are, too.
+-- less than a minute between them are one; of more than MAX_LOST the oldest are, too.
 
-local MOST_LOST = 64
+local MAX_LOST = 64
 
 -- `spans`: {from_ms, to_ms} each, in any order.
 local function lose(archive, series, spans)
@@ -23,7 +23,7 @@ local function lose(archive, series, spans)
       table.insert(lost, span)
     end
   end
-  while #lost > MOST_LOST do
+  while #lost > MAX_LOST do
     lost[2][1] = lost[1][1]
     table.remove(lost, 1)
   end

@@ -13,7 +13,7 @@ from common.market.builder.gaps import (
     DISCONNECT,
     ID_JUMP,
     MAX_BETWEEN,
-    MOST_ENDED,
+    MAX_ENDED,
     NOT_IMPORTED,
     OPEN,
     REPAIRED,
@@ -136,7 +136,7 @@ def test_the_ledger_survives_being_stored() -> None:
 
 def test_only_gaps_that_are_over_are_forgotten_and_the_oldest_first() -> None:
     coverage, ledger = IdCoverage(), Ledger()
-    count = MOST_ENDED + 20
+    count = MAX_ENDED + 20
     for step in range(count + 1):
         apply(coverage, [10 * step])
         ledger.follow(coverage, DISCONNECT, step)
@@ -150,7 +150,7 @@ def test_only_gaps_that_are_over_are_forgotten_and_the_oldest_first() -> None:
 def test_what_can_not_be_filled_is_kept_as_long_as_coverage_misses_it() -> None:
     """Else it would be asked for again, and for ever."""
     coverage, ledger = IdCoverage(), Ledger()
-    count = MOST_ENDED + 20
+    count = MAX_ENDED + 20
     for step in range(count + 1):
         apply(coverage, [10 * step])
         ledger.follow(coverage, DISCONNECT, step)
@@ -224,9 +224,9 @@ def test_a_ledger_is_bounded_however_many_holes_come_one_by_one(monkeypatch: pyt
 
 def test_gaps_that_an_earlier_release_lost_are_over_and_forgotten_like_others() -> None:
     one = Gap(0, 0, 10, 20, DISCONNECT, 0, UNFILLABLE, missing=1, ended_ms=5, lost=True)
-    lost = [replace(one, first=at, last=at, seen_ms=at) for at in range(MOST_ENDED + 1)]
+    lost = [replace(one, first=at, last=at, seen_ms=at) for at in range(MAX_ENDED + 1)]
     ledger = Ledger.load({gap.id: gap.dump() for gap in lost})
-    coverage = IdCoverage.load([[MOST_ENDED + 1], [0, 5_000, 0, 50_000]])
+    coverage = IdCoverage.load([[MAX_ENDED + 1], [0, 5_000, 0, 50_000]])
     apply(coverage, [5_002])
     (gap,) = ledger.follow(coverage, START, 1)
     assert gap.id == "5001-5001" and ledger.forgotten() == ["0-0"]

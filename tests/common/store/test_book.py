@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from common.errors import Fenced, StoreUnavailable
 from common.market.scale import Scale
 from common.market.trade import MAX_LOTS, MAX_TICKS
-from common.store.book import MOST_LEVELS, BookReader, BookSnapshot, BookStore
+from common.store.book import MAX_BOOK_LEVELS, BookReader, BookSnapshot, BookStore
 from common.store.client import commit_client
 from common.store.keys import SymbolKeys
 from common.store.registry import Registry
@@ -64,11 +64,11 @@ async def test_the_last_book_put_is_read(client: Redis, store: SymbolStore) -> N
 
 async def test_levels_beyond_the_bound_are_left_out_on_each_side(client: Redis, store: SymbolStore) -> None:
     await claim(store, A)
-    bids = [(10_000 - at, at) for at in range(MOST_LEVELS + 3)]
-    asks = [(10_001 + at, at) for at in range(MOST_LEVELS + 1)]
+    bids = [(10_000 - at, at) for at in range(MAX_BOOK_LEVELS + 3)]
+    asks = [(10_001 + at, at) for at in range(MAX_BOOK_LEVELS + 1)]
     await BookStore(client, SYMBOL, SCALE).put(A, replace(BOOK, bids=bids, asks=asks))
     found = await BookReader(client, SYMBOL, SCALE).book()
-    assert found == replace(BOOK, bids=bids[:MOST_LEVELS], asks=asks[:MOST_LEVELS])
+    assert found == replace(BOOK, bids=bids[:MAX_BOOK_LEVELS], asks=asks[:MAX_BOOK_LEVELS])
 
 
 async def test_only_the_holder_writes(client: Redis, store: SymbolStore) -> None:

@@ -12,7 +12,7 @@ from tests.workers.venues.server import Exchange, exchange
 from workers.venues.shared import rest
 from workers.venues.shared.base import Throttled, VenueError, VenueUnavailable
 from workers.venues.shared.budget import OpenBudget
-from workers.venues.shared.rest import MOST_RETRY_MS, Rest, retry_after_ms
+from workers.venues.shared.rest import MAX_RETRY_MS, Rest, retry_after_ms
 
 NOW_MS = FakeClock().now_ms()
 
@@ -123,8 +123,8 @@ async def test_a_key_is_in_no_message(venue: Exchange, budget: OpenBudget) -> No
         (format_datetime(datetime.fromtimestamp(NOW_MS / 1_000 + 90, UTC), usegmt=True), 90_000),
         (format_datetime(datetime.fromtimestamp(NOW_MS / 1_000 - 90, UTC), usegmt=True), 0),
         ("Tue, 14 Nov 2023 22:14:50 -0000", 90_000),
-        ("9" * 30, MOST_RETRY_MS),
-        ("Fri, 31 Dec 9999 23:59:59 GMT", MOST_RETRY_MS),
+        ("9" * 30, MAX_RETRY_MS),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", MAX_RETRY_MS),
         ("-5", 0),
         ("1.5", 0),
         ("soon", 0),

@@ -43,9 +43,9 @@ PAGE = 1_000
 # Requests under way side by side: enough to hide the way to the venue, and the budget bounds them anyhow.
 AT_ONCE = 4
 # Batches that wait to be applied before more is fetched.
-MOST_WAITING = 32
+MAX_WAITING = 32
 # A venue's REST may lag behind its stream: an id it does not know yet is asked for so often before it counts as denied.
-MOST_FRUITLESS = 6
+MAX_FRUITLESS = 6
 # How long a closed minute rests before its candle is taken for final.
 SETTLE_MS = 3_000
 # Silence after a reconnect before the head is asked for.
@@ -77,7 +77,7 @@ class Desk:
     def put(self, batch: Batch) -> None:
         self.batches.append(batch)
         self.applied.clear()
-        if len(self.batches) >= MOST_WAITING:
+        if len(self.batches) >= MAX_WAITING:
             self.room.clear()
 
     def read(self, limit: int) -> list[Batch]:
@@ -87,7 +87,7 @@ class Desk:
             trades += len(self.batches[count].trades)
             count += 1
         found, self.batches = self.batches[:count], self.batches[count:]
-        if len(self.batches) < MOST_WAITING:
+        if len(self.batches) < MAX_WAITING:
             self.room.set()
         if not found:
             self.applied.set()
@@ -284,7 +284,7 @@ class Backfill:
             return
         # Keyed by its end: what is found is cut off there.
         self._fruitless[hole.last] = self._fruitless.get(hole.last, 0) + 1
-        if self._fruitless[hole.last] >= MOST_FRUITLESS:
+        if self._fruitless[hole.last] >= MAX_FRUITLESS:
             del self._fruitless[hole.last]
             self._deny(Span(*hole))
             return

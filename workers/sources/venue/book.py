@@ -18,7 +18,7 @@ from common.market.depth.chunk import Chunk, pack_chunk
 from common.market.depth.recorder import BookHistory, Limits
 from common.market.rescaling import Unfit
 from common.market.scale import Scales
-from common.store.book import MOST_LEVELS, BookSnapshot, BookStore
+from common.store.book import MAX_BOOK_LEVELS, BookSnapshot, BookStore
 from common.store.depth import DepthReader, DepthStore
 from workers.venues.shared.base import DepthEvent, VenueError
 
@@ -164,7 +164,7 @@ class BookKeeper:
                 return
             shown = replace(self._shown, live=False)
         else:
-            bids, asks = sync.book.depth(MOST_LEVELS)
+            bids, asks = sync.book.depth(MAX_BOOK_LEVELS)
             at_ms = self.clock.now_ms() if self._heard_ms is None else self._heard_ms
             shown = BookSnapshot(at_ms, sync.book.last_id, bids, asks, live=True)
         await self.stores.book.put(self.token, shown)

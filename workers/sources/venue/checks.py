@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 # Looks of a fleet's symbols are spread over so long, so that they do not come all at once.
 SPREAD_MS = 20_000
 # A minute that differs waits no longer than this for its second look.
-MOST_WAIT_MS = 10 * MINUTE_MS
+MAX_WAIT_MS = 10 * MINUTE_MS
 # Binance rounds the turnover of a trade to so many decimals; ticks x lots may have more.
 TURNOVER_DECIMALS = 8
 
@@ -78,7 +78,7 @@ class Checks:
 
     async def _look(self) -> None:
         newest_ms = minute_of(min(self.clock.now_ms() - SETTLE_MS, self.applied.watermark_ms())) - MINUTE_MS
-        self._suspects = [open_ms for open_ms in self._suspects if open_ms >= newest_ms - MOST_WAIT_MS]
+        self._suspects = [open_ms for open_ms in self._suspects if open_ms >= newest_ms - MAX_WAIT_MS]
         new = [newest_ms] if newest_ms > self._looked_ms else []
         opens = [open_ms for open_ms in (*self._suspects, *new) if self._is_whole(open_ms)]
         if not opens:

@@ -66,7 +66,7 @@ RESUBSCRIBED = "resubscribed"
 # A venue whose books are wrong from the start is not to be asked for them all the time.
 RESUBSCRIBE_MS = 1_000
 # Live trades that wait to be read before the socket waits.
-MOST_WAITING = 200_000
+MAX_WAITING = 200_000
 # The lag follows a rise by one part in so many a frame, and a fall at once.
 LAG_EVENTS = 64
 
@@ -287,7 +287,7 @@ class VenueSource:
                 self._take(event)
                 if self._book and self._book.needs_resubscription:
                     return
-                while self._waiting > MOST_WAITING:
+                while self._waiting > MAX_WAITING:
                     self._room.clear()
                     await self._room.wait()
 

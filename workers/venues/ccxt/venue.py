@@ -53,7 +53,7 @@ from workers.venues.shared.base import (
 )
 from workers.venues.shared.budget import CONNECT, Budget
 from workers.venues.shared.fields import BAD_SHAPE, MISSHAPEN, Bad, Market, refused
-from workers.venues.shared.live import LOST, MOST_DOUBLINGS, STALLED, THROTTLED, UNREACHABLE, Mailbox, Timing
+from workers.venues.shared.live import LOST, MAX_DOUBLINGS, STALLED, THROTTLED, UNREACHABLE, Mailbox, Timing
 from workers.venues.shared.stall import Pace
 
 log = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ OLDEST_MS = 86_400_000
 BOOK_MS, BOOK_LEVELS = 250, 1_000
 # The step where an exchange states none, or one that moves with the price (significant digits); also the finest size:
 # of 18 decimals no size above 0.01 would fit.
-USUAL_STEP, MOST_SIZE_DECIMALS = "1e-8", 8
+USUAL_STEP, MAX_SIZE_DECIMALS = "1e-8", 8
 # Ways ccxt states a precision: decimals, and steps.
 _DECIMAL_PLACES, _TICK_SIZE = 2, 4
 
@@ -222,7 +222,7 @@ class CcxtVenue:
             await self._pause(line.failures, retry_ms)
 
     async def _pause(self, failures: int, retry_ms: int = 0) -> None:
-        bound_ms = min(self._timing.backoff_ms << min(failures, MOST_DOUBLINGS), self._timing.backoff_cap_ms)
+        bound_ms = min(self._timing.backoff_ms << min(failures, MAX_DOUBLINGS), self._timing.backoff_cap_ms)
         # Spread, so that all who were told the same time do not come back at the same time.
         wait_ms = max(random.uniform(0, bound_ms), retry_ms * random.uniform(1, 1.1))
         await self._clock.sleep_ms(int(wait_ms))
@@ -374,7 +374,7 @@ def fleet_name(name: str) -> str:
 def _listing(venue: str, found: dict[str, Any], mode: int) -> Listing:
     price_step, size_step = (_step(found["precision"].get(kind), mode) for kind in ("price", "amount"))
     most = (found.get("limits") or {}).get("amount", {}).get("max")
-    decimals = decimals_of(price_step), _size_decimals(min(decimals_of(size_step), MOST_SIZE_DECIMALS), most)
+    decimals = decimals_of(price_step), _size_decimals(min(decimals_of(size_step), MAX_SIZE_DECIMALS), most)
     instrument = Instrument(f"{venue}:{fleet_name(found['symbol'])}", *decimals, "unique")
     size_step_lots = int(Decimal(size_step).scaleb(instrument.size_decimals))
     return Listing(found["symbol"], instrument, instrument.price_ticks(price_step), max(1, size_step_lots))
@@ -390,7 +390,7 @@ def _size_decimals(least: int, most_size: float | None) -> int:
     """More than the step's, as far as the greatest order fits: orders older than a coarser step keep their size."""
     if not most_size:
         return least
-    fitting = (places for places in range(MOST_SIZE_DECIMALS, least, -1) if most_size * 10**places < MAX_LOTS)
+    fitting = (places for places in range(MAX_SIZE_DECIMALS, least, -1) if most_size * 10**places < MAX_LOTS)
     return next(fitting, least)
 
 

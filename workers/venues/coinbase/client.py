@@ -55,7 +55,7 @@ SOCKET_URL = "wss://ws-feed.exchange.coinbase.com"
 # Most trades and candles of one answer.
 TRADES_PAGE, CANDLES_PAGE = 1_000, 300
 # Requests spent on finding the first trade of a time, by halving ids: 2**40 trades are more than there are.
-MOST_HALVINGS = 40
+MAX_HALVINGS = 40
 
 # The product itself is no further path below it.
 PRODUCT = "product"
@@ -198,7 +198,7 @@ class Coinbase:
         low, high = 1, newest[0].id
         if newest[0].ts_ms < from_ms:
             return high
-        for _ in range(MOST_HALVINGS):
+        for _ in range(MAX_HALVINGS):
             if high - low < TRADES_PAGE:
                 break
             middle = (low + high) // 2

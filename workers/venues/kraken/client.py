@@ -70,7 +70,7 @@ BOOK_LEVELS, REST_LEVELS = 1_000, 500
 # Rows of a full page of trades, and of all the candles Kraken ever gives.
 TRADES_PAGE, CANDLES_KEPT = 1_000, 720
 # Pages read in search of an id from the time it is said to be at.
-MOST_PAGES = 20
+MAX_PAGES = 20
 NS_PER_MS = 1_000_000
 
 # Older names that REST and v1 still use.
@@ -179,13 +179,13 @@ class Kraken:
     async def trades_from_id(self, listing: Listing, first_id: int, limit: int, at_ms: int) -> Trades:
         """Kraken is asked by time only: pages are read from `at_ms` on until the id turns up."""
         market, cursor = Market(listing), _before(at_ms)
-        for _ in range(MOST_PAGES):
+        for _ in range(MAX_PAGES):
             rows, following = await self._page(market, cursor)
             wanted = [row for row in rows if row.id >= first_id]
             if wanted or following is None:
                 return in_order(wanted)[:limit]
             cursor = following
-        raise Unserved(f"{self.name} has no trade {first_id} of {market.name} in {MOST_PAGES} pages from {at_ms}")
+        raise Unserved(f"{self.name} has no trade {first_id} of {market.name} in {MAX_PAGES} pages from {at_ms}")
 
     async def trades_between(self, listing: Listing, from_ms: int, to_ms: int) -> Trades:
         market = Market(listing)

@@ -18,7 +18,7 @@ from workers.venues.shared.fields import BAD_SHAPE, HARMLESS, MISSHAPEN, Bad, Ma
 # A candle counts as closed so long after its end: our clock and the venue's differ.
 CLOSED_AFTER_MS = 2_000
 # What the packed candle holds.
-_MOST_TRADES, _MOST_VOLUME_LOTS = (1 << 32) - 1, (1 << 63) - 1
+_MAX_TRADES, _MAX_VOLUME_LOTS = (1 << 32) - 1, (1 << 63) - 1
 
 Row = TypeVar("Row")
 # Gives the trades of a page, ascending, and where the next page begins; None: there is no next one.
@@ -145,7 +145,7 @@ def candle_of(
         raise Bad(BAD_PRICE, f"open, high, low, close {shown(prices)} contradict each other")
     decimals = market.listing.instrument
     volume_lots, buy_lots = scaled(volume, decimals.size_decimals), scaled(buy_volume, decimals.size_decimals)
-    if not buy_lots <= volume_lots <= _MOST_VOLUME_LOTS:
+    if not buy_lots <= volume_lots <= _MAX_VOLUME_LOTS:
         raise Bad(BAD_SIZE, f"volume {shown(volume)}, of it bought {shown(buy_volume)}")
     mean_ticks = scaled(average, decimals.price_decimals) if average else (opened + high + low + closed) // 4
     return Candle(
@@ -160,7 +160,7 @@ def candle_of(
         turnover=scaled(turnover, decimals.price_decimals + decimals.size_decimals)
         if turnover
         else volume_lots * mean_ticks,
-        trades=whole(trades, BAD_SHAPE, 0, _MOST_TRADES),
+        trades=whole(trades, BAD_SHAPE, 0, _MAX_TRADES),
         first_ts_ms=start_ms,
         first_id=0,
         last_ts_ms=start_ms + MINUTE_MS - 1,

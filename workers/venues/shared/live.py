@@ -46,7 +46,7 @@ MAX_FRAME_BYTES = 1 << 24
 # A venue that does not answer our close is not waited for.
 CLOSE_TIMEOUT_S = 1
 # Beyond 2**this the backoff has long met its cap.
-MOST_DOUBLINGS = 10
+MAX_DOUBLINGS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +262,7 @@ class Keeper:
         if not (self._opened or self._fruitless):
             # The very first attempt: many starting at once are spread by the budget.
             return
-        bound_ms = self.timing.backoff_ms << min(self._fruitless, MOST_DOUBLINGS)
+        bound_ms = self.timing.backoff_ms << min(self._fruitless, MAX_DOUBLINGS)
         wait_ms = random.uniform(0, min(bound_ms, self.timing.backoff_cap_ms))
         # Spread, so that all who were told the same time do not come back at the same time.
         await self.clock.sleep_ms(int(max(wait_ms, retry_ms * random.uniform(1, 1.1))))
@@ -353,7 +353,7 @@ class Keeper:
             pace.suspect()
         if not link.fed.is_set() and not self._tracks:
             # Nothing was ever delivered: of these markets no pace is known.
-            bound_ms = patience.unknown_ms << min(self._fruitless, MOST_DOUBLINGS)
+            bound_ms = patience.unknown_ms << min(self._fruitless, MAX_DOUBLINGS)
             return now_ms - link.opened_ms > min(bound_ms, patience.most_ms)
         return bool(suspects)
 

@@ -25,7 +25,7 @@ CLOSE_S = 0.5
 # No answer we ask for is longer (all of Binance's futures are 2 MB); one that is must not fill the memory.
 MAX_BODY_BYTES = 1 << 24
 # The longest ban any of these venues speaks of; a header that says more must not stop us for ever.
-MOST_RETRY_MS = 3 * 86_400_000
+MAX_RETRY_MS = 3 * 86_400_000
 # Of an answer we can't use, so much is put into the message.
 _SHOWN = 200
 
@@ -103,11 +103,11 @@ def retry_after_ms(headers: Mapping[str, str], now_ms: int) -> int:
     """What Retry-After says, in seconds or as a date; 0 where it says nothing of use. Names are of any case."""
     text = headers.get("Retry-After", "").strip()
     if text.isascii() and text.isdigit():
-        return min(int(text[:12]) * 1_000, MOST_RETRY_MS)
+        return min(int(text[:12]) * 1_000, MAX_RETRY_MS)
     try:
         moment = parsedate_to_datetime(text)
     except ValueError:
         return 0
     # A date without a zone is meant in UTC.
     until_ms = int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1_000)
-    return min(max(0, until_ms - now_ms), MOST_RETRY_MS)
+    return min(max(0, until_ms - now_ms), MAX_RETRY_MS)

@@ -13,9 +13,9 @@ MEAN_TIMES, LONGEST_TIMES = 20, 3
 MEAN_EVENTS = 64
 WINDOW_MS = 5 * 60 * 1_000
 # Events before which the pace is not known.
-LEAST_EVENTS = 8
+MIN_EVENTS = 8
 # A new socket that stays silent as well says that the market does: each time the next suspicion waits twice as long.
-MOST_DOUBLINGS = 4
+MAX_DOUBLINGS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Pace:
 
     def suspect(self) -> None:
         """The socket is given up because of this silence; should the next one be silent too, wait for longer."""
-        self._fruitless = min(self._fruitless + 1, MOST_DOUBLINGS)
+        self._fruitless = min(self._fruitless + 1, MAX_DOUBLINGS)
 
     def wait_from(self, now_ms: int) -> None:
         """There is a new socket. A silence that nobody suspected was that of the lost one: it teaches nothing."""
@@ -71,7 +71,7 @@ class Pace:
     def limit_ms(self, patience: Patience) -> int:
         """How long the silence may last now."""
         usual_ms = float(patience.unknown_ms)
-        if self._events >= LEAST_EVENTS and self.last_ms - self.first_ms >= patience.unknown_ms:
+        if self._events >= MIN_EVENTS and self.last_ms - self.first_ms >= patience.unknown_ms:
             longest_ms = max(self._longest_ms, self._longest_before_ms)
             usual_ms = max(MEAN_TIMES * self._mean_ms, LONGEST_TIMES * longest_ms, patience.least_ms)
         return int(min(usual_ms, patience.most_ms)) << self._fruitless
