@@ -62,7 +62,7 @@ class SystemClock:
         await asyncio.sleep(ms / 1_000)
 
 
-class Look(NamedTuple):
+class ClockReading(NamedTuple):
     """What a wall clock showed at a moment of CLOCK_BOOTTIME. `slack_ms`: it may have shown so much more."""
 
     wall_ms: int
@@ -79,8 +79,8 @@ class JudgedClock:
     """A Clock whose `now_ms` does not jump. One a process, for all its symbols: they share the machine's."""
 
     raw: Clock
-    _good: Look = field(init=False)
-    _store: Look | None = None
+    _good: ClockReading = field(init=False)
+    _store: ClockReading | None = None
     # By how much the wall clock is off the last good look, as first seen; 0 while it is not.
     _step_ms: int = 0
     # Since when it has been so, and the store's clock has agreed.
@@ -115,7 +115,7 @@ class JudgedClock:
     def heard(self, store_ms: int, asked_boot_ms: int) -> None:
         """The store said what time it is, to a question asked at `asked_boot_ms`."""
         seen = self._look()
-        first, self._store = self._store is None, Look(store_ms, seen.boot_ms, seen.boot_ms - asked_boot_ms)
+        first, self._store = self._store is None, ClockReading(store_ms, seen.boot_ms, seen.boot_ms - asked_boot_ms)
         if first and self._is_apart(seen):
             self._good = self._store
         elif self._step_ms and abs(store_ms - self._good.at(seen.boot_ms)) <= MAX_STEP_MS:
@@ -123,7 +123,7 @@ class JudgedClock:
             self._good = self._store
         self._look()
 
-    def _look(self) -> Look:
+    def _look(self) -> ClockReading:
         seen = self._read()
         self._note_apart(seen)
         step_ms = seen.wall_ms - self._good.at(seen.boot_ms)
@@ -141,25 +141,25 @@ class JudgedClock:
             self._good, self._step_ms = seen, 0
         return seen
 
-    def _note_apart(self, seen: Look) -> None:
+    def _note_apart(self, seen: ClockReading) -> None:
         before, self._apart = self._apart, self._is_apart(seen)
         if self._apart != before and self._store:
             apart_ms = seen.wall_ms - self._store.at(seen.boot_ms)
             text = "wall clock is not the store's, not believed" if self._apart else "wall clock is the store's again"
             log.warning(text, extra={"apart_ms": apart_ms})
 
-    def _is_apart(self, seen: Look) -> bool:
+    def _is_apart(self, seen: ClockReading) -> bool:
         if self._store is None:
             return False
         least_ms = self._store.at(seen.boot_ms)
         return not least_ms - MAX_APART_MS <= seen.wall_ms <= least_ms + self._store.slack_ms + MAX_APART_MS
 
-    def _read(self) -> Look:
+    def _read(self) -> ClockReading:
         for _ in range(MAX_READS):
             boot_ms, wall_ms = self.raw.boot_ms(), self.raw.now_ms()
             if self.raw.boot_ms() - boot_ms <= MAX_READ_MS:
                 break
-        return Look(wall_ms, boot_ms)
+        return ClockReading(wall_ms, boot_ms)
 
 
 async def wait_at_most(event: asyncio.Event, clock: Clock, ms: int) -> None:

@@ -11,7 +11,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from common.archive.archive import Archive
-from common.archive.objects import Patience
+from common.archive.objects import RetryPolicy
 from common.errors import OperatorError
 from common.settings import Settings
 from common.store.client import blocking_client, commit_client
@@ -23,7 +23,7 @@ from feed.access import Access
 from feed.bars.tail import Tails
 from feed.metrics import Metrics
 from feed.queries.queries import Queries
-from feed.reading.history import Decoded
+from feed.reading.history import FrameCache
 from feed.reading.lanes import Lanes
 from feed.reading.memory import Shares
 from feed.reading.tape import Tapes
@@ -34,12 +34,12 @@ from feed.stream.hub import Hub
 from feed.web.connections import Connections, room_for
 from feed.web.doors import Hosts, Tokens
 from feed.web.guard import Guard
-from feed.web.places import Places
+from feed.web.places import ProxiedPlaces
 from feed.web.routes import candles, fleet, market, process
 from feed.wire import errors
 
 # Somebody waits for the answer.
-IMPATIENT = Patience(connect_s=2, request_s=10, retries=1, retry_s=5)
+IMPATIENT = RetryPolicy(connect_s=2, request_s=10, retries=1, retry_s=5)
 
 # How long a browser believes that it may ask.
 CORS_MAX_AGE_S = 600
@@ -91,7 +91,7 @@ def create_app(settings: Settings) -> Starlette:
             settings.lease_ttl_ms,
             tails=Tails(shares.tails_bytes),
             tapes=Tapes(shares.tapes_bytes),
-            decoded=Decoded(shares.decoded_bytes),
+            decoded=FrameCache(shares.decoded_bytes),
             packed=PackedDays(shares.packed_bytes),
             older=OlderCache(shares.older_bytes),
             answer_bytes=shares.answer_bytes,
@@ -118,7 +118,7 @@ def create_app(settings: Settings) -> Starlette:
         routes=[*candles.routes, *market.routes, *fleet.routes, *process.routes, *session.routes],
         middleware=[
             Middleware(Guard, metrics=metrics),
-            Middleware(Places, access=access, connections=connections),
+            Middleware(ProxiedPlaces, access=access, connections=connections),
             Middleware(Hosts, access=access),
             *_cors(access),
             Middleware(Tokens, access=access),

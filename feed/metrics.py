@@ -15,7 +15,7 @@ from common.store.registry import Market
 LATENCY_BUCKETS_S = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.048)
 
 
-class Workers(NamedTuple):
+class WorkerCounts(NamedTuple):
     """What scales the fleet: worker processes, and symbols without one."""
 
     wanted: int
@@ -53,7 +53,7 @@ class Metrics:
         throttles: Mapping[str, Throttles],
         queue: JobsView | None,
         upkeep: Mapping[str, Upkeep],
-        workers: Workers | None,
+        workers: WorkerCounts | None,
         rules: HealthRules,
     ) -> bytes:
         """Everything in the text format; the gauges of symbols and venues are made anew, so a removed one is gone."""
@@ -121,7 +121,7 @@ def _upkeep(registry: CollectorRegistry, upkeep: Mapping[str, Upkeep]) -> None:
         unarchived.labels(symbol).set(len(found.unarchived))
 
 
-def _workers(registry: CollectorRegistry, workers: Workers) -> None:
+def _workers(registry: CollectorRegistry, workers: WorkerCounts) -> None:
     what = "Worker processes that the symbols need, and FLEET_SPARES more"
     Gauge("fleet_workers_wanted", what, registry=registry).set(workers.wanted)
     Gauge("fleet_workers_alive", "Worker processes that give a sign of life", registry=registry).set(workers.alive)

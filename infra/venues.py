@@ -16,7 +16,16 @@ from common.store.client import commit_client
 from common.store.registry import Market, Registry
 from infra.local import local_exchange
 from infra.local.local_exchange import LocalExchange
-from workers.venues.registry import LOCAL, VENUES, Access, Place, fleet_budget, is_known, open_venue, venue_of
+from workers.venues.registry import (
+    LOCAL,
+    VENUES,
+    VenueAccess,
+    VenueMarket,
+    fleet_budget,
+    is_known,
+    open_venue,
+    venue_of,
+)
 from workers.venues.shared.base import Listing, Venue, VenueError, VenueUnavailable
 
 KIND = "venue"
@@ -26,10 +35,10 @@ Demand = Literal["always", "on_demand"]
 ASK_TIMEOUT_S = 15.0
 
 
-def place_of(symbol: str) -> Place | None:
+def place_of(symbol: str) -> VenueMarket | None:
     """The venue and the name there that a symbol such as `BINANCE:BTCUSDT` means; None: it is of no venue."""
     venue, _, name = symbol.partition(":")
-    return Place(venue, name) if is_known(venue) and name else None
+    return VenueMarket(venue, name) if is_known(venue) and name else None
 
 
 def parse_choice(venue: str | None, symbols: Sequence[str]) -> list[str]:
@@ -128,7 +137,7 @@ async def _opened(name: str, client: Redis, urls: dict[str, str]) -> AsyncIterat
     clock = SystemClock()
     budget = fleet_budget(name, client, clock)
     rest_url, socket_url = urls.get("rest_url", ""), urls.get("socket_url", "")
-    venue = open_venue(name, Access(clock, budget, rest_url=rest_url, socket_url=socket_url))
+    venue = open_venue(name, VenueAccess(clock, budget, rest_url=rest_url, socket_url=socket_url))
     try:
         yield venue
     finally:

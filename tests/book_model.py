@@ -7,7 +7,7 @@ from typing import NamedTuple
 from hypothesis import strategies as st
 
 from common.market.depth.book import Book, Levels, Outcome
-from common.market.depth.chunk import Chunk, Run, Span, pack_chunk
+from common.market.depth.chunk import DepthChunk, PriceSpan, Run, pack_chunk
 from common.market.depth.recorder import BookHistory
 from common.market.timeframes.timeframe import MINUTE_MS
 from common.market.trade import MAX_LOTS, MAX_TICKS
@@ -72,14 +72,14 @@ class Venue:
 
 
 @st.composite
-def chunks(draw: st.DrawFn, open_ms: int = START_MS) -> Chunk:
+def chunks(draw: st.DrawFn, open_ms: int = START_MS) -> DepthChunk:
     """Any chunk: some prices, each with runs that follow one another, some at once and some after a pause."""
     end = draw(st.one_of(st.just(MINUTE_MS), st.integers(1, MINUTE_MS)))
     time = st.integers(0, end)
     span = st.tuples(time, time, PRICES, PRICES)
-    spans = [Span(open_ms + a, open_ms + b, low, high) for a, b, low, high in draw(st.lists(span, max_size=3))]
+    spans = [PriceSpan(open_ms + a, open_ms + b, low, high) for a, b, low, high in draw(st.lists(span, max_size=3))]
     bids, asks = ([run for price in draw(_PRICES_OF_A_SIDE) for run in draw(_runs(price, open_ms, end))] for _ in "ba")
-    return Chunk(open_ms, open_ms + end, spans, bids, asks, draw(st.booleans()))
+    return DepthChunk(open_ms, open_ms + end, spans, bids, asks, draw(st.booleans()))
 
 
 PRICES = st.one_of(st.integers(9_900, 10_100), st.integers(1, MAX_TICKS - 1))
@@ -174,7 +174,7 @@ class Watched:
 
     history: BookHistory
     truth: Truth = field(default_factory=Truth)
-    closed: list[Chunk] = field(default_factory=list)
+    closed: list[DepthChunk] = field(default_factory=list)
 
     def feed(self, event: DepthEvent) -> Outcome:
         """As the worker does, with the venue's clock."""

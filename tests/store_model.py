@@ -17,8 +17,8 @@ from common.market.footprint import Footprint
 from common.market.timeframes.timeframe import day_of
 from common.market.trade import MAX_TS_MS, Trades
 from common.store.instrument import DataInstrument
-from common.store.lease import Sighting
-from common.store.symbol import Bounds, Claim, Commit
+from common.store.lease import LeaseObservation
+from common.store.symbol import Claim, Commit, StreamBounds
 
 # A step of the trimming loop in commit.lua drops one entry; it makes at most that many a commit.
 TRIM_STEPS = 64
@@ -81,24 +81,24 @@ class Tables:
 class StoreModel:
     """`has_fence`: commits and beats compare the token. `has_seq_check`: they compare `seq`."""
 
-    bounds: Bounds
+    bounds: StreamBounds
     has_fence: bool = True
     has_seq_check: bool = True
     tables: Tables = field(default_factory=Tables)
 
-    def claim(self, token: str, stale: Sighting, holder: str) -> Claim | Sighting:
+    def claim(self, token: str, stale: LeaseObservation, holder: str) -> Claim | LeaseObservation:
         t = self.tables
         if t.token and stale != (t.token, str(t.beats)):
-            return Sighting(t.token, str(t.beats))
+            return LeaseObservation(t.token, str(t.beats))
         t.epoch += 1
         t.beats += 1
         t.token, t.holder = token, holder
         return Claim(t.epoch, t.seq, t.position, t.checkpoint, t.candle_floor_ms, data=t.data, format=t.format)
 
-    def holder(self) -> Sighting | None:
+    def holder(self) -> LeaseObservation | None:
         """Who has it: what common.store.owners reads."""
         t = self.tables
-        return Sighting(t.token, str(t.beats)) if t.token else None
+        return LeaseObservation(t.token, str(t.beats)) if t.token else None
 
     def commit(self, commit: Commit) -> int:
         self._check(commit.token, commit.seq)
@@ -198,7 +198,7 @@ class DirectStore:
     def __init__(self, model: StoreModel) -> None:
         self.model = model
 
-    async def claim(self, token: str, stale: Sighting, holder: str) -> Claim | Sighting:
+    async def claim(self, token: str, stale: LeaseObservation, holder: str) -> Claim | LeaseObservation:
         return self.model.claim(token, stale, holder)
 
     async def commit(self, commit: Commit) -> int:

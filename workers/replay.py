@@ -16,10 +16,10 @@ from common.store.owners import Owners
 from common.store.presence import REPLAY, present
 from common.store.reads import SymbolReader
 from common.store.registry import Market, Registry
-from common.store.symbol import Bounds, Commit, SymbolStore
+from common.store.symbol import Commit, StreamBounds, SymbolStore
 from workers.sources.base import Batch
 from workers.sources.replay import Replay
-from workers.symbol.claims import Claimer, Workplace
+from workers.symbol.claims import Claimer, WorkerContext
 from workers.symbol.term import BEATS_PER_LEASE, Progress, TermSettings
 from workers.withdrawal import withdraw
 
@@ -39,7 +39,7 @@ class Replayer:
     market: Market
     replay: Replay
     settings: TermSettings
-    bounds: Bounds
+    bounds: StreamBounds
     holder: str
     archive: Callable[[Redis, Market], Awaitable[None]] | None = None
     on_progress: Callable[[Progress, Batch], None] = lambda progress, batch: None
@@ -56,7 +56,7 @@ class Replayer:
 
     async def run(self) -> Progress:
         client = commit_client(self.url)
-        place = Workplace(
+        place = WorkerContext(
             holder=self.holder,
             clock=self.clock,
             settings=self.settings,
@@ -122,7 +122,7 @@ class ArchivingStore(SymbolStore):
         self,
         client: Redis,
         symbol: str,
-        bounds: Bounds,
+        bounds: StreamBounds,
         clock: JudgedClock,
         archive: Callable[[], Awaitable[None]],
         beat_s: float,

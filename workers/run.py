@@ -22,15 +22,15 @@ from common.store.registry import Registry
 from common.store.rollups import CANDLES, FOOTPRINTS
 from common.store.server import await_admission
 from common.store.stream_reader import SharedReads
-from common.store.symbol import Bounds, SymbolStore
+from common.store.symbol import StreamBounds, SymbolStore
 from common.store.together import Together
 from common.store.trade_archive import TRADES
 from common.store.wanted import WantedFleet
 from common.watchdog import watched
-from workers.change.beside import Changes
+from workers.change.beside import OwnChanges
 from workers.change.request import Request, registered
-from workers.sources import SOURCES, Means
-from workers.symbol.claims import Claimer, Workplace
+from workers.sources import SOURCES, SourceContext
+from workers.symbol.claims import Claimer, WorkerContext
 from workers.symbol.commit import Retention
 from workers.symbol.term import TermSettings
 
@@ -76,9 +76,9 @@ class WorkerSettings:
         )
 
     @property
-    def bounds(self) -> Bounds:
+    def bounds(self) -> StreamBounds:
         archived = {CANDLES, FOOTPRINTS} | ({TRADES} if self.archive_trades else set())
-        return Bounds(self.trades_kept, self.events_kept, frozenset(archived if self.archive_url else ()))
+        return StreamBounds(self.trades_kept, self.events_kept, frozenset(archived if self.archive_url else ()))
 
     async def change(self, symbol: str, request: Request) -> None:
         """Change a symbol to finer decimals, as its venue has them now."""
@@ -91,11 +91,11 @@ class WorkerSettings:
 async def work(settings: WorkerSettings) -> None:
     """Serve until told to stop."""
     clock = JudgedClock(SystemClock())
-    changes = Changes(settings.change)
+    changes = OwnChanges(settings.change)
     commands, blocking = commit_client(settings.redis_url), blocking_client(settings.redis_url)
     # One that has one inbox at most has its trades a little sooner without.
     shared = SharedReads(commands, blocking) if settings.symbols_per_worker > 1 else None
-    means = Means(
+    means = SourceContext(
         commands,
         blocking,
         clock,
@@ -107,7 +107,7 @@ async def work(settings: WorkerSettings) -> None:
         shared,
     )
     beats = Together(commands, "beat")
-    place = Workplace(
+    place = WorkerContext(
         holder=holder_name(),
         clock=clock,
         settings=settings.term,

@@ -6,12 +6,12 @@ from redis.asyncio import Redis
 
 from common.clock import JudgedClock
 from common.errors import StoreUnavailable
-from common.store.lease import NOTHING_SEEN, Sighting, new_token
+from common.store.lease import NOTHING_SEEN, LeaseObservation, new_token
 from common.store.registry import Registry
-from common.store.symbol import Bounds, SymbolStore
+from common.store.symbol import StreamBounds, SymbolStore
 
 
-async def withdraw(client: Redis, symbol: str, bounds: Bounds, clock: JudgedClock, holder: str) -> None:
+async def withdraw(client: Redis, symbol: str, bounds: StreamBounds, clock: JudgedClock, holder: str) -> None:
     """Remove a symbol without a commit, unless another process has it by now.
 
     It is claimed first: who wants to write it meanwhile waits, and registers it again.
@@ -19,7 +19,7 @@ async def withdraw(client: Redis, symbol: str, bounds: Bounds, clock: JudgedCloc
     store, token = SymbolStore(client, symbol, bounds, clock), new_token()
     with suppress(StoreUnavailable):
         claim = await store.claim(token, NOTHING_SEEN, holder)
-        if isinstance(claim, Sighting):
+        if isinstance(claim, LeaseObservation):
             return
         if claim.checkpoint is None:
             await Registry(client).remove_symbol(symbol, purge=True)

@@ -12,9 +12,9 @@ from pathlib import Path
 import polars as pl
 
 from common.archive.folder import Folder
-from common.archive.objects import PATIENT, Listed, Objects, Patience, Stored
+from common.archive.objects import PATIENT, Listed, Objects, RetryPolicy, StoredObject
 from common.archive.parquet import Label, Packed, Receipt, encode, packed, receipt
-from common.archive.series import Series
+from common.archive.series import ArchiveSeries
 from common.errors import ArchiveDamaged, Superseded
 from common.market.builder.late import Merged
 from common.market.instrument import Instrument
@@ -39,7 +39,7 @@ class Version:
 
     label: Label
     frame: pl.DataFrame | None
-    stored: Stored | None
+    stored: StoredObject | None
     late: Merged = field(default_factory=dict)
     scale: Scale | None = None
     # What the object says of itself.
@@ -62,7 +62,7 @@ class Archive:
         self._objects = objects
 
     @classmethod
-    def open(cls, url: str, s3_endpoint: str | None = None, patience: Patience = PATIENT) -> "Archive":
+    def open(cls, url: str, s3_endpoint: str | None = None, patience: RetryPolicy = PATIENT) -> "Archive":
         """Return the archive at a folder's path or `s3://BUCKET/PREFIX`. Nothing is asked of it yet."""
         if not url.startswith(_S3):
             return cls(Folder(Path(url)))
@@ -74,7 +74,7 @@ class Archive:
 
     def version(
         self,
-        series: Series,
+        series: ArchiveSeries,
         instrument: Instrument,
         period_ms: int,
         expected: ManifestEntry | None = None,
@@ -93,7 +93,7 @@ class Archive:
         found, frame = table[0], table[1].read(list(series.schema))
         return Version(label, frame, found, table[1].late, table[1].scale, table[1].claim, expected)
 
-    def _found(self, label: Label, expected: ManifestEntry | None) -> tuple[Stored, Packed] | None:
+    def _found(self, label: Label, expected: ManifestEntry | None) -> tuple[StoredObject, Packed] | None:
         """Return an object, checked; ArchiveDamaged if it is not what is expected or newer."""
         where, found = self._objects.where(label.path), self._objects.read(label.path)
         if found is None:
@@ -125,7 +125,7 @@ class Archive:
         return written
 
     def clear(
-        self, series: Series, instrument: Instrument, period_ms: int, expected: ManifestEntry | None = None
+        self, series: ArchiveSeries, instrument: Instrument, period_ms: int, expected: ManifestEntry | None = None
     ) -> None:
         """Put a period without rows in the place of one that can't be read. Any other is left as it is."""
         label = Label(series, instrument, period_ms)
@@ -140,7 +140,12 @@ class Archive:
                 self.replace(Version(label, None, found, expected=expected), series.schema.to_frame())
 
     def read(
-        self, series: Series, instrument: Instrument, start_ms: int, end_ms: int, columns: Sequence[str] | None = None
+        self,
+        series: ArchiveSeries,
+        instrument: Instrument,
+        start_ms: int,
+        end_ms: int,
+        columns: Sequence[str] | None = None,
     ) -> pl.DataFrame:
         """Return the archived rows in `[start_ms, end_ms)`, ascending, or only some columns of them."""
         names = list(columns or series.schema)
@@ -154,7 +159,7 @@ class Archive:
 
     def read_period(
         self,
-        series: Series,
+        series: ArchiveSeries,
         instrument: Instrument,
         period_ms: int,
         columns: Sequence[str] | None = None,
@@ -165,7 +170,7 @@ class Archive:
         return found.read(list(columns or series.schema)) if found else None
 
     def packed(
-        self, series: Series, instrument: Instrument, period_ms: int, expected: ManifestEntry | None = None
+        self, series: ArchiveSeries, instrument: Instrument, period_ms: int, expected: ManifestEntry | None = None
     ) -> Packed | None:
         """Return a period to be decoded in parts, or None if it is not archived.
 
@@ -177,22 +182,22 @@ class Archive:
         found = self._found(Label(series, instrument, period_ms), expected)
         return found[1] if found else None
 
-    def periods(self, series: Series, symbol: str) -> list[int]:
+    def periods(self, series: ArchiveSeries, symbol: str) -> list[int]:
         """Return the opens (ms UTC) of the archived periods, ascending."""
         return list(self.listed(series, symbol))
 
-    def listed(self, series: Series, symbol: str) -> dict[int, Listed]:
+    def listed(self, series: ArchiveSeries, symbol: str) -> dict[int, Listed]:
         """Return what a listing shows of each archived period, ascending by its open (ms UTC)."""
         found = self._objects.listed(series.folder(symbol))
         periods = ((series.period_of(name), listed) for name, listed in found.items())
         return dict(sorted((period_ms, listed) for period_ms, listed in periods if period_ms is not None))
 
-    def missing(self, series: Series, symbol: str, period_ms: int) -> ArchiveDamaged:
+    def missing(self, series: ArchiveSeries, symbol: str, period_ms: int) -> ArchiveDamaged:
         """What to raise of an object that was confirmed and is not there. ArchiveUnavailable if its series is not."""
         self._objects.check_there(series.name)
         return ArchiveDamaged(self._objects.where(series.path(symbol, period_ms)), MISSING)
 
-    def verify(self, series: Series, instrument: Instrument, period_ms: int) -> Receipt | None:
+    def verify(self, series: ArchiveSeries, instrument: Instrument, period_ms: int) -> Receipt | None:
         """Read everything of a period, compare it with its checksum and return what is there, if anything is."""
         label = Label(series, instrument, period_ms)
         found = self._objects.read(label.path)

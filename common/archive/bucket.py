@@ -15,7 +15,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from obstore.store import S3Store
 
-from common.archive.objects import Listed, Patience, Stored
+from common.archive.objects import Listed, RetryPolicy, StoredObject
 from common.errors import ArchiveDamaged, ArchiveUnavailable, OperatorError, Superseded
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _NO_TAG = '"0"'
 class Bucket:
     """`s3://NAME/PREFIX`. `endpoint`: the store's address where it is not Amazon's."""
 
-    def __init__(self, name: str, prefix: str, endpoint: str | None, patience: Patience) -> None:
+    def __init__(self, name: str, prefix: str, endpoint: str | None, patience: RetryPolicy) -> None:
         self._url = f"s3://{name}/{prefix}".rstrip("/")
         try:
             self._store = S3Store(
@@ -51,12 +51,12 @@ class Bucket:
     def where(self, path: str) -> str:
         return f"{self._url}/{path}"
 
-    def read(self, path: str) -> Stored | None:
+    def read(self, path: str) -> StoredObject | None:
         with self._told(path):
             try:
                 # In one request: parts of it could be of two versions.
                 found = obstore.get(self._store, path)
-                return Stored(bytes(found.bytes()), found.meta["e_tag"])
+                return StoredObject(bytes(found.bytes()), found.meta["e_tag"])
             except FileNotFoundError as error:
                 if "NoSuchBucket" in str(error):
                     raise

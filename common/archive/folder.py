@@ -15,7 +15,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import IO
 
-from common.archive.objects import Listed, Stored
+from common.archive.objects import Listed, StoredObject
 from common.errors import ArchiveDamaged, ArchiveUnavailable, Superseded
 
 _TMP = "tmp"
@@ -28,13 +28,13 @@ class Folder:
     def where(self, path: str) -> str:
         return str(self._root / path)
 
-    def read(self, path: str) -> Stored | None:
+    def read(self, path: str) -> StoredObject | None:
         with self._told(path):
             try:
                 kind = _kind(os.lstat(self._root / path).st_mode)
                 if kind:
                     raise ArchiveDamaged(self.where(path), f"is {kind}, expected a file")
-                return Stored(_content(self._root / path))
+                return StoredObject(_content(self._root / path))
             except FileNotFoundError:
                 return None
 

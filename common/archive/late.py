@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import polars as pl
 
 from common.archive.archive import Archive
-from common.archive.series import FOOTPRINT_ROWS, Series
+from common.archive.series import FOOTPRINT_ROWS, ArchiveSeries
 from common.errors import Superseded
 from common.frames import decode
 from common.frames.footprint import regroup
 from common.frames.resample import resample
-from common.market.builder.late import Merged, Part
+from common.market.builder.late import LatePart, Merged
 from common.market.instrument import Instrument
 from common.market.manifest import ManifestEntry
 from common.market.timeframes.timeframe import MINUTE
@@ -18,10 +18,10 @@ from common.market.timeframes.timeframe import MINUTE
 
 def period_with(
     archive: Archive,
-    series: Series,
+    series: ArchiveSeries,
     instrument: Instrument,
     period_ms: int,
-    parts: Sequence[Part],
+    parts: Sequence[LatePart],
     at: tuple[str, int],
     columns: Sequence[str],
     expected: ManifestEntry | None = None,
@@ -42,7 +42,7 @@ def period_with(
     return with_parts(series, rows, parts, has).select(columns)
 
 
-def with_parts(series: Series, rows: pl.DataFrame, parts: Sequence[Part], merged: Merged) -> pl.DataFrame:
+def with_parts(series: ArchiveSeries, rows: pl.DataFrame, parts: Sequence[LatePart], merged: Merged) -> pl.DataFrame:
     """Merge those parts into rows of minutes that are not in them yet."""
     packed = [part.packed for part in parts if not part.is_in(merged)]
     if not packed:

@@ -7,7 +7,7 @@ from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class RetryPolicy:
     """With a store on the network. What it does not cover is for the caller to try again, or not."""
 
     connect_s: float = 5
@@ -18,11 +18,11 @@ class Patience:
     retry_s: float = 30
 
 
-PATIENT = Patience()
+PATIENT = RetryPolicy()
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredObject:
     """An object as it was read. `etag`: what the store calls this version of it, if it has names for them."""
 
     data: bytes
@@ -45,7 +45,7 @@ class Listed:
 class Objects(Protocol):
     """A folder or a bucket. Every method raises ArchiveUnavailable if it could not do its work."""
 
-    def read(self, path: str) -> Stored | None:
+    def read(self, path: str) -> StoredObject | None:
         """Return an object, as it is before or after whatever replaces it meanwhile. None: there is none.
 
         ArchiveDamaged if what is there is no object: it is not opened.

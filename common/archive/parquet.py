@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from common.archive.series import Series
+from common.archive.series import ArchiveSeries
 from common.archive.table import TIME, checksum, frame_of, table_of, table_schema
 from common.errors import ArchiveDamaged, BadInput
 from common.frames.rescale import rescaled
@@ -63,7 +63,7 @@ class Receipt:
 class Label:
     """What an object claims to hold: most of its metadata."""
 
-    series: Series
+    series: ArchiveSeries
     instrument: Instrument
     period_ms: int
 

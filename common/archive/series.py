@@ -16,7 +16,7 @@ SUFFIX = ".parquet"
 
 
 @dataclass(frozen=True, slots=True)
-class Series:
+class ArchiveSeries:
     """One kind of rows. `columns`: its name in the archive per column of `schema`, of which the first is the time."""
 
     name: str
@@ -59,7 +59,7 @@ class Series:
         return period_ms if file == self.label(period_ms) + SUFFIX else None
 
 
-CANDLE_ROWS = Series(
+CANDLE_ROWS = ArchiveSeries(
     "candles",
     CANDLES,
     {
@@ -83,7 +83,7 @@ CANDLE_ROWS = Series(
     Timeframe(1, "M"),
     11_520,  # eight days of minutes
 )
-FOOTPRINT_ROWS = Series(
+FOOTPRINT_ROWS = ArchiveSeries(
     "footprints",
     LEVELS,
     {
@@ -99,7 +99,7 @@ FOOTPRINT_ROWS = Series(
     Timeframe(1, "d"),
     65_536,
 )
-TRADE_ROWS = Series(
+TRADE_ROWS = ArchiveSeries(
     "trades",
     TRADES,
     {"ts_ms": "trade_time", "id": "trade_id", "price_ticks": "price", "size_lots": "size", "side": "side"},

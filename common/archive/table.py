@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import polars as pl
 
-from common.archive.series import Series
+from common.archive.series import ArchiveSeries
 from common.errors import BadInput
 from common.frames.text import DECIMAL_DIGITS, decimal
 from common.market.scale import Scale
@@ -22,13 +22,13 @@ SIDE = pl.Enum(SIDE_NAMES)
 _INT64_DIGITS = 19
 
 
-def table_schema(series: Series, scale: Scale) -> pl.Schema:
+def table_schema(series: ArchiveSeries, scale: Scale) -> pl.Schema:
     """Return names and types of the archive's columns, in the order of the frame's."""
     return pl.Schema({outside: _dtype(series, name, scale) for name, outside in series.columns.items()})
 
 
 @contextmanager
-def table_of(series: Series, symbol: str, scale: Scale, frame: pl.DataFrame) -> Iterator[pl.LazyFrame]:
+def table_of(series: ArchiveSeries, symbol: str, scale: Scale, frame: pl.DataFrame) -> Iterator[pl.LazyFrame]:
     """Yield a frame of the series with the archive's columns, made when it is asked for its rows.
 
     BadInput where a value has no place in them.
@@ -41,7 +41,7 @@ def table_of(series: Series, symbol: str, scale: Scale, frame: pl.DataFrame) -> 
         raise BadInput(f"{series.name} of {symbol} hold a value out of bounds: {error}") from None
 
 
-def frame_of(series: Series, table: pl.LazyFrame, columns: Sequence[str]) -> pl.DataFrame:
+def frame_of(series: ArchiveSeries, table: pl.LazyFrame, columns: Sequence[str]) -> pl.DataFrame:
     """Return some columns of a frame of the series, out of a table with the archive's columns."""
     physical = {name: pl.col(series.columns[name]).to_physical() for name in columns}
     rows = table.select(column.cast(series.schema[name]).alias(name) for name, column in physical.items())
@@ -58,7 +58,7 @@ def checksum(columns: Iterable[pl.Series]) -> str:
     return f"{found:08x}"
 
 
-def _dtype(series: Series, name: str, scale: Scale) -> pl.DataType:
+def _dtype(series: ArchiveSeries, name: str, scale: Scale) -> pl.DataType:
     if name.endswith("_ms"):
         return TIME
     if name.endswith("_ticks"):

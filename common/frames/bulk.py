@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import numpy as np
 import polars as pl
 
-from common.frames.places import Places, sums
+from common.frames.places import PricePlaces, sums
 from common.frames.resample import MAX_INT64
 from common.frames.schema import CANDLES, LEVEL_LOTS, LEVEL_TRADES, LEVELS, conform
 from common.frames.spans import held, opens_of, span_open
@@ -63,7 +63,7 @@ def _counted(trades: pl.DataFrame, timeframe: Timeframe) -> pl.DataFrame | None:
         trades = trades.sort("ts_ms")
     opens = opens_of(trades["ts_ms"].to_numpy(), timeframe)
     prices, sizes, sides = (trades[name].to_numpy() for name in ("price_ticks", "size_lots", "side"))
-    places = Places.of(opens, prices)
+    places = PricePlaces.of(opens, prices)
     if places is None or int(sizes.max()) > MAX_INT64 // len(trades):
         return None
     at, count = places.of_row * len(LEVEL_LOTS) + sides, places.count * len(LEVEL_LOTS)

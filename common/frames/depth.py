@@ -13,7 +13,7 @@ import numpy.typing as npt
 import polars as pl
 
 from common.market.coding.named import rescale
-from common.market.depth.chunk import SPAN, TRUNCATED, Head, unpack_body, unpack_head
+from common.market.depth.chunk import SPAN, TRUNCATED, ChunkHead, unpack_body, unpack_head
 from common.market.rescaling import Rescaling, power
 from common.market.scale import Scales
 
@@ -110,7 +110,7 @@ def joined(frame: pl.DataFrame) -> pl.DataFrame:
     return ordered[first].with_columns(until_ms=pl.Series(until_ms[last], dtype=pl.Int64))
 
 
-def _runs(head: Head, body: bytes, scales: Scales | None) -> dict[str, Column]:
+def _runs(head: ChunkHead, body: bytes, scales: Scales | None) -> dict[str, Column]:
     """Columns of RUNS. The Python of this is common.market.depth.chunk.unpack_chunk."""
     times, steps, sizes, starts, rests = _columns(head, body)
     times = head.open_ms + np.cumsum(times)
@@ -134,7 +134,7 @@ def _runs(head: Head, body: bytes, scales: Scales | None) -> dict[str, Column]:
     return _rescaled(columns, head, scales)
 
 
-def _spans(head: Head, body: bytes, scales: Scales | None) -> dict[str, Column]:
+def _spans(head: ChunkHead, body: bytes, scales: Scales | None) -> dict[str, Column]:
     packed = np.frombuffer(body, PACKED_SPAN, head.spans)
     columns: dict[str, Column] = {name: packed[name].astype(np.int64) for name in PACKED_SPAN.names or ()}
     columns["from_ms"] += head.open_ms
@@ -150,14 +150,14 @@ def _spans(head: Head, body: bytes, scales: Scales | None) -> dict[str, Column]:
     return _rescaled(columns, head, scales)
 
 
-def _rescaled(columns: dict[str, Column], head: Head, scales: Scales | None) -> dict[str, Column]:
+def _rescaled(columns: dict[str, Column], head: ChunkHead, scales: Scales | None) -> dict[str, Column]:
     rescaling = Rescaling(head.scale or scales.unnamed, scales.now) if scales else None
     if rescaling and not rescaling.is_none:
         rescale(columns, slice(None), rescaling)
     return columns
 
 
-def _columns(head: Head, body: bytes) -> list[Ints]:
+def _columns(head: ChunkHead, body: bytes) -> list[Ints]:
     """Times, steps, sizes, starts and rests, widened. Every packed value is below 2**63."""
     at, columns = head.spans * SPAN.size, []
     for width, count in head.columns:

@@ -5,7 +5,7 @@ from functools import lru_cache
 import numpy as np
 import polars as pl
 
-from common.frames.places import Places, sums
+from common.frames.places import PricePlaces, sums
 from common.frames.resample import MAX_INT64
 from common.frames.schema import LEVEL_LOTS, LEVEL_TRADES, LEVELS, conform
 from common.frames.spans import held, opens_of
@@ -42,7 +42,7 @@ def _are_apart(opens: Ints, rows: Ints) -> bool:
 
 def _summed(levels: pl.DataFrame, opens: Ints, rows: Ints, row_ticks: int) -> pl.DataFrame | None:
     """None where a sum might not fit 64 bits, or other ways are quicker."""
-    places = Places.of(opens, rows, row_ticks) if (opens[1:] >= opens[:-1]).all() else None
+    places = PricePlaces.of(opens, rows, row_ticks) if (opens[1:] >= opens[:-1]).all() else None
     columns = {name: levels[name].to_numpy() for name in (*LEVEL_LOTS, *LEVEL_TRADES)}
     if places is None or max(int(column.max()) for column in columns.values()) > MAX_INT64 // len(levels):
         return None

@@ -12,7 +12,7 @@ MAX_PLACES = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class PricePlaces:
     """`of_row`: the place of each row, of `count` in all."""
 
     of_row: Ints
@@ -23,7 +23,7 @@ class Places:
     _step: int
 
     @classmethod
-    def of(cls, opens: Ints, prices: Ints, step: int = 1) -> "Places | None":
+    def of(cls, opens: Ints, prices: Ints, step: int = 1) -> "PricePlaces | None":
         """`opens` ascend, and prices are `step` apart. None: there would be many more places than rows."""
         starts = np.flatnonzero(np.diff(opens, prepend=opens[:1] - 1))
         lowest = np.minimum.reduceat(prices, starts)

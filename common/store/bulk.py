@@ -18,7 +18,7 @@ Argument = str | bytes | int
 Command = tuple[Argument, ...]
 
 
-class Exchange:
+class BulkExchange:
     """One writing, as many replies as commands: values, or a ResponseError each. Nothing is sent twice."""
 
     def __init__(self, client: Redis, doing: str) -> None:
@@ -50,7 +50,7 @@ class Bulk:
     """The same commands again and again: those of the last `prepare`, written out once."""
 
     def __init__(self, client: Redis, doing: str) -> None:
-        self._exchange = Exchange(client, doing)
+        self._exchange = BulkExchange(client, doing)
         self._commands: list[Command] = []
         self._packed = b""
 

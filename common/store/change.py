@@ -16,7 +16,7 @@ from common.market.coding import codec
 from common.market.trade import Trades
 from common.store.client import translated
 from common.store.keys import SymbolKeys
-from common.store.reads import State, ask, older_of, state_of
+from common.store.reads import SymbolState, ask, older_of, state_of
 from common.store.script import Argument, Script
 from common.store.symbol import check, flat
 
@@ -25,7 +25,7 @@ PAGE = 2_000
 _BEFORE_FIRST = "-"
 
 
-class Mark(NamedTuple):
+class ShadowMark(NamedTuple):
     """What shadows were made of: the writer's token and seq, and the version of the roll-ups."""
 
     token: str
@@ -33,14 +33,14 @@ class Mark(NamedTuple):
     version: str
 
 
-class Row(NamedTuple):
+class ScoredMember(NamedTuple):
     """A member of a sorted set."""
 
     score: int
     member: bytes
 
 
-class Entry(NamedTuple):
+class StoredEntry(NamedTuple):
     """An entry of the trade stream, as it is stored. `trades`: packed."""
 
     id: str
@@ -51,11 +51,11 @@ class Entry(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class ChangeStart:
     """Where a symbol stands, and what a change begins with."""
 
-    state: State
-    mark: Mark
+    state: SymbolState
+    mark: ShadowMark
     # Days that are sealed.
     sealed: tuple[int, ...]
     # The archive has, or once had, something of the symbol; candles from that day (ms) on, -1 if none.
@@ -114,7 +114,7 @@ class ChangeStore:
             if found == token.encode():
                 await self._client.delete(self.keys.changing, *map(self.keys.shadow, self.keys.rewritten()))
 
-    async def look(self) -> Look | None:
+    async def look(self) -> ChangeStart | None:
         """None before the first commit."""
         k = self.keys
         pipe = self._client.pipeline(transaction=True)
@@ -129,13 +129,13 @@ class ChangeStore:
             return None
         if state.is_chunked:
             state = replace(state, older=older_of(chunks))
-        mark = Mark(state.token, state.seq, (version or b"0").decode())
+        mark = ShadowMark(state.token, state.seq, (version or b"0").decode())
         days = tuple(sorted(int(score) for _, score in seals))
-        return Look(state, mark, days, any(value is not None for value in archived), int(archived[0] or -1))
+        return ChangeStart(state, mark, days, any(value is not None for value in archived), int(archived[0] or -1))
 
     async def rows(
         self, key: str, from_score: int | None = None, to_score: int | None = None
-    ) -> AsyncIterator[list[Row]]:
+    ) -> AsyncIterator[list[ScoredMember]]:
         """Yield the members of a sorted set by score, page by page: those of scores between, both included."""
         least: int | str = "-inf" if from_score is None else from_score
         most: int | str = "+inf" if to_score is None else to_score
@@ -145,7 +145,7 @@ class ChangeStore:
                 found: Any = await self._client.zrangebyscore(key, least, most, skipped, PAGE, withscores=True)
             if not found:
                 return
-            page = [Row(int(score), member) for member, score in found]
+            page = [ScoredMember(int(score), member) for member, score in found]
             yield page
             # Late parts may share a score: those of the last one that were read are skipped.
             last = page[-1].score
@@ -154,16 +154,17 @@ class ChangeStore:
             if len(found) < PAGE:
                 return
 
-    async def entries(self, after: str) -> list[Entry]:
+    async def entries(self, after: str) -> list[StoredEntry]:
         """Return the next entries of the trade stream, at most PAGE; `after` an id, "" from the first on."""
         with translated(f"read of trades of {self.keys.symbol}"):
             start = f"({after}" if after else _BEFORE_FIRST
             found: Any = await self._client.xrange(self.keys.trades, start, "+", count=PAGE)
         return [
-            Entry(entry_id.decode(), f[b"token"], f[b"n"], f[b"watermark_ms"], f[b"trades"]) for entry_id, f in found
+            StoredEntry(entry_id.decode(), f[b"token"], f[b"n"], f[b"watermark_ms"], f[b"trades"])
+            for entry_id, f in found
         ]
 
-    async def put(self, token: str, key: str, rows: Sequence[Row]) -> None:
+    async def put(self, token: str, key: str, rows: Sequence[ScoredMember]) -> None:
         """Lay members of a series down in its shadow."""
         for at in range(0, len(rows), PAGE):
             await self._staged(token, key, "put", *flat(rows[at : at + PAGE]))
@@ -174,7 +175,7 @@ class ChangeStore:
         if bounds:
             await self._staged(token, key, "cut", *bounds)
 
-    async def add(self, token: str, entries: Sequence[Entry]) -> None:
+    async def add(self, token: str, entries: Sequence[StoredEntry]) -> None:
         """Lay entries of the trade stream down, ascending."""
         for at in range(0, len(entries), PAGE):
             await self._staged(token, self.keys.trades, "add", *flat(entries[at : at + PAGE]))

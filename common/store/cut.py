@@ -9,7 +9,7 @@ from common.market.timeframes.timeframe import MINUTE_MS, minute_of
 from common.market.trade import MIN_TS_MS
 from common.store.client import translated
 from common.store.keys import ARCHIVED, LATE, ROLLED, SymbolKeys
-from common.store.reads import State
+from common.store.reads import SymbolState
 from common.store.registry import Market
 from common.store.script import Script
 from common.store.symbol import check
@@ -24,7 +24,7 @@ class Wrong(NamedTuple):
     dropped_ms: int | None
 
 
-class Cut(NamedTuple):
+class HistoryCut(NamedTuple):
     """Where a history is cut, ms UTC. `archived`: by series, objects whose period opens before are forgotten."""
 
     day_ms: int
@@ -35,7 +35,7 @@ class Cut(NamedTuple):
     archived: Mapping[str, int]
 
 
-def wrong_times(market: Market, state: State) -> Wrong | None:
+def wrong_times(market: Market, state: SymbolState) -> Wrong | None:
     """None if there is nothing to be cut."""
     spans = state.coverage(market.instrument.ids).spans()
     if not spans:
@@ -47,7 +47,7 @@ def wrong_times(market: Market, state: State) -> Wrong | None:
     return found if found != (None, None) else None
 
 
-async def drop_before(client: Redis, symbol: str, token: str, seq: int, cut: Cut) -> None:
+async def drop_before(client: Redis, symbol: str, token: str, seq: int, cut: HistoryCut) -> None:
     """Drop minutes, days and what is archived of them, but leave coverage as it is. Raises Fenced, Stale."""
     k = SymbolKeys(symbol)
     keys = [k.owner, k.state, k.candles, k.footprints, k.seals, k.sealed_candles, k.sealed_footprints, k.dirty]

@@ -105,7 +105,7 @@ class HealthRules:
     is_store_troubled: Callable[[], bool] = lambda: False
 
 
-class Standing(NamedTuple):
+class HealthStanding(NamedTuple):
     mode: str
     # Why it is what it is, in one word; None where the mode says all.
     reason: str | None
@@ -124,14 +124,14 @@ def health_of(view: View, market: Market, rules: HealthRules, gaps: int) -> dict
     }
 
 
-def standing_of(view: View, market: Market, rules: HealthRules) -> Standing:
+def standing_of(view: View, market: Market, rules: HealthRules) -> HealthStanding:
     """What is told of the symbol: its own mode, unless a trouble of the store concerns all that are to be live."""
     mode = mode_of(view, market, rules.lease_ttl_ms)
     if market.mismatch:
-        return Standing(mode, INSTRUMENT)
+        return HealthStanding(mode, INSTRUMENT)
     if rules.is_store_troubled() and mode not in (CLOSED, IDLE):
-        return Standing(DEGRADED, STORE)
-    return Standing(mode, view.health.get("reason") or None if mode in (DEGRADED, FAILED) else None)
+        return HealthStanding(DEGRADED, STORE)
+    return HealthStanding(mode, view.health.get("reason") or None if mode in (DEGRADED, FAILED) else None)
 
 
 def mode_of(view: View, market: Market, lease_ttl_ms: int) -> str:

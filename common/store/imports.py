@@ -17,7 +17,7 @@ from common.store.client import translated
 from common.store.instrument import DataInstrument
 from common.store.keys import SymbolKeys
 from common.store.reads import Spans
-from common.store.rollups import Minutes, Staged
+from common.store.rollups import Staged, StoredMinutes
 from common.store.script import Argument, Script
 from common.store.symbol import check, coverage_fields, flat
 
@@ -76,7 +76,7 @@ class ImportStore:
         self._events_kept = events_kept
         self._import = Script(client, "import")
 
-    async def read(self, days: Sequence[int]) -> list[tuple[Minutes, Minutes]]:
+    async def read(self, days: Sequence[int]) -> list[tuple[StoredMinutes, StoredMinutes]]:
         """Return the candles and the footprints that are stored of each day."""
         pipe = self._client.pipeline(transaction=True)
         for day_ms in days:
@@ -131,5 +131,5 @@ def _day_arguments(day: ImportedDay) -> tuple[Argument, ...]:
     return (day.day_ms, "seal", *day.staged.counts, *day.staged.digests, "" if day.outside is None else day.outside)
 
 
-def _minutes(day_ms: int, block: bytes | None, opened: Sequence[bytes]) -> Minutes:
-    return Minutes({day_ms: block} if block else {}, opened)
+def _minutes(day_ms: int, block: bytes | None, opened: Sequence[bytes]) -> StoredMinutes:
+    return StoredMinutes({day_ms: block} if block else {}, opened)

@@ -40,7 +40,7 @@ REASON_LENGTH = 300
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class FailedJob:
     """What is known of a failed job. Times in ms UTC of the machine it failed on."""
 
     job: str
@@ -62,17 +62,17 @@ class Failure:
         return orjson.dumps(asdict(self))
 
     @classmethod
-    def load(cls, text: bytes) -> "Failure":
+    def load(cls, text: bytes) -> "FailedJob":
         return cls(**orjson.loads(text))
 
 
 def failure(
-    job: str, reason: str, now_ms: int, first_retry_ms: int, before: Failure | None = None, *, refused: bool = False
-) -> Failure:
+    job: str, reason: str, now_ms: int, first_retry_ms: int, before: FailedJob | None = None, *, refused: bool = False
+) -> FailedJob:
     """The job's next entry. `before`: its last one; `first_retry_ms`: the wait after a first failure."""
     times = before.times + 1 if before else 1
     wait_ms = REFUSED_SHOWN_MS if refused else min(RETRY_MOST_MS, first_retry_ms * 2 ** min(times - 1, 30))
-    return Failure(job, reason[:REASON_LENGTH], now_ms, times, now_ms + wait_ms, refused)
+    return FailedJob(job, reason[:REASON_LENGTH], now_ms, times, now_ms + wait_ms, refused)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class JobsView:
     queued: int
     running: tuple[str, ...]
     workers: int
-    failures: tuple[Failure, ...]
+    failures: tuple[FailedJob, ...]
 
 
 class Jobs:
@@ -108,17 +108,17 @@ class Jobs:
             found: Any = await self._client.lrange(QUEUED, 0, most - 1)
         return [job.decode() for job in found]
 
-    async def failures(self) -> dict[str, Failure]:
+    async def failures(self) -> dict[str, FailedJob]:
         with translated("read of the failed jobs"):
             found: Any = await self._client.hvals(FAILURES)
-        return {each.job: each for each in map(Failure.load, found)}
+        return {each.job: each for each in map(FailedJob.load, found)}
 
     async def retry(self, job: str) -> bool:
         """Let the next tick try it again; False if no such job has failed."""
         found = (await self.failures()).get(job)
         if found is None or found.refused:
             return False
-        again = Failure(found.job, found.reason, found.at_ms, found.times, next_ms=0)
+        again = FailedJob(found.job, found.reason, found.at_ms, found.times, next_ms=0)
         with translated(f"retry of {job}"):
             await self._client.hset(FAILURES, job, again.dump())
         return True
@@ -149,5 +149,5 @@ def job_of(execution: str) -> str:
     return execution.partition(":")[0]
 
 
-def _latest_first(failures: Iterable[bytes]) -> tuple[Failure, ...]:
-    return tuple(sorted(map(Failure.load, failures), key=lambda each: -each.at_ms))
+def _latest_first(failures: Iterable[bytes]) -> tuple[FailedJob, ...]:
+    return tuple(sorted(map(FailedJob.load, failures), key=lambda each: -each.at_ms))

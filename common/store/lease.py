@@ -16,14 +16,14 @@ from typing import NamedTuple
 from uuid import uuid4
 
 
-class Sighting(NamedTuple):
+class LeaseObservation(NamedTuple):
     """What a BUSY reply says of the holder."""
 
     token: str
     beats: str
 
 
-NOTHING_SEEN = Sighting("", "")
+NOTHING_SEEN = LeaseObservation("", "")
 
 
 @dataclass(slots=True)
@@ -31,19 +31,19 @@ class Observer:
     """Watches the holders of many symbols. `seen` maps a symbol to its last sighting and when it was new (ms)."""
 
     lease_ttl_ms: int
-    seen: dict[str, tuple[Sighting, int]] = field(default_factory=dict)
+    seen: dict[str, tuple[LeaseObservation, int]] = field(default_factory=dict)
 
-    def stale(self, symbol: str, now_ms: int) -> Sighting:
+    def stale(self, symbol: str, now_ms: int) -> LeaseObservation:
         """Return the sighting that has stood still for a lease, to be claimed over; else NOTHING_SEEN."""
         sighting, since_ms = self.seen.get(symbol, (NOTHING_SEEN, now_ms))
         return sighting if now_ms - since_ms >= self.lease_ttl_ms else NOTHING_SEEN
 
-    def note(self, symbol: str, sighting: Sighting, now_ms: int) -> None:
+    def note(self, symbol: str, sighting: LeaseObservation, now_ms: int) -> None:
         """Note a BUSY reply. A changed pair starts the symbol's wait anew."""
         if self.seen.get(symbol, (NOTHING_SEEN, 0))[0] != sighting:
             self.seen[symbol] = (sighting, now_ms)
 
-    def has_stalled(self, symbol: str, sighting: Sighting, now_ms: int) -> bool:
+    def has_stalled(self, symbol: str, sighting: LeaseObservation, now_ms: int) -> bool:
         """Note the sighting; True if it is the same since a lease."""
         self.note(symbol, sighting, now_ms)
         return now_ms - self.seen[symbol][1] >= self.lease_ttl_ms

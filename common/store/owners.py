@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 
 from common.store.bulk import Bulk
 from common.store.keys import SymbolKeys
-from common.store.lease import Sighting
+from common.store.lease import LeaseObservation
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ class Owners:
         # Owners already complained of: they are met again at every look.
         self._told: set[str] = set()
 
-    async def look(self, symbols: Sequence[str]) -> Mapping[str, Sighting | None]:
+    async def look(self, symbols: Sequence[str]) -> Mapping[str, LeaseObservation | None]:
         """Return each symbol's holder, None where it is free. A symbol whose owner can't be read is left out."""
         if self._symbols != symbols:
             self._symbols = list(symbols)
@@ -40,7 +40,7 @@ class Owners:
         return False
 
 
-def _sighting(reply: list[bytes | None]) -> Sighting | None:
+def _sighting(reply: list[bytes | None]) -> LeaseObservation | None:
     token, beats = reply
     # A release leaves an empty token behind.
-    return Sighting(token.decode(), (beats or b"").decode()) if token else None
+    return LeaseObservation(token.decode(), (beats or b"").decode()) if token else None

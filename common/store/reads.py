@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 
 from common.market.builder.coverage import Coverage, load_coverage
 from common.market.builder.gaps import Ledger
-from common.market.builder.late import Part
+from common.market.builder.late import LatePart
 from common.market.instrument import Ids, Instrument
 from common.market.scale import Scales
 from common.market.timeframes.timeframe import DAY_MS
@@ -127,7 +127,7 @@ class Amendment(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class SymbolState:
     """The last commit. `candle` and `footprint` are the packed open minute, empty while there is none.
 
     `footprint` is read only together with footprints. `amended`: the last amendments, newest first. `reshaped_seq`:
@@ -179,7 +179,7 @@ class State:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class TradeEntry:
     """One commit in the trade stream; `trades` is packed."""
 
     seq: int
@@ -193,7 +193,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Owner:
+class SymbolOwner:
     """`token` is empty while nobody holds the symbol; `beat_ms` is the server's time of the last sign of life."""
 
     token: str
@@ -212,19 +212,19 @@ class View:
     None if none ever were.
     """
 
-    state: State | None
-    owner: Owner
+    state: SymbolState | None
+    owner: SymbolOwner
     health: dict[str, str]
     server_ms: int
     candles: list[list[bytes]]
     footprints: list[bytes]
-    entries: list[Entry]
-    first: Entry | None
+    entries: list[TradeEntry]
+    first: TradeEntry | None
     seals: list[Seal] = field(default_factory=list)
     days: list[bytes] = field(default_factory=list)
     dirty: list[int] = field(default_factory=list)
     archived: dict[str, Archived] = field(default_factory=dict)
-    late: list[Part] = field(default_factory=list)
+    late: list[LatePart] = field(default_factory=list)
     archived_trades: ArchivedTrades | None = None
     # By what calendar the stored days are made; read with them.
     adopted: Adopted = NOT_ADOPTED
@@ -331,12 +331,12 @@ class SymbolReader:
             _ascending(day_members, days) if days else [],
             sorted(map(int, dirty)),
             _archived(archived[:6]),
-            [Part.of(*pair) for pair in parts],
+            [LatePart.of(*pair) for pair in parts],
             _archived_trades(archived[6:]),
             Adopted(adopted or b""),
         )
 
-    def _with_older(self, state: State | None, chunks: Mapping[bytes, bytes] | None) -> State | None:
+    def _with_older(self, state: SymbolState | None, chunks: Mapping[bytes, bytes] | None) -> SymbolState | None:
         if state is None or not state.is_chunked:
             return state
         at = (self.keys.symbol, state.token, state.reshaped_seq)
@@ -347,7 +347,7 @@ class SymbolReader:
                 self._kept_older.keep(*at, kept)
         return replace(state, older=kept) if kept else state
 
-    def _checked(self, state: State | None) -> State | None:
+    def _checked(self, state: SymbolState | None) -> SymbolState | None:
         if state and self.instrument:
             state.check(self.instrument)
         return state
@@ -367,7 +367,7 @@ class SymbolReader:
         """What the archive is known to have of `candles`, `footprints` or `trades`."""
         return Manifest(self._client, self.keys.symbol, series)
 
-    async def entries(self, after_seq: int, count: int) -> list[Entry]:
+    async def entries(self, after_seq: int, count: int) -> list[TradeEntry]:
         """Return up to `count` entries of the trade stream after `after_seq`, oldest first."""
         pipe = self._client.pipeline(transaction=True)
         pipe.xrange(self.keys.trades, f"({after_seq}-0", "+", count=count)
@@ -377,7 +377,7 @@ class SymbolReader:
         self._check_text(text)
         return [_entry(entry_id, fields) for entry_id, fields in found]
 
-    async def entries_back(self, from_seq: int, count: int) -> tuple[list[Entry], Entry | None]:
+    async def entries_back(self, from_seq: int, count: int) -> tuple[list[TradeEntry], TradeEntry | None]:
         """Return up to `count` entries of the trade stream from commit `from_seq` back, itself included, newest first.
 
         And the oldest entry the stream had at that moment, None if it was empty.
@@ -430,7 +430,7 @@ def ask(pipe: Any, keys: SymbolKeys, *, footprint: bool = False, older: bool = T
         pipe.hlen(keys.coverage)
 
 
-def state_of(values: list[bytes | None], symbol: str) -> State | None:
+def state_of(values: list[bytes | None], symbol: str) -> SymbolState | None:
     """Read the first answer to `ask`. None before the first commit. Raises NewerFormat."""
     if values[0] is None:
         return None
@@ -438,7 +438,7 @@ def state_of(values: list[bytes | None], symbol: str) -> State | None:
     amended, reshaped_seq, candle_floor_ms, footprint_floor_ms, sealed_to_ms, *rest = [*rest, b""]
     form, newest_span, data, footprint = rest[:4]
     is_chunked = known(int(form or 1), symbol) >= CHUNKED_COVERAGE
-    return State(
+    return SymbolState(
         int(seq),
         token.decode(),
         int(watermark_ms),
@@ -463,9 +463,9 @@ def older_of(chunks: Mapping[bytes, bytes]) -> OlderSpans:
     return OlderSpans({int(number): chunk for number, chunk in chunks.items()})
 
 
-def _owner(values: list[bytes | None]) -> Owner:
+def _owner(values: list[bytes | None]) -> SymbolOwner:
     token, holder, epoch, beat_ms = (v or b"" for v in values)
-    return Owner(token.decode(), holder.decode(), int(epoch or 0), int(beat_ms or 0))
+    return SymbolOwner(token.decode(), holder.decode(), int(epoch or 0), int(beat_ms or 0))
 
 
 def _archived(values: list[bytes | None]) -> dict[str, Archived]:
@@ -495,8 +495,8 @@ def lost_spans(text: bytes | None) -> Spans:
     return tuple((int(from_ms), int(to_ms)) for from_ms, to_ms in pairs)
 
 
-def _entry(entry_id: bytes, fields: dict[bytes, bytes]) -> Entry:
-    return Entry(
+def _entry(entry_id: bytes, fields: dict[bytes, bytes]) -> TradeEntry:
+    return TradeEntry(
         int(entry_id.partition(b"-")[0]),
         fields[b"token"].decode(),
         int(fields[b"watermark_ms"]),

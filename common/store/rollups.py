@@ -12,14 +12,14 @@ from typing import Any, Literal
 from redis.asyncio import Redis
 
 from common.errors import Stale
-from common.market.builder.late import Part
+from common.market.builder.late import LatePart
 from common.market.manifest import ManifestEntry
 from common.market.timeframes.timeframe import DAY_MS, Timeframe, day_of
 from common.store.calendars import ADOPTED, Adopted
 from common.store.client import translated
 from common.store.keys import ARCHIVED, ROLLED, SymbolKeys
 from common.store.manifest import ask_whole, is_whole
-from common.store.reads import Spans, State, ask, lost_spans, older_of, state_of
+from common.store.reads import Spans, SymbolState, ask, lost_spans, older_of, state_of
 from common.store.script import Argument, Script
 
 CANDLES, FOOTPRINTS = "candles", "footprints"
@@ -54,7 +54,7 @@ class Rolled:
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class RollupMark:
     """What a job read, and what has to be so still when it takes effect."""
 
     token: str
@@ -63,7 +63,7 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True)
-class Minutes:
+class StoredMinutes:
     """Minutes as they are stored: sealed by day, and open ones, which count where both have the same minute."""
 
     sealed: Mapping[int, bytes]
@@ -71,12 +71,12 @@ class Minutes:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class DayReading:
     """One consistent look for the roll-up of a day."""
 
-    mark: Mark
-    state: State
-    candles: Minutes
+    mark: RollupMark
+    state: SymbolState
+    candles: StoredMinutes
     # Open ones of the day; a sealed block of them is read apart (`sealed_footprints`).
     footprints: Sequence[bytes]
     # Whether the day has been sealed before.
@@ -87,7 +87,7 @@ class Reading:
     others: frozenset[int]
     # Parts of candles that the archive alone has; it is complete from `archived_from_ms` on, -1 without one, but for
     # the spans `lost`, both ends included.
-    late: list[Part]
+    late: list[LatePart]
     archived_from_ms: int
     lost: Spans
     # What was confirmed of the archived months.
@@ -102,7 +102,7 @@ class LateParts:
     seq: int
     start_ms: int
     end_ms: int
-    parts: list[Part]
+    parts: list[LatePart]
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +164,7 @@ class RollupStore:
         to_ms: int,
         rolled: Mapping[str, tuple[int, int]],
         others: Sequence[int] = (),
-    ) -> Reading | None:
+    ) -> DayReading | None:
         """Read the day's minutes, all candles of `[from_ms, to_ms)`, and the `[from, to)` asked for of each series.
 
         None if the symbol has never been written, or the day is not due. `others`: days that are asked after.
@@ -189,26 +189,26 @@ class RollupStore:
         state = state_of(values, self.keys.symbol)
         if state is None or score is None or day_ms + DAY_MS > state.watermark_ms:
             return None
-        return Reading(
-            Mark(state.token, (version or b"0").decode(), str(int(score))),
+        return DayReading(
+            RollupMark(state.token, (version or b"0").decode(), str(int(score))),
             replace(state, older=older_of(chunks)),
-            Minutes({day: block for day, block in zip(days, sealed, strict=True) if block}, candles),
+            StoredMinutes({day: block for day, block in zip(days, sealed, strict=True) if block}, candles),
             footprints,
             bool(seals),
             dict(zip(rolled, found, strict=True)),
             frozenset(day for day, its in zip(others, scores, strict=True) if its is not None),
-            [Part.of(*pair) for pair in late],
+            [LatePart.of(*pair) for pair in late],
             int(archived_from_ms or -1),
             lost_spans(lost),
             list(map(ManifestEntry.parse, archived)),
             Adopted(adopted or b""),
         )
 
-    async def sealed_footprints(self, day_ms: int) -> Minutes:
+    async def sealed_footprints(self, day_ms: int) -> StoredMinutes:
         """Return the day's footprints that are sealed."""
         with translated(f"read of footprints of day {day_ms} of {self.keys.symbol}"):
             block: Any = await self._client.hget(self.keys.sealed_footprints, str(day_ms))
-        return Minutes({day_ms: block} if block else {}, ())
+        return StoredMinutes({day_ms: block} if block else {}, ())
 
     async def stage(self, day_ms: int, blocks: Mapping[str, bytes]) -> Mapping[str, bytes]:
         """Lay blocks of a day down, by series, and return them as they are read back."""
@@ -236,7 +236,7 @@ class RollupStore:
     async def finish(
         self,
         day_ms: int,
-        mark: Mark,
+        mark: RollupMark,
         rolled: Iterable[Rolled],
         staged: "Staged | Literal['kept'] | None",
         outside: int | None = None,
@@ -309,7 +309,7 @@ class RollupStore:
         pipe.zrangebyscore(self.keys.late(series), start_ms, f"({end_ms}", withscores=True)
         with translated(f"read of late trades of {self.keys.symbol}"):
             seq, pairs = await pipe.execute()
-        return LateParts(int(seq or 0), start_ms, end_ms, [Part.of(*pair) for pair in pairs])
+        return LateParts(int(seq or 0), start_ms, end_ms, [LatePart.of(*pair) for pair in pairs])
 
     async def archived(
         self,

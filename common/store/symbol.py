@@ -24,7 +24,7 @@ from common.store.client import translated
 from common.store.format import CHUNKED_COVERAGE, FORMAT, known
 from common.store.instrument import DataInstrument, data_instrument
 from common.store.keys import LATE, SymbolKeys
-from common.store.lease import Sighting
+from common.store.lease import LeaseObservation
 from common.store.reads import SymbolReader
 from common.store.rollups import CANDLES
 from common.store.script import Argument, Script
@@ -91,7 +91,7 @@ class Commit:
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class StreamBounds:
     """How much of a symbol's streams is kept. `archived`: series of which only what the archive has is dropped."""
 
     trades: int
@@ -118,7 +118,7 @@ class SymbolStore:
         self,
         client: Redis,
         symbol: str,
-        bounds: Bounds,
+        bounds: StreamBounds,
         clock: Timekeeper | None = None,
         beats: Together | None = None,
     ) -> None:
@@ -133,8 +133,10 @@ class SymbolStore:
         self._beat = beats or Script(client, "beat")
         self._release = Script(client, "release")
 
-    async def claim(self, token: str, stale: Sighting, holder: str, *, force: bool = False) -> Claim | Sighting:
-        """Take the symbol under `token`. A Sighting means: busy, and this is what its holder looks like.
+    async def claim(
+        self, token: str, stale: LeaseObservation, holder: str, *, force: bool = False
+    ) -> Claim | LeaseObservation:
+        """Take the symbol under `token`. A LeaseObservation means: busy, and this is what its holder looks like.
 
         `force`: take it from a holder that lives, too, unless that one has taken it by force. Raises NewerFormat.
         """
@@ -146,7 +148,7 @@ class SymbolStore:
         if status == b"NEWER":
             known(int(rest[0]), k.symbol)
         if status == b"BUSY":
-            return Sighting(rest[0].decode(), rest[1].decode())
+            return LeaseObservation(rest[0].decode(), rest[1].decode())
         epoch, state, now_ms, chunks = rest
         self._hear(now_ms, asked_ms)
         claim = _claim_of(epoch, _pairs(state), _pairs(chunks), k.symbol)
@@ -223,7 +225,7 @@ class SymbolStore:
     async def recent_trades(self, count: int) -> Trades | None:
         """Return at least the last `count` trades applied, or all there ever were, oldest first.
 
-        None if the stream is shorter than that: it is bounded (`Bounds`), and commits without trades fill it too.
+        None if the stream is shorter than that: it is bounded (`StreamBounds`), and commits without trades fill it too.
         """
         batches, is_whole = await self._recent(count)
         return _joined(batches) if is_whole else None

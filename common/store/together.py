@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, ResponseError
 
 from common.errors import StoreUnavailable
-from common.store.bulk import Argument, Exchange
+from common.store.bulk import Argument, BulkExchange
 from common.store.script import Script
 
 # A call waits that long for others of its moment.
@@ -30,7 +30,7 @@ class Together:
 
     def __init__(self, client: Redis, name: str) -> None:
         self._script = Script(client, name)
-        self._exchange = Exchange(client, f"script {name} of many symbols")
+        self._exchange = BulkExchange(client, f"script {name} of many symbols")
         self._calls: list[_Call] = []
         # Else a task that nothing refers to may be collected before it has ended.
         self._sending: set[asyncio.Task[None]] = set()

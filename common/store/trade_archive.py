@@ -34,7 +34,7 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class ArchiveStanding:
     """Where a symbol stands, and its archive, which has the trades of all commits up to `archived_seq` (None: of none).
 
     `applied`: trades of all commits. `from_ms`: trades up to that time had left the stream when it was first archived,
@@ -60,7 +60,7 @@ class TradeArchive:
         self._client = client
         self._confirm = Script(client, "archived_trades")
 
-    async def standing(self) -> Standing | None:
+    async def standing(self) -> ArchiveStanding | None:
         """None before the first commit."""
         pipe = self._client.pipeline(transaction=True)
         pipe.hmget(self.keys.state, ("token", "seq", "watermark_ms", "applied"))
@@ -74,7 +74,7 @@ class TradeArchive:
             # What is gone had trades up to the watermark of the first entry that is left, at most.
             ((entry_id, fields),) = oldest
             from_ms = -1 if entry_id == b"1-0" else fields[b"watermark_ms"]
-        return Standing(
+        return ArchiveStanding(
             token.decode(),
             int(seq),
             int(watermark_ms),
@@ -85,8 +85,8 @@ class TradeArchive:
         )
 
     async def confirm(
-        self, before: Standing, seq: int, watermark_ms: int, entries: Iterable[ManifestEntry] = ()
-    ) -> Standing:
+        self, before: ArchiveStanding, seq: int, watermark_ms: int, entries: Iterable[ManifestEntry] = ()
+    ) -> ArchiveStanding:
         """Confirm that the archive has the trades of all commits up to `seq`. Return where it stands then.
 
         `entries`: of the objects that were written for it.

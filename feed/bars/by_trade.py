@@ -14,35 +14,35 @@ from common.frames import bulk
 from common.frames.footprint import regroup
 from common.frames.schema import TRADES
 from common.market.timeframes.timeframe import Timeframe
-from feed.bars.minutes import Kind, cut, joined
+from feed.bars.minutes import BarKind, cut, joined
 from feed.reading.bounds import Bounds, grid_at
 from feed.reading.history import CANDLES
-from feed.reading.tape import Taped, bars_of
-from feed.reading.trade_archive import Kept, Past
+from feed.reading.tape import TapeView, bars_of
+from feed.reading.trade_archive import Kept, TradeHistory
 
 
 @dataclass(frozen=True, slots=True)
-class Making:
+class BarRecipe:
     """What is made of trades: candles or footprints."""
 
     timeframe: Timeframe
-    kind: Kind
+    kind: BarKind
     make: Callable[[pl.DataFrame], pl.DataFrame]
 
     @classmethod
-    def candles(cls, timeframe: Timeframe, sources: int) -> "Making":
-        return cls(timeframe, Kind.candles(timeframe, CANDLES), lambda trades: bars_of(trades, timeframe, sources))
+    def candles(cls, timeframe: Timeframe, sources: int) -> "BarRecipe":
+        return cls(timeframe, BarKind.candles(timeframe, CANDLES), lambda trades: bars_of(trades, timeframe, sources))
 
     @classmethod
-    def footprints(cls, timeframe: Timeframe, row_ticks: int) -> "Making":
+    def footprints(cls, timeframe: Timeframe, row_ticks: int) -> "BarRecipe":
         def make(trades: pl.DataFrame) -> pl.DataFrame:
             return regroup(bulk.footprints(trades.select(list(TRADES)), timeframe), timeframe, row_ticks)
 
-        return cls(timeframe, Kind.footprints(timeframe, row_ticks), make)
+        return cls(timeframe, BarKind.footprints(timeframe, row_ticks), make)
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class TradeBars:
     """Bars of the bounds, ascending, as of the tape's view, and of which time all trades are kept.
 
     `more_ms`: where to go on, an end or, oldest first, a start: before the limit was reached, as much had been read as
@@ -54,32 +54,32 @@ class Found:
     more_ms: int | None = None
 
 
-async def read_traded(past: Past, taped: Taped, making: Making, bounds: Bounds) -> Found:
+async def read_traded(past: TradeHistory, taped: TapeView, making: BarRecipe, bounds: Bounds) -> TradeBars:
     """Read at most `bounds.limit` bars. Raises Overtaken."""
     cut_ms = past.first_whole(taped, making.timeframe)
     if cut_ms is None:
-        return Found(_of_tape(taped, making, bounds), Kept(taped.from_ms))
+        return TradeBars(_of_tape(taped, making, bounds), Kept(taped.from_ms))
     kept = past.kept(taped.view, taped.from_ms)
     until_ms = min(bounds.end_ms, cut_ms)
     newer = _of_tape(taped, making, replace(bounds, start_ms=max(bounds.start_ms, until_ms)))
     if bounds.start_ms >= until_ms or (not bounds.oldest_first and newer["open_ms"].n_unique() >= bounds.limit):
-        return Found(newer, kept)
+        return TradeBars(newer, kept)
     parts, more_ms, kept = await _of_past(past, taped, making, replace(bounds, end_ms=until_ms), newer, kept)
     bars = joined(making.kind, parts)
     if more_ms is not None:
         whole = pl.col("open_ms") < more_ms if bounds.oldest_first else pl.col("open_ms") >= more_ms
         bars = bars.filter(whole)
-    return Found(cut(bars, bounds), kept, more_ms)
+    return TradeBars(cut(bars, bounds), kept, more_ms)
 
 
-def _of_tape(taped: Taped, making: Making, bounds: Bounds) -> pl.DataFrame:
+def _of_tape(taped: TapeView, making: BarRecipe, bounds: Bounds) -> pl.DataFrame:
     bars = making.make(taped.trades_of(making.timeframe, bounds))
     inside = pl.col("open_ms").is_between(bounds.start_ms, bounds.end_ms, closed="left")
     return cut(bars.filter(inside), bounds)
 
 
 async def _of_past(
-    past: Past, taped: Taped, making: Making, bounds: Bounds, newer: pl.DataFrame, kept: Kept
+    past: TradeHistory, taped: TapeView, making: BarRecipe, bounds: Bounds, newer: pl.DataFrame, kept: Kept
 ) -> tuple[list[pl.DataFrame], int | None, Kept]:
     """Put older bars before `newer` until they are more than the limit: of the last one a part may lack.
 

@@ -15,17 +15,17 @@ import polars as pl
 from common.errors import ArchiveDamaged, ArchiveUnavailable, BadInput
 from common.market.coding import codec
 from common.market.timeframes.timeframe import MINUTE_MS, Timeframe, minute_of
-from common.store.reads import Entry, State, View
-from feed.bars.by_trade import Making, read_traded
+from common.store.reads import SymbolState, TradeEntry, View
+from feed.bars.by_trade import BarRecipe, read_traded
 from feed.bars.days import read_days
-from feed.bars.live import RECENT_BARS, At, Grid, Live, MinuteLive, TradeLive, Update
+from feed.bars.live import RECENT_BARS, At, BarGrid, Live, MinuteLive, TradeLive, Update
 from feed.bars.minutes import Closed, candles_of, grow, merged, united
-from feed.bars.tail import Reading, Tails
+from feed.bars.tail import TailReading, Tails
 from feed.reading.bounds import FOREVER_MS, Bounds, Span
-from feed.reading.coverage import Cover
+from feed.reading.coverage import KnownCoverage
 from feed.reading.history import History
-from feed.reading.tape import EVERYTHING, Taped, Tapes
-from feed.reading.trade_archive import Kept, Overtaken, Past
+from feed.reading.tape import EVERYTHING, Tapes, TapeView
+from feed.reading.trade_archive import Kept, Overtaken, TradeHistory
 
 # Beyond that a fresh snapshot is the shorter answer.
 MAX_SPANS = 1_000
@@ -55,7 +55,7 @@ class Cursor:
 
 
 @dataclass(frozen=True, slots=True)
-class Changes:
+class BarChanges:
     """`updates`, oldest bar first, lead from the cursor to `live.at`."""
 
     live: Live
@@ -69,9 +69,9 @@ class Sources:
     reader: History
     tails: Tails
     tapes: Tapes
-    past: Past
+    past: TradeHistory
 
-    async def live(self, grid: Grid) -> tuple[Live, View]:
+    async def live(self, grid: BarGrid) -> tuple[Live, View]:
         """Return live bars as of now, and the view they are of."""
         if grid.timeframe.of_days:
             closed = await self._days(grid, None)
@@ -83,7 +83,7 @@ class Sources:
         taped = await self.tapes.read(self.reader)
         return await self._trade_live(grid, taped), taped.view
 
-    async def changes(self, grid: Grid, cursor: Cursor, known: Cover | None = None) -> Changes | None:
+    async def changes(self, grid: BarGrid, cursor: Cursor, known: KnownCoverage | None = None) -> BarChanges | None:
         """Return what changed since the cursor, or None if that can't be said: a snapshot is due.
 
         `known`: the coverage at the cursor. Without it a gap that changed since is a reason for None, for its bars may
@@ -97,7 +97,7 @@ class Sources:
             return await self._of_minutes(grid, cursor, known)
         return await self._of_trades(grid, cursor, known)
 
-    async def _days(self, grid: Grid, since_seq: int | None, from_ms: int | None = None) -> Closed | None:
+    async def _days(self, grid: BarGrid, since_seq: int | None, from_ms: int | None = None) -> Closed | None:
         """Read the closed part of the newest bar, or all bars that open from `from_ms` on."""
         if from_ms is None:
             bounds = Bounds(0, FOREVER_MS, 1, oldest_first=False)
@@ -105,7 +105,7 @@ class Sources:
             bounds = Bounds(from_ms, FOREVER_MS, MAX_DAYS, oldest_first=True)
         return await read_days(self.reader, grid.timeframe, bounds, since_seq)
 
-    async def _of_days(self, grid: Grid, cursor: Cursor, known: Cover | None) -> Changes | None:
+    async def _of_days(self, grid: BarGrid, cursor: Cursor, known: KnownCoverage | None) -> BarChanges | None:
         from_ms: int | None = None
         for _ in range(ROUNDS):
             closed = await self._days(grid, cursor.seq, from_ms)
@@ -116,15 +116,15 @@ class Sources:
                 return None
             live, spans = _day_live(grid, closed), united(touched.spans(grid.timeframe))
             if not spans:
-                return Changes(live, [])
+                return BarChanges(live, [])
             if from_ms is not None and not closed.to_end:
                 return None
             if from_ms is not None and from_ms <= spans[0][0]:
-                return Changes(live, list(_day_updates(live, touched, closed, spans)))
+                return BarChanges(live, list(_day_updates(live, touched, closed, spans)))
             from_ms = spans[0][0]
         return None
 
-    async def _of_minutes(self, grid: Grid, cursor: Cursor, known: Cover | None) -> Changes | None:
+    async def _of_minutes(self, grid: BarGrid, cursor: Cursor, known: KnownCoverage | None) -> BarChanges | None:
         spans: list[Span] = []
         for _ in range(ROUNDS):
             reading = await self.tails.read(self.reader, grid.instrument, grid.timeframe, spans, cursor.seq)
@@ -137,11 +137,11 @@ class Sources:
             # What was touched by a commit that came between the two reads is read in the next round.
             if set(needed) <= set(spans):
                 live = _minute_live(grid, reading)
-                return Changes(live, list(_minute_updates(live, touched, reading)))
+                return BarChanges(live, list(_minute_updates(live, touched, reading)))
             spans = needed
         return None
 
-    async def _of_trades(self, grid: Grid, cursor: Cursor, known: Cover | None) -> Changes | None:
+    async def _of_trades(self, grid: BarGrid, cursor: Cursor, known: KnownCoverage | None) -> BarChanges | None:
         taped = await self.tapes.read(self.reader, cursor.seq)
         touched = _touched(grid, taped.view.state, taped.view.entries, cursor, known)
         if touched is None:
@@ -149,18 +149,18 @@ class Sources:
         live = await self._trade_live(grid, taped)
         spans = united(touched.spans(grid.timeframe))
         if not spans:
-            return Changes(live, [])
+            return BarChanges(live, [])
         try:
             bars = await self._traded(grid, taped, spans)
         except (ArchiveUnavailable, ArchiveDamaged, Overtaken):
             return None
         if bars is None:
             return None
-        return Changes(live, [grid.update(bar, live.at, touched.was_ms) for bar in candles_of(bars)])
+        return BarChanges(live, [grid.update(bar, live.at, touched.was_ms) for bar in candles_of(bars)])
 
-    async def _traded(self, grid: Grid, taped: Taped, spans: list[Span]) -> pl.DataFrame | None:
+    async def _traded(self, grid: BarGrid, taped: TapeView, spans: list[Span]) -> pl.DataFrame | None:
         """Read the bars that open in these spans; None if that is too much of the archive, or not there as it was."""
-        making = Making.candles(grid.timeframe, taped.sources)
+        making = BarRecipe.candles(grid.timeframe, taped.sources)
         cut_ms = self.past.first_whole(taped, grid.timeframe) or 0
         older = [span for span in spans if span[0] < cut_ms]
         if len(older) > MAX_PAST_SPANS:
@@ -179,7 +179,7 @@ class Sources:
             parts.append(bars.filter(inside))
         return pl.concat(parts)
 
-    async def _trade_live(self, grid: Grid, taped: Taped) -> TradeLive:
+    async def _trade_live(self, grid: BarGrid, taped: TapeView) -> TradeLive:
         """The newest bars of which the tape has all trades; only the growing one may be of the archive, too."""
         state, timeframe = taped.view.state, grid.timeframe
         growing_ms = timeframe.open_of(max(state.watermark_ms, 0)) if state else 0
@@ -192,7 +192,7 @@ class Sources:
         if cut_ms is not None:
             # Where the archive does not answer, the growing bar is partial.
             with suppress(ArchiveUnavailable, ArchiveDamaged):
-                found = await read_traded(self.past, taped, Making.candles(timeframe, taped.sources), bounds)
+                found = await read_traded(self.past, taped, BarRecipe.candles(timeframe, taped.sources), bounds)
                 bars, kept = found.bars, found.kept
         recent = candles_of(bars.tail(RECENT_BARS))
         from_ms = recent[0].open_ms if len(bars) > len(recent) else first_ms
@@ -224,7 +224,7 @@ class Touched:
 
 
 def _touched(
-    grid: Grid, state: State | None, entries: list[Entry], cursor: Cursor, known: Cover | None
+    grid: BarGrid, state: SymbolState | None, entries: list[TradeEntry], cursor: Cursor, known: KnownCoverage | None
 ) -> Touched | None:
     """Return what commits after the cursor's touched; None if the stream has not got the cursor's commit."""
     entries = [entry for entry in entries if entry.seq >= cursor.seq]
@@ -238,19 +238,19 @@ def _touched(
     if timeframe.next_open(before_ms) <= state.watermark_ms:
         # It was growing then, and is closed now even if no trade came: by the clock.
         opens.add(before_ms)
-    cover = Cover.of(state, grid.instrument.ids)
+    cover = KnownCoverage.of(state, grid.instrument.ids)
     ranges = list(cover.differences(known)) if known else []
     return Touched(was_ms, timeframe.open_of(max(state.watermark_ms, 0)), opens, ranges)
 
 
-def _times(entries: Iterable[Entry], timeframe: Timeframe) -> set[int]:
+def _times(entries: Iterable[TradeEntry], timeframe: Timeframe) -> set[int]:
     """The times of their trades; for bars of whole minutes the minutes will do, and are far fewer."""
     times = {ts_ms for entry in entries for ts_ms in codec.unpack_trades(entry.trades).ts_ms}
     times = {minute_of(ts_ms) for ts_ms in times} if timeframe.of_minutes else times
     return {ts_ms for ts_ms in times if timeframe.holds(ts_ms)} if timeframe.sessions else times
 
 
-def _minute_updates(live: MinuteLive, touched: Touched, reading: Reading) -> Iterator[Update]:
+def _minute_updates(live: MinuteLive, touched: Touched, reading: TailReading) -> Iterator[Update]:
     grid, at = live.grid, live.at
     for members in reading.extra:
         for bar in merged(members, grid.timeframe):
@@ -259,13 +259,13 @@ def _minute_updates(live: MinuteLive, touched: Touched, reading: Reading) -> Ite
         yield grid.update(live.growing, at, touched.was_ms)
 
 
-def _minute_live(grid: Grid, reading: Reading) -> MinuteLive:
+def _minute_live(grid: BarGrid, reading: TailReading) -> MinuteLive:
     state, tail = reading.view.state, reading.tail
     at = At.of(state, grid.instrument.ids, state.candle_floor_ms if state else -1, reading.view.lost("candles"))
     return MinuteLive(grid, at, tail.base if tail else None, tail.growing if tail else None)
 
 
-def _day_live(grid: Grid, closed: Closed) -> MinuteLive:
+def _day_live(grid: BarGrid, closed: Closed) -> MinuteLive:
     state = closed.view.state
     at = At.of(state, grid.instrument.ids, -1)
     growing_ms = grid.timeframe.open_of(max(at.watermark_ms, 0))

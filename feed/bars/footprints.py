@@ -9,18 +9,18 @@ from common.errors import BadInput
 from common.frames.footprint import footprints_json
 from common.market.instrument import Instrument
 from common.market.timeframes.timeframe import Timeframe
-from common.store.reads import State, View
+from common.store.reads import SymbolState, View
 from common.store.registry import Market
-from feed.bars.by_trade import Making, read_traded
-from feed.bars.frames import flagged, onward, spoken
-from feed.bars.minutes import Kind, read_closed, with_open
+from feed.bars.by_trade import BarRecipe, read_traded
+from feed.bars.frames import covered_span, flagged, next_page
+from feed.bars.minutes import BarKind, read_closed, with_open
 from feed.bars.page import Page, array_of_runs
 from feed.reading.bounds import Bounds, Window
-from feed.reading.budget import Budget
-from feed.reading.coverage import EMPTY, Cover
+from feed.reading.budget import QueryBudget
+from feed.reading.coverage import EMPTY, KnownCoverage
 from feed.reading.history import History
 from feed.reading.tape import Tapes
-from feed.reading.trade_archive import Past, steady
+from feed.reading.trade_archive import TradeHistory, retry_when_overtaken
 
 # Rows written at once: some 4 MB of text.
 ROWS_AT_ONCE = 1 << 16
@@ -36,12 +36,12 @@ class FootprintQuery:
 
 
 async def read(
-    reader: History, tapes: Tapes, past: Past, market: Market, query: FootprintQuery
-) -> tuple[Page, View, Cover]:
+    reader: History, tapes: Tapes, past: TradeHistory, market: Market, query: FootprintQuery
+) -> tuple[Page, View, KnownCoverage]:
     bounds = Bounds.of(query.window, query.timeframe)
     if not query.timeframe.of_minutes:
-        return await steady(lambda: _of_trades(reader, tapes, past, market, query, bounds))
-    kind = Kind.footprints(query.timeframe, query.row_ticks)
+        return await retry_when_overtaken(lambda: _of_trades(reader, tapes, past, market, query, bounds))
+    kind = BarKind.footprints(query.timeframe, query.row_ticks)
     closed = await read_closed(reader, kind, query.timeframe, bounds)
     rows, view = await reader.budget.run(len(closed.bars), with_open, closed, kind, bounds), closed.view
     cover = _cover_of(market, view)
@@ -50,20 +50,20 @@ async def read(
 
 
 async def _of_trades(
-    reader: History, tapes: Tapes, past: Past, market: Market, query: FootprintQuery, bounds: Bounds
-) -> tuple[Page, View, Cover]:
+    reader: History, tapes: Tapes, past: TradeHistory, market: Market, query: FootprintQuery, bounds: Bounds
+) -> tuple[Page, View, KnownCoverage]:
     taped = await tapes.read(reader)
-    making = Making.footprints(query.timeframe, query.row_ticks)
+    making = BarRecipe.footprints(query.timeframe, query.row_ticks)
     found, view = await read_traded(past, taped, making, bounds), taped.view
     cover = found.kept.cover(view, market.instrument)
     writing = Writing(market.instrument, query.timeframe, bounds, cover, view.state)
     return await _page(writing, reader.budget, found.bars, found.more_ms), view, cover
 
 
-def _cover_of(market: Market, view: View) -> Cover:
+def _cover_of(market: Market, view: View) -> KnownCoverage:
     if view.state is None:
         return EMPTY
-    cover = Cover.of(view.state, market.instrument.ids, view.state.footprint_floor_ms)
+    cover = KnownCoverage.of(view.state, market.instrument.ids, view.state.footprint_floor_ms)
     return cover.lacking(view.lost("footprints"))
 
 
@@ -74,8 +74,8 @@ class Writing:
     instrument: Instrument
     timeframe: Timeframe
     bounds: Bounds
-    cover: Cover
-    state: State | None
+    cover: KnownCoverage
+    state: SymbolState | None
 
     def json(self, rows: pl.DataFrame) -> tuple[bytes, int]:
         """Return bars with commas between them, and how many these are."""
@@ -83,7 +83,7 @@ class Writing:
         return b",".join(bars), len(bars)
 
 
-async def _page(writing: Writing, budget: Budget, rows: pl.DataFrame, more_ms: int | None) -> Page:
+async def _page(writing: Writing, budget: QueryBudget, rows: pl.DataFrame, more_ms: int | None) -> Page:
     """Write bars from the end that is asked for, as many as an answer has room for."""
     bounds, opens = writing.bounds, rows["open_ms"]
     forward, slices = bounds.oldest_first, await budget.run(len(rows), _slices, opens)
@@ -101,8 +101,8 @@ async def _page(writing: Writing, budget: Budget, rows: pl.DataFrame, more_ms: i
         count += bars
     told = (await budget.run(len(rows), opens.unique, maintain_order=True)).to_list()
     told = told[:count] if forward else told[len(told) - count :]
-    spans = spoken(told, writing.timeframe, bounds, more_ms)
-    return Page(array_of_runs(written if forward else written[::-1]), *spans, onward(bounds, more_ms))
+    spans = covered_span(told, writing.timeframe, bounds, more_ms)
+    return Page(array_of_runs(written if forward else written[::-1]), *spans, next_page(bounds, more_ms))
 
 
 def _slices(opens: pl.Series) -> list[slice]:
@@ -116,7 +116,7 @@ def _slices(opens: pl.Series) -> list[slice]:
     return slices
 
 
-def _too_large(open_ms: int, budget: Budget) -> BadInput:
+def _too_large(open_ms: int, budget: QueryBudget) -> BadInput:
     return BadInput(
         f"the bar that opens at {open_ms} takes more than {budget.max_bytes >> 20} MB, "
         "expected a shorter timeframe or higher rows"

@@ -9,17 +9,17 @@ import polars as pl
 from common.frames.resample import fill_flat
 from common.market.timeframes.timeframe import Timeframe
 from common.market.trade import MAX_TS_MS
-from common.store.reads import Range, State, View
+from common.store.reads import Range, SymbolState, View
 from common.store.registry import Market
-from feed.bars.by_trade import Making, read_traded
+from feed.bars.by_trade import BarRecipe, read_traded
 from feed.bars.days import read_days
-from feed.bars.minutes import Closed, Kind, cut, fit, read_closed, with_open
+from feed.bars.minutes import BarKind, Closed, cut, fit, read_closed, with_open
 from feed.bars.page import More
 from feed.reading.bounds import ATTEMPTS, FOREVER_MS, Bounds, Window
-from feed.reading.coverage import EMPTY, Cover
+from feed.reading.coverage import EMPTY, KnownCoverage
 from feed.reading.history import History
 from feed.reading.tape import Tapes
-from feed.reading.trade_archive import Past, steady
+from feed.reading.trade_archive import TradeHistory, retry_when_overtaken
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +31,14 @@ class Bars:
 
     frame: pl.DataFrame
     view: View
-    cover: Cover
+    cover: KnownCoverage
     from_ms: int
     to_ms: int
     more: More | None = None
 
 
 async def of_minutes(reader: History, market: Market, timeframe: Timeframe, window: Window, *, flat: bool) -> Bars:
-    kind, bounds = Kind.candles(timeframe), Bounds.of(window, timeframe)
+    kind, bounds = BarKind.candles(timeframe), Bounds.of(window, timeframe)
     closed, lender = await _with_lender(reader, kind, timeframe, bounds, flat)
     state, more_ms = closed.view.state, closed.more_ms
     frame = await reader.budget.run(len(closed.bars), with_open, closed, kind, bounds)
@@ -51,11 +51,18 @@ async def of_minutes(reader: History, market: Market, timeframe: Timeframe, wind
 
 
 async def of_trades(
-    tapes: Tapes, past: Past, reader: History, market: Market, timeframe: Timeframe, window: Window, *, flat: bool
+    tapes: Tapes,
+    past: TradeHistory,
+    reader: History,
+    market: Market,
+    timeframe: Timeframe,
+    window: Window,
+    *,
+    flat: bool,
 ) -> Bars:
     async def read() -> Bars:
         taped, bounds = await tapes.read(reader), Bounds.of(window, timeframe)
-        making = Making.candles(timeframe, taped.sources)
+        making = BarRecipe.candles(timeframe, taped.sources)
         found = await read_traded(past, taped, making, bounds)
         frame, more_ms = found.bars, found.more_ms
         if flat:
@@ -66,30 +73,35 @@ async def of_trades(
         cover = found.kept.cover(taped.view, market.instrument)
         return _bars(frame, taped.view, cover, timeframe, bounds, more_ms)
 
-    return await steady(read)
+    return await retry_when_overtaken(read)
 
 
 def _bars(
-    frame: pl.DataFrame, view: View, cover: Cover, timeframe: Timeframe, bounds: Bounds, more_ms: int | None = None
+    frame: pl.DataFrame,
+    view: View,
+    cover: KnownCoverage,
+    timeframe: Timeframe,
+    bounds: Bounds,
+    more_ms: int | None = None,
 ) -> Bars:
-    from_ms, to_ms = spoken(frame["open_ms"], timeframe, bounds, more_ms)
+    from_ms, to_ms = covered_span(frame["open_ms"], timeframe, bounds, more_ms)
     flags = flagged(frame, timeframe, cover, view.state)
-    return Bars(flags, view, cover, from_ms, to_ms, onward(bounds, more_ms))
+    return Bars(flags, view, cover, from_ms, to_ms, next_page(bounds, more_ms))
 
 
-def cover_of(market: Market, view: View, *, kept_by_days: bool = False) -> Cover:
+def cover_of(market: Market, view: View, *, kept_by_days: bool = False) -> KnownCoverage:
     """What the minutes of a symbol cover; `kept_by_days`: what its daily candles do, which outlive their minutes."""
     state, ids = view.state, market.instrument.ids
     if state is None:
         return EMPTY
     return (
-        Cover.of(state, ids)
+        KnownCoverage.of(state, ids)
         if kept_by_days
-        else Cover.of(state, ids, state.candle_floor_ms).lacking(view.lost("candles"))
+        else KnownCoverage.of(state, ids, state.candle_floor_ms).lacking(view.lost("candles"))
     )
 
 
-def flagged(frame: pl.DataFrame, timeframe: Timeframe, cover: Cover, state: State | None) -> pl.DataFrame:
+def flagged(frame: pl.DataFrame, timeframe: Timeframe, cover: KnownCoverage, state: SymbolState | None) -> pl.DataFrame:
     """Add `is_final` and `partial`. A bar is final once the watermark has reached its end."""
     growing_ms = timeframe.open_of(max(state.watermark_ms, 0)) if state else 0
     flags = np.zeros(len(frame), np.bool_)
@@ -97,7 +109,7 @@ def flagged(frame: pl.DataFrame, timeframe: Timeframe, cover: Cover, state: Stat
     return frame.with_columns(pl.Series("partial", flags), is_final=pl.col("open_ms") < growing_ms)
 
 
-def filled(bars: pl.DataFrame, timeframe: Timeframe, bounds: Bounds, state: State | None) -> pl.DataFrame:
+def filled(bars: pl.DataFrame, timeframe: Timeframe, bounds: Bounds, state: SymbolState | None) -> pl.DataFrame:
     """Fill spans without trades, up to the watermark's. As many as the limit allows, not as there are: a gap of a
     year has millions of milliseconds."""
     if bars.is_empty() or state is None:
@@ -113,7 +125,7 @@ def filled(bars: pl.DataFrame, timeframe: Timeframe, bounds: Bounds, state: Stat
     return fill_flat(bars, timeframe, start_ms, end_ms)
 
 
-def spoken(
+def covered_span(
     opens: Sequence[int] | pl.Series, timeframe: Timeframe, bounds: Bounds, more_ms: int | None = None
 ) -> tuple[int, int]:
     """The time an answer with these bars speaks of: the bounds, as far as the limit, or `more_ms`, did not cut them."""
@@ -124,12 +136,12 @@ def spoken(
     return (bounds.start_ms, timeframe.next_open(opens[-1])) if bounds.oldest_first else (opens[0], bounds.end_ms)
 
 
-def onward(bounds: Bounds, more_ms: int | None) -> More | None:
+def next_page(bounds: Bounds, more_ms: int | None) -> More | None:
     return None if more_ms is None else {"start" if bounds.oldest_first else "end": more_ms}
 
 
 async def _with_lender(
-    reader: History, kind: Kind, timeframe: Timeframe, bounds: Bounds, flat: bool
+    reader: History, kind: BarKind, timeframe: Timeframe, bounds: Bounds, flat: bool
 ) -> tuple[Closed, pl.DataFrame]:
     """Read bars and, to fill from the start on, the minute before them that lends its close."""
     for _ in range(ATTEMPTS):

@@ -20,8 +20,8 @@ from common.market.instrument import Ids, Instrument
 from common.market.timeframes.timeframe import Timeframe
 from common.market.trade import Trades
 from common.store.messages import CommitMessage
-from common.store.reads import Spans, State
-from feed.reading.coverage import EMPTY, Cover
+from common.store.reads import Spans, SymbolState
+from feed.reading.coverage import EMPTY, KnownCoverage
 
 # Bars shorter than a minute kept for late trades: most come within seconds.
 RECENT_BARS = 64
@@ -43,21 +43,21 @@ class At:
     seq: int
     token: str
     watermark_ms: int
-    cover: Cover
+    cover: KnownCoverage
     floor_ms: int
 
     @classmethod
-    def of(cls, state: State | None, ids: Ids, floor_ms: int, lost: Spans = ()) -> "At":
+    def of(cls, state: SymbolState | None, ids: Ids, floor_ms: int, lost: Spans = ()) -> "At":
         if state is None:
             return cls(0, "", -1, EMPTY, floor_ms)
-        cover = Cover.of(state, ids).lacking(lost)
+        cover = KnownCoverage.of(state, ids).lacking(lost)
         return cls(state.seq, state.token, state.watermark_ms, cover, floor_ms)
 
     @property
     def cursor(self) -> str:
         return f"{self.seq}-{self.token}"
 
-    def then(self, message: CommitMessage, cover: Cover | None) -> "At | None":
+    def then(self, message: CommitMessage, cover: KnownCoverage | None) -> "At | None":
         """Return the next commit's, or None if the message is not about the next commit, or gaps changed with it.
 
         `cover`: its coverage, where the message has all of it.
@@ -74,7 +74,7 @@ class At:
 
 
 @dataclass(frozen=True, slots=True)
-class Grid:
+class BarGrid:
     """How bars of one symbol and timeframe are cut and written."""
 
     instrument: Instrument
@@ -97,25 +97,25 @@ class Grid:
 class Live(Protocol):
     """`at`: the last commit applied. `growing`: the newest bar, while it is not final."""
 
-    grid: Grid
+    grid: BarGrid
     at: At
 
     @property
     def growing(self) -> Candle | None: ...
 
-    def apply(self, message: CommitMessage, cover: Cover | None) -> list[Update] | None: ...
+    def apply(self, message: CommitMessage, cover: KnownCoverage | None) -> list[Update] | None: ...
 
 
 @dataclass(slots=True)
 class MinuteLive:
     """Bars of whole minutes. `base`: closed minutes of the growing bar, merged; `growing`: with the open one."""
 
-    grid: Grid
+    grid: BarGrid
     at: At
     base: Candle | None
     growing: Candle | None
 
-    def apply(self, message: CommitMessage, cover: Cover | None) -> list[Update] | None:
+    def apply(self, message: CommitMessage, cover: KnownCoverage | None) -> list[Update] | None:
         at = self.at.then(message, cover)
         if at is None or message.amended:
             return None
@@ -154,7 +154,7 @@ class MinuteLive:
 class TradeLive:
     """Other bars, straight from trades. `recent`: all bars that open from `from_ms` on; `sources`: their bits."""
 
-    grid: Grid
+    grid: BarGrid
     at: At
     recent: dict[int, Candle]
     from_ms: int
@@ -165,7 +165,7 @@ class TradeLive:
         newest = self.recent[max(self.recent)] if self.recent else None
         return newest if newest and not self.grid.final(newest, self.at.watermark_ms) else None
 
-    def apply(self, message: CommitMessage, cover: Cover | None) -> list[Update] | None:
+    def apply(self, message: CommitMessage, cover: KnownCoverage | None) -> list[Update] | None:
         at = self.at.then(message, cover)
         trades = codec.unpack_trades(message.trades)
         # Minutes without trades: the clock closed one; or they were imported, and the archive has the trades.

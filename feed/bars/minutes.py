@@ -16,10 +16,10 @@ from common.frames.resample import resample
 from common.market.candle import Candle
 from common.market.coding import codec
 from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, Timeframe
-from common.store.reads import Range, State, View
+from common.store.reads import Range, SymbolState, View
 from feed.reading.bounds import ATTEMPTS, FOREVER_MS, Bounds, Span, grid_at
-from feed.reading.budget import Budget
-from feed.reading.history import FOOTPRINTS, SHOWN, History, Series
+from feed.reading.budget import QueryBudget
+from feed.reading.history import FOOTPRINTS, SHOWN, History, SeriesReading
 
 # Minutes fetched by one command: 2.4 MB and some 10 ms, in which the store does nothing else.
 CHUNK = 20_000
@@ -37,14 +37,14 @@ def _opens(levels: pl.DataFrame) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class BarKind:
     """What is made: candles or footprints. `merge` makes minutes, or such bars, into coarser ones, in any order.
 
     `count`: how many minutes, or bars, a frame has. `how`: what `merge` is told apart by. Of the minutes read at once
     `part` may be sealed, and `chunk` open.
     """
 
-    minutes: Series
+    minutes: SeriesReading
     how: Hashable
     part: int
     chunk: int
@@ -52,15 +52,15 @@ class Kind:
     merge: Callable[[pl.DataFrame], pl.DataFrame]
 
     @classmethod
-    def candles(cls, timeframe: Timeframe, minutes: Series = SHOWN) -> "Kind":
+    def candles(cls, timeframe: Timeframe, minutes: SeriesReading = SHOWN) -> "BarKind":
         return cls(minutes, timeframe, PART, CHUNK, len, partial(resample, timeframe=timeframe))
 
     @classmethod
-    def footprints(cls, timeframe: Timeframe, row_ticks: int) -> "Kind":
+    def footprints(cls, timeframe: Timeframe, row_ticks: int) -> "BarKind":
         merge = partial(regroup, timeframe=timeframe, row_ticks=row_ticks)
         return cls(FOOTPRINTS, (timeframe, row_ticks), FOOTPRINT_PART, FOOTPRINT_CHUNK, _opens, merge)
 
-    def open(self, state: State | None) -> bytes:
+    def open(self, state: SymbolState | None) -> bytes:
         """The packed open minute, empty if there is none."""
         if state is None:
             return b""
@@ -83,7 +83,7 @@ class Closed:
     more_ms: int | None = None
 
 
-async def read_closed(reader: History, kind: Kind, timeframe: Timeframe, bounds: Bounds) -> Closed:
+async def read_closed(reader: History, kind: BarKind, timeframe: Timeframe, bounds: Bounds) -> Closed:
     """Read at most `bounds.limit` bars, as many as the reader's budget allows, and one at the least.
 
     As many minutes are read as so many bars can have, so it is enough however few of them there are.
@@ -104,7 +104,7 @@ async def read_closed(reader: History, kind: Kind, timeframe: Timeframe, bounds:
     return closed
 
 
-def with_open(closed: Closed, kind: Kind, bounds: Bounds) -> pl.DataFrame:
+def with_open(closed: Closed, kind: BarKind, bounds: Bounds) -> pl.DataFrame:
     """Return the bars with the open minute merged in, cut to the bounds."""
     # Days have order keys as well.
     bars, packed = closed.bars.select(kind.minutes.columns), kind.open(closed.view.state)
@@ -185,7 +185,7 @@ class Share:
     is_last: bool = False
 
 
-async def _read(reader: History, kind: Kind, timeframe: Timeframe, bounds: Bounds, share: Share) -> Closed | None:
+async def _read(reader: History, kind: BarKind, timeframe: Timeframe, bounds: Bounds, share: Share) -> Closed | None:
     """Read part by part. None if they don't fit together: minutes of an earlier one have been changed since."""
     views: list[View] = []
     parts: list[pl.DataFrame] = []
@@ -218,13 +218,13 @@ async def _read(reader: History, kind: Kind, timeframe: Timeframe, bounds: Bound
     return Closed(views[0], bars, to_end=True, from_start=ended, more_ms=more_ms)
 
 
-def _is_spent(budget: Budget, next_rows: int, parts: list[pl.DataFrame]) -> bool:
+def _is_spent(budget: QueryBudget, next_rows: int, parts: list[pl.DataFrame]) -> bool:
     """Whether no further part, of so many rows, is to be read: for the budget, or for the size of the answer."""
     return not budget.has_room(next_rows) or sum(map(len, parts)) * MIN_ROW_BYTES > budget.max_bytes
 
 
 def _put_together(
-    kind: Kind, parts: list[pl.DataFrame], bounds: Bounds, more_ms: int | None
+    kind: BarKind, parts: list[pl.DataFrame], bounds: Bounds, more_ms: int | None
 ) -> tuple[pl.DataFrame, bool]:
     """Return the bars of parts, as many as wanted, and whether these are all."""
     bars = joined(kind, parts)
@@ -234,7 +234,7 @@ def _put_together(
     return wanted, len(wanted) == len(bars)
 
 
-async def _made(reader: History, kind: Kind, frame: pl.DataFrame) -> pl.DataFrame:
+async def _made(reader: History, kind: BarKind, frame: pl.DataFrame) -> pl.DataFrame:
     """Return the bars of minutes, kept or merged now."""
     bars = reader.decoded.merged(frame, kind.how)
     if bars is None:
@@ -255,7 +255,7 @@ def _whole_to(timeframe: Timeframe, parts: list[pl.DataFrame], reached_ms: int, 
     return start_ms if opens[-1][-1] >= start_ms else None
 
 
-def joined(kind: Kind, parts: Iterable[pl.DataFrame]) -> pl.DataFrame:
+def joined(kind: BarKind, parts: Iterable[pl.DataFrame]) -> pl.DataFrame:
     """Put bars of ascending parts together. Where two of them share a span, it is merged."""
     found: list[pl.DataFrame] = []
     for part in parts:
@@ -273,12 +273,12 @@ def joined(kind: Kind, parts: Iterable[pl.DataFrame]) -> pl.DataFrame:
     return pl.concat(found) if found else kind.minutes.decode([])
 
 
-def _bars(kind: Kind, parts: list[pl.DataFrame]) -> int:
+def _bars(kind: BarKind, parts: list[pl.DataFrame]) -> int:
     """At least so many bars: neighbouring parts share one at most."""
     return sum(map(kind.count, parts)) - max(0, len(parts) - 1)
 
 
-def fit(views: list[View], kind: Kind) -> bool:
+def fit(views: list[View], kind: BarKind) -> bool:
     """Whether what each view saw is still true at the others."""
     first, last = views[0].state, views[-1].state
     if first is last:

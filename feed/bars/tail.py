@@ -24,9 +24,9 @@ from common.market.coding import codec
 from common.market.coding.bar_json import bar_json
 from common.market.instrument import Instrument
 from common.market.timeframes.timeframe import MINUTE_MS, Timeframe, minute_of
-from common.store.reads import AMENDED_KEPT, Range, State, View
+from common.store.reads import AMENDED_KEPT, Range, SymbolState, View
 from feed.bars.days import read_days
-from feed.bars.minutes import CHUNK, Kind, merged, read_closed, united
+from feed.bars.minutes import CHUNK, BarKind, merged, read_closed, united
 from feed.reading.bounds import FOREVER_MS, Bounds, Span, grid_at
 from feed.reading.history import History
 
@@ -61,7 +61,7 @@ class Tail:
     open: Candle | None = None
 
     @classmethod
-    def empty(cls, timeframe: Timeframe, state: State) -> "Tail":
+    def empty(cls, timeframe: Timeframe, state: SymbolState) -> "Tail":
         """A tail that begins with the growing bar, of which nothing has been read."""
         at_ms = timeframe.open_of(max(state.watermark_ms, 0))
         return cls(timeframe, state.token, state.seq, state.candle_floor_ms, at_ms, at_ms, at_ms)
@@ -87,7 +87,7 @@ class Tail:
         found = bisect_left(self.opens, bounds.end_ms) + (growing is not None and growing.open_ms < bounds.end_ms)
         return max(0, bounds.limit - found)
 
-    def stale(self, state: State) -> list[Span] | None:
+    def stale(self, state: SymbolState) -> list[Span] | None:
         """Return what has to be read again, besides the minutes from `base_to_ms` on. None: everything."""
         if state.token != self.token or state.seq < self.seq:
             return None
@@ -116,7 +116,7 @@ class Tail:
             pieces[at] = [piece_of(bar, instrument, is_final=True) for bar in bars]
         return replace(self, opens=opens, pieces=pieces, base=base)
 
-    def followed(self, state: State, members: list[bytes], instrument: Instrument) -> "Tail":
+    def followed(self, state: SymbolState, members: list[bytes], instrument: Instrument) -> "Tail":
         """Return the tail as of `state`. `members`: the minutes from `base_to_ms` on, all or the oldest CHUNK."""
         bars = [self.base] if self.base else []
         for bar in merged(members, self.timeframe):
@@ -154,7 +154,7 @@ class Tail:
         return replace(self, from_ms=from_ms, opens=opens, pieces=pieces_of(bars, instrument) + self.pieces)
 
 
-def _open_minute(state: State, timeframe: Timeframe) -> Candle | None:
+def _open_minute(state: SymbolState, timeframe: Timeframe) -> Candle | None:
     minute = codec.unpack_candle(state.candle) if state.candle else None
     return minute if minute and timeframe.holds(minute.open_ms) else None
 
@@ -172,7 +172,7 @@ def pieces_of(bars: pl.DataFrame, instrument: Instrument) -> list[bytes]:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class TailReading:
     """A tail and the view it was brought up to; `extra` has the minutes of each span asked for besides.
 
     `tail` is None before the first commit.
@@ -201,7 +201,7 @@ class Tails:
         timeframe: Timeframe,
         extra: Sequence[Span] = (),
         since_seq: int | None = None,
-    ) -> Reading:
+    ) -> TailReading:
         """Return the tail as of a view that also has the minutes of `extra` and the entries since `since_seq`."""
         tail = self._kept.get((instrument, timeframe))
         reading = await _follow(reader, instrument, timeframe, tail, extra, since_seq)
@@ -211,7 +211,7 @@ class Tails:
 
     async def read_bars(
         self, reader: History, instrument: Instrument, timeframe: Timeframe, bounds: Bounds
-    ) -> Reading | None:
+    ) -> TailReading | None:
         """Return a reading whose tail has the bars of `bounds`; None where a tail is not the place for them."""
         tail = self._kept.get((instrument, timeframe))
         for _ in range(ROUNDS):
@@ -247,14 +247,14 @@ async def _follow(
     tail: Tail | None,
     extra: Sequence[Span] = (),
     since_seq: int | None = None,
-) -> Reading:
+) -> TailReading:
     """Bring `tail` up to a new view. Usually one read; an amendment costs a second one, a new token begins anew."""
     spans: list[Span] = []
     for _ in range(ROUNDS):
         view = await reader.view(_ranges(tail, spans, extra), since_seq=since_seq)
         asked = view.candles[len(view.candles) - len(extra) :]
         if view.state is None:
-            return Reading(None, view, asked)
+            return TailReading(None, view, asked)
         stale = tail.stale(view.state) if tail else None
         if tail is None or stale is None:
             tail, spans = Tail.empty(timeframe, view.state), []
@@ -265,13 +265,13 @@ async def _follow(
             tail = tail.repaired(spans, rest[: len(spans)], instrument) if spans else tail
             tail, spans = tail.followed(view.state, head, instrument), []
             if len(head) < CHUNK:
-                return Reading(tail, view, asked)
+                return TailReading(tail, view, asked)
     raise StoreUnavailable(f"{reader.keys.symbol} changed under every attempt to read it")
 
 
 async def _extend(reader: History, instrument: Instrument, tail: Tail, missing: int) -> Tail | None:
     """Return the tail with older bars, or None if they are not of the same store."""
-    kind, bounds = Kind.candles(tail.timeframe), Bounds(0, tail.from_ms, missing, oldest_first=False)
+    kind, bounds = BarKind.candles(tail.timeframe), Bounds(0, tail.from_ms, missing, oldest_first=False)
     days = await read_days(reader, tail.timeframe, bounds) if tail.timeframe.of_days else None
     closed = days or await read_closed(reader, kind, tail.timeframe, bounds)
     state = closed.view.state

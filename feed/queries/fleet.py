@@ -23,14 +23,14 @@ from common.store.health import (
     standing_of,
     upkeep_of,
 )
-from common.store.jobs import Failure, Jobs, JobsView
+from common.store.jobs import FailedJob, Jobs, JobsView
 from common.store.presence import WORKER, processes, workers_wanted
 from common.store.reads import View
 from common.store.registry import Market, Registry
 from common.store.server import ServerInfo, StoreWatch, Trouble
 from common.store.wanted import WantedFleet
 from feed.bars.frames import cover_of
-from feed.metrics import Workers
+from feed.metrics import WorkerCounts
 from feed.queries.queries import Queries
 from feed.wire import answers
 
@@ -125,13 +125,13 @@ def _symbol(market: Market, mode: str) -> dict[str, Any]:
     }
 
 
-async def workers(client: Redis, looks: Sequence[Look], settings: Settings) -> Workers:
+async def workers(client: Redis, looks: Sequence[Look], settings: Settings) -> WorkerCounts:
     """How many worker processes the symbols want, of those on demand the ones asked for; and how many there are."""
     wanted = {symbol for symbol, market in (await WantedFleet(client).symbols()).items() if market.is_fed}
     modes = {market.symbol: mode_of(view, market, settings.lease_ttl_ms) for market, view in looks}
     unassigned = sum(modes.get(symbol) in (UNASSIGNED, IDLE) for symbol in wanted)
     alive = sum(process.kind == WORKER for process in await processes(client))
-    return Workers(workers_wanted(len(wanted), settings.symbols_per_worker, settings.spares), alive, unassigned)
+    return WorkerCounts(workers_wanted(len(wanted), settings.symbols_per_worker, settings.spares), alive, unassigned)
 
 
 async def budgets(client: Redis, looks: Iterable[Look]) -> dict[str, Throttles]:
@@ -160,6 +160,6 @@ def _queue(view: JobsView) -> dict[str, Any]:
     }
 
 
-def _failure(found: Failure) -> dict[str, Any]:
+def _failure(found: FailedJob) -> dict[str, Any]:
     retry_ms, reason = None if found.refused else found.next_ms, redacted(found.reason)
     return {"job": found.job, "reason": reason, "at": found.at_ms, "times": found.times, "retryAt": retry_ms}

@@ -32,22 +32,22 @@ from common.store.registry import Market, Registry
 from feed.bars import footprints, frames
 from feed.bars.changes import Sources
 from feed.bars.footprints import FootprintQuery
-from feed.bars.frames import Bars, cover_of, spoken
-from feed.bars.live import Grid
+from feed.bars.frames import Bars, cover_of, covered_span
+from feed.bars.live import BarGrid
 from feed.bars.page import More, Page
 from feed.bars.tail import Tail, Tails, piece_of
 from feed.queries import books, trades
 from feed.queries.market import status
 from feed.reading.archived import Faulty
 from feed.reading.bounds import FOREVER_MS, Bounds, Window
-from feed.reading.budget import MAX_ANSWER_BYTES, Budget
-from feed.reading.coverage import Cover
-from feed.reading.history import Decoded, History
+from feed.reading.budget import MAX_ANSWER_BYTES, QueryBudget
+from feed.reading.coverage import KnownCoverage
+from feed.reading.history import FrameCache, History
 from feed.reading.lanes import Lanes
 from feed.reading.single_flight import SingleFlight
 from feed.reading.tape import Tapes
-from feed.reading.trade_archive import PackedDays, Past
-from feed.reading.workers import Workers
+from feed.reading.trade_archive import PackedDays, TradeHistory
+from feed.reading.workers import QueryThreads
 from feed.wire import answers
 from feed.wire.errors import NoBook, UnknownSymbol
 from feed.wire.params import CandleQuery, GapsQuery, TradesQuery
@@ -66,9 +66,9 @@ class Queries:
     lease_ttl_ms: int
     tails: Tails = field(default_factory=Tails)
     tapes: Tapes = field(default_factory=Tapes)
-    decoded: Decoded = field(default_factory=Decoded)
+    decoded: FrameCache = field(default_factory=FrameCache)
     packed: PackedDays = field(default_factory=PackedDays)
-    workers: Workers = field(default_factory=Workers)
+    workers: QueryThreads = field(default_factory=QueryThreads)
     lanes: Lanes = field(default_factory=lambda: Lanes(large_places=2))
     answer_bytes: int = MAX_ANSWER_BYTES
     older: OlderCache = field(default_factory=OlderCache)
@@ -76,7 +76,7 @@ class Queries:
     is_store_troubled: Callable[[], bool] = lambda: False
     rules: HealthRules = field(init=False)
     _flights: SingleFlight[bytes] = field(default_factory=SingleFlight)
-    _pages: SingleFlight[tuple[Page, View, Cover]] = field(default_factory=SingleFlight)
+    _pages: SingleFlight[tuple[Page, View, KnownCoverage]] = field(default_factory=SingleFlight)
     _markets: dict[str, tuple[float, Market]] = field(default_factory=dict)
     _calendars: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -93,12 +93,12 @@ class Queries:
         """Of whatever instrument its data is."""
         return SymbolReader(self.client, symbol, older=self.older)
 
-    def history(self, market: Market, budget: Budget | None = None) -> History:
+    def history(self, market: Market, budget: QueryBudget | None = None) -> History:
         """Without a budget, as of `past`: for what is bounded otherwise."""
         return History(self.client, market.instrument, self.decoded, self.archive, older=self.older, budget=budget)
 
-    def past(self, market: Market, budget: Budget | None = None) -> Past:
-        return Past(self.reader(market), market.instrument, self.packed, self.archive, budget)
+    def past(self, market: Market, budget: QueryBudget | None = None) -> TradeHistory:
+        return TradeHistory(self.reader(market), market.instrument, self.packed, self.archive, budget)
 
     async def market(self, symbol: str) -> Market:
         """Return a registered symbol as its data has it, or raise UnknownSymbol."""
@@ -164,11 +164,11 @@ class Queries:
         texts = {name: orjson.dumps(value) for name, value in fields.items()}
         return answers.about(market, texts | self._health(market, view))
 
-    async def _weighed(self, ask: Callable[[Budget], Awaitable[T]]) -> T:
+    async def _weighed(self, ask: Callable[[QueryBudget], Awaitable[T]]) -> T:
         """Return what `ask` does with a budget, once it has a place among those that read as much. Raises Busy."""
-        return await self.lanes.run(lambda place: ask(Budget(self.workers, place, max_bytes=self.answer_bytes)))
+        return await self.lanes.run(lambda place: ask(QueryBudget(self.workers, place, max_bytes=self.answer_bytes)))
 
-    async def page(self, market: Market, timeframe: Timeframe, window: Window) -> tuple[Page, View, Cover]:
+    async def page(self, market: Market, timeframe: Timeframe, window: Window) -> tuple[Page, View, KnownCoverage]:
         """Return bars as JSON, none filled in."""
         timeframe = market.instrument.anchored(timeframe)
         return await self._pages.run(
@@ -176,15 +176,15 @@ class Queries:
             lambda: self._weighed(lambda budget: self._page(market, timeframe, window, budget)),
         )
 
-    async def body(self, market: Market, page: Page, view: View, cover: Cover) -> list[bytes]:
+    async def body(self, market: Market, page: Page, view: View, cover: KnownCoverage) -> list[bytes]:
         """Return what an answer or a snapshot says of bars that were read; the ledger only if a hole is among them."""
         _, holes = cover.within(page.from_ms, page.to_ms)
         ledger = await self.reader(market).gaps() if holes else Ledger()
         return answers.body(market, page, view, cover, ledger, self.rules)
 
     async def _page(
-        self, market: Market, timeframe: Timeframe, window: Window, budget: Budget
-    ) -> tuple[Page, View, Cover]:
+        self, market: Market, timeframe: Timeframe, window: Window, budget: QueryBudget
+    ) -> tuple[Page, View, KnownCoverage]:
         """Of the tail where it reaches, else read anew: so are weeks and months, whose minutes may be gone in part."""
         if timeframe.of_minutes and (not timeframe.of_days or timeframe.text == DAY.text):
             bounds, reader = Bounds.of(window, timeframe), self.history(market, budget)
@@ -196,7 +196,7 @@ class Queries:
         return await _page(market, read, budget), read.view, read.cover
 
     async def frame(
-        self, market: Market, timeframe: Timeframe, window: Window, budget: Budget, *, flat: bool = False
+        self, market: Market, timeframe: Timeframe, window: Window, budget: QueryBudget, *, flat: bool = False
     ) -> Bars:
         """Return bars as a frame, read anew."""
         reader, past = self.history(market, budget), self.past(market, budget)
@@ -210,7 +210,7 @@ class Queries:
             return answers.history(market, query.timeframe.text, await self.body(market, page, view, cover))
         return await self._weighed(lambda budget: self._table(market, query, budget))
 
-    async def _table(self, market: Market, query: CandleQuery, budget: Budget) -> bytes:
+    async def _table(self, market: Market, query: CandleQuery, budget: QueryBudget) -> bytes:
         """Bars that no tail serves, read as a frame."""
         read = await self.frame(market, query.timeframe, query.window, budget, flat=query.fill == "flat")
         if query.form == "json":
@@ -221,17 +221,17 @@ class Queries:
         return await budget.run(len(read.frame), write, read.frame, market.instrument)
 
     async def _current(self, market: Market, timeframe: Timeframe) -> bytes:
-        grid = Grid(market.instrument, timeframe)
+        grid = BarGrid(market.instrument, timeframe)
         live, view = await self.sources(market).live(grid)
         bar = grid.json(live.growing, live.at) if live.growing else "null"
         return answers.current(market, timeframe.text, bar, view, live.at.cover, self.rules)
 
-    async def _footprint(self, market: Market, query: FootprintQuery, budget: Budget) -> bytes:
+    async def _footprint(self, market: Market, query: FootprintQuery, budget: QueryBudget) -> bytes:
         reader, past = self.history(market, budget), self.past(market, budget)
         page, view, cover = await footprints.read(reader, self.tapes, past, market, query)
         return answers.history(market, query.timeframe.text, await self.body(market, page, view, cover))
 
-    async def _trades(self, market: Market, query: TradesQuery, budget: Budget) -> bytes:
+    async def _trades(self, market: Market, query: TradesQuery, budget: QueryBudget) -> bytes:
         past = self.past(market, budget)
         read = await trades.read(self.reader(market), past, self.tapes, query)
         if query.form != "json":
@@ -283,7 +283,7 @@ class Queries:
         return {"health": orjson.dumps(answers.health(market, view, cover, self.rules))}
 
 
-def _tail_page(market: Market, timeframe: Timeframe, tail: Tail | None, bounds: Bounds, cover: Cover) -> Page:
+def _tail_page(market: Market, timeframe: Timeframe, tail: Tail | None, bounds: Bounds, cover: KnownCoverage) -> Page:
     """Cut the bars of a window out of a tail that has them."""
     if tail is None:
         return Page(b"[]", bounds.start_ms, bounds.end_ms)
@@ -301,10 +301,10 @@ def _tail_page(market: Market, timeframe: Timeframe, tail: Tail | None, bounds: 
         opens.append(growing.open_ms)
         pieces.append(piece_of(growing, market.instrument, is_final=False))
     array = answers.array_of(pieces, cover.partial_among(opens, timeframe))
-    return Page(array, *spoken(opens, timeframe, bounds))
+    return Page(array, *covered_span(opens, timeframe, bounds))
 
 
-async def _page(market: Market, read: Bars, budget: Budget) -> Page:
+async def _page(market: Market, read: Bars, budget: QueryBudget) -> Page:
     array = await budget.run(len(read.frame), bars_json, read.frame, market.instrument)
     return Page(array, read.from_ms, read.to_ms, read.more)
 

@@ -19,12 +19,12 @@ import polars as pl
 from common.errors import StoreUnavailable
 from common.frames import decode
 from common.frames.schema import TRADES
-from common.store.reads import Entry, SymbolReader, View
+from common.store.reads import SymbolReader, TradeEntry, View
 from feed.bars.page import More
 from feed.reading.bounds import ATTEMPTS, FOREVER_MS
-from feed.reading.coverage import Cover
+from feed.reading.coverage import KnownCoverage
 from feed.reading.tape import Tapes
-from feed.reading.trade_archive import Kept, Past, steady
+from feed.reading.trade_archive import Kept, TradeHistory, retry_when_overtaken
 from feed.wire.params import TradesQuery
 
 # Entries fetched by the first command; each further one fetches twice as many as the one before, up to the most.
@@ -44,7 +44,7 @@ class Sales:
     kept: Kept
     more_ms: int | None = None
 
-    def complete(self, query: TradesQuery, cover: Cover) -> bool:
+    def complete(self, query: TradesQuery, cover: KnownCoverage) -> bool:
         """Whether all trades are kept and covered from the start to the end, or to where the limit or `more_ms` cuts.
 
         Without a start: from where coverage begins.
@@ -63,28 +63,28 @@ class Sales:
         return None if self.more_ms is None else {"start" if query.take == "oldest" else "end": self.more_ms}
 
 
-async def read(reader: SymbolReader, past: Past, tapes: Tapes, query: TradesQuery) -> Sales:
+async def read(reader: SymbolReader, past: TradeHistory, tapes: Tapes, query: TradesQuery) -> Sales:
     if query.take == "oldest":
-        return await steady(lambda: _oldest(reader, past, tapes, query))
+        return await retry_when_overtaken(lambda: _oldest(reader, past, tapes, query))
     for _ in range(ATTEMPTS):
         found = await _of_stream(reader, past, query)
         if found is None:
             continue
         sales, cut_ms = found
         if past.has(sales.view) and cut_ms >= _wanted_ms(sales.trades, query):
-            return await steady(lambda: _with_archived(reader, past, tapes, query))
+            return await retry_when_overtaken(lambda: _with_archived(reader, past, tapes, query))
         return sales
     raise StoreUnavailable(f"{reader.keys.symbol} changed under every attempt to read it")
 
 
-async def _oldest(reader: SymbolReader, past: Past, tapes: Tapes, query: TradesQuery) -> Sales:
+async def _oldest(reader: SymbolReader, past: TradeHistory, tapes: Tapes, query: TradesQuery) -> Sales:
     end_ms = _end_ms(query)
     found, to_ms = await read_on(reader, past, tapes, query.start_ms or 0, end_ms, query.limit)
     whole = len(found.trades) >= query.limit or to_ms == end_ms
     return replace(found, trades=found.trades.head(query.limit), more_ms=None if whole else to_ms)
 
 
-async def _with_archived(reader: SymbolReader, past: Past, tapes: Tapes, query: TradesQuery) -> Sales:
+async def _with_archived(reader: SymbolReader, past: TradeHistory, tapes: Tapes, query: TradesQuery) -> Sales:
     """Read back from the end, of the tape what is after the cut, and before it piece by piece."""
     taped = await tapes.read(reader)
     end_ms = _end_ms(query)
@@ -106,7 +106,7 @@ async def _with_archived(reader: SymbolReader, past: Past, tapes: Tapes, query: 
 
 
 async def read_on(
-    reader: SymbolReader, past: Past, tapes: Tapes, start_ms: int, end_ms: int, most: int
+    reader: SymbolReader, past: TradeHistory, tapes: Tapes, start_ms: int, end_ms: int, most: int
 ) -> tuple[Sales, int]:
     """Read trades of `[start_ms, end_ms)`, oldest first: all, or `most` and some more, or as many as a request may.
 
@@ -125,7 +125,7 @@ async def read_on(
     return Sales(pl.concat([*parts, rest]), taped.view, kept), end_ms
 
 
-async def _of_stream(reader: SymbolReader, past: Past, query: TradesQuery) -> tuple[Sales, int] | None:
+async def _of_stream(reader: SymbolReader, past: TradeHistory, query: TradesQuery) -> tuple[Sales, int] | None:
     """Read page by page, each from the oldest entry known, which it must find again. None if it does not: the store
     went back in time. Also return the cut: up to that time trades may have been cut off the stream."""
     view = await reader.view()
@@ -165,7 +165,7 @@ def _end_ms(query: TradesQuery) -> int:
     return FOREVER_MS if query.end_ms is None else query.end_ms
 
 
-def _trades(entries: Sequence[Entry]) -> pl.DataFrame:
+def _trades(entries: Sequence[TradeEntry]) -> pl.DataFrame:
     return decode.trades([entry.trades for entry in entries])
 
 

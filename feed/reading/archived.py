@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from common.archive.archive import Archive
-from common.archive.series import Series
+from common.archive.series import ArchiveSeries
 from common.errors import ArchiveDamaged, ArchiveUnavailable, StoreUnavailable
 from common.market.manifest import Fault, ManifestEntry
 from common.store.manifest import Manifest, Outline
@@ -36,7 +36,7 @@ class Periods:
     """Those of one series. `listed`: what a listing shows, as long as the store does not know all; else None."""
 
     symbol: str
-    series: Series
+    series: ArchiveSeries
     manifest: Manifest
     outline: Outline
     listed: tuple[int, ...] | None = None
@@ -73,7 +73,9 @@ class Periods:
             await self.manifest.note_fault(fault)
 
 
-async def periods(reader: SymbolReader, archive: Archive, series: Series, *, may_be_none: bool = False) -> Periods:
+async def periods(
+    reader: SymbolReader, archive: Archive, series: ArchiveSeries, *, may_be_none: bool = False
+) -> Periods:
     """ArchiveUnavailable if there are none, unless that may be."""
     manifest, symbol = reader.manifest(series.name), reader.keys.symbol
     outline = await manifest.outline()

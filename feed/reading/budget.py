@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ParamSpec, TypeVar
 
-from feed.reading.lanes import Place, Weight
-from feed.reading.workers import Workers
+from feed.reading.lanes import LanePlace, Weight
+from feed.reading.workers import QueryThreads
 
 # Minutes, levels or trades that are read; seconds of work; bytes of an answer.
 MAX_ROWS = 2_000_000
@@ -24,11 +24,11 @@ T = TypeVar("T")
 
 
 @dataclass(slots=True)
-class Budget:
+class QueryBudget:
     """Of one query. Without `workers` all is worked out in place; without a `place` nobody else is waited for."""
 
-    workers: Workers | None = None
-    place: Place | None = None
+    workers: QueryThreads | None = None
+    place: LanePlace | None = None
     max_rows: int = MAX_ROWS
     max_work_s: float = MAX_WORK_S
     max_bytes: int = MAX_ANSWER_BYTES
@@ -36,7 +36,7 @@ class Budget:
     work_s: float = 0.0
 
     @classmethod
-    def unlimited(cls) -> "Budget":
+    def unlimited(cls) -> "QueryBudget":
         """For what is bounded otherwise, and for a process that does nothing else."""
         return cls(None, None, UNLIMITED, float(UNLIMITED), UNLIMITED)
 

@@ -22,7 +22,7 @@ from common.market.instrument import Ids
 from common.market.manifest import Fault
 from common.market.timeframes.timeframe import Timeframe
 from common.store.older import NO_OLDER, OlderSpans
-from common.store.reads import Spans, State, touches
+from common.store.reads import Spans, SymbolState, touches
 
 # Holes that one answer names. Where there are more, those next to each other are named as one.
 MAX_HOLES_TOLD = 1_000
@@ -67,7 +67,7 @@ _shapes: WeakKeyDictionary[OlderSpans, Shape] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, slots=True)
-class Cover:
+class KnownCoverage:
     """`start_ms`: what opens before is partial. Equal to common.market.builder.coverage, for many bars at once.
 
     `to_ms`: the end of the newest span. `lost`: spans of time, both ends included, that were covered and of which not
@@ -81,12 +81,12 @@ class Cover:
     faults: tuple[Fault, ...] = ()
 
     @classmethod
-    def of(cls, state: State, ids: Ids, floor_ms: int = -1) -> "Cover":
+    def of(cls, state: SymbolState, ids: Ids, floor_ms: int = -1) -> "KnownCoverage":
         """`floor_ms`: where retention ends; what opened before is gone."""
         return cls.load(state.coverage_json, ids, floor_ms, state.older)
 
     @classmethod
-    def load(cls, coverage_json: bytes, ids: Ids, floor_ms: int = -1, older: OlderSpans = NO_OLDER) -> "Cover":
+    def load(cls, coverage_json: bytes, ids: Ids, floor_ms: int = -1, older: OlderSpans = NO_OLDER) -> "KnownCoverage":
         """`coverage_json`: all of it, or what `older` has not."""
         rows = orjson.loads(coverage_json)
         rows = rows[1:] if ids == "contiguous" else [row for row in rows[-1:] if row[3] >= 0]
@@ -95,15 +95,15 @@ class Cover:
         shape = _shape(rows, older, ids)
         return cls(max(shape.from_ms, floor_ms), rows[-1][3], shape)
 
-    def grown(self, newest_json: bytes) -> "Cover":
+    def grown(self, newest_json: bytes) -> "KnownCoverage":
         """The same after a commit that only let the newest span grow."""
         return replace(self, to_ms=orjson.loads(newest_json)[-1][3])
 
-    def since(self, ts_ms: int) -> "Cover":
+    def since(self, ts_ms: int) -> "KnownCoverage":
         """The same, where nothing older than `ts_ms` is left."""
         return replace(self, start_ms=max(self.start_ms, ts_ms))
 
-    def lacking(self, lost: Spans, faults: tuple[Fault, ...] = ()) -> "Cover":
+    def lacking(self, lost: Spans, faults: tuple[Fault, ...] = ()) -> "KnownCoverage":
         """The same, where trades of these spans of time are lost."""
         return replace(self, lost=lost, faults=faults)
 
@@ -153,11 +153,11 @@ class Cover:
     def newest_holes(self, count: int) -> list[Hole]:
         return [Hole(*row) for row in self.shape.holes[-count:].tolist()]
 
-    def reshaped(self, other: "Cover") -> bool:
+    def reshaped(self, other: "KnownCoverage") -> bool:
         """Whether they differ by more than what is dropped at the old end and grows at the new one."""
         return not self.shape.equals(other.shape)
 
-    def differences(self, other: "Cover") -> Iterator[tuple[int, int]]:
+    def differences(self, other: "KnownCoverage") -> Iterator[tuple[int, int]]:
         """Yield the times `(from_ms, to_ms)`, both included, where bars may be partial in only one of the two."""
         if self.from_ms != other.from_ms:
             yield min(self.from_ms, other.from_ms), max(self.from_ms, other.from_ms)
@@ -239,4 +239,4 @@ def _starts_of_groups(holes: Ints) -> npt.NDArray[np.bool_]:
 
 
 # Of a symbol without a commit.
-EMPTY = Cover(0, -1, Shape.of(np.zeros((4, 0), np.int64)))
+EMPTY = KnownCoverage(0, -1, Shape.of(np.zeros((4, 0), np.int64)))

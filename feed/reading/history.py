@@ -21,8 +21,7 @@ from redis.asyncio import Redis
 
 from common.archive.archive import Archive
 from common.archive.late import period_with
-from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS
-from common.archive.series import Series as ArchiveSeries
+from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS, ArchiveSeries
 from common.errors import StoreUnavailable, Superseded
 from common.frames import decode, encode, schema
 from common.market.coding import blocks, codec
@@ -31,10 +30,10 @@ from common.market.manifest import ManifestEntry
 from common.market.scale import Scales
 from common.market.timeframes.timeframe import DAY_MS, Timeframe
 from common.store.older import OlderCache
-from common.store.reads import Late, Range, Seal, SealedSeries, State, SymbolReader, View
+from common.store.reads import Late, Range, Seal, SealedSeries, SymbolReader, SymbolState, View
 from feed.reading import archived
 from feed.reading.archived import Periods, with_others
-from feed.reading.budget import UNLIMITED, Budget
+from feed.reading.budget import UNLIMITED, QueryBudget
 from feed.reading.workers import THREADS
 
 # What all decoded days of a process may take, and the bars made of them. A day of candles takes some 150 kB.
@@ -47,7 +46,7 @@ PACKED_ROW_BYTES = 64
 ATTEMPTS = 8
 
 
-class Decoded:
+class FrameCache:
     """Decoded stretches of a process, by what they were decoded of, and the bars made of them; the least used go first.
 
     A kept frame is known again by its identity: nobody changes it, and who cuts it has another.
@@ -91,7 +90,7 @@ class Decoded:
 
 
 @dataclass(frozen=True, slots=True)
-class Series:
+class SeriesReading:
     """One of the two series of minutes: how its members and blocks are read, and in which stretches it is kept.
 
     `columns`: those that are read. `rows_of` counts the rows of a block, `count` the minutes.
@@ -111,11 +110,11 @@ class Series:
     def stretch(self) -> Timeframe:
         return self.rows.period
 
-    def floor_ms(self, state: State) -> int:
+    def floor_ms(self, state: SymbolState) -> int:
         return state.footprint_floor_ms if self.name == "footprints" else state.candle_floor_ms
 
 
-CANDLES = Series(
+CANDLES = SeriesReading(
     "candles",
     CANDLE_ROWS,
     tuple(schema.CANDLES),
@@ -133,7 +132,7 @@ SHOWN = replace(
     decode=partial(decode.candles, schema=schema.SHOWN),
     decode_blocks=partial(decode.sealed_candles, schema=schema.SHOWN),
 )
-FOOTPRINTS = Series(
+FOOTPRINTS = SeriesReading(
     "footprints",
     FOOTPRINT_ROWS,
     tuple(schema.LEVELS),
@@ -147,7 +146,7 @@ FOOTPRINTS = Series(
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class MinutesPart:
     """All minutes that open in `[from_ms, to_ms)`, ascending, as of `view`. `ended`: no others lie in the range.
 
     In several frames: to put a year's together costs as much as to make something of it.
@@ -161,7 +160,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class DayStretch:
     """Minutes of sealed days, all that open in `[from_ms, to_ms)`. `is_cut`: the days have more that were asked for."""
 
     frame: pl.DataFrame
@@ -177,14 +176,14 @@ class History(SymbolReader):
         self,
         client: Redis,
         instrument: Instrument,
-        decoded: Decoded,
+        decoded: FrameCache,
         archive: Archive | None = None,
         *,
         older: OlderCache | None = None,
-        budget: Budget | None = None,
+        budget: QueryBudget | None = None,
     ) -> None:
         super().__init__(client, instrument.symbol, instrument, older=older)
-        self.budget = budget or Budget.unlimited()
+        self.budget = budget or QueryBudget.unlimited()
         self._instrument, self.decoded, self._archive = instrument, decoded, archive
 
     async def view(
@@ -218,7 +217,7 @@ class History(SymbolReader):
                 return self._kept_of(replace(view, candles=list(map(encode.candles, minutes))))
         raise _changing(self)
 
-    async def read(self, series: Series, wanted: Range, most_open: int) -> Part:
+    async def read(self, series: SeriesReading, wanted: Range, most_open: int) -> MinutesPart:
         """Return minutes of `wanted`, beginning at the end that is asked for: at least one if there are any.
 
         As many as asked for, unless they are not sealed yet and more than `most_open`; or some more.
@@ -255,7 +254,7 @@ class History(SymbolReader):
             return []
         return (await self._of_archive(CANDLES, view, wanted, floor_ms)).frames
 
-    def _archived_to(self, series: Series, view: View) -> int:
+    def _archived_to(self, series: SeriesReading, view: View) -> int:
         """Where the archive's part ends: at what Redis has dropped. -1 if there is none."""
         known = view.archived.get(series.name)
         if self._archive is None or view.state is None or known is None or known.from_ms < 0:
@@ -274,14 +273,14 @@ class History(SymbolReader):
         )
         return replace(view, state=replace(view.state, candle_floor_ms=candles_ms, footprint_floor_ms=footprints_ms))
 
-    def _up_to_archive(self, series: Series, wanted: Range, part: Part) -> Part:
+    def _up_to_archive(self, series: SeriesReading, wanted: Range, part: MinutesPart) -> MinutesPart:
         """A part out of Redis, after which the archive's comes."""
         floor_ms, view = self._archived_to(series, part.view), self._kept_of(part.view)
         if part.ended and wanted.start_ms < floor_ms:
             return replace(part, view=view, from_ms=max(part.from_ms, floor_ms), ended=False)
         return replace(part, view=view)
 
-    async def _of_archive(self, series: Series, view: View, wanted: Range, floor_ms: int) -> Part:
+    async def _of_archive(self, series: SeriesReading, view: View, wanted: Range, floor_ms: int) -> MinutesPart:
         """Read whole periods of the archive, from the end that is asked for, until they are enough. Raises Faulty."""
         assert self._archive is not None
         forward, end_ms = wanted.oldest is not None, min(wanted.end_ms, floor_ms)
@@ -299,10 +298,10 @@ class History(SymbolReader):
                 frames.append(_within(frame, wanted.start_ms, end_ms))
                 taken_ms = period_ms
         ascending = frames if forward else frames[::-1]
-        return Part(self._kept_of(view), ascending or [series.decode([])], from_ms, to_ms, ended)
+        return MinutesPart(self._kept_of(view), ascending or [series.decode([])], from_ms, to_ms, ended)
 
     async def _period(
-        self, there: Periods, series: Series, period_ms: int, view: View, expected: ManifestEntry | None
+        self, there: Periods, series: SeriesReading, period_ms: int, view: View, expected: ManifestEntry | None
     ) -> pl.DataFrame:
         """Return a period with the late trades of it. In one version they only ever become more."""
         assert self._archive is not None and view.state is not None
@@ -321,7 +320,7 @@ class History(SymbolReader):
             self.decoded.keep(key, frame)
         return frame
 
-    async def _look(self, series: Series, wanted: Range, seals_from_ms: int | None) -> tuple[View, list[bytes]]:
+    async def _look(self, series: SeriesReading, wanted: Range, seals_from_ms: int | None) -> tuple[View, list[bytes]]:
         if series.name == "footprints":
             view = await super().view(footprints=wanted, seals_from_ms=seals_from_ms)
             return view, view.footprints
@@ -329,16 +328,16 @@ class History(SymbolReader):
         return view, view.candles[0]
 
     async def _opened(
-        self, series: Series, view: View, wanted: Range, found: list[bytes], limit: int | None = None
-    ) -> Part:
+        self, series: SeriesReading, view: View, wanted: Range, found: list[bytes], limit: int | None = None
+    ) -> MinutesPart:
         rows = sum(map(len, found)) // PACKED_ROW_BYTES
         part = await self.budget.run(rows, _open_part, series, view, wanted, found, limit)
         await self.budget.read(sum(map(len, part.frames)))
         return part
 
     async def _part(
-        self, series: Series, view: View, wanted: Range, found: list[bytes], most_open: int | None = None
-    ) -> Part | None:
+        self, series: SeriesReading, view: View, wanted: Range, found: list[bytes], most_open: int | None = None
+    ) -> MinutesPart | None:
         """Join open minutes and sealed days of one view. None if a day has been sealed anew since."""
         limit = most_open or wanted.oldest or wanted.newest
         opened = await self._opened(series, view, wanted, found, limit)
@@ -359,9 +358,11 @@ class History(SymbolReader):
         else:
             from_ms = max([from_ms, *(stretch.from_ms for stretch in ends)])
         parts = _joined([stretch.frame for stretch in known], opened.frames[0], from_ms, to_ms)
-        return Part(view, parts, from_ms, to_ms, opened.ended and not ends)
+        return MinutesPart(view, parts, from_ms, to_ms, opened.ended and not ends)
 
-    async def _stretch(self, series: Series, days: list[Seal], scales: Scales, wanted: Range) -> Stretch | None:
+    async def _stretch(
+        self, series: SeriesReading, days: list[Seal], scales: Scales, wanted: Range
+    ) -> DayStretch | None:
         """Return the minutes of sealed days. None if one has been sealed anew since."""
         digests = tuple(map(series.digest, days))
         from_ms, to_ms = days[0].day_ms, days[-1].day_ms + DAY_MS
@@ -369,7 +370,7 @@ class History(SymbolReader):
         frame = self.decoded.get(key)
         if frame is not None:
             await self.budget.read(len(frame))
-            return Stretch(frame, from_ms, to_ms)
+            return DayStretch(frame, from_ms, to_ms)
         # Fetched no sooner than it is decoded: a connection for each of twelve months takes longer than they do.
         async with self.decoded.turns:
             fetched = [block for block in await self.blocks(series.name, [seal.day_ms for seal in days]) if block]
@@ -384,9 +385,9 @@ class History(SymbolReader):
             # A year takes 50 ms, in which nobody else would be answered.
             frame = await self.budget.run(rows, series.decode_blocks, fetched, scales=scales)
         self.decoded.keep(key, frame)
-        return Stretch(frame, from_ms, to_ms)
+        return DayStretch(frame, from_ms, to_ms)
 
-    async def _busy_day(self, block: bytes, scales: Scales, wanted: Range, day: tuple[int, int]) -> Stretch:
+    async def _busy_day(self, block: bytes, scales: Scales, wanted: Range, day: tuple[int, int]) -> DayStretch:
         """Return as many minutes of a day of footprints as are decoded at once, from the end that is asked for."""
         opened = await self.budget.run(blocks.level_count(block), blocks.LevelBlock, block, scales)
         oldest_first, (from_ms, to_ms) = wanted.oldest is not None, day
@@ -396,14 +397,14 @@ class History(SymbolReader):
         await self.budget.read(opened.count(some))
         frame = pl.DataFrame(await self.budget.run(opened.count(some), opened.levels, some))
         if some == whole:
-            return Stretch(frame, from_ms, to_ms)
+            return DayStretch(frame, from_ms, to_ms)
         if oldest_first:
-            return Stretch(frame, from_ms, int(opened.opens[some.stop]), is_cut=True)
-        return Stretch(frame, int(opened.opens[some.start]), to_ms, is_cut=True)
+            return DayStretch(frame, from_ms, int(opened.opens[some.stop]), is_cut=True)
+        return DayStretch(frame, int(opened.opens[some.start]), to_ms, is_cut=True)
 
 
 def _asked(
-    there: Periods, series: Series, view: View, span: tuple[int, int], *, oldest_first: bool
+    there: Periods, series: SeriesReading, view: View, span: tuple[int, int], *, oldest_first: bool
 ) -> AsyncGenerator[tuple[int, ManifestEntry | None], None]:
     """Yield the periods that touch the span, of which the archive or the late trades have something."""
     from_ms, end_ms = series.stretch.open_of(span[0]), span[1]
@@ -412,12 +413,12 @@ def _asked(
     return with_others(there.between(from_ms, end_ms, oldest_first=oldest_first), others, oldest_first=oldest_first)
 
 
-def _late_from(series: Series, start_ms: int) -> Late:
+def _late_from(series: SeriesReading, start_ms: int) -> Late:
     """Late trades of whole periods, as these are kept."""
     return Late(series.name, series.stretch.open_of(start_ms))
 
 
-def _may_be_sealed(series: Series, view: View, wanted: Range, found: list[bytes]) -> bool:
+def _may_be_sealed(series: SeriesReading, view: View, wanted: Range, found: list[bytes]) -> bool:
     """Whether minutes of the range may lie in a sealed day."""
     if view.state is None or wanted.start_ms >= view.state.sealed_to_ms:
         return False
@@ -425,18 +426,20 @@ def _may_be_sealed(series: Series, view: View, wanted: Range, found: list[bytes]
     return not (full and series.open_of(found[0]) >= view.state.sealed_to_ms)
 
 
-def _open_part(series: Series, view: View, wanted: Range, found: list[bytes], limit: int | None = None) -> Part:
+def _open_part(
+    series: SeriesReading, view: View, wanted: Range, found: list[bytes], limit: int | None = None
+) -> MinutesPart:
     """The open minutes alone. `limit`: how many were asked for at most."""
     limit = limit or wanted.oldest or wanted.newest
     minutes = series.decode(found)
     if limit is None or len(found) < limit:
-        return Part(view, [minutes], wanted.start_ms, wanted.end_ms, ended=True)
+        return MinutesPart(view, [minutes], wanted.start_ms, wanted.end_ms, ended=True)
     if wanted.oldest is not None:
-        return Part(view, [minutes], wanted.start_ms, series.open_of(found[-1]) + 1, ended=False)
-    return Part(view, [minutes], series.open_of(found[0]), wanted.end_ms, ended=False)
+        return MinutesPart(view, [minutes], wanted.start_ms, series.open_of(found[-1]) + 1, ended=False)
+    return MinutesPart(view, [minutes], series.open_of(found[0]), wanted.end_ms, ended=False)
 
 
-def _stretches(series: Series, view: View, wanted: Range) -> list[list[Seal]]:
+def _stretches(series: SeriesReading, view: View, wanted: Range) -> list[list[Seal]]:
     """The sealed days of the range, by the stretches they are kept in: the outer ones may reach beyond it."""
     # A seal stays until both series have dropped the day.
     floor_ms = series.floor_ms(view.state) if view.state else -1
@@ -449,7 +452,7 @@ def _stretches(series: Series, view: View, wanted: Range) -> list[list[Seal]]:
     ]
 
 
-def _chosen(series: Series, stretches: list[list[Seal]], wanted: Range) -> list[list[Seal]]:
+def _chosen(series: SeriesReading, stretches: list[list[Seal]], wanted: Range) -> list[list[Seal]]:
     """Stretches that surely have as many minutes as asked for; those at the edges may lie outside with most of them."""
     limit = wanted.oldest if wanted.oldest is not None else wanted.newest
     if limit is None:

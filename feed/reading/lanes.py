@@ -71,7 +71,7 @@ class Lanes:
             Weight.HEAVY: asyncio.Semaphore(max(1, large_places - 1)),
         }
 
-    async def run(self, ask: Callable[["Place"], Awaitable[T]]) -> T:
+    async def run(self, ask: Callable[["LanePlace"], Awaitable[T]]) -> T:
         """Return what `ask` does, which tells its place what it is about to read. Raises Busy."""
         weight = Weight.LIGHT
         while True:
@@ -93,8 +93,8 @@ class Lanes:
         return not self._lanes[weight].locked()
 
     @asynccontextmanager
-    async def _place(self, weight: Weight) -> AsyncIterator["Place"]:
-        place = Place(self)
+    async def _place(self, weight: Weight) -> AsyncIterator["LanePlace"]:
+        place = LanePlace(self)
         try:
             if weight is Weight.HEAVY:
                 await self._wait_as_heavy(place)
@@ -106,7 +106,7 @@ class Lanes:
         finally:
             place.leave()
 
-    async def _wait_as_heavy(self, place: "Place") -> None:
+    async def _wait_as_heavy(self, place: "LanePlace") -> None:
         if self._waiting >= MAX_WAITING:
             self._refuse()
         self._waiting += 1
@@ -125,7 +125,7 @@ class Lanes:
             "try again, or ask for less"
         )
 
-    async def promote(self, place: "Place", weight: Weight) -> None:
+    async def promote(self, place: "LanePlace", weight: Weight) -> None:
         """Give a place what a heavier query needs, if that is free at once. Raises Beyond."""
         needed = [lane for lane in Weight if place.weight < lane <= weight]
         if not (all(map(self.has_place, needed)) and self._has_memory()):
@@ -139,7 +139,7 @@ class Lanes:
 
 
 @dataclass(slots=True)
-class Place:
+class LanePlace:
     """Of one query under way."""
 
     lanes: Lanes

@@ -18,7 +18,7 @@ from common.market.candle import LIVE
 from common.market.coding import codec
 from common.market.instrument import Instrument
 from common.market.timeframes.timeframe import Timeframe
-from common.store.reads import Entry, Range, State, SymbolReader, View
+from common.store.reads import Range, SymbolReader, SymbolState, TradeEntry, View
 from feed.reading.bounds import FOREVER_MS, Bounds
 
 # Entries fetched by one command.
@@ -44,7 +44,7 @@ class Tape:
     trades: pl.DataFrame
 
     @classmethod
-    def of(cls, entries: list[Entry], watermark_ms: int = -1) -> "Tape":
+    def of(cls, entries: list[TradeEntry], watermark_ms: int = -1) -> "Tape":
         """`watermark_ms`: that of the entry before the first."""
         blobs = [entry.trades for entry in entries]
         counts = [codec.TRADES_HEAD.unpack_from(blob)[0] for blob in blobs]
@@ -60,7 +60,7 @@ class Tape:
         last = entries[-1]
         return cls(last.token, last.seq, last.watermark_ms, trades.select(list(_COLUMNS)))
 
-    def then(self, entries: list[Entry]) -> "Tape":
+    def then(self, entries: list[TradeEntry]) -> "Tape":
         """Return the tape with later entries."""
         if not entries:
             return self
@@ -79,7 +79,7 @@ class Tape:
 
 
 @dataclass(frozen=True, slots=True)
-class Taped:
+class TapeView:
     """A tape and the view it was brought up to. `from_ms`: trades up to that time may be missing, later ones are not.
 
     `sources` is taken from the newest minute: the stream does not say. `tape` is None before the first commit.
@@ -128,7 +128,7 @@ class Tapes:
         self._kept: OrderedDict[tuple[str, Instrument | None], Tape] = OrderedDict()
         self._most_bytes = most_bytes
 
-    async def read(self, reader: SymbolReader, since_seq: int | None = None) -> Taped:
+    async def read(self, reader: SymbolReader, since_seq: int | None = None) -> TapeView:
         """Return the tape as of a view that also has the entries since `since_seq`."""
         key = reader.keys.symbol, reader.instrument
         tape = self._kept.get(key)
@@ -137,11 +137,11 @@ class Tapes:
             seqs = [seq for seq in (tape.seq if tape else None, since_seq) if seq is not None]
             view = await reader.view([Range(0, FOREVER_MS, newest=1)], since_seq=min(seqs, default=None))
             if view.state is None:
-                return Taped(None, view, -1, LIVE)
+                return TapeView(None, view, -1, LIVE)
             tape = _followed(tape, view)
             if tape:
                 self._keep(key, tape)
-                return Taped(tape, view, _from_ms(view), _sources(view.state, view.candles[0]))
+                return TapeView(tape, view, _from_ms(view), _sources(view.state, view.candles[0]))
         raise StoreUnavailable(f"{reader.keys.symbol} changed under every attempt to read it")
 
     def _keep(self, key: tuple[str, Instrument | None], tape: Tape) -> None:
@@ -188,7 +188,7 @@ def _from_ms(view: View) -> int:
     return view.first.watermark_ms if view.first and view.first.seq > 1 else -1
 
 
-def _sources(state: State, newest: list[bytes]) -> int:
+def _sources(state: SymbolState, newest: list[bytes]) -> int:
     packed = [state.candle] if state.candle else newest
     return codec.unpack_candle(packed[0]).sources if packed else LIVE
 

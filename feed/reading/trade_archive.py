@@ -31,9 +31,9 @@ from common.store.reads import ArchivedTrades, Spans, SymbolReader, View
 from feed.reading import archived
 from feed.reading.archived import Faulty, Periods
 from feed.reading.bounds import ATTEMPTS, grid_at
-from feed.reading.budget import MAX_ROWS, Budget
-from feed.reading.coverage import EMPTY, Cover
-from feed.reading.tape import PAGE, Taped
+from feed.reading.budget import MAX_ROWS, QueryBudget
+from feed.reading.coverage import EMPTY, KnownCoverage
+from feed.reading.tape import PAGE, TapeView
 from feed.reading.workers import THREADS
 
 # What one request reads of the archive, but for what its first bar takes; it is told where to go on.
@@ -51,7 +51,7 @@ class Overtaken(StoreUnavailable):
     """The stream has lost the commit that is read of: by a rewind, or because as many trades came as it keeps."""
 
 
-async def steady(read: Callable[[], Awaitable[T]]) -> T:
+async def retry_when_overtaken(read: Callable[[], Awaitable[T]]) -> T:
     """Return what `read` does; it begins anew, from a new view, when it is overtaken."""
     for _ in range(ATTEMPTS - 1):
         with suppress(Overtaken):
@@ -70,10 +70,10 @@ class Kept:
     lost: Spans = ()
     faults: tuple[Fault, ...] = ()
 
-    def cover(self, view: View, instrument: Instrument) -> Cover:
+    def cover(self, view: View, instrument: Instrument) -> KnownCoverage:
         if view.state is None:
             return EMPTY
-        return Cover.of(view.state, instrument.ids, self.from_ms + 1).lacking(self.lacks, self.faults)
+        return KnownCoverage.of(view.state, instrument.ids, self.from_ms + 1).lacking(self.lacks, self.faults)
 
     @property
     def lacks(self) -> Spans:
@@ -130,7 +130,7 @@ class PackedDays:
             self.bytes -= len(self._kept.popitem(last=False)[1].data)
 
 
-class Past:
+class TradeHistory:
     """Reads one symbol. Cheap to make; `days` is shared."""
 
     def __init__(
@@ -139,10 +139,10 @@ class Past:
         instrument: Instrument,
         days: PackedDays,
         archive: Archive | None,
-        budget: Budget | None = None,
+        budget: QueryBudget | None = None,
     ) -> None:
         self._reader, self._instrument, self._days, self._archive = reader, instrument, days, archive
-        self.budget = budget or Budget.unlimited()
+        self.budget = budget or QueryBudget.unlimited()
 
     def has(self, view: View) -> bool:
         """Whether there are archived trades."""
@@ -155,7 +155,7 @@ class Past:
             return Kept(cut_ms)
         return Kept(min(known.from_ms, cut_ms), known.lost)
 
-    def first_whole(self, taped: Taped, timeframe: Timeframe) -> int | None:
+    def first_whole(self, taped: TapeView, timeframe: Timeframe) -> int | None:
         """Return the open of the first bar of which the tape has all trades; the archive helps with those before.
 
         None if it can't: there are none before, or none archived, or the bars are longer than what is read at once.
@@ -165,7 +165,7 @@ class Past:
         return grid_at(timeframe, taped.from_ms + 1)
 
     async def pieces(
-        self, taped: Taped, start_ms: int, end_ms: int, *, oldest_first: bool
+        self, taped: TapeView, start_ms: int, end_ms: int, *, oldest_first: bool
     ) -> AsyncGenerator[Piece, None]:
         """Yield what was traded in `[start_ms, end_ms)`, whose end is not after the cut's, piece by piece."""
         known = taped.view.archived_trades

@@ -16,7 +16,7 @@ THREADS = 2
 T = TypeVar("T")
 
 
-class Workers:
+class QueryThreads:
     """`run` works something out for a query of whichever weight."""
 
     def __init__(self) -> None:

@@ -22,7 +22,7 @@ from feed.queries.queries import Queries
 from feed.stream.hub import Hub
 from feed.stream.opening import Opening, open_series
 from feed.stream.replies import error_reply
-from feed.stream.series import Series
+from feed.stream.series import LiveSeries
 from feed.wire.errors import failure_of
 
 # Bars of one subscription that may wait. A minute of 250 ms bars is 240.
@@ -43,7 +43,7 @@ class Stage(Enum):
 
 
 @dataclass(slots=True)
-class Wish:
+class OpenRequest:
     """What the next opening has to be. `cursor`: where the client stands. `extra`: echoed in its first message.
 
     `reset`: replace what the client holds. `lagged`: because it was too slow.
@@ -80,8 +80,8 @@ class Subscription:
 
     client: "Client"
     limit: int
-    wish: Wish
-    series: Series = field(init=False)
+    wish: OpenRequest
+    series: LiveSeries = field(init=False)
     stage: Stage = Stage.WAITING
     seq: int = 0
     token: str = ""
@@ -104,9 +104,9 @@ class Subscription:
             self.client.wake(self)
 
     def restart(self) -> None:
-        self._wait(Wish(extra=self.wish.extra, reset=True))
+        self._wait(OpenRequest(extra=self.wish.extra, reset=True))
 
-    def move(self, series: Series) -> None:
+    def move(self, series: LiveSeries) -> None:
         self.series = series
         self.restart()
 
@@ -121,7 +121,7 @@ class Subscription:
         for key, news in collected:
             if news.seq > opening.seq:
                 self.pending[key] = news.known_final(opening.watermark_ms)
-        self.stage, self.wish = Stage.LIVE, Wish()
+        self.stage, self.wish = Stage.LIVE, OpenRequest()
 
     def _overflow(self) -> None:
         if self.stage is Stage.READING:
@@ -129,9 +129,9 @@ class Subscription:
             self.missed = True
         else:
             self.client.metrics.lags.inc()
-            self._wait(Wish(reset=True, lagged=True))
+            self._wait(OpenRequest(reset=True, lagged=True))
 
-    def _wait(self, wish: Wish) -> None:
+    def _wait(self, wish: OpenRequest) -> None:
         if self.stage is not Stage.CLOSED:
             self.stage, self.wish = Stage.WAITING, wish
             self.seq, self.token, self.watermark_ms = 0, "", -1
@@ -159,7 +159,7 @@ class Client:
         self._work = asyncio.Event()
         self._room = asyncio.Event()
 
-    def subscribe(self, market: Market, timeframe: Timeframe, limit: int, wish: Wish) -> None:
+    def subscribe(self, market: Market, timeframe: Timeframe, limit: int, wish: OpenRequest) -> None:
         """Begin, or begin again."""
         self.unsubscribe(market.symbol, timeframe)
         subscription = Subscription(self, limit, wish)

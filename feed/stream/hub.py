@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from common.errors import FleetError, StoreUnavailable
 from common.market.timeframes.timeframe import Timeframe
 from common.store.demand import DEMAND_TTL_MS, Demand
-from common.store.health import HealthRules, Standing, standing_of
+from common.store.health import HealthRules, HealthStanding, standing_of
 from common.store.instrument import InstrumentChanged
 from common.store.keys import SymbolKeys
 from common.store.messages import WHOLE, CommitMessage
@@ -24,8 +24,8 @@ from feed.bars.changes import Sources
 from feed.bars.frames import cover_of
 from feed.metrics import Metrics
 from feed.queries.queries import Queries
-from feed.reading.coverage import EMPTY, Cover
-from feed.stream.series import Listener, Series
+from feed.reading.coverage import EMPTY, KnownCoverage
+from feed.stream.series import BarListener, LiveSeries
 from feed.wire import answers
 from feed.wire.errors import UnknownSymbol
 
@@ -39,31 +39,31 @@ RENEWALS = 3
 
 
 @dataclass(slots=True)
-class Feed:
+class SymbolInUse:
     """A symbol in use. As of the last look: the store's seq, the newest one applied here, and what was told of it."""
 
     market: Market
     sources: Sources
-    series: dict[Timeframe, Series] = field(default_factory=dict)
+    series: dict[Timeframe, LiveSeries] = field(default_factory=dict)
     stored_seq: int = 0
     applied_seq: int = 0
     # A commit was missed: its message was none that we understand. It is read with the next look.
     is_blind: bool = False
     # None before the first look.
-    standing: Standing | None = None
-    _cover: tuple[bytes, Cover] = (b"", EMPTY)
+    standing: HealthStanding | None = None
+    _cover: tuple[bytes, KnownCoverage] = (b"", EMPTY)
 
     def take(self, message: CommitMessage) -> None:
         cover = self._cover_of(message)
         for series in self.series.values():
             series.take(message, cover)
 
-    def _cover_of(self, message: CommitMessage) -> Cover | None:
+    def _cover_of(self, message: CommitMessage) -> KnownCoverage | None:
         """Its coverage, if it has all of it."""
         if message.version != WHOLE:
             return None
         if message.coverage_json != self._cover[0]:
-            cover = Cover.load(message.coverage_json, self.market.instrument.ids)
+            cover = KnownCoverage.load(message.coverage_json, self.market.instrument.ids)
             self._cover = (message.coverage_json, cover)
         return self._cover[1]
 
@@ -100,12 +100,12 @@ class Feed:
 
 
 class Hub:
-    """Keeps a Series for everything somebody listens to, and nothing else."""
+    """Keeps a LiveSeries for everything somebody listens to, and nothing else."""
 
     def __init__(self, queries: Queries, pubsub: Redis, metrics: Metrics) -> None:
         self._queries = queries
         self._metrics = metrics
-        self._feeds: dict[str, Feed] = {}
+        self._feeds: dict[str, SymbolInUse] = {}
         self._demand = Demand(queries.client)
         self._demanded = asyncio.Event()
         # Channels of symbols that have been changed.
@@ -118,7 +118,7 @@ class Hub:
         return self._subscriber.channels
 
     @property
-    def feeds(self) -> list[Feed]:
+    def feeds(self) -> list[SymbolInUse]:
         return list(self._feeds.values())
 
     async def run(self) -> None:
@@ -134,13 +134,13 @@ class Hub:
                 log.exception("hub failed, begins again")
                 await asyncio.sleep(RESTART_S)
 
-    def join(self, listener: Listener, market: Market, timeframe: Timeframe) -> Series:
+    def join(self, listener: BarListener, market: Market, timeframe: Timeframe) -> LiveSeries:
         """Begin to push news to the listener; it is told when the series is ready, or finds it so."""
         timeframe = market.instrument.anchored(timeframe)
         channel = SymbolKeys(market.symbol).commits
         feed = self._feeds.get(channel)
         if feed is None:
-            feed = self._feeds[channel] = Feed(market, self._queries.sources(market))
+            feed = self._feeds[channel] = SymbolInUse(market, self._queries.sources(market))
             self._subscriber.add(channel)
             if market.on_demand:
                 self._demanded.set()
@@ -153,14 +153,14 @@ class Hub:
         series.listeners.add(listener)
         return series
 
-    def _series(self, feed: Feed, timeframe: Timeframe) -> Series:
+    def _series(self, feed: SymbolInUse, timeframe: Timeframe) -> LiveSeries:
         begin = partial(feed.begin, rules=self._queries.rules)
         changed = partial(self._note_change, SymbolKeys(feed.market.symbol).commits)
-        series = Series(feed.market, timeframe, feed.sources, self._metrics, begin, changed)
+        series = LiveSeries(feed.market, timeframe, feed.sources, self._metrics, begin, changed)
         feed.series[timeframe] = series
         return series
 
-    def leave(self, listener: Listener, series: Series) -> None:
+    def leave(self, listener: BarListener, series: LiveSeries) -> None:
         series.listeners.discard(listener)
         channel = SymbolKeys(series.market.symbol).commits
         feed = self._feeds.get(channel)
@@ -230,7 +230,7 @@ class Hub:
                 async with asyncio.timeout(DEMAND_TTL_MS / 1_000 / RENEWALS):
                     await self._demanded.wait()
 
-    async def _look(self, feed: Feed) -> None:
+    async def _look(self, feed: SymbolInUse) -> None:
         market = await self._queries.market(feed.market.symbol)
         now, known = market.instrument, feed.market.instrument
         if now != known or now.exceptions != known.exceptions:
@@ -271,7 +271,7 @@ class Hub:
             return
         if self._feeds.get(channel) is not old:
             return
-        new = self._feeds[channel] = Feed(market, self._queries.sources(market))
+        new = self._feeds[channel] = SymbolInUse(market, self._queries.sources(market))
         for series in old.series.values():
             series.close()
             following = self._series(new, market.instrument.anchored(series.timeframe.anchored(None)))

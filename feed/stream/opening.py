@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from feed.bars.changes import Changes, Cursor
+from feed.bars.changes import BarChanges, Cursor
 from feed.bars.live import At
 from feed.queries.queries import Queries
 from feed.reading.bounds import Window
-from feed.stream.series import Series
+from feed.stream.series import LiveSeries
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Opening:
 
 
 async def open_series(
-    series: Series, queries: Queries, limit: int, cursor: Cursor | None, *, reset: bool, extra: str
+    series: LiveSeries, queries: Queries, limit: int, cursor: Cursor | None, *, reset: bool, extra: str
 ) -> Opening:
     """`reset`: what the client holds is to be replaced. `extra`: more of the first message, as `,"name":value`."""
     if cursor:
@@ -38,7 +38,7 @@ async def open_series(
     return Opening(at.seq, at.token, at.watermark_ms, [text])
 
 
-def _resumed(series: Series, cursor: Cursor, changes: Changes, extra: str) -> Iterator[str]:
+def _resumed(series: LiveSeries, cursor: Cursor, changes: BarChanges, extra: str) -> Iterator[str]:
     """Only the last message carries the new cursor: who is cut off before it must resume from the old one."""
     at, before = changes.live.at, f"{cursor.seq}-{cursor.token}"
     yield series.message("resumed", at.seq, before if changes.updates else at.cursor, extra)

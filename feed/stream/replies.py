@@ -2,7 +2,7 @@
 
 import orjson
 
-from feed.wire.errors import Failure
+from feed.wire.errors import ErrorAnswer
 
 RequestId = str | int | None
 
@@ -11,7 +11,7 @@ def reply(kind: str, request_id: RequestId = None, **content: object) -> str:
     return orjson.dumps({"type": kind, **content, **_echo(request_id)}).decode()
 
 
-def error_reply(failure: Failure, request_id: RequestId = None, **content: object) -> str:
+def error_reply(failure: ErrorAnswer, request_id: RequestId = None, **content: object) -> str:
     return reply("error", request_id, code=failure.code, message=failure.message, **content)
 
 

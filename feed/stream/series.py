@@ -1,9 +1,9 @@
 """One symbol and timeframe that somebody listens to.
 
-A Series follows its symbol's commits one by one. Where it can't (feed.bars.live says when), it reads what changed since
-the last commit it knows, while messages wait. So an outage, a missed message, an amendment and a takeover are one case.
-Only when the store has not got that last commit any more (a rewind, or an outage longer than the trade stream) every
-listener is sent for a fresh snapshot.
+A LiveSeries follows its symbol's commits one by one. Where it can't (feed.bars.live says when), it reads what changed
+since the last commit it knows, while messages wait. So an outage, a missed message, an amendment and a takeover are one
+case. Only when the store has not got that last commit any more (a rewind, or an outage longer than the trade stream)
+every listener is sent for a fresh snapshot.
 """
 
 import asyncio
@@ -22,9 +22,9 @@ from common.store.messages import CommitMessage
 from common.store.reads import View
 from common.store.registry import Market
 from feed.bars.changes import Cursor, Sources
-from feed.bars.live import At, Grid, Live, Update
+from feed.bars.live import At, BarGrid, Live, Update
 from feed.metrics import Metrics
-from feed.reading.coverage import Cover
+from feed.reading.coverage import KnownCoverage
 from feed.wire import answers
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ MIN_BACKOFF_S, MAX_BACKOFF_S = 0.05, 2.0
 MAX_GAPS = 100
 
 
-class Listener(Protocol):
+class BarListener(Protocol):
     """One subscription of one client. None of its methods waits.
 
     `seq`, `token`: the commit of its snapshot; it needs nothing up to that one.
@@ -54,14 +54,14 @@ class Listener(Protocol):
     def restart(self) -> None:
         """What the listener has been told is not true any more: it needs a snapshot."""
 
-    def move(self, series: "Series") -> None:
+    def move(self, series: "LiveSeries") -> None:
         """The symbol has been changed: what follows comes from another series, and begins with a snapshot."""
 
     def end(self, error: FleetError) -> None:
         """There will be no more news."""
 
 
-class Series:
+class LiveSeries:
     """`live` is None until first read. `epoch` counts changes of the writer, across which reads may not fit.
 
     `on_begin` is told what was seen with the first read; `on_changed`, that the symbol is not the market it was.
@@ -77,16 +77,16 @@ class Series:
         on_changed: Callable[[], None],
     ) -> None:
         self.market = market
-        self.grid = Grid(market.instrument, timeframe)
+        self.grid = BarGrid(market.instrument, timeframe)
         self.sources = sources
         self.live: Live | None = None
         self.epoch = 0
-        self.listeners: set[Listener] = set()
+        self.listeners: set[BarListener] = set()
         self.names = answers.head(market, timeframe.text).decode()
         self._metrics = metrics
         self._on_begin = on_begin
         self._on_changed = on_changed
-        self._backlog: deque[tuple[CommitMessage, Cover | None]] = deque(maxlen=BACKLOG)
+        self._backlog: deque[tuple[CommitMessage, KnownCoverage | None]] = deque(maxlen=BACKLOG)
         self._reading: asyncio.Task[None] | None = None
         self._again = False
 
@@ -94,7 +94,7 @@ class Series:
     def timeframe(self) -> Timeframe:
         return self.grid.timeframe
 
-    def take(self, message: CommitMessage, cover: Cover | None) -> None:
+    def take(self, message: CommitMessage, cover: KnownCoverage | None) -> None:
         """The symbol's next commit. `cover`: its coverage, where the message has all of it."""
         if self._reading or self.live is None:
             self._backlog.append((message, cover))
@@ -129,7 +129,7 @@ class Series:
             cursor = at.cursor if update is updates[-1] else before
             yield self.message(kind, at.seq, cursor, f',"bar":{update.bar}')
 
-    def _apply(self, live: Live, message: CommitMessage, cover: Cover | None) -> bool:
+    def _apply(self, live: Live, message: CommitMessage, cover: KnownCoverage | None) -> bool:
         """Apply the next commit; False if the series has to be read again."""
         before = live.at
         if message.token == before.token and message.seq <= before.seq:
@@ -190,12 +190,12 @@ class Series:
             self._tell_gaps(before.cursor, self.live.at.cover)
         self._tell_bars(before.cursor, changes.updates)
 
-    def _restart(self, listeners: set[Listener]) -> None:
+    def _restart(self, listeners: set[BarListener]) -> None:
         self.epoch += 1
         for listener in listeners:
             listener.restart()
 
-    def _tell_gaps(self, cursor: str, cover: Cover) -> None:
+    def _tell_gaps(self, cursor: str, cover: KnownCoverage) -> None:
         assert self.live
         gaps = orjson.dumps([answers.gap(hole) for hole in cover.newest_holes(MAX_GAPS)]).decode()
         self._push("gap", self.message("gap", self.live.at.seq, cursor, f',"gaps":{gaps}'))

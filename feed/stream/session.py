@@ -19,11 +19,11 @@ from common.market.timeframes.timeframe import Timeframe
 from feed.access import ROLE, Access
 from feed.bars.changes import Cursor
 from feed.services import Services, services_of
-from feed.stream.client import Client, Wish
+from feed.stream.client import Client, OpenRequest
 from feed.stream.rate import Rate
 from feed.stream.replies import RequestId, echoed, error_reply, reply
 from feed.wire import params
-from feed.wire.errors import Failure, failure_of
+from feed.wire.errors import ErrorAnswer, failure_of
 
 log = logging.getLogger(__name__)
 
@@ -45,13 +45,13 @@ ABORT = "feed.abort"
 # And the way to wait until a client has read nearly all that was sent.
 DRAINED = "feed.drained"
 
-_TOO_LARGE = Failure(413, "too_large", f"the message is too large, expected at most {MAX_BYTES >> 10} kB")
-_NOT_TEXT = Failure(400, "bad_input", "the message is binary, expected JSON in a text frame")
-_NOT_JSON = Failure(400, "bad_input", 'the message is not a JSON object such as {"action":"ping"}')
-_NO_TOKEN = Failure(
+_TOO_LARGE = ErrorAnswer(413, "too_large", f"the message is too large, expected at most {MAX_BYTES >> 10} kB")
+_NOT_TEXT = ErrorAnswer(400, "bad_input", "the message is binary, expected JSON in a text frame")
+_NOT_JSON = ErrorAnswer(400, "bad_input", 'the message is not a JSON object such as {"action":"ping"}')
+_NO_TOKEN = ErrorAnswer(
     401, "unauthorized", 'a token is missing or unknown, expected {"action":"auth","token"} as the first message'
 )
-_TOO_FAST = Failure(429, "rate_limited", f"more than {RATE_PER_S:.0f} messages a second, this one was ignored")
+_TOO_FAST = ErrorAnswer(429, "rate_limited", f"more than {RATE_PER_S:.0f} messages a second, this one was ignored")
 
 
 async def stream(websocket: WebSocket) -> None:
@@ -207,7 +207,7 @@ class Conversation:
         held = self.client.subscriptions
         if len(held) >= MAX_SUBSCRIPTIONS and (symbol, timeframe) not in held:
             raise BadInput(f"this would be more than {MAX_SUBSCRIPTIONS} subscriptions of one connection")
-        self.client.subscribe(market, timeframe, limit, Wish(cursor, echoed(request_id)))
+        self.client.subscribe(market, timeframe, limit, OpenRequest(cursor, echoed(request_id)))
 
     def _authenticate(self, request: dict[str, Any], request_id: RequestId) -> None:
         """Of one that may ask already: a client need not know whether a feed wants tokens."""
@@ -225,7 +225,7 @@ class Conversation:
     def _list(self) -> list[dict[str, str]]:
         return [{"symbol": symbol, "timeframe": timeframe.text} for symbol, timeframe in self.client.subscriptions]
 
-    def _fail(self, failure: Failure, request_id: RequestId = None) -> None:
+    def _fail(self, failure: ErrorAnswer, request_id: RequestId = None) -> None:
         self.client.reply(error_reply(failure, request_id))
 
 

@@ -11,7 +11,7 @@ from feed.web.bounded_socket import BoundedWebSocket
 from feed.web.connections import Connections
 from feed.web.raw import raw
 from feed.web.unread import Unread
-from feed.wire.errors import Failure
+from feed.wire.errors import ErrorAnswer
 
 # Address and headers of one request; uvicorn itself takes any number.
 MAX_HEAD_BYTES = 32 << 10
@@ -24,7 +24,7 @@ BODY_TIMEOUT_S = 10.0
 # Parsed at once: some 100 requests, if they come one behind the other. The rest waits until these are answered.
 PIECE_BYTES = 4 << 10
 
-BAD_REQUEST = Failure(400, "bad_input", "this is no HTTP request, or its head is larger than 32 kB")
+BAD_REQUEST = ErrorAnswer(400, "bad_input", "this is no HTTP request, or its head is larger than 32 kB")
 
 
 class BoundedHttp(HttpToolsProtocol):
@@ -35,7 +35,7 @@ class BoundedHttp(HttpToolsProtocol):
         self.resumes = 0
         self.waiting: Unread | None = None
         self._crowd = crowd
-        self._refusal: Failure | None = None
+        self._refusal: ErrorAnswer | None = None
         self._unparsed = bytearray()
         self._head_bytes = self._body_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -140,7 +140,7 @@ class BoundedHttp(HttpToolsProtocol):
         self.resumes += 1
         super().resume_writing()
 
-    def refuse(self, failure: Failure) -> None:
+    def refuse(self, failure: ErrorAnswer) -> None:
         """Answer what is no request to any route, and close."""
         self._ended()
         self._unparsed.clear()

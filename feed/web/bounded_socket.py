@@ -14,7 +14,7 @@ from feed.web.connections import Connections
 from feed.web.handshake import BAD_HANDSHAKE, Handshake
 from feed.web.raw import raw
 from feed.web.unread import Unread
-from feed.wire.errors import STOPPING, Failure
+from feed.wire.errors import STOPPING, ErrorAnswer
 
 # Written to a socket but not yet sent. Beyond that a send waits, and news for that client is merged meanwhile.
 WRITE_LIMIT_BYTES = 16 << 10
@@ -93,7 +93,7 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
         if self.conn.handshake_exc and not self.handshake_initiated:
             self._refuse(BAD_HANDSHAKE)
 
-    def _refuse(self, failure: Failure) -> None:
+    def _refuse(self, failure: ErrorAnswer) -> None:
         self._over = True
         self.transport.write(raw(failure))
         self.transport.close()

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv6Address, ip_address
 
 from feed.metrics import Metrics
-from feed.wire.errors import Failure
+from feed.wire.errors import ErrorAnswer
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +31,8 @@ SHARE_BYTES = 8 << 10
 # Of one kind of trouble the log tells once in that time, with how often it was.
 TOLD_EVERY_S = 10.0
 
-CROWDED = Failure(503, "too_many_connections", "the feed has as many connections as it may, try again in a second")
-OF_ADDRESS = Failure(
+CROWDED = ErrorAnswer(503, "too_many_connections", "the feed has as many connections as it may, try again in a second")
+OF_ADDRESS = ErrorAnswer(
     429, "too_many_connections", f"there are {MAX_PER_ADDRESS} connections of this address, expected at most that many"
 )
 
@@ -53,7 +53,7 @@ class Connections:
     _told_s: dict[str, float] = field(default_factory=dict)
     _untold: Counter[str] = field(default_factory=Counter)
 
-    def enter(self, address: str | None) -> Failure | None:
+    def enter(self, address: str | None) -> ErrorAnswer | None:
         """Count a connection, also one that is refused; return why it is."""
         self.count += 1
         self.metrics.connections.set(self.count)
@@ -61,13 +61,13 @@ class Connections:
             return self._refused("all", CROWDED, address)
         return self.enter_address(address)
 
-    def leave(self, address: str | None, refusal: Failure | None) -> None:
+    def leave(self, address: str | None, refusal: ErrorAnswer | None) -> None:
         self.count -= 1
         self.metrics.connections.set(self.count)
         if refusal is None:
             self.leave_address(address)
 
-    def enter_address(self, address: str | None) -> Failure | None:
+    def enter_address(self, address: str | None) -> ErrorAnswer | None:
         """Count a use of an address; return why there may be no more of it."""
         if is_local(address):
             return None
@@ -99,7 +99,7 @@ class Connections:
         self.metrics.cut.labels(why).inc()
         self._tell("connection cut off", why, address)
 
-    def _refused(self, why: str, failure: Failure, address: str | None) -> Failure:
+    def _refused(self, why: str, failure: ErrorAnswer, address: str | None) -> ErrorAnswer:
         self.metrics.refused.labels(why).inc()
         self._tell("connection refused", why, address)
         return failure

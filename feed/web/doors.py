@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from common.access import Role, host_name, matches
 from feed.access import ROLE, Access
-from feed.wire.errors import FORBIDDEN_ORIGIN, FORBIDDEN_ROLE, UNAUTHORIZED, UNKNOWN_HOST, Failure
+from feed.wire.errors import FORBIDDEN_ORIGIN, FORBIDDEN_ROLE, UNAUTHORIZED, UNKNOWN_HOST, ErrorAnswer
 
 OPEN_PATHS = frozenset(("/healthz", "/readyz"))
 _KINDS = ("http", "websocket")
@@ -65,7 +65,7 @@ class Tokens:
         else:
             await self._app(scope, receive, send)
 
-    def _failure(self, scope: Scope) -> Failure | None:
+    def _failure(self, scope: Scope) -> ErrorAnswer | None:
         is_stream = scope["type"] == "websocket"
         if is_stream and not is_own_or_listed(scope, self._access.origins):
             return FORBIDDEN_ORIGIN
@@ -95,7 +95,7 @@ def forwarded_for(scope: MutableMapping[str, Any]) -> str:
     return _header(scope, _FORWARDED_FOR)
 
 
-async def refuse(failure: Failure, scope: Scope, receive: Receive, send: Send) -> None:
+async def refuse(failure: ErrorAnswer, scope: Scope, receive: Receive, send: Send) -> None:
     """The same answer to a request and to a handshake."""
     await failure.response()(scope, receive, send)
 

@@ -6,9 +6,9 @@ from websockets.http11 import Response
 from websockets.server import ServerProtocol
 
 from feed.web.raw import headers_of
-from feed.wire.errors import INTERNAL, NO_PATH, Failure
+from feed.wire.errors import INTERNAL, NO_PATH, ErrorAnswer
 
-BAD_HANDSHAKE = Failure(400, "bad_input", "this is no WebSocket handshake, or one of more than 128 headers of 8 kB")
+BAD_HANDSHAKE = ErrorAnswer(400, "bad_input", "this is no WebSocket handshake, or one of more than 128 headers of 8 kB")
 _PREFIX = "Failed to open a WebSocket connection: "
 # What a client sent may be in the sentence.
 _SHOWN = 200
@@ -25,7 +25,7 @@ class Handshake(ServerProtocol):
         return response
 
 
-def _failure(status: int, text: str) -> Failure:
+def _failure(status: int, text: str) -> ErrorAnswer:
     if status == HTTPStatus.FORBIDDEN and not text:
         # No route has it.
         return NO_PATH
@@ -33,4 +33,4 @@ def _failure(status: int, text: str) -> Failure:
         return INTERNAL
     sentence = text.partition("\n")[0].removeprefix(_PREFIX)[:_SHOWN]
     # Of any other version than HTTP/1.1 it says that it is our fault.
-    return Failure(min(status, 400) if status >= 500 else status, "bad_input", sentence)
+    return ErrorAnswer(min(status, 400) if status >= 500 else status, "bad_input", sentence)

@@ -9,7 +9,7 @@ from feed.web.doors import forwarded_for, refuse
 _KINDS = ("http", "websocket")
 
 
-class Places:
+class ProxiedPlaces:
     def __init__(self, app: ASGIApp, access: Access, connections: Connections) -> None:
         self._app = app
         self._access = access

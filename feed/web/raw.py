@@ -3,14 +3,14 @@
 from http import HTTPStatus
 
 from feed.web.guard import SECURITY_HEADERS
-from feed.wire.errors import Failure
+from feed.wire.errors import ErrorAnswer
 
 
-def raw(failure: Failure) -> bytes:
+def raw(failure: ErrorAnswer) -> bytes:
     head = f"HTTP/1.1 {failure.status} {HTTPStatus(failure.status).phrase}\r\n".encode()
     lines = [b"%s: %s\r\n" % pair for pair in (*headers_of(failure), (b"connection", b"close"))]
     return head + b"".join(lines) + b"\r\n" + failure.json()
 
 
-def headers_of(failure: Failure) -> list[tuple[bytes, bytes]]:
+def headers_of(failure: ErrorAnswer) -> list[tuple[bytes, bytes]]:
     return [*failure.response().raw_headers, *SECURITY_HEADERS]

@@ -19,7 +19,7 @@ class Unread:
     looks: int = 0
 
 
-class Connection(Protocol):
+class WatchedConnection(Protocol):
     """`resumes`: how often the client has read what it had been waited for."""
 
     resumes: int
@@ -32,12 +32,12 @@ class Connection(Protocol):
         """It is to be cut off."""
 
 
-def look_at_all(connections: Iterable[Connection]) -> None:
+def look_at_all(connections: Iterable[WatchedConnection]) -> None:
     for connection in list(connections):
         look(connection)
 
 
-def look(connection: Connection) -> None:
+def look(connection: WatchedConnection) -> None:
     """Cut a connection off if nothing of what waits was read while it was looked at so often.
 
     Also one that is closed, and whose last bytes are not taken: without this it would never end.

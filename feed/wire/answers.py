@@ -9,10 +9,10 @@ from common.market.builder.gaps import REPAIRING, UNKNOWN, Ledger
 from common.market.builder.spans import Hole
 from common.market.manifest import Fault
 from common.store.health import HealthRules, health_of
-from common.store.reads import State, View
+from common.store.reads import SymbolState, View
 from common.store.registry import Market
 from feed.bars.page import Page
-from feed.reading.coverage import Cover
+from feed.reading.coverage import KnownCoverage
 
 # Cursor before the first commit.
 NO_COMMIT = "0-"
@@ -34,7 +34,7 @@ def history(market: Market, timeframe: str, body: Sequence[bytes]) -> bytes:
     return b"".join([b"{", head(market, timeframe), *body, b"}"])
 
 
-def current(market: Market, timeframe: str, bar: str, view: View, cover: Cover, rules: HealthRules) -> bytes:
+def current(market: Market, timeframe: str, bar: str, view: View, cover: KnownCoverage, rules: HealthRules) -> bytes:
     """The answer of `GET /v1/candles/{symbol}/current`; `bar` is null while nothing grows."""
     return b"".join(
         [
@@ -73,7 +73,9 @@ def head(market: Market, timeframe: str) -> bytes:
     return f'"symbol":"{market.symbol}","timeframe":"{timeframe}"{mark}'.encode()
 
 
-def body(market: Market, page: Page, view: View, cover: Cover, ledger: Ledger, rules: HealthRules) -> list[bytes]:
+def body(
+    market: Market, page: Page, view: View, cover: KnownCoverage, ledger: Ledger, rules: HealthRules
+) -> list[bytes]:
     """Bars, cursor, coverage, gaps and health, the same in a history answer and in a snapshot, in pieces."""
     spans, holes = cover.within(page.from_ms, page.to_ms)
     parts = {
@@ -110,11 +112,11 @@ def told_gap(hole: Hole, ledger: Ledger) -> dict[str, int | str]:
     return gap(hole) | {"state": known.state, "cause": known.cause}
 
 
-def health(market: Market, view: View, cover: Cover, rules: HealthRules) -> dict[str, object]:
+def health(market: Market, view: View, cover: KnownCoverage, rules: HealthRules) -> dict[str, object]:
     return health_of(view, market, rules, cover.hole_count)
 
 
-def cursor_of(state: State | None) -> str:
+def cursor_of(state: SymbolState | None) -> str:
     return state.cursor if state else NO_COMMIT
 
 

@@ -28,7 +28,7 @@ class NoBook(FleetError):
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class ErrorAnswer:
     """What a client is told. `code` is for programs and never changes, `message` is one sentence for people."""
 
     status: int
@@ -45,54 +45,56 @@ class Failure:
 _RETRY = {"retry-after": str(RETRY_AFTER_S)}
 _HEADERS = {401: {"www-authenticate": "Bearer"}, 429: _RETRY, 503: _RETRY}
 
-UNAUTHORIZED = Failure(
+UNAUTHORIZED = ErrorAnswer(
     401, "unauthorized", "a token is missing or unknown, expected the header 'Authorization: Bearer TOKEN'"
 )
-FORBIDDEN_ROLE = Failure(403, "forbidden", "the token does not allow this")
-FORBIDDEN_ORIGIN = Failure(
+FORBIDDEN_ROLE = ErrorAnswer(403, "forbidden", "the token does not allow this")
+FORBIDDEN_ORIGIN = ErrorAnswer(
     403, "forbidden", "pages of this origin may not ask: FLEET_ALLOWED_ORIGINS names those that may"
 )
-UNKNOWN_HOST = Failure(
+UNKNOWN_HOST = ErrorAnswer(
     421, "unknown_host", "the feed is not reached by the host that was asked for: FLEET_ALLOWED_HOSTS names those it is"
 )
-UNAVAILABLE = Failure(503, "store_unavailable", "the store does not answer, try again in a second")
-ARCHIVE_UNAVAILABLE = Failure(
+UNAVAILABLE = ErrorAnswer(503, "store_unavailable", "the store does not answer, try again in a second")
+ARCHIVE_UNAVAILABLE = ErrorAnswer(
     503, "archive_unavailable", "the archive does not answer, and what is asked for reaches back into it"
 )
-INTERNAL = Failure(500, "internal", "the feed failed to answer, its log says why")
-STOPPING = Failure(503, "stopping", "the feed is about to stop, connect again in a second")
-NO_PATH = Failure(404, "not_found", "there is no such path, see docs/protocol.md")
+INTERNAL = ErrorAnswer(500, "internal", "the feed failed to answer, its log says why")
+STOPPING = ErrorAnswer(503, "stopping", "the feed is about to stop, connect again in a second")
+NO_PATH = ErrorAnswer(404, "not_found", "there is no such path, see docs/protocol.md")
 _HTTP = {
     404: NO_PATH,
-    405: Failure(405, "method_not_allowed", "this path answers GET only"),
-    413: Failure(413, "too_large", "the request's body is too large, expected none"),
+    405: ErrorAnswer(405, "method_not_allowed", "this path answers GET only"),
+    413: ErrorAnswer(413, "too_large", "the request's body is too large, expected none"),
 }
 
 
-def failure_of(error: Exception) -> Failure:
+def failure_of(error: Exception) -> ErrorAnswer:
     """Return what to tell a client. Errors nobody foresaw are logged here, and only here."""
     if isinstance(error, BadInput):
-        return Failure(400, "bad_input", str(error))
+        return ErrorAnswer(400, "bad_input", str(error))
     if isinstance(error, UnknownSymbol):
-        return Failure(404, "unknown_symbol", str(error))
+        return ErrorAnswer(404, "unknown_symbol", str(error))
     if isinstance(error, NoBook):
-        return Failure(404, "no_book", str(error))
+        return ErrorAnswer(404, "no_book", str(error))
     if isinstance(error, Busy):
-        return Failure(429, "busy", str(error))
+        return ErrorAnswer(429, "busy", str(error))
     if isinstance(error, NewerFormat):
         log.error("written by a later release", extra={"error": str(error)})
-        return Failure(503, "newer_format", str(error))
+        return ErrorAnswer(503, "newer_format", str(error))
     if isinstance(error, StoreUnavailable | InstrumentChanged):
         log.warning("store unavailable", extra={"error": str(error)})
         return UNAVAILABLE
     if isinstance(error, Faulty):
         log.warning("archive damaged", extra={"error": str(error)})
-        return Failure(503, ARCHIVE_UNAVAILABLE.code, f"in the archive {error}, and what is asked for reaches into it")
+        return ErrorAnswer(
+            503, ARCHIVE_UNAVAILABLE.code, f"in the archive {error}, and what is asked for reaches into it"
+        )
     if isinstance(error, ArchiveUnavailable | ArchiveDamaged):
         log.warning("archive does not answer", extra={"error": str(error)})
         return ARCHIVE_UNAVAILABLE
     if isinstance(error, HTTPException):
-        return _HTTP.get(error.status_code, Failure(error.status_code, "refused", "the request was refused"))
+        return _HTTP.get(error.status_code, ErrorAnswer(error.status_code, "refused", "the request was refused"))
     log.error("unexpected error", exc_info=error)
     return INTERNAL
 

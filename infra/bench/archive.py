@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from common.archive.archive import Archive
-from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS, TRADE_ROWS, Series
+from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS, TRADE_ROWS, ArchiveSeries
 from common.frames import bulk
 from common.market.candle import BACKFILL
 from common.market.instrument import Instrument
@@ -45,11 +45,11 @@ def measure() -> list[Figure]:
     ]
 
 
-def _of_a_day(trades: pl.DataFrame) -> list[tuple[Series, pl.DataFrame]]:
+def _of_a_day(trades: pl.DataFrame) -> list[tuple[ArchiveSeries, pl.DataFrame]]:
     return [(FOOTPRINT_ROWS, bulk.footprints(trades)), (TRADE_ROWS, trades)]
 
 
-def _write(archive: Archive, series: Series, frame: pl.DataFrame) -> tuple[float, float]:
+def _write(archive: Archive, series: ArchiveSeries, frame: pl.DataFrame) -> tuple[float, float]:
     """Return ms, and bytes a row."""
     started_s = time.perf_counter()
     receipt = archive.replace(archive.version(series, _BTC, _START_MS), frame)

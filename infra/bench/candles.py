@@ -15,9 +15,9 @@ from common.store.client import commit_client
 from common.store.keys import SymbolKeys
 from common.store.lease import NOTHING_SEEN, new_token
 from common.store.registry import Market, Registry
-from common.store.symbol import Bounds, Claim, SymbolStore
+from common.store.symbol import Claim, StreamBounds, SymbolStore
 from infra.bench.base import Figure, ask_once, feed, percentile, store
-from workers.symbol.commit import Head, Retention, make_commit
+from workers.symbol.commit import CommitHead, Retention, make_commit
 
 YEAR, DAY = "BENCH:YEAR", "BENCH:DAY"
 DAYS = {YEAR: 365, DAY: 1}
@@ -77,14 +77,14 @@ async def _fill(url: str) -> None:
             instrument = Instrument(symbol, 2, 8, "contiguous")
             await Registry(client).add_symbol(Market(instrument, {"kind": "inbox"}))
             opens = _write_minutes(url, symbol, days)
-            claim = await (symbol_store := SymbolStore(client, symbol, Bounds(100_000, 10_000))).claim(
+            claim = await (symbol_store := SymbolStore(client, symbol, StreamBounds(100_000, 10_000))).claim(
                 token := new_token(), NOTHING_SEEN, "bench"
             )
             assert isinstance(claim, Claim)
             builder = Builder.new(instrument)
             last = Trades.of([_trade(opens[-1] + MINUTE_MS, len(opens))])
             changes = builder.step(last, last.ts_ms[0], {})
-            await symbol_store.commit(make_commit(Head(token, 0, "", {}), builder, changes, Retention(400, 40)))
+            await symbol_store.commit(make_commit(CommitHead(token, 0, "", {}), builder, changes, Retention(400, 40)))
 
 
 def _write_minutes(url: str, symbol: str, days: int) -> range:

@@ -26,7 +26,7 @@ AT_ONCE = 50
 
 
 @dataclass(eq=False)
-class Listener(asyncio.Protocol):
+class CrowdListener(asyncio.Protocol):
     """Keeps what it is sent, and when that came."""
 
     symbol: str
@@ -56,10 +56,10 @@ def _frame(message: dict[str, str]) -> bytes:
 
 
 async def _serve(port: int, count: int, symbols: list[str]) -> None:
-    listeners = [Listener(symbols[number % len(symbols)]) for number in range(count)]
+    listeners = [CrowdListener(symbols[number % len(symbols)]) for number in range(count)]
     loop, room = asyncio.get_running_loop(), asyncio.Semaphore(AT_ONCE)
 
-    async def connect(listener: Listener) -> None:
+    async def connect(listener: CrowdListener) -> None:
         async with room:
             await loop.create_connection(lambda: listener, "127.0.0.1", port)
             await listener.begun.wait()
@@ -73,7 +73,7 @@ async def _serve(port: int, count: int, symbols: list[str]) -> None:
         print(orjson.dumps(delays).decode(), flush=True)
 
 
-async def _listen(listeners: list[Listener], seconds: float) -> None:
+async def _listen(listeners: list[CrowdListener], seconds: float) -> None:
     for listener in listeners:
         listener.heard.clear()
     gc.disable()
@@ -82,7 +82,7 @@ async def _listen(listeners: list[Listener], seconds: float) -> None:
     assert not any(listener.is_lost for listener in listeners), "a client was cut off"
 
 
-def _delays_ms(listener: Listener) -> list[float]:
+def _delays_ms(listener: CrowdListener) -> list[float]:
     """Looked at when all is over. A message that came in two pieces is left out."""
     return [1e3 * (at_s - float(close)) for at_s, data in listener.heard for close in _CLOSE.findall(data)]
 

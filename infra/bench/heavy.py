@@ -15,8 +15,8 @@ from common.market.trade import Trade, Trades
 from common.store.keys import SymbolKeys
 from common.store.lease import NOTHING_SEEN, new_token
 from common.store.registry import Market, Registry
-from common.store.symbol import Bounds, Claim, SymbolStore
-from workers.symbol.commit import Head, Retention, make_commit
+from common.store.symbol import Claim, StreamBounds, SymbolStore
+from workers.symbol.commit import CommitHead, Retention, make_commit
 
 HEAVY = Instrument("BENCH:HEAVY", 2, 8, "contiguous")
 START_MS = 1_699_920_000_000
@@ -66,8 +66,8 @@ async def _write_day(client: Redis, instrument: Instrument, trades: pl.DataFrame
 
 
 async def _commit(client: Redis, instrument: Instrument, trade: Trade) -> None:
-    store, token = SymbolStore(client, instrument.symbol, Bounds(100_000, 10_000)), new_token()
+    store, token = SymbolStore(client, instrument.symbol, StreamBounds(100_000, 10_000)), new_token()
     assert isinstance(await store.claim(token, NOTHING_SEEN, "bench"), Claim)
     builder, trades = Builder.new(instrument), Trades.of([trade])
     changes = builder.step(trades, trade.ts_ms, {})
-    await store.commit(make_commit(Head(token, 0, "", {}), builder, changes, _KEEP))
+    await store.commit(make_commit(CommitHead(token, 0, "", {}), builder, changes, _KEEP))

@@ -21,9 +21,9 @@ from common.store.client import commit_client
 from common.store.keys import SymbolKeys
 from common.store.lease import NOTHING_SEEN, new_token
 from common.store.registry import Market, Registry
-from common.store.symbol import Bounds, Claim, SymbolStore
+from common.store.symbol import Claim, StreamBounds, SymbolStore
 from infra.bench.base import Figure, ask, feed, percentile, store
-from workers.symbol.commit import Head, Retention, make_commit
+from workers.symbol.commit import CommitHead, Retention, make_commit
 
 PAST = Instrument("BENCH:PAST", 2, 8, "contiguous")
 TRADES, ROUNDS, COLD_ROUNDS = 3_000_000, 25, 3
@@ -63,13 +63,15 @@ async def _fill(url: str, archive: Archive) -> None:
     archive.replace(archive.version(TRADE_ROWS, PAST, _START_MS), day)
     async with commit_client(url) as client:
         await Registry(client).add_symbol(Market(PAST, {"kind": "inbox"}))
-        symbol_store, token = SymbolStore(client, PAST.symbol, Bounds(1, 10_000)), new_token()
+        symbol_store, token = SymbolStore(client, PAST.symbol, StreamBounds(1, 10_000)), new_token()
         assert isinstance(await symbol_store.claim(token, NOTHING_SEEN, "bench"), Claim)
         builder = Builder.new(PAST)
         for seq, row in enumerate(day[-2:].iter_rows()):
             trades = Trades.of([Trade(*row)])
             changes = builder.step(trades, trades.ts_ms[0], {})
-            await symbol_store.commit(make_commit(Head(token, seq, "", {}), builder, changes, Retention(400, 400)))
+            await symbol_store.commit(
+                make_commit(CommitHead(token, seq, "", {}), builder, changes, Retention(400, 400))
+            )
         fields: Any = {"trades_seq": 1, "trades_ms": day["ts_ms"][-2], "trades_from_ms": -1, "trades_version": 1}
         await client.hset(SymbolKeys(PAST.symbol).archive, mapping=fields)
 

@@ -19,7 +19,7 @@ from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
 from common.market.depth.book import BinanceSpotRule
-from common.market.depth.recorder import BookHistory, Limits
+from common.market.depth.recorder import BookHistory, DepthLimits
 from common.market.instrument import Instrument
 from common.store.client import blocking_client, commit_client
 from common.store.reads import SymbolReader
@@ -70,7 +70,7 @@ def _parse_depth() -> Figure:
     frames = [_depth(at).encode() for at in range(2, 10_002)]
 
     def run() -> None:
-        parser, history = BinanceParser([LISTING], "trade"), BookHistory.new(BinanceSpotRule(), Limits())
+        parser, history = BinanceParser([LISTING], "trade"), BookHistory.new(BinanceSpotRule(), DepthLimits())
         side = [(100_000 - at, 10**8) for at in range(LEVELS)]
         other = [(100_001 + at, 10**8) for at in range(LEVELS)]
         history.step(DepthEvent(NAME, 1_700_000_000_000, 1, 1, -1, side, other, snapshot=True), 1_700_000_000_000)

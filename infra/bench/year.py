@@ -25,10 +25,10 @@ from common.store.keys import SymbolKeys
 from common.store.lease import NOTHING_SEEN, new_token
 from common.store.registry import Market, Registry
 from common.store.rollups import RollupStore
-from common.store.symbol import Bounds, Claim, SymbolStore
+from common.store.symbol import Claim, StreamBounds, SymbolStore
 from infra.bench.base import PATIENCE_S, Figure, ask, feed, percentile, process, store
 from workers.rollup.day import roll_day
-from workers.symbol.commit import Head, Retention, make_commit
+from workers.symbol.commit import CommitHead, Retention, make_commit
 
 YEAR = Instrument("BENCH:YEAR", 2, 8, "contiguous")
 DAYS, ROUNDS, COLD_ROUNDS = 365, 25, 5
@@ -144,12 +144,12 @@ async def _write(client: Redis, instrument: Instrument, frame: pl.DataFrame) -> 
     for at in range(0, len(members), 7_200):
         await client.zadd(keys.candles, dict(members[at : at + 7_200]))
     await client.zadd(keys.dirty, {str(open_ms): 1 for open_ms in opens if open_ms % DAY_MS == 0})
-    symbol_store, token = SymbolStore(client, instrument.symbol, Bounds(100_000, 10_000)), new_token()
+    symbol_store, token = SymbolStore(client, instrument.symbol, StreamBounds(100_000, 10_000)), new_token()
     assert isinstance(await symbol_store.claim(token, NOTHING_SEEN, "bench"), Claim)
     builder, next_ms = Builder.new(instrument), opens[-1] + MINUTE_MS
     last = Trades.of([Trade(next_ms, 1 << 40, 6_000_000, 5, 0)])
     changes = builder.step(last, next_ms, {})
-    await symbol_store.commit(make_commit(Head(token, 0, "", {}), builder, changes, _KEEP))
+    await symbol_store.commit(make_commit(CommitHead(token, 0, "", {}), builder, changes, _KEEP))
 
 
 def _minutes(days: int) -> pl.DataFrame:

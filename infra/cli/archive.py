@@ -26,7 +26,7 @@ from infra.cli.options import DataOption, date_text, day_option, days_between, s
 
 if TYPE_CHECKING:
     from common.archive.archive import Archive
-    from common.archive.series import Series
+    from common.archive.series import ArchiveSeries
 
 app = typer.Typer(help="The archive: list what is there, verify that it is what it should be.", no_args_is_help=True)
 
@@ -118,7 +118,7 @@ async def _verify(
     settings: Settings,
     data: DataOption,
     symbol: str | None,
-    chosen: "list[Series]",
+    chosen: "list[ArchiveSeries]",
     span: tuple[int, int],
     *,
     repair: bool,

@@ -16,7 +16,7 @@ import typer
 
 from common import log
 from common.archive.archive import Archive
-from common.archive.objects import Patience
+from common.archive.objects import RetryPolicy
 from common.errors import BadInput
 from common.frames.text import decimal
 from common.market.instrument import Instrument
@@ -31,7 +31,7 @@ from feed.queries.queries import Queries
 from feed.queries.trades import read_on
 from feed.reading.archived import Faulty
 from feed.reading.bounds import Window
-from feed.reading.trade_archive import steady
+from feed.reading.trade_archive import retry_when_overtaken
 from feed.wire import params
 from infra.cli.options import DataOption, store_session
 from infra.cli.replay import progress_bar
@@ -47,7 +47,7 @@ PAGE_BARS = 50_000
 PAGE_TRADES = 250_000
 
 
-class Form(Enum):
+class ExportForm(Enum):
     CSV = "csv"
     PARQUET = "parquet"
     ARROW = "arrow"
@@ -55,7 +55,7 @@ class Form(Enum):
 
 SymbolArgument = Annotated[str, typer.Argument(metavar="SYMBOL", help="Symbol to export.")]
 OutOption = Annotated[Path, typer.Option("--out", metavar="FILE", help="File to write, replaced if it is there.")]
-FormOption = Annotated[Form, typer.Option("--format", help="Decimals are exact in all of them.")]
+FormOption = Annotated[ExportForm, typer.Option("--format", help="Decimals are exact in all of them.")]
 StartOption = Annotated[str, typer.Option(metavar="TIME", help="UTC time or ms: what opens from there on.")]
 EndOption = Annotated[str, typer.Option(metavar="TIME", help="UTC time or ms: what opens before it.")]
 
@@ -67,7 +67,7 @@ def candles(
     timeframe: Annotated[str, typer.Option(help="Any timeframe the feed answers: 1m, 4h, 1w.")] = "1m",
     start: StartOption = "",
     end: EndOption = "",
-    form: FormOption = Form.CSV,
+    form: FormOption = ExportForm.CSV,
     data: DataOption = None,
 ) -> None:
     """Export candles as the feed shows them, the growing one included (`is_final`).
@@ -90,7 +90,7 @@ def trades(
     out: OutOption,
     start: StartOption = "",
     end: EndOption = "",
-    form: FormOption = Form.CSV,
+    form: FormOption = ExportForm.CSV,
     data: DataOption = None,
 ) -> None:
     """Export all trades that are kept, in the store (FLEET_TRADES_KEPT) or the archive, by time and id.
@@ -152,7 +152,7 @@ async def _trades(queries: Queries, market: Market, span: _Span) -> AsyncIterato
     start_ms, first_ms = span.start_ms, None
     while start_ms < span.end_ms:
         page = partial(read_on, reader, past, queries.tapes, start_ms, span.end_ms, PAGE_TRADES)
-        found, start_ms = await steady(page)
+        found, start_ms = await retry_when_overtaken(page)
         _check_sound(market, found.kept.faults)
         if not found.trades.is_empty():
             first_ms, state = first_ms or found.trades["ts_ms"][0], found.view.state
@@ -193,7 +193,7 @@ def _trade_table(frame: pl.DataFrame, instrument: Instrument) -> pl.DataFrame:
     )
 
 
-def _export(symbol: str, out: Path, form: Form, data: Path | None, pages: _Pages) -> None:
+def _export(symbol: str, out: Path, form: ExportForm, data: Path | None, pages: _Pages) -> None:
     settings = load()
     log.setup("warning", settings.log_format)
     with store_session(settings, data) as url:
@@ -201,7 +201,7 @@ def _export(symbol: str, out: Path, form: Form, data: Path | None, pages: _Pages
     print(f"{symbol}: {count:,} rows written to {out}")
 
 
-async def _write(settings: Settings, url: str, symbol: str, out: Path, form: Form, pages: _Pages) -> int:
+async def _write(settings: Settings, url: str, symbol: str, out: Path, form: ExportForm, pages: _Pages) -> int:
     """Write pages beside the file, then the file out of them: neither is ever in memory as a whole."""
     try:
         with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
@@ -224,14 +224,14 @@ async def _write(settings: Settings, url: str, symbol: str, out: Path, form: For
         raise BadInput(f"{out} cannot be written: {error.strerror or error}") from error
 
 
-def _join(folder: Path, draft: Path, form: Form) -> None:
+def _join(folder: Path, draft: Path, form: ExportForm) -> None:
     rows = pl.scan_parquet(sorted(folder.glob("*.parquet")))
     match form:
-        case Form.CSV:
+        case ExportForm.CSV:
             rows.sink_csv(draft)
-        case Form.PARQUET:
+        case ExportForm.PARQUET:
             rows.sink_parquet(draft)
-        case Form.ARROW:
+        case ExportForm.ARROW:
             # The oldest level: string views are too new for many readers of Arrow.
             rows.sink_ipc(draft, compat_level=pl.CompatLevel.oldest())
 
@@ -241,7 +241,7 @@ async def _queries(settings: Settings, url: str) -> AsyncIterator[Queries]:
     client = commit_client(url)
     archive = None
     if settings.archive_url:
-        archive = Archive.open(settings.archive_url, settings.archive_s3_endpoint, Patience())
+        archive = Archive.open(settings.archive_url, settings.archive_s3_endpoint, RetryPolicy())
     try:
         yield Queries(client, settings.lease_ttl_ms, archive=archive)
     finally:

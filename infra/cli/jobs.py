@@ -14,7 +14,7 @@ from common.errors import BadInput
 from common.redact import redacted
 from common.settings import load
 from common.store.client import commit_client
-from common.store.jobs import Failure, Jobs, JobsView
+from common.store.jobs import FailedJob, Jobs, JobsView
 from infra.cli.options import DataOption, store_url
 
 app = typer.Typer(help="The roll-up queue: what waits, runs or has failed.")
@@ -95,7 +95,7 @@ def _table(view: JobsView, queued: list[str]) -> Table:
     return table
 
 
-def _next_try(found: Failure) -> str:
+def _next_try(found: FailedJob) -> str:
     if found.refused:
         return "never"
     return f"{datetime.fromtimestamp(found.next_ms / 1_000, UTC):%m-%d %H:%M:%S} UTC" if found.next_ms else "now"

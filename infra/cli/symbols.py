@@ -42,7 +42,7 @@ class Trading(TypedDict):
     hours: Hours
 
 
-class Kind(Enum):
+class SourceKind(Enum):
     VENUE = "venue"
     INBOX = "inbox"
     SIMULATOR = "simulator"
@@ -72,7 +72,7 @@ def add(
         typer.Argument(metavar="SYMBOL", help="1 to 32 of A-Z 0-9 : _ . - such as BINANCE:BTCUSDT or MY:BTCUSD."),
     ],
     source: Annotated[
-        Kind | None,
+        SourceKind | None,
         typer.Option(
             help="venue: live from an exchange; inbox: trades that anybody pushes; simulator: made up. "
             f"Default: venue for a symbol of {', '.join(VENUES)}, unless --stream is given; else inbox.",
@@ -126,8 +126,8 @@ def add(
     sessions_of(calendar, zone, hours.value)
     trading: Trading = {"calendar": calendar, "zone": zone, "hours": hours.value}
     kinds = {check_symbol(symbol): _kind(symbol, source, stream) for symbol in symbols}
-    of_venues = [symbol for symbol, kind in kinds.items() if kind is Kind.VENUE]
-    others = [symbol for symbol, kind in kinds.items() if kind is not Kind.VENUE]
+    of_venues = [symbol for symbol, kind in kinds.items() if kind is SourceKind.VENUE]
+    others = [symbol for symbol, kind in kinds.items() if kind is not SourceKind.VENUE]
     of_others = {
         "--price-decimals": price_decimals is not None,
         "--size-decimals": size_decimals is not None,
@@ -140,7 +140,7 @@ def add(
     if on_demand and others:
         raise BadInput(f"--on-demand does not go with {others[0]}, which is not streamed from a venue")
     decimals = (2 if price_decimals is None else price_decimals, 8 if size_decimals is None else size_decimals)
-    if source is Kind.SIMULATOR:
+    if source is SourceKind.SIMULATOR:
         markets = [_simulated(symbol, decimals, price) for symbol in others]
     else:
         ids: Ids = "contiguous" if contiguous else "unique"
@@ -182,11 +182,11 @@ def _inbox(stream: str | None, trim: bool | None) -> dict[str, object]:
     return found | ({"stream": stream} if stream else {})
 
 
-def _kind(symbol: str, source: Kind | None, stream: str | None) -> Kind:
+def _kind(symbol: str, source: SourceKind | None, stream: str | None) -> SourceKind:
     """Where a symbol's trades come from, if nobody says so: from the venue that its prefix names."""
     if source is not None:
         return source
-    return Kind.VENUE if venues.place_of(symbol) and stream is None else Kind.INBOX
+    return SourceKind.VENUE if venues.place_of(symbol) and stream is None else SourceKind.INBOX
 
 
 def _check_of_venue(symbol: str, options: list[str]) -> None:

@@ -61,4 +61,4 @@ def up(
     of_venues = venues.parse_choice(venue, names or ())
     simulated = markets.parse_choice("none" if symbols is None and of_venues else symbols)
     wanted = {name: value for name, value in (("port", port), ("data_dir", data)) if value is not None}
-    launcher.run(load().model_copy(update=wanted), launcher.Wanted(simulated, of_venues))
+    launcher.run(load().model_copy(update=wanted), launcher.WantedMarkets(simulated, of_venues))

@@ -46,7 +46,7 @@ def watch(
         asyncio.run(_watch(address, symbol, timeframe))
 
 
-class Bars:
+class WatchedBars:
     """The sequence a client keeps: a snapshot, then bars by open time. An amended bar replaces the one shown."""
 
     def __init__(self) -> None:
@@ -69,7 +69,7 @@ class Bars:
 
 
 async def _watch(address: str, symbol: str, timeframe: str) -> None:
-    console, bars = Console(), Bars()
+    console, bars = Console(), WatchedBars()
     shown = Live(_table(symbol, timeframe, bars), console=console, refresh_per_second=10)
     with shown if sys.stdout.isatty() else contextlib.nullcontext() as live:
         try:
@@ -98,7 +98,7 @@ def _reason(refusal: InvalidStatus) -> str:
     return f"status {refusal.response.status_code}"
 
 
-def _show(live: Live | None, text: str | bytes, symbol: str, timeframe: str, bars: Bars) -> None:
+def _show(live: Live | None, text: str | bytes, symbol: str, timeframe: str, bars: WatchedBars) -> None:
     # Decimals stay decimals: what the server writes exactly is shown exactly.
     message = json.loads(text, parse_float=Decimal)
     if message["type"] == "error" and message["code"] == "unauthorized":
@@ -112,7 +112,7 @@ def _show(live: Live | None, text: str | bytes, symbol: str, timeframe: str, bar
         live.update(_table(symbol, timeframe, bars))
 
 
-def _table(symbol: str, timeframe: str, bars: Bars) -> Table:
+def _table(symbol: str, timeframe: str, bars: WatchedBars) -> Table:
     rows = sorted(bars.by_open.values(), key=lambda bar: int(bar["t"]))
     simulated = any(bar["source"] == "simulated" for bar in rows)
     table = Table(title=f"{symbol} {timeframe}{' SIMULATED' if simulated else ''}")

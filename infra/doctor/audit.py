@@ -14,7 +14,7 @@ import polars as pl
 from redis.asyncio import Redis
 
 from common.archive.archive import Archive
-from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS, SERIES, TRADE_ROWS, Series
+from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS, SERIES, TRADE_ROWS, ArchiveSeries
 from common.errors import ArchiveDamaged, StoreUnavailable
 from common.frames import bulk, decode
 from common.frames.schema import TRADES
@@ -22,10 +22,10 @@ from common.market.coding import blocks
 from common.market.manifest import UNKNOWN, Fault, ManifestEntry
 from common.market.scale import Scales
 from common.market.timeframes.timeframe import DAY_MS, SECOND_MS
-from common.store.reads import Seal, State, SymbolReader, touches
+from common.store.reads import Seal, SymbolReader, SymbolState, touches
 from common.store.registry import Market
 from common.store.rollups import RollupStore
-from common.store.trade_archive import Standing, TradeArchive
+from common.store.trade_archive import ArchiveStanding, TradeArchive
 from workers.rollup.trades import by_day, united, waiting_trades
 
 # What changes while it is looked at is looked at once more.
@@ -37,7 +37,7 @@ _VOLUMES = ["volume_lots", "buy_lots", "sell_lots"]
 class Object:
     """One of the archive, be it there or not."""
 
-    series: Series
+    series: ArchiveSeries
     period_ms: int
 
     @property
@@ -49,7 +49,7 @@ class Object:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ObjectFaults:
     """What is wrong with an object, line by line. `damaged`: it can't be read. `outdated`: Redis has it otherwise."""
 
     wrong: tuple[str, ...] = ()
@@ -84,7 +84,7 @@ class Auditor:
     def symbol(self) -> str:
         return self._instrument.symbol
 
-    async def objects(self, series: Series, from_ms: int, to_ms: int) -> list[Object]:
+    async def objects(self, series: ArchiveSeries, from_ms: int, to_ms: int) -> list[Object]:
         """Return what is, or should be, in the archive of `[from_ms, to_ms)`, ascending."""
         opens = set(await asyncio.to_thread(self._archive.periods, series, self.symbol))
         opens |= {entry.period_ms for entry in await _confirmed(self._reader, series)}
@@ -100,7 +100,7 @@ class Auditor:
         days = await asyncio.to_thread(self._archive.periods, FOOTPRINT_ROWS, self.symbol)
         return [day_ms for day_ms in days if standing and _is_whole(Object(TRADE_ROWS, day_ms), standing)]
 
-    async def check(self, where: Object) -> Found:
+    async def check(self, where: Object) -> ObjectFaults:
         for _ in range(ATTEMPTS):
             marks = await self._marks(where.series, where.period_ms, where.end_ms)
             found = await (self._check_trades if where.series is TRADE_ROWS else self._check)(where, marks)
@@ -108,7 +108,7 @@ class Auditor:
                 return found
         raise StoreUnavailable(f"{self.symbol} changed under every attempt to check its {where}")
 
-    async def repair(self, where: Object, found: Found) -> str:
+    async def repair(self, where: Object, found: ObjectFaults) -> str:
         """Have an object made anew, as far as Redis has what that takes; return what has been done, as a sentence.
 
         One that can't be read is cleared, and only if Redis has dropped nothing of its period.
@@ -126,7 +126,7 @@ class Auditor:
             await asyncio.to_thread(self._archive.clear, where.series, self._instrument, where.period_ms)
         return f"the queue writes it anew, with {days} sealed days"
 
-    async def _marks(self, series: Series, from_ms: int, to_ms: int) -> _Marks:
+    async def _marks(self, series: ArchiveSeries, from_ms: int, to_ms: int) -> _Marks:
         # Seals first: a day that is sealed anew between the reads is pending in the second, or its seal another.
         view = await self._reader.view(seals_from_ms=from_ms)
         due = await self._store.due()
@@ -141,13 +141,13 @@ class Auditor:
         scales = view.state.scales(self._instrument) if view.state else Scales.unchanged(self._instrument.scale)
         return _Marks(settled, pending, view.archived["candles"].version, scales)
 
-    async def _check(self, where: Object, marks: _Marks) -> Found | None:
+    async def _check(self, where: Object, marks: _Marks) -> ObjectFaults | None:
         """None if Redis has changed meanwhile."""
         try:
             rows, expected = await self._read(where)
             month = await self._candles(where, marks.version)
         except ArchiveDamaged as error:
-            return Found((str(error),), damaged=True)
+            return ObjectFaults((str(error),), damaged=True)
         sealed = await self._sealed(where.series, marks)
         if sealed is None:
             return None
@@ -155,7 +155,7 @@ class Auditor:
             return _not_there(expected, outdated=bool(sealed))
         outdated = list(_otherwise(rows, sealed))
         volumes = [] if month is None else _unequal_volumes(rows, month, marks.pending)
-        return Found((*outdated, *volumes), outdated=bool(outdated))
+        return ObjectFaults((*outdated, *volumes), outdated=bool(outdated))
 
     async def _read(self, where: Object) -> tuple[pl.DataFrame | None, ManifestEntry | None]:
         """Return the rows, None if not there, and what was confirmed. ArchiveDamaged if it is not that, or newer."""
@@ -167,18 +167,18 @@ class Auditor:
             return None, expected
         return await asyncio.to_thread(self._archive.read_period, *args, expected=expected), expected
 
-    async def _check_trades(self, where: Object, marks: _Marks) -> Found | None:
+    async def _check_trades(self, where: Object, marks: _Marks) -> ObjectFaults | None:
         """The same of a day of trades, which are compared with its archived footprints."""
         args = self._instrument, where.period_ms
         before = await self._trades.standing()
         try:
             rows, expected = await self._read(where)
         except ArchiveDamaged as error:
-            return Found((str(error),), damaged=True)
+            return ObjectFaults((str(error),), damaged=True)
         if rows is None and expected:
             return _not_there(expected, outdated=False)
         if before is None or where.period_ms in marks.pending or not _is_whole(where, before):
-            return Found()
+            return ObjectFaults()
         waiting = dict(by_day(await waiting_trades(self._trades, before)))
         after = await self._trades.standing()
         if after is None or after.archived_seq != before.archived_seq:
@@ -187,13 +187,13 @@ class Auditor:
             levels = await asyncio.to_thread(self._archive.read_period, FOOTPRINT_ROWS, *args)
         except ArchiveDamaged:
             # Told where it is checked itself.
-            return Found()
+            return ObjectFaults()
         if levels is None:
-            return Found()
+            return ObjectFaults()
         applied = united(rows, waiting.get(where.period_ms, TRADES.to_frame()))
-        return Found(tuple(_unlike_levels(applied, levels)) if len(applied) else ("it is not there",))
+        return ObjectFaults(tuple(_unlike_levels(applied, levels)) if len(applied) else ("it is not there",))
 
-    async def _sealed(self, series: Series, marks: _Marks) -> dict[int, pl.DataFrame] | None:
+    async def _sealed(self, series: ArchiveSeries, marks: _Marks) -> dict[int, pl.DataFrame] | None:
         """Return the days as Redis has them. None if one has been sealed anew, or dropped."""
         seals = marks.settled
         if not seals:
@@ -249,24 +249,24 @@ async def find_faults(client: Redis, market: Market, archive: Archive) -> list[F
     return sorted(found, key=lambda fault: -fault.from_ms)
 
 
-async def _confirmed(reader: SymbolReader, series: Series) -> list[ManifestEntry]:
+async def _confirmed(reader: SymbolReader, series: ArchiveSeries) -> list[ManifestEntry]:
     """Return the entries of objects that are to be there."""
     known = await reader.manifest(series.name).known(0, 1 << 53)
     return [entry for entry in known.entries if not entry.given_up]
 
 
-def _not_there(expected: ManifestEntry | None, *, outdated: bool) -> Found:
+def _not_there(expected: ManifestEntry | None, *, outdated: bool) -> ObjectFaults:
     """`outdated`: the store has what was in it."""
     wanted = outdated or (expected and not expected.given_up)
-    return Found(("it is not there",), outdated=outdated) if wanted else Found()
+    return ObjectFaults(("it is not there",), outdated=outdated) if wanted else ObjectFaults()
 
 
-def _digest(series: Series, seal: Seal) -> str:
+def _digest(series: ArchiveSeries, seal: Seal) -> str:
     """Empty where nothing of the series is sealed: of trades nothing ever is."""
     return {CANDLE_ROWS.name: seal.candle_digest, FOOTPRINT_ROWS.name: seal.footprint_digest}.get(series.name, "")
 
 
-def _floor_ms(series: Series, state: State | None) -> int:
+def _floor_ms(series: ArchiveSeries, state: SymbolState | None) -> int:
     if state is None:
         return -1
     return state.footprint_floor_ms if series is FOOTPRINT_ROWS else state.candle_floor_ms
@@ -294,7 +294,7 @@ def _unequal_volumes(footprints: pl.DataFrame, candles: pl.DataFrame, pending: s
     return [f"{_minutes(unequal)} have other volumes than their candles"] if len(unequal) else []
 
 
-def _is_whole(where: Object, standing: Standing) -> bool:
+def _is_whole(where: Object, standing: ArchiveStanding) -> bool:
     """Whether all trades of a day are in the archive, but for those that wait for it."""
     lacks_none = not touches(standing.lost, where.period_ms, where.end_ms)
     return standing.archived_seq is not None and standing.from_ms < where.period_ms and lacks_none

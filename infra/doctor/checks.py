@@ -11,7 +11,7 @@ from common.market.manifest import Fault
 from common.store.cut import Wrong
 from common.store.format import FORMAT
 from common.store.health import Upkeep
-from common.store.jobs import Failure, JobsView
+from common.store.jobs import FailedJob, JobsView
 from common.store.presence import WORKER, Process
 from common.store.registry import Market
 from common.store.server import MIN_VERSION, is_old, version_of
@@ -205,7 +205,7 @@ def queue(view: JobsView, clock: str) -> Finding:
     return Finding(Level.WARN, "queue", found, advice)
 
 
-def failed_jobs(failures: Sequence[Failure]) -> Finding:
+def failed_jobs(failures: Sequence[FailedJob]) -> Finding:
     """`failures`: latest first."""
     if not failures:
         return Finding(Level.OK, "failed jobs", "none")

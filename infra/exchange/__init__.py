@@ -14,11 +14,9 @@ a hub of WebSocket connections, the REST routes, and an admin surface with the s
 from infra.exchange.exchange import Exchange
 from infra.exchange.faults import (
     Ban,
-    Cut,
     Drop,
     Duplicate,
     Fault,
-    Gap,
     Garbage,
     Halt,
     Injection,
@@ -30,11 +28,13 @@ from infra.exchange.faults import (
     Shutdown,
     Skew,
     Slow,
+    SocketCut,
     Stall,
+    StreamGap,
     Throttle,
 )
-from infra.exchange.listing import Listing, listing_of
-from infra.exchange.market import Market
+from infra.exchange.listing import SimulatedListing, listing_of
+from infra.exchange.market import ExchangeMarket
 from infra.exchange.market_clock import MarketClock
 from infra.exchange.recording import Recording
 from infra.exchange.rules import Rules
@@ -44,17 +44,17 @@ from infra.exchange.simulation import Simulation
 __all__ = [
     "Address",
     "Ban",
-    "Cut",
+    "SocketCut",
     "Drop",
     "Duplicate",
     "Exchange",
     "Fault",
-    "Gap",
+    "StreamGap",
     "Garbage",
     "Halt",
     "Injection",
-    "Listing",
-    "Market",
+    "SimulatedListing",
+    "ExchangeMarket",
     "MarketClock",
     "Recording",
     "Refuse",

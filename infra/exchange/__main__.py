@@ -14,7 +14,7 @@ from common.errors import BadInput, FleetError
 from infra.exchange.exchange import Exchange
 from infra.exchange.journal import Journal
 from infra.exchange.listing import listing_of
-from infra.exchange.market import Market
+from infra.exchange.market import ExchangeMarket
 from infra.exchange.recording import Recording
 from infra.exchange.rules import Rules
 from infra.exchange.server import serving
@@ -91,14 +91,14 @@ def exchange(
         raise BadInput("--journal keeps simulated markets: leave it out with --recording")
     if recording:
         listing = listing_of(recorded_symbol, price_decimals, size_decimals)
-        markets = [Market(Recording(listing, list(recording), seed), rules)]
+        markets = [ExchangeMarket(Recording(listing, list(recording), seed), rules)]
         start_ms = None if keep_times else SystemClock().now_ms()
         history_ms = 0
     else:
         names = [name.strip().upper() for name in symbols.split(",")]
         if len(set(names)) < len(names):
             raise BadInput(f"symbols {symbols!r} names one twice")
-        markets = [Market(Simulation(listing_of(name), seed, orders), rules) for name in names]
+        markets = [ExchangeMarket(Simulation(listing_of(name), seed, orders), rules) for name in names]
         history_ms = int(history_hours * HOUR_MS)
         kept = Journal(journal, history_ms) if journal else None
     made = Exchange(markets, start_ms=start_ms, history_ms=history_ms, speed=speed, rules=rules, journal=kept)

@@ -28,7 +28,7 @@ from infra.exchange import history
 from infra.exchange.exchange import Exchange
 from infra.exchange.faults import fault_of
 from infra.exchange.klines import INTERVALS, Kline
-from infra.exchange.market import Market
+from infra.exchange.market import ExchangeMarket
 
 # One answer stays small; who wants more asks again from the next id.
 MAX_ROWS = 20_000
@@ -99,8 +99,8 @@ async def _klines(exchange: Exchange, request: Request) -> list[dict[str, int]]:
     interval = request.query_params.get("interval", "1m")
     if interval not in INTERVALS:
         raise BadInput(f"interval is {interval[:20]!r}, expected one of {', '.join(INTERVALS)}")
-    span = history.Span(_whole(request, "from_ms", 0), _whole(request, "to_ms", exchange.now_ms), MAX_ROWS)
-    found = history.klines_between(market, history.Grid(INTERVALS[interval]), span, exchange.now_ms)
+    span = history.KlineSpan(_whole(request, "from_ms", 0), _whole(request, "to_ms", exchange.now_ms), MAX_ROWS)
+    found = history.klines_between(market, history.KlineGrid(INTERVALS[interval]), span, exchange.now_ms)
     return [{each.name: getattr(kline, each.name) for each in fields(Kline)} for kline in found]
 
 
@@ -144,7 +144,7 @@ async def _time(exchange: Exchange, request: Request) -> dict[str, Any]:
     return {"now_ms": exchange.now_ms, "speed": exchange.speed}
 
 
-def _market(exchange: Exchange, request: Request) -> Market:
+def _market(exchange: Exchange, request: Request) -> ExchangeMarket:
     return exchange.market(request.path_params["symbol"])
 
 

@@ -30,11 +30,11 @@ _BANNED = (
 
 
 def app(exchange: Exchange, token: str) -> Starlette:
-    api = Api(exchange)
+    api = ExchangeApi(exchange)
     return Starlette(routes=[Route("/api/v3/{path:path}", api.answer), *admin.routes(exchange, token)])
 
 
-class Api:
+class ExchangeApi:
     def __init__(self, exchange: Exchange) -> None:
         self.exchange = exchange
 

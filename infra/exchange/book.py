@@ -39,7 +39,7 @@ class Side:
 
 
 @dataclass(slots=True)
-class State:
+class BookState:
     """The book right after `update_id`, as lots by price. `position`: of the next entry of the log."""
 
     update_id: int
@@ -47,13 +47,13 @@ class State:
     asks: dict[int, int]
     position: int = 0
 
-    def scaled(self, factor: int) -> "State":
+    def scaled(self, factor: int) -> "BookState":
         """The same with prices in ticks of which `factor` are one of before."""
         bids, asks = ({price * factor: lots for price, lots in side.items()} for side in (self.bids, self.asks))
-        return State(self.update_id, bids, asks, self.position)
+        return BookState(self.update_id, bids, asks, self.position)
 
-    def copy(self) -> "State":
-        return State(self.update_id, self.bids.copy(), self.asks.copy(), self.position)
+    def copy(self) -> "BookState":
+        return BookState(self.update_id, self.bids.copy(), self.asks.copy(), self.position)
 
     def set(self, side: int, price_ticks: int, size_lots: int) -> None:
         levels = self.asks if side else self.bids
@@ -63,7 +63,7 @@ class State:
             levels.pop(price_ticks, None)
 
 
-class Book:
+class BookLog:
     """`keep`: changes kept; up to an eighth more are held. `last_id` 0: nothing is known yet. `epoch` counts resets."""
 
     def __init__(self, keep: int) -> None:
@@ -71,7 +71,7 @@ class Book:
         self.last_id = 0
         self.epoch = 0
         self.sides = (Side(), Side())
-        self._base = self._walk = State(0, {}, {})
+        self._base = self._walk = BookState(0, {}, {})
         self._clear()
 
     @property
@@ -133,7 +133,7 @@ class Book:
             last[self._sides[at]][self._prices[at]] = self._lots[at]
         return sorted(last[BID].items(), reverse=True), sorted(last[ASK].items())
 
-    def at(self, update_id: int) -> State:
+    def at(self, update_id: int) -> BookState:
         """The book right after `update_id`. Asked in ascending order, all states together cost one pass."""
         if not self._base.update_id <= update_id <= self.last_id:
             raise BadInput(f"update {update_id} is not kept, expected one from {self.oldest_id} to {self.last_id}")
@@ -158,7 +158,7 @@ class Book:
         self._lots = array("q")
         self._sides = bytearray()
         self._dropped = 0
-        self._base = State(self.last_id, self.sides[BID].lots.copy(), self.sides[ASK].lots.copy())
+        self._base = BookState(self.last_id, self.sides[BID].lots.copy(), self.sides[ASK].lots.copy())
         self._walk = self._base.copy()
 
     def _drop(self) -> None:
@@ -169,7 +169,7 @@ class Book:
             del column[:count]
         self._dropped += count
 
-    def _advance(self, state: State, update_id: int) -> None:
+    def _advance(self, state: BookState, update_id: int) -> None:
         """Apply to `state` what the log holds for it up to `update_id`."""
         start, end = state.position - self._dropped, bisect_right(self._ids, update_id)
         for at in range(start, end):

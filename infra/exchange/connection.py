@@ -28,26 +28,26 @@ _quiet = logging.getLogger(f"{__name__}.protocol")
 _quiet.setLevel(logging.WARNING)
 
 
-class Owner(Protocol):
+class ConnectionOwner(Protocol):
     """Who decides for the connection."""
 
-    def arrived(self, connection: "Connection", request: Request) -> int:
+    def arrived(self, connection: "ExchangeConnection", request: Request) -> int:
         """The HTTP status of the handshake; 101 lets the client in."""
 
-    def received(self, connection: "Connection", frame: Frame) -> None:
+    def received(self, connection: "ExchangeConnection", frame: Frame) -> None:
         """A whole text or binary message, a ping or a pong came in."""
 
-    def unsent(self, connection: "Connection", size_bytes: int) -> None:
+    def unsent(self, connection: "ExchangeConnection", size_bytes: int) -> None:
         """So much waits to be sent."""
 
-    def gone(self, connection: "Connection") -> None:
+    def gone(self, connection: "ExchangeConnection") -> None:
         """The connection has ended."""
 
 
-class Connection(asyncio.Protocol):
+class ExchangeConnection(asyncio.Protocol):
     """`number` counts connections from 1. `trade_ids`: by symbol, the first and last trade id it was sent."""
 
-    def __init__(self, owner: Owner, number: int, registry: set[Any]) -> None:
+    def __init__(self, owner: ConnectionOwner, number: int, registry: set[Any]) -> None:
         self.owner = owner
         self.number = number
         self.ip = ""

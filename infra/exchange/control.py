@@ -11,7 +11,7 @@ _ID_TEXT = re.compile(r"[A-Za-z0-9_-]{1,36}", re.ASCII)
 _BAD_ID = "request ID must be an unsigned integer"
 
 
-class Subscriber(Protocol):
+class ControlTarget(Protocol):
     """What control messages change."""
 
     combined: bool
@@ -32,7 +32,7 @@ class Invalid(Exception):
         self.code = code
 
 
-def answer(subscriber: Subscriber, text: bytes) -> bytes:
+def answer(subscriber: ControlTarget, text: bytes) -> bytes:
     """Follow a control message and return the reply."""
     request_id: object = None
     try:
@@ -76,20 +76,20 @@ def _unknown(request: dict[str, Any]) -> Invalid:
     return Invalid(2, f"Invalid request: unknown variant `{request['method']}`, expected one of {expected}")
 
 
-def _subscribe(subscriber: Subscriber, request: dict[str, Any]) -> None:
+def _subscribe(subscriber: ControlTarget, request: dict[str, Any]) -> None:
     if not subscriber.subscribe(_names(request)):
         raise Invalid(2, "Invalid request: too many streams")
 
 
-def _unsubscribe(subscriber: Subscriber, request: dict[str, Any]) -> None:
+def _unsubscribe(subscriber: ControlTarget, request: dict[str, Any]) -> None:
     subscriber.unsubscribe(_names(request))
 
 
-def _list(subscriber: Subscriber, request: dict[str, Any]) -> list[str]:
+def _list(subscriber: ControlTarget, request: dict[str, Any]) -> list[str]:
     return subscriber.names()
 
 
-def _set_property(subscriber: Subscriber, request: dict[str, Any]) -> None:
+def _set_property(subscriber: ControlTarget, request: dict[str, Any]) -> None:
     name, *values = _property(request, 2)
     if not values or not isinstance(values[0], bool):
         raise Invalid(1, "Invalid value type: expected Boolean")
@@ -97,7 +97,7 @@ def _set_property(subscriber: Subscriber, request: dict[str, Any]) -> None:
     subscriber.combined = values[0]
 
 
-def _get_property(subscriber: Subscriber, request: dict[str, Any]) -> bool:
+def _get_property(subscriber: ControlTarget, request: dict[str, Any]) -> bool:
     _check_known(_property(request, 1)[0])
     return subscriber.combined
 
@@ -123,7 +123,7 @@ def _check_known(name: str) -> None:
         raise Invalid(0, "Unknown property")
 
 
-_FOLLOW: dict[str, Callable[[Subscriber, dict[str, Any]], object]] = {
+_FOLLOW: dict[str, Callable[[ControlTarget, dict[str, Any]], object]] = {
     "SUBSCRIBE": _subscribe,
     "UNSUBSCRIBE": _unsubscribe,
     "LIST_SUBSCRIPTIONS": _list,

@@ -9,7 +9,7 @@ import orjson
 
 from common.errors import BadInput
 from infra.exchange.book import Level
-from infra.exchange.listing import Listing
+from infra.exchange.listing import SimulatedListing
 from workers.recordings.text import is_frame, opened
 
 
@@ -30,7 +30,7 @@ def has_depth(path: Path) -> bool:
     return bool(head) and is_frame(head[0]) and any(b'"depthUpdate"' in line for line in head)
 
 
-def depth_frames(path: Path, listing: Listing) -> Iterator[Frame]:
+def depth_frames(path: Path, listing: SimulatedListing) -> Iterator[Frame]:
     """The depth events and snapshots of a frames file. A snapshot, which has no time, has that of the event before."""
     ts_ms = 0
     with opened(path) as (lines, _):
@@ -45,7 +45,7 @@ def depth_frames(path: Path, listing: Listing) -> Iterator[Frame]:
             yield frame
 
 
-def _frame(line: bytes, listing: Listing, before_ms: int) -> Frame:
+def _frame(line: bytes, listing: SimulatedListing, before_ms: int) -> Frame:
     local_ns, _, text = line.partition(b" ")
     message = orjson.loads(text)
     if "lastUpdateId" in message:
@@ -66,6 +66,6 @@ def from_first_snapshot(frames: Iterator[Frame]) -> Iterator[Frame]:
             yield frame
 
 
-def _levels(rows: list[list[str]], listing: Listing) -> list[Level]:
+def _levels(rows: list[list[str]], listing: SimulatedListing) -> list[Level]:
     instrument = listing.instrument
     return [(instrument.price_ticks(price), instrument.size_lots(size)) for price, size in rows]

@@ -3,15 +3,15 @@
 from typing import Protocol
 
 from common.market.trade import Trade
-from infra.exchange.book import Book
-from infra.exchange.listing import Listing
+from infra.exchange.book import BookLog
+from infra.exchange.listing import SimulatedListing
 
 
 class Driver(Protocol):
     """Time is the driver's own; the market shifts it. What happens depends on nothing but what happened before."""
 
     @property
-    def listing(self) -> Listing:
+    def listing(self) -> SimulatedListing:
         """What is traded."""
 
     @property
@@ -22,8 +22,8 @@ class Driver(Protocol):
     def due_ms(self) -> int | None:
         """When the next thing happens; None: nothing will any more."""
 
-    def begin(self, book: Book, at_ms: int) -> None:
+    def begin(self, book: BookLog, at_ms: int) -> None:
         """Called once, before anything happens."""
 
-    def happen(self, book: Book) -> list[Trade]:
+    def happen(self, book: BookLog) -> list[Trade]:
         """Make the next thing happen: change the book, and return the trades of at most one taker order."""

@@ -17,20 +17,20 @@ from infra.exchange.faults import (
     ConnectionFault,
     Fault,
     FaultLog,
-    Gap,
     Halt,
     Injection,
     Retick,
     Skew,
+    StreamGap,
     Throttle,
 )
-from infra.exchange.hub import Hub
+from infra.exchange.hub import ExchangeHub
 from infra.exchange.journal import SPAN_MS, Journal
-from infra.exchange.keeper import Keeper
+from infra.exchange.keeper import SocketKeeper
 from infra.exchange.limits import Limiter
-from infra.exchange.market import Happening, Market
+from infra.exchange.market import ExchangeMarket, Happening
 from infra.exchange.publisher import TICK_MS, Publisher
-from infra.exchange.rest import Desk
+from infra.exchange.rest import RestContext
 from infra.exchange.rest_faults import RestFaults
 from infra.exchange.rules import Rules
 from infra.exchange.stats import Stats
@@ -54,7 +54,7 @@ class Exchange:
 
     def __init__(
         self,
-        markets: Sequence[Market],
+        markets: Sequence[ExchangeMarket],
         *,
         start_ms: int | None = None,
         history_ms: int = 0,
@@ -72,8 +72,8 @@ class Exchange:
         self.faults = FaultLog()
         self.limiter = Limiter(self.rules)
         self.rest_faults = RestFaults(self.faults)
-        self.hub = Hub(self.rules, self.limiter, self.stats, self.faults, self.clock)
-        self.keeper = Keeper(self.hub)
+        self.hub = ExchangeHub(self.rules, self.limiter, self.stats, self.faults, self.clock)
+        self.keeper = SocketKeeper(self.hub)
         self._publishers = {market.symbol: Publisher(market, self.hub) for market in markets}
         self._planned: list[_Planned] = []
         self._waiting: list[tuple[int, int, Callable[[], None]]] = []
@@ -91,7 +91,7 @@ class Exchange:
         """What the venue says the time is."""
         return self.now_ms + self.skew_ms
 
-    def market(self, symbol: str) -> Market:
+    def market(self, symbol: str) -> ExchangeMarket:
         if symbol not in self.markets:
             raise BadInput(f"symbol {symbol[:40]!r} is not traded here, expected one of {', '.join(self.markets)}")
         return self.markets[symbol]
@@ -104,8 +104,8 @@ class Exchange:
         delivered = self.hub.delivered.get(symbol)
         return delivered.holes() if delivered else []
 
-    def desk(self, unit: int) -> Desk:
-        return Desk(self.markets, self.rules, self.now_ms, self.told_ms, unit)
+    def desk(self, unit: int) -> RestContext:
+        return RestContext(self.markets, self.rules, self.now_ms, self.told_ms, unit)
 
     # Time.
 
@@ -189,7 +189,7 @@ class Exchange:
             self.skew_ms, injection.done = fault.ms, True
         return injection
 
-    def _turn(self, market: Market) -> None:
+    def _turn(self, market: ExchangeMarket) -> None:
         if self._journal:
             self._journal.turn(market, self.now_ms)
 
@@ -199,18 +199,18 @@ class Exchange:
             raise BadInput(f"{MAX_PLANNED} faults are planned already: no more")
         heapq.heappush(self._planned, _Planned(at_ms, next(self._order), fault))
 
-    def _without_gap(self, market: Market, happening: Happening) -> Happening:
+    def _without_gap(self, market: ExchangeMarket, happening: Happening) -> Happening:
         """Leave out trades that a gap swallows. It waits until somebody would have got them."""
         if not happening.trades or not self._heard(market.symbol):
             return happening
         for injection in self.faults.active():
             fault = injection.fault
-            if isinstance(fault, Gap) and fault.symbol == market.symbol:
+            if isinstance(fault, StreamGap) and fault.symbol == market.symbol:
                 self._swallow(market, happening, injection, fault)
                 return happening._replace(trades=[], aggregates=[])
         return happening
 
-    def _swallow(self, market: Market, happening: Happening, injection: Injection, fault: Gap) -> None:
+    def _swallow(self, market: ExchangeMarket, happening: Happening, injection: Injection, fault: StreamGap) -> None:
         trades = happening.trades
         for _ in trades:
             injection.used()

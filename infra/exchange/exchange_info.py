@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from infra.exchange.listing import Listing, amount
+from infra.exchange.listing import SimulatedListing, amount
 from infra.exchange.rules import Rules
 
 ORDER_TYPES = [
@@ -23,7 +23,7 @@ def rate_limits(rules: Rules) -> list[dict[str, Any]]:
     ]
 
 
-def symbol_info(listing: Listing, status: str) -> dict[str, Any]:
+def symbol_info(listing: SimulatedListing, status: str) -> dict[str, Any]:
     return {
         "symbol": listing.symbol,
         "status": status,
@@ -54,7 +54,7 @@ def symbol_info(listing: Listing, status: str) -> dict[str, Any]:
     }
 
 
-def filters(listing: Listing) -> list[dict[str, Any]]:
+def filters(listing: SimulatedListing) -> list[dict[str, Any]]:
     tick, lot = listing.price(1), listing.size(1)
     return [
         {"filterType": "PRICE_FILTER", "minPrice": tick, "maxPrice": amount(10**6, 0), "tickSize": tick},

@@ -97,7 +97,7 @@ class Reset:
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class SocketCut:
     """Close as after 24 hours."""
 
     kind: ClassVar[str] = "cut"
@@ -126,7 +126,7 @@ class Refuse:
 
 
 @dataclass(frozen=True, slots=True)
-class Gap:
+class StreamGap:
     """The next `count` trades, or a few more to the end of a taker order, are on no stream."""
 
     kind: ClassVar[str] = "gap"
@@ -205,9 +205,9 @@ class Skew:
 
 
 MessageFault = Drop | Duplicate | Reorder | Garbage
-ConnectionFault = Stall | Reset | Cut | Shutdown
+ConnectionFault = Stall | Reset | SocketCut | Shutdown
 RestFault = Throttle | Ban | ServerError | Slow
-Fault = MessageFault | ConnectionFault | Refuse | Gap | Halt | Retick | RestFault | Skew
+Fault = MessageFault | ConnectionFault | Refuse | StreamGap | Halt | Retick | RestFault | Skew
 
 KINDS: dict[str, type[Fault]] = {fault.kind: fault for fault in get_args(Fault)}
 

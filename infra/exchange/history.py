@@ -11,14 +11,14 @@ from typing import TypeVar
 from common.market.timeframes.timeframe import MINUTE_MS, Timeframe
 from common.market.trade import Trade
 from infra.exchange.klines import Kline, kline_of
-from infra.exchange.market import Market
+from infra.exchange.market import ExchangeMarket
 from infra.exchange.tape import Aggregate
 
 Row = TypeVar("Row")
 
 
 @dataclass(frozen=True, slots=True)
-class Grid:
+class KlineGrid:
     """Where klines open: the timeframe's grid in some time zone."""
 
     timeframe: Timeframe
@@ -51,7 +51,7 @@ class Grid:
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class KlineSpan:
     """What was asked for, in ms; `limit` rows at most."""
 
     start_ms: int | None
@@ -63,11 +63,11 @@ class Span:
         return self.start_ms is None
 
 
-def newest_trades(market: Market, limit: int) -> list[Trade]:
+def newest_trades(market: ExchangeMarket, limit: int) -> list[Trade]:
     return _newest(range(len(market.tape)), limit, lambda at: _shown_trade(market, at))
 
 
-def trades_from_id(market: Market, first_id: int, limit: int) -> list[Trade]:
+def trades_from_id(market: ExchangeMarket, first_id: int, limit: int) -> list[Trade]:
     tape = market.tape
     if not market.hidden_ids:
         start = tape.at_id(first_id)
@@ -75,13 +75,13 @@ def trades_from_id(market: Market, first_id: int, limit: int) -> list[Trade]:
     return _oldest(range(tape.at_id(first_id), len(tape)), limit, lambda at: _shown_trade(market, at))
 
 
-def aggregates_from_id(market: Market, first_id: int, limit: int) -> list[Aggregate]:
+def aggregates_from_id(market: ExchangeMarket, first_id: int, limit: int) -> list[Aggregate]:
     tape = market.tape
     positions = range(tape.aggregate_at_id(first_id), tape.aggregates)
     return _oldest(positions, limit, lambda at: _shown_aggregate(market, at))
 
 
-def aggregates_between(market: Market, span: Span) -> list[Aggregate]:
+def aggregates_between(market: ExchangeMarket, span: KlineSpan) -> list[Aggregate]:
     tape = market.tape
     start = 0 if span.start_ms is None else tape.aggregate_at_time(span.start_ms)
     end = tape.aggregates if span.end_ms is None else tape.aggregate_at_time(span.end_ms + 1)
@@ -89,7 +89,7 @@ def aggregates_between(market: Market, span: Span) -> list[Aggregate]:
     return pick(range(start, end), span.limit, lambda at: _shown_aggregate(market, at))
 
 
-def klines_between(market: Market, grid: Grid, span: Span, now_ms: int) -> list[Kline]:
+def klines_between(market: ExchangeMarket, grid: KlineGrid, span: KlineSpan, now_ms: int) -> list[Kline]:
     """Klines that open in the span; the last one may still be forming."""
     if not market.tape:
         return []
@@ -103,7 +103,7 @@ def klines_between(market: Market, grid: Grid, span: Span, now_ms: int) -> list[
     return _taken(opens, span.limit, lambda at: kline_at(market, grid, at))
 
 
-def kline_at(market: Market, grid: Grid, open_ms: int) -> Kline | None:
+def kline_at(market: ExchangeMarket, grid: KlineGrid, open_ms: int) -> Kline | None:
     """The kline of one span; None where the venue has none."""
     if grid.is_of_seconds:
         return _second(market, open_ms)
@@ -113,7 +113,7 @@ def kline_at(market: Market, grid: Grid, open_ms: int) -> Kline | None:
     return market.minutes.span(open_ms, end_ms, market.hidden_minutes)
 
 
-def _second(market: Market, open_ms: int) -> Kline | None:
+def _second(market: ExchangeMarket, open_ms: int) -> Kline | None:
     tape = market.tape
     if open_ms - open_ms % MINUTE_MS in market.hidden_minutes:
         return None
@@ -123,11 +123,11 @@ def _second(market: Market, open_ms: int) -> Kline | None:
     return kline_of(open_ms, tape.trades(0, end), 0) if end else None
 
 
-def _shown_trade(market: Market, at: int) -> Trade | None:
+def _shown_trade(market: ExchangeMarket, at: int) -> Trade | None:
     return None if market.tape.ids[at] in market.hidden_ids else market.tape.trade(at)
 
 
-def _shown_aggregate(market: Market, at: int) -> Aggregate | None:
+def _shown_aggregate(market: ExchangeMarket, at: int) -> Aggregate | None:
     aggregate = market.tape.aggregate(at)
     return None if aggregate.first_id in market.hidden_ids else aggregate
 

@@ -11,9 +11,9 @@ from websockets.http11 import Request
 
 from common.clock import Clock
 from infra.exchange import control
-from infra.exchange.connection import POLICY, Connection
+from infra.exchange.connection import POLICY, ExchangeConnection
 from infra.exchange.faults import FaultLog, Refuse, Stall
-from infra.exchange.limits import Limiter, Window
+from infra.exchange.limits import Limiter, LimitWindow
 from infra.exchange.listeners import Listeners
 from infra.exchange.ranges import Ranges
 from infra.exchange.rules import Rules
@@ -30,9 +30,9 @@ KEPT_ENDED = 1_000
 class Member:
     """A connection that was let in, as control messages see it."""
 
-    hub: "Hub"
-    connection: Connection
-    messages: Window
+    hub: "ExchangeHub"
+    connection: ExchangeConnection
+    messages: LimitWindow
 
     @property
     def combined(self) -> bool:
@@ -52,7 +52,7 @@ class Member:
         self.hub.listeners.remove(self.connection, names)
 
 
-class Hub:
+class ExchangeHub:
     """`delivered`: by symbol, the trade ids that went out on at least one `@trade` stream."""
 
     def __init__(self, rules: Rules, limiter: Limiter, stats: Stats, log: FaultLog, clock: Clock) -> None:
@@ -66,20 +66,20 @@ class Hub:
         self.delivered: dict[str, Ranges] = {}
         self.ended: deque[dict[str, Any]] = deque(maxlen=KEPT_ENDED)
         self._members: dict[int, Member] = {}
-        self._dirty: set[Connection] = set()
+        self._dirty: set[ExchangeConnection] = set()
         self._count = 0
 
     @property
-    def open(self) -> list[Connection]:
+    def open(self) -> list[ExchangeConnection]:
         """Connections that were let in and have not ended, the oldest first."""
         return [member.connection for member in self._members.values()]
 
-    def connection(self, registry: set[Any]) -> Connection:
+    def connection(self, registry: set[Any]) -> ExchangeConnection:
         """Make one for a client at the door; `registry` is uvicorn's."""
         self._count += 1
-        return Connection(self, self._count, registry)
+        return ExchangeConnection(self, self._count, registry)
 
-    def subscribe(self, connection: Connection, names: Iterable[str]) -> bool:
+    def subscribe(self, connection: ExchangeConnection, names: Iterable[str]) -> bool:
         """False: that would be more streams than a connection may have; then nothing is changed."""
         new = [name for name in dict.fromkeys(names) if name not in connection.streams]
         if len(connection.streams) + len(new) > self.rules.max_streams:
@@ -88,12 +88,12 @@ class Hub:
         self.listeners.add(connection, new)
         return True
 
-    def close(self, connection: Connection, code: int, reason: str, cause: str) -> None:
+    def close(self, connection: ExchangeConnection, code: int, reason: str, cause: str) -> None:
         """Begin to close; nothing more is sent."""
         self._forget(connection)
         connection.close(code, reason, cause, self.clock.now_ms())
 
-    def reset(self, connection: Connection, cause: str) -> None:
+    def reset(self, connection: ExchangeConnection, cause: str) -> None:
         """End it now: what was told up to here has been sent, and from here on nothing is."""
         connection.flush()
         self._forget(connection)
@@ -135,16 +135,16 @@ class Hub:
 
     # Owner of the connections.
 
-    def arrived(self, connection: Connection, request: Request) -> int:
+    def arrived(self, connection: ExchangeConnection, request: Request) -> int:
         status = self._admit(connection, request)
         self.stats.connect(status)
         if status == 101:
             connection.opened_ms = connection.last_ping_ms = self.clock.now_ms()
-            window = Window(self.rules.message_limit, self.rules.message_window_ms)
+            window = LimitWindow(self.rules.message_limit, self.rules.message_window_ms)
             self._members[connection.number] = Member(self, connection, window)
         return status
 
-    def received(self, connection: Connection, frame: Frame) -> None:
+    def received(self, connection: ExchangeConnection, frame: Frame) -> None:
         member = self._members.get(connection.number)
         if member is None or not connection.is_open:
             return
@@ -158,17 +158,17 @@ class Hub:
             connection.send(text_frame(control.answer(member, bytes(frame.data)).decode()))
             connection.flush()
 
-    def unsent(self, connection: Connection, size_bytes: int) -> None:
+    def unsent(self, connection: ExchangeConnection, size_bytes: int) -> None:
         if size_bytes > self.rules.max_unsent_bytes:
             self.reset(connection, "slow")
 
-    def gone(self, connection: Connection) -> None:
+    def gone(self, connection: ExchangeConnection) -> None:
         self._forget(connection)
         if self._members.pop(connection.number, None):
             self.ended.append(connection.describe() | {"closed_ms": self.clock.now_ms()})
             self.stats.ended(connection.cause or "lost")
 
-    def _admit(self, connection: Connection, request: Request) -> int:
+    def _admit(self, connection: ExchangeConnection, request: Request) -> int:
         """The venue's answer to a handshake."""
         connection.path = request.path
         for injection in self.log.active():
@@ -181,7 +181,7 @@ class Hub:
             return 429
         return self._admit_to(connection, request.path)
 
-    def _admit_to(self, connection: Connection, path: str) -> int:
+    def _admit_to(self, connection: ExchangeConnection, path: str) -> int:
         url = urlsplit(path)
         # Not parse_qs: it takes the plus of `@kline_1d@+08:00` for a space.
         query = {name: unquote(value) for name, _, value in (part.partition("=") for part in url.query.split("&"))}
@@ -195,17 +195,17 @@ class Hub:
             connection.unit = MICROSECOND
         return 101 if self.subscribe(connection, filter(None, names)) else 400
 
-    def _send(self, message: Message, listeners: set[Connection]) -> None:
+    def _send(self, message: Message, listeners: set[ExchangeConnection]) -> None:
         self._write(message.frame, listeners)
         if message.kind == "trade":
             self._note_trade(message.symbol, message.first_id, listeners)
 
-    def _write(self, frame: Callable[[bool, int], bytes], listeners: set[Connection]) -> None:
+    def _write(self, frame: Callable[[bool, int], bytes], listeners: set[ExchangeConnection]) -> None:
         for connection in listeners:
             connection.send(frame(connection.combined, connection.unit))
         self._dirty |= listeners
 
-    def _note_trade(self, symbol: str, trade_id: int, listeners: set[Connection]) -> None:
+    def _note_trade(self, symbol: str, trade_id: int, listeners: set[ExchangeConnection]) -> None:
         heard = False
         for connection in listeners:
             if connection.loses:
@@ -217,11 +217,11 @@ class Hub:
         if heard:
             self.delivered.setdefault(symbol, Ranges()).add(trade_id, trade_id)
 
-    def _note_lost(self, connection: Connection, symbol: str, trade_id: int) -> None:
+    def _note_lost(self, connection: ExchangeConnection, symbol: str, trade_id: int) -> None:
         for injection in self.log.active():
             if isinstance(injection.fault, Stall) and connection.number in injection.connections:
                 injection.touched(symbol, trade_id, trade_id)
 
-    def _forget(self, connection: Connection) -> None:
+    def _forget(self, connection: ExchangeConnection) -> None:
         self._dirty.discard(connection)
         self.listeners.remove(connection, list(connection.streams))

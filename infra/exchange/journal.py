@@ -14,7 +14,7 @@ import orjson
 
 from common.errors import OperatorError
 from common.market.timeframes.timeframe import MINUTE_MS
-from infra.exchange.market import Market
+from infra.exchange.market import ExchangeMarket
 from infra.local import private
 
 # Market time between two states: the most that happens a second time before the history that is wanted begins.
@@ -31,7 +31,7 @@ class Journal:
             # The market it keeps is a simulated one, but whoever can write to it makes our trades.
             private.narrow(private.adopt(folder, _is_ours))
 
-    def start_ms(self, markets: list[Market], now_ms: int) -> int:
+    def start_ms(self, markets: list[ExchangeMarket], now_ms: int) -> int:
         """When market time begins: a whole minute, not before any market that is known, else `history_ms` ago."""
         kept = [times for market in markets if (times := self._times(market.symbol))]
         # Market time may be ahead of the clock: it has been moved, or the clock has been set.
@@ -39,7 +39,7 @@ class Journal:
         start_ms = end_ms - self.history_ms
         return max([start_ms - start_ms % MINUTE_MS, *(times[0] for times in kept)])
 
-    def begin(self, market: Market, at_ms: int) -> None:
+    def begin(self, market: ExchangeMarket, at_ms: int) -> None:
         """Have the market go on at `at_ms` where it was left, or begin there.
 
         One that was left long ago has been halted since: nobody waits for days of trades that nobody has seen.
@@ -57,7 +57,7 @@ class Journal:
                 return self.turn(market, at_ms)
         self.save(market, at_ms)
 
-    def save(self, market: Market, at_ms: int) -> None:
+    def save(self, market: ExchangeMarket, at_ms: int) -> None:
         """Write down the market as it is at `at_ms`. A crash leaves the whole file or none."""
         path = self._path(market.symbol, at_ms)
         draft = path.with_suffix(".draft")
@@ -68,12 +68,12 @@ class Journal:
             draft.replace(path)
         self._forget(market.symbol, at_ms - self.history_ms - 2 * SPAN_MS)
 
-    def turn(self, market: Market, at_ms: int) -> None:
+    def turn(self, market: ExchangeMarket, at_ms: int) -> None:
         """Something came from outside, such as a halt: the rest does not follow from any state before."""
         self.save(market, at_ms)
         self._forget(market.symbol, at_ms)
 
-    def _resume(self, market: Market, at_ms: int) -> None:
+    def _resume(self, market: ExchangeMarket, at_ms: int) -> None:
         path = self._path(market.symbol, at_ms)
         try:
             with self._told():

@@ -3,14 +3,14 @@
 from collections.abc import Iterable
 
 from infra.exchange import wire
-from infra.exchange.connection import CLOSE_WITHIN_MS, GOING_AWAY, POLICY, Connection
-from infra.exchange.faults import Cut, Injection, Reset, Shutdown, Stall
-from infra.exchange.hub import Hub
+from infra.exchange.connection import CLOSE_WITHIN_MS, GOING_AWAY, POLICY, ExchangeConnection
+from infra.exchange.faults import Injection, Reset, Shutdown, SocketCut, Stall
+from infra.exchange.hub import ExchangeHub
 from infra.exchange.streams import SHUTDOWN, combine, text_frame
 
 
-class Keeper:
-    def __init__(self, hub: Hub) -> None:
+class SocketKeeper:
+    def __init__(self, hub: ExchangeHub) -> None:
         self._hub = hub
 
     def keep_house(self, now_ms: int) -> None:
@@ -39,12 +39,12 @@ class Keeper:
                 _note_last(injection, hit)
                 for connection in hit:
                     self._hub.reset(connection, "reset")
-            case Cut():
+            case SocketCut():
                 _note_last(injection, hit)
                 for connection in hit:
                     self._hub.close(connection, GOING_AWAY, "", "cut")
 
-    def notify_shutdown(self, connections: Iterable[Connection], event_ms: int) -> None:
+    def notify_shutdown(self, connections: Iterable[ExchangeConnection], event_ms: int) -> None:
         """Send the notice the venue sends before it stops."""
         for connection in connections:
             text = wire.shutdown_event(event_ms, connection.unit)
@@ -58,7 +58,7 @@ class Keeper:
                 connection.resume()
             self._hub.close(connection, GOING_AWAY, "", "stopped")
 
-    def _keep_alive(self, connection: Connection, now_ms: int) -> None:
+    def _keep_alive(self, connection: ExchangeConnection, now_ms: int) -> None:
         rules, unanswered_ms = self._hub.rules, connection.unanswered_since_ms
         if now_ms - connection.opened_ms >= rules.max_age_ms:
             self._hub.close(connection, GOING_AWAY, "", "age")
@@ -69,7 +69,9 @@ class Keeper:
             connection.unanswered_since_ms = unanswered_ms or now_ms
             connection.ping(str(now_ms).encode())
 
-    def _begin(self, injection: Injection, fault: Stall | Shutdown, hit: list[Connection], event_ms: int) -> None:
+    def _begin(
+        self, injection: Injection, fault: Stall | Shutdown, hit: list[ExchangeConnection], event_ms: int
+    ) -> None:
         """Faults that take time."""
         injection.done = False
         injection.until_ms = injection.wall_ms + (fault.ms if isinstance(fault, Stall) else fault.after_ms)
@@ -90,7 +92,7 @@ class Keeper:
             self._hub.close(connection, GOING_AWAY, "", "shutdown")
 
 
-def _note_last(injection: Injection, connections: Iterable[Connection]) -> None:
+def _note_last(injection: Injection, connections: Iterable[ExchangeConnection]) -> None:
     """What follows these trades, the connections don't get."""
     for connection in connections:
         for symbol, (_, last_id) in connection.trade_ids.items():

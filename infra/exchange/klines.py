@@ -79,7 +79,7 @@ def kline_of(open_ms: int, trades: Iterable[Trade], before_ticks: int) -> Kline:
     return kline
 
 
-class Minutes:
+class KlineMinutes:
     """The minutes that have trades, ascending; every longer interval is made of them. `keep`: how many are kept."""
 
     def __init__(self, keep: int) -> None:

@@ -13,7 +13,7 @@ OK, TOO_MANY, BANNED = 200, 429, 418
 
 
 @dataclass(slots=True)
-class Window:
+class LimitWindow:
     """A budget that is full again at every multiple of `span_ms`, as the venue's minutes are."""
 
     limit: int
@@ -52,9 +52,9 @@ class Verdict(NamedTuple):
 
 @dataclass(slots=True)
 class _Client:
-    weight: Window
-    raw: Window
-    connects: Window
+    weight: LimitWindow
+    raw: LimitWindow
+    connects: LimitWindow
     refusals: int = 0
     bans: int = 0
     banned_until_ms: int = 0
@@ -86,7 +86,7 @@ class Limiter:
         """Whether the IP may try one more WebSocket connection."""
         return self._client(ip).connects.take(1, now_ms)
 
-    def _refuse(self, client: _Client, window: Window, now_ms: int) -> Verdict:
+    def _refuse(self, client: _Client, window: LimitWindow, now_ms: int) -> Verdict:
         client.refusals += 1
         if client.refusals < self.rules.refusals_before_ban:
             return Verdict(TOO_MANY, client.weight.used, _seconds(window.ends_in_ms(now_ms)))
@@ -104,9 +104,9 @@ class Limiter:
         if client is None:
             rules = self.rules
             client = self._clients[ip] = _Client(
-                Window(rules.weight_limit, rules.weight_window_ms),
-                Window(rules.raw_limit, rules.raw_window_ms),
-                Window(rules.connect_limit, rules.connect_window_ms),
+                LimitWindow(rules.weight_limit, rules.weight_window_ms),
+                LimitWindow(rules.raw_limit, rules.raw_window_ms),
+                LimitWindow(rules.connect_limit, rules.connect_window_ms),
             )
             if len(self._clients) > MAX_IPS:
                 self._clients.popitem(last=False)

@@ -3,8 +3,8 @@
 import random
 from dataclasses import dataclass, field
 
-from infra.exchange.book import ASK, BID, Book, Level
-from infra.exchange.listing import Listing
+from infra.exchange.book import ASK, BID, BookLog, Level
+from infra.exchange.listing import SimulatedListing
 
 # Levels of a side: enough for the deepest cheap snapshot, and for a heatmap that shows something.
 LEVELS = 400
@@ -22,7 +22,7 @@ CANCELS = 0.25
 
 @dataclass(slots=True)
 class Makers:
-    listing: Listing
+    listing: SimulatedListing
     random: random.Random
     levels: int = LEVELS
     _unit: int = field(init=False)
@@ -30,12 +30,12 @@ class Makers:
     def __post_init__(self) -> None:
         self._unit = 10 ** max(0, self.listing.instrument.size_decimals - 2)
 
-    def open(self, book: Book, price_ticks: int, first_update_id: int) -> None:
+    def open(self, book: BookLog, price_ticks: int, first_update_id: int) -> None:
         """The first book: a ladder on both sides."""
         below = max(1, price_ticks - 1)
         book.reset(first_update_id, self._ladder(below, -1), self._ladder(below + 1, 1))
 
-    def move(self, book: Book, price_ticks: int) -> None:
+    def move(self, book: BookLog, price_ticks: int) -> None:
         """One maker changes the mind: places, resizes or cancels one level."""
         side = BID if self.random.random() < 0.5 else ASK
         if self.random.random() < CANCELS and len(book.sides[side].prices) > LEFT:
@@ -43,14 +43,14 @@ class Makers:
         else:
             self._place(book, side, price_ticks)
 
-    def fill_up(self, book: Book, price_ticks: int) -> None:
+    def fill_up(self, book: BookLog, price_ticks: int) -> None:
         """Depth comes back: one level at a time, more where hardly any is left."""
         for side in (BID, ASK):
             levels = len(book.sides[side].prices)
             for _ in range(min(1, self.levels - levels) if levels >= LEFT else LEFT):
                 self._put(book, side, price_ticks, 1 + int(self.random.random() * self._reach(price_ticks)))
 
-    def meet(self, book: Book, taker_is_buyer: bool, price_ticks: int, size_lots: int) -> None:
+    def meet(self, book: BookLog, taker_is_buyer: bool, price_ticks: int, size_lots: int) -> None:
         """Make the book agree with a recorded trade: its level was the best, and held at least that much."""
         maker = ASK if taker_is_buyer else BID
         self._clear_way(book, 1 - maker, price_ticks)
@@ -59,11 +59,11 @@ class Makers:
             book.set(maker, price_ticks, size_lots + self.size())
         book.set(maker, price_ticks, book.sides[maker].lots[price_ticks] - size_lots)
 
-    def _place(self, book: Book, side: int, price_ticks: int) -> None:
+    def _place(self, book: BookLog, side: int, price_ticks: int) -> None:
         offset = self.random.expovariate(1 / max(MIN_WIDTH_TICKS, price_ticks * WIDTH))
         self._put(book, side, price_ticks, 1 + int(offset))
 
-    def _put(self, book: Book, side: int, price_ticks: int, offset: int) -> None:
+    def _put(self, book: BookLog, side: int, price_ticks: int, offset: int) -> None:
         price = max(1, price_ticks - offset if side == BID else price_ticks + offset)
         self._clear_way(book, 1 - side, price)
         book.set(side, price, self.size())
@@ -71,17 +71,17 @@ class Makers:
         if len(prices) > self.levels:
             book.set(side, prices[0] if side == BID else prices[-1], 0)
 
-    def _cancel(self, book: Book, side: int) -> None:
+    def _cancel(self, book: BookLog, side: int) -> None:
         prices = book.sides[side].prices
         depth = min(len(prices) - 1, int(self.random.expovariate(0.1)))
         book.set(side, prices[-1 - depth] if side == BID else prices[depth], 0)
 
-    def _clear_way(self, book: Book, side: int, price_ticks: int) -> None:
+    def _clear_way(self, book: BookLog, side: int, price_ticks: int) -> None:
         """Stale quotes of a side go before a quote of the other side is placed at or beyond them."""
         while (best := book.best(side)) is not None and (best >= price_ticks if side == BID else best <= price_ticks):
             book.set(side, best, 0)
 
-    def _clear_better(self, book: Book, side: int, price_ticks: int) -> None:
+    def _clear_better(self, book: BookLog, side: int, price_ticks: int) -> None:
         while (best := book.best(side)) is not None and (best > price_ticks if side == BID else best < price_ticks):
             book.set(side, best, 0)
 

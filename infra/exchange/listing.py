@@ -31,7 +31,7 @@ _OTHER = _Terms("100", 2, 3)
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
+class SimulatedListing:
     """`start_ticks`: where a simulation begins."""
 
     instrument: Instrument
@@ -43,7 +43,7 @@ class Listing:
     def symbol(self) -> str:
         return self.instrument.symbol
 
-    def finer(self, price_decimals: int) -> "Listing":
+    def finer(self, price_decimals: int) -> "SimulatedListing":
         """The same with more decimals of prices. BadInput where they are not more, or too many."""
         least, most = self.instrument.price_decimals + 1, DECIMALS - self.instrument.size_decimals
         if not least <= price_decimals <= most:
@@ -64,7 +64,7 @@ class Listing:
 
 def listing_of(
     symbol: str, price_decimals: int | None = None, size_decimals: int | None = None, price: str | None = None
-) -> Listing:
+) -> SimulatedListing:
     """The listing of a symbol such as BTCUSDT; what is not given is as on the venue, or usual."""
     terms = _KNOWN.get(symbol, _OTHER)
     quote = next((quote for quote in _QUOTES if symbol.endswith(quote) and symbol != quote), "")
@@ -78,7 +78,7 @@ def listing_of(
     )
     if max(instrument.price_decimals, instrument.size_decimals) > DECIMALS:
         raise BadInput(f"{symbol} has more than {DECIMALS} decimals, which the venue can't write")
-    return Listing(instrument, symbol.removesuffix(quote), quote, instrument.price_ticks(price or terms.price))
+    return SimulatedListing(instrument, symbol.removesuffix(quote), quote, instrument.price_ticks(price or terms.price))
 
 
 def amount(value: int, decimals: int) -> str:

@@ -5,13 +5,13 @@ from typing import Any, NamedTuple
 from common.errors import BadInput
 from common.market.timeframes.timeframe import MINUTE_MS
 from common.market.trade import MAX_ID, Trade, Trades
-from infra.exchange.book import ASK, BID, Book
+from infra.exchange.book import ASK, BID, BookLog
 from infra.exchange.driver import Driver
-from infra.exchange.klines import Minutes
+from infra.exchange.klines import KlineMinutes
 from infra.exchange.ranges import Ranges
 from infra.exchange.rules import Rules
 from infra.exchange.simulation import Simulation
-from infra.exchange.tape import Aggregate, Tape
+from infra.exchange.tape import Aggregate, ExchangeTape
 
 
 class Happening(NamedTuple):
@@ -22,7 +22,7 @@ class Happening(NamedTuple):
     aggregates: list[Aggregate]
 
 
-class Market:
+class ExchangeMarket:
     """`hidden_ids`: trades REST does not have; `hidden_minutes`: opens of minutes it has no kline of."""
 
     def __init__(self, driver: Driver, rules: Rules | None = None) -> None:
@@ -30,9 +30,9 @@ class Market:
         self.listing = driver.listing
         self.symbol = driver.listing.symbol
         self.driver = driver
-        self.tape = Tape(rules.keep_trades)
-        self.book = Book(rules.keep_book_changes)
-        self.minutes = Minutes(rules.keep_minutes)
+        self.tape = ExchangeTape(rules.keep_trades)
+        self.book = BookLog(rules.keep_book_changes)
+        self.minutes = KlineMinutes(rules.keep_minutes)
         self.hidden_ids = Ranges()
         self.hidden_minutes: set[int] = set()
         self.halted_until_ms = 0
@@ -61,7 +61,7 @@ class Market:
             self.listing = self.driver.listing = self.listing.finer(price_decimals)
         self.driver.resume(state["driver"])
         self._shift_ms = state["shift_ms"]
-        self.tape = Tape(self.tape.keep, state["aggregates"])
+        self.tape = ExchangeTape(self.tape.keep, state["aggregates"])
         self.book.reset(state["update_id"], state["bids"], state["asks"])
 
     def begin(self, at_ms: int, shift_ms: int) -> None:

@@ -7,9 +7,9 @@ from typing import Protocol
 
 from infra.exchange import wire
 from infra.exchange.book import ASK, BID, Level
-from infra.exchange.history import Grid, kline_at
+from infra.exchange.history import KlineGrid, kline_at
 from infra.exchange.klines import INTERVALS
-from infra.exchange.market import Happening, Market
+from infra.exchange.market import ExchangeMarket, Happening
 from infra.exchange.streams import Kind, Message, Stream
 
 # The time of the streams that speak now and then is cut into these.
@@ -37,7 +37,7 @@ class _Sent:
 
 @dataclass(slots=True)
 class Publisher:
-    market: Market
+    market: ExchangeMarket
     audience: Audience
     _prefix: str = ""
     _quote: tuple[Level, Level] | None = None
@@ -124,7 +124,7 @@ class Publisher:
             self.audience.publish(Message(stream.name, "partial", stream.symbol, lambda _: text))
 
     def _tell_kline(self, stream: Stream, now_ms: int, event_ms: int) -> None:
-        grid = Grid(INTERVALS[stream.interval], stream.offset_ms)
+        grid = KlineGrid(INTERVALS[stream.interval], stream.offset_ms)
         open_ms = grid.open_of(now_ms)
         last_open_ms, last_trades = self._klines.get(stream.name, (open_ms, -1))
         if last_open_ms < open_ms:
@@ -136,7 +136,7 @@ class Publisher:
             self._publish_kline(stream, grid, open_ms, False, event_ms)
         self._klines[stream.name] = (open_ms, trades)
 
-    def _publish_kline(self, stream: Stream, grid: Grid, open_ms: int, closed: bool, event_ms: int) -> None:
+    def _publish_kline(self, stream: Stream, grid: KlineGrid, open_ms: int, closed: bool, event_ms: int) -> None:
         kline = kline_at(self.market, grid, open_ms)
         if kline is None:
             return

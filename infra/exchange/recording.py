@@ -14,10 +14,10 @@ from typing import NamedTuple
 
 from common.errors import BadInput
 from common.market.trade import BUY, SELL, UNKNOWN, Trade
-from infra.exchange.book import Book
+from infra.exchange.book import BookLog
 from infra.exchange.depth_frames import Frame, depth_frames, from_first_snapshot, has_depth
 from infra.exchange.liquidity import Makers
-from infra.exchange.listing import Listing
+from infra.exchange.listing import SimulatedListing
 from infra.exchange.simulation import FIRST_UPDATE_ID
 from workers.recordings import TradeFile
 
@@ -25,7 +25,7 @@ from workers.recordings import TradeFile
 MOVES_PER_TRADE = 3
 
 
-class Order(NamedTuple):
+class TakerOrder(NamedTuple):
     """Trades of one time and side: what can be known of a taker order."""
 
     ts_ms: int
@@ -36,11 +36,11 @@ class Order(NamedTuple):
 class Recording:
     """`paths`: files of one market, in order of time."""
 
-    listing: Listing
+    listing: SimulatedListing
     paths: list[Path]
     seed: int = 1
-    _events: Iterator[Order | Frame] = field(init=False)
-    _next: Order | Frame | None = field(init=False)
+    _events: Iterator[TakerOrder | Frame] = field(init=False)
+    _next: TakerOrder | Frame | None = field(init=False)
     _makers: Makers | None = field(init=False)
 
     def __post_init__(self) -> None:
@@ -61,15 +61,15 @@ class Recording:
     def due_ms(self) -> int | None:
         return self._next.ts_ms if self._next else None
 
-    def begin(self, book: Book, at_ms: int) -> None:
-        if self._makers and isinstance(self._next, Order):
+    def begin(self, book: BookLog, at_ms: int) -> None:
+        if self._makers and isinstance(self._next, TakerOrder):
             self._makers.open(book, self._next.trades[0].price_ticks, FIRST_UPDATE_ID)
 
-    def happen(self, book: Book) -> list[Trade]:
+    def happen(self, book: BookLog) -> list[Trade]:
         event = self._next
         assert event is not None, "the recording has ended"
         self._next = next(self._events, None)
-        if isinstance(event, Order):
+        if isinstance(event, TakerOrder):
             self._agree(book, event)
             return event.trades
         if event.snapshot:
@@ -78,7 +78,7 @@ class Recording:
             book.apply(event.last_id, event.bids, event.asks)
         return []
 
-    def _agree(self, book: Book, order: Order) -> None:
+    def _agree(self, book: BookLog, order: TakerOrder) -> None:
         if self._makers is None:
             return
         for trade in order.trades:
@@ -88,10 +88,10 @@ class Recording:
             self._makers.fill_up(book, trade.price_ticks)
 
 
-def _orders(file: TradeFile) -> Iterator[Order]:
+def _orders(file: TradeFile) -> Iterator[TakerOrder]:
     trades = chain.from_iterable(chunk.trades.rows() for chunk in file.chunks())
     for (ts_ms, _), group in groupby(map(_with_side, trades), key=lambda trade: (trade.ts_ms, trade.side)):
-        yield Order(ts_ms, list(group))
+        yield TakerOrder(ts_ms, list(group))
 
 
 def _with_side(trade: Trade) -> Trade:

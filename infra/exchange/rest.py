@@ -11,7 +11,7 @@ from infra.exchange import history, wire
 from infra.exchange.book import ASK, BID
 from infra.exchange.exchange_info import HALT, TRADING, rate_limits, symbol_info
 from infra.exchange.klines import INTERVALS
-from infra.exchange.market import Market
+from infra.exchange.market import ExchangeMarket
 from infra.exchange.params import BAD_COMBINATION, BAD_SYMBOL, Params, Rejected
 from infra.exchange.rules import Rules
 
@@ -21,22 +21,22 @@ _DEPTH_WEIGHTS = ((100, 5), (500, 25), (1_000, 50), (5_000, 250))
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class RestContext:
     """What an answer is made from. `now_ms`: of the market; `told_ms`: what the venue says the time is."""
 
-    markets: dict[str, Market]
+    markets: dict[str, ExchangeMarket]
     rules: Rules
     now_ms: int
     told_ms: int
     unit: int
 
-    def market(self, symbol: str) -> Market:
+    def market(self, symbol: str) -> ExchangeMarket:
         market = self.markets.get(symbol)
         if market is None:
             raise Rejected(*BAD_SYMBOL)
         return market
 
-    def chosen(self, params: Params) -> list[Market]:
+    def chosen(self, params: Params) -> list[ExchangeMarket]:
         """Of `symbol` or `symbols`; all without either."""
         names = params.symbols()
         if params.has("symbol"):
@@ -49,7 +49,7 @@ class Desk:
         return self.told_ms * self.unit
 
 
-Answer = Callable[[Desk, Params], str]
+Answer = Callable[[RestContext, Params], str]
 Query = dict[str, str]
 
 
@@ -61,15 +61,15 @@ class Route(NamedTuple):
     answer: Answer
 
 
-def ping(desk: Desk, params: Params) -> str:
+def ping(desk: RestContext, params: Params) -> str:
     return "{}"
 
 
-def time(desk: Desk, params: Params) -> str:
+def time(desk: RestContext, params: Params) -> str:
     return f'{{"serverTime":{desk.told()}}}'
 
 
-def exchange_info(desk: Desk, params: Params) -> str:
+def exchange_info(desk: RestContext, params: Params) -> str:
     markets = desk.chosen(params)
     symbols = [symbol_info(market.listing, _status(market, desk.now_ms)) for market in markets]
     wanted = params.text("symbolStatus")
@@ -89,21 +89,21 @@ def exchange_info(desk: Desk, params: Params) -> str:
     return orjson.dumps(info).decode()
 
 
-def trades(desk: Desk, params: Params) -> str:
+def trades(desk: RestContext, params: Params) -> str:
     market = desk.market(params.symbol())
     return _trades(desk, market, history.newest_trades(market, params.limit(500, 1_000)))
 
 
-def historical_trades(desk: Desk, params: Params) -> str:
+def historical_trades(desk: RestContext, params: Params) -> str:
     market, first_id, limit = desk.market(params.symbol()), params.whole("fromId"), params.limit(500, 1_000)
     if first_id is None:
         return _trades(desk, market, history.newest_trades(market, limit))
     return _trades(desk, market, history.trades_from_id(market, first_id, limit))
 
 
-def agg_trades(desk: Desk, params: Params) -> str:
+def agg_trades(desk: RestContext, params: Params) -> str:
     market, first_id = desk.market(params.symbol()), params.whole("fromId")
-    span = history.Span(params.start_ms(), params.end_ms(), params.limit(500, 1_000))
+    span = history.KlineSpan(params.start_ms(), params.end_ms(), params.limit(500, 1_000))
     if span.start_ms is not None and span.end_ms is not None and span.end_ms - span.start_ms > HOUR_MS:
         raise Rejected(-1127, "More than 1 hours between startTime and endTime.")
     if first_id is None:
@@ -115,27 +115,27 @@ def agg_trades(desk: Desk, params: Params) -> str:
     return _list(wire.aggregate_row(market.listing, aggregate, desk.unit) for aggregate in found)
 
 
-def klines(desk: Desk, params: Params) -> str:
+def klines(desk: RestContext, params: Params) -> str:
     market, timeframe = desk.market(params.symbol()), INTERVALS.get(params.mandatory("interval"))
     if timeframe is None:
         raise Rejected(-1120, "Invalid interval.")
-    grid = history.Grid(timeframe, params.zone_offset_ms())
-    span = history.Span(params.start_ms(), params.end_ms(), params.limit(500, 1_000))
+    grid = history.KlineGrid(timeframe, params.zone_offset_ms())
+    span = history.KlineSpan(params.start_ms(), params.end_ms(), params.limit(500, 1_000))
     found = history.klines_between(market, grid, span, desk.now_ms)
     return _list(wire.kline_row(market.listing, kline, grid.next_open(kline.open_ms), desk.unit) for kline in found)
 
 
-def depth(desk: Desk, params: Params) -> str:
+def depth(desk: RestContext, params: Params) -> str:
     market, limit = desk.market(params.symbol()), params.limit(100, 5_000)
     book = market.book
     return wire.depth_snapshot(market.listing, book.last_id, book.top(BID, limit), book.top(ASK, limit))
 
 
-def price_ticker(desk: Desk, params: Params) -> str:
+def price_ticker(desk: RestContext, params: Params) -> str:
     return _of_chosen(desk, params, _price_row)
 
 
-def book_ticker(desk: Desk, params: Params) -> str:
+def book_ticker(desk: RestContext, params: Params) -> str:
     return _of_chosen(desk, params, _quote_row)
 
 
@@ -172,15 +172,15 @@ ROUTES = {
 }
 
 
-def _status(market: Market, now_ms: int) -> str:
+def _status(market: ExchangeMarket, now_ms: int) -> str:
     return HALT if market.halt_announced and now_ms < market.halted_until_ms else TRADING
 
 
-def _trades(desk: Desk, market: Market, found: list[Trade]) -> str:
+def _trades(desk: RestContext, market: ExchangeMarket, found: list[Trade]) -> str:
     return _list(wire.trade_row(market.listing, trade, desk.unit) for trade in found)
 
 
-def _of_chosen(desk: Desk, params: Params, row: Callable[[Market], str | None]) -> str:
+def _of_chosen(desk: RestContext, params: Params, row: Callable[[ExchangeMarket], str | None]) -> str:
     """One object for `symbol`, else a list; markets that have nothing to show yet are left out of it."""
     rows = [row(market) for market in desk.chosen(params)]
     if params.has("symbol"):
@@ -188,14 +188,14 @@ def _of_chosen(desk: Desk, params: Params, row: Callable[[Market], str | None]) 
     return _list(found for found in rows if found)
 
 
-def _price_row(market: Market) -> str | None:
+def _price_row(market: ExchangeMarket) -> str | None:
     if not market.tape:
         return None
     last = market.tape.trade(len(market.tape) - 1)
     return f'{{"symbol":"{market.symbol}","price":"{market.listing.price(last.price_ticks)}"}}'
 
 
-def _quote_row(market: Market) -> str | None:
+def _quote_row(market: ExchangeMarket) -> str | None:
     bids, asks = market.book.top(BID, 1), market.book.top(ASK, 1)
     return wire.quote_row(market.listing, bids[0], asks[0]) if bids and asks else None
 

@@ -14,7 +14,7 @@ import uvicorn
 
 from common.errors import OperatorError
 from infra.exchange.app import app
-from infra.exchange.connection import Connection
+from infra.exchange.connection import ExchangeConnection
 from infra.exchange.exchange import Exchange
 
 HOST = "127.0.0.1"
@@ -99,7 +99,7 @@ def _listen(port: int) -> socket.socket:
 def _server(exchange: Exchange, token: str) -> uvicorn.Server:
     """Of uvicorn's server only the start is used: its main loop is about signals, which are the caller's."""
 
-    def connection(config: uvicorn.Config, server_state: Any, app_state: dict[str, Any]) -> Connection:
+    def connection(config: uvicorn.Config, server_state: Any, app_state: dict[str, Any]) -> ExchangeConnection:
         return exchange.hub.connection(server_state.connections)
 
     config = uvicorn.Config(
@@ -130,7 +130,7 @@ async def _stop(server: uvicorn.Server) -> None:
             while server.server_state.connections or server.server_state.tasks:  # noqa: ASYNC110
                 await asyncio.sleep(PACE_S / 2)
     for connection in list(server.server_state.connections):
-        if isinstance(connection, Connection):
+        if isinstance(connection, ExchangeConnection):
             connection.end()
     for task in list(server.server_state.tasks):
         task.cancel()

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from common.market.trade import BUY, SELL, Trade
-from infra.exchange.book import ASK, BID, Book
+from infra.exchange.book import ASK, BID, BookLog
 from infra.exchange.liquidity import LEFT, Makers
-from infra.exchange.listing import Listing
+from infra.exchange.listing import SimulatedListing
 
 # Of the taker orders: share that come in bursts, mean length of a burst and of the quiet between two.
 BURST_S, QUIET_S, BURST_FACTOR = 0.8, 20.0, 20.0
@@ -37,7 +37,7 @@ _STATE = ("_next_id", "_due_ms", "_price", "_volatility", "_burst_until_ms", "_q
 class Simulation:
     """`orders_per_s`: mean rate of taker orders in quiet times; bursts are twenty times as busy."""
 
-    listing: Listing
+    listing: SimulatedListing
     seed: int = 1
     orders_per_s: float = 3.0
     first_ms: None = None
@@ -54,7 +54,7 @@ class Simulation:
     def due_ms(self) -> int:
         return int(self._due_ms)
 
-    def begin(self, book: Book, at_ms: int) -> None:
+    def begin(self, book: BookLog, at_ms: int) -> None:
         self._random = random.Random(f"{self.seed}:{self.listing.symbol}")
         self._makers = Makers(self.listing, self._random)
         self._price = self.listing.start_ticks
@@ -73,13 +73,13 @@ class Simulation:
         self._random.setstate((version, tuple(words), gauss))
         self._makers = Makers(self.listing, self._random)
 
-    def retick(self, listing: Listing, factor: int) -> None:
+    def retick(self, listing: SimulatedListing, factor: int) -> None:
         """Go on with prices in ticks of which `factor` are one of before."""
         assert self._makers is not None, "changed before it began"
         self.listing = self._makers.listing = listing
         self._price *= factor
 
-    def happen(self, book: Book) -> list[Trade]:
+    def happen(self, book: BookLog) -> list[Trade]:
         assert self._makers is not None, "happened before it began"
         ts_ms = self.due_ms
         order = self._random.random() * (MOVES_PER_ORDER + 1) < 1
@@ -91,7 +91,7 @@ class Simulation:
         self._due_ms += self._random.expovariate(self._rate() * (MOVES_PER_ORDER + 1)) * 1_000
         return trades
 
-    def _take(self, book: Book, makers: Makers, ts_ms: int) -> list[Trade]:
+    def _take(self, book: BookLog, makers: Makers, ts_ms: int) -> list[Trade]:
         """One taker order: it eats its way through the levels, the best first."""
         side = BUY if self._random.random() < 0.5 else SELL
         maker = ASK if side == BUY else BID

@@ -25,7 +25,7 @@ class Aggregate(NamedTuple):
     side: int
 
 
-class Tape:
+class ExchangeTape:
     """`keep`: trades kept; up to an eighth more are held, so that dropping is rare. `before`: aggregates before it."""
 
     def __init__(self, keep: int, before: int = 0) -> None:

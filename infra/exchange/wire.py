@@ -8,13 +8,13 @@ from collections.abc import Iterable
 from common.market.trade import SELL, Trade
 from infra.exchange.book import Level
 from infra.exchange.klines import Kline
-from infra.exchange.listing import Listing
+from infra.exchange.listing import SimulatedListing
 from infra.exchange.tape import Aggregate
 
 MILLISECOND, MICROSECOND = 1, 1_000
 
 
-def trade_row(listing: Listing, trade: Trade, unit: int) -> str:
+def trade_row(listing: SimulatedListing, trade: Trade, unit: int) -> str:
     """As `trades` and `historicalTrades` return it."""
     ts_ms, trade_id, ticks, lots, side = trade
     return (
@@ -24,11 +24,11 @@ def trade_row(listing: Listing, trade: Trade, unit: int) -> str:
     )
 
 
-def aggregate_row(listing: Listing, aggregate: Aggregate, unit: int) -> str:
+def aggregate_row(listing: SimulatedListing, aggregate: Aggregate, unit: int) -> str:
     return f'{{{_aggregate(listing, aggregate, unit)},"M":true}}'
 
 
-def trade_event(listing: Listing, trade: Trade, event_ms: int, unit: int) -> str:
+def trade_event(listing: SimulatedListing, trade: Trade, event_ms: int, unit: int) -> str:
     ts_ms, trade_id, ticks, lots, side = trade
     return (
         f'{{"e":"trade","E":{event_ms * unit},"s":"{listing.symbol}","t":{trade_id}'
@@ -37,13 +37,19 @@ def trade_event(listing: Listing, trade: Trade, event_ms: int, unit: int) -> str
     )
 
 
-def aggregate_event(listing: Listing, aggregate: Aggregate, event_ms: int, unit: int) -> str:
+def aggregate_event(listing: SimulatedListing, aggregate: Aggregate, event_ms: int, unit: int) -> str:
     inner = _aggregate(listing, aggregate, unit)
     return f'{{"e":"aggTrade","E":{event_ms * unit},"s":"{listing.symbol}",{inner},"M":true}}'
 
 
 def depth_event(
-    listing: Listing, first_id: int, last_id: int, bids: list[Level], asks: list[Level], event_ms: int, unit: int
+    listing: SimulatedListing,
+    first_id: int,
+    last_id: int,
+    bids: list[Level],
+    asks: list[Level],
+    event_ms: int,
+    unit: int,
 ) -> str:
     return (
         f'{{"e":"depthUpdate","E":{event_ms * unit},"s":"{listing.symbol}","U":{first_id},"u":{last_id}'
@@ -51,26 +57,26 @@ def depth_event(
     )
 
 
-def depth_snapshot(listing: Listing, last_id: int, bids: list[Level], asks: list[Level]) -> str:
+def depth_snapshot(listing: SimulatedListing, last_id: int, bids: list[Level], asks: list[Level]) -> str:
     """The answer of `depth`, and the message of the partial streams."""
     return f'{{"lastUpdateId":{last_id},"bids":{levels(listing, bids)},"asks":{levels(listing, asks)}}}'
 
 
-def quote_event(listing: Listing, last_id: int, bid: Level, ask: Level) -> str:
+def quote_event(listing: SimulatedListing, last_id: int, bid: Level, ask: Level) -> str:
     return (
         f'{{"u":{last_id},"s":"{listing.symbol}","b":"{listing.price(bid[0])}","B":"{listing.size(bid[1])}"'
         f',"a":"{listing.price(ask[0])}","A":"{listing.size(ask[1])}"}}'
     )
 
 
-def quote_row(listing: Listing, bid: Level, ask: Level) -> str:
+def quote_row(listing: SimulatedListing, bid: Level, ask: Level) -> str:
     return (
         f'{{"symbol":"{listing.symbol}","bidPrice":"{listing.price(bid[0])}","bidQty":"{listing.size(bid[1])}"'
         f',"askPrice":"{listing.price(ask[0])}","askQty":"{listing.size(ask[1])}"}}'
     )
 
 
-def kline_row(listing: Listing, kline: Kline, next_open_ms: int, unit: int) -> str:
+def kline_row(listing: SimulatedListing, kline: Kline, next_open_ms: int, unit: int) -> str:
     price, size, turnover = listing.price, listing.size, listing.turnover
     return (
         f'[{kline.open_ms * unit},"{price(kline.open_ticks)}","{price(kline.high_ticks)}","{price(kline.low_ticks)}"'
@@ -80,7 +86,7 @@ def kline_row(listing: Listing, kline: Kline, next_open_ms: int, unit: int) -> s
 
 
 def kline_event(
-    listing: Listing, interval: str, kline: Kline, next_open_ms: int, closed: bool, event_ms: int, unit: int
+    listing: SimulatedListing, interval: str, kline: Kline, next_open_ms: int, closed: bool, event_ms: int, unit: int
 ) -> str:
     price, size, turnover, symbol = listing.price, listing.size, listing.turnover, listing.symbol
     return (
@@ -96,11 +102,11 @@ def shutdown_event(event_ms: int, unit: int) -> str:
     return f'{{"e":"serverShutdown","E":{event_ms * unit}}}'
 
 
-def levels(listing: Listing, rows: Iterable[Level]) -> str:
+def levels(listing: SimulatedListing, rows: Iterable[Level]) -> str:
     return "[" + ",".join(f'["{listing.price(price)}","{listing.size(lots)}"]' for price, lots in rows) + "]"
 
 
-def _aggregate(listing: Listing, aggregate: Aggregate, unit: int) -> str:
+def _aggregate(listing: SimulatedListing, aggregate: Aggregate, unit: int) -> str:
     return (
         f'"a":{aggregate.id},"p":"{listing.price(aggregate.price_ticks)}","q":"{listing.size(aggregate.size_lots)}"'
         f',"f":{aggregate.first_id},"l":{aggregate.last_id},"T":{aggregate.ts_ms * unit}'

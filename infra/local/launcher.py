@@ -27,7 +27,7 @@ from infra import venues
 from infra.local import embedded, local_exchange, markets, private, procfile
 from infra.local.child import Output
 from infra.local.local_exchange import LocalExchange
-from infra.local.supervisor import STOP_SIGNALS, Hooks, Supervisor, handled
+from infra.local.supervisor import STOP_SIGNALS, Supervisor, SupervisorHooks, handled
 from infra.paths import ROOT, data_folder
 from workers.venues.registry import LOCAL
 
@@ -36,14 +36,14 @@ READY_TIMEOUT_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class WantedMarkets:
     """`simulated`: the symbols asked for, None for the default. `of_venues`: symbols such as `BINANCE:BTCUSDT`."""
 
     simulated: Sequence[str] | None = None
     of_venues: Sequence[str] = ()
 
 
-def run(settings: Settings, wanted: Wanted) -> None:
+def run(settings: Settings, wanted: WantedMarkets) -> None:
     """Run the fleet until it is told to stop."""
     # What the feed would refuse to start with stops us before anything is started.
     Access.of(settings)
@@ -117,7 +117,7 @@ def _store(settings: Settings) -> AbstractContextManager[str]:
     return embedded.session(data_folder(settings.data_dir), settings.durability)
 
 
-async def _supervise(settings: Settings, url: str, commands: dict[str, str], wanted: Wanted) -> None:
+async def _supervise(settings: Settings, url: str, commands: dict[str, str], wanted: WantedMarkets) -> None:
     async with commit_client(url) as client:
         await admit(client, unsafe=settings.unsafe_store)
         if not settings.redis_url:
@@ -165,7 +165,7 @@ async def _supervise(settings: Settings, url: str, commands: dict[str, str], wan
             environ=child_environ(settings, url, text_logs=sys.stdout.isatty()),
             cwd=ROOT,
             output=output,
-            hooks=Hooks(wanted_workers, ready_line, keep_store, prepare, complaints),
+            hooks=SupervisorHooks(wanted_workers, ready_line, keep_store, prepare, complaints),
             helpers=helpers,
             counts={"rollup": settings.rollup_processes},
         ).run()

@@ -34,7 +34,7 @@ OTHERS_WAIT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Hooks:
+class SupervisorHooks:
     """What the supervisor asks and tells."""
 
     # How many workers there should be.
@@ -55,7 +55,7 @@ class Supervisor:
     environ: Mapping[str, str]
     cwd: Path
     output: Output
-    hooks: Hooks
+    hooks: SupervisorHooks
     # One of each runs, too; from before the others are started until after the writers have stopped.
     helpers: Mapping[str, str] = field(default_factory=dict)
     # How many of a kind run, where it is not one; of workers there are as many as the hook says.

@@ -33,11 +33,11 @@ class MortalStore:
 
     @property
     def socket(self) -> Path:
-        return embedded.Place.of(self.folder).socket
+        return embedded.StorePlace.of(self.folder).socket
 
     @property
     def url(self) -> str:
-        return embedded.Place.of(self.folder).url
+        return embedded.StorePlace.of(self.folder).url
 
     @property
     def proxied_url(self) -> str:

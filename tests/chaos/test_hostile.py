@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from common.market.builder.spans import Span
+from common.market.builder.spans import IdSpan
 from common.market.coding import codec
 from common.market.instrument import Instrument
 from common.market.timeframes.timeframe import Timeframe
@@ -158,7 +158,7 @@ async def settled(fleet: Hostile, recording: list[Trade]) -> list[Truth]:
     return [Truth(PUSHED, pushed), Truth(TRADED, known), Truth(REPLAYED, recording)]
 
 
-async def spans(fleet: Hostile, instrument: Instrument) -> list[Span]:
+async def spans(fleet: Hostile, instrument: Instrument) -> list[IdSpan]:
     state = (await SymbolReader(fleet.client, instrument.symbol).view()).state
     return state.coverage("contiguous").spans() if state else []
 

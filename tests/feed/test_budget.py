@@ -9,7 +9,7 @@ import pytest
 
 from common.market.timeframes.timeframe import DAY_MS
 from feed.bars.tail import Tails
-from feed.reading.budget import Budget
+from feed.reading.budget import QueryBudget
 from tests.feed.served import Served
 from tests.feed.writer import INSTRUMENT, START_MS, Writer, some_trades
 
@@ -24,7 +24,7 @@ def spend(feed: Served, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def spend(bar_factor: int = 1_000, **limits: Any) -> None:
         monkeypatch.setattr("feed.reading.budget.BAR_FACTOR", bar_factor)
         feed.services.queries.answer_bytes = limits.pop("max_bytes", 1 << 20)
-        monkeypatch.setattr("feed.queries.queries.Budget", partial(Budget, **limits))
+        monkeypatch.setattr("feed.queries.queries.QueryBudget", partial(QueryBudget, **limits))
         for name in ("feed.bars.minutes.PART", "feed.bars.minutes.FOOTPRINT_PART", "feed.bars.minutes.CHUNK"):
             monkeypatch.setattr(name, 3)
         monkeypatch.setattr("feed.bars.minutes.FOOTPRINT_CHUNK", 2)

@@ -11,7 +11,7 @@ from common.store.format import FORMAT
 from common.store.keys import SymbolKeys
 from common.store.older import OlderCache
 from common.store.reads import SymbolReader
-from feed.reading.coverage import MAX_HOLES_TOLD, Cover
+from feed.reading.coverage import MAX_HOLES_TOLD, KnownCoverage
 from tests.common.store.recorded import CONTIGUOUS, UNIQUE, restore
 from tests.feed.folding import Folding
 from tests.feed.served import Served
@@ -75,7 +75,7 @@ async def test_older_spans_are_read_only_when_they_have_changed(writer: Writer, 
     async def view() -> tuple[object, int]:
         state = (await reader.view()).state
         assert state and state.coverage("contiguous") == writer.builder.coverage
-        return state.older, Cover.of(state, "contiguous").hole_count
+        return state.older, KnownCoverage.of(state, "contiguous").hole_count
 
     await writer.commit(writer.trade())
     writer.next_id += 1

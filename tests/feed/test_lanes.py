@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from feed.reading import lanes
-from feed.reading.lanes import MAX_LARGE_ROWS, MAX_LIGHT_ROWS, Busy, Lanes, Place
+from feed.reading.lanes import MAX_LARGE_ROWS, MAX_LIGHT_ROWS, Busy, LanePlace, Lanes
 from feed.reading.memory import Shares
 from tests.feed.served import Served
 from tests.feed.test_budget import CANDLES, FOOTPRINT
@@ -23,7 +23,7 @@ class Queries:
         self.reading: list[int] = []
 
     def ask(self, rows: int) -> asyncio.Task[int]:
-        async def query(place: Place) -> int:
+        async def query(place: LanePlace) -> int:
             self.begun.append(rows)
             await place.reads(rows // 2)
             await place.reads(rows)
@@ -114,7 +114,7 @@ async def test_a_feed_refuses_heavy_queries_with_429_and_counts_them(
     monkeypatch.setattr(lanes, "MAX_WAITING", 0)
     release, holding = asyncio.Event(), asyncio.Event()
 
-    async def hold(place: Place) -> None:
+    async def hold(place: LanePlace) -> None:
         await place.reads(1)
         holding.set()
         await release.wait()

@@ -16,8 +16,8 @@ from common.market.candle import Candle
 from common.market.coding import blocks, codec
 from common.market.timeframes.timeframe import MINUTE_MS, Timeframe
 from common.market.trade import Trades
-from feed.bars.minutes import Kind, joined
-from feed.reading.history import Decoded
+from feed.bars.minutes import BarKind, joined
+from feed.reading.history import FrameCache
 from tests.common.frames.build import built, candles_frame, levels_frame
 from tests.strategies import LAW, MINUTE_TIMEFRAMES, SESSION_MINUTE_TIMEFRAMES, START_MS, candles, trades
 
@@ -52,7 +52,7 @@ def test_bars_of_minutes_without_their_order_keys_are_those_of_whole_minutes(
     minutes: list[Candle], timeframe: Timeframe, cuts: list[int]
 ) -> None:
     """However the minutes are cut, sealed or not: nothing shown of a bar hangs on a key of a minute."""
-    kind = Kind.candles(timeframe)
+    kind = BarKind.candles(timeframe)
     sealed = [blocks.pack_candles([codec.pack_candle(minute)]) for minute in minutes]
     expected = resample(candles_frame(minutes), timeframe).select(list(SHOWN))
     for shown in (kind.minutes.decode(list(map(codec.pack_candle, minutes))), kind.minutes.decode_blocks(sealed)):
@@ -67,7 +67,7 @@ def test_footprints_of_minutes_in_parts_are_those_of_all(
     whole: Trades, timeframe: Timeframe, row_ticks: int, cuts: list[int]
 ) -> None:
     _, minutes = built(whole)
-    kind, levels = Kind.footprints(timeframe, row_ticks), levels_frame(minutes)
+    kind, levels = BarKind.footprints(timeframe, row_ticks), levels_frame(minutes)
     assert joined(kind, map(kind.merge, _parts(levels, cuts))).equals(regroup(levels, timeframe, row_ticks))
 
 
@@ -89,7 +89,7 @@ class _Merge:
 
 
 def _merged(
-    decoded: Decoded, frame: pl.DataFrame, how: str, merge: Callable[[pl.DataFrame], pl.DataFrame]
+    decoded: FrameCache, frame: pl.DataFrame, how: str, merge: Callable[[pl.DataFrame], pl.DataFrame]
 ) -> pl.DataFrame:
     """As a query does."""
     bars = decoded.merged(frame, how)
@@ -100,7 +100,7 @@ def _merged(
 
 
 def test_bars_of_a_kept_stretch_are_made_once_and_those_of_a_piece_of_it_each_time() -> None:
-    decoded, merge, minutes = Decoded(), _Merge(), _minutes(0, 600)
+    decoded, merge, minutes = FrameCache(), _Merge(), _minutes(0, 600)
     decoded.keep("stretch", minutes)
     first, second = (_merged(decoded, minutes, "1h", merge) for _ in range(2))
     assert first.equals(resample(minutes, Timeframe(1, "h"))) and second is first
@@ -116,7 +116,7 @@ def test_bars_of_a_kept_stretch_are_made_once_and_those_of_a_piece_of_it_each_ti
 
 
 def test_bars_that_are_hardly_fewer_than_their_minutes_and_those_of_nothing_are_not_kept() -> None:
-    decoded = Decoded(most_bytes=100 * KIB)
+    decoded = FrameCache(most_bytes=100 * KIB)
     for number, minutes in enumerate((_minutes(0, 60), _minutes(0, 0))):
         decoded.keep(number, minutes)
         before = decoded.bytes
@@ -130,7 +130,7 @@ def test_bars_that_are_hardly_fewer_than_their_minutes_and_those_of_nothing_are_
 @given(st.lists(st.tuples(st.integers(0, 9), st.sampled_from(["1h", "2h", "4h"])), max_size=60))
 def test_what_is_kept_never_takes_more_than_it_may(asked: list[tuple[int, str]]) -> None:
     """Stretches that are dropped and decoded anew, with bars of all of them: the sum stays right and below the cap."""
-    decoded = Decoded(most_bytes=150 * KIB)
+    decoded = FrameCache(most_bytes=150 * KIB)
     for number, text in asked:
         timeframe = Timeframe.parse(text)
         minutes = decoded.get(number)

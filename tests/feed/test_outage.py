@@ -13,8 +13,8 @@ from common.market.timeframes.timeframe import Timeframe
 from common.store.client import commit_client
 from common.store.messages import CommitMessage
 from common.store.registry import Registry
-from feed.stream.hub import Feed
-from feed.stream.series import Series
+from feed.stream.hub import SymbolInUse
+from feed.stream.series import LiveSeries
 from infra.local import embedded
 from tests.feed.folding import Folding
 from tests.feed.oracle import expected
@@ -158,8 +158,8 @@ async def test_a_bug_in_one_symbol_does_not_stop_the_others(
         raise KeyError("a bug")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Feed, "take", lambda self, message: fail() if self is broken else take(self, message))
-        patch.setattr(Feed, "look", lambda self, *found: fail() if self is broken else look(self, *found))
+        patch.setattr(SymbolInUse, "take", lambda self, message: fail() if self is broken else take(self, message))
+        patch.setattr(SymbolInUse, "look", lambda self, *found: fail() if self is broken else look(self, *found))
         for each_writer in (writer, other):
             each_writer.now_ms += 40_000
             await each_writer.commit(each_writer.trade())
@@ -177,14 +177,14 @@ async def test_a_bug_while_a_series_catches_up_does_not_leave_it_behind(
     one = Folding(feed, S, "1m", 5_000)
     one.join()
     await wait_until_async(lambda: one.cursor)
-    left, drained = [KeyError("a bug")], Series._drained
+    left, drained = [KeyError("a bug")], LiveSeries._drained
 
-    def failing(self: Series) -> bool:
+    def failing(self: LiveSeries) -> bool:
         if left:
             raise left.pop()
         return drained(self)
 
-    monkeypatch.setattr(Series, "_drained", failing)
+    monkeypatch.setattr(LiveSeries, "_drained", failing)
     await kill_pubsub(client)
     for _ in range(3):
         writer.now_ms += 40_000
@@ -195,7 +195,7 @@ async def test_a_bug_while_a_series_catches_up_does_not_leave_it_behind(
     await one.leave()
 
 
-take, look = Feed.take, Feed.look
+take, look = SymbolInUse.take, SymbolInUse.look
 
 
 async def test_who_listens_to_a_symbol_that_is_removed_is_told(

@@ -281,14 +281,14 @@ async def test_what_is_applied_and_archived_under_the_reading_does_not_show(
 
 def after_view(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], Awaitable[None]]) -> None:
     """Let something happen once, when the view is taken and nothing of the archive has been read."""
-    periods, waiting = trade_archive.Past._periods, [happens]
+    periods, waiting = trade_archive.TradeHistory._periods, [happens]
 
-    async def hooked(self: trade_archive.Past, known: ArchivedTrades) -> Periods:
+    async def hooked(self: trade_archive.TradeHistory, known: ArchivedTrades) -> Periods:
         while waiting:
             await waiting.pop()()
         return await periods(self, known)
 
-    monkeypatch.setattr(trade_archive.Past, "_periods", hooked)
+    monkeypatch.setattr(trade_archive.TradeHistory, "_periods", hooked)
 
 
 async def test_a_store_that_goes_back_in_time_under_the_reading_is_read_again(

@@ -10,19 +10,19 @@ import pytest
 from common.market.timeframes.timeframe import MINUTE
 from common.store.reads import View
 from common.store.registry import Market
-from feed.bars.changes import Changes, Cursor, Sources
-from feed.bars.live import At, Grid, Live, MinuteLive
+from feed.bars.changes import BarChanges, Cursor, Sources
+from feed.bars.live import At, BarGrid, Live, MinuteLive
 from feed.metrics import Metrics
-from feed.reading.coverage import EMPTY, Cover
+from feed.reading.coverage import EMPTY, KnownCoverage
 from feed.stream import client as feed_client
-from feed.stream.client import Client, Subscription, Wish
+from feed.stream.client import Client, OpenRequest, Subscription
 from feed.stream.opening import Opening, open_series
-from feed.stream.series import Series
+from feed.stream.series import LiveSeries
 from tests.feed.served import Served, hear, say
 from tests.feed.writer import INSTRUMENT, Writer
 from tests.support import wait_until_async
 
-GRID = Grid(INSTRUMENT, MINUTE)
+GRID = BarGrid(INSTRUMENT, MINUTE)
 
 
 def at(seq: int, token: str) -> At:
@@ -38,12 +38,12 @@ class FakeSources:
     """Answers `live` and `changes` with what is set; None is a cursor that the store does not have."""
 
     now: Live
-    found: Changes | None = None
+    found: BarChanges | None = None
 
-    async def live(self, grid: Grid) -> tuple[Live, View]:
+    async def live(self, grid: BarGrid) -> tuple[Live, View]:
         return self.now, cast(View, None)
 
-    async def changes(self, grid: Grid, cursor: Cursor, known: Cover | None = None) -> Changes | None:
+    async def changes(self, grid: BarGrid, cursor: Cursor, known: KnownCoverage | None = None) -> BarChanges | None:
         return self.found
 
 
@@ -62,16 +62,16 @@ class FakeListener:
     def restart(self) -> None:
         self.heard.append("restart")
 
-    def move(self, series: Series) -> None:
+    def move(self, series: LiveSeries) -> None:
         self.heard.append("move")
 
     def end(self, error: Exception) -> None:
         self.heard.append("end")
 
 
-async def begun(sources: FakeSources, *listeners: FakeListener) -> Series:
+async def begun(sources: FakeSources, *listeners: FakeListener) -> LiveSeries:
     market = Market(INSTRUMENT, {"kind": "inbox"})
-    series = Series(market, MINUTE, cast(Sources, sources), Metrics(), lambda view: None, lambda: None)
+    series = LiveSeries(market, MINUTE, cast(Sources, sources), Metrics(), lambda view: None, lambda: None)
     series.read_again("began")
     await wait_until_async(lambda: series.live)
     series.listeners.update(listeners)
@@ -83,7 +83,7 @@ async def test_a_change_of_writer_restarts_only_who_may_hold_what_the_former_one
     behind, ahead, moved = FakeListener(8, "a"), FakeListener(10, "a"), FakeListener(10, "b")
     series = await begun(sources, behind, ahead, moved)
     epoch = series.epoch
-    sources.found = Changes(live(11, "b"), [])
+    sources.found = BarChanges(live(11, "b"), [])
     series.read_again("missed")
     await wait_until_async(lambda: series.live is sources.found.live)  # type: ignore[union-attr]
     assert [one.heard for one in (behind, ahead, moved)] == [[], ["restart"], []]
@@ -103,7 +103,7 @@ async def test_a_cursor_the_store_has_lost_restarts_everybody() -> None:
 
 def subscription() -> Subscription:
     client = SimpleNamespace(wake=lambda subscription: None, metrics=Metrics())
-    made = Subscription(cast(Client, client), 500, Wish())
+    made = Subscription(cast(Client, client), 500, OpenRequest())
     made.opened(Opening(1, "a", 1_000, []))
     return made
 
@@ -211,13 +211,13 @@ async def test_an_opening_with_commits_that_the_series_never_saw_and_the_store_l
     async with feed.connect() as one, feed.connect() as other:
         await say(one, action="subscribe", symbol=S, timeframe="1m")
         await hear(one, "snapshot")
-        take = Series.take
-        monkeypatch.setattr(Series, "take", lambda *message: None)
+        take = LiveSeries.take
+        monkeypatch.setattr(LiveSeries, "take", lambda *message: None)
         await writer.commit(writer.trade(lots=999))
 
         async def rewind_once(number: int, opening: Opening) -> None:
             if number == 1:
-                monkeypatch.setattr(Series, "take", take)
+                monkeypatch.setattr(LiveSeries, "take", take)
                 await writer.rewind(saved)
                 await writer.commit(writer.trade(lots=1))
                 await wait_until_async(lambda: told_token(feed) == writer.token)
@@ -230,7 +230,7 @@ async def test_an_opening_with_commits_that_the_series_never_saw_and_the_store_l
         assert (await hear(one))["bar"]["v"] == 0.006
 
 
-def series_of(feed: Served) -> Series:
+def series_of(feed: Served) -> LiveSeries:
     (symbol,) = feed.services.hub.feeds
     (series,) = symbol.series.values()
     return series
@@ -258,7 +258,7 @@ async def test_more_messages_than_may_wait_are_made_up_for_by_reading(
         reading = asyncio.Event()
         changes = Sources.changes
 
-        async def slow(self: Sources, *args: Any) -> Changes | None:
+        async def slow(self: Sources, *args: Any) -> BarChanges | None:
             found = await changes(self, *args)
             await reading.wait()
             return found

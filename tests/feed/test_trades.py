@@ -16,7 +16,7 @@ from common.market.coding import codec
 from common.market.instrument import Instrument
 from common.market.trade import SIDE_NAMES, Trade
 from common.store.keys import SymbolKeys
-from common.store.reads import Entry, SymbolReader
+from common.store.reads import SymbolReader, TradeEntry
 from tests.feed.served import Served
 from tests.feed.writer import INSTRUMENT, START_MS, Writer, random_step, some_trades
 from workers.recordings.text import csv_chunks
@@ -52,7 +52,9 @@ class Reads:
         self.between: Any = None
         read = SymbolReader.entries_back
 
-        async def counted(reader: SymbolReader, from_seq: int, count: int) -> tuple[list[Entry], Entry | None]:
+        async def counted(
+            reader: SymbolReader, from_seq: int, count: int
+        ) -> tuple[list[TradeEntry], TradeEntry | None]:
             if self.pages and self.between:
                 between, self.between = self.between, None
                 await between()

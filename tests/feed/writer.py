@@ -13,12 +13,12 @@ from common.market.trade import Trade, Trades
 from common.store.format import CHUNKED_COVERAGE, FORMAT
 from common.store.instrument import DataInstrument
 from common.store.keys import SymbolKeys
-from common.store.lease import NOTHING_SEEN, Sighting, new_token
+from common.store.lease import NOTHING_SEEN, LeaseObservation, new_token
 from common.store.registry import Market, Registry
 from common.store.rollups import RollupStore
-from common.store.symbol import Bounds, Claim, SymbolStore
+from common.store.symbol import Claim, StreamBounds, SymbolStore
 from workers.rollup.day import Older, roll_day
-from workers.symbol.commit import Head, Retention, make_commit
+from workers.symbol.commit import CommitHead, Retention, make_commit
 
 START_MS = 1_700_000_000_000
 GRACE_MS = 2_000
@@ -71,7 +71,7 @@ class Writer:
     # Trades that were left out: holes in the ids, to be filled later.
     missing: list[Trade] = field(default_factory=list)
     builder: Builder = field(init=False)
-    _store: tuple[tuple[Redis, Bounds], SymbolStore] | None = None
+    _store: tuple[tuple[Redis, StreamBounds], SymbolStore] | None = None
 
     @classmethod
     async def begun(cls, client: Redis, **options: Any) -> "Writer":
@@ -84,7 +84,7 @@ class Writer:
     @property
     def store(self) -> SymbolStore:
         """The one it has claimed the symbol with; another one where client, or how much is kept, has changed since."""
-        made_of = self.client, Bounds(self.trades_kept, 10_000, self.archived)
+        made_of = self.client, StreamBounds(self.trades_kept, 10_000, self.archived)
         if self._store is None or self._store[0] != made_of:
             self._store = made_of, SymbolStore(self.client, self.instrument.symbol, made_of[1])
         return self._store[1]
@@ -96,7 +96,7 @@ class Writer:
         """Take the symbol over, as another worker: under a new token, from the last checkpoint."""
         self.token = new_token()
         claim = await self.store.claim(self.token, NOTHING_SEEN, "tests:1")
-        if isinstance(claim, Sighting):
+        if isinstance(claim, LeaseObservation):
             # A lease has passed, and the holder's heart stood still.
             claim = await self.store.claim(self.token, claim, "tests:1")
         assert isinstance(claim, Claim)
@@ -122,7 +122,7 @@ class Writer:
         for trade in accepted.rows():
             self.applied.append(Applied(trade, watermark_ms))
             watermark_ms = max(watermark_ms, trade.ts_ms)
-        head = Head(self.token, self.seq, "", health or {"mode": "LIVE", "source": "inbox"}, stored=stored)
+        head = CommitHead(self.token, self.seq, "", health or {"mode": "LIVE", "source": "inbox"}, stored=stored)
         head = replace(head, format=self.format)
         commit = make_commit(head, self.builder, changes, self.retention)
         await self.store.commit(replace(commit, data=None if self.said else DataInstrument.begun(self.instrument)))

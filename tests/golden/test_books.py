@@ -19,7 +19,7 @@ from common.market.depth.book import (
     Rule,
 )
 from common.market.depth.chunk import pack_chunk, unpack_chunk, unpack_head
-from common.market.depth.recorder import BookHistory, Limits
+from common.market.depth.recorder import BookHistory, DepthLimits
 from common.market.timeframes.timeframe import MINUTE_MS, minute_of
 from tests.book_model import Side, best_first, within
 from tests.golden import books
@@ -114,7 +114,7 @@ def test_coinbase_books_are_never_crossed() -> None:
 # The history of ETHUSDT.
 
 
-def _eth_history(limits: Limits) -> list[bytes]:
+def _eth_history(limits: DepthLimits) -> list[bytes]:
     history = BookHistory.new(BinanceSpotRule(), limits)
     diffs = [event for event in books.eth_usdt() if isinstance(event, DepthEvent)]
     closed = [chunk for event in diffs for chunk in history.step(event, event.ts_ms)]
@@ -141,7 +141,7 @@ def _eth_states() -> list[tuple[int, Side, Side]]:
 
 
 def test_the_book_of_eth_at_any_time_is_that_of_a_plain_replay() -> None:
-    by_minute = {unpack_head(chunk).open_ms: chunk for chunk in _eth_history(Limits())}
+    by_minute = {unpack_head(chunk).open_ms: chunk for chunk in _eth_history(DepthLimits())}
     states = _eth_states()
     assert len(states) == 64
     for ts_ms, bids, asks in states:
@@ -153,7 +153,7 @@ def test_the_book_of_eth_at_any_time_is_that_of_a_plain_replay() -> None:
 
 
 def test_the_history_of_eth_is_one_piece_within_its_bounds() -> None:
-    chunks = _eth_history(Limits())
+    chunks = _eth_history(DepthLimits())
     opens = [unpack_head(chunk).open_ms for chunk in chunks]
     assert opens == list(range(opens[0], opens[0] + 12 * MINUTE_MS, MINUTE_MS))
     spans = depth.spans(chunks, 0, 1 << 60)
@@ -164,7 +164,7 @@ def test_the_history_of_eth_is_one_piece_within_its_bounds() -> None:
 
 
 def test_joined_the_minutes_of_eth_are_what_one_minute_without_end_would_be() -> None:
-    chunks = _eth_history(Limits())
+    chunks = _eth_history(DepthLimits())
     everything = depth.runs(chunks, 0, 1 << 60, 0, 1 << 60)
     joined = depth.joined(everything)
     assert len(everything) - len(joined) == everything["continues"].sum()
@@ -177,9 +177,9 @@ def test_joined_the_minutes_of_eth_are_what_one_minute_without_end_would_be() ->
     assert pairs.filter(same).is_empty()
 
 
-@pytest.mark.parametrize("limits", [Limits(500, 500, 60_000), Limits(500, 2_000, 8_000)])
-def test_bounded_the_history_of_eth_keeps_what_is_nearest_to_the_middle(limits: Limits) -> None:
-    whole, cut = _eth_history(Limits()), _eth_history(limits)
+@pytest.mark.parametrize("limits", [DepthLimits(500, 500, 60_000), DepthLimits(500, 2_000, 8_000)])
+def test_bounded_the_history_of_eth_keeps_what_is_nearest_to_the_middle(limits: DepthLimits) -> None:
+    whole, cut = _eth_history(DepthLimits()), _eth_history(limits)
     for all_of_it, chunk in zip(whole, cut, strict=True):
         unpacked = unpack_chunk(chunk)
         runs = len(unpacked.bids) + len(unpacked.asks)

@@ -7,13 +7,13 @@ import pytest
 from common.market.timeframes.timeframe import DAY_MS
 from common.store.cut import Wrong
 from common.store.health import Upkeep
-from common.store.jobs import Failure, JobsView
+from common.store.jobs import FailedJob, JobsView
 from common.store.presence import Process
 from infra.doctor import checks
 from infra.doctor.checks import Finding, Lease, Level
 from workers.rollup.work import Work
 
-FAILURE = Failure("roll_A_0", "OSError: disk full", 1, 1, 2)
+FAILURE = FailedJob("roll_A_0", "OSError: disk full", 1, 1, 2)
 AOF = {"aof_enabled": 1, "aof_last_write_status": "ok"}
 
 

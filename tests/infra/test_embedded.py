@@ -250,7 +250,7 @@ def deep(folder: Path) -> Iterator[Path]:
     path = folder / ("d" * 60) / ("e" * 60)
     yield path
     embedded.stop(path)
-    short = embedded.Place.of(path).socket.parent
+    short = embedded.StorePlace.of(path).socket.parent
     if short.is_symlink():
         short.unlink()
     elif short.exists():
@@ -266,7 +266,7 @@ def test_a_path_too_long_for_a_socket_gets_a_short_private_one(deep: Path) -> No
 
 def test_a_link_planted_in_place_of_the_short_socket_is_refused(deep: Path) -> None:
     with tempfile.TemporaryDirectory() as planted:
-        embedded.Place.of(deep).socket.parent.symlink_to(planted)
+        embedded.StorePlace.of(deep).socket.parent.symlink_to(planted)
         with pytest.raises(OperatorError, match="expected a folder of user"):
             embedded.ensure(deep)
 

@@ -13,7 +13,7 @@ import pytest
 from common.errors import FleetError, OperatorError, StoreUnavailable
 from infra.local import supervisor
 from infra.local.child import Backoff
-from infra.local.supervisor import Hooks, Supervisor
+from infra.local.supervisor import Supervisor, SupervisorHooks
 from tests.infra.processes import QUICK, Shown, is_alive
 from tests.support import wait_until_async
 
@@ -38,8 +38,10 @@ class Asked:
         self.unprepared: Exception | None = None
 
     @property
-    def hooks(self) -> Hooks:
-        return Hooks(self._wanted_workers, self._ready_line, self._keep_store, self._prepare, self._complaints)
+    def hooks(self) -> SupervisorHooks:
+        return SupervisorHooks(
+            self._wanted_workers, self._ready_line, self._keep_store, self._prepare, self._complaints
+        )
 
     async def _wanted_workers(self) -> int:
         if self.trouble:

@@ -13,7 +13,7 @@ from common.errors import FleetError, StoreUnavailable
 from common.market.builder.builder import Minute
 from common.market.builder.gaps import Ledger
 from common.market.trade import MAX_TS_MS, Trades
-from common.store.lease import Sighting
+from common.store.lease import LeaseObservation
 from common.store.registry import Market
 from common.store.symbol import Claim, Commit
 from tests.simulation.scheduler import Task, World, suspend
@@ -110,8 +110,10 @@ class RemoteStore:
     clock: JudgedClock
     wall_ms: int
 
-    async def claim(self, token: str, stale: Sighting, holder: str) -> Claim | Sighting:
-        found: Claim | Sighting = await self._write("claim", lambda: self.server.model.claim(token, stale, holder))
+    async def claim(self, token: str, stale: LeaseObservation, holder: str) -> Claim | LeaseObservation:
+        found: Claim | LeaseObservation = await self._write(
+            "claim", lambda: self.server.model.claim(token, stale, holder)
+        )
         return found
 
     async def commit(self, commit: Commit) -> int:
@@ -189,8 +191,8 @@ class RemoteOwners:
     network: Network
     server: Server
 
-    async def look(self, symbols: Sequence[str]) -> dict[str, Sighting | None]:
-        found: dict[str, Sighting | None] = await self.network.call(
+    async def look(self, symbols: Sequence[str]) -> dict[str, LeaseObservation | None]:
+        found: dict[str, LeaseObservation | None] = await self.network.call(
             lambda: dict.fromkeys(symbols, self.server.model.holder())
         )
         return found

@@ -16,13 +16,13 @@ from common.market.instrument import Ids, Instrument
 from common.market.timeframes.timeframe import DAY_MS, minute_of
 from common.store.format import FORMAT
 from common.store.registry import Market
-from common.store.symbol import Bounds
+from common.store.symbol import StreamBounds
 from tests.oracle import Outcome, Step, differences, single_pass
 from tests.simulation.market import Recording, RecordingSource
 from tests.simulation.network import MAX_OVERDUE_MS, Network, RemoteOwners, RemoteRegistry, RemoteStore, Server
 from tests.simulation.scheduler import Process, VirtualClock, World
 from tests.store_model import StoreModel
-from workers.symbol.claims import Claimer, Workplace
+from workers.symbol.claims import Claimer, WorkerContext
 from workers.symbol.commit import Retention
 from workers.symbol.term import TermSettings
 
@@ -101,7 +101,7 @@ class Simulation:
             write = self.trace
             self.world.trace = lambda line: write(f"{self.world.now_ms:6} {line}")
         self.network = Network(self.world, self.random.choice((0.01, 0.03, 0.1)), self.happened)
-        bounds = Bounds(trades=1_000_000, events=1_000_000)
+        bounds = StreamBounds(trades=1_000_000, events=1_000_000)
         model = StoreModel(bounds, self.guards.fence, self.guards.seq_check)
         self.server = Server(model, format=self.random.choice((1, FORMAT)))
         self.recording = Recording.generate(self.random, self.random.randint(40, 120), self.random.choice((20, 40)))
@@ -129,7 +129,7 @@ class Simulation:
         process = Process(name)
         clock = VirtualClock(self.world, WALL_MS)
         judged = JudgedClock(clock) if self.guards.clock else Credulous(clock)
-        place = Workplace(
+        place = WorkerContext(
             holder=name,
             clock=judged,
             settings=self.settings,

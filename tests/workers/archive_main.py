@@ -24,7 +24,7 @@ from common.store import script
 from common.store import trade_archive as store
 from common.store.client import commit_client
 from common.store.registry import Market
-from common.store.trade_archive import Standing, TradeArchive
+from common.store.trade_archive import ArchiveStanding, TradeArchive
 from tests.feed.writer import INSTRUMENT
 from workers.rollup import trades as job
 
@@ -33,8 +33,8 @@ def flawed(flaw: str) -> None:
     confirm, add, waiting = TradeArchive.confirm, job.add_to_day, list[Any]()
 
     async def confirm_first(
-        self: TradeArchive, before: Standing, seq: int, watermark_ms: int, entries: Any
-    ) -> Standing:
+        self: TradeArchive, before: ArchiveStanding, seq: int, watermark_ms: int, entries: Any
+    ) -> ArchiveStanding:
         found = await confirm(self, before, seq, watermark_ms, entries)
         while waiting:
             add(*waiting.pop())

@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 
 from common.market.builder.builder import candle_of
 from common.market.builder.coverage import RecentCoverage
-from common.market.builder.spans import Span
+from common.market.builder.spans import IdSpan
 from common.market.candle import LIVE, Candle
 from common.market.coding.codec import unpack_candle
 from common.market.instrument import Instrument
@@ -48,7 +48,7 @@ class CcxtLine(Line):
         return VenueSource(venue, listing, self.clock, budget, self.history_ms)
 
     @property
-    def span(self) -> Span | None:
+    def span(self) -> IdSpan | None:
         """The time that coverage knows."""
         checkpoint = self.model.tables.checkpoint
         rows = orjson.loads(checkpoint.coverage) if checkpoint else []

@@ -12,7 +12,7 @@ from common.market.candle import LIVE
 from common.market.instrument import Instrument
 from common.market.trade import BUY, MAX_TS_MS, Trade, Trades
 from common.store.lease import NOTHING_SEEN
-from common.store.symbol import Bounds, Claim, Commit
+from common.store.symbol import Claim, Commit, StreamBounds
 from tests.store_model import DirectStore, StoreModel
 from tests.support import FakeClock
 from workers.sources.base import NEVER, Applied, Batch
@@ -75,7 +75,7 @@ class NotingStore(DirectStore):
 
 
 NOTHING_APPLIED = Applied(
-    IdCoverage(), Ledger(), TOKEN, lambda: -1, DirectStore(StoreModel(Bounds(100_000, 1_000))).minutes
+    IdCoverage(), Ledger(), TOKEN, lambda: -1, DirectStore(StoreModel(StreamBounds(100_000, 1_000))).minutes
 )
 
 
@@ -117,7 +117,7 @@ class Bench:
     """One term over its fakes. It stops when the script is over."""
 
     clock: FakeClock = field(default_factory=FakeClock)
-    model: StoreModel = field(default_factory=lambda: StoreModel(Bounds(100_000, 1_000)))
+    model: StoreModel = field(default_factory=lambda: StoreModel(StreamBounds(100_000, 1_000)))
     instrument: Instrument = INSTRUMENT
     settings: TermSettings = SETTINGS
     store: NotingStore = field(init=False)

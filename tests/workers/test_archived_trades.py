@@ -27,7 +27,7 @@ from common.store.health import upkeep_of
 from common.store.jobs import Jobs
 from common.store.keys import SymbolKeys
 from common.store.registry import Market
-from common.store.symbol import Bounds
+from common.store.symbol import StreamBounds
 from common.store.trade_archive import TradeArchive, Waiting, waiting
 from tests.common.archive.conftest import BUCKET, S3
 from tests.common.store.steps import step
@@ -354,7 +354,7 @@ async def test_a_replay_that_is_fenced_while_it_archives_goes_no_further(client:
         finally:
             ended.append("archiving")
 
-    store = ArchivingStore(client, INSTRUMENT.symbol, Bounds(1, 1), JudgedClock(FakeClock()), archive, 0.01)
+    store = ArchivingStore(client, INSTRUMENT.symbol, StreamBounds(1, 1), JudgedClock(FakeClock()), archive, 0.01)
     with pytest.raises(Fenced):
         await store.commit(step("z" * 32, writer.seq, 1))
     assert ended == ["archiving"]

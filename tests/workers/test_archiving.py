@@ -17,7 +17,7 @@ import pytest
 from redis.asyncio import Redis
 
 from common.archive.archive import Archive, Version
-from common.archive.objects import Patience
+from common.archive.objects import RetryPolicy
 from common.archive.parquet import Receipt
 from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS, SERIES
 from common.frames import decode
@@ -39,7 +39,7 @@ from tests.support import wait_until_async
 from tests.workers.test_rollup_process import START_S, process
 from workers.rollup.archiving import archive_period
 from workers.rollup.older import older_minutes
-from workers.symbol.commit import Head, Retention, make_commit
+from workers.symbol.commit import CommitHead, Retention, make_commit
 
 MARKET, STORE_KEYS = Market(INSTRUMENT), SymbolKeys(INSTRUMENT.symbol)
 FIRST_MS = day_of(START_MS) + DAY_MS
@@ -104,7 +104,7 @@ def assert_same(found: dict[str, pl.DataFrame], expected: dict[str, pl.DataFrame
 async def drop_before(writer: Writer, floor_ms: int) -> None:
     """A commit that writes nothing, of a worker that keeps minutes from `floor_ms` on."""
     changes = writer.builder.apply(writer.builder.accept(Trades(), writer.now_ms), writer.now_ms, {})
-    head = Head(writer.token, writer.seq, "", {}, format=writer.format)
+    head = CommitHead(writer.token, writer.seq, "", {}, format=writer.format)
     commit = make_commit(head, writer.builder, changes, writer.retention)
     await writer.store.commit(replace(commit, candle_floor_ms=floor_ms, footprint_floor_ms=floor_ms))
     writer.seq += 1
@@ -362,7 +362,7 @@ async def test_what_reaches_into_a_silent_archive_gets_503_and_nothing_else_does
     await write_days(writer, 3)
     await writer.roll_up()
     folder = tmp_path / "archive"
-    hasty = Patience(retries=0)
+    hasty = RetryPolicy(retries=0)
     cut_ms = FIRST_MS + 2 * DAY_MS
     await archive_all(client, Archive.open(str(folder)))
     for path in folder.rglob("*.parquet"):

@@ -2,7 +2,7 @@
 
 from tests.workers.fakes import trades
 from workers.sources.base import Batch
-from workers.sources.venue.backfill import MAX_WAITING, Desk
+from workers.sources.venue.backfill import MAX_WAITING, BatchQueue
 
 
 def page(size: int) -> Batch:
@@ -10,14 +10,14 @@ def page(size: int) -> Batch:
 
 
 def test_a_read_takes_whole_batches_up_to_the_limit_and_at_least_one() -> None:
-    desk = Desk()
+    desk = BatchQueue()
     for size in (3, 3, 3, 20, 1):
         desk.put(page(size))
     assert [[len(batch.trades) for batch in desk.read(7)] for _ in range(5)] == [[3, 3], [3], [20], [1], []]
 
 
 def test_all_is_applied_only_with_the_read_after_the_last_batch() -> None:
-    desk = Desk()
+    desk = BatchQueue()
     desk.put(page(1))
     desk.put(page(1))
     seen = []
@@ -30,7 +30,7 @@ def test_all_is_applied_only_with_the_read_after_the_last_batch() -> None:
 
 
 def test_there_is_room_below_the_bound() -> None:
-    desk = Desk()
+    desk = BatchQueue()
     for _ in range(MAX_WAITING + 1):
         desk.put(page(1))
     assert not desk.room.is_set()

@@ -16,7 +16,7 @@ from common.market.timeframes.timeframe import MINUTE_MS, minute_of
 from common.market.trade import BUY, Trade, Trades
 from tests.support import FakeClock
 from workers.sources.base import Applied
-from workers.sources.venue.backfill import HEAD_MS, MISSED_MS, OVERLAP_MS, PART_MS, SETTLE_MS, Backfill, Desk
+from workers.sources.venue.backfill import HEAD_MS, MISSED_MS, OVERLAP_MS, PART_MS, SETTLE_MS, Backfill, BatchQueue
 from workers.venues.ccxt.venue import CcxtVenue
 from workers.venues.shared.base import Listing, Unserved, VenueUnavailable
 
@@ -80,7 +80,7 @@ class Made:
     applied: dict[int, Trade] = field(default_factory=dict)
     refused: int = 0
     replaced: list[int] = field(default_factory=list)
-    desk: Desk = field(default_factory=Desk)
+    desk: BatchQueue = field(default_factory=BatchQueue)
     held: asyncio.Event = field(default_factory=asyncio.Event)
     backfill: Backfill = field(init=False)
 
@@ -248,7 +248,7 @@ async def test_a_term_that_ends_midway_is_gone_on_with_from_its_position(steps: 
     made.live(10)
     for _ in range(steps):
         await made.step()
-    position, made.desk = made.backfill.position, Desk()
+    position, made.desk = made.backfill.position, BatchQueue()
     made.missed(30_000)
     made.begin(position)
     made.backfill.reconnected()

@@ -20,7 +20,7 @@ from common.market.timeframes.timeframe import DAY_MS, Timeframe, minute_of
 from common.market.trade import Trade
 from common.market.walk import Walk
 from common.store.calendars import CalendarStore, adopt
-from common.store.change import Look
+from common.store.change import ChangeStart
 from common.store.client import commit_client
 from common.store.format import FORMAT
 from common.store.instrument import stored_instrument
@@ -194,7 +194,7 @@ async def test_what_comes_while_it_is_laid_down_is_in_it(
     writer, rng, told = await filled(client, seed), random.Random(seed), list[Any]()
     lay = Shadows.lay
 
-    async def lay_meanwhile(self: Shadows, look: Look) -> None:
+    async def lay_meanwhile(self: Shadows, look: ChangeStart) -> None:
         await lay(self, look)
         if len(told) < 2:
             # The first attempt has fenced it.
@@ -216,12 +216,12 @@ async def test_without_what_came_meanwhile_nothing_is_taken_in(
     """The control: a change that does not look again is refused, for the lengths differ."""
     writer, lay = await filled(client, 3), Shadows.lay
 
-    async def lay_meanwhile(self: Shadows, look: Look) -> None:
+    async def lay_meanwhile(self: Shadows, look: ChangeStart) -> None:
         await lay(self, look)
         for minute in range(3):
             await writer.commit(writer.trade(writer.now_ms + 60_000 * minute))
 
-    async def follow(self: Shadows, look: Look) -> bool:
+    async def follow(self: Shadows, look: ChangeStart) -> bool:
         return True
 
     monkeypatch.setattr(Shadows, "lay", lay_meanwhile)

@@ -12,14 +12,14 @@ from common.clock import JudgedClock, SystemClock
 from common.errors import BadInput, RetryableError, Stale, StoreUnavailable
 from common.market.instrument import Instrument
 from common.market.trade import Trades
-from common.store.lease import Sighting
+from common.store.lease import LeaseObservation
 from common.store.registry import Market
-from common.store.symbol import Bounds
+from common.store.symbol import StreamBounds
 from tests.store_model import DirectStore, StoreModel
 from tests.support import FakeClock, wait_until_async
 from tests.workers.fakes import SETTINGS, NotingStore, ScriptedSource, trades
 from workers.sources.base import Batch, Source
-from workers.symbol.claims import FIRST_LOST_MS, MAX_BACKOFF_MS, Claimer, Failures, Workplace
+from workers.symbol.claims import FIRST_LOST_MS, MAX_BACKOFF_MS, Claimer, Failures, WorkerContext
 
 TTL_MS = SETTINGS.lease_ttl_ms
 KIND = "scripted"
@@ -54,9 +54,9 @@ class Fleet:
         return self.wanted
 
     def model(self, symbol: str) -> StoreModel:
-        return self.models.setdefault(symbol, StoreModel(Bounds(1_000, 1_000)))
+        return self.models.setdefault(symbol, StoreModel(StreamBounds(1_000, 1_000)))
 
-    async def owners(self, symbols: Sequence[str]) -> dict[str, Sighting | None]:
+    async def owners(self, symbols: Sequence[str]) -> dict[str, LeaseObservation | None]:
         self.looked_at.append(list(symbols))
         return {symbol: self.model(symbol).holder() for symbol in symbols if symbol not in self.unreadable}
 
@@ -81,7 +81,7 @@ class Worker:
     claimer: Claimer = field(init=False)
 
     def __post_init__(self) -> None:
-        place = Workplace(
+        place = WorkerContext(
             holder=self.name,
             clock=JudgedClock(self.fleet.clock),
             settings=SETTINGS,
@@ -365,7 +365,7 @@ def real(fleet: Fleet, script: list[Batch | Exception]) -> Claimer:
         made.script.extend(script)
         return made
 
-    place = Workplace(
+    place = WorkerContext(
         holder="real",
         clock=clock,
         settings=replace(SETTINGS, lease_ttl_ms=240),

@@ -25,7 +25,7 @@ from common.store.health import CLOCK, DEGRADED
 from common.store.keys import SymbolKeys
 from common.store.lease import NOTHING_SEEN
 from common.store.stream_reader import OwnReader
-from common.store.symbol import Bounds, Claim
+from common.store.symbol import Claim, StreamBounds
 from infra.exchange import MarketClock
 from tests.store_model import StoreModel
 from tests.support import FakeClock, wait_until_async
@@ -96,7 +96,7 @@ class Machine:
         # By how much the store's clock is off.
         self.skew_ms = 0
         self.judged = JudgedClock(self.wall)
-        self.model = StoreModel(Bounds(1_000_000, 100_000))
+        self.model = StoreModel(StreamBounds(1_000_000, 100_000))
         self.store = ToldStore(self.model, self.wall, judged=self.judged, shown_ms=lambda: self.shown_ms)
         self.health: list[tuple[str, str]] = []
         self.term: Term | None = None

@@ -21,10 +21,10 @@ from common.store.messages import CommitMessage
 from common.store.symbol import Commit
 from tests import strategies
 from tests.strategies import LAW
-from workers.symbol.commit import Head, Retention, make_commit
+from workers.symbol.commit import CommitHead, Retention, make_commit
 
 TOKEN = "a" * 32
-HEAD = Head(TOKEN, 6, "here", {"mode": "LIVE"})
+HEAD = CommitHead(TOKEN, 6, "here", {"mode": "LIVE"})
 FOREVER = Retention(1_000_000, 1_000_000)
 PLAIN = Instrument("TEST:A", 2, 3, "contiguous")
 KEYS = SymbolKeys("TEST:A")

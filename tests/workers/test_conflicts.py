@@ -17,7 +17,7 @@ from common.store.keys import SymbolKeys
 from common.store.lease import NOTHING_SEEN
 from common.store.registry import Market
 from common.store.stream_reader import OwnReader
-from common.store.symbol import Bounds, Claim, SymbolStore
+from common.store.symbol import Claim, StreamBounds, SymbolStore
 from tests.support import FakeClock
 from tests.workers.fakes import INSTRUMENT, SETTINGS, START_MS, Bench, NotingStore
 from workers.sources.base import Batch
@@ -121,7 +121,7 @@ async def test_the_first_hundred_of_a_term_are_told_and_all_are_counted(caplog: 
 async def test_of_texts_for_ids_another_trade_under_one_is_told_as_well(client: Redis) -> None:
     """Its number is that of the first one under this text."""
     instrument, clock = replace(INSTRUMENT, ids="unique"), FakeClock()
-    keys, store = SymbolKeys(instrument.symbol), SymbolStore(client, instrument.symbol, Bounds(1_000, 1_000))
+    keys, store = SymbolKeys(instrument.symbol), SymbolStore(client, instrument.symbol, StreamBounds(1_000, 1_000))
 
     async def push(text: str, size: str, side: str = "buy") -> str:
         fields: dict[Any, Any] = {"ts_ms": START_MS, "price": "1.5", "size": size, "side": side, "id": text}

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from common.errors import BadInput, Fenced
 from common.market.builder import builder
 from common.market.builder.builder import Floor
-from common.market.builder.spans import Hole, Span
+from common.market.builder.spans import Hole, IdSpan
 from common.market.coding import codec
 from common.market.instrument import Ids
 from common.market.manifest import ManifestEntry
@@ -21,7 +21,7 @@ from common.market.trade import BUY, Trade
 from common.store.client import commit_client
 from common.store.cut import Wrong, wrong_times
 from common.store.keys import ROLLED, SymbolKeys
-from common.store.lease import NOTHING_SEEN, Sighting
+from common.store.lease import NOTHING_SEEN, LeaseObservation
 from common.store.reads import Range, SymbolReader, View
 from common.store.registry import Market
 from common.store.rollups import RollupStore
@@ -168,8 +168,8 @@ async def test_gaps_go_with_what_was_around_them(client: Redis) -> None:
     assert state
     coverage, at_ms = state.coverage("contiguous"), FIRST_MS + 100_000
     assert list(coverage.spans()) == [
-        Span(100, 101, at_ms, at_ms + 1_000),
-        Span(105, 106, at_ms + 5_000, at_ms + 6_000),
+        IdSpan(100, 101, at_ms, at_ms + 1_000),
+        IdSpan(105, 106, at_ms + 5_000, at_ms + 6_000),
     ]
     assert coverage.holes() == [Hole(102, 104, at_ms + 1_000, at_ms + 5_000)]
 
@@ -222,7 +222,7 @@ async def test_an_import_is_waited_for(client: Redis) -> None:
     writer = await Writer.begun(client)
     await write(writer, [[Trade(0, 1, 100, 5, BUY), Trade(FIRST_MS, 2, 100, 5, BUY)]])
     importing = "b" * 32
-    assert not isinstance(await writer.store.claim(importing, NOTHING_SEEN, "import", force=True), Sighting)
+    assert not isinstance(await writer.store.claim(importing, NOTHING_SEEN, "import", force=True), LeaseObservation)
     waits = asyncio.Event()
     claimant = Claimant("tests", 60_000, lambda text: waits.set())
     cutting = asyncio.create_task(Cutter("", S, FIRST_MS, 10_000, claimant).cut(client, Market(INSTRUMENT)))

@@ -33,7 +33,7 @@ from common.store.lease import NOTHING_SEEN
 from common.store.reads import Range, SymbolReader, View
 from common.store.registry import Market, open_store
 from common.store.rollups import RollupStore, Staged
-from common.store.symbol import Bounds, Claim, SymbolStore
+from common.store.symbol import Claim, StreamBounds, SymbolStore
 from infra.paths import ROOT
 from tests.support import wait_until
 from workers.imports import files
@@ -193,7 +193,10 @@ async def test_a_day_is_refused_from_who_lost_the_symbol_or_its_place(redis_url:
     assert before.state
     day_ms, checkpoint = before.seals[0].day_ms, Builder.new(INSTRUMENT).checkpoint()
     async with commit_client(redis_url) as client:
-        store, days = SymbolStore(client, INSTRUMENT.symbol, Bounds(1, 1)), ImportStore(client, INSTRUMENT.symbol, 1)
+        store, days = (
+            SymbolStore(client, INSTRUMENT.symbol, StreamBounds(1, 1)),
+            ImportStore(client, INSTRUMENT.symbol, 1),
+        )
         claim = await store.claim("mine", NOTHING_SEEN, "test")
         assert isinstance(claim, Claim)
         staged = Staged((1, 0), ("0" * 16, ""))

@@ -18,7 +18,7 @@ from common.errors import BadInput
 from common.market.builder.builder import Minute, candle_of, unpack_minute
 from common.market.builder.coverage import IdCoverage
 from common.market.builder.gaps import NOT_IMPORTED, REPAIRED, UNFILLABLE, Gap
-from common.market.builder.spans import Hole, Span
+from common.market.builder.spans import Hole, IdSpan
 from common.market.candle import LIVE
 from common.market.coding import codec
 from common.market.footprint import Footprint
@@ -30,7 +30,7 @@ from common.store.owners import Owners
 from common.store.reads import SymbolReader, View
 from common.store.registry import Market, Registry
 from common.store.rollups import RollupStore
-from common.store.symbol import Bounds, SymbolStore
+from common.store.symbol import StreamBounds, SymbolStore
 from common.store.wanted import WantedFleet
 from infra import exchange as local
 from infra.exchange.simulation import FIRST_TRADE_ID
@@ -44,7 +44,7 @@ from tests.workers.test_late import Fleet
 from tests.workers.venue_line import EASY, NAME, SETTINGS, SPEED, Line, told
 from workers.imports.candles import CandleFile
 from workers.imports.target import BINANCES
-from workers.symbol.claims import Claimer, Workplace
+from workers.symbol.claims import Claimer, WorkerContext
 from workers.symbol.commit import Retention
 from workers.venues.registry import VENUES
 
@@ -86,7 +86,7 @@ class Fed:
         async with commit_client(self.url) as client:
             return await SymbolReader(client, SYMBOL).view()
 
-    async def spans(self) -> list[Span]:
+    async def spans(self) -> list[IdSpan]:
         state = (await self.view()).state
         return list(state.coverage("contiguous").spans()) if state else []
 
@@ -100,7 +100,7 @@ class Fed:
         newest = self.line.market.trades().ids[-1]
         return bool(view.owner.token and view.owner.holder == "worker" and spans and newest - spans[-1].last < 20)
 
-    async def come_back(self, count: int) -> list[Span]:
+    async def come_back(self, count: int) -> list[IdSpan]:
         """Wait until the worker has the symbol, and all that it missed; then coverage has so many spans."""
         await wait_until_async(self.is_live, timeout_s=30)
         await wait_until_async(lambda: _count(self.spans, count), timeout_s=30)
@@ -148,19 +148,19 @@ def minutes_of(trades: Trades) -> dict[int, Minute]:
 @asynccontextmanager
 async def fed(redis_url: str) -> AsyncIterator[Fed]:
     """From the moment the symbol is live."""
-    market = local.Market(local.Simulation(local.listing_of(NAME), 7, 3.0), EASY)
+    market = local.ExchangeMarket(local.Simulation(local.listing_of(NAME), 7, 3.0), EASY)
     clock = AttentiveClock()
     exchange = local.Exchange([market], start_ms=OPENS_MS, history_ms=15 * MINUTE_MS, rules=EASY, clock=clock)
     async with local.serving(exchange) as address, commit_client(redis_url) as client:
         line = Line(exchange, address, local.MarketClock(exchange), client, 10 * MINUTE_MS, keeps_book=False)
         source = {"kind": "venue", "venue": "LOCAL", "name": NAME}
         await Registry(client).add_symbol(Market(line.instrument, source))
-        place = Workplace(
+        place = WorkerContext(
             holder="worker",
             clock=line.judged,
             settings=KEPT,
             owners=Owners(client).look,
-            stores=lambda symbol: SymbolStore(client, symbol, Bounds(100_000, 10_000)),
+            stores=lambda symbol: SymbolStore(client, symbol, StreamBounds(100_000, 10_000)),
             sources=lambda market: line._source(),
         )
         made = Fed(line, redis_url, Claimer(WantedFleet(client), place, frozenset(["venue"]), most=1))
@@ -175,7 +175,7 @@ async def fed(redis_url: str) -> AsyncIterator[Fed]:
             await serving
 
 
-async def _count(read: Callable[[], Awaitable[list[Span]]], count: int) -> bool:
+async def _count(read: Callable[[], Awaitable[list[IdSpan]]], count: int) -> bool:
     return len(await read()) == count
 
 
@@ -255,7 +255,7 @@ async def agree(feed: Served, clients: list[Folding]) -> bool:
     return True
 
 
-def hole_between(left: Span, right: Span) -> Hole:
+def hole_between(left: IdSpan, right: IdSpan) -> Hole:
     return Hole(left.last + 1, right.first - 1, left.to_ms, right.from_ms)
 
 

@@ -22,7 +22,7 @@ from common.store.keys import SymbolKeys
 from common.store.lease import NOTHING_SEEN
 from common.store.registry import Market
 from common.store.stream_reader import OwnReader
-from common.store.symbol import Bounds, Claim, SymbolStore
+from common.store.symbol import Claim, StreamBounds, SymbolStore
 from tests.common.store.steps import step
 from tests.support import FakeClock
 from tests.workers.fakes import NOTHING_APPLIED, SETTINGS
@@ -318,7 +318,7 @@ async def test_over_restarts_each_entry_is_applied_once(client: Redis, clock: Fa
     """Through claim, term and commit: a term of a few commits after the other."""
     entries = [OURS | {"id": f"text-{number}" if number % 3 else str(number)} for number in range(100)]
     last = (await push(client, *entries, *entries[50:]))[-1]
-    store = SymbolStore(client, "TEST:A", Bounds(100_000, 1_000))
+    store = SymbolStore(client, "TEST:A", StreamBounds(100_000, 1_000))
     # A short lease: an idle read waits for the next sign of life.
     settings = replace(SETTINGS, lease_ttl_ms=60)
     for number in count():
@@ -353,7 +353,7 @@ class Terms:
 
     async def run(self, last: str, reads: int = 1_000) -> None:
         """Until the entry `last` is committed, or so many reads."""
-        store, self.count = SymbolStore(self.client, "TEST:A", Bounds(100_000, 1_000)), self.count + 1
+        store, self.count = SymbolStore(self.client, "TEST:A", StreamBounds(100_000, 1_000)), self.count + 1
         token = f"{self.count:032}"
         claim = await store.claim(token, NOTHING_SEEN, "tests")
         assert isinstance(claim, Claim)
@@ -389,7 +389,7 @@ async def test_text_ids_are_known_though_their_entries_are_gone(client: Redis) -
 
 
 async def test_of_text_ids_the_last_ones_are_kept(client: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    keys, store = SymbolKeys("TEST:A"), SymbolStore(client, "TEST:A", Bounds(100_000, 1_000))
+    keys, store = SymbolKeys("TEST:A"), SymbolStore(client, "TEST:A", StreamBounds(100_000, 1_000))
     await store.claim("a" * 32, NOTHING_SEEN, "tests")
     many = [f"text-{number}" for number in range(10_003)]
     await store.commit(step("a" * 32, 0, text_ids=many[:6_000]))

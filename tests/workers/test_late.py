@@ -21,7 +21,7 @@ from common.archive.archive import Archive
 from common.archive.parquet import Packed
 from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS, SERIES
 from common.frames import decode
-from common.market.builder.late import MAX_WRITERS, Part, merged_of, merged_text, merged_with
+from common.market.builder.late import MAX_WRITERS, LatePart, merged_of, merged_text, merged_with
 from common.market.coding import codec
 from common.market.instrument import Instrument
 from common.market.timeframes.periods import DAY
@@ -374,13 +374,13 @@ async def test_a_subscriber_is_told_of_the_whole_minute(fleet: Fleet, redis_url:
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 3)), max_size=30))
 def test_an_object_has_what_was_merged_into_it_and_nothing_else(steps: list[tuple[str, int]]) -> None:
     """Of the writers before the last MAX_WRITERS it knows nothing: their parts are long gone."""
-    merged, parts, seq = merged_of(""), list[Part](), 0
+    merged, parts, seq = merged_of(""), list[LatePart](), 0
     for token, count in steps:
-        new = [Part(0, token, seq + at, b"") for at in range(1, count + 1)]
+        new = [LatePart(0, token, seq + at, b"") for at in range(1, count + 1)]
         seq += count
         assert not any(part.is_in(merged) for part in new)
         merged = merged_of(merged_text(merged_with(merged, new)))
         parts += new
         assert all(part.is_in(merged) for part in parts)
-    many = merged_with({}, [Part(0, f"{number}", 1, b"") for number in range(MAX_WRITERS + 1)])
+    many = merged_with({}, [LatePart(0, f"{number}", 1, b"") for number in range(MAX_WRITERS + 1)])
     assert list(many) == [f"{number}" for number in range(1, MAX_WRITERS + 1)]

@@ -20,7 +20,7 @@ from rq.serializers import JSONSerializer
 from common.market.coding.codec import unpack_candle
 from common.market.timeframes.timeframe import DAY_MS
 from common.store.client import commit_client
-from common.store.jobs import QUEUE, Failure
+from common.store.jobs import QUEUE, FailedJob
 from common.store.keys import CLOCK, FAILURES
 from common.store.rollups import RollupStore
 from infra.local import die_with_parent, embedded
@@ -72,9 +72,9 @@ def keys(rq: "redis.Redis", pattern: str) -> list[str]:
     return [key.decode() for key in found]
 
 
-def failed(rq: "redis.Redis") -> list[Failure]:
+def failed(rq: "redis.Redis") -> list[FailedJob]:
     found: Any = rq.hvals(FAILURES)
-    return [Failure.load(text) for text in found]
+    return [FailedJob.load(text) for text in found]
 
 
 def horse_of(parent: int) -> int:

@@ -15,7 +15,7 @@ from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS
 from common.errors import StoreUnavailable
 from common.store.client import commit_client
 from common.store.clock_lease import ClockLease, clock_holder
-from common.store.jobs import QUEUED, Failure, Jobs, failure
+from common.store.jobs import QUEUED, FailedJob, Jobs, failure
 from common.store.keys import FAILURES
 from tests.support import FakeClock
 from workers.clock.due import ARCHIVED_BY, in_turn
@@ -77,14 +77,14 @@ def test_no_symbol_waits_for_all_of_another() -> None:
 
 
 def test_the_wait_of_a_job_that_fails_again_grows_up_to_an_hour() -> None:
-    found: Failure | None = None
+    found: FailedJob | None = None
     waits = []
     for _ in range(12):
         found = failure("job", "why", 1_000, 10_000, found)
         waits.append(found.next_ms - 1_000)
     assert waits[:3] == [10_000, 20_000, 40_000]
     assert waits[-1] == 3_600_000
-    assert found == Failure.load(found.dump()) if found else False
+    assert found == FailedJob.load(found.dump()) if found else False
 
 
 def test_what_is_archived_is_cut_as_the_archive_cuts_it() -> None:

@@ -10,12 +10,12 @@ import pytest
 from common.errors import Fenced, Stale, StoreUnavailable
 from common.market.builder.builder import BELOW_FLOOR, candle_of, unpack_minute
 from common.market.builder.gaps import DISCONNECT, ID_JUMP, REPAIRED, REPAIRING, START, UNFILLABLE
-from common.market.builder.spans import Hole, Span
+from common.market.builder.spans import Hole, IdSpan
 from common.market.candle import BACKFILL, LIVE
 from common.market.coding.codec import unpack_candle
 from common.market.instrument import Instrument
 from common.market.trade import Trades
-from common.store.symbol import Bounds
+from common.store.symbol import StreamBounds
 from tests.store_model import StoreModel
 from tests.workers.fakes import MINUTE_MS, SETTINGS, START_MS, Bench, trades
 from workers.sources.base import Batch
@@ -172,7 +172,7 @@ async def test_where_ids_are_not_contiguous_the_next_term_knows_the_last_ones() 
 
 async def test_where_the_last_ids_are_lost_nothing_is_counted_twice() -> None:
     """The trade stream is bounded: what it no longer tells can't be told from a duplicate, and is refused."""
-    bench = Bench(model=StoreModel(Bounds(trades=3, events=10)), instrument=Instrument("TEST:A", 2, 3, "unique"))
+    bench = Bench(model=StoreModel(StreamBounds(trades=3, events=10)), instrument=Instrument("TEST:A", 2, 3, "unique"))
     for number in range(8):
         await bench.serve(Batch(trades((number, number)), str(number)), token=f"{number:032}")
     await bench.serve(Batch(trades((0, 0), (9, 5), (10, 10)), "again"), token="b" * 32)
@@ -375,7 +375,7 @@ async def test_the_next_term_goes_on_with_the_ledger(bench: Bench) -> None:
 async def test_ids_without_a_trade_are_committed_as_covered(bench: Bench) -> None:
     await bench.serve(
         Batch(trades((1, 0), (4, 40)), "", cause=ID_JUMP),
-        Batch(Trades(), "", covered=[Span(2, 3, START_MS, START_MS)]),
+        Batch(Trades(), "", covered=[IdSpan(2, 3, START_MS, START_MS)]),
     )
     assert ledger(bench) == [("2-3", REPAIRED, ID_JUMP, 0, 2)]
     assert bench.model.tables.checkpoint and json.loads(bench.model.tables.checkpoint.coverage)[1][:2] == [1, 4]
@@ -385,7 +385,7 @@ async def test_the_venues_candle_takes_the_place_of_a_closed_minute_without_its_
     theirs = candle_of(START_MS, trades((1, 0), (2, 20), (3, 30)), LIVE)
     await bench.serve(
         Batch(trades((1, 0), (4, MINUTE_MS)), "", cause=DISCONNECT),
-        Batch(Trades(), "", candles=[theirs], covered=[Span(2, 3, START_MS, START_MS)]),
+        Batch(Trades(), "", candles=[theirs], covered=[IdSpan(2, 3, START_MS, START_MS)]),
     )
     tables = bench.model.tables
     assert unpack_candle(tables.candles[START_MS]) == replace(theirs, rev=1, sources=BACKFILL)

@@ -18,7 +18,7 @@ from common.store.instrument import stored_instrument
 from common.store.keys import SymbolKeys
 from common.store.registry import Market, Registry
 from infra.exchange import Address, Exchange, Simulation, listing_of, serving
-from infra.exchange import Market as ExchangeMarket
+from infra.exchange import ExchangeMarket as ExchangeMarket
 from tests.feed.served import Served, served
 from tests.support import wait_until_async
 from tests.workers.test_process import start

@@ -12,7 +12,7 @@ from common.market.candle import BACKFILL, LIVE
 from common.market.coding.codec import unpack_candle
 from common.market.timeframes.timeframe import MINUTE_MS, minute_of
 from infra.exchange import Ban, Drop, Duplicate, Fault, Garbage, Halt, Reorder, Reset, Throttle
-from infra.exchange import Gap as GapFault
+from infra.exchange import StreamGap as GapFault
 from tests.support import wait_until_async
 from tests.workers.fakes import START_MS
 from tests.workers.venue_line import NAME, Line, bare, come_to_rest, exchange_of, line, pass_market_time

@@ -12,21 +12,21 @@ from common.store.keys import SymbolKeys
 from common.store.owners import Owners
 from common.store.registry import Market as Wanted
 from common.store.registry import Registry
-from common.store.symbol import Bounds, SymbolStore
+from common.store.symbol import StreamBounds, SymbolStore
 from common.store.wanted import WantedFleet
-from infra.exchange import Exchange, Market, MarketClock, Simulation, listing_of, serving
+from infra.exchange import Exchange, ExchangeMarket, MarketClock, Simulation, listing_of, serving
 from tests.support import AttentiveClock, wait_until_async
 from tests.workers.venue_line import EASY, SETTINGS, SPEED, Line
-from workers.sources import SOURCES, Means
+from workers.sources import SOURCES, SourceContext
 from workers.sources.venue.source import REST, WS
-from workers.symbol.claims import Claimer, Workplace
+from workers.symbol.claims import Claimer, WorkerContext
 
 NAMES = ["BTCUSDT", "ETHUSDT"]
 ONE = Caps(of_venue=1, in_all=1)
 
 
 def exchange_of() -> Exchange:
-    markets = [Market(Simulation(listing_of(name), 7, 3.0), EASY) for name in NAMES]
+    markets = [ExchangeMarket(Simulation(listing_of(name), 7, 3.0), EASY) for name in NAMES]
     return Exchange(markets, rules=EASY, clock=AttentiveClock())
 
 
@@ -62,13 +62,13 @@ async def test_a_symbol_on_demand_is_streamed_only_while_somebody_asks_for_it(re
         exchange.speed = 1.0
         await _register(client, address.rest, address.ws)
         clock = MarketClock(exchange)
-        place = Workplace(
+        place = WorkerContext(
             holder="tests",
             clock=JudgedClock(clock),
             settings=replace(SETTINGS, lease_ttl_ms=6_000),
             owners=Owners(client).look,
-            stores=lambda symbol: SymbolStore(client, symbol, Bounds(1_000, 1_000)),
-            sources=lambda market: SOURCES[market.kind](market, Means(client, client, clock, caps=Caps(9, 9))),
+            stores=lambda symbol: SymbolStore(client, symbol, StreamBounds(1_000, 1_000)),
+            sources=lambda market: SOURCES[market.kind](market, SourceContext(client, client, clock, caps=Caps(9, 9))),
         )
         claimer = Claimer(WantedFleet(client), place, frozenset(SOURCES), most=1)
         running = asyncio.create_task(claimer.run())

@@ -13,11 +13,9 @@ from common.market.timeframes.timeframe import MINUTE_MS
 from common.store.book import BookReader
 from infra.exchange import (
     Ban,
-    Cut,
     Drop,
     Duplicate,
     Fault,
-    Gap,
     Garbage,
     Halt,
     Refuse,
@@ -27,7 +25,9 @@ from infra.exchange import (
     Shutdown,
     Skew,
     Slow,
+    SocketCut,
     Stall,
+    StreamGap,
     Throttle,
 )
 from infra.exchange.faults import Form
@@ -54,7 +54,7 @@ def any_fault(random: Random) -> Fault:
         Drop(NAME, count),
         Duplicate(NAME, count),
         Reorder(NAME, count, distance=random.randrange(1, 4)),
-        Gap(NAME, count),
+        StreamGap(NAME, count),
         Garbage(NAME, form, count, replace=random.random() < 0.5),
         Drop(NAME, count, stream="depth"),
         Reorder(NAME, 1, distance=1, stream="depth"),
@@ -64,7 +64,7 @@ def any_fault(random: Random) -> Fault:
         Halt(NAME, ms=random.randrange(1, 3_000)),
         Stall(ms=random.randrange(1, WALL_MS // 2), lose=random.random() < 0.5),
         Reset(),
-        Cut(),
+        SocketCut(),
         Shutdown(after_ms=random.randrange(1, WALL_MS // 4)),
         Refuse(count=random.randrange(1, 3)),
         ServerError(count=count),

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from common.store.client import commit_client
-from infra.exchange import Exchange, Market, MarketClock, Rules, Simulation, listing_of, serving
+from infra.exchange import Exchange, ExchangeMarket, MarketClock, Rules, Simulation, listing_of, serving
 from tests.support import wait_until_async
 from tests.workers.venue_line import Line
 from workers.venues.shared.budget import OpenBudget
@@ -23,7 +23,9 @@ async def restarted_together(redis_url: str, *, shares_budget: bool) -> Exchange
 
     Returns when nothing is missing any more, or, with a budget each, when one is refused.
     """
-    markets = [Market(Simulation(listing_of(name), seed=at, orders_per_s=1.0), RULES) for at, name in enumerate(NAMES)]
+    markets = [
+        ExchangeMarket(Simulation(listing_of(name), seed=at, orders_per_s=1.0), RULES) for at, name in enumerate(NAMES)
+    ]
     exchange = Exchange(markets, rules=RULES)
     async with serving(exchange) as address, AsyncExitStack() as stack:
         lines = []

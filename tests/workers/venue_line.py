@@ -22,12 +22,12 @@ from common.store.client import commit_client
 from common.store.demand import Caps, StreamSlot
 from common.store.keys import SymbolKeys
 from common.store.lease import NOTHING_SEEN
-from common.store.symbol import Bounds, Claim
+from common.store.symbol import Claim, StreamBounds
 from infra.exchange import (
     Address,
     Exchange,
+    ExchangeMarket,
     Halt,
-    Market,
     MarketClock,
     Rules,
     Simulation,
@@ -39,12 +39,12 @@ from tests.support import AttentiveClock, wait_until_async
 from workers.sources.venue.source import VenueSource, book_stores
 from workers.symbol.commit import Retention
 from workers.symbol.term import Term, TermSettings
-from workers.venues.registry import Access, open_venue
+from workers.venues.registry import VenueAccess, open_venue
 from workers.venues.shared.base import Listing
 from workers.venues.shared.budget import OpenBudget
 from workers.venues.shared.fleet_budget import FleetBudget
 from workers.venues.shared.live import Timing
-from workers.venues.shared.stall import Patience
+from workers.venues.shared.stall import StallLimits
 
 NAME = "BTCUSDT"
 SYMBOL = f"LOCAL:{NAME}"
@@ -56,7 +56,7 @@ SETTINGS = TermSettings(
     lease_ttl_ms=60_000, commit_interval_ms=0, batch_trades=10_000, close_grace_ms=2_000, retention=Retention(400, 400)
 )
 # Two seconds of wall time at least: a busy machine is silent for one.
-PATIENCE = Patience(120_000, 300_000, 120_000)
+PATIENCE = StallLimits(120_000, 300_000, 120_000)
 QUICK = Timing(backoff_ms=100, backoff_cap_ms=2_000, check_ms=20, overlap_ms=50, patience=PATIENCE)
 
 
@@ -78,7 +78,7 @@ class Line:
     own_budget: OpenBudget | None = None
     slots: Caps | None = None
     settings: TermSettings = SETTINGS
-    model: StoreModel = field(default_factory=lambda: StoreModel(Bounds(1_000_000, 100_000)))
+    model: StoreModel = field(default_factory=lambda: StoreModel(StreamBounds(1_000_000, 100_000)))
     health: list[dict[str, str]] = field(default_factory=list)
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _task: "asyncio.Task[bool] | None" = None
@@ -92,7 +92,7 @@ class Line:
         self.judged = JudgedClock(self.clock)
 
     @property
-    def market(self) -> Market:
+    def market(self) -> ExchangeMarket:
         return self.exchange.market(self.name)
 
     @property
@@ -139,7 +139,7 @@ class Line:
         limits = [Limit(self.limits.weight_limit, self.limits.weight_window_ms)]
         requests, connects = BudgetStore(self.client, "LOCAL", limits), BudgetStore(self.client, "LOCAL:connects", [])
         budget = FleetBudget("LOCAL", requests, connects, self.judged, {})
-        access = Access(self.judged, self.own_budget or budget, self.address.rest, self.address.ws, timing=QUICK)
+        access = VenueAccess(self.judged, self.own_budget or budget, self.address.rest, self.address.ws, timing=QUICK)
         listing = Listing(self.name, self.instrument, 1, 1)
         books = book_stores(self.client, self.instrument, 600) if self.keeps_book else None
         slot = StreamSlot(self.client, "LOCAL", self.symbol, self.slots) if self.slots else None
@@ -223,7 +223,7 @@ def exchange_of(
     seed: int = 7, history_ms: int = 0, rules: Rules = EASY, orders_per_s: float = 3.0, start_ms: int | None = None
 ) -> Exchange:
     """Its market is open from `start_ms` on, or from now. On a busy machine it is as slow as who follows it."""
-    market = Market(Simulation(listing_of(NAME), seed, orders_per_s), rules)
+    market = ExchangeMarket(Simulation(listing_of(NAME), seed, orders_per_s), rules)
     return Exchange([market], start_ms=start_ms, history_ms=history_ms, rules=rules, clock=AttentiveClock())
 
 

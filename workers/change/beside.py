@@ -8,7 +8,7 @@ from workers.change.request import Request
 
 
 @dataclass(slots=True)
-class Changes:
+class OwnChanges:
     """`make(symbol, request)` changes one. It takes the symbol from our own term, so it must not end with that."""
 
     make: Callable[[str, Request], Awaitable[object]]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from common.clock import Clock, SystemClock
 from common.errors import StoreUnavailable
-from common.store.lease import NOTHING_SEEN, Sighting
+from common.store.lease import NOTHING_SEEN, LeaseObservation
 from common.store.symbol import Claim, SymbolStore
 
 # Between two attempts to claim a symbol that an import has.
@@ -40,7 +40,7 @@ class Claimant:
             now_ms = self.clock.monotonic_ms()
             stale = seen if now_ms - since_ms >= self.lease_ttl_ms else NOTHING_SEEN
             found = await store.claim(token, stale, self.holder, force=True)
-            if not isinstance(found, Sighting):
+            if not isinstance(found, LeaseObservation):
                 return found
             if found != seen:
                 seen, since_ms = found, now_ms

@@ -21,11 +21,11 @@ from common.market.coding import codec
 from common.market.timeframes.timeframe import MINUTE_MS, day_of, minute_of
 from common.market.trade import MIN_TS_MS, Trades
 from common.store.client import commit_client, translated
-from common.store.cut import Cut, drop_before
+from common.store.cut import HistoryCut, drop_before
 from common.store.lease import new_token
 from common.store.messages import NEWEST, WHOLE, CommitMessage
 from common.store.registry import Market, Registry
-from common.store.symbol import Bounds, Claim, Commit, SymbolStore
+from common.store.symbol import Claim, Commit, StreamBounds, SymbolStore
 from workers.change.claim import Claimant
 
 log = logging.getLogger(__name__)
@@ -55,13 +55,13 @@ class Cutter:
             return await self.cut(client, market)
 
     async def cut(self, client: Redis, market: Market) -> int:
-        token, store = new_token(), SymbolStore(client, self.symbol, Bounds(_ALL, self.events_kept))
+        token, store = new_token(), SymbolStore(client, self.symbol, StreamBounds(_ALL, self.events_kept))
         async with self.claimant.claimed(store, token) as claim:
-            return await _Run(client, store, market, claim, token).cut(day_of(self.from_ms))
+            return await _CutRun(client, store, market, claim, token).cut(day_of(self.from_ms))
 
 
 @dataclass(frozen=True, slots=True)
-class _Run:
+class _CutRun:
     client: Redis
     store: SymbolStore
     market: Market
@@ -78,7 +78,7 @@ class _Run:
             raise BadInput(
                 f"the newest trade of {symbol} is of {_day(newest_ms)}: nothing would be left from {_day(day_ms)} on"
             )
-        cut = Cut(day_ms, _grows_ms(builder), newest_ms, _archived(day_ms))
+        cut = HistoryCut(day_ms, _grows_ms(builder), newest_ms, _archived(day_ms))
         # What a clock that was ahead has dropped is gone: what is there begins with the minute that grows.
         begins_ms = cut.grows_ms if self.claim.candle_floor_ms > newest_ms else day_ms
         assert isinstance(builder.coverage, IdCoverage | RecentCoverage), "there are no other kinds"

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from redis.asyncio import Redis
 
 from common.archive.archive import Archive
-from common.archive.series import SERIES, Series
+from common.archive.series import SERIES, ArchiveSeries
 from common.frames.rescale import rescaled
 from common.market.coding import blocks
 from common.market.depth.chunk import unpack_chunk, unpack_head
@@ -52,7 +52,9 @@ async def check_archive(archive: Archive, instrument: Instrument, scale: Scale) 
             await asyncio.to_thread(_check_object, archive, series, instrument, period_ms, scale)
 
 
-def _check_object(archive: Archive, series: Series, instrument: Instrument, period_ms: int, scale: Scale) -> None:
+def _check_object(
+    archive: Archive, series: ArchiveSeries, instrument: Instrument, period_ms: int, scale: Scale
+) -> None:
     found = archive.packed(series, instrument, period_ms)
     if found and not Rescaling(found.scale, scale).is_none:
         for name in series.schema:

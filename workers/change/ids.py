@@ -13,13 +13,13 @@ from common.market.builder.coverage import RECENT_IDS, RecentCoverage
 from common.market.builder.gaps import UNFILLABLE, Gap, Ledger
 from common.market.coding import codec
 from common.market.trade import Trades
-from common.store.reads import Entry, State, SymbolReader
+from common.store.reads import SymbolReader, SymbolState, TradeEntry
 
 # Entries of the stream read at once.
 _PAGE = 1_000
 
 
-async def made_unique(client: Redis, symbol: str, state: State) -> RecentCoverage:
+async def made_unique(client: Redis, symbol: str, state: SymbolState) -> RecentCoverage:
     """The coverage of a symbol whose ids were contiguous."""
     reader = SymbolReader(client, symbol)
     known = state.coverage("contiguous")
@@ -37,9 +37,9 @@ async def made_unique(client: Redis, symbol: str, state: State) -> RecentCoverag
     return RecentCoverage(RECENT_IDS, floor_ms, from_ms, to_ms, seen, tuple(known.holes()))
 
 
-async def _recent(reader: SymbolReader, state: State) -> tuple[list[Entry], int]:
+async def _recent(reader: SymbolReader, state: SymbolState) -> tuple[list[TradeEntry], int]:
     """The newest entries with all the ids that are to be known, oldest first; and up to when others were traded."""
-    found: list[Entry] = []
+    found: list[TradeEntry] = []
     count, from_seq = 0, state.seq
     while count < RECENT_IDS and from_seq > 0:
         page, oldest = await reader.entries_back(from_seq, _PAGE)

@@ -31,7 +31,7 @@ from common.market.timeframes.periods import DAY
 from common.market.timeframes.timeframe import DAY_MS, day_of
 from common.market.trade import Trades
 from common.market.walk import rescaled
-from common.store.change import Change, ChangeStore, Look
+from common.store.change import Change, ChangeStart, ChangeStore
 from common.store.client import commit_client
 from common.store.format import CHUNKED_COVERAGE, store_format
 from common.store.instrument import DataInstrument
@@ -39,7 +39,7 @@ from common.store.lease import new_token
 from common.store.messages import NEWEST, WHOLE, CommitMessage
 from common.store.reads import SymbolReader
 from common.store.registry import Market, Registry
-from common.store.symbol import Bounds, SymbolStore
+from common.store.symbol import StreamBounds, SymbolStore
 from workers.change.claim import Claimant
 from workers.change.ids import given_up, made_unique
 from workers.change.request import Request, check_ids
@@ -133,7 +133,7 @@ class _Run:
         return found
 
     async def _swap(
-        self, market: Market, look: Look, data: DataInstrument, wanted: Instrument, *, is_last: bool
+        self, market: Market, look: ChangeStart, data: DataInstrument, wanted: Instrument, *, is_last: bool
     ) -> Changed:
         check_ids(data.instrument, wanted, has_trades=bool(look.state.coverage(data.instrument.ids).spans()))
         # What the registry is to say is looked at now: after the swap nothing may fail.
@@ -142,7 +142,7 @@ class _Run:
         await self._store.begin(token)
         try:
             shadows = None if rescaling.is_none else await self._laid(token, rescaling, look, data, wanted)
-            holder = SymbolStore(self._client, self._symbol, Bounds(0, self._work.events_kept))
+            holder = SymbolStore(self._client, self._symbol, StreamBounds(0, self._work.events_kept))
             async with self._work.claimant.claimed(holder, token):
                 began_ms = self._work.clock.monotonic_ms()
                 days = await self._finish(token, shadows, data, wanted, is_last=is_last)
@@ -155,7 +155,7 @@ class _Run:
                 await self._store.drop(token)
 
     async def _laid(
-        self, token: str, rescaling: Rescaling, look: Look, data: DataInstrument, wanted: Instrument
+        self, token: str, rescaling: Rescaling, look: ChangeStart, data: DataInstrument, wanted: Instrument
     ) -> Shadows:
         """Lay all series down, and look at what stays as it is."""
         # Decoding a day takes numpy and Polars, which a change of ids has no need of.
@@ -176,7 +176,7 @@ class _Run:
         await shadows.lay_trades()
         return shadows
 
-    async def _check_archive(self, look: Look, wanted: Instrument) -> None:
+    async def _check_archive(self, look: ChangeStart, wanted: Instrument) -> None:
         from workers.change import fit
 
         if not look.is_archived:
@@ -205,7 +205,7 @@ class _Run:
         log.info("changed", extra={"symbol": self._symbol, "seq": look.state.seq + 1, "days": len(change.dirty)})
         return len(change.dirty)
 
-    async def _change(self, token: str, look: Look, data: DataInstrument, wanted: Instrument) -> Change:
+    async def _change(self, token: str, look: ChangeStart, data: DataInstrument, wanted: Instrument) -> Change:
         now, state = data.instrument, look.state
         rescaling = Rescaling(now.scale, wanted.scale)
         fields: dict[str, bytes] = {"instrument": DataInstrument(wanted, data.unnamed, now).dump()}
@@ -251,7 +251,7 @@ class _Run:
             messages=[(self._store.keys.commits, message.pack())],
         )
 
-    async def _days(self, look: Look) -> list[int]:
+    async def _days(self, look: ChangeStart) -> list[int]:
         """The days with minutes, here or in the archive: what was made of others can't be made again."""
         floor_ms = look.state.candle_floor_ms
         found = {day_ms for day_ms in look.sealed if day_ms >= floor_ms}

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from common.market.rescaling import Rescaling
 from common.market.timeframes.timeframe import minute_of
 from common.market.trade import MAX_TS_MS
-from common.store.change import PAGE, ChangeStore, Entry, Look, Mark, Row
+from common.store.change import PAGE, ChangeStart, ChangeStore, ScoredMember, ShadowMark, StoredEntry
 from common.store.keys import LATE, ROLLED
 from common.store.reads import AMENDED_KEPT
 
@@ -22,7 +22,7 @@ class Shadows:
     token: str
     rescaling: Rescaling
     # What was there when the laying down began: what changes from then on is laid down again.
-    _mark: Mark | None = None
+    _mark: ShadowMark | None = None
     _watermark_ms: int = -1
     _last_id: str = ""
     _packing: dict[str, Callable[[bytes], bytes]] = field(init=False)
@@ -32,7 +32,7 @@ class Shadows:
         self._packing = {keys.candles: candle, keys.footprints: footprint}
         self._packing |= {keys.rolled(series): candle for series in ROLLED}
 
-    async def lay(self, look: Look) -> None:
+    async def lay(self, look: ChangeStart) -> None:
         """Lay all of it down, as it is by the time it is read; `look` was before that."""
         await self.store.begin(self.token)
         self._mark, self._watermark_ms, self._last_id = look.mark, look.state.watermark_ms, ""
@@ -49,7 +49,7 @@ class Shadows:
             if len(found) < PAGE:
                 return
 
-    async def follow(self, look: Look) -> bool:
+    async def follow(self, look: ChangeStart) -> bool:
         """Lay down what has changed since, of a symbol that nobody commits to. False if it can't be told what has."""
         spans = self._changed(look)
         if spans is None:
@@ -65,7 +65,7 @@ class Shadows:
         await self.lay_trades()
         return True
 
-    def _changed(self, look: Look) -> list[tuple[int, int]] | None:
+    def _changed(self, look: ChangeStart) -> list[tuple[int, int]] | None:
         """The opens, both included, of minutes that may have been written since."""
         assert self._mark, "after lay"
         amended = look.state.amended
@@ -78,7 +78,7 @@ class Shadows:
     async def _put(self, key: str, from_ms: int | None = None, to_ms: int | None = None) -> None:
         pack = self._packing[key]
         async for page in self.store.rows(key, from_ms, to_ms):
-            await self.store.put(self.token, key, [Row(row.score, pack(row.member)) for row in page])
+            await self.store.put(self.token, key, [ScoredMember(row.score, pack(row.member)) for row in page])
 
     async def _put_late(self, series: str) -> None:
         key = self.store.keys.late(series)
@@ -89,8 +89,8 @@ class Shadows:
             for row in page:
                 # As common.market.builder.late.Part has it.
                 token, seq, packed = row.member.split(b":", 2)
-                rows.append(Row(row.score, b":".join((token, seq, pack(packed)))))
+                rows.append(ScoredMember(row.score, b":".join((token, seq, pack(packed)))))
             await self.store.put(self.token, key, rows)
 
-    def _rescaled(self, entry: Entry) -> Entry:
+    def _rescaled(self, entry: StoredEntry) -> StoredEntry:
         return entry._replace(trades=self.rescaling.trades(entry.trades))

@@ -19,7 +19,7 @@ from common.market.candle import IMPORT
 from common.market.instrument import Instrument
 from common.market.timeframes.timeframe import MINUTE_MS
 from common.market.trade import MAX_TICKS, MAX_TS_MS, MIN_TS_MS
-from workers.imports.files import KLINES_DUMP, Form, Rows, RowsFile, fields_of, in_ms
+from workers.imports.files import KLINES_DUMP, FileForm, Rows, RowsFile, fields_of, in_ms
 from workers.recordings.parquet import scaled, whole
 
 # Of candles: what has to be there, and what may be.
@@ -79,19 +79,19 @@ class CandleFile(RowsFile):
             count = rows.bad + len(rows.frame)
             raise BadInput(f"{self.path}: {rows.bad} of {count} rows are no candles that open with a whole minute")
 
-    def _form(self, first: bytes, second: bytes) -> Form | None:
+    def _form(self, first: bytes, second: bytes) -> FileForm | None:
         header = fields_of(first)
         if all(name in header for name in CANDLE_COLUMNS):
-            return Form(tuple(header), has_header=True)
+            return FileForm(tuple(header), has_header=True)
         has_header = not header[0].isdigit()
         fields = fields_of(second if has_header else first)
         is_klines = len(fields) == len(_BINANCE_KLINES) and fields[0].isdigit() and fields[6].isdigit()
-        return Form(_BINANCE_KLINES, has_header, KLINES_DUMP) if is_klines else None
+        return FileForm(_BINANCE_KLINES, has_header, KLINES_DUMP) if is_klines else None
 
-    def _read_of(self, form: Form) -> list[str]:
+    def _read_of(self, form: FileForm) -> list[str]:
         return [name for name in form.columns if name in (*CANDLE_COLUMNS, *_CLOSE, *_MORE_OF_CANDLES)]
 
-    def _rows(self, raw: pl.DataFrame, form: Form, first: int, unit: str, fraction: float) -> Rows:
+    def _rows(self, raw: pl.DataFrame, form: FileForm, first: int, unit: str, fraction: float) -> Rows:
         i, schema = self.instrument, raw.schema
         decimals = dict.fromkeys(("open", "high", "low", "close"), i.price_decimals)
         decimals |= dict.fromkeys(("volume", "buy_volume", "sell_volume"), i.size_decimals)

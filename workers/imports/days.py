@@ -24,7 +24,7 @@ from common.frames.schema import CANDLES, LEVELS
 from common.market.builder import builder
 from common.market.builder.coverage import DUPLICATE, TOO_LATE, TOO_MANY_HOLES, IdCoverage, RecentCoverage
 from common.market.builder.recent import CONFLICT, Conflict
-from common.market.builder.spans import Span
+from common.market.builder.spans import IdSpan
 from common.market.coding.packed import Ints
 from common.market.timeframes.timeframe import DAY_MS, MINUTE, MINUTE_MS, day_of
 from common.market.trade import MAX_ID, MAX_LOTS, MAX_TICKS, MAX_TS_MS, MIN_TS_MS
@@ -58,7 +58,7 @@ class Day:
     candles: list[pl.DataFrame] = field(default_factory=list)
     levels: list[pl.DataFrame] = field(default_factory=list)
     rows: list[pl.DataFrame] = field(default_factory=list)
-    spans: list[Span] = field(default_factory=list)
+    spans: list[IdSpan] = field(default_factory=list)
     refused: Counter[str] = field(default_factory=Counter)
     conflicts: list[Conflict] = field(default_factory=list)
     unknown: list[pl.DataFrame] = field(default_factory=list)
@@ -312,7 +312,7 @@ def _made(
     return dict(by_day(make(pl.concat(wanted)), "open_ms")) if wanted else {}
 
 
-def _uncovered(trades: pl.DataFrame, seen: IdCoverage) -> tuple[pl.DataFrame, pl.DataFrame, list[Span]]:
+def _uncovered(trades: pl.DataFrame, seen: IdCoverage) -> tuple[pl.DataFrame, pl.DataFrame, list[IdSpan]]:
     """Return the trades that no span holds, each id once, the others, and the spans that the first ones make."""
     ids, again = trades["id"].to_numpy(), trades.clear()
     if not (np.diff(ids) == 1).all():
@@ -334,7 +334,7 @@ def _uncovered(trades: pl.DataFrame, seen: IdCoverage) -> tuple[pl.DataFrame, pl
     ends = np.append(starts[1:], len(ids)) - 1
     ts_ms = trades["ts_ms"].to_numpy()
     columns = (ids[starts], ids[ends], ts_ms[starts], ts_ms[ends])
-    return trades, again, [Span(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
+    return trades, again, [IdSpan(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
 
 
 def _left_out(trades: pl.DataFrame, kept: pl.DataFrame) -> pl.DataFrame:
@@ -345,7 +345,7 @@ def _left_out(trades: pl.DataFrame, kept: pl.DataFrame) -> pl.DataFrame:
     return trades.filter(~is_kept)
 
 
-def _without(trades: pl.DataFrame, refused: Iterable[Span], day: Day) -> pl.DataFrame:
+def _without(trades: pl.DataFrame, refused: Iterable[IdSpan], day: Day) -> pl.DataFrame:
     """Leave out the trades of spans for whose holes there is no room; both ascend by id."""
     ids, kept = trades["id"].to_numpy(), np.ones(len(trades), np.bool_)
     for span in refused:

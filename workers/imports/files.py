@@ -25,7 +25,7 @@ from common.frames.schema import TRADES
 from common.market.instrument import Instrument
 from common.market.trade import BUY, SELL
 from workers.recordings import TradeFile, unreadable
-from workers.recordings.base import COLUMNS, Bad
+from workers.recordings.base import COLUMNS, BadLines
 from workers.recordings.parquet import scaled, side_code, whole, without_bad
 from workers.recordings.text import opened
 
@@ -87,7 +87,7 @@ class Readable(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class FileForm:
     """How rows are cut. `columns`: their names; `dump`: which of Binance's, with sides and times its own way, or ''."""
 
     columns: tuple[str, ...]
@@ -147,16 +147,16 @@ class RowsFile(ABC):
             form = None if self._is_parquet() else self._text_form()
         return form.dump if form else ""
 
-    def _text_form(self) -> Form | None:
+    def _text_form(self) -> FileForm | None:
         with text_of(self.path) as (text, _):
             return self._form(text.readline(PEEK_BYTES), text.readline(PEEK_BYTES))
 
     @abstractmethod
-    def _form(self, first: bytes, second: bytes) -> Form | None:
+    def _form(self, first: bytes, second: bytes) -> FileForm | None:
         """What the first two lines of a text show it to be."""
 
     @abstractmethod
-    def _rows(self, raw: pl.DataFrame, form: Form, first: int, unit: str, fraction: float) -> Rows:
+    def _rows(self, raw: pl.DataFrame, form: FileForm, first: int, unit: str, fraction: float) -> Rows:
         """Read rows, of which the first is number `first` of the file's lines or rows (`unit`)."""
 
     def _is_parquet(self) -> bool:
@@ -173,7 +173,7 @@ class RowsFile(ABC):
         for name in self.needed:
             if name not in columns:
                 raise BadInput(f"{self.path} has no column {name!r}, expected {', '.join(self.needed)}")
-        form = Form(tuple(columns), has_header=False)
+        form = FileForm(tuple(columns), has_header=False)
         for offset in range(max(0, height - batch_rows) if last else 0, height, batch_rows):
             raw = scan.slice(offset, batch_rows).select(self._read_of(form)).collect()
             yield self._rows(raw, form, offset + 1, "row", min(1.0, (offset + batch_rows) / height))
@@ -213,7 +213,7 @@ class RowsFile(ABC):
         if form and lines:
             yield self._block(lines, form, 1, 1.0)
 
-    def _block(self, block: bytes, form: Form, line: int, fraction: float) -> Rows:
+    def _block(self, block: bytes, form: FileForm, line: int, fraction: float) -> Rows:
         # One column more than there are, to see lines that have too many.
         names = (*form.columns, "more")
         raw = pl.read_csv(
@@ -226,7 +226,7 @@ class RowsFile(ABC):
         )
         return self._rows(raw, form, line, "line", fraction)
 
-    def _read_of(self, form: Form) -> list[str]:
+    def _read_of(self, form: FileForm) -> list[str]:
         return [name for name in form.columns if name in self.needed]
 
     def _good(self, raw: pl.DataFrame, first: int, unit: str, parsed: Sequence[pl.Expr]) -> tuple[pl.DataFrame, int]:
@@ -236,7 +236,7 @@ class RowsFile(ABC):
         rows = raw.select(*read, *parsed, *more, row=first + pl.int_range(pl.len()))
         if unit == "line":
             rows = rows.filter(~pl.all_horizontal(pl.col(self.needed).is_null()))
-        bad = Bad(self.path, self.skip_bad)
+        bad = BadLines(self.path, self.skip_bad)
         return without_bad(rows, self.instrument, bad, unit), bad.count
 
 
@@ -249,20 +249,20 @@ class ImportFile(RowsFile):
         head = self.head()
         return [] if head.is_empty() else head["id"].to_list()
 
-    def _form(self, first: bytes, second: bytes) -> Form | None:
+    def _form(self, first: bytes, second: bytes) -> FileForm | None:
         """Ours is named by its header, Binance's by what stands in its columns."""
         header = fields_of(first)
         if all(name in header for name in COLUMNS):
-            return Form(tuple(header), has_header=True)
+            return FileForm(tuple(header), has_header=True)
         has_header = not header[0].isdigit()
         fields = fields_of(second if has_header else first)
         for dump, known in _BINANCE.items():
             after = len(fields) - len(known)
             if after in (0, 1) and fields[known.index("side")].lower() in _MAKER_SIDES:
-                return Form((*known, *["best"][:after]), has_header, dump)
+                return FileForm((*known, *["best"][:after]), has_header, dump)
         return None
 
-    def _rows(self, raw: pl.DataFrame, form: Form, first: int, unit: str, fraction: float) -> Rows:
+    def _rows(self, raw: pl.DataFrame, form: FileForm, first: int, unit: str, fraction: float) -> Rows:
         schema, instrument = raw.schema, self.instrument
         side = pl.col("side").cast(pl.String)
         parsed = [

@@ -35,25 +35,25 @@ from common.store.format import CHUNKED_COVERAGE, store_format, written
 from common.store.health import BACKFILLING, CLOSED
 from common.store.imports import ImportedDay, ImportStep, ImportStore
 from common.store.instrument import DataInstrument, check_instrument
-from common.store.lease import Observer, Sighting, new_token
+from common.store.lease import LeaseObservation, Observer, new_token
 from common.store.messages import NEWEST, WHOLE, CommitMessage
 from common.store.presence import IMPORT, present
 from common.store.reads import SymbolReader, View
 from common.store.registry import Market, Registry
 from common.store.rollups import CANDLES, FOOTPRINTS, RollupStore, Staged
-from common.store.symbol import Bounds, Claim, SymbolStore
+from common.store.symbol import Claim, StreamBounds, SymbolStore
 from workers.imports.again import AtHand
 from workers.imports.below import Below
 from workers.imports.days import Day, Days, day_floor, steps
 from workers.imports.files import Readable, Rows
 from workers.imports.joined import Made, cover, merged, minutes_of, outside, reads_as, sealed
-from workers.imports.order import Order, Position, in_order
+from workers.imports.order import FileOrder, Position, in_order
 from workers.imports.reach import Reach, keep_longer
 from workers.imports.target import is_fed, target
 from workers.imports.trades import TradeKeeper
 from workers.rollup.day import SealFailed
 from workers.symbol.claims import LOOKS_PER_LEASE
-from workers.symbol.commit import Head, Text, make_commit
+from workers.symbol.commit import CommitHead, Text, make_commit
 from workers.symbol.conflicts import Conflicts
 from workers.symbol.term import BEATS_PER_LEASE, TermSettings
 from workers.withdrawal import withdraw
@@ -99,7 +99,7 @@ class Importer:
     files: Sequence[Readable]
     sources: int
     settings: TermSettings
-    bounds: Bounds
+    bounds: StreamBounds
     holder: str
     archive: Archive | None = None
     older: Archive | None = None
@@ -165,13 +165,13 @@ class Importer:
         self.done.conflict_count = refused[CONFLICT] - (self._conflicts_before or 0)
         self.done.conflicts |= dict.fromkeys(conflicts)
 
-    async def _serve(self, client: Redis, order: Order, observer: Observer) -> None:
+    async def _serve(self, client: Redis, order: FileOrder, observer: Observer) -> None:
         symbol, token = self.market.symbol, new_token()
         store = SymbolStore(client, symbol, self.bounds, self.clock)
         stale = observer.stale(symbol, self.clock.monotonic_ms())
         # The worker that feeds the symbol never stands still: it finds itself fenced, and comes back when we are done.
         claim = await store.claim(token, stale, self.holder, force=is_fed(self.market))
-        if isinstance(claim, Sighting):
+        if isinstance(claim, LeaseObservation):
             observer.note(symbol, claim, self.clock.monotonic_ms())
             await self._pause()
             return
@@ -204,7 +204,7 @@ class _Term:
         claim: Claim,
         view: View,
         gaps: Ledger,
-        order: Order,
+        order: FileOrder,
         recent: pl.DataFrame,
     ) -> None:
         self._work, self._store, self._token, self._order, self._gaps = work, store, token, order, gaps
@@ -477,7 +477,7 @@ class _Term:
 
     async def _write(
         self,
-        head: Head,
+        head: CommitHead,
         days: Sequence[Day],
         written: Sequence[ImportedDay],
         opens: tuple[int, int],
@@ -591,7 +591,7 @@ class _Term:
             self._work.done.too_old += day_ms < candle_floor_ms
             self._work.done.bare += has_footprints and candle_floor_ms <= day_ms < footprint_floor_ms
 
-    def _head(self, days: Sequence[Day], file: int) -> Head:
+    def _head(self, days: Sequence[Day], file: int) -> CommitHead:
         """Bring coverage, ledger, counts and position up to days that are about to be written."""
         builder, now_ms = self._builder, self._work.clock.now_ms()
         for day in days:
@@ -607,10 +607,12 @@ class _Term:
         self._position = Position(self._order.recording, first, written_ms)
         return self._plain_head(gaps, forgotten)
 
-    def _plain_head(self, gaps: Sequence[Gap] = (), forgotten: Sequence[str] = ()) -> Head:
+    def _plain_head(self, gaps: Sequence[Gap] = (), forgotten: Sequence[str] = ()) -> CommitHead:
         conflicts, self._untold = self._conflicts.tell(self._untold), []
         position = self._source_position
-        return Head(self._token, self._seq, position, {}, gaps, forgotten, format=self._format, conflicts=conflicts)
+        return CommitHead(
+            self._token, self._seq, position, {}, gaps, forgotten, format=self._format, conflicts=conflicts
+        )
 
     def _wrote(self, day: Day) -> None:
         done = self._work.done

@@ -17,11 +17,11 @@ from common.market.footprint import Footprint
 from common.market.instrument import Instrument
 from common.market.scale import Scale, Scales
 from common.market.timeframes.timeframe import MINUTE, day_of
-from common.store.rollups import CANDLES, FOOTPRINTS, Minutes, Staged
+from common.store.rollups import CANDLES, FOOTPRINTS, Staged, StoredMinutes
 from workers.imports.days import Day, Frames, built
 
 # Candles and footprints of a day, as the store has them.
-Stored = tuple[Minutes, Minutes]
+Stored = tuple[StoredMinutes, StoredMinutes]
 _SERIES = (CANDLES, FOOTPRINTS)
 
 

@@ -28,7 +28,7 @@ class Position:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class FileOrder:
     """Files by the time of their first good row, which is `first_ms`: -1 where none is near the file's beginning."""
 
     files: list[Readable]
@@ -40,8 +40,8 @@ class Order:
         return max([-1, *self.first_ms, *(file.last_ms() for file in self.files[-1:])])
 
 
-def in_order(files: Sequence[Readable]) -> Order:
+def in_order(files: Sequence[Readable]) -> FileOrder:
     heads = ((file.first_ms(), str(file.path), file) for file in files)
     timed = sorted(((-1 if ms is None else ms, path, file) for ms, path, file in heads), key=lambda row: row[:2])
     order = [file for *_, file in timed]
-    return Order(order, [ms for ms, *_ in timed], recording(order))
+    return FileOrder(order, [ms for ms, *_ in timed], recording(order))

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from common.errors import BadInput
 from common.market.instrument import Instrument
-from workers.recordings.base import Chunk
+from workers.recordings.base import TradeChunk
 from workers.recordings.text import csv_chunks, frame_chunks, is_frame, opened
 
 # Enough to tell one recording from another without reading all of it.
@@ -27,7 +27,7 @@ _FINGERPRINT_BYTES = 1 << 16
 _PARQUET_MAGIC = b"PAR1"
 
 # Reads a file from chunk `first` on: (path, instrument, skip_bad, first).
-Reader = Callable[[Path, Instrument, bool, int], Iterator[Chunk]]
+Reader = Callable[[Path, Instrument, bool, int], Iterator[TradeChunk]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class TradeFile:
     instrument: Instrument
     skip_bad: bool = False
 
-    def chunks(self, first: int = 0) -> Iterator[Chunk]:
+    def chunks(self, first: int = 0) -> Iterator[TradeChunk]:
         with unreadable(self.path):
             yield from _reader_of(self.path)(self.path, self.instrument, self.skip_bad, first)
 

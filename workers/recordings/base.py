@@ -11,7 +11,7 @@ SIDES = f"{', '.join(SIDE_NAMES[:-1])} or {SIDE_NAMES[-1]}"
 
 
 @dataclass(slots=True)
-class Chunk:
+class TradeChunk:
     """The trades of some lines of a file, in file order. `fraction`: how much of the file is behind its end."""
 
     trades: Trades
@@ -20,7 +20,7 @@ class Chunk:
 
 
 @dataclass(slots=True)
-class Bad:
+class BadLines:
     """What to do with a line that is no trade: raise, or count it."""
 
     path: Path

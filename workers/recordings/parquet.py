@@ -8,7 +8,7 @@ import polars as pl
 from common.errors import BadInput
 from common.market.instrument import Instrument
 from common.market.trade import SIDE_CODES, Trades
-from workers.recordings.base import COLUMNS, SIDES, Bad, Chunk
+from workers.recordings.base import COLUMNS, SIDES, BadLines, TradeChunk
 
 CHUNK_ROWS = 262_144
 
@@ -21,7 +21,7 @@ _DECIMALS = 18
 _EXACT_TEXT = r"^([0-9]+(\.[0-9]{0,18})?|\.[0-9]{1,18}|[0-9]+(\.[0-9]{0,9})?[eE][+-]?0?[0-9])$"
 
 
-def parquet_chunks(path: Path, instrument: Instrument, skip_bad: bool, first: int) -> Iterator[Chunk]:
+def parquet_chunks(path: Path, instrument: Instrument, skip_bad: bool, first: int) -> Iterator[TradeChunk]:
     try:
         scan = pl.scan_parquet(path)
         schema = scan.collect_schema()
@@ -39,9 +39,9 @@ def parquet_chunks(path: Path, instrument: Instrument, skip_bad: bool, first: in
         side_code(pl.col("side").cast(pl.String)),
     )
     for offset in range(first * CHUNK_ROWS, height, CHUNK_ROWS):
-        bad = Bad(path, skip_bad)
+        bad = BadLines(path, skip_bad)
         frame = without_bad(parsed.slice(offset, CHUNK_ROWS).collect(), instrument, bad, "row")
-        yield Chunk(_trades(frame), bad.count, min(1.0, (offset + CHUNK_ROWS) / height))
+        yield TradeChunk(_trades(frame), bad.count, min(1.0, (offset + CHUNK_ROWS) / height))
 
 
 def whole(name: str, dtype: pl.DataType) -> pl.Expr:
@@ -87,7 +87,7 @@ def side_code(text: pl.Expr, names: Mapping[str, int] = SIDE_CODES) -> pl.Expr:
     return pl.coalesce(*codes).alias("#side")
 
 
-def without_bad(frame: pl.DataFrame, instrument: Instrument, bad: Bad, unit: str) -> pl.DataFrame:
+def without_bad(frame: pl.DataFrame, instrument: Instrument, bad: BadLines, unit: str) -> pl.DataFrame:
     """Drop the rows with a field that could not be read; an error names the first, by `unit` and column `row`."""
     parsed = [name for name in frame.columns if name.startswith("#")]
     wrong: pl.Series = frame.select(pl.any_horizontal(pl.col(parsed).is_null())).to_series()

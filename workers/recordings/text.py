@@ -13,13 +13,13 @@ import orjson
 from common.errors import BadInput
 from common.market.instrument import Instrument
 from common.market.trade import SIDE_CODES, Trade, Trades
-from workers.recordings.base import COLUMNS, SIDES, Bad, Chunk
+from workers.recordings.base import COLUMNS, SIDES, BadLines, TradeChunk
 
 CHUNK_LINES = 20_000
 _GZIP_MAGIC = b"\x1f\x8b"
 
 # Reads one line, given its number. None: the line holds no trade, or a bad one that was counted.
-Parse = Callable[[bytes, int, Bad], Trade | None]
+Parse = Callable[[bytes, int, BadLines], Trade | None]
 
 
 @contextmanager
@@ -37,7 +37,7 @@ def is_frame(line: bytes) -> bool:
     return digits.isdigit() and rest.startswith(b"{")
 
 
-def csv_chunks(path: Path, instrument: Instrument, skip_bad: bool, first: int) -> Iterator[Chunk]:
+def csv_chunks(path: Path, instrument: Instrument, skip_bad: bool, first: int) -> Iterator[TradeChunk]:
     with opened(path) as (lines, _):
         header = [name.strip() for name in lines.readline().decode(errors="replace").split(",")]
     missing = [name for name in COLUMNS if name not in header]
@@ -46,7 +46,7 @@ def csv_chunks(path: Path, instrument: Instrument, skip_bad: bool, first: int) -
         raise BadInput(f"{path} line 1: header {found!r} lacks {missing[0]!r}, expected {','.join(COLUMNS)}")
     at = [header.index(name) for name in COLUMNS]
 
-    def parse(line: bytes, number: int, bad: Bad) -> Trade | None:
+    def parse(line: bytes, number: int, bad: BadLines) -> Trade | None:
         fields = line.decode(errors="replace").strip().split(",")
         if fields == [""]:
             return None
@@ -58,10 +58,10 @@ def csv_chunks(path: Path, instrument: Instrument, skip_bad: bool, first: int) -
     return _chunks(path, skip_bad, first, 1, parse)
 
 
-def frame_chunks(path: Path, instrument: Instrument, skip_bad: bool, first: int) -> Iterator[Chunk]:
+def frame_chunks(path: Path, instrument: Instrument, skip_bad: bool, first: int) -> Iterator[TradeChunk]:
     markets: list[str] = []
 
-    def parse(line: bytes, number: int, bad: Bad) -> Trade | None:
+    def parse(line: bytes, number: int, bad: BadLines) -> Trade | None:
         if b'"e":"trade"' not in line:
             return None
         try:
@@ -80,21 +80,21 @@ def frame_chunks(path: Path, instrument: Instrument, skip_bad: bool, first: int)
     return _chunks(path, skip_bad, first, 0, parse)
 
 
-def _chunks(path: Path, skip_bad: bool, first: int, header_lines: int, parse: Parse) -> Iterator[Chunk]:
+def _chunks(path: Path, skip_bad: bool, first: int, header_lines: int, parse: Parse) -> Iterator[TradeChunk]:
     size = max(1, path.stat().st_size)
     number = header_lines + first * CHUNK_LINES
     with opened(path) as (lines, raw):
         for _ in islice(lines, number):
             pass
         while chunk := list(islice(lines, CHUNK_LINES)):
-            bad = Bad(path, skip_bad)
+            bad = BadLines(path, skip_bad)
             parsed = (parse(line, at, bad) for at, line in enumerate(chunk, number + 1))
             trades = Trades.of(trade for trade in parsed if trade is not None)
             number += len(chunk)
-            yield Chunk(trades, bad.count, min(1.0, raw.tell() / size))
+            yield TradeChunk(trades, bad.count, min(1.0, raw.tell() / size))
 
 
-def _trade(fields: list[str], place: str, instrument: Instrument, bad: Bad) -> Trade | None:
+def _trade(fields: list[str], place: str, instrument: Instrument, bad: BadLines) -> Trade | None:
     """Read the fields of COLUMNS, or report the first that is wrong."""
     ts_ms, price, size, side, trade_id = fields
     for name, text in (("ts_ms", ts_ms), ("id", trade_id)):

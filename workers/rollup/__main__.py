@@ -15,7 +15,7 @@ from common.store.presence import ROLLUP, Presence
 from common.store.server import await_admission
 from workers.rollup.calendars import CalendarCache
 from workers.rollup.jobs import functions
-from workers.rollup.rq_worker import Hooks, Stopping
+from workers.rollup.rq_worker import RollupHooks, Stopping
 from workers.rollup.serve import serve
 
 # An idle one gives a sign of life every 15 s (rq_worker.WORKER_TTL_S): two may be lost.
@@ -34,7 +34,7 @@ def main() -> int:
     # A job's process shares our memory until it writes to it: its garbage collector must not visit what was here.
     gc.freeze()
     word, stopping = partial(_word, store_url), Stopping()
-    hooks = Hooks(stopping, CalendarCache(store_url, stopping).prepare, partial(word, Presence.say))
+    hooks = RollupHooks(stopping, CalendarCache(store_url, stopping).prepare, partial(word, Presence.say))
     serve(queue_url, functions(settings, stopping), settings.job_retry_ms, hooks)
     word(Presence.leave)
     return 0

@@ -19,14 +19,14 @@ from redis.asyncio import Redis
 
 from common.archive.archive import Archive
 from common.archive.late import with_parts
-from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS, Series
+from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS, ArchiveSeries
 from common.errors import Stale, StoreUnavailable, Superseded
 from common.frames import decode
 from common.market.builder.late import merged_with
 from common.market.coding import blocks
 from common.market.timeframes.timeframe import DAY_MS
 from common.store.manifest import Manifest
-from common.store.reads import Seal, SealedSeries, State, SymbolReader
+from common.store.reads import Seal, SealedSeries, SymbolReader, SymbolState
 from common.store.registry import Market
 from common.store.rollups import RollupStore
 from workers.rollup.listing import ensure_listed
@@ -42,10 +42,10 @@ class _Source:
     """How the sealed days of a series are read."""
 
     name: SealedSeries
-    rows: Series
+    rows: ArchiveSeries
     decode: Callable[..., pl.DataFrame]
     digest: Callable[[Seal], str]
-    floor: Callable[[State], int]
+    floor: Callable[[SymbolState], int]
 
 
 _SOURCES = {
@@ -143,7 +143,7 @@ async def _sealed(reader: SymbolReader, source: _Source, start_ms: int, end_ms: 
     return {seal.day_ms: source.decode([block], scales=scales) for seal, block in zip(seals, known, strict=True)}
 
 
-def _joined(rows: Series, before: pl.DataFrame | None, sealed: dict[int, pl.DataFrame]) -> pl.DataFrame:
+def _joined(rows: ArchiveSeries, before: pl.DataFrame | None, sealed: dict[int, pl.DataFrame]) -> pl.DataFrame:
     """Join the sealed days with those that the archive alone has, for the store has dropped them."""
     kept = [] if before is None else [before.filter(~_DAY.is_in(list(sealed)))]
     return pl.concat([rows.schema.to_frame(), *kept, *sealed.values()]).sort("open_ms", maintain_order=True)

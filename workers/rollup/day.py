@@ -20,7 +20,7 @@ import numpy as np
 from redis.asyncio import Redis
 
 from common.errors import FleetError, Stale, StoreUnavailable, Superseded
-from common.market.builder.late import Part
+from common.market.builder.late import LatePart
 from common.market.candle import Candle
 from common.market.coding import blocks, codec
 from common.market.coding.bar_json import bar_json
@@ -35,14 +35,14 @@ from common.store.calendars import adopt
 from common.store.instrument import InstrumentChanged
 from common.store.reads import touches
 from common.store.registry import Market
-from common.store.rollups import CANDLES, FOOTPRINTS, Minutes, Reading, Rolled, RollupStore, Staged
+from common.store.rollups import CANDLES, FOOTPRINTS, DayReading, Rolled, RollupStore, Staged, StoredMinutes
 
 log = logging.getLogger(__name__)
 
 # Reads the packed candles that the archive alone has, of those that open from a time (ms) on, before another; with what
 # late trades make of them, as of a commit (token, seq); of months of which that much was confirmed.
 Older = Callable[
-    [Instrument, int, int, Sequence[Part], tuple[str, int], Sequence[ManifestEntry]], Awaitable[list[bytes]]
+    [Instrument, int, int, Sequence[LatePart], tuple[str, int], Sequence[ManifestEntry]], Awaitable[list[bytes]]
 ]
 
 # A day that is being backfilled changes under its job; the next tick tries again.
@@ -56,7 +56,7 @@ class SealFailed(FleetError):
 
 
 @dataclass(frozen=True, slots=True)
-class Series:
+class SealedSeries:
     """What is sealed: its packed members, and blocks of them."""
 
     name: str
@@ -64,14 +64,14 @@ class Series:
     pack: Callable[[Sequence[bytes], Scale | None], bytes]
     unpack: Callable[[bytes, Scales], list[bytes]]
 
-    def members(self, minutes: Minutes, scales: Scales) -> dict[int, bytes]:
+    def members(self, minutes: StoredMinutes, scales: Scales) -> dict[int, bytes]:
         """Return every minute by its open: the open one where it is sealed too."""
         sealed = (member for block in minutes.sealed.values() for member in self.unpack(block, scales))
         return {self.open_of(member): member for member in chain(sealed, minutes.open)}
 
 
-SEALED_CANDLES = Series(CANDLES, codec.candle_open, blocks.pack_candles, blocks.candle_members)
-SEALED_FOOTPRINTS = Series(FOOTPRINTS, codec.footprint_open, blocks.pack_footprints, blocks.footprint_members)
+SEALED_CANDLES = SealedSeries(CANDLES, codec.candle_open, blocks.pack_candles, blocks.candle_members)
+SEALED_FOOTPRINTS = SealedSeries(FOOTPRINTS, codec.footprint_open, blocks.pack_footprints, blocks.footprint_members)
 
 
 async def roll_days(
@@ -164,7 +164,7 @@ async def _roll(
     return True
 
 
-def _archived_from(reading: Reading, instrument: Instrument) -> int:
+def _archived_from(reading: DayReading, instrument: Instrument) -> int:
     """Return from when on (ms) all minutes that have been dropped can be had out of the archive."""
     if reading.archived_from_ms < 0:
         return reading.state.candle_floor_ms
@@ -173,7 +173,7 @@ def _archived_from(reading: Reading, instrument: Instrument) -> int:
     return -1 if oldest and day_of(oldest.from_ms) >= reading.archived_from_ms else reading.archived_from_ms
 
 
-def _has_all(reading: Reading, period: Period, kept_ms: int) -> bool:
+def _has_all(reading: DayReading, period: Period, kept_ms: int) -> bool:
     """Whether all minutes of a period can be had. `kept_ms`: those that open before are gone."""
     return period.open_ms >= kept_ms and not touches(reading.lost, period.open_ms, period.end_ms)
 
@@ -182,7 +182,7 @@ def _rolled(
     instrument: Instrument,
     anchored: Mapping[str, Timeframe],
     plan: Plan,
-    reading: Reading,
+    reading: DayReading,
     minutes: Columns,
     kept_ms: int,
 ) -> Iterator[Rolled]:
@@ -223,7 +223,7 @@ def _is_pending(period: Period, others: frozenset[int], days: Timeframe) -> bool
     return any(periods(days, *span) for span in spans if span[0] < span[1])
 
 
-def _gone(utc_day: Period, plan: Plan, reading: Reading) -> Iterator[Rolled]:
+def _gone(utc_day: Period, plan: Plan, reading: DayReading) -> Iterator[Rolled]:
     """What was stored by another calendar, and opens at a time of the day at which nothing does now."""
     for series, spans in (("1d", plan.days), ("1w", plan.weeks), ("1M", plan.months)):
         now = {period.open_ms for period in spans}
@@ -235,7 +235,7 @@ def _gone(utc_day: Period, plan: Plan, reading: Reading) -> Iterator[Rolled]:
 class _Text:
     """What is stored and told of a roll-up (docs/protocol.md, "Pub/sub")."""
 
-    def __init__(self, instrument: Instrument, reading: Reading) -> None:
+    def __init__(self, instrument: Instrument, reading: DayReading) -> None:
         self._instrument, self._state = instrument, reading.state
         self._coverage = reading.state.coverage(instrument.ids)
 
@@ -259,7 +259,7 @@ class _Text:
         return f'{{{head},"timeframe":"{series}",{body}}}'.encode()
 
 
-async def _sealed(store: RollupStore, day: Period, reading: Reading, scales: Scales) -> "Staged | Literal['kept']":
+async def _sealed(store: RollupStore, day: Period, reading: DayReading, scales: Scales) -> "Staged | Literal['kept']":
     """Seal the day; one that is sealed, and that nothing was added to, is as it was."""
     added = [member for member in reading.candles.open if day.holds(codec.candle_open(member))]
     if reading.is_sealed and not added and not reading.footprints:
@@ -267,12 +267,14 @@ async def _sealed(store: RollupStore, day: Period, reading: Reading, scales: Sca
     footprints = await store.sealed_footprints(day.open_ms)
     both = {
         SEALED_CANDLES: SEALED_CANDLES.members(reading.candles, scales),
-        SEALED_FOOTPRINTS: SEALED_FOOTPRINTS.members(Minutes(footprints.sealed, reading.footprints), scales),
+        SEALED_FOOTPRINTS: SEALED_FOOTPRINTS.members(StoredMinutes(footprints.sealed, reading.footprints), scales),
     }
     return await _stage(store, day, both, scales)
 
 
-async def _stage(store: RollupStore, day: Period, read: Mapping[Series, dict[int, bytes]], scales: Scales) -> Staged:
+async def _stage(
+    store: RollupStore, day: Period, read: Mapping[SealedSeries, dict[int, bytes]], scales: Scales
+) -> Staged:
     """Lay the day down as blocks, and see that they read as what they were made of."""
     members = {
         series: [member for open_ms, member in sorted(found.items()) if day.holds(open_ms)]

@@ -14,7 +14,7 @@ import numpy.ma  # noqa: F401
 from redis.asyncio import Redis
 
 from common.errors import StoreUnavailable
-from common.market.builder.late import Part
+from common.market.builder.late import LatePart
 from common.market.instrument import Instrument
 from common.market.manifest import ManifestEntry
 from common.settings import Settings
@@ -97,7 +97,7 @@ def _older(settings: Settings) -> Older | None:
         instrument: Instrument,
         start_ms: int,
         end_ms: int,
-        late: Sequence[Part],
+        late: Sequence[LatePart],
         at: tuple[str, int],
         known: Sequence[ManifestEntry],
     ) -> list[bytes]:

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable
 from redis.asyncio import Redis
 
 from common.archive.archive import Archive
-from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS, SERIES, TRADE_ROWS, Series
+from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS, SERIES, TRADE_ROWS, ArchiveSeries
 from common.market.coding import codec
 from common.market.manifest import ManifestEntry
 from common.market.timeframes.periods import DAY
@@ -40,7 +40,7 @@ async def ensure_listed(client: Redis, market: Market, archive: Archive, series:
             return
 
 
-async def _listed(client: Redis, market: Market, archive: Archive, series: Series) -> list[ManifestEntry]:
+async def _listed(client: Redis, market: Market, archive: Archive, series: ArchiveSeries) -> list[ManifestEntry]:
     there = {
         each.name: await asyncio.to_thread(archive.periods, each, market.symbol)
         for each in (CANDLE_ROWS, FOOTPRINT_ROWS, TRADE_ROWS)
@@ -56,13 +56,13 @@ async def _listed(client: Redis, market: Market, archive: Archive, series: Serie
     return [ManifestEntry(period_ms) for period_ms in sorted({*found, *missing})]
 
 
-def holes(series: Series, found: Collection[int], days: Iterable[int]) -> set[int]:
+def holes(series: ArchiveSeries, found: Collection[int], days: Iterable[int]) -> set[int]:
     """Return the periods between the first and the last found of which there were days, and which are not found."""
     wanted = {series.period.open_of(day_ms) for day_ms in days}
     return {period_ms for period_ms in wanted - {*found} if min(found) < period_ms < max(found)}
 
 
-async def _witnesses(client: Redis, market: Market, series: Series, there: dict[str, list[int]]) -> set[int]:
+async def _witnesses(client: Redis, market: Market, series: ArchiveSeries, there: dict[str, list[int]]) -> set[int]:
     """Return UTC days that have, or had, something of a series."""
     view = await SymbolReader(client, market.symbol).view(seals_from_ms=0, days=Range(0, 1 << 53))
     if series is CANDLE_ROWS:

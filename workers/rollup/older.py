@@ -10,7 +10,7 @@ from common.archive.archive import Archive
 from common.archive.late import period_with
 from common.archive.series import CANDLE_ROWS
 from common.frames import encode
-from common.market.builder.late import Part
+from common.market.builder.late import LatePart
 from common.market.instrument import Instrument
 from common.market.manifest import ManifestEntry
 
@@ -20,7 +20,7 @@ async def older_minutes(
     instrument: Instrument,
     start_ms: int,
     end_ms: int,
-    late: Sequence[Part],
+    late: Sequence[LatePart],
     at: tuple[str, int],
     known: Sequence[ManifestEntry] = (),
 ) -> list[bytes]:

@@ -20,7 +20,7 @@ from rq.serializers import JSONSerializer
 from rq.worker import HerokuWorker
 
 from common.redact import redacted
-from common.store.jobs import MAX_FAILURES, QUEUE, Failure, failure
+from common.store.jobs import MAX_FAILURES, QUEUE, FailedJob, failure
 from common.store.keys import FAILURES
 from workers.rollup.rq_queue import FAILURE_TTL_S, MONITORING_S, worker_name
 
@@ -107,7 +107,7 @@ class Stopping:
 
 
 @dataclass(frozen=True, slots=True)
-class Hooks:
+class RollupHooks:
     """What a roll-up process does besides its jobs."""
 
     # Told in this process and in that of a job.
@@ -125,7 +125,9 @@ class RollupWorker(HerokuWorker):
     max_connection_wait_time = RECONNECT_MOST_S
     log_result_lifespan = False
 
-    def __init__(self, client: Redis, functions: Functions, first_retry_ms: int, hooks: Hooks | None = None) -> None:
+    def __init__(
+        self, client: Redis, functions: Functions, first_retry_ms: int, hooks: RollupHooks | None = None
+    ) -> None:
         job_class = type("OwnJob", (OwnJob,), {"functions": functions})
         super().__init__(
             [Queue(QUEUE, connection=client, serializer=JSONSerializer, job_class=job_class)],
@@ -140,7 +142,7 @@ class RollupWorker(HerokuWorker):
             work_horse_killed_handler=self._killed,
             log_job_description=False,
         )
-        self._hooks = hooks or Hooks()
+        self._hooks = hooks or RollupHooks()
         self._first_retry_ms = first_retry_ms
         self._next_sign_s = 0.0
 
@@ -203,7 +205,7 @@ class RollupWorker(HerokuWorker):
 
     def _note(self, job: Job, reason: str, *, refused: bool = False) -> None:
         text: Any = self.connection.hget(FAILURES, job.id)
-        before = Failure.load(text) if text else None
+        before = FailedJob.load(text) if text else None
         now_ms = time.time_ns() // 1_000_000
         found = failure(job.id, redacted(reason), now_ms, self._first_retry_ms, before, refused=refused)
         log.error("job failed", extra={"job": job.id, "reason": found.reason, "times": found.times})

@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 
 from common.errors import StoreUnavailable
 from workers.rollup.rq_queue import JobQueue, rq_client
-from workers.rollup.rq_worker import Functions, Hooks, RollupWorker
+from workers.rollup.rq_worker import Functions, RollupHooks, RollupWorker
 
 log = logging.getLogger(__name__)
 
@@ -20,9 +20,9 @@ FIRST_WAIT_S, MAX_WAIT_S = 0.2, 5.0
 HEALTHY_S = 10.0
 
 
-def serve(queue_url: str, functions: Functions, first_retry_ms: int, hooks: Hooks | None = None) -> None:
+def serve(queue_url: str, functions: Functions, first_retry_ms: int, hooks: RollupHooks | None = None) -> None:
     """Return after SIGTERM or SIGINT. Between two workers, when nothing is under way, these end the process."""
-    failures, hooks = 0, hooks or Hooks()
+    failures, hooks = 0, hooks or RollupHooks()
     while True:
         started_s = time.monotonic()
         _work(queue_url, functions, first_retry_ms, hooks)
@@ -33,7 +33,7 @@ def serve(queue_url: str, functions: Functions, first_retry_ms: int, hooks: Hook
         threading.Event().wait(min(MAX_WAIT_S, FIRST_WAIT_S * 2 ** min(failures - 1, 10)) * random.uniform(0.5, 1))
 
 
-def _work(queue_url: str, functions: Functions, first_retry_ms: int, hooks: Hooks) -> None:
+def _work(queue_url: str, functions: Functions, first_retry_ms: int, hooks: RollupHooks) -> None:
     """Run one worker to its end."""
     worker: RollupWorker | None = None
     with rq_client(queue_url) as client:

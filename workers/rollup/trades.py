@@ -23,9 +23,9 @@ from common.market.instrument import Instrument
 from common.market.manifest import ManifestEntry
 from common.market.timeframes.timeframe import DAY_MS
 from common.store.manifest import Manifest
-from common.store.reads import Entry, SymbolReader
+from common.store.reads import SymbolReader, TradeEntry
 from common.store.registry import Market
-from common.store.trade_archive import TRADES, Standing, TradeArchive
+from common.store.trade_archive import TRADES, ArchiveStanding, TradeArchive
 from workers.rollup.listing import ensure_listed
 
 log = logging.getLogger(__name__)
@@ -52,16 +52,16 @@ async def archive_trades(client: Redis, market: Market, archive: Archive) -> Non
     raise StoreUnavailable(f"{market.symbol} changed under every attempt to archive its trades")
 
 
-async def waiting_trades(store: TradeArchive, at: Standing) -> pl.DataFrame:
+async def waiting_trades(store: TradeArchive, at: ArchiveStanding) -> pl.DataFrame:
     """Return the trades that have been applied and not archived, in the order they were applied."""
-    found: list[Entry] = []
+    found: list[TradeEntry] = []
     while entries := await _entries(store.reader, found[-1].seq if found else at.archived_seq or 0, at.seq):
         found += entries
     return decode.trades([entry.trades for entry in found])
 
 
 async def _archive(
-    store: TradeArchive, instrument: Instrument, archive: Archive, at: Standing, manifest: Manifest
+    store: TradeArchive, instrument: Instrument, archive: Archive, at: ArchiveStanding, manifest: Manifest
 ) -> None:
     while at.archived_seq != at.seq:
         # Of a store that was put back piece by piece: all of its stream once more.
@@ -78,9 +78,9 @@ async def _archive(
         log.info("archived", extra={"symbol": instrument.symbol, "series": TRADE_ROWS.name, "rows": len(trades)})
 
 
-async def _entries(reader: SymbolReader, after_seq: int, last_seq: int) -> list[Entry]:
+async def _entries(reader: SymbolReader, after_seq: int, last_seq: int) -> list[TradeEntry]:
     """The entries between two commits, the last one included, or the first of them with MAX_TRADES."""
-    found: list[Entry] = []
+    found: list[TradeEntry] = []
     count = 0
     while count < MAX_TRADES:
         page = await reader.entries(found[-1].seq if found else after_seq, PAGE)

@@ -16,7 +16,7 @@ from workers.sources.simulator import Simulator
 
 
 @dataclass(frozen=True, slots=True)
-class Means:
+class SourceContext:
     """What a source may need from the process: `commands` answers at once, `blocking` may wait.
 
     `change(symbol, request)` changes what a symbol is, which ends its term; None: nothing may.
@@ -40,10 +40,10 @@ class Means:
         return self.shared.reader(stream) if self.shared else OwnReader(self.blocking, stream)
 
 
-SourceFactory = Callable[[Market, Means], Source]
+SourceFactory = Callable[[Market, SourceContext], Source]
 
 
-def _venue(market: Market, means: Means) -> Source:
+def _venue(market: Market, means: SourceContext) -> Source:
     # Its HTTP and WebSocket clients are a third of an idle worker: only for those that need them.
     from workers.sources.venue.source import venue_source
 

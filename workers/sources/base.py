@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 from common.market.builder.builder import Minute
 from common.market.builder.coverage import Coverage
 from common.market.builder.gaps import UNKNOWN, Ledger
-from common.market.builder.spans import Hole, Span
+from common.market.builder.spans import Hole, IdSpan
 from common.market.builder.validation import Differences
 from common.market.candle import Candle
 from common.market.scale import Scales
@@ -52,7 +52,7 @@ class Batch:
     refused: Counter[str] = field(default_factory=Counter)
     sources: int = 0
     cause: str = UNKNOWN
-    covered: Sequence[Span] = ()
+    covered: Sequence[IdSpan] = ()
     candles: Sequence[Candle] = ()
     given_up: Sequence[Hole] = ()
     mismatches: Sequence[Mismatch] = ()

@@ -14,14 +14,14 @@ from common.clock import Clock, SystemClock
 from common.errors import BadInput
 from common.market.trade import Trades
 from workers.recordings import TradeFile
-from workers.recordings.base import Chunk
+from workers.recordings.base import TradeChunk
 from workers.sources.base import NEVER, Applied, Batch
 
 BAD_LINE = "bad_line"
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ReplayPosition:
     """A committed place in a recording of several files."""
 
     recording: str
@@ -30,7 +30,7 @@ class Place:
     trade: int = 0
 
     @classmethod
-    def parse(cls, text: str) -> "Place":
+    def parse(cls, text: str) -> "ReplayPosition":
         recording, _, numbers = text.partition(":")
         try:
             file, chunk, trade = map(int, numbers.split(":"))
@@ -52,20 +52,20 @@ class Replay:
     clock: Clock = field(default_factory=SystemClock)
     name: str = "replay"
     fraction: float = 0.0
-    _place: Place = field(default_factory=lambda: Place(""))
-    _chunk: Chunk = field(default_factory=lambda: Chunk(Trades()))
-    _chunks: Iterator[tuple[Place, Chunk]] = field(default_factory=lambda: iter(()))
-    _next: "asyncio.Task[tuple[Place, Chunk] | None] | None" = None
+    _place: ReplayPosition = field(default_factory=lambda: ReplayPosition(""))
+    _chunk: TradeChunk = field(default_factory=lambda: TradeChunk(Trades()))
+    _chunks: Iterator[tuple[ReplayPosition, TradeChunk]] = field(default_factory=lambda: iter(()))
+    _next: "asyncio.Task[tuple[ReplayPosition, TradeChunk] | None] | None" = None
     _ended: bool = False
     # Recorded time minus our monotonic time x speed, set by the first trade of a term.
     _offset_ms: float | None = None
 
     async def open(self, position: str, applied: Applied) -> None:
         recording = "".join(file.fingerprint() for file in self.files)[:32]
-        place = Place.parse(position) if position else Place(recording)
+        place = ReplayPosition.parse(position) if position else ReplayPosition(recording)
         # Another recording begins at its beginning; trades the symbol has already are refused as duplicates.
-        place = place if place.recording == recording else Place(recording)
-        self._place, self._ended, self._offset_ms, self._chunk = place, False, None, Chunk(Trades())
+        place = place if place.recording == recording else ReplayPosition(recording)
+        self._place, self._ended, self._offset_ms, self._chunk = place, False, None, TradeChunk(Trades())
         self._chunks = self._read_from(place)
         self._prefetch()
 
@@ -78,7 +78,7 @@ class Replay:
         complete_ms = NEVER
         if self.speed is not None:
             end, complete_ms = await self._due(start, end, wait_ms)
-        self._place = Place(self._place.recording, self._place.file, self._place.chunk, end)
+        self._place = ReplayPosition(self._place.recording, self._place.file, self._place.chunk, end)
         trades = self._chunk.trades[start:end]
         return Batch(trades, str(self._place), complete_ms, backlog=self.speed is None, refused=refused)
 
@@ -128,7 +128,7 @@ class Replay:
         """Read the next chunk in a thread while this one is applied."""
         self._next = asyncio.create_task(asyncio.to_thread(next, self._chunks, None))
 
-    def _read_from(self, place: Place) -> Iterator[tuple[Place, Chunk]]:
+    def _read_from(self, place: ReplayPosition) -> Iterator[tuple[ReplayPosition, TradeChunk]]:
         before = 0.0
         for number, file in enumerate(self.files):
             if number >= place.file:
@@ -136,5 +136,5 @@ class Replay:
                 for at, chunk in enumerate(file.chunks(first), first):
                     taken = place.trade if (number, at) == (place.file, place.chunk) else 0
                     chunk.fraction = (before + chunk.fraction) / len(self.files)
-                    yield Place(place.recording, number, at, taken), chunk
+                    yield ReplayPosition(place.recording, number, at, taken), chunk
             before += 1

@@ -13,7 +13,7 @@ from common.clock import JudgedClock
 from common.errors import Fenced, FleetError, NewerFormat, RetryableError, StoreUnavailable
 from common.market.instrument import Instrument
 from common.store.health import failure_of
-from common.store.lease import Observer, Sighting, new_token
+from common.store.lease import LeaseObservation, Observer, new_token
 from common.store.registry import Market
 from common.store.symbol import Claim
 from workers.sources.base import Batch, Source
@@ -34,7 +34,7 @@ SOUND_AFTER_MS = 60_000
 
 
 @dataclass(frozen=True, slots=True)
-class Workplace:
+class WorkerContext:
     """How a process makes what a term needs, and whom it tells.
 
     `owners(symbols)`: who holds them now, None for one that is free; a symbol that can't be looked at is left out.
@@ -46,7 +46,7 @@ class Workplace:
     holder: str
     clock: JudgedClock
     settings: TermSettings
-    owners: Callable[[Sequence[str]], Awaitable[Mapping[str, Sighting | None]]]
+    owners: Callable[[Sequence[str]], Awaitable[Mapping[str, LeaseObservation | None]]]
     stores: Callable[[str], Store]
     sources: Callable[[Market], Source]
     on_progress: Callable[[Progress, Batch], None] = lambda progress, batch: None
@@ -89,7 +89,7 @@ class Wanted(Protocol):
 class Claimer:
     """Holds up to `most` symbols, a task each."""
 
-    def __init__(self, registry: Wanted, place: Workplace, kinds: frozenset[str], most: int) -> None:
+    def __init__(self, registry: Wanted, place: WorkerContext, kinds: frozenset[str], most: int) -> None:
         self._registry = registry
         self._place = place
         self._kinds = kinds
@@ -196,7 +196,7 @@ class Claimer:
         except NewerFormat as error:
             self._leave_alone(market, error)
             return
-        if isinstance(claim, Sighting):
+        if isinstance(claim, LeaseObservation):
             self._observer.note(symbol, claim, self._place.clock.monotonic_ms())
             return
         self._observer.forget(symbol)

@@ -47,7 +47,7 @@ class Retention:
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class CommitHead:
     """What a commit says of its writer: token, where it stands, where its source goes on, and its health if new.
 
     `gaps` changed with this step, and gaps with the ids `forgotten` are to be dropped. `faults`: of its minutes, by
@@ -76,7 +76,7 @@ class Head:
 
 
 def make_commit(
-    head: Head, builder: Builder, changes: Changes, retention: Retention, *, trades_wanted: bool = False
+    head: CommitHead, builder: Builder, changes: Changes, retention: Retention, *, trades_wanted: bool = False
 ) -> Commit:
     """`trades_wanted`: whether anybody listens to the trades channel; their JSON is not written for nobody."""
     keys = SymbolKeys(builder.instrument.symbol)
@@ -133,7 +133,7 @@ class Text:
     """The JSON of a commit's facts (docs/protocol.md, "Pub/sub")."""
 
     builder: Builder
-    head: Head
+    head: CommitHead
 
     def events(self, kind: str, minutes: dict[int, Minute]) -> Iterable[bytes]:
         for minute in minutes.values():
@@ -181,7 +181,7 @@ class Text:
         )
 
 
-def _packed_message(head: Head, checkpoint: Checkpoint, changes: Changes) -> bytes:
+def _packed_message(head: CommitHead, checkpoint: Checkpoint, changes: Changes) -> bytes:
     return CommitMessage(
         seq=head.seq + 1,
         token=head.token,

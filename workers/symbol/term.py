@@ -22,11 +22,11 @@ from common.market.trade import Trades
 from common.store.format import CHUNKED_COVERAGE, written
 from common.store.health import BACKFILLING, CLOSED, LIVE, Tally, failure_of
 from common.store.instrument import DataInstrument, check_instrument
-from common.store.lease import Sighting
+from common.store.lease import LeaseObservation
 from common.store.symbol import Claim, Commit
 from workers.sources.base import NEVER, Applied, Batch, Source
 from workers.symbol import doubt
-from workers.symbol.commit import Head, Retention, make_commit
+from workers.symbol.commit import CommitHead, Retention, make_commit
 from workers.symbol.conflicts import Conflicts
 from workers.symbol.verdicts import Faults, Inspection, Verdicts
 
@@ -41,7 +41,7 @@ MAX_WAIT_MS = 1_000
 class Store(Protocol):
     """What a term needs of common.store.symbol.SymbolStore; the simulation has its own."""
 
-    async def claim(self, token: str, stale: Sighting, holder: str) -> Claim | Sighting: ...
+    async def claim(self, token: str, stale: LeaseObservation, holder: str) -> Claim | LeaseObservation: ...
 
     async def commit(self, commit: Commit) -> int: ...
 
@@ -254,7 +254,7 @@ class Term:
         if changes.any or gaps or batch.covered or mismatches or conflicts or batch.position != self._position:
             health = {} if self._health == self._health_told else self._health
             forgotten = self._gaps.forgotten() if gaps else []
-            head = Head(
+            head = CommitHead(
                 self.token,
                 self._seq,
                 batch.position,
@@ -320,7 +320,7 @@ class Term:
         changed |= {gap.id: gap for gap in given_up}
         return list(changed.values())
 
-    async def _commit(self, head: Head, changes: Changes) -> None:
+    async def _commit(self, head: CommitHead, changes: Changes) -> None:
         commit = make_commit(head, self._builder, changes, self.settings.retention, trades_wanted=self._trades_wanted)
         if self._unsaid:
             commit = replace(commit, data=self._unsaid)

@@ -14,19 +14,19 @@ from common.errors import BadInput
 from common.market.depth.book import BinanceSpotRule, BinanceUsdmRule, CoinbaseRule, KrakenRule, Rule
 from common.market.instrument import check_symbol
 from common.store.budget import BudgetStore, Limit
-from workers.venues.binance.client import SPOT, Api, Binance
+from workers.venues.binance.client import SPOT, Binance, BinanceApi
 from workers.venues.binance.usdm import USDM
 from workers.venues.ccxt.client import WINDOW_MS
 from workers.venues.ccxt.venue import CcxtVenue, exchange_of
 from workers.venues.coinbase.client import Coinbase
 from workers.venues.kraken.client import BOOK_LEVELS, Kraken
 from workers.venues.shared.base import Venue
-from workers.venues.shared.budget import Budget
+from workers.venues.shared.budget import RequestBudget
 from workers.venues.shared.fleet_budget import FleetBudget
 from workers.venues.shared.live import Timing
 
 
-class Place(NamedTuple):
+class VenueMarket(NamedTuple):
     """A market: its venue, and its name there as far as a symbol of the fleet can say it (`XBT-USD`, no slash)."""
 
     venue: str
@@ -34,33 +34,33 @@ class Place(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
+class VenueAccess:
     """How a venue is reached. Empty URLs are the venue's own. A `key` opens Binance USD-M's history of raw trades."""
 
     clock: Clock
-    budget: Budget
+    budget: RequestBudget
     rest_url: str = ""
     socket_url: str = ""
     key: str = field(default="", repr=False)
     timing: Timing | None = None
 
 
-def _binance(access: Access, api: Api) -> Venue:
+def _binance(access: VenueAccess, api: BinanceApi) -> Venue:
     a = access
     return Binance(a.clock, a.budget, api, rest_url=a.rest_url, socket_url=a.socket_url, key=a.key, timing=a.timing)
 
 
-def _coinbase(access: Access) -> Venue:
+def _coinbase(access: VenueAccess) -> Venue:
     a = access
     return Coinbase(a.clock, a.budget, rest_url=a.rest_url, socket_url=a.socket_url, timing=a.timing)
 
 
-def _kraken(access: Access) -> Venue:
+def _kraken(access: VenueAccess) -> Venue:
     a = access
     return Kraken(a.clock, a.budget, rest_url=a.rest_url, socket_url=a.socket_url, timing=a.timing)
 
 
-def _ccxt(name: str, access: Access) -> Venue:
+def _ccxt(name: str, access: VenueAccess) -> Venue:
     a = access
     return CcxtVenue(a.clock, a.budget, name, rest_url=a.rest_url, socket_url=a.socket_url, timing=a.timing)
 
@@ -69,7 +69,7 @@ def _ccxt(name: str, access: Access) -> Venue:
 LOCAL = replace(SPOT, name="LOCAL")
 
 
-class Limits(NamedTuple):
+class VenueLimits(NamedTuple):
     """What a venue allows one address. `header` says the weight used in the window of the first of `requests`."""
 
     requests: tuple[Limit, ...]
@@ -79,18 +79,18 @@ class Limits(NamedTuple):
 
 _BINANCE_WEIGHT = "x-mbx-used-weight-1m"
 # Under the documented limits where these are counted in ways we can't see (Kraken's counter falls by itself).
-LIMITS: dict[str, Limits] = {
-    SPOT.name: Limits((Limit(6_000, 60_000),), (Limit(300, 300_000),), _BINANCE_WEIGHT),
-    USDM.name: Limits((Limit(2_400, 60_000),), (Limit(300, 300_000),), _BINANCE_WEIGHT),
-    LOCAL.name: Limits((Limit(6_000, 60_000),), (Limit(300, 300_000),), _BINANCE_WEIGHT),
-    Coinbase.name: Limits((Limit(10, 1_000),), (Limit(8, 1_000),)),
-    Kraken.name: Limits((Limit(1, 1_000),), (Limit(150, 600_000),)),
+LIMITS: dict[str, VenueLimits] = {
+    SPOT.name: VenueLimits((Limit(6_000, 60_000),), (Limit(300, 300_000),), _BINANCE_WEIGHT),
+    USDM.name: VenueLimits((Limit(2_400, 60_000),), (Limit(300, 300_000),), _BINANCE_WEIGHT),
+    LOCAL.name: VenueLimits((Limit(6_000, 60_000),), (Limit(300, 300_000),), _BINANCE_WEIGHT),
+    Coinbase.name: VenueLimits((Limit(10, 1_000),), (Limit(8, 1_000),)),
+    Kraken.name: VenueLimits((Limit(1, 1_000),), (Limit(150, 600_000),)),
 }
 
 # Of each exchange of ccxt: requests in ms of its `rateLimit`, of which ccxt knows what they cost.
-CCXT_LIMITS = Limits((Limit(WINDOW_MS, WINDOW_MS),), (Limit(60, 60_000),))
+CCXT_LIMITS = VenueLimits((Limit(WINDOW_MS, WINDOW_MS),), (Limit(60, 60_000),))
 
-VENUES: dict[str, Callable[[Access], Venue]] = {
+VENUES: dict[str, Callable[[VenueAccess], Venue]] = {
     SPOT.name: lambda access: _binance(access, SPOT),
     USDM.name: lambda access: _binance(access, USDM),
     LOCAL.name: lambda access: _binance(access, LOCAL),
@@ -99,7 +99,7 @@ VENUES: dict[str, Callable[[Access], Venue]] = {
 }
 
 
-def venue_of(symbol: str) -> Place:
+def venue_of(symbol: str) -> VenueMarket:
     """Read `VENUE:NAME`. BadInput where there is no such venue."""
     venue, _, name = check_symbol(symbol).partition(":")
     if not is_known(venue) or not name:
@@ -107,7 +107,7 @@ def venue_of(symbol: str) -> Place:
         raise BadInput(
             f"symbol {symbol!r} is of no venue we know, expected VENUE:NAME with one of {known} or CCXT.EXCHANGE"
         )
-    return Place(venue, name)
+    return VenueMarket(venue, name)
 
 
 def is_known(venue: str) -> bool:
@@ -136,7 +136,7 @@ def fleet_budget(venue: str, client: Redis, clock: Clock) -> FleetBudget:
     )
 
 
-def open_venue(name: str, access: Access) -> Venue:
+def open_venue(name: str, access: VenueAccess) -> Venue:
     return _ccxt(name, access) if exchange_of(name) else VENUES[name](access)
 
 

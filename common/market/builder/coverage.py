@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import NamedTuple, Protocol
 
-from common.market.builder.spans import Hole, Span, Spans, holes_of
+from common.market.builder.spans import Hole, IdSpan, Spans, holes_of
 from common.market.instrument import Ids
 from common.market.trade import Trades
 
@@ -36,7 +36,7 @@ class Reshaped(NamedTuple):
     opened: Sequence[Hole] = ()
 
 
-class Stored(NamedTuple):
+class StoredCoverage(NamedTuple):
     """Coverage as it is stored by what changed: its newest span, which every trade changes, apart from the others.
 
     `newest`: as in a dump. `chunks`: those of the others that changed, packed, by number; b"" where one is gone.
@@ -61,14 +61,14 @@ class Coverage(Protocol):
     def has_any(self, ids: Sequence[int]) -> bool:
         """Whether it has one of them."""
 
-    def cover(self, spans: Iterable[Span]) -> None:
+    def cover(self, spans: Iterable[IdSpan]) -> None:
         """Count these ids as applied though no trade of them will come. Nothing where ids are not contiguous."""
 
-    def spans(self) -> list[Span]: ...
+    def spans(self) -> list[IdSpan]: ...
 
-    def oldest(self) -> Span | None: ...
+    def oldest(self) -> IdSpan | None: ...
 
-    def newest(self) -> Span | None: ...
+    def newest(self) -> IdSpan | None: ...
 
     def latest_ms(self) -> int:
         """The greatest time at the end of a span; -1 without one."""
@@ -87,7 +87,7 @@ class Coverage(Protocol):
     def dump(self) -> list[list[int]]:
         """All of it."""
 
-    def take_stored(self) -> Stored:
+    def take_stored(self) -> StoredCoverage:
         """What has changed since the last call, or since it was loaded from what such calls returned."""
 
 
@@ -109,7 +109,7 @@ class IdCoverage:
         "max_holes",
     )
 
-    def __init__(self, older: Spans | None = None, newest: Span | None = None, forgotten: int = 0) -> None:
+    def __init__(self, older: Spans | None = None, newest: IdSpan | None = None, forgotten: int = 0) -> None:
         # All spans but the newest.
         self._older = older or Spans()
         # The newest. Without one no id is beside it.
@@ -153,22 +153,22 @@ class IdCoverage:
         # Newer ones are the rule, and are told at once.
         return min(ids, default=self._last + 1) <= self._last and any(map(self.has, ids))
 
-    def cover(self, spans: Iterable[Span]) -> None:
+    def cover(self, spans: Iterable[IdSpan]) -> None:
         """But for those for which there is no room."""
         self.admit(spans)
 
-    def admit(self, spans: Iterable[Span]) -> list[Span]:
+    def admit(self, spans: Iterable[IdSpan]) -> list[IdSpan]:
         """The same; return those for which there is no room."""
         return [left for span in spans for left in self._admit(span)]
 
-    def spans(self) -> list[Span]:
+    def spans(self) -> list[IdSpan]:
         return list(self._all())
 
-    def oldest(self) -> Span | None:
+    def oldest(self) -> IdSpan | None:
         return self._older.oldest() or self.newest()
 
-    def newest(self) -> Span | None:
-        return Span(self._first, self._last, self._from_ms, self._to_ms) if self._last >= 0 else None
+    def newest(self) -> IdSpan | None:
+        return IdSpan(self._first, self._last, self._from_ms, self._to_ms) if self._last >= 0 else None
 
     def latest_ms(self) -> int:
         return max(self._older.latest_ms(), self._to_ms)
@@ -208,26 +208,26 @@ class IdCoverage:
     def dump(self) -> list[list[int]]:
         return [[self.forgotten], *map(list, self._all())]
 
-    def take_stored(self) -> Stored:
+    def take_stored(self) -> StoredCoverage:
         reshaped, self._is_reshaped = self._is_reshaped, False
         newest = [[self.forgotten], *map(list, _some(self.newest()))]
-        return Stored(newest, self._older.take_changed(), reshaped)
+        return StoredCoverage(newest, self._older.take_changed(), reshaped)
 
     @classmethod
-    def of(cls, spans: Sequence[Span], forgotten: int = 0) -> "IdCoverage":
+    def of(cls, spans: Sequence[IdSpan], forgotten: int = 0) -> "IdCoverage":
         """Of spans that ascend."""
         return cls(Spans.of(spans[:-1]), spans[-1] if spans else None, forgotten)
 
     @classmethod
     def load(cls, rows: Sequence[Sequence[int]], chunks: Mapping[int, bytes] | None = None) -> "IdCoverage":
         """Of a dump; or of what is stored of it, `newest` and all the chunks."""
-        spans, forgotten = [Span(*row) for row in rows[1:]], rows[0][0]
+        spans, forgotten = [IdSpan(*row) for row in rows[1:]], rows[0][0]
         if not chunks:
             return cls.of(spans, forgotten)
         (newest,) = spans
         return cls(Spans.load(chunks), newest, forgotten)
 
-    def _all(self) -> Iterator[Span]:
+    def _all(self) -> Iterator[IdSpan]:
         return chain(self._older, _some(self.newest()))
 
     def _ends(self) -> tuple[int, int] | None:
@@ -255,7 +255,7 @@ class IdCoverage:
         following = self._following(first)
         return not self.has(first) and (following is None or last < following)
 
-    def _admit(self, span: Span) -> Iterator[Span]:
+    def _admit(self, span: IdSpan) -> Iterator[IdSpan]:
         first = span.first
         while first <= span.last:
             covered_to = self._last if self._first <= first <= self._last else self._older.last_of(first)
@@ -265,7 +265,7 @@ class IdCoverage:
             following = self._following(first)
             last = span.last if following is None else min(span.last, following - 1)
             if not self._put(first, last, span.from_ms, span.to_ms):
-                yield Span(first, last, span.from_ms, span.to_ms)
+                yield IdSpan(first, last, span.from_ms, span.to_ms)
             first = last + 1
 
     def _put(self, first: int, last: int, from_ms: int, to_ms: int) -> bool:
@@ -342,7 +342,7 @@ class RecentCoverage:
         self._remember(trades.ts_ms, trades.ids)
         return True
 
-    def cover(self, spans: Iterable[Span]) -> None:
+    def cover(self, spans: Iterable[IdSpan]) -> None:
         """Of ids that are not contiguous none is missing."""
 
     def has(self, trade_id: int) -> bool:
@@ -351,15 +351,15 @@ class RecentCoverage:
     def has_any(self, ids: Sequence[int]) -> bool:
         return not self.seen.keys().isdisjoint(ids)
 
-    def spans(self) -> list[Span]:
+    def spans(self) -> list[IdSpan]:
         """One span of time: nothing is known of the ids."""
         return list(_some(self.newest()))
 
-    def oldest(self) -> Span | None:
+    def oldest(self) -> IdSpan | None:
         return self.newest()
 
-    def newest(self) -> Span | None:
-        return Span(0, 0, self.from_ms, self.to_ms) if self.to_ms >= 0 else None
+    def newest(self) -> IdSpan | None:
+        return IdSpan(0, 0, self.from_ms, self.to_ms) if self.to_ms >= 0 else None
 
     def latest_ms(self) -> int:
         return self.to_ms
@@ -383,12 +383,12 @@ class RecentCoverage:
         """Without `seen`: the trade stream has it, and the checkpoint is written with every commit."""
         return [*map(list, self.gone), [self.window, self.floor_ms, self.from_ms, self.to_ms]]
 
-    def take_stored(self) -> Stored:
+    def take_stored(self) -> StoredCoverage:
         """The holes are stored by chunks, as the spans of ids are."""
-        chunks = {} if self._is_gone_stored else Spans.of(Span(*hole) for hole in self.gone).take_changed()
+        chunks = {} if self._is_gone_stored else Spans.of(IdSpan(*hole) for hole in self.gone).take_changed()
         self._is_gone_stored = True
         reshaped, self._stored_from_ms = self.from_ms != self._stored_from_ms, self.from_ms
-        return Stored(self.dump()[-1:], chunks, reshaped)
+        return StoredCoverage(self.dump()[-1:], chunks, reshaped)
 
     @classmethod
     def load(
@@ -429,7 +429,7 @@ def max_holes(*, is_chunked: bool) -> int:
     return MAX_HOLES if is_chunked else MAX_HOLES_WHOLE
 
 
-def _some(span: Span | None) -> tuple[Span, ...]:
+def _some(span: IdSpan | None) -> tuple[IdSpan, ...]:
     return () if span is None else (span,)
 
 

@@ -24,7 +24,7 @@ from typing import Any
 import orjson
 
 from common.market.builder.coverage import Coverage
-from common.market.builder.spans import Hole, Span
+from common.market.builder.spans import Hole, IdSpan
 
 OPEN, REPAIRING, REPAIRED, UNFILLABLE = "open", "repairing", "repaired", "unfillable"
 DISCONNECT, ID_JUMP, THROTTLE, START, UNKNOWN = "disconnect", "id_jump", "throttle", "start", "unknown"
@@ -107,7 +107,7 @@ class Ledger:
     def __post_init__(self) -> None:
         self._pending = sorted((gap.first, gap.id) for gap in self.gaps.values() if gap.pending)
 
-    def follow(self, coverage: Coverage, cause: str, now_ms: int, covered: Sequence[Span] = ()) -> list[Gap]:
+    def follow(self, coverage: Coverage, cause: str, now_ms: int, covered: Sequence[IdSpan] = ()) -> list[Gap]:
         """Bring the ledger up to coverage; return the gaps that changed.
 
         `cause`: of those new to it. `covered`: ids that stopped missing without a trade.
@@ -252,7 +252,7 @@ def _new(holes: Sequence[Hole], cause: str, now_ms: int) -> Gap:
     return replace(gap, state=UNFILLABLE, ended_ms=now_ms) if cause == NOT_IMPORTED else gap
 
 
-def _left_of(gap: Gap, filled: int, coverage: Coverage, covered: Sequence[Span], now_ms: int) -> list[Gap]:
+def _left_of(gap: Gap, filled: int, coverage: Coverage, covered: Sequence[IdSpan], now_ms: int) -> list[Gap]:
     """What a gap is after so many of its ids have come: itself, or what has taken its place."""
     if gap.cause == NOT_IMPORTED and filled < gap.missing:
         holes = coverage.holes_at(gap.first, gap.last)
@@ -314,6 +314,6 @@ def _count(holes: Iterable[Hole]) -> int:
     return sum(hole.last - hole.first + 1 for hole in holes)
 
 
-def _shared(gap: Gap, ranges: Iterable[Hole | Span]) -> int:
+def _shared(gap: Gap, ranges: Iterable[Hole | IdSpan]) -> int:
     """How many ids of the gap are in the ranges, which do not overlap."""
     return sum(max(0, min(one.last, gap.last) - max(one.first, gap.first) + 1) for one in ranges)

@@ -17,7 +17,7 @@ MAX_WRITERS = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class LatePart:
     """What the late trades of commit `seq` make of one minute: a candle or a footprint, packed."""
 
     open_ms: int
@@ -26,7 +26,7 @@ class Part:
     packed: bytes
 
     @classmethod
-    def of(cls, member: bytes, open_ms: float) -> "Part":
+    def of(cls, member: bytes, open_ms: float) -> "LatePart":
         """Read `<token>:<seq>:<packed>`, as commit.lua writes it with the minute's open for a score."""
         token, seq, packed = member.split(b":", 2)
         return cls(int(open_ms), token.decode(), int(seq), packed)
@@ -35,7 +35,7 @@ class Part:
         return self.seq <= merged.get(self.token, -1)
 
 
-def merged_with(merged: Merged, parts: Iterable[Part]) -> Merged:
+def merged_with(merged: Merged, parts: Iterable[LatePart]) -> Merged:
     """Return what an object has that had `merged`, and has been given all of these parts."""
     found = dict(merged)
     for part in parts:

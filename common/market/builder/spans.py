@@ -17,7 +17,7 @@ MAX_CHUNK = 256
 SPAN_BYTES = 32
 
 
-class Span(NamedTuple):
+class IdSpan(NamedTuple):
     """Ids `first..last`, all applied, traded from `from_ms` (of the first) to `to_ms` (of the last)."""
 
     first: int
@@ -36,7 +36,7 @@ class Hole(NamedTuple):
 
 
 @dataclass(slots=True, eq=False)
-class Chunk:
+class SpanChunk:
     """Columns of equal length. `changed`: since it was last taken to be stored."""
 
     number: int
@@ -51,11 +51,11 @@ class Chunk:
     def __len__(self) -> int:
         return len(self.first)
 
-    def __iter__(self) -> Iterator[Span]:
-        return map(Span, self.first, self.last, self.from_ms, self.to_ms)
+    def __iter__(self) -> Iterator[IdSpan]:
+        return map(IdSpan, self.first, self.last, self.from_ms, self.to_ms)
 
-    def at(self, position: int) -> Span:
-        return Span(self.first[position], self.last[position], self.from_ms[position], self.to_ms[position])
+    def at(self, position: int) -> IdSpan:
+        return IdSpan(self.first[position], self.last[position], self.from_ms[position], self.to_ms[position])
 
     def touched(self) -> None:
         self.changed, self._times = True, None
@@ -74,13 +74,13 @@ class Chunk:
         self.to_ms.append(to_ms)
         self.touched()
 
-    def pop(self, at: int) -> Span:
+    def pop(self, at: int) -> IdSpan:
         self.touched()
-        return Span(self.first.pop(at), self.last.pop(at), self.from_ms.pop(at), self.to_ms.pop(at))
+        return IdSpan(self.first.pop(at), self.last.pop(at), self.from_ms.pop(at), self.to_ms.pop(at))
 
-    def cut(self, at: int, number: int) -> "Chunk":
+    def cut(self, at: int, number: int) -> "SpanChunk":
         """Move the spans from `at` on to a chunk of their own."""
-        rest = Chunk(number, self.first[at:], self.last[at:], self.from_ms[at:], self.to_ms[at:])
+        rest = SpanChunk(number, self.first[at:], self.last[at:], self.from_ms[at:], self.to_ms[at:])
         for column in self._columns():
             del column[at:]
         self.touched()
@@ -99,7 +99,7 @@ class Chunk:
         return b"".join(column.tobytes() for column in self._columns())
 
     @classmethod
-    def unpack(cls, number: int, packed: bytes) -> "Chunk":
+    def unpack(cls, number: int, packed: bytes) -> "SpanChunk":
         size = len(packed) // 4
         first, last, from_ms, to_ms = (array("q", packed[at : at + size]) for at in range(0, len(packed), size))
         return cls(number, first, last, from_ms, to_ms, changed=False)
@@ -113,7 +113,7 @@ class Spans:
 
     __slots__ = ("_chunks", "_count", "_gone", "_next_number", "_starts")
 
-    def __init__(self, chunks: Iterable[Chunk] = ()) -> None:
+    def __init__(self, chunks: Iterable[SpanChunk] = ()) -> None:
         self._chunks = sorted(chunks, key=lambda chunk: chunk.first[0])
         # The first id of each chunk.
         self._starts = [chunk.first[0] for chunk in self._chunks]
@@ -123,7 +123,7 @@ class Spans:
         self._gone: set[int] = set()
 
     @classmethod
-    def of(cls, spans: Iterable[Span]) -> "Spans":
+    def of(cls, spans: Iterable[IdSpan]) -> "Spans":
         """None of them is stored by chunks yet."""
         made = cls()
         for span in spans:
@@ -133,23 +133,23 @@ class Spans:
     def __len__(self) -> int:
         return self._count
 
-    def __iter__(self) -> Iterator[Span]:
+    def __iter__(self) -> Iterator[IdSpan]:
         return chain.from_iterable(self._chunks)
 
-    def oldest(self) -> Span | None:
+    def oldest(self) -> IdSpan | None:
         return next(iter(self._chunks[0])) if self._chunks else None
 
-    def newest(self) -> Span | None:
+    def newest(self) -> IdSpan | None:
         return self._chunks[-1].at(-1) if self._chunks else None
 
     def append(self, first: int, last: int, from_ms: int, to_ms: int) -> None:
         """Put a span behind all others, which it does not touch."""
         if not self._chunks or len(self._chunks[-1].first) >= MAX_CHUNK:
-            self._add_chunk(len(self._chunks), Chunk(self._number()), first)
+            self._add_chunk(len(self._chunks), SpanChunk(self._number()), first)
         self._chunks[-1].append(first, last, from_ms, to_ms)
         self._count += 1
 
-    def pop(self) -> Span:
+    def pop(self) -> IdSpan:
         """Take the newest span away."""
         chunk = self._chunks[-1]
         span = chunk.pop(-1)
@@ -184,7 +184,7 @@ class Spans:
             following.touched()
             self._starts[next_at] = following.first[0]
         elif may_add:
-            self._insert(at, left + 1, Span(first, last, from_ms, to_ms))
+            self._insert(at, left + 1, IdSpan(first, last, from_ms, to_ms))
         return may_add or joins_left or joins_right
 
     def last_of(self, trade_id: int) -> int:
@@ -199,7 +199,7 @@ class Spans:
             return chunk.first[left + 1]
         return self._starts[at + 1] if at + 1 < len(self._starts) else None
 
-    def between(self, first: int, last: int) -> Iterator[Span]:
+    def between(self, first: int, last: int) -> Iterator[IdSpan]:
         """Those that begin in `first..last`, the one before and the one after."""
         at, _, left = self._find(first)
         for chunk in self._chunks[at:]:
@@ -240,9 +240,9 @@ class Spans:
 
     @classmethod
     def load(cls, packed: Mapping[int, bytes]) -> "Spans":
-        return cls(Chunk.unpack(number, chunk) for number, chunk in packed.items())
+        return cls(SpanChunk.unpack(number, chunk) for number, chunk in packed.items())
 
-    def _find(self, trade_id: int) -> tuple[int, Chunk | None, int]:
+    def _find(self, trade_id: int) -> tuple[int, SpanChunk | None, int]:
         """The chunk where `trade_id` has its place, and in it the last span that begins at or before it, or -1."""
         at = bisect_right(self._starts, trade_id) - 1
         if at < 0:
@@ -250,7 +250,7 @@ class Spans:
         chunk = self._chunks[at]
         return at, chunk, bisect_right(chunk.first, trade_id) - 1
 
-    def _insert(self, at: int, position: int, span: Span) -> None:
+    def _insert(self, at: int, position: int, span: IdSpan) -> None:
         chunk = self._chunks[at]
         if len(chunk) >= MAX_CHUNK:
             if at + 1 == len(self._chunks) and position == len(chunk):
@@ -265,7 +265,7 @@ class Spans:
         self._starts[at] = chunk.first[0]
         self._count += 1
 
-    def _join(self, chunk: Chunk, left: int, next_at: int, right: int) -> None:
+    def _join(self, chunk: SpanChunk, left: int, next_at: int, right: int) -> None:
         """Let a span take in the next one, whose place is the second."""
         following = self._chunks[next_at]
         _, chunk.last[left], _, chunk.to_ms[left] = following.pop(right)
@@ -279,7 +279,7 @@ class Spans:
         self._next_number += 1
         return self._next_number - 1
 
-    def _add_chunk(self, at: int, chunk: Chunk, start: int) -> None:
+    def _add_chunk(self, at: int, chunk: SpanChunk, start: int) -> None:
         self._chunks.insert(at, chunk)
         self._starts.insert(at, start)
 
@@ -288,6 +288,6 @@ class Spans:
         del self._chunks[at], self._starts[at]
 
 
-def holes_of(spans: Iterable[Span]) -> Iterator[Hole]:
+def holes_of(spans: Iterable[IdSpan]) -> Iterator[Hole]:
     """The holes between spans that ascend."""
     return (Hole(a.last + 1, b.first - 1, a.to_ms, b.from_ms) for a, b in pairwise(spans))

@@ -265,8 +265,8 @@ def _whole(
     tag: bytes,
     blocks: Sequence[bytes],
     types: Mapping[str, _Type],
-    part_of: Callable[[int, bytes], planes.Part],
-    columns_of: Callable[[list[planes.Part]], Iterable[Values]],
+    part_of: Callable[[int, bytes], planes.PlanePart],
+    columns_of: Callable[[list[planes.PlanePart]], Iterable[Values]],
     scales: Scales | None,
 ) -> Columns:
     """Decode some blocks at a time into the columns of all, which are of one scale."""
@@ -295,16 +295,16 @@ def _rescale(columns: Columns, rows: Sequence[int], rescalings: Sequence[Rescali
         at = end
 
 
-def _candle_part(rows: int, content: bytes) -> planes.Part:
-    return planes.Part.of(content, _CANDLE_HEAD, (rows,) * _CANDLE_COLUMNS)
+def _candle_part(rows: int, content: bytes) -> planes.PlanePart:
+    return planes.PlanePart.of(content, _CANDLE_HEAD, (rows,) * _CANDLE_COLUMNS)
 
 
-def _footprint_part(rows: int, content: bytes) -> planes.Part:
+def _footprint_part(rows: int, content: bytes) -> planes.PlanePart:
     (minutes, *_) = _FOOTPRINT_HEAD.unpack_from(content)
-    return planes.Part.of(content, _FOOTPRINT_HEAD, (minutes,) * 3 + (rows,) * (1 + 2 * TRADES_AT))
+    return planes.PlanePart.of(content, _FOOTPRINT_HEAD, (minutes,) * 3 + (rows,) * (1 + 2 * TRADES_AT))
 
 
-def _candle_columns(parts: list[planes.Part], names: Sequence[str]) -> Iterator[Values]:
+def _candle_columns(parts: list[planes.PlanePart], names: Sequence[str]) -> Iterator[Values]:
     """The columns of pack_candles, put together again: those asked for.
 
     The order keys are a fourth of the work, and nobody else's: they are made only where one is asked for. All others
@@ -357,7 +357,7 @@ def _candle_columns(parts: list[planes.Part], names: Sequence[str]) -> Iterator[
     return (made[name] for name in names)
 
 
-def _level_columns(parts: list[planes.Part]) -> Iterator[Ints]:
+def _level_columns(parts: list[planes.PlanePart]) -> Iterator[Ints]:
     """The columns of pack_footprints, put together again, in the order of _LEVEL_TYPES."""
     rows = [part.rows[-1] for part in parts]
     minutes, before_ms, lowest, price_steps, lot_steps = zip(*(part.head for part in parts), strict=True)

@@ -18,7 +18,7 @@ ALL = slice(None)
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class PlanePart:
     """One block's content. `head`: the numbers of its struct; per column its rows, width and where it starts."""
 
     content: bytes
@@ -28,7 +28,7 @@ class Part:
     starts: Sequence[int]
 
     @classmethod
-    def of(cls, content: bytes, head: struct.Struct, rows: Sequence[int]) -> "Part":
+    def of(cls, content: bytes, head: struct.Struct, rows: Sequence[int]) -> "PlanePart":
         widths = content[head.size : head.size + len(rows)]
         sizes = (count * width for count, width in zip(rows, widths, strict=True))
         starts = list(accumulate(sizes, initial=head.size + len(rows)))
@@ -52,7 +52,7 @@ def split(column: npt.NDArray[np.integer]) -> npt.NDArray[np.uint8]:
     return np.ascontiguousarray(whole.view(np.uint8).reshape(-1, 8)[:, :width].T)
 
 
-def column(parts: list[Part], at: int, some: slice = ALL) -> npt.NDArray[np.unsignedinteger]:
+def column(parts: list[PlanePart], at: int, some: slice = ALL) -> npt.NDArray[np.unsignedinteger]:
     """One column of several blocks, as narrow as the widest of them allows; a single 0 where all numbers are 0.
 
     `some`: these rows of each.

@@ -45,7 +45,7 @@ _ZLIB_LEVEL = 1
 Run = tuple[int, int, int, int]
 
 
-class Span(NamedTuple):
+class PriceSpan(NamedTuple):
     """In `[from_ms, until_ms)` every level from `low_ticks` to `high_ticks`, both included, is recorded."""
 
     from_ms: int
@@ -55,7 +55,7 @@ class Span(NamedTuple):
 
 
 @dataclass(slots=True)
-class Chunk:
+class DepthChunk:
     """What is known of the minute that opens at `open_ms`, up to `end_ms`, exclusive.
 
     `truncated`: a bound on numbers cut levels. Runs of one price never overlap, and are in the order of time.
@@ -63,13 +63,13 @@ class Chunk:
 
     open_ms: int
     end_ms: int
-    spans: list[Span] = field(default_factory=list)
+    spans: list[PriceSpan] = field(default_factory=list)
     bids: list[Run] = field(default_factory=list)
     asks: list[Run] = field(default_factory=list)
     truncated: bool = False
 
 
-class Head(NamedTuple):
+class ChunkHead(NamedTuple):
     """The head of a packed chunk. `price_name`: decimals of its prices and one more; 0 where it does not say."""
 
     version: int
@@ -100,7 +100,7 @@ class Head(NamedTuple):
         return [(TIME_WIDTH, self.times), *((width, runs) for width in widths)]
 
 
-def pack_chunk(chunk: Chunk, name: Scale | None = None) -> bytes:
+def pack_chunk(chunk: DepthChunk, name: Scale | None = None) -> bytes:
     """`name`: the scale that the chunk is to name."""
     open_ms = chunk.open_ms
     times = _times(chunk)
@@ -120,7 +120,7 @@ def pack_chunk(chunk: Chunk, name: Scale | None = None) -> bytes:
         *_planes(TIME_WIDTH, bids.rests + asks.rests),
     ]
     truncated = TRUNCATED if chunk.truncated else 0
-    head = Head(
+    head = ChunkHead(
         VERSION,
         truncated | (name.size_decimals + 1 if name else 0) << _SIZE_DECIMALS_AT,
         widths[0] | widths[1] << 2,
@@ -138,8 +138,8 @@ def pack_chunk(chunk: Chunk, name: Scale | None = None) -> bytes:
     return HEAD.pack(*head) + zlib.compress(b"".join(body), _ZLIB_LEVEL)
 
 
-def unpack_head(packed: bytes) -> Head:
-    head = Head(*HEAD.unpack_from(packed))
+def unpack_head(packed: bytes) -> ChunkHead:
+    head = ChunkHead(*HEAD.unpack_from(packed))
     if head.version != VERSION:
         raise ValueError(f"depth chunk of version {head.version}, expected {VERSION}")
     return head
@@ -150,11 +150,11 @@ def unpack_body(packed: bytes) -> bytes:
     return zlib.decompress(memoryview(packed)[HEAD.size :])
 
 
-def unpack_chunk(packed: bytes, scales: Scales | None = None) -> Chunk:
+def unpack_chunk(packed: bytes, scales: Scales | None = None) -> DepthChunk:
     """In the scale that is asked for; None: as it is. Unfit where a number has no place in it."""
     head, body = unpack_head(packed), unpack_body(packed)
     open_ms, at = head.open_ms, head.spans * SPAN.size
-    spans = [Span(open_ms + start, open_ms + end, *prices) for start, end, *prices in SPAN.iter_unpack(body[:at])]
+    spans = [PriceSpan(open_ms + start, open_ms + end, *prices) for start, end, *prices in SPAN.iter_unpack(body[:at])]
     columns = []
     for width, count in head.columns:
         columns.append(_values(width, body[at : at + width * count]))
@@ -165,11 +165,11 @@ def unpack_chunk(packed: bytes, scales: Scales | None = None) -> Chunk:
     bids = _Columns(head.lowest_bid, *(column[: head.bids] for column in columns))
     asks = _Columns(head.lowest_ask, *(column[head.bids :] for column in columns))
     truncated = bool(head.flags & TRUNCATED)
-    chunk = Chunk(open_ms, times[-1], spans, bids.runs(times), asks.runs(times), truncated)
+    chunk = DepthChunk(open_ms, times[-1], spans, bids.runs(times), asks.runs(times), truncated)
     return _rescaled(chunk, Rescaling(head.scale or scales.unnamed, scales.now)) if scales else chunk
 
 
-def _rescaled(chunk: Chunk, rescaling: Rescaling) -> Chunk:
+def _rescaled(chunk: DepthChunk, rescaling: Rescaling) -> DepthChunk:
     if rescaling.is_none:
         return chunk
 
@@ -179,7 +179,7 @@ def _rescaled(chunk: Chunk, rescaling: Rescaling) -> Chunk:
             for ticks, lots, from_ms, until_ms in runs
         ]
 
-    spans = [Span(from_ms, until_ms, *rescaling.inside(low, high)) for from_ms, until_ms, low, high in chunk.spans]
+    spans = [PriceSpan(from_ms, until_ms, *rescaling.inside(low, high)) for from_ms, until_ms, low, high in chunk.spans]
     return replace(chunk, spans=spans, bids=moved(chunk.bids), asks=moved(chunk.asks))
 
 
@@ -219,7 +219,7 @@ class _Columns:
         return list(zip(prices, self.sizes, froms, untils, strict=True))
 
 
-def _times(chunk: Chunk) -> list[int]:
+def _times(chunk: DepthChunk) -> list[int]:
     """Every time at which a run starts or ends, and first and last those of the chunk."""
     times = {time_ms for side in (chunk.bids, chunk.asks) for run in side for time_ms in run[2:]}
     times |= {chunk.open_ms, chunk.end_ms}

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 
 from common.errors import BadInput
 from common.market.depth.book import BASIS_POINTS, Book, BookEvent, BookSync, Levels, Outcome, Rule, bounds
-from common.market.depth.chunk import Chunk, Run, Span, unpack_chunk
+from common.market.depth.chunk import DepthChunk, PriceSpan, Run, unpack_chunk
 from common.market.scale import Scales
 from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, minute_of
 
@@ -45,7 +45,7 @@ MAX_SILENT_MS = 3 * MINUTE_MS
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class DepthLimits:
     """`reach_bp`: how far from the middle levels are recorded, in hundredths of a percent; at least MIN_REACH_TICKS.
 
     `max_levels`: of one side. `max_runs`: of a minute, both sides; a run takes 3 to 4 bytes. `grace_ms`: how long after
@@ -155,12 +155,12 @@ class Recorder:
     `known_ms`: the end, exclusive, of what is recorded: 1 ms after the last event, or the last minute's end.
     """
 
-    limits: Limits
+    limits: DepthLimits
     minute_ms: int = 0
     known_ms: int = 0
     recording: bool = False
     truncated: bool = False
-    spans: list[Span] = field(default_factory=list)
+    spans: list[PriceSpan] = field(default_factory=list)
     _bids: _Side = field(default_factory=_Side)
     _asks: _Side = field(default_factory=_Side)
     # The span that is growing.
@@ -176,14 +176,14 @@ class Recorder:
     _narrow: bool = False
 
     @classmethod
-    def restore(cls, limits: Limits, packed: bytes, scales: Scales | None = None) -> "Recorder":
+    def restore(cls, limits: DepthLimits, packed: bytes, scales: Scales | None = None) -> "Recorder":
         """Go on with the minute that `packed` is of: all its runs have ended. `scales`: as of unpack_chunk."""
         chunk = unpack_chunk(packed, scales)
         recorder = cls(limits, chunk.open_ms, chunk.end_ms, truncated=chunk.truncated, spans=chunk.spans)
         recorder._bids.ended, recorder._asks.ended = chunk.bids, chunk.asks
         return recorder
 
-    def record(self, book: Book, changed: tuple[Levels, Levels], ts_ms: int) -> list[Chunk]:
+    def record(self, book: Book, changed: tuple[Levels, Levels], ts_ms: int) -> list[DepthChunk]:
         """The book has changed; `changed` are levels of each side with the sizes they have now."""
         self._stop_if_silent(ts_ms)
         # Upwards: what is there at a multiple is all that came until then.
@@ -198,7 +198,7 @@ class Recorder:
         self._hold_bounds(book, at_ms)
         return closed
 
-    def close_until(self, now_ms: int) -> list[Chunk]:
+    def close_until(self, now_ms: int) -> list[DepthChunk]:
         """Close the minutes that have ended by `now_ms`; the book is taken to be in step until then."""
         self._stop_if_silent(now_ms)
         return self._roll(now_ms)
@@ -211,12 +211,12 @@ class Recorder:
             self._asks.end(self.known_ms)
             self.recording = False
 
-    def current(self) -> Chunk | None:
+    def current(self) -> DepthChunk | None:
         """The minute as far as it is known, None while nothing is."""
         chunk = self._chunk(self.known_ms)
         return chunk if chunk.spans else None
 
-    def _begin(self, book: Book, ts_ms: int) -> list[Chunk]:
+    def _begin(self, book: Book, ts_ms: int) -> list[DepthChunk]:
         # Not before the open: the minute before may be closed and stored already.
         at_ms = max(ts_ms, self.known_ms, self.minute_ms)
         closed = self._roll(at_ms)
@@ -238,7 +238,7 @@ class Recorder:
         if now_ms - self.known_ms > MAX_SILENT_MS:
             self.stop()
 
-    def _roll(self, to_ms: int) -> list[Chunk]:
+    def _roll(self, to_ms: int) -> list[DepthChunk]:
         """Close every minute that ends by `to_ms` and has something in it."""
         closed = []
         while self.minute_ms + MINUTE_MS <= to_ms and (self.recording or self.spans or self.truncated):
@@ -306,7 +306,7 @@ class Recorder:
         self._bids.keep(low, high)
         self._asks.keep(low, high)
         spans = [(*span[:2], max(low, span.low_ticks), min(high, span.high_ticks)) for span in self.spans]
-        self.spans = [Span(*span) for span in spans if span[2] <= span[3]]
+        self.spans = [PriceSpan(*span) for span in spans if span[2] <= span[3]]
         self._low, self._high = max(low, self._low), min(high, self._high)
         self._margin = self._left // HYSTERESIS
         self._narrow = self.truncated = True
@@ -315,14 +315,14 @@ class Recorder:
 
     def _end_span(self, at_ms: int) -> None:
         if self._since_ms < at_ms and self._low <= self._high:
-            self.spans.append(Span(self._since_ms, at_ms, self._low, self._high))
+            self.spans.append(PriceSpan(self._since_ms, at_ms, self._low, self._high))
 
-    def _chunk(self, until_ms: int) -> Chunk:
+    def _chunk(self, until_ms: int) -> DepthChunk:
         spans = self.spans.copy()
         if self.recording and self._since_ms < until_ms:
-            spans.append(Span(self._since_ms, until_ms, self._low, self._high))
+            spans.append(PriceSpan(self._since_ms, until_ms, self._low, self._high))
         bids, asks = (side.runs(self.minute_ms, until_ms) for side in (self._bids, self._asks))
-        return Chunk(self.minute_ms, until_ms, spans, bids, asks, self.truncated)
+        return DepthChunk(self.minute_ms, until_ms, spans, bids, asks, self.truncated)
 
 
 @dataclass(slots=True)
@@ -333,15 +333,15 @@ class BookHistory:
     recorder: Recorder
 
     @classmethod
-    def new(cls, rule: Rule, limits: Limits) -> "BookHistory":
+    def new(cls, rule: Rule, limits: DepthLimits) -> "BookHistory":
         return cls(BookSync(rule), Recorder(limits))
 
     @classmethod
-    def restore(cls, rule: Rule, limits: Limits, packed: bytes, scales: Scales | None = None) -> "BookHistory":
+    def restore(cls, rule: Rule, limits: DepthLimits, packed: bytes, scales: Scales | None = None) -> "BookHistory":
         """`packed`: the newest chunk stored. A book is not stored: it begins with a new snapshot."""
         return cls(BookSync(rule), Recorder.restore(limits, packed, scales))
 
-    def step(self, event: BookEvent, now_ms: int) -> list[Chunk]:
+    def step(self, event: BookEvent, now_ms: int) -> list[DepthChunk]:
         """Feed one event. Returns the chunks of the minutes that it closed."""
         outcome = self.sync.feed(event)
         if outcome is Outcome.APPLIED:
@@ -351,7 +351,7 @@ class BookHistory:
             self.recorder.stop()
         return []
 
-    def tick(self, now_ms: int) -> list[Chunk]:
+    def tick(self, now_ms: int) -> list[DepthChunk]:
         """The clock, on the venue's time, while no event is waiting: closes minutes that ended `grace_ms` ago.
 
         To be called about every second, and not once the connection is in doubt.

@@ -13,11 +13,11 @@ from obstore.store import S3Store
 
 from common.archive.archive import Archive
 from common.archive.bucket import Bucket
-from common.archive.objects import Patience
+from common.archive.objects import RetryPolicy
 
 KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1"}
 BUCKET = "market"
-HASTY = Patience(retries=1)
+HASTY = RetryPolicy(retries=1)
 # On which writers try whether the store heeds conditions.
 PROBE = "tmp/conditions"
 _CONDITIONS = ("HTTP_IF_MATCH", "HTTP_IF_NONE_MATCH")
@@ -68,7 +68,7 @@ class S3:
         self.released.set()
         self.asked.clear()
 
-    def bucket(self, name: str = BUCKET, patience: Patience = HASTY) -> Bucket:
+    def bucket(self, name: str = BUCKET, patience: RetryPolicy = HASTY) -> Bucket:
         return Bucket(name, "fleet/a", self.endpoint, patience)
 
     def raw(self, prefix: str = "fleet/a") -> S3Store:

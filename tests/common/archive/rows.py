@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from common.archive.archive import Archive
 from common.archive.parquet import Receipt
-from common.archive.series import CANDLE_ROWS, Series
+from common.archive.series import CANDLE_ROWS, ArchiveSeries
 from common.frames import bulk
 from common.frames.schema import TRADES
 from common.market.candle import BACKFILL
@@ -26,7 +26,7 @@ _INT64 = st.integers(-(1 << 63), (1 << 63) - 1)
 _TURNOVER = st.integers(1 - 10**38, 10**38 - 1)
 
 
-def frames(series: Series, max_size: int = 12) -> st.SearchStrategy[pl.DataFrame]:
+def frames(series: ArchiveSeries, max_size: int = 12) -> st.SearchStrategy[pl.DataFrame]:
     """Draw frames of the period that opens at FEBRUARY_MS: any values of the columns' widths."""
     end_ms = series.period.next_open(FEBRUARY_MS) - 1
     # Times meet, and lie on the period's edges.
@@ -60,7 +60,7 @@ _MADE: dict[str, Callable[[pl.DataFrame], pl.DataFrame]] = {
 }
 
 
-def period(series: Series, seed: int = 0, count: int = 500, open_ms: int = FEBRUARY_MS) -> pl.DataFrame:
+def period(series: ArchiveSeries, seed: int = 0, count: int = 500, open_ms: int = FEBRUARY_MS) -> pl.DataFrame:
     """Return a period of a random walk as a frame of the series."""
     return _MADE[series.name](market(seed, open_ms, series.period.next_open(open_ms), count))
 
@@ -69,6 +69,8 @@ def february(seed: int = 0) -> pl.DataFrame:
     return period(CANDLE_ROWS, seed)
 
 
-def write(archive: Archive, series: Series, instrument: Instrument, period_ms: int, frame: pl.DataFrame) -> Receipt:
+def write(
+    archive: Archive, series: ArchiveSeries, instrument: Instrument, period_ms: int, frame: pl.DataFrame
+) -> Receipt:
     """Make `frame` the whole of a period, whatever is there."""
     return archive.replace(archive.version(series, instrument, period_ms), frame)

@@ -7,7 +7,7 @@ import pytest
 
 from common.archive import bucket
 from common.archive.archive import Archive
-from common.archive.objects import Patience
+from common.archive.objects import RetryPolicy
 from common.archive.series import CANDLE_ROWS
 from common.errors import ArchiveUnavailable, OperatorError
 from tests.common.archive.conftest import HASTY, PROBE, S3, names
@@ -57,7 +57,7 @@ def test_a_store_that_fails_once_is_asked_again(s3: S3) -> None:
 
 
 def test_a_store_that_hangs(s3: S3) -> None:
-    archive = Archive(s3.bucket(patience=Patience(request_s=0.2, retries=1)))
+    archive = Archive(s3.bucket(patience=RetryPolicy(request_s=0.2, retries=1)))
     write(archive, CANDLE_ROWS, BTC, FEBRUARY_MS, february())
     s3.stuck |= {"GET", "PUT"}
     started_s = time.monotonic()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from common.archive import parquet
 from common.archive.parquet import Label, encode, packed, receipt
-from common.archive.series import CANDLE_ROWS, SERIES, TRADE_ROWS, Series
+from common.archive.series import CANDLE_ROWS, SERIES, TRADE_ROWS, ArchiveSeries
 from common.errors import ArchiveDamaged, BadInput
 from common.frames.rescale import rescaled
 from common.market.instrument import Instrument
@@ -30,7 +30,7 @@ def read(data: bytes, label: Label, columns: list[str] | None = None) -> pl.Data
 @ALL_SERIES
 @LAW
 @given(st.data())
-def test_any_range_and_columns_come_back_exactly(series: Series, data: st.DataObject) -> None:
+def test_any_range_and_columns_come_back_exactly(series: ArchiveSeries, data: st.DataObject) -> None:
     label = Label(replace(series, group_rows=data.draw(st.integers(1, 8))), data.draw(instruments()), FEBRUARY_MS)
     frame = data.draw(frames(label.series))
     times = st.one_of(st.integers(label.period_ms - 1, label.end_ms + 1), *map(st.just, frame[series.time]))
@@ -44,7 +44,7 @@ def test_any_range_and_columns_come_back_exactly(series: Series, data: st.DataOb
 
 
 @ALL_SERIES
-def test_equal_rows_make_equal_bytes(series: Series) -> None:
+def test_equal_rows_make_equal_bytes(series: ArchiveSeries) -> None:
     label = Label(series, BTC, FEBRUARY_MS)
     whole = period(series)
     # In chunks, and as slices of something longer.
@@ -53,7 +53,7 @@ def test_equal_rows_make_equal_bytes(series: Series) -> None:
 
 
 @ALL_SERIES
-def test_a_changed_byte_is_always_noticed(series: Series) -> None:
+def test_a_changed_byte_is_always_noticed(series: ArchiveSeries) -> None:
     label = Label(series, BTC, FEBRUARY_MS)
     data, _ = encode(label, period(series, count=50))
     for at in range(len(data)):
@@ -81,7 +81,7 @@ def test_what_is_not_ours_is_refused_by_name() -> None:
 
 
 @ALL_SERIES
-def test_an_object_of_other_decimals_is_read_in_those_of_its_symbol(series: Series) -> None:
+def test_an_object_of_other_decimals_is_read_in_those_of_its_symbol(series: ArchiveSeries) -> None:
     """And as it is stored, for its checksum; where a number has no place in them, it is refused by name."""
     rows = period(series)
     data, written = encode(Label(series, BTC, FEBRUARY_MS), rows)

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from common.frames import depth
 from common.frames.depth import ASK, BID, LEVELS, PACKED_SPAN, RUNS, SPANS
 from common.market.depth.book import BinanceSpotRule
-from common.market.depth.chunk import SPAN, Chunk, Span, pack_chunk, unpack_chunk
-from common.market.depth.recorder import BookHistory, Limits
+from common.market.depth.chunk import SPAN, DepthChunk, PriceSpan, pack_chunk, unpack_chunk
+from common.market.depth.recorder import BookHistory, DepthLimits
 from common.market.rescaling import MAX_INT_64, Unfit
 from common.market.scale import Scale, Scales
 from common.market.timeframes.timeframe import MINUTE_MS
@@ -21,7 +21,7 @@ EVERYTHING, NOTHING = (0, 1 << 60), (1, 0)
 Row = tuple[int, int, int, int, int, bool]
 
 
-def _rows(chunk: Chunk) -> list[Row]:
+def _rows(chunk: DepthChunk) -> list[Row]:
     """The rows of RUNS, by the definition of it."""
     return [
         (side, price, size, max(from_ms, chunk.open_ms), until_ms, from_ms < chunk.open_ms)
@@ -30,11 +30,11 @@ def _rows(chunk: Chunk) -> list[Row]:
     ]
 
 
-def _watched(drawn: list[Move], limits: Limits | None = None) -> Watched:
-    return feed_all(Watched(BookHistory.new(BinanceSpotRule(), limits or Limits(9_900))), Venue(), drawn)
+def _watched(drawn: list[Move], limits: DepthLimits | None = None) -> Watched:
+    return feed_all(Watched(BookHistory.new(BinanceSpotRule(), limits or DepthLimits(9_900))), Venue(), drawn)
 
 
-def _minutes(count: int) -> st.SearchStrategy[list[Chunk]]:
+def _minutes(count: int) -> st.SearchStrategy[list[DepthChunk]]:
     """Chunks of minutes that follow one another."""
     return st.tuples(*(chunks(START_MS + at * MINUTE_MS) for at in range(count))).map(list)
 
@@ -46,7 +46,7 @@ def test_the_numpy_record_is_the_struct_of_a_span() -> None:
 
 @LAW
 @given(_minutes(2))
-def test_whole_columns_decode_to_what_unpacking_gives(drawn: list[Chunk]) -> None:
+def test_whole_columns_decode_to_what_unpacking_gives(drawn: list[DepthChunk]) -> None:
     packed = [pack_chunk(chunk) for chunk in drawn]
     unpacked = [unpack_chunk(chunk) for chunk in packed]
     frame = depth.runs(packed, *EVERYTHING, *EVERYTHING)
@@ -56,7 +56,7 @@ def test_whole_columns_decode_to_what_unpacking_gives(drawn: list[Chunk]) -> Non
 
 @LAW
 @given(_minutes(2), st.integers(0, 3), st.integers(0, 3))
-def test_chunks_of_two_scales_are_read_as_one(drawn: list[Chunk], price: int, size: int) -> None:
+def test_chunks_of_two_scales_are_read_as_one(drawn: list[DepthChunk], price: int, size: int) -> None:
     packed = [pack_chunk(drawn[0]), pack_chunk(drawn[1], Scale(2, 3))]
     scales = Scales(Scale(1 + price, 1 + size), Scale(0, 1))
     try:
@@ -72,7 +72,7 @@ def test_chunks_of_two_scales_are_read_as_one(drawn: list[Chunk], price: int, si
 @LAW
 @given(_minutes(2), st.integers(-10, 130_000), st.integers(0, 70_000), PRICES, PRICES)
 def test_a_range_has_the_runs_that_share_a_time_and_a_price_with_it(
-    drawn: list[Chunk], from_after: int, span_ms: int, low: int, high: int
+    drawn: list[DepthChunk], from_after: int, span_ms: int, low: int, high: int
 ) -> None:
     from_ms = START_MS + from_after
     packed = [pack_chunk(chunk) for chunk in drawn]
@@ -87,7 +87,7 @@ def test_a_range_has_the_runs_that_share_a_time_and_a_price_with_it(
 
 @LAW
 @given(_minutes(2), st.integers(-10, 130_000), st.integers(0, 70_000))
-def test_spans_say_where_the_history_is_whole(drawn: list[Chunk], from_after: int, span_ms: int) -> None:
+def test_spans_say_where_the_history_is_whole(drawn: list[DepthChunk], from_after: int, span_ms: int) -> None:
     from_ms = START_MS + from_after
     frame = depth.spans([pack_chunk(chunk) for chunk in drawn], from_ms, from_ms + span_ms)
     assert frame.schema == SPANS
@@ -100,8 +100,8 @@ def test_spans_say_where_the_history_is_whole(drawn: list[Chunk], from_after: in
 
 
 @LAW
-@given(moves(), st.sampled_from([Limits(9_900), Limits(20, 4, 40)]))
-def test_the_book_at_a_time_is_the_book_of_that_time(drawn: list[Move], limits: Limits) -> None:
+@given(moves(), st.sampled_from([DepthLimits(9_900), DepthLimits(20, 4, 40)]))
+def test_the_book_at_a_time_is_the_book_of_that_time(drawn: list[Move], limits: DepthLimits) -> None:
     watched = _watched(drawn, limits)
     by_minute = {unpack_chunk(chunk).open_ms: chunk for chunk in watched.chunks()}
     for ts_ms in watched.truth.times():
@@ -129,7 +129,7 @@ def test_joined_runs_last_as_long_as_their_size(drawn: list[Move]) -> None:
 def test_runs_are_not_joined_over_a_chunk_that_is_missing() -> None:
     minutes = [START_MS + at * MINUTE_MS for at in (0, 1, 3, 4)]
     packed = [
-        pack_chunk(Chunk(open_ms, open_ms + MINUTE_MS, [], [(99, 5, open_ms - 1, open_ms + MINUTE_MS)]))
+        pack_chunk(DepthChunk(open_ms, open_ms + MINUTE_MS, [], [(99, 5, open_ms - 1, open_ms + MINUTE_MS)]))
         for open_ms in minutes
     ]
     joined = depth.joined(depth.runs(packed, *EVERYTHING, *EVERYTHING))
@@ -141,13 +141,13 @@ def test_runs_are_not_joined_over_a_chunk_that_is_missing() -> None:
 
 def test_equal_prices_of_either_side_are_not_one_run() -> None:
     end_ms = START_MS + MINUTE_MS
-    bid = Chunk(START_MS, end_ms, bids=[(99, 5, START_MS, end_ms)])
-    ask = Chunk(end_ms, end_ms + 10, asks=[(99, 5, end_ms - 1, end_ms + 10)])
+    bid = DepthChunk(START_MS, end_ms, bids=[(99, 5, START_MS, end_ms)])
+    ask = DepthChunk(end_ms, end_ms + 10, asks=[(99, 5, end_ms - 1, end_ms + 10)])
     frame = depth.runs([pack_chunk(bid), pack_chunk(ask)], *EVERYTHING, *EVERYTHING)
     assert depth.joined(frame).rows() == frame.rows()
 
 
-@pytest.mark.parametrize("packed", [[], [pack_chunk(Chunk(START_MS, START_MS + 1))]])
+@pytest.mark.parametrize("packed", [[], [pack_chunk(DepthChunk(START_MS, START_MS + 1))]])
 def test_nothing_is_a_frame_without_rows(packed: list[bytes]) -> None:
     empty = depth.runs(packed, *EVERYTHING, *EVERYTHING)
     assert (empty.schema, len(empty)) == (RUNS, 0)
@@ -156,8 +156,8 @@ def test_nothing_is_a_frame_without_rows(packed: list[bytes]) -> None:
 
 
 def test_a_time_outside_all_spans_is_not_known() -> None:
-    chunk = Chunk(
-        START_MS, START_MS + 20, [Span(START_MS + 10, START_MS + 20, 1, 9)], [(5, 1, START_MS + 10, START_MS + 20)]
+    chunk = DepthChunk(
+        START_MS, START_MS + 20, [PriceSpan(START_MS + 10, START_MS + 20, 1, 9)], [(5, 1, START_MS + 10, START_MS + 20)]
     )
     packed = pack_chunk(chunk)
     assert depth.book_at(packed, START_MS + 9) is None

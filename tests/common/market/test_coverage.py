@@ -16,7 +16,7 @@ from common.market.builder.coverage import (
     empty_coverage,
     load_coverage,
 )
-from common.market.builder.spans import Hole, Span
+from common.market.builder.spans import Hole, IdSpan
 from common.market.trade import Trades
 from tests.strategies import LAW
 
@@ -54,10 +54,10 @@ class Naive:
             self.ids.add(trade_id)
         return reasons
 
-    def spans(self) -> list[Span]:
+    def spans(self) -> list[IdSpan]:
         firsts = sorted(i for i in self.ids if i - 1 not in self.ids)
         lasts = sorted(i for i in self.ids if i + 1 not in self.ids)
-        return [Span(a, b, 10 * a, 10 * b) for a, b in zip(firsts, lasts, strict=True)]
+        return [IdSpan(a, b, 10 * a, 10 * b) for a, b in zip(firsts, lasts, strict=True)]
 
     def holes(self) -> list[Hole]:
         missing = [i for i in range(min(self.ids, default=0), max(self.ids, default=0)) if i not in self.ids]
@@ -148,7 +148,7 @@ def test_a_trade_for_which_there_was_no_room_is_applied_when_it_comes_again() ->
     assert [coverage.refuse(10 * i, i) for i in (1, 5, 9)] == [None, None, TOO_MANY_HOLES]
     assert [coverage.refuse(10 * i, i) for i in (2, 3, 4)] == [None] * 3
     assert coverage.refuse(90, 9) is None
-    assert coverage.spans() == [Span(1, 5, 10, 50), Span(9, 9, 90, 90)]
+    assert coverage.spans() == [IdSpan(1, 5, 10, 50), IdSpan(9, 9, 90, 90)]
 
 
 @LAW
@@ -196,7 +196,7 @@ def test_a_hole_that_is_filled_is_gone() -> None:
     assert coverage.holes() == [Hole(4, 6, 30, 70)]
     coverage.extend(_trades([4, 5, 6]))
     assert coverage.holes() == []
-    assert coverage.spans() == [Span(1, 8, 10, 80)]
+    assert coverage.spans() == [IdSpan(1, 8, 10, 80)]
 
 
 @LAW
@@ -214,7 +214,7 @@ def test_recent_coverage_knows_the_last_ids_and_how_far_back_it_forgot(
         known = {trade_id for trade_id, _ in recent}
         assert [coverage.has_any([i, i + 3]) for i in range(13)] == [bool({i, i + 3} & known) for i in range(13)]
     spanned = [ts_ms for _, ts_ms in naive.applied]
-    assert coverage.spans() == [Span(0, 0, min(spanned), max(spanned))] if spanned else not coverage.spans()
+    assert coverage.spans() == [IdSpan(0, 0, min(spanned), max(spanned))] if spanned else not coverage.spans()
     assert coverage.holes() == []
 
 
@@ -269,7 +269,7 @@ def test_covering_ids_is_as_if_their_trades_had_been_applied(
         _apply(covered, _trades(batch))
         _apply(applied, _trades(batch))
     for first, count in ranges:
-        covered.cover([Span(first, first + count, 10 * first, 10 * (first + count))])
+        covered.cover([IdSpan(first, first + count, 10 * first, 10 * (first + count))])
         _apply(applied, _trades(list(range(first, first + count + 1))))
     assert covered == applied
 

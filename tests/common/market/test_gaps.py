@@ -24,7 +24,7 @@ from common.market.builder.gaps import (
     Gap,
     Ledger,
 )
-from common.market.builder.spans import Hole, Span
+from common.market.builder.spans import Hole, IdSpan
 
 # Ids 10 to 19 are missing, and one trade takes 10 ms.
 AROUND = [9, 20]
@@ -79,11 +79,11 @@ def test_ids_that_stop_missing_without_a_trade_are_replaced_and_not_recovered() 
     coverage, ledger = begun()
     apply(coverage, [14, 15])
     ledger.follow(coverage, DISCONNECT, 5_500)
-    covered = [Span(10, 13, 90, 140)]
+    covered = [IdSpan(10, 13, 90, 140)]
     coverage.cover(covered)
     (gap,) = ledger.follow(coverage, DISCONNECT, 6_000, covered)
     assert (gap.state, gap.missing, gap.recovered, gap.replaced) == (REPAIRING, 4, 2, 4)
-    covered = [Span(5, 30, 0, 0)]
+    covered = [IdSpan(5, 30, 0, 0)]
     coverage.cover(covered)
     (gap,) = ledger.follow(coverage, DISCONNECT, 7_000, covered)
     assert (gap.state, gap.recovered, gap.replaced) == (REPAIRED, 2, 8)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from common.errors import BadInput
 from common.market.depth.book import BinanceSpotRule, CoinbaseRule, bounds
-from common.market.depth.chunk import Chunk, Run, Span, pack_chunk, unpack_chunk
+from common.market.depth.chunk import DepthChunk, PriceSpan, Run, pack_chunk, unpack_chunk
 from common.market.depth.recorder import (
     MAX_AHEAD_MS,
     MAX_BEHIND_MS,
@@ -16,7 +16,7 @@ from common.market.depth.recorder import (
     MAX_SPANS,
     MIN_REACH_TICKS,
     BookHistory,
-    Limits,
+    DepthLimits,
 )
 from common.market.timeframes.timeframe import MINUTE_MS
 from tests.book_model import FIRST_MID, Move, Side, Venue, Watched, feed_all, moves, within
@@ -24,29 +24,29 @@ from tests.strategies import LAW, START_MS
 from workers.venues.shared.base import DepthEvent
 
 # Farther than any price of the model goes.
-EVERYTHING = Limits(reach_bp=9_900)
+EVERYTHING = DepthLimits(reach_bp=9_900)
 # A window that must move and bounds that must cut.
 TIGHT = st.builds(
-    lambda reach_bp, levels, more: Limits(reach_bp, levels, 4 * levels + more),
+    lambda reach_bp, levels, more: DepthLimits(reach_bp, levels, 4 * levels + more),
     st.sampled_from([5, 20, 100, 9_900]),
     st.integers(1, 12),
     st.integers(0, 60),
 )
 
 
-def _watched(limits: Limits = EVERYTHING) -> Watched:
+def _watched(limits: DepthLimits = EVERYTHING) -> Watched:
     return Watched(BookHistory.new(BinanceSpotRule(), limits))
 
 
-def _chunks(watched: Watched) -> list[Chunk]:
+def _chunks(watched: Watched) -> list[DepthChunk]:
     return [unpack_chunk(packed) for packed in watched.chunks()]
 
 
-def _packed(chunk: Chunk | None) -> bytes | None:
+def _packed(chunk: DepthChunk | None) -> bytes | None:
     return pack_chunk(chunk) if chunk else None
 
 
-def _book_at(chunks: list[Chunk], ts_ms: int) -> tuple[Span, Side, Side] | None:
+def _book_at(chunks: list[DepthChunk], ts_ms: int) -> tuple[PriceSpan, Side, Side] | None:
     """What a reader makes of it; there is never more than one span, or one run at a price."""
     chunk = next((chunk for chunk in chunks if chunk.open_ms == ts_ms - ts_ms % MINUTE_MS), None)
     spans = [span for span in chunk.spans if span.from_ms <= ts_ms < span.until_ms] if chunk else []
@@ -63,7 +63,7 @@ def _side_at(runs: list[Run], ts_ms: int) -> Side:
     return side
 
 
-def _joined(chunks: list[Chunk]) -> list[tuple[int, int, int, int, int]]:
+def _joined(chunks: list[DepthChunk]) -> list[tuple[int, int, int, int, int]]:
     """Runs that a minute has cut, in one piece again: `(side, price, size, from_ms, until_ms)`."""
     found: dict[tuple[int, int], list[tuple[int, int, int]]] = {}
     for chunk in chunks:
@@ -116,7 +116,7 @@ def test_joined_over_the_minutes_a_run_lasts_exactly_as_long_as_its_size(data: s
 
 @LAW
 @given(moves(), TIGHT)
-def test_inside_its_spans_a_bounded_history_is_whole(drawn: list[Move], limits: Limits) -> None:
+def test_inside_its_spans_a_bounded_history_is_whole(drawn: list[Move], limits: DepthLimits) -> None:
     watched = feed_all(_watched(limits), Venue(), drawn)
     chunks = _chunks(watched)
     for ts_ms in watched.truth.times():
@@ -130,7 +130,7 @@ def test_inside_its_spans_a_bounded_history_is_whole(drawn: list[Move], limits: 
 
 @LAW
 @given(moves(), TIGHT)
-def test_a_history_is_bounded_and_says_where_it_cuts(drawn: list[Move], limits: Limits) -> None:
+def test_a_history_is_bounded_and_says_where_it_cuts(drawn: list[Move], limits: DepthLimits) -> None:
     watched = feed_all(_watched(limits), Venue(), drawn)
     for chunk in _chunks(watched):
         assert len(chunk.bids) + len(chunk.asks) <= limits.max_runs
@@ -163,7 +163,7 @@ def test_a_coarse_history_has_the_book_as_of_every_multiple(drawn: list[Move], r
 def test_whatever_the_clock_says_minutes_come_once_and_in_order(data: st.DataObject) -> None:
     """With faults, times that go back and a clock that runs ahead of them."""
     venue, history = Venue(), BookHistory.new(BinanceSpotRule(), data.draw(TIGHT))
-    chunks: list[Chunk] = []
+    chunks: list[DepthChunk] = []
     for move in data.draw(moves()):
         event, fault = venue.move(move), data.draw(st.sampled_from(["", "", "", "missing", "lost", "late", "tick"]))
         if fault == "lost":
@@ -188,9 +188,9 @@ def test_whatever_the_clock_says_minutes_come_once_and_in_order(data: st.DataObj
 
 
 @LAW
-@given(moves(), moves(), st.sampled_from([EVERYTHING, Limits(20, 4, 60)]))
+@given(moves(), moves(), st.sampled_from([EVERYTHING, DepthLimits(20, 4, 60)]))
 def test_restored_it_goes_on_as_if_only_the_book_had_been_lost(
-    before: list[Move], after: list[Move], limits: Limits
+    before: list[Move], after: list[Move], limits: DepthLimits
 ) -> None:
     venue = Venue()
     stayed = feed_all(_watched(limits), venue, before)
@@ -250,14 +250,14 @@ def _diff(after_ms: int, last_id: int, bids: Side | None = None, asks: Side | No
     return DepthEvent("X", START_MS + after_ms, last_id, last_id, -1, *levels)
 
 
-def _history(*events: DepthEvent, limits: Limits = EVERYTHING) -> tuple[BookHistory, list[Chunk]]:
+def _history(*events: DepthEvent, limits: DepthLimits = EVERYTHING) -> tuple[BookHistory, list[DepthChunk]]:
     """A book of 99 x 1 and 101 x 1, and diffs from id 1 on."""
     history = BookHistory.new(BinanceSpotRule(), limits)
     history.step(DepthEvent("X", -1, 0, 0, -1, [(99, 1)], [(101, 1)], snapshot=True), START_MS)
     return history, [closed for event in events for closed in history.step(event, event.ts_ms)]
 
 
-def _current(history: BookHistory) -> Chunk:
+def _current(history: BookHistory) -> DepthChunk:
     current = history.recorder.current()
     assert current is not None
     return unpack_chunk(pack_chunk(current))
@@ -290,7 +290,7 @@ def test_a_run_that_lives_past_the_minute_is_cut_there_and_continues() -> None:
     (first,) = closed
     assert (first.open_ms, first.end_ms) == (START_MS, end)
     assert first.bids == [(99, 1, START_MS + 10, end)]
-    assert first.spans == [Span(START_MS + 10, end, *first.spans[0][2:])]
+    assert first.spans == [PriceSpan(START_MS + 10, end, *first.spans[0][2:])]
     assert _current(history).bids == [(99, 1, end - 1, end + 5), (99, 4, end + 5, end + 6)]
 
 
@@ -389,7 +389,7 @@ def test_a_time_that_nobody_can_believe_is_replaced_by_ours(ts_ms: int) -> None:
 
 
 def test_the_window_stays_while_the_middle_moves_by_less_than_an_eighth_of_the_reach() -> None:
-    wide = Limits(reach_bp=100)
+    wide = DepthLimits(reach_bp=100)
     venue = Venue(mid=FIRST_MID)
     watched = feed_all(_watched(wide), venue, [Move(10, 0, []), *([Move(10, 2, []), Move(10, -2, [])] * 20)])
     assert len(_chunks(watched)[0].spans) == 1
@@ -398,13 +398,13 @@ def test_the_window_stays_while_the_middle_moves_by_less_than_an_eighth_of_the_r
 
 
 def test_of_a_price_of_few_ticks_more_than_the_percentage_is_recorded() -> None:
-    history, _ = _history(_diff(10, 1, {60: 1, 10: 1}), limits=Limits(reach_bp=1))
+    history, _ = _history(_diff(10, 1, {60: 1, 10: 1}), limits=DepthLimits(reach_bp=1))
     assert [run[0] for run in _current(history).bids] == [60, 99]
     assert _current(history).spans[0][2:] == (100 - MIN_REACH_TICKS, 100 + MIN_REACH_TICKS)
 
 
 def test_the_farthest_levels_of_a_side_go_first_until_the_next_minute() -> None:
-    limits = Limits(reach_bp=9_000, max_levels=8, max_runs=100)
+    limits = DepthLimits(reach_bp=9_000, max_levels=8, max_runs=100)
     history, _ = _history(_diff(1, 1), limits=limits)
     for at in range(2, 12):
         history.step(_diff(at, at, {99 - at: 1}), START_MS + at)
@@ -420,7 +420,7 @@ def test_the_farthest_levels_of_a_side_go_first_until_the_next_minute() -> None:
 
 
 def test_a_busy_minute_is_kept_to_its_runs_nearest_to_the_middle() -> None:
-    limits = Limits(reach_bp=5_000, max_levels=8, max_runs=32)
+    limits = DepthLimits(reach_bp=5_000, max_levels=8, max_runs=32)
     near = [_diff(at, at, {98: at}) for at in range(1, 15)]
     far = [_diff(at, at, {90: at}) for at in range(15, 40)]
     history, _ = _history(*near, *far, limits=limits)
@@ -431,7 +431,7 @@ def test_a_busy_minute_is_kept_to_its_runs_nearest_to_the_middle() -> None:
 
 
 def test_a_busy_minute_is_cut_in_its_earlier_spans_too_and_the_next_one_is_wide_again() -> None:
-    limits = Limits(reach_bp=10, max_levels=20, max_runs=80)
+    limits = DepthLimits(reach_bp=10, max_levels=20, max_runs=80)
     venue = Venue()
     # The middle moves far once, so that there are two spans; then one level changes over and over.
     busy = [Move(10, 60, [(True, 1, 1), (False, 1, 1)]), *(Move(10, 0, [(True, 2, 1 + at % 2)]) for at in range(90))]
@@ -454,7 +454,7 @@ def test_a_busy_minute_is_cut_in_its_earlier_spans_too_and_the_next_one_is_wide_
 
 def _busy_history() -> BookHistory:
     """The next run cuts the minute: it holds 32, most of them of 90."""
-    limits = Limits(reach_bp=5_000, max_levels=8, max_runs=32)
+    limits = DepthLimits(reach_bp=5_000, max_levels=8, max_runs=32)
     history, _ = _history(*(_diff(at, at, {90: at}) for at in range(1, 31)), limits=limits)
     assert not _current(history).truncated
     return history
@@ -480,7 +480,7 @@ def test_a_new_book_has_a_wide_window_though_the_minute_was_cut() -> None:
 
 
 def test_a_window_that_never_rests_is_not_followed_beyond_its_spans() -> None:
-    limits = Limits(reach_bp=1)
+    limits = DepthLimits(reach_bp=1)
     jumps = [Move(1, 40 * (-1) ** at, [(True, 1, 1), (False, 1, 1)]) for at in range(600)]
     watched = feed_all(_watched(limits), Venue(), jumps)
     chunk = _current(watched.history)
@@ -517,4 +517,4 @@ def test_without_one_side_nothing_is_recorded_yet() -> None:
 )
 def test_limits_that_make_no_sense_are_refused(limits: dict[str, int], message: str) -> None:
     with pytest.raises(BadInput, match=message):
-        Limits(**limits)
+        DepthLimits(**limits)

@@ -4,7 +4,7 @@ import pytest
 from redis.asyncio import Redis
 
 from common.store.reads import SymbolReader
-from common.store.symbol import Bounds, SymbolStore
+from common.store.symbol import StreamBounds, SymbolStore
 from tests.common.store.steps import SYMBOL
 from tests.servers import client
 
@@ -13,7 +13,7 @@ __all__ = ["client"]
 
 @pytest.fixture
 def store(client: Redis) -> SymbolStore:
-    return SymbolStore(client, SYMBOL, Bounds(trades=1_000, events=1_000))
+    return SymbolStore(client, SYMBOL, StreamBounds(trades=1_000, events=1_000))
 
 
 @pytest.fixture

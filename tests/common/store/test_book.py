@@ -15,7 +15,7 @@ from common.store.book import MAX_BOOK_LEVELS, BookReader, BookSnapshot, BookSto
 from common.store.client import commit_client
 from common.store.keys import SymbolKeys
 from common.store.registry import Registry
-from common.store.symbol import Bounds, SymbolStore
+from common.store.symbol import StreamBounds, SymbolStore
 from tests.common.store.steps import SYMBOL, claim, everything
 from tests.strategies import LAW
 
@@ -40,7 +40,7 @@ def test_the_packed_form_is_as_documented() -> None:
 
 async def test_a_book_is_read_in_the_scale_that_is_asked_for(client: Redis) -> None:
     """Also one of an earlier release, which does not say of which it is."""
-    await claim(SymbolStore(client, SYMBOL, Bounds(10, 10)), A)
+    await claim(SymbolStore(client, SYMBOL, StreamBounds(10, 10)), A)
     await BookStore(client, SYMBOL, SCALE).put(A, BOOK)
     finer = await BookReader(client, SYMBOL, Scale(3, 5)).book()
     assert finer == replace(BOOK, bids=[(1_000, 500), (990, 700)], asks=[(1_010, 100)])

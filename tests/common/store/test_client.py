@@ -13,7 +13,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from common.errors import Stale, StoreUnavailable
 from common.store.client import COMMAND_TIMEOUT_S, MAX_CONNECTIONS, blocking_client, commit_client, translated
 from common.store.keys import SymbolKeys
-from common.store.symbol import Bounds, SymbolStore
+from common.store.symbol import StreamBounds, SymbolStore
 from tests.common.store.steps import SYMBOL, claim, step, trades
 from tests.proxy import Proxy, proxied
 from tests.support import wait_until_async
@@ -48,7 +48,7 @@ async def direct(redis_url: str) -> AsyncIterator[Redis]:
 async def test_a_commit_whose_reply_is_lost_is_applied_once_and_told_as_unknown(
     proxy: Proxy, behind_proxy: Redis, direct: Redis
 ) -> None:
-    store = SymbolStore(behind_proxy, SYMBOL, Bounds(10_000, 10))
+    store = SymbolStore(behind_proxy, SYMBOL, StreamBounds(10_000, 10))
     await claim(store, A)
     # The text of a script goes to the store with its first use.
     await store.commit(step(A, 0, 1))
@@ -64,7 +64,7 @@ async def test_a_commit_whose_reply_is_lost_is_applied_once_and_told_as_unknown(
 
 
 async def test_sent_again_by_hand_a_commit_does_nothing(proxy: Proxy, behind_proxy: Redis) -> None:
-    store = SymbolStore(behind_proxy, SYMBOL, Bounds(10, 10))
+    store = SymbolStore(behind_proxy, SYMBOL, StreamBounds(10, 10))
     await claim(store, A)
     once = step(A, 0, 1)
     await store.commit(once)
@@ -74,7 +74,7 @@ async def test_sent_again_by_hand_a_commit_does_nothing(proxy: Proxy, behind_pro
 
 @pytest.mark.parametrize("command", ["claim", "beat", "release", "minutes", "recent_trades"])
 async def test_every_command_says_that_its_outcome_is_unknown(proxy: Proxy, behind_proxy: Redis, command: str) -> None:
-    store = SymbolStore(behind_proxy, SYMBOL, Bounds(10, 10))
+    store = SymbolStore(behind_proxy, SYMBOL, StreamBounds(10, 10))
     won = await claim(store, A)
     await store.beat(A, won.seq, {})
     await store.release("nobody")
@@ -101,7 +101,7 @@ async def ask(store: SymbolStore, command: str) -> None:
 async def test_a_store_that_is_not_there_is_unavailable(tmp_path: Path) -> None:
     client = commit_client(f"unix://{tmp_path}/nobody")
     with pytest.raises(StoreUnavailable, match="release of TEST:A failed"):
-        await SymbolStore(client, SYMBOL, Bounds(1, 1)).release(A)
+        await SymbolStore(client, SYMBOL, StreamBounds(1, 1)).release(A)
     await client.aclose()
 
 
@@ -118,7 +118,7 @@ async def test_a_store_that_is_silent_is_given_up_after_one_attempt(tmp_path: Pa
     client = commit_client(f"unix://{tmp_path}/s")
     async with server:
         with pytest.raises(StoreUnavailable):
-            await SymbolStore(client, SYMBOL, Bounds(1, 1)).release(A)
+            await SymbolStore(client, SYMBOL, StreamBounds(1, 1)).release(A)
         await client.aclose()
     assert calls == 1
 

@@ -10,14 +10,14 @@ from redis.asyncio import Redis
 from common.errors import Fenced, StoreUnavailable
 from common.frames import depth
 from common.market.depth.book import BinanceSpotRule
-from common.market.depth.chunk import Chunk, pack_chunk
-from common.market.depth.recorder import BookHistory, Limits
+from common.market.depth.chunk import DepthChunk, pack_chunk
+from common.market.depth.recorder import BookHistory, DepthLimits
 from common.market.timeframes.timeframe import MINUTE_MS
 from common.store.client import commit_client
 from common.store.depth import DepthReader, DepthStore
 from common.store.keys import SymbolKeys
 from common.store.lease import NOTHING_SEEN
-from common.store.symbol import Bounds, SymbolStore
+from common.store.symbol import StreamBounds, SymbolStore
 from tests.book_model import FIRST_MID, Move, Venue
 from tests.strategies import START_MS
 
@@ -32,12 +32,12 @@ async def client(request: pytest.FixtureRequest) -> AsyncIterator[Redis]:
     await opened.aclose()
 
 
-def _packed(chunks: list[Chunk]) -> dict[int, bytes]:
+def _packed(chunks: list[DepthChunk]) -> dict[int, bytes]:
     return {chunk.open_ms: pack_chunk(chunk) for chunk in chunks}
 
 
 async def _claim(client: Redis, token: str) -> None:
-    store = SymbolStore(client, SYMBOL, Bounds(10, 10))
+    store = SymbolStore(client, SYMBOL, StreamBounds(10, 10))
     await store.release("holder")
     await store.claim(token, NOTHING_SEEN, "test")
 
@@ -65,7 +65,7 @@ async def test_a_chunk_replaces_that_of_its_minute(client: Redis) -> None:
 async def test_minutes_with_the_same_book_are_chunks_of_their_own(client: Redis) -> None:
     """A sorted set keeps a member once; chunks differ, for each has its open in it."""
     await _claim(client, "holder")
-    history = BookHistory.new(BinanceSpotRule(), Limits(9_900, grace_ms=0))
+    history = BookHistory.new(BinanceSpotRule(), DepthLimits(9_900, grace_ms=0))
     venue = Venue()
     history.step(venue.snapshot(), START_MS)
     history.step(venue.move(Move(0, 0, [])), START_MS)
@@ -121,7 +121,7 @@ async def test_a_book_of_the_past_comes_back_out_of_the_store(client: Redis) -> 
     """From diffs to a reader, with a holder that dies in between."""
     await _claim(client, "holder")
     store, reader, venue = DepthStore(client, SYMBOL, kept=60), DepthReader(client, SYMBOL), Venue()
-    limits = Limits(reach_bp=9_900)
+    limits = DepthLimits(reach_bp=9_900)
     history = BookHistory.new(BinanceSpotRule(), limits)
     history.step(venue.snapshot(), START_MS)
     history.step(venue.move(Move(1_000, 0, [(True, 1, 7)])), venue.ts_ms)

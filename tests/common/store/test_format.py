@@ -15,7 +15,7 @@ from common.store.messages import WHOLE, CommitMessage
 from common.store.presence import WORKER, Process
 from common.store.reads import SymbolReader
 from common.store.registry import Market, Registry
-from common.store.symbol import Bounds, Claim, SymbolStore
+from common.store.symbol import Claim, StreamBounds, SymbolStore
 from common.store.upgrading import upgrade
 from tests.common.store.recorded import CONTIGUOUS, UNIQUE, restore
 from tests.common.store.steps import SYMBOL, claim, everything, step
@@ -23,7 +23,7 @@ from tests.common.store.steps import SYMBOL, claim, everything, step
 pytestmark = pytest.mark.anyio
 
 MARKET = Market(Instrument(SYMBOL, 2, 3), {"kind": "inbox"})
-BOUNDS = Bounds(trades=100, events=100)
+BOUNDS = StreamBounds(trades=100, events=100)
 LEASE_MS = 300
 
 

@@ -6,13 +6,13 @@ import pytest
 
 from common.market.instrument import Instrument
 from common.store.health import FAILED_FOR_MS, STALE_AFTER_MS, HealthRules, Tally, health_of, mode_of
-from common.store.reads import Owner, State, View
+from common.store.reads import SymbolOwner, SymbolState, View
 from common.store.registry import Market
 
 NOW_MS, TTL_MS = 1_700_000_000_000, 6_000
 RULES = HealthRules(TTL_MS)
-STATE = State(7, "a" * 32, NOW_MS, NOW_MS - 420, b"", b"", b"[[0]]", {}, "")
-HELD = Owner("a" * 32, "host:1", 1, NOW_MS - 100)
+STATE = SymbolState(7, "a" * 32, NOW_MS, NOW_MS - 420, b"", b"", b"[[0]]", {}, "")
+HELD = SymbolOwner("a" * 32, "host:1", 1, NOW_MS - 100)
 MARKET = Market(Instrument("V:A", 2, 3, "contiguous"), {"kind": "venue"})
 VIEW = View(STATE, HELD, {"mode": "LIVE", "source": "inbox"}, NOW_MS, [], [], [], None)
 
@@ -29,10 +29,13 @@ VIEW = View(STATE, HELD, {"mode": "LIVE", "source": "inbox"}, NOW_MS, [], [], []
         ("LIVE", replace(VIEW, owner=replace(HELD, beat_ms=NOW_MS - TTL_MS))),
         ("UNASSIGNED", replace(VIEW, owner=replace(HELD, beat_ms=NOW_MS - TTL_MS - 1))),
         ("UNASSIGNED", replace(VIEW, owner=replace(HELD, token=""))),
-        ("UNASSIGNED", replace(VIEW, owner=Owner("", "", 0, 0), state=None, health={})),
+        ("UNASSIGNED", replace(VIEW, owner=SymbolOwner("", "", 0, 0), state=None, health={})),
         ("FAILED", replace(VIEW, health={"mode": "FAILED"})),
         ("FAILED", replace(VIEW, health={"mode": "FAILED"}, owner=replace(HELD, token="", beat_ms=NOW_MS - 30_000))),
-        ("UNASSIGNED", replace(VIEW, health={"mode": "FAILED"}, owner=Owner("", "", 1, NOW_MS - FAILED_FOR_MS - 1))),
+        (
+            "UNASSIGNED",
+            replace(VIEW, health={"mode": "FAILED"}, owner=SymbolOwner("", "", 1, NOW_MS - FAILED_FOR_MS - 1)),
+        ),
         ("CLOSED", replace(VIEW, owner=replace(HELD, token=""), health={"mode": "CLOSED"})),
     ],
 )

@@ -9,7 +9,7 @@ from common.store import keys
 from common.store.client import commit_client
 from common.store.keys import SymbolKeys
 from common.store.registry import Market, Registry
-from common.store.symbol import Bounds, SymbolStore
+from common.store.symbol import StreamBounds, SymbolStore
 from tests.common.store.steps import claim, step
 from tests.leaks import documented, leaks
 
@@ -46,7 +46,7 @@ async def test_a_symbol_in_use_leaves_only_keys_that_are_named(redis_url: str) -
 
 
 async def everyday(client: Redis) -> None:
-    store = SymbolStore(client, KEYS.symbol, Bounds(10, 10))
+    store = SymbolStore(client, KEYS.symbol, StreamBounds(10, 10))
     await Registry(client).add_symbol(Market(instrument(), {"kind": "inbox"}))
     await client.xadd(KEYS.inbox, {"price": "1"})
     await claim(store, "a" * 32)

@@ -3,11 +3,11 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.store.lease import NOTHING_SEEN, Observer, Sighting, new_token
+from common.store.lease import NOTHING_SEEN, LeaseObservation, Observer, new_token
 from tests.strategies import LAW
 
 TTL_MS = 1_000
-SEEN = Sighting("a" * 32, "7")
+SEEN = LeaseObservation("a" * 32, "7")
 
 
 def test_nothing_is_stale_that_was_not_seen() -> None:
@@ -25,15 +25,15 @@ def test_a_holder_is_stale_once_it_has_stood_still_for_a_whole_lease() -> None:
 def test_every_sign_of_life_starts_the_wait_anew() -> None:
     observer = Observer(TTL_MS)
     observer.note("A", SEEN, 0)
-    observer.note("A", Sighting(SEEN.token, "8"), 900)
+    observer.note("A", LeaseObservation(SEEN.token, "8"), 900)
     assert observer.stale("A", 1_899) == NOTHING_SEEN
-    assert observer.stale("A", 1_900) == Sighting(SEEN.token, "8")
+    assert observer.stale("A", 1_900) == LeaseObservation(SEEN.token, "8")
 
 
 def test_another_token_starts_the_wait_anew() -> None:
     observer = Observer(TTL_MS)
     observer.note("A", SEEN, 0)
-    observer.note("A", Sighting("b" * 32, SEEN.beats), 900)
+    observer.note("A", LeaseObservation("b" * 32, SEEN.beats), 900)
     assert observer.stale("A", 1_800) == NOTHING_SEEN
 
 
@@ -50,7 +50,7 @@ def test_what_is_due_is_what_was_never_seen_or_stands_still_since_a_lease() -> N
     observer.note("A", SEEN, 100)
     observer.note("B", SEEN, 300)
     assert (observer.due_in_ms(300), observer.is_due("A", 1_099), observer.is_due("A", 1_100)) == (800, False, True)
-    observer.note("A", Sighting(SEEN.token, "8"), 1_200)
+    observer.note("A", LeaseObservation(SEEN.token, "8"), 1_200)
     assert observer.due_in_ms(1_200) == 100
     # Nobody wants it any more: it is not waited for.
     observer.forget_all_but(["A"])
@@ -71,14 +71,14 @@ def test_what_is_stale_was_seen_the_same_a_lease_ago_and_ever_since(looks: list[
     """However long the observer itself was paused between its looks."""
     observer, now_ms = Observer(TTL_MS), 0
     # When each run of equal sightings began.
-    runs: list[tuple[int, Sighting]] = []
+    runs: list[tuple[int, LeaseObservation]] = []
     for wait_ms, beats in looks:
         now_ms += wait_ms
         stale = observer.stale("A", now_ms)
         if stale != NOTHING_SEEN:
             since_ms, seen = runs[-1]
             assert stale == seen and now_ms - since_ms >= TTL_MS
-        sighting = Sighting("a" * 32, str(beats))
+        sighting = LeaseObservation("a" * 32, str(beats))
         observer.note("A", sighting, now_ms)
         if not runs or runs[-1][1] != sighting:
             runs.append((now_ms, sighting))

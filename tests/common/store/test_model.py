@@ -18,15 +18,15 @@ from common.store.client import commit_client
 from common.store.format import CHUNKED_COVERAGE
 from common.store.instrument import DataInstrument
 from common.store.keys import SymbolKeys
-from common.store.lease import NOTHING_SEEN, Sighting
-from common.store.symbol import Bounds, Commit, SymbolStore
+from common.store.lease import NOTHING_SEEN, LeaseObservation
+from common.store.symbol import Commit, StreamBounds, SymbolStore
 from tests.common.store.steps import MINUTE_MS, SYMBOL, everything, step
 from tests.servers import fake
 from tests.store_model import DirectStore, StoreModel
 
 KEYS = SymbolKeys(SYMBOL)
 # Few trades are kept, so that runs come to the bound; all events are: Redis trims those roughly.
-BOUNDS = Bounds(trades=7, events=10_000)
+BOUNDS = StreamBounds(trades=7, events=10_000)
 
 TOKENS = st.sampled_from([letter * 32 for letter in "abc"])
 DATA = [DataInstrument.begun(Instrument(SYMBOL, decimals, 3)) for decimals in (2, 4)]
@@ -68,7 +68,7 @@ class Machine(RuleBasedStateMachine):
     def claim(self, token: str, looks_away: bool) -> None:
         seen = NOTHING_SEEN if looks_away else self.sighting
         found = self.both(lambda store: store.claim(token, seen, "holder"))
-        if isinstance(found, Sighting):
+        if isinstance(found, LeaseObservation):
             self.sighting = found
 
     @rule(token=TOKENS, health=HEALTH)

@@ -10,15 +10,15 @@ from common.errors import StoreUnavailable
 from common.store.bulk import Bulk
 from common.store.client import commit_client
 from common.store.keys import SymbolKeys
-from common.store.lease import NOTHING_SEEN, Sighting
+from common.store.lease import NOTHING_SEEN, LeaseObservation
 from common.store.owners import Owners
-from common.store.symbol import Bounds, SymbolStore
+from common.store.symbol import StreamBounds, SymbolStore
 
 TOKEN = "a" * 32
 
 
 def store_of(client: Redis, symbol: str) -> SymbolStore:
-    return SymbolStore(client, symbol, Bounds(1_000, 1_000))
+    return SymbolStore(client, symbol, StreamBounds(1_000, 1_000))
 
 
 async def test_a_look_tells_of_each_symbol_what_a_claim_would_be_told(client: Redis) -> None:
@@ -30,7 +30,11 @@ async def test_a_look_tells_of_each_symbol_what_a_claim_would_be_told(client: Re
     busy = await held.claim("b" * 32, NOTHING_SEEN, "tests")
     assert await owners.look(["HELD", "FREED", "NEVER"]) == {"HELD": busy, "FREED": None, "NEVER": None}
     await held.beat(TOKEN, 0, {})
-    assert await owners.look(["HELD", "FREED", "NEVER"]) == {"HELD": Sighting(TOKEN, "2"), "FREED": None, "NEVER": None}
+    assert await owners.look(["HELD", "FREED", "NEVER"]) == {
+        "HELD": LeaseObservation(TOKEN, "2"),
+        "FREED": None,
+        "NEVER": None,
+    }
     assert await owners.look(["FREED"]) == {"FREED": None}
     assert await owners.look([]) == {}
 

@@ -6,8 +6,8 @@ from redis.asyncio import Redis
 
 from common.market.builder.builder import Checkpoint
 from common.market.builder.gaps import Gap
-from common.store.reads import AMENDED_KEPT, Amendment, Owner, Range, SymbolReader
-from common.store.symbol import Bounds, SymbolStore
+from common.store.reads import AMENDED_KEPT, Amendment, Range, SymbolOwner, SymbolReader
+from common.store.symbol import StreamBounds, SymbolStore
 from tests.common.store.steps import MINUTE_MS, SYMBOL, claim, step
 
 A = "a" * 32
@@ -28,7 +28,7 @@ async def five_minutes(store: SymbolStore) -> None:
 async def test_a_symbol_nobody_has_written_is_empty(reader: SymbolReader) -> None:
     view = await reader.view([ALL], ALL, 0)
     assert view.state is None
-    assert view.owner == Owner("", "", 0, 0)
+    assert view.owner == SymbolOwner("", "", 0, 0)
     assert (view.candles, view.footprints, view.entries, view.first) == ([[]], [], [], None)
 
 
@@ -120,7 +120,7 @@ async def test_gaps_are_those_of_the_last_commit(store: SymbolStore, reader: Sym
 
 
 async def test_a_view_is_one_moment_of_a_store_that_is_being_written(client: Redis, reader: SymbolReader) -> None:
-    store = SymbolStore(client, SYMBOL, Bounds(1_000, 1_000))
+    store = SymbolStore(client, SYMBOL, StreamBounds(1_000, 1_000))
     await claim(store, A)
     commits = 150
 

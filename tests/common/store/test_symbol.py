@@ -12,8 +12,8 @@ from common.market.coding import codec
 from common.market.footprint import Footprint
 from common.market.trade import BUY, MAX_ID, MAX_TS_MS, Trade, Trades
 from common.store.keys import SymbolKeys
-from common.store.lease import NOTHING_SEEN, Sighting
-from common.store.symbol import Bounds, Claim, SymbolStore
+from common.store.lease import NOTHING_SEEN, LeaseObservation
+from common.store.symbol import Claim, StreamBounds, SymbolStore
 from tests.common.store.steps import MINUTE_MS, SYMBOL, claim, everything, step, trades
 from tests.support import PATIENCE_S
 
@@ -49,14 +49,14 @@ async def test_a_claim_goes_on_where_the_last_commit_stands(store: SymbolStore) 
 async def test_a_held_symbol_is_busy_and_looking_leaves_it_as_it_is(client: Redis, store: SymbolStore) -> None:
     await claim(store, A)
     before = await everything(client)
-    assert await store.claim(B, NOTHING_SEEN, "tests:2") == Sighting(A, "1")
+    assert await store.claim(B, NOTHING_SEEN, "tests:2") == LeaseObservation(A, "1")
     assert await everything(client) == before
 
 
 async def test_a_holder_that_stands_still_is_taken_over(store: SymbolStore) -> None:
     await claim(store, A)
     seen = await store.claim(B, NOTHING_SEEN, "tests:2")
-    assert isinstance(seen, Sighting)
+    assert isinstance(seen, LeaseObservation)
     assert await store.claim(B, seen, "tests:2") == Claim(2, 0, "", None)
     with pytest.raises(Fenced):
         await store.beat(A, 0, {})
@@ -65,14 +65,14 @@ async def test_a_holder_that_stands_still_is_taken_over(store: SymbolStore) -> N
 async def test_a_holder_that_has_moved_since_it_was_seen_stays(store: SymbolStore) -> None:
     await claim(store, A)
     seen = await store.claim(B, NOTHING_SEEN, "tests:2")
-    assert isinstance(seen, Sighting)
+    assert isinstance(seen, LeaseObservation)
     await store.beat(A, 0, {})
-    assert await store.claim(B, seen, "tests:2") == Sighting(A, "2")
+    assert await store.claim(B, seen, "tests:2") == LeaseObservation(A, "2")
 
 
 async def test_another_holder_with_the_same_beats_stays(store: SymbolStore) -> None:
     await claim(store, A)
-    assert await store.claim(B, Sighting("c" * 32, "1"), "tests:2") == Sighting(A, "1")
+    assert await store.claim(B, LeaseObservation("c" * 32, "1"), "tests:2") == LeaseObservation(A, "1")
 
 
 async def test_a_claim_by_force_takes_it_from_who_lives_but_not_from_who_took_it_so(store: SymbolStore) -> None:
@@ -82,7 +82,7 @@ async def test_a_claim_by_force_takes_it_from_who_lives_but_not_from_who_took_it
     with pytest.raises(Fenced):
         await store.beat(A, 0, {})
     seen = await store.claim(c, NOTHING_SEEN, "tests:3", force=True)
-    assert seen == Sighting(B, "2") and await store.claim(A, NOTHING_SEEN, "tests:1") == seen
+    assert seen == LeaseObservation(B, "2") and await store.claim(A, NOTHING_SEEN, "tests:1") == seen
     # Its death is waited for like any other; and whoever claims then may be forced again.
     assert await store.claim(A, seen, "tests:1") == Claim(3, 0, "", None)
     assert await store.claim(c, NOTHING_SEEN, "tests:3", force=True) == Claim(4, 0, "", None)
@@ -281,7 +281,7 @@ async def test_a_beat_notices_a_store_that_went_back(client: Redis, store: Symbo
 
 
 async def test_the_trade_stream_keeps_the_entries_that_hold_the_last_trades(client: Redis) -> None:
-    store = SymbolStore(client, SYMBOL, Bounds(trades=5, events=10))
+    store = SymbolStore(client, SYMBOL, StreamBounds(trades=5, events=10))
     await claim(store, A)
     for seq, batch in enumerate([(1, 2), (3, 4), (5, 6), (7,), (8,)]):
         await store.commit(step(A, seq, *batch))
@@ -291,7 +291,7 @@ async def test_the_trade_stream_keeps_the_entries_that_hold_the_last_trades(clie
 
 
 async def test_one_great_commit_is_kept_whole(client: Redis) -> None:
-    store = SymbolStore(client, SYMBOL, Bounds(trades=5, events=10))
+    store = SymbolStore(client, SYMBOL, StreamBounds(trades=5, events=10))
     await claim(store, A)
     await store.commit(step(A, 0, 1, 2))
     await store.commit(step(A, 1, *range(3, 30)))
@@ -299,7 +299,7 @@ async def test_one_great_commit_is_kept_whole(client: Redis) -> None:
 
 
 async def test_entries_without_trades_are_bounded_too(client: Redis) -> None:
-    store = SymbolStore(client, SYMBOL, Bounds(trades=5, events=10))
+    store = SymbolStore(client, SYMBOL, StreamBounds(trades=5, events=10))
     await claim(store, A)
     for seq in range(20):
         await store.commit(step(A, seq))
@@ -307,11 +307,11 @@ async def test_entries_without_trades_are_bounded_too(client: Redis) -> None:
 
 
 async def test_a_smaller_bound_is_reached_little_by_little(client: Redis) -> None:
-    wide = SymbolStore(client, SYMBOL, Bounds(trades=1_000, events=10))
+    wide = SymbolStore(client, SYMBOL, StreamBounds(trades=1_000, events=10))
     await claim(wide, A)
     for seq in range(100):
         await wide.commit(step(A, seq, seq + 1))
-    narrow = SymbolStore(client, SYMBOL, Bounds(trades=10, events=10))
+    narrow = SymbolStore(client, SYMBOL, StreamBounds(trades=10, events=10))
     await narrow.commit(step(A, 100, 101))
     assert await client.xlen(KEYS.trades) == 101 - 64
     await narrow.commit(step(A, 101, 102))
@@ -321,7 +321,7 @@ async def test_a_smaller_bound_is_reached_little_by_little(client: Redis) -> Non
 
 async def test_events_are_bounded(client: Redis) -> None:
     """Roughly: a stream is trimmed by whole nodes of 100 entries."""
-    store = SymbolStore(client, SYMBOL, Bounds(trades=100, events=10))
+    store = SymbolStore(client, SYMBOL, StreamBounds(trades=100, events=10))
     await claim(store, A)
     for seq in range(30):
         await store.commit(step(A, seq, events=[b"x"] * 20))
@@ -350,7 +350,7 @@ async def test_a_young_symbol_has_all_its_trades(store: SymbolStore) -> None:
 
 
 async def test_recent_trades_that_were_cut_off_are_not_taken_for_all(client: Redis) -> None:
-    store = SymbolStore(client, SYMBOL, Bounds(trades=5, events=10))
+    store = SymbolStore(client, SYMBOL, StreamBounds(trades=5, events=10))
     await claim(store, A)
     for seq in range(10):
         await store.commit(step(A, seq, seq + 1))

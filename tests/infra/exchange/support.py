@@ -10,7 +10,7 @@ import orjson
 from websockets.asyncio.client import ClientConnection, connect
 
 from common.clock import Clock
-from infra.exchange import Address, Exchange, Market, Rules, Simulation, listing_of, serving
+from infra.exchange import Address, Exchange, ExchangeMarket, Rules, Simulation, listing_of, serving
 
 # Noon of a day, so that no test begins beside a boundary by chance.
 START_MS = 1_722_513_600_000
@@ -19,8 +19,8 @@ SYMBOL = "BTCUSDT"
 EASY = Rules(message_limit=1_000_000, weight_limit=1_000_000)
 
 
-def simulated(*symbols: str, seed: int = 7, rules: Rules = EASY, orders_per_s: float = 10.0) -> list[Market]:
-    return [Market(Simulation(listing_of(symbol), seed, orders_per_s), rules) for symbol in symbols]
+def simulated(*symbols: str, seed: int = 7, rules: Rules = EASY, orders_per_s: float = 10.0) -> list[ExchangeMarket]:
+    return [ExchangeMarket(Simulation(listing_of(symbol), seed, orders_per_s), rules) for symbol in symbols]
 
 
 def still(

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from infra.exchange import Drop, Exchange
-from infra.exchange.market import Market
+from infra.exchange.market import ExchangeMarket
 from tests.infra.exchange.support import EASY, START_MS, SYMBOL, Feed, Served, served, simulated
 
 Levels = dict[str, str]
@@ -42,7 +42,7 @@ class LocalBook:
         self.last_id = event["u"]
 
 
-def assert_true(book: LocalBook, market: Market) -> None:
+def assert_true(book: LocalBook, market: ExchangeMarket) -> None:
     state = market.book.at(book.last_id)
     price, size = market.listing.price, market.listing.size
     assert book.bids == {price(at): size(lots) for at, lots in state.bids.items()}

@@ -10,7 +10,7 @@ import pytest
 
 from common.market.trade import BUY
 from infra.exchange import Exchange, Rules
-from infra.exchange.market import Market
+from infra.exchange.market import ExchangeMarket
 from tests.infra.exchange.support import SYMBOL, Served, served, simulated, still
 
 NAME = "BTC/USDT"
@@ -39,7 +39,7 @@ async def client_of(running: Served, name: str = "ccxt.async_support") -> AsyncI
         await client.close()
 
 
-def decimal(market: Market, ticks: int) -> float:
+def decimal(market: ExchangeMarket, ticks: int) -> float:
     return float(market.listing.price(ticks))
 
 

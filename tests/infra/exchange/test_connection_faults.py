@@ -8,7 +8,7 @@ import orjson
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from infra.exchange import Ban, Cut, Refuse, Reset, ServerError, Shutdown, Slow, Stall, Throttle
+from infra.exchange import Ban, Refuse, Reset, ServerError, Shutdown, Slow, SocketCut, Stall, Throttle
 from infra.exchange.faults import Body
 from tests.infra.exchange.support import SYMBOL, served, still
 from tests.support import FakeClock, wait_until_async
@@ -68,7 +68,7 @@ async def test_a_losing_stall_loses_what_the_log_says() -> None:
 
 async def test_a_cut_is_the_end_after_24_hours() -> None:
     async with served(still()) as running, running.feed(TRADES) as feed:
-        injection = running.exchange.inject(Cut())
+        injection = running.exchange.inject(SocketCut())
         with pytest.raises(ConnectionClosed):
             await feed.socket.recv()
         assert feed.socket.close_code == 1001
@@ -149,6 +149,6 @@ async def test_slow_answers_are_late_and_others_are_not() -> None:
 
 async def test_a_fault_of_no_connection_is_over_at_once() -> None:
     async with served(still()) as running:
-        for fault in (Reset(), Cut(), Stall(ms=1_000), Shutdown(), Reset(connection=99)):
+        for fault in (Reset(), SocketCut(), Stall(ms=1_000), Shutdown(), Reset(connection=99)):
             injection = running.exchange.inject(fault)
             assert injection.done and injection.connections == []

@@ -12,7 +12,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Frame, Opcode
 
 from infra.exchange import Rules
-from infra.exchange.connection import Connection
+from infra.exchange.connection import ExchangeConnection
 from tests.infra.exchange.support import SYMBOL, Feed, Served, served, still
 from tests.support import FakeClock, wait_until_async
 
@@ -27,7 +27,7 @@ async def closed(feed: Feed) -> tuple[int | None, str | None]:
     return feed.socket.close_code, feed.socket.close_reason
 
 
-def only(running: Served) -> Connection:
+def only(running: Served) -> ExchangeConnection:
     (connection,) = running.exchange.hub.open
     return connection
 
@@ -176,7 +176,7 @@ async def test_a_ping_comes_every_20_seconds_and_its_pong_keeps_the_connection()
         assert connection.is_open
 
 
-def _was_pinged_at(connection: Connection, sent_ms: int) -> bool:
+def _was_pinged_at(connection: ExchangeConnection, sent_ms: int) -> bool:
     return connection.last_ping_ms == sent_ms
 
 

@@ -12,7 +12,7 @@ import httpx2
 import pytest
 
 from common.errors import OperatorError
-from infra.exchange import Exchange, Halt, Market, Retick
+from infra.exchange import Exchange, ExchangeMarket, Halt, Retick
 from infra.exchange.book import ASK, BID
 from infra.exchange.journal import SPAN_MS, Journal
 from infra.paths import ROOT
@@ -53,7 +53,7 @@ def assert_contiguous(ids: dict[int, Any]) -> None:
     assert len(ids) == max(ids) - min(ids) + 1
 
 
-def book(market: Market) -> tuple[int, dict[int, int], dict[int, int]]:
+def book(market: ExchangeMarket) -> tuple[int, dict[int, int], dict[int, int]]:
     return market.book.last_id, market.book.sides[BID].lots, market.book.sides[ASK].lots
 
 

@@ -4,7 +4,7 @@ import httpx2
 import pytest
 
 from infra.exchange import Rules
-from infra.exchange.limits import BANNED, OK, TOO_MANY, Limiter, Window
+from infra.exchange.limits import BANNED, OK, TOO_MANY, Limiter, LimitWindow
 from tests.infra.exchange.support import SYMBOL, Served, served, still
 from tests.support import FakeClock
 
@@ -63,7 +63,7 @@ def test_refusals_of_different_minutes_are_no_ban() -> None:
 
 
 def test_a_window_gives_no_more_than_it_has() -> None:
-    window = Window(limit=5, span_ms=1_000)
+    window = LimitWindow(limit=5, span_ms=1_000)
     assert [window.take(2, 10) for _ in range(3)] == [True, True, False]
     assert window.take(1, 999) and not window.take(1, 999) and window.take(5, 1_000)
 

@@ -7,7 +7,7 @@ import orjson
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from infra.exchange import Drop, Duplicate, Gap, Garbage, Halt, Reorder, Reset, Skew
+from infra.exchange import Drop, Duplicate, Garbage, Halt, Reorder, Reset, Skew, StreamGap
 from infra.exchange.faults import Form
 from infra.exchange.streams import Kind
 from tests.infra.exchange.support import START_MS, SYMBOL, Served, served, still
@@ -43,7 +43,7 @@ async def test_dropped_messages_are_missing_and_in_the_log() -> None:
 async def test_a_fault_waits_for_a_listener() -> None:
     async with served(still()) as running:
         running.exchange.inject(Drop(SYMBOL, count=2))
-        running.exchange.inject(Gap(SYMBOL, count=2))
+        running.exchange.inject(StreamGap(SYMBOL, count=2))
         running.exchange.advance(5_000)
         assert not any(injection.done for injection in running.exchange.faults)
         async with running.feed(TRADES):
@@ -108,7 +108,7 @@ async def test_a_gap_is_on_no_stream_and_rest_has_it() -> None:
     async with served(still()) as running, running.feed(TRADES) as trades:
         async with running.feed("/ws/btcusdt@aggTrade") as aggregates:
             running.exchange.advance(2_000)
-            running.exchange.inject(Gap(SYMBOL, count=10))
+            running.exchange.inject(StreamGap(SYMBOL, count=10))
             running.exchange.advance(10_000)
             ((first_id, last_id),) = logged_ids(running)
             assert last_id - first_id >= 9
@@ -255,7 +255,7 @@ async def test_a_reset_in_the_middle_of_time_tells_the_last_trade_it_sent() -> N
 
 async def test_a_planned_fault_acts_at_its_market_time() -> None:
     async with served(still()) as running, running.feed(TRADES) as feed:
-        running.exchange.plan(Gap(SYMBOL, count=1), START_MS + 4_321)
+        running.exchange.plan(StreamGap(SYMBOL, count=1), START_MS + 4_321)
         running.exchange.advance(10_000)
         (injection,) = running.exchange.faults
         assert injection.market_ms == START_MS + 4_321

@@ -7,7 +7,20 @@ import orjson
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from infra.exchange import Cut, Drop, Duplicate, Exchange, Fault, Gap, Garbage, Halt, Reorder, Reset, ServerError, Stall
+from infra.exchange import (
+    Drop,
+    Duplicate,
+    Exchange,
+    Fault,
+    Garbage,
+    Halt,
+    Reorder,
+    Reset,
+    ServerError,
+    SocketCut,
+    Stall,
+    StreamGap,
+)
 from infra.exchange.ranges import Ranges
 from tests.infra.exchange.support import EASY, START_MS, SYMBOL, Feed, Served, served, simulated
 from tests.support import FakeClock, wait_until_async
@@ -21,12 +34,12 @@ def any_fault(rng: random.Random) -> Fault:
         Drop(SYMBOL, count),
         Duplicate(SYMBOL, count),
         Reorder(SYMBOL, count, distance=rng.randrange(1, 4)),
-        Gap(SYMBOL, count),
+        StreamGap(SYMBOL, count),
         Halt(SYMBOL, ms=rng.randrange(1, 3_000)),
         Garbage(SYMBOL, rng.choice(("mutated", "truncated", "binary")), count, replace=rng.random() < 0.5),
         Stall(ms=1_000, lose=rng.random() < 0.5),
         Reset(),
-        Cut(),
+        SocketCut(),
         ServerError(count=count),
     ]
     return rng.choice(faults)
@@ -136,7 +149,7 @@ def assert_every_hole_has_its_fault(exchange: Exchange) -> None:
     for injection in exchange.faults:
         for first_id, last_id in injection.trades.get(SYMBOL, []):
             left_out.add(first_id, last_id)
-            if isinstance(injection.fault, Reset | Cut):
+            if isinstance(injection.fault, Reset | SocketCut):
                 ends.add(last_id)
     for first_id, last_id in exchange.missed(SYMBOL):
         for trade_id in range(first_id, last_id + 1):

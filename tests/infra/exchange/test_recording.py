@@ -10,7 +10,7 @@ import pytest
 
 from common.errors import BadInput
 from common.market.trade import BUY, SELL, UNKNOWN, Trade
-from infra.exchange import Exchange, Gap, Halt, Market, Recording, listing_of
+from infra.exchange import Exchange, ExchangeMarket, Halt, Recording, StreamGap, listing_of
 from infra.exchange.depth_frames import depth_frames
 from tests.golden.data import folder
 from tests.infra.exchange.support import EASY, START_MS, SYMBOL, served
@@ -39,7 +39,7 @@ def eth_files() -> list[Path]:
 
 
 def test_trades_of_a_file_happen_at_their_time(tmp_path: Path) -> None:
-    exchange = Exchange([Market(csv_recording(tmp_path / "a.csv"))])
+    exchange = Exchange([ExchangeMarket(csv_recording(tmp_path / "a.csv"))])
     market = exchange.market(SYMBOL)
     assert exchange.now_ms == 1_000
     exchange.advance(59_000)
@@ -59,7 +59,7 @@ def test_trades_of_a_file_happen_at_their_time(tmp_path: Path) -> None:
 
 
 def test_a_recording_can_be_put_elsewhere_in_time_and_is_delayed_by_a_halt(tmp_path: Path) -> None:
-    exchange = Exchange([Market(csv_recording(tmp_path / "a.csv"))], start_ms=START_MS)
+    exchange = Exchange([ExchangeMarket(csv_recording(tmp_path / "a.csv"))], start_ms=START_MS)
     exchange.advance(30_000)
     exchange.inject(Halt(SYMBOL, ms=7_000))
     exchange.advance(60_000)
@@ -70,14 +70,16 @@ def test_two_recordings_keep_their_distance(tmp_path: Path) -> None:
     later = tmp_path / "b.csv"
     later.write_text(CSV.replace("\n1000,", "\n3000,").replace("0.00001", "1"))
     first = csv_recording(tmp_path / "a.csv")
-    exchange = Exchange([Market(first), Market(Recording(listing_of("ETHUSDT"), [later]))], start_ms=START_MS)
+    exchange = Exchange(
+        [ExchangeMarket(first), ExchangeMarket(Recording(listing_of("ETHUSDT"), [later]))], start_ms=START_MS
+    )
     exchange.advance(10_000)
     assert exchange.market(SYMBOL).trades().ts_ms[0] == START_MS
     assert exchange.market("ETHUSDT").trades().ts_ms[0] == START_MS + 2_000
 
 
 def test_an_invented_book_agrees_with_every_trade(tmp_path: Path) -> None:
-    market = Market(csv_recording(tmp_path / "a.csv"))
+    market = ExchangeMarket(csv_recording(tmp_path / "a.csv"))
     market.begin(1_000, 0)
     while market.due_ms is not None:
         before = market.book.last_id
@@ -106,11 +108,11 @@ def test_bad_frames_are_named_with_their_line(tmp_path: Path) -> None:
 )
 def test_a_recording_that_cannot_be_told_is_refused(tmp_path: Path, text: str, error: str) -> None:
     with pytest.raises(BadInput, match=error):
-        Exchange([Market(csv_recording(tmp_path / "a.csv", text))]).advance(100_000)
+        Exchange([ExchangeMarket(csv_recording(tmp_path / "a.csv", text))]).advance(100_000)
 
 
 async def test_a_recording_that_breaks_off_ends_the_serving_with_the_reason(tmp_path: Path) -> None:
-    exchange = Exchange([Market(csv_recording(tmp_path / "a.csv", CSV + "5,1,1,buy,18\n"))], speed=10_000)
+    exchange = Exchange([ExchangeMarket(csv_recording(tmp_path / "a.csv", CSV + "5,1,1,buy,18\n"))], speed=10_000)
     with pytest.raises(BadInput, match="expected ascending ids and times"):
         async with served(exchange):
             await anyio.sleep_forever()
@@ -119,7 +121,7 @@ async def test_a_recording_that_breaks_off_ends_the_serving_with_the_reason(tmp_
 async def test_recorded_frames_are_told_again() -> None:
     """Real depth: the book a client keeps from diffs and snapshot is the recorded one, and crossed at no update."""
     listing, files = ETH, eth_files()
-    exchange = Exchange([Market(Recording(listing, files), EASY)], rules=EASY)
+    exchange = Exchange([ExchangeMarket(Recording(listing, files), EASY)], rules=EASY)
     market = exchange.market("ETHUSDT")
     async with served(exchange) as running:
         async with running.feed("/stream?streams=ethusdt@trade/ethusdt@depth@100ms") as feed:
@@ -149,7 +151,7 @@ async def test_recorded_frames_are_told_again() -> None:
 
 def test_the_book_of_recorded_frames_is_that_of_the_recorded_quotes() -> None:
     """bookTicker frames are in the file and not used: they are the oracle."""
-    exchange = Exchange([Market(Recording(ETH, eth_files()), EASY)])
+    exchange = Exchange([ExchangeMarket(Recording(ETH, eth_files()), EASY)])
     exchange.advance(100_000)
     book, quotes = exchange.market("ETHUSDT").book, _quotes(eth_files()[0])
     frames = [frame.last_id for frame in depth_frames(eth_files()[0], ETH)]
@@ -168,9 +170,9 @@ def _quotes(path: Path) -> dict[int, tuple[int, int]]:
 
 
 async def test_faults_work_on_recordings(tmp_path: Path) -> None:
-    async with served(Exchange([Market(csv_recording(tmp_path / "a.csv"), EASY)], rules=EASY)) as running:
+    async with served(Exchange([ExchangeMarket(csv_recording(tmp_path / "a.csv"), EASY)], rules=EASY)) as running:
         async with running.feed("/ws/btcusdt@trade") as feed:
-            running.exchange.inject(Gap(SYMBOL, count=1, rest="klines"))
+            running.exchange.inject(StreamGap(SYMBOL, count=1, rest="klines"))
             running.exchange.advance(70_000)
             assert await feed.trade_ids() == [13, 14, 17]
             assert [each["id"] for each in await running.get("trades", symbol=SYMBOL)] == [13, 14, 17]

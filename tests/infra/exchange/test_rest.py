@@ -6,14 +6,14 @@ import httpx2
 import pytest
 
 from common.market.trade import SELL, Trade
-from infra.exchange import Exchange, Gap
-from infra.exchange.market import Market
+from infra.exchange import Exchange, StreamGap
+from infra.exchange.market import ExchangeMarket
 from tests.infra.exchange.support import EASY, START_MS, SYMBOL, Served, served, simulated, still
 
 MINUTE_MS = 60_000
 
 
-def row(market: Market, trade: Trade) -> dict[str, Any]:
+def row(market: ExchangeMarket, trade: Trade) -> dict[str, Any]:
     """A trade as REST shows it."""
     price, size = market.listing.price, market.listing.size
     return {
@@ -27,7 +27,7 @@ def row(market: Market, trade: Trade) -> dict[str, Any]:
     }
 
 
-def truth(market: Market) -> list[dict[str, Any]]:
+def truth(market: ExchangeMarket) -> list[dict[str, Any]]:
     return [row(market, trade) for trade in market.trades().rows()]
 
 
@@ -214,7 +214,7 @@ async def test_a_route_that_is_not_there_is_not_found(one: Served) -> None:
 
 async def test_hidden_trades_are_in_no_answer_and_leave_a_hole_in_the_ids() -> None:
     async with served(still(history_ms=30_000)) as running, running.feed("/ws/btcusdt@trade"):
-        injection = running.exchange.inject(Gap(SYMBOL, count=5, rest="klines"))
+        injection = running.exchange.inject(StreamGap(SYMBOL, count=5, rest="klines"))
         running.exchange.advance(30_000)
         market = running.exchange.market(SYMBOL)
         (hidden,) = injection.trades[SYMBOL]
@@ -238,7 +238,7 @@ async def _all_of(running: Served) -> Any:
 
 async def test_a_gap_of_which_nothing_is_left_has_no_klines_either() -> None:
     async with served(still(history_ms=90_000)) as running, running.feed("/ws/btcusdt@trade"):
-        running.exchange.inject(Gap(SYMBOL, count=3, rest="nothing"))
+        running.exchange.inject(StreamGap(SYMBOL, count=3, rest="nothing"))
         running.exchange.advance(90_000)
         opens = [each[0] for each in await running.get("klines", symbol=SYMBOL, interval="1m")]
         assert opens == [START_MS, START_MS + 2 * MINUTE_MS, START_MS + 3 * MINUTE_MS]

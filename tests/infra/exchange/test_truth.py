@@ -9,13 +9,13 @@ from common.errors import BadInput
 from common.market.builder.builder import Builder, Minute
 from common.market.candle import Candle, merge_all
 from common.market.trade import BUY, SELL, Trade, Trades
-from infra.exchange import Exchange, Market, Retick, Rules, Simulation, listing_of
-from infra.exchange.book import ASK, BID, Book
-from infra.exchange.history import Grid, Span, klines_between
+from infra.exchange import Exchange, ExchangeMarket, Retick, Rules, Simulation, listing_of
+from infra.exchange.book import ASK, BID, BookLog
+from infra.exchange.history import KlineGrid, KlineSpan, klines_between
 from infra.exchange.klines import INTERVALS, Kline
 from infra.exchange.listing import amount
 from infra.exchange.ranges import Ranges
-from infra.exchange.tape import Tape
+from infra.exchange.tape import ExchangeTape
 from tests.infra.exchange.support import START_MS, SYMBOL, simulated, still
 
 HOUR_MS = 3_600_000
@@ -26,7 +26,7 @@ def order(*trades: tuple[int, int, int, int]) -> list[Trade]:
     return [Trade(*trade, BUY) for trade in trades]
 
 
-def built_minutes(trades: Trades, market: Market) -> list[Candle]:
+def built_minutes(trades: Trades, market: ExchangeMarket) -> list[Candle]:
     """The candles our own builder makes of the trades, ascending."""
     builder = Builder.new(market.listing.instrument)
     closed: dict[int, Minute] = {}
@@ -52,7 +52,7 @@ def facts(candle: Candle) -> tuple[int, ...]:
 
 
 def test_aggregates_are_the_trades_of_one_order_at_one_price() -> None:
-    tape = Tape(keep=100)
+    tape = ExchangeTape(keep=100)
     first = tape.append(order((10, 1, 500, 3), (10, 2, 500, 4), (10, 3, 501, 5)))
     # The same price, time and side, but another order.
     second = tape.append(order((10, 4, 501, 6)))
@@ -64,7 +64,7 @@ def test_aggregates_are_the_trades_of_one_order_at_one_price() -> None:
 
 
 def test_a_tape_forgets_its_oldest_trades_and_keeps_every_id() -> None:
-    tape, whole = Tape(keep=80), Tape(keep=10_000)
+    tape, whole = ExchangeTape(keep=80), ExchangeTape(keep=10_000)
     for at in range(300):
         for each in (tape, whole):
             each.append(order((at, 3 * at, 500, 1), (at, 3 * at + 1, 500, 2), (at, 3 * at + 2, 501, 1)))
@@ -79,7 +79,7 @@ def test_a_tape_forgets_its_oldest_trades_and_keeps_every_id() -> None:
 
 
 def test_a_tape_refuses_what_its_look_ups_could_not_find() -> None:
-    tape = Tape(keep=100)
+    tape = ExchangeTape(keep=100)
     tape.append(order((10, 5, 500, 3)))
     for trade in ((10, 5, 500, 3), (9, 6, 500, 3)):
         with pytest.raises(BadInput, match="expected ascending ids and times"):
@@ -87,7 +87,7 @@ def test_a_tape_refuses_what_its_look_ups_could_not_find() -> None:
 
 
 def test_a_book_knows_what_it_was_at_every_update_it_keeps() -> None:
-    rng, book = random.Random(3), Book(keep=200)
+    rng, book = random.Random(3), BookLog(keep=200)
     book.reset(1_000, [(99, 5)], [(101, 5)])
     states = {1_000: ({99: 5}, {101: 5})}
     for _ in range(600):
@@ -141,7 +141,7 @@ def test_trades_consume_the_book_and_it_is_never_crossed() -> None:
     assert ids[0] > 1 << 31
 
 
-def _assert_consumed(market: Market, trades: list[Trade], maker: int, update_id: int) -> None:
+def _assert_consumed(market: ExchangeMarket, trades: list[Trade], maker: int, update_id: int) -> None:
     levels = market.book.at(update_id).asks if maker == ASK else market.book.at(update_id).bids
     for at, (price, group) in enumerate(itertools.groupby(trades, key=lambda trade: trade.price_ticks), 1):
         after = market.book.at(update_id + at)
@@ -158,7 +158,7 @@ def test_klines_are_the_candles_our_builder_makes_of_the_truth() -> None:
         timeframe = INTERVALS[interval]
         groups = itertools.groupby(minutes, key=lambda candle: timeframe.open_of(candle.open_ms))
         expected = [facts(merge_all(group).rename(open_ms)) for open_ms, group in groups]
-        found = klines_between(market, Grid(timeframe), Span(0, None, 1_000), exchange.now_ms)
+        found = klines_between(market, KlineGrid(timeframe), KlineSpan(0, None, 1_000), exchange.now_ms)
         assert [as_candle_facts(kline) for kline in found if kline.trades] == expected
 
 
@@ -176,8 +176,8 @@ def test_a_finer_tick_changes_no_price_that_was_and_what_comes_uses_it() -> None
     assert any(ticks % 10 for ticks in new.price_ticks)
     # The price has not jumped.
     assert abs(new.price_ticks[0] - 10 * before.price_ticks[-1]) < 10 * before.price_ticks[-1] // 1_000
-    span = Span(START_MS, None, 1_000)
-    klines = klines_between(market, Grid(INTERVALS["1m"]), span, exchange.now_ms)
+    span = KlineSpan(START_MS, None, 1_000)
+    klines = klines_between(market, KlineGrid(INTERVALS["1m"]), span, exchange.now_ms)
     traded = [as_candle_facts(kline) for kline in klines if kline.trades]
     assert traded == list(map(facts, built_minutes(market.trades(), market)))
     for decimals in (3, 4):
@@ -188,7 +188,9 @@ def test_a_finer_tick_changes_no_price_that_was_and_what_comes_uses_it() -> None
 def test_seconds_of_a_minute_sum_to_the_minute_and_quiet_ones_are_flat() -> None:
     exchange = still(history_ms=300_000)
     market, open_ms = exchange.market(SYMBOL), START_MS + 120_000
-    seconds = klines_between(market, Grid(INTERVALS["1s"]), Span(open_ms, open_ms + 59_999, 1_000), exchange.now_ms)
+    seconds = klines_between(
+        market, KlineGrid(INTERVALS["1s"]), KlineSpan(open_ms, open_ms + 59_999, 1_000), exchange.now_ms
+    )
     minute = market.minutes.minute(open_ms)
     assert minute is not None and len(seconds) == 60
     assert sum(second.turnover for second in seconds) == minute.turnover

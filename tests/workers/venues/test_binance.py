@@ -17,7 +17,7 @@ from tests.support import FakeClock
 from tests.workers.venues.history import START_MS, all_between, all_from_id, past, spans, within
 from tests.workers.venues.recorded import listing
 from tests.workers.venues.server import Answer, Exchange, Params, Route, exchange
-from workers.venues.binance.client import SPOT, Api, Binance
+from workers.venues.binance.client import SPOT, Binance, BinanceApi
 from workers.venues.binance.usdm import USDM
 from workers.venues.binance.wire import TradeIds
 from workers.venues.shared.base import (
@@ -39,7 +39,7 @@ MINUTE_MS = 60_000
 class BinanceServer:
     """The trades of one market, by raw id and as aggregates of what is of one ms, price and side. Counts weights."""
 
-    def __init__(self, venue: Exchange, api: Api, trades: list[Trade]) -> None:
+    def __init__(self, venue: Exchange, api: BinanceApi, trades: list[Trade]) -> None:
         self.api, self.raw = api, trades
         self.aggregates = list(_aggregates(trades))
         self.weight = 0
@@ -81,12 +81,12 @@ async def venue() -> AsyncIterator[Exchange]:
         yield it
 
 
-def client(venue: Exchange, api: Api = SPOT, **more: Any) -> Binance:
+def client(venue: Exchange, api: BinanceApi = SPOT, **more: Any) -> Binance:
     return Binance(FakeClock(), OpenBudget(), api, rest_url=venue.rest_url, socket_url=venue.socket_url, **more)
 
 
 @pytest.mark.parametrize(("api", "key"), [(SPOT, ""), (USDM, "key")])
-async def test_pages_by_time_lose_no_trade_of_a_shared_millisecond(venue: Exchange, api: Api, key: str) -> None:
+async def test_pages_by_time_lose_no_trade_of_a_shared_millisecond(venue: Exchange, api: BinanceApi, key: str) -> None:
     trades = past(4_000, burst=1_700)
     server = BinanceServer(venue, api, trades)
     binance = client(venue, api, key=key)
@@ -254,7 +254,7 @@ async def test_candles_that_contradict_themselves_are_the_venues_failure(venue: 
 
 
 @pytest.mark.parametrize(("api", "weight"), [(SPOT, 250), (USDM, 20)])
-async def test_the_book_and_the_time(venue: Exchange, api: Api, weight: int) -> None:
+async def test_the_book_and_the_time(venue: Exchange, api: BinanceApi, weight: int) -> None:
     answer = {"lastUpdateId": 7, "bids": [["9.99", "1.5"]], "asks": [["10.01", "2"], ["10.0123", "1"]]}
     venue.answer(f"{api.prefix}/depth", answer)
     venue.answer(f"{api.prefix}/time", {"serverTime": START_MS})
@@ -286,7 +286,7 @@ async def test_the_book_and_the_time(venue: Exchange, api: Api, weight: int) -> 
     ],
 )
 async def test_each_stream_is_asked_for_on_the_path_that_delivers_it(
-    venue: Exchange, api: Api, ids: TradeIds, paths: list[str]
+    venue: Exchange, api: BinanceApi, ids: TradeIds, paths: list[str]
 ) -> None:
     venue.feeder = _feed
     binance = client(venue, api, trades=ids)

@@ -18,7 +18,7 @@ from tests.workers.venues.recorded import (
 )
 from workers.venues.binance.wire import BinanceParser, TradeIds, snapshot
 from workers.venues.shared.base import Closing, DepthEvent, NoTrade, QuoteEvent, Refused
-from workers.venues.shared.fields import Market
+from workers.venues.shared.fields import FieldScales
 
 USDM = "binance_usdm_btcusdt/btcusdt_20240808.gz"
 SPOT = [f"binance_spot_ethusdt/ethusdt_2024080{day}.gz" for day in (8, 9)]
@@ -104,7 +104,7 @@ def test_levels_are_those_of_the_frame() -> None:
 def test_a_snapshot_by_rest_is_the_whole_book() -> None:
     frame = next(frame for frame in binance_frames(SPOT[0]) if not frame.startswith(b'{"stream"'))
     answer = json.loads(frame)
-    book = snapshot(Market(ETH), answer)
+    book = snapshot(FieldScales(ETH), answer)
     assert book.snapshot
     assert (book.first_id, book.last_id, book.ts_ms) == (answer["lastUpdateId"], answer["lastUpdateId"], -1)
     assert (len(book.bids), len(book.asks)) == (len(answer["bids"]), len(answer["asks"]))

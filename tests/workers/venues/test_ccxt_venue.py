@@ -25,7 +25,7 @@ from tests.workers.venues.history import all_between, spans, within
 from workers.venues.ccxt import venue as ccxt_venue
 from workers.venues.ccxt.ids import HASHED, Ids
 from workers.venues.ccxt.venue import CcxtVenue, exchange_of, fleet_name
-from workers.venues.registry import Place, is_known, venue_of
+from workers.venues.registry import VenueMarket, is_known, venue_of
 from workers.venues.shared.base import (
     Connected,
     DepthEvent,
@@ -40,15 +40,15 @@ from workers.venues.shared.base import (
     VenueUnavailable,
 )
 from workers.venues.shared.budget import CONNECT, OpenBudget
-from workers.venues.shared.fields import MISSING_FIELD, TOO_FINE, Market
+from workers.venues.shared.fields import MISSING_FIELD, TOO_FINE, FieldScales
 from workers.venues.shared.live import Timing
-from workers.venues.shared.stall import Patience
+from workers.venues.shared.stall import StallLimits
 
 VENUE, NAME = "CCXT.BINANCE", "BTC/USDT"
 OPTIONS = {"fetchMarkets": {"types": ["spot"]}, "defaultType": "spot"}
 # A silence that only a busy machine makes is no stall.
-QUICK = Timing(backoff_ms=10, backoff_cap_ms=50, check_ms=20, patience=Patience(20_000, 20_000, 20_000))
-HASTY = replace(QUICK, patience=Patience(200, 400, 400))
+QUICK = Timing(backoff_ms=10, backoff_cap_ms=50, check_ms=20, patience=StallLimits(20_000, 20_000, 20_000))
+HASTY = replace(QUICK, patience=StallLimits(200, 400, 400))
 LISTING = Listing(NAME, Instrument("CCXT.BINANCE:BTC-USDT", 2, 8, "unique"), 1, 1000)
 ROW: dict[str, Any] = {"id": "7", "timestamp": 1_700_000_000_000, "price": 100.25, "amount": 0.001, "side": "buy"}
 
@@ -81,7 +81,7 @@ def test_a_venue_names_its_exchange() -> None:
     assert exchange_of("CCXT.OKX") == "okx"
     assert [exchange_of(each) for each in ("BINANCE", "CCXT.", "CCXT.okx", "CCXT.A.B", "CCXT")] == [None] * 5
     assert is_known("CCXT.BITSTAMP") and not is_known("CCXT.")
-    assert venue_of("CCXT.BYBIT:BTC-USDT:USDT") == Place("CCXT.BYBIT", "BTC-USDT:USDT")
+    assert venue_of("CCXT.BYBIT:BTC-USDT:USDT") == VenueMarket("CCXT.BYBIT", "BTC-USDT:USDT")
     assert fleet_name("BTC/USDT:USDT") == "BTC-USDT:USDT"
     with pytest.raises(BadInput, match="CCXT.EXCHANGE"):
         venue_of("CCXT:BTC-USDT")
@@ -155,7 +155,7 @@ def test_floats_of_fifteen_digits_come_back_exactly(ticks: int, lots: int, place
         "amount": float(instrument.size_text(lots)),
         "side": None,
     }
-    (trade,), left_out = ccxt_venue._trades(Market(Listing("A/B", instrument, 1, 1)), [row], Ids())
+    (trade,), left_out = ccxt_venue._trades(FieldScales(Listing("A/B", instrument, 1, 1)), [row], Ids())
     assert trade == Trade(1_700_000_000_000, 7, ticks, lots, UNKNOWN) and not left_out
 
 
@@ -173,34 +173,36 @@ def test_floats_of_fifteen_digits_come_back_exactly(ticks: int, lots: int, place
     ],
 )
 def test_a_bad_row_is_refused_with_its_reason_and_the_rest_is_taken(change: dict[str, Any], reason: str) -> None:
-    trades, left_out = ccxt_venue._trades(Market(LISTING), [ROW, ROW | change, ROW | {"id": "8"}], Ids())
+    trades, left_out = ccxt_venue._trades(FieldScales(LISTING), [ROW, ROW | change, ROW | {"id": "8"}], Ids())
     assert [trade.id for trade in trades] == [7, 8]
     assert [each.reason for each in left_out] == [reason]
 
 
 def test_a_row_of_another_shape_is_refused() -> None:
     rows: list[Any] = [{}, None, {**ROW, "side": [1]}, []]
-    trades, left_out = ccxt_venue._trades(Market(LISTING), rows, Ids())
+    trades, left_out = ccxt_venue._trades(FieldScales(LISTING), rows, Ids())
     assert not trades and left_out[0].reason == MISSING_FIELD and len(left_out) == 4
 
 
 def test_a_stream_brings_nothing_from_long_ago() -> None:
     rows = [ROW, ROW | {"id": "8", "timestamp": 1}]
-    trades, left_out = ccxt_venue._trades(Market(LISTING), rows, Ids(), ROW["timestamp"] - 5)
+    trades, left_out = ccxt_venue._trades(FieldScales(LISTING), rows, Ids(), ROW["timestamp"] - 5)
     assert len(trades) == 1 and [each.reason for each in left_out] == [BAD_TIME]
 
 
 def test_an_id_unlike_those_before_is_no_good() -> None:
     named = [ROW | {"id": str(at)} for at in range(20)]
-    trades, left_out = ccxt_venue._trades(Market(LISTING), [*named, ROW | {"id": None}, ROW | {"id": "True"}], Ids())
+    trades, left_out = ccxt_venue._trades(
+        FieldScales(LISTING), [*named, ROW | {"id": None}, ROW | {"id": "True"}], Ids()
+    )
     assert len(trades) == 20 and [each.reason for each in left_out] == [BAD_ID, BAD_ID]
     texts = [ROW | {"id": each} for each in ("12", "a1", "7", "c3")]
-    assert len(ccxt_venue._trades(Market(LISTING), texts, Ids())[0]) == 4
+    assert len(ccxt_venue._trades(FieldScales(LISTING), texts, Ids())[0]) == 4
 
 
 def test_equal_trades_without_an_id_are_two() -> None:
     rows = [ROW | {"id": None}, ROW | {"id": None}, ROW | {"id": ""}]
-    trades, _ = ccxt_venue._trades(Market(LISTING), rows, Ids())
+    trades, _ = ccxt_venue._trades(FieldScales(LISTING), rows, Ids())
     assert len({trade.id for trade in trades}) == 3 and all(trade.id >= HASHED for trade in trades)
 
 
@@ -230,7 +232,7 @@ async def test_a_page_never_cuts_a_millisecond(page: int, monkeypatch: pytest.Mo
     """An exchange that gives the oldest `page` rows from a time on, at least one millisecond of them."""
     rows = [ROW | {"id": str(at), "timestamp": 1_000 + at // page} for at in range(page * 5)]
 
-    async def asked(market: Market, since_ms: int) -> list[Trade]:
+    async def asked(market: FieldScales, since_ms: int) -> list[Trade]:
         found, _ = ccxt_venue._trades(market, rows, Ids())
         return [trade for trade in found if trade.ts_ms >= since_ms][: page + 1]
 

@@ -14,7 +14,7 @@ from workers.venues.shared.fields import (
     _REMEMBERED,
     TOO_FINE,
     TOO_GREAT,
-    Bad,
+    BadField,
     Decimals,
     epoch_ms,
     exact_json,
@@ -33,11 +33,11 @@ def test_a_number_is_read_as_units_reads_it(text: str, places: int) -> None:
     try:
         expected = units.parse(text, places)
     except BadInput:
-        with pytest.raises(Bad):
+        with pytest.raises(BadField):
             decimals[text]
         return
     if expected >= 1 << 63:
-        with pytest.raises(Bad) as caught:
+        with pytest.raises(BadField) as caught:
             decimals[text]
         assert caught.value.reason == TOO_GREAT
     else:
@@ -49,7 +49,7 @@ def test_a_number_is_read_as_units_reads_it(text: str, places: int) -> None:
 def test_nothing_else_is_a_number(text: str, places: int) -> None:
     try:
         value = Decimals(places, "bad", 0)[text]
-    except Bad:
+    except BadField:
         return
     assert Decimal(text).scaleb(places) == value and NUMBER.fullmatch(text)
 
@@ -65,7 +65,7 @@ def test_why_a_number_is_refused() -> None:
     decimals = Decimals(2, "bad", 1)
     reasons = {"0": "bad", "0.001": TOO_FINE, "92233720368547758.08": TOO_GREAT, "1e-1000": "bad", "x": "bad"}
     for text, reason in reasons.items():
-        with pytest.raises(Bad) as caught:
+        with pytest.raises(BadField) as caught:
             decimals[text]
         assert caught.value.reason == reason
 
@@ -99,7 +99,7 @@ def test_a_sum_is_rounded_where_it_was_summed_in_floats() -> None:
     assert scaled("0.30000000000000004", 8) == 30_000_000
     assert scaled("1014230.55", 16) == 10_142_305_500_000_000_000_000
     for text in ("NaN", "-1", "1e500", "", "1e99"):
-        with pytest.raises(Bad):
+        with pytest.raises(BadField):
             scaled(text, 8)
 
 

@@ -17,8 +17,8 @@ from tests.support import AttentiveClock, wait_until_async
 from tests.workers.venues.server import Exchange, exchange
 from workers.venues.shared.base import Closing, Connected, DepthEvent, Disconnected, Event, Refused, TradesEvent
 from workers.venues.shared.budget import CONNECT, OpenBudget
-from workers.venues.shared.live import MAILBOX_EVENTS, Feed, Timing, follow
-from workers.venues.shared.stall import Patience
+from workers.venues.shared.live import MAILBOX_EVENTS, SocketFeed, Timing, follow
+from workers.venues.shared.stall import StallLimits
 
 # Everything happens within a second, so that what should not happen can be seen not to. Silence is judged by a clock on
 # which no time passes while this process, which is also the venue, has to wait for a core.
@@ -30,9 +30,9 @@ FAST = Timing(
     overlap_most_ms=400,
     check_ms=5,
     # A socket that has said all that a test is about is silent.
-    patience=Patience(least_ms=60_000, most_ms=60_000, unknown_ms=60_000),
+    patience=StallLimits(least_ms=60_000, most_ms=60_000, unknown_ms=60_000),
 )
-HASTY = replace(FAST, patience=Patience(least_ms=100, most_ms=400, unknown_ms=200))
+HASTY = replace(FAST, patience=StallLimits(least_ms=100, most_ms=400, unknown_ms=200))
 PATIENT_S = 30
 
 
@@ -59,7 +59,7 @@ class Reader:
     def __init__(self, exchange: Exchange, timing: Timing = FAST, hello: tuple[str, ...] = ()) -> None:
         self.budget = OpenBudget()
         self.events: list[Event] = []
-        self._stream = follow([Feed(exchange.socket_url, Lines(), hello)], AttentiveClock(), self.budget, timing)
+        self._stream = follow([SocketFeed(exchange.socket_url, Lines(), hello)], AttentiveClock(), self.budget, timing)
 
     async def __aenter__(self) -> "Reader":
         self._task = asyncio.create_task(self._read())
@@ -200,7 +200,7 @@ async def test_a_market_of_bursts_is_left_alone_in_its_usual_pauses(venue: Excha
             await asyncio.sleep(0.1)
 
     venue.feeder = feed
-    timing = replace(FAST, patience=Patience(least_ms=20, most_ms=2_000, unknown_ms=300))
+    timing = replace(FAST, patience=StallLimits(least_ms=20, most_ms=2_000, unknown_ms=300))
     async with Reader(venue, timing) as reader:
         await wait_until_async(lambda: len(reader.ids()) == 320)
         assert reader.states() == ["connected"]
@@ -316,7 +316,7 @@ async def test_a_reader_that_does_not_read_makes_the_socket_wait(venue: Exchange
         return before == sent
 
     venue.feeder = feed
-    stream = follow([Feed(venue.socket_url, Lines())], AttentiveClock(), OpenBudget(), FAST)
+    stream = follow([SocketFeed(venue.socket_url, Lines())], AttentiveClock(), OpenBudget(), FAST)
     async with aclosing(stream) as events:
         assert isinstance(await anext(events), Connected)
         await wait_until_async(lambda: sent > MAILBOX_EVENTS)
@@ -358,7 +358,7 @@ async def test_an_error_of_ours_reaches_the_reader(venue: Exchange) -> None:
         await socket.send(json.dumps({}))
 
     venue.feeder = feed
-    stream = follow([Feed(venue.socket_url, Broken())], AttentiveClock(), OpenBudget(), FAST)
+    stream = follow([SocketFeed(venue.socket_url, Broken())], AttentiveClock(), OpenBudget(), FAST)
     with pytest.raises(ZeroDivisionError):
         async with aclosing(stream) as events:
             async for _ in events:

@@ -1,11 +1,11 @@
-from workers.venues.shared.stall import LONGEST_TIMES, MEAN_TIMES, WINDOW_MS, Pace, Patience
+from workers.venues.shared.stall import LONGEST_TIMES, MEAN_TIMES, WINDOW_MS, StallDetector, StallLimits
 
-PATIENCE = Patience(least_ms=10_000, most_ms=300_000, unknown_ms=60_000)
+PATIENCE = StallLimits(least_ms=10_000, most_ms=300_000, unknown_ms=60_000)
 
 
-def steady(gap_ms: int, span_ms: int = 120_000) -> Pace:
+def steady(gap_ms: int, span_ms: int = 120_000) -> StallDetector:
     """A stream that had an event every `gap_ms` for `span_ms`, the last one at `span_ms`."""
-    pace = Pace.starting(0)
+    pace = StallDetector.starting(0)
     for now_ms in range(gap_ms, span_ms + 1, gap_ms):
         pace.seen(now_ms)
     return pace
@@ -26,7 +26,7 @@ def test_no_market_may_be_silent_for_longer_than_the_most() -> None:
 
 
 def test_the_longest_pause_counts_where_trades_come_in_bursts() -> None:
-    pace = Pace.starting(0)
+    pace = StallDetector.starting(0)
     for burst in range(10):
         for at in range(200):
             pace.seen(burst * 20_000 + at)

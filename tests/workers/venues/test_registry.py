@@ -2,20 +2,20 @@ import pytest
 
 from common.errors import BadInput
 from tests.support import FakeClock
-from workers.venues.registry import VENUES, Access, Place, open_venue, venue_of
+from workers.venues.registry import VENUES, VenueAccess, VenueMarket, open_venue, venue_of
 from workers.venues.shared.budget import OpenBudget
 
 
 @pytest.mark.parametrize(
     ("symbol", "place"),
     [
-        ("BINANCE:BTCUSDT", Place("BINANCE", "BTCUSDT")),
-        ("BINANCE_USDM:BTCUSDT", Place("BINANCE_USDM", "BTCUSDT")),
-        ("COINBASE:BTC-USD", Place("COINBASE", "BTC-USD")),
-        ("KRAKEN:XBT-USD", Place("KRAKEN", "XBT-USD")),
+        ("BINANCE:BTCUSDT", VenueMarket("BINANCE", "BTCUSDT")),
+        ("BINANCE_USDM:BTCUSDT", VenueMarket("BINANCE_USDM", "BTCUSDT")),
+        ("COINBASE:BTC-USD", VenueMarket("COINBASE", "BTC-USD")),
+        ("KRAKEN:XBT-USD", VenueMarket("KRAKEN", "XBT-USD")),
     ],
 )
-def test_a_symbol_says_its_venue_and_its_name_there(symbol: str, place: Place) -> None:
+def test_a_symbol_says_its_venue_and_its_name_there(symbol: str, place: VenueMarket) -> None:
     assert venue_of(symbol) == place
 
 
@@ -27,11 +27,11 @@ def test_a_symbol_of_no_venue_is_bad_input(symbol: str) -> None:
 
 @pytest.mark.parametrize("name", VENUES)
 async def test_every_venue_opens_by_its_name(name: str) -> None:
-    venue = open_venue(name, Access(FakeClock(), OpenBudget(), key="secret"))
+    venue = open_venue(name, VenueAccess(FakeClock(), OpenBudget(), key="secret"))
     assert venue.name == name
     assert {"open_ticks", "high_ticks", "low_ticks", "close_ticks", "volume_lots"} <= venue.candle_fields
     await venue.close()
 
 
 def test_a_key_is_not_shown() -> None:
-    assert "secret" not in repr(Access(FakeClock(), OpenBudget(), key="secret"))
+    assert "secret" not in repr(VenueAccess(FakeClock(), OpenBudget(), key="secret"))

@@ -29,7 +29,7 @@ from common.clock import Clock, wait_at_most
 from common.errors import StoreUnavailable
 from common.market.builder.coverage import RecentCoverage
 from common.market.builder.gaps import START
-from common.market.builder.spans import Hole, Span
+from common.market.builder.spans import Hole, IdSpan
 from common.market.candle import BACKFILL, Candle
 from common.market.timeframes.timeframe import MINUTE_MS, minute_of
 from common.market.trade import Trades
@@ -67,7 +67,7 @@ REFUSED_MS = 60_000
 
 
 @dataclass(slots=True)
-class Desk:
+class BatchQueue:
     """Where fetched batches wait to be read. `applied` is set while there are none and the last one is applied."""
 
     batches: list[Batch] = field(default_factory=list)
@@ -95,7 +95,7 @@ class Desk:
 
 
 @dataclass(slots=True)
-class Stretch:
+class MissingStretch:
     """A time of which trades may be missing. `to_ms` None: until now."""
 
     from_ms: int
@@ -113,7 +113,7 @@ class Backfill:
     listing: Listing
     clock: Clock
     applied: Applied
-    desk: Desk
+    desk: BatchQueue
     on_put: Callable[[], None]
     history_ms: int
     committed: str
@@ -124,13 +124,13 @@ class Backfill:
     # Nothing was traded between the newest trade and the reconnect, or all of it is known.
     head_known: bool = False
     _head_due_ms: int | None = None
-    _denied: list[Span] = field(default_factory=list)
+    _denied: list[IdSpan] = field(default_factory=list)
     _fruitless: dict[int, int] = field(default_factory=dict)
     # Ids up to this one were traded before what is kept.
     _too_old_id: int = -1
     _failures: int = 0
     # Only where ids are not contiguous, oldest first.
-    _stretches: list[Stretch] = field(default_factory=list)
+    _stretches: list[MissingStretch] = field(default_factory=list)
     # Opens of minutes of which the venue gave a trade that could not be read.
     _unread: set[int] = field(default_factory=set)
     # The venue's time of the first live trade of this connection.
@@ -143,7 +143,7 @@ class Backfill:
         word, _, from_ms = self.committed.partition(" ")
         self.begun = word == BEGUN
         if self.begun and from_ms:
-            self._stretches.append(Stretch(int(from_ms)))
+            self._stretches.append(MissingStretch(int(from_ms)))
 
     @property
     def position(self) -> str:
@@ -188,7 +188,7 @@ class Backfill:
         if newest and newest.to_ms is None:
             newest.from_ms = min(newest.from_ms, from_ms)
         else:
-            self._stretches.append(Stretch(from_ms))
+            self._stretches.append(MissingStretch(from_ms))
         if self._head_due_ms is None:
             self._head_due_ms = self.clock.monotonic_ms() + MISSED_MS
 
@@ -260,7 +260,7 @@ class Backfill:
         # What is older than all that is kept would be refused, and leave no hole to be filled from.
         oldest, from_ms = self.applied.coverage.oldest(), max(now_ms - self.history_ms, self.applied.floor_ms())
         if self._by_time:
-            self._stretches = [Stretch(from_ms)] if self.history_ms else []
+            self._stretches = [MissingStretch(from_ms)] if self.history_ms else []
         elif self.history_ms and (not oldest or oldest.from_ms > from_ms):
             try:
                 found = await self.venue.trades_between(self.listing, from_ms, now_ms)
@@ -277,7 +277,7 @@ class Backfill:
             found = await (self._newest_first(hole) if self.venue.asked_by_id else self._oldest_first(hole))
         except Unserved as error:
             log.warning("trades are not served", extra={"symbol": self._symbol, "gap": str(hole), "error": str(error)})
-            self._deny(Span(*hole))
+            self._deny(IdSpan(*hole))
             return
         if found or self._is_denied(hole):
             self._fruitless.pop(hole.last, None)
@@ -286,7 +286,7 @@ class Backfill:
         self._fruitless[hole.last] = self._fruitless.get(hole.last, 0) + 1
         if self._fruitless[hole.last] >= MAX_FRUITLESS:
             del self._fruitless[hole.last]
-            self._deny(Span(*hole))
+            self._deny(IdSpan(*hole))
             return
         raise VenueUnavailable(f"ids {hole.first} to {hole.last} are not there yet")
 
@@ -333,7 +333,7 @@ class Backfill:
         expected = first
         for trade_id in [*kept.ids, known_to + 1]:
             if expected < trade_id:
-                self._deny(Span(expected, trade_id - 1, 0, 0))
+                self._deny(IdSpan(expected, trade_id - 1, 0, 0))
             expected = trade_id + 1
         return kept
 
@@ -352,7 +352,7 @@ class Backfill:
 
     # What the venue does not give out.
 
-    def _deny(self, span: Span) -> None:
+    def _deny(self, span: IdSpan) -> None:
         self._denied.append(span)
 
     def _is_denied(self, hole: Hole) -> bool:
@@ -395,7 +395,7 @@ class Backfill:
                 Trades(),
                 "",
                 candles=[candle for candle in candles if candle.open_ms in kept],
-                covered=[Span(*hole) for hole in filled],
+                covered=[IdSpan(*hole) for hole in filled],
                 given_up=lost,
             )
         )
@@ -439,7 +439,7 @@ class Backfill:
         newest = self.applied.coverage.newest()
         knows_already = self._stretches and self._stretches[-1].to_ms is None
         if self._by_time and newest and not knows_already:
-            self._stretches.append(Stretch(newest.to_ms - OVERLAP_MS))
+            self._stretches.append(MissingStretch(newest.to_ms - OVERLAP_MS))
 
     def _next_by_time(self) -> Callable[[], Awaitable[None]] | None:
         is_due = self._head_due_ms is not None and self.clock.monotonic_ms() >= self._head_due_ms
@@ -452,7 +452,7 @@ class Backfill:
             return lambda: self._replace_unread(opens)
         return None
 
-    async def _shorten(self, stretch: Stretch) -> None:
+    async def _shorten(self, stretch: MissingStretch) -> None:
         """Fetch the newest part of it."""
         due_ms = self._head_due_ms
         to_ms = max(self.clock.now_ms(), self._heard_ms or 0) if stretch.to_ms is None else stretch.to_ms

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, replace
 from common.clock import Clock
 from common.errors import RetryableError
 from common.market.depth.book import Rule
-from common.market.depth.chunk import Chunk, pack_chunk
-from common.market.depth.recorder import BookHistory, Limits
+from common.market.depth.chunk import DepthChunk, pack_chunk
+from common.market.depth.recorder import BookHistory, DepthLimits
 from common.market.rescaling import Unfit
 from common.market.scale import Scales
 from common.store.book import MAX_BOOK_LEVELS, BookSnapshot, BookStore
@@ -52,9 +52,9 @@ class BookKeeper:
     token: str
     symbol: str
     scales: Scales
-    limits: Limits = field(default_factory=Limits)
+    limits: DepthLimits = field(default_factory=DepthLimits)
     _history: BookHistory | None = None
-    _closed: list[Chunk] = field(default_factory=list)
+    _closed: list[DepthChunk] = field(default_factory=list)
     _shown: BookSnapshot | None = None
     # The venue's time of the last event; None before the first diff of this connection.
     _heard_ms: int | None = None

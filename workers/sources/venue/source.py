@@ -19,7 +19,7 @@ from redis.asyncio import Redis
 from common.clock import Clock, wait_at_most
 from common.errors import BadInput, StoreUnavailable
 from common.market.builder.gaps import DISCONNECT, ID_JUMP, START, THROTTLE, UNKNOWN
-from common.market.builder.spans import Span
+from common.market.builder.spans import IdSpan
 from common.market.candle import LIVE, SIMULATED
 from common.market.instrument import Instrument
 from common.market.scale import Scales
@@ -30,13 +30,13 @@ from common.store.depth import DepthReader, DepthStore
 from common.store.health import BACKFILLING, DEGRADED, DISCONNECTED, MISMATCH, THROTTLED, TICK
 from common.store.registry import Market
 from workers.change.request import Request
-from workers.sources import Means
+from workers.sources import SourceContext
 from workers.sources.base import NEVER, Applied, Batch
-from workers.sources.venue.backfill import PAGE, Backfill, Desk
+from workers.sources.venue.backfill import PAGE, Backfill, BatchQueue
 from workers.sources.venue.book import BookKeeper, BookStores
 from workers.sources.venue.checks import Checks
 from workers.sources.venue.relisting import Relisting
-from workers.venues.registry import Access, fleet_budget, open_venue, rule_of
+from workers.venues.registry import VenueAccess, fleet_budget, open_venue, rule_of
 from workers.venues.shared import live
 from workers.venues.shared.base import (
     Connected,
@@ -92,7 +92,7 @@ class VenueSource:
     sources: int = LIVE
     _live: deque[Batch] = field(default_factory=deque)
     _waiting: int = 0
-    _desk: Desk = field(default_factory=Desk)
+    _desk: BatchQueue = field(default_factory=BatchQueue)
     _backfill: Backfill | None = None
     _checks: Checks | None = None
     _relisting: Relisting | None = None
@@ -329,7 +329,7 @@ class VenueSource:
                 self._put(Batch(trades, "", cause=self._cause))
                 self._heard(trades.ts_ms[-1])
             case NoTrade(_, ts_ms, trade_id):
-                self._put(Batch(Trades(), "", cause=self._cause, covered=[Span(trade_id, trade_id, ts_ms, ts_ms)]))
+                self._put(Batch(Trades(), "", cause=self._cause, covered=[IdSpan(trade_id, trade_id, ts_ms, ts_ms)]))
                 self._heard(ts_ms)
             case Connected():
                 self._connected = True
@@ -384,7 +384,7 @@ class VenueSource:
             self._relisting.note(refused)
 
 
-def venue_source(market: Market, means: Means) -> VenueSource:
+def venue_source(market: Market, means: SourceContext) -> VenueSource:
     """The source a market describes. BadInput where it names no venue we know."""
     found = market.source
     try:
@@ -396,7 +396,7 @@ def venue_source(market: Market, means: Means) -> VenueSource:
     except (KeyError, ValueError, TypeError) as error:
         raise BadInput(f"the source of {market.symbol} is {found}, expected a venue, a name and steps") from error
     urls = str(found.get("rest_url", "")), str(found.get("socket_url", ""))
-    access = Access(means.clock, budget, *urls, key=means.binance_key)
+    access = VenueAccess(means.clock, budget, *urls, key=means.binance_key)
     books = book_stores(means.commands, market.instrument, means.depth_minutes) if means.depth_minutes else None
     slot = StreamSlot(means.commands, name, market.symbol, means.caps)
     change = partial(means.change, market.symbol) if means.change else None

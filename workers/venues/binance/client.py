@@ -30,9 +30,9 @@ from workers.venues.shared.answers import (
     within,
 )
 from workers.venues.shared.base import DepthEvent, Event, Listing, OnRefused, Unserved, VenueError, unheard
-from workers.venues.shared.budget import Budget
-from workers.venues.shared.fields import Market, scaled, whole
-from workers.venues.shared.live import Feed, Timing, follow
+from workers.venues.shared.budget import RequestBudget
+from workers.venues.shared.fields import FieldScales, scaled, whole
+from workers.venues.shared.live import SocketFeed, Timing, follow
 from workers.venues.shared.rest import Rest
 
 # Most rows of recent trades, aggregates and candles.
@@ -59,7 +59,7 @@ class Weights:
 
 
 @dataclass(frozen=True, slots=True)
-class Api:
+class BinanceApi:
     """What differs between Binance's markets.
 
     `public_path`: of the socket that has books, quotes and raw trades; `market_path`: of the one that has aggregates.
@@ -80,7 +80,7 @@ class Api:
     aggregate_ms: int
 
 
-SPOT = Api(
+SPOT = BinanceApi(
     name="BINANCE",
     rest_url="https://api.binance.com",
     socket_url="wss://stream.binance.com:9443",
@@ -110,8 +110,8 @@ class Binance:
     def __init__(
         self,
         clock: Clock,
-        budget: Budget,
-        api: Api = SPOT,
+        budget: RequestBudget,
+        api: BinanceApi = SPOT,
         *,
         rest_url: str = "",
         socket_url: str = "",
@@ -151,11 +151,11 @@ class Binance:
         return follow(list(feeds), self._clock, self._budget, self._timing)
 
     async def trades_from_id(self, listing: Listing, first_id: int, limit: int, at_ms: int) -> Trades:
-        rows, _ = await self._page(Market(listing), first_id, limit)
+        rows, _ = await self._page(FieldScales(listing), first_id, limit)
         return in_order(rows[:limit])
 
     async def trades_between(self, listing: Listing, from_ms: int, to_ms: int) -> Trades:
-        market, api = Market(listing), self._api
+        market, api = FieldScales(listing), self._api
         start_ms = max(0, from_ms - api.aggregate_ms)
         found = await self._get("aggTrades", api.weights.agg_trades, symbol=listing.name, startTime=start_ms, limit=1)
         with reading("aggTrades"):
@@ -166,7 +166,7 @@ class Binance:
         return await whole_millis(lambda first_id: self._page(market, first_id, PAGE), firsts[0], from_ms, to_ms)
 
     async def candles(self, listing: Listing, from_ms: int, to_ms: int) -> list[Candle]:
-        market, candles = Market(listing), list[Candle]()
+        market, candles = FieldScales(listing), list[Candle]()
         end_ms = closed_before(to_ms, self._clock.now_ms())
         start_ms = from_ms
         while start_ms < end_ms:
@@ -184,7 +184,7 @@ class Binance:
         weight, levels = self._api.weights.depth, self._api.depth_levels
         answer = await self._get("depth", weight, symbol=listing.name, limit=levels)
         with reading("depth"):
-            return snapshot(Market(listing), answer)
+            return snapshot(FieldScales(listing), answer)
 
     async def server_time_ms(self) -> int:
         answer = await self._get("time", self._api.weights.time)
@@ -194,11 +194,11 @@ class Binance:
     async def close(self) -> None:
         await self._rest.close()
 
-    def _feeds(self, path: str, streams: list[str], parser: BinanceParser) -> list[Feed]:
+    def _feeds(self, path: str, streams: list[str], parser: BinanceParser) -> list[SocketFeed]:
         parts = [streams[at : at + SOCKET_STREAMS] for at in range(0, len(streams), SOCKET_STREAMS)]
-        return [Feed(f"{self._socket_url}{path}/stream?streams={'/'.join(part)}", parser) for part in parts]
+        return [SocketFeed(f"{self._socket_url}{path}/stream?streams={'/'.join(part)}", parser) for part in parts]
 
-    async def _page(self, market: Market, first_id: int, limit: int) -> tuple[list[Trade], int | None]:
+    async def _page(self, market: FieldScales, first_id: int, limit: int) -> tuple[list[Trade], int | None]:
         """Trades from `first_id` on, and the id to go on from when there may be more."""
         if self._trades == "aggTrade":
             return await self._by_id("aggTrades", self._api.weights.agg_trades, PAGE, market, first_id, limit)
@@ -208,7 +208,7 @@ class Binance:
         return await self._recent(market, first_id)
 
     async def _by_id(
-        self, endpoint: str, weight: int, most: int, market: Market, first_id: int, limit: int
+        self, endpoint: str, weight: int, most: int, market: FieldScales, first_id: int, limit: int
     ) -> tuple[list[Trade], int | None]:
         asked = min(limit, most)
         answer = await self._get(endpoint, weight, symbol=market.name, fromId=first_id, limit=asked)
@@ -217,7 +217,7 @@ class Binance:
         rows = sorted((row for row in found if row.id >= first_id), key=_id)
         return rows, rows[-1].id + 1 if rows and len(answer) == asked else None
 
-    async def _recent(self, market: Market, first_id: int) -> tuple[list[Trade], int | None]:
+    async def _recent(self, market: FieldScales, first_id: int) -> tuple[list[Trade], int | None]:
         """The same out of the last trades, which need no key."""
         answer = await self._get("trades", self._api.weights.recent_trades, symbol=market.name, limit=PAGE)
         found = readable("trades", answer, lambda row: trade_row(market, row, self._trades), self.on_refused)
@@ -231,7 +231,7 @@ class Binance:
         return await self._rest.get(path, params, weight=weight, endpoint=endpoint, market=market)
 
 
-def _candle(market: Market, row: list[Any]) -> Candle | None:
+def _candle(market: FieldScales, row: list[Any]) -> Candle | None:
     """A kline: open time, o, h, l, c, volume, close time, quote volume, trades, taker buy volume, ...
 
     An empty minute is there as a flat one.

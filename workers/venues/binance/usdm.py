@@ -6,9 +6,9 @@ historicalTrades, which needs a key. Without one the last 1,000 trades can be ha
 hole is Unserved. To heal those too without a key, follow a symbol by `trades="aggTrade"` from its first day.
 """
 
-from workers.venues.binance.client import Api, Weights
+from workers.venues.binance.client import BinanceApi, Weights
 
-USDM = Api(
+USDM = BinanceApi(
     name="BINANCE_USDM",
     rest_url="https://fapi.binance.com",
     socket_url="wss://fstream.binance.com",

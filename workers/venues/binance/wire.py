@@ -21,8 +21,8 @@ from workers.venues.shared.fields import (
     UNKNOWN_EVENT,
     UNKNOWN_SYMBOL,
     VENUE_ERROR,
-    Bad,
-    Market,
+    BadField,
+    FieldScales,
     refused,
     shown,
     whole,
@@ -44,7 +44,7 @@ _ON_BOOK, _OFF_BOOK = "MARKET", frozenset(("INSURANCE_FUND", "ADL", "NA"))
 
 Message = dict[str, Any]
 Events = Sequence[Event | Closing]
-Reader = Callable[[Market, Message], Events]
+Reader = Callable[[FieldScales, Message], Events]
 
 
 class BinanceParser:
@@ -52,8 +52,8 @@ class BinanceParser:
         self._trades, self._id_field = trades, _ID_FIELDS[trades]
         self._names = frozenset(listing.name.lower() for listing in listings)
         # By the stream's name: on a combined stream it alone says what spot's quotes are.
-        self._routes: dict[str, tuple[Reader, Market]] = {}
-        for market in map(Market, listings):
+        self._routes: dict[str, tuple[Reader, FieldScales]] = {}
+        for market in map(FieldScales, listings):
             name = market.name.lower()
             self._routes[f"{name}@{trades}"] = self._trade, market
             self._routes[f"{name}@bookTicker"] = _quote, market
@@ -70,21 +70,21 @@ class BinanceParser:
             if route is not None:
                 return route[0](route[1], message["data"])
             return self._other(stream, message)
-        except (Bad, *MISSHAPEN) as error:
+        except (BadField, *MISSHAPEN) as error:
             return (refused(error),)
 
-    def _trade(self, market: Market, data: Message) -> Events:
+    def _trade(self, market: FieldScales, data: Message) -> Events:
         if data["e"] != self._trades or data["s"] != market.name or data.get("X", _ON_BOOK) != _ON_BOOK:
             return self._no_trade(market, data)
         return (market.event(data["T"], data[self._id_field], data["p"], data["q"], _side(data["m"])),)
 
-    def _no_trade(self, market: Market, data: Message) -> Events:
+    def _no_trade(self, market: FieldScales, data: Message) -> Events:
         """What stands in the stream of trades and is none of the market's."""
         if data["e"] != self._trades:
-            raise Bad(UNKNOWN_EVENT, f"event {shown(data['e'])} in the stream {self._trades}")
+            raise BadField(UNKNOWN_EVENT, f"event {shown(data['e'])} in the stream {self._trades}")
         _check_symbol(market, data)
         if data["X"] not in _OFF_BOOK:
-            raise Bad(UNKNOWN_EVENT, f"trade of kind {shown(data['X'])}")
+            raise BadField(UNKNOWN_EVENT, f"trade of kind {shown(data['X'])}")
         ts_ms = whole(data["T"], BAD_TIME, 1, MAX_TS_MS - 1)
         return (NoTrade(market.name, ts_ms, whole(data[self._id_field], BAD_ID)),)
 
@@ -96,20 +96,20 @@ class BinanceParser:
         if name == f"!{_SHUTDOWN}":
             return _control(message["data"])
         if name not in self._names:
-            raise Bad(UNKNOWN_SYMBOL, f"stream {shown(stream)} is of no market we follow")
+            raise BadField(UNKNOWN_SYMBOL, f"stream {shown(stream)} is of no market we follow")
         if kind.partition("@")[0].partition("_")[0] not in _IGNORED:
-            raise Bad(UNKNOWN_EVENT, f"stream {shown(stream)} is of no kind we know")
+            raise BadField(UNKNOWN_EVENT, f"stream {shown(stream)} is of no kind we know")
         return ()
 
 
-def trade_row(market: Market, row: Message, trades: TradeIds) -> Trade:
+def trade_row(market: FieldScales, row: Message, trades: TradeIds) -> Trade:
     """One row of historicalTrades, trades or aggTrades. Bad or one of MISSHAPEN where it is no good."""
     if trades == "aggTrade":
         return market.trade(row["T"], row["a"], row["p"], row["q"], _side(row["m"]))
     return market.trade(row["time"], row["id"], row["price"], row["qty"], _side(row["isBuyerMaker"]))
 
 
-def snapshot(market: Market, answer: Message) -> DepthEvent:
+def snapshot(market: FieldScales, answer: Message) -> DepthEvent:
     """The book as REST gives it. Of spot it has no time."""
     last = whole(answer["lastUpdateId"], BAD_SEQUENCE)
     ts_ms = whole(answer.get("E", -1), BAD_TIME, -1, MAX_TS_MS - 1)
@@ -118,9 +118,9 @@ def snapshot(market: Market, answer: Message) -> DepthEvent:
     return DepthEvent(market.name, ts_ms, last, last, -1, bids, asks, snapshot=True)
 
 
-def _depth(market: Market, data: Message) -> Events:
+def _depth(market: FieldScales, data: Message) -> Events:
     if data["e"] != "depthUpdate":
-        raise Bad(UNKNOWN_EVENT, f"event {shown(data['e'])} in a stream of depth")
+        raise BadField(UNKNOWN_EVENT, f"event {shown(data['e'])} in a stream of depth")
     _check_symbol(market, data)
     first = whole(data["U"], BAD_SEQUENCE)
     last = whole(data["u"], BAD_SEQUENCE, first)
@@ -131,10 +131,10 @@ def _depth(market: Market, data: Message) -> Events:
     return (DepthEvent(market.name, ts_ms, first, last, previous, bids, asks), *left_out)
 
 
-def _quote(market: Market, data: Message) -> Events:
+def _quote(market: FieldScales, data: Message) -> Events:
     """Spot's has no event and no time."""
     if data.get("e", "bookTicker") != "bookTicker":
-        raise Bad(UNKNOWN_EVENT, f"event {shown(data['e'])} in a stream of quotes")
+        raise BadField(UNKNOWN_EVENT, f"event {shown(data['e'])} in a stream of quotes")
     _check_symbol(market, data)
     ts_ms = whole(data.get("E", -1), BAD_TIME, -1, MAX_TS_MS - 1)
     update_id = whole(data["u"], BAD_SEQUENCE)
@@ -146,15 +146,15 @@ def _control(message: Message) -> Events:
     if message.get("e") == _SHUTDOWN:
         return (Closing(),)
     if "error" in message or "code" in message:
-        raise Bad(VENUE_ERROR, shown(message))
+        raise BadField(VENUE_ERROR, shown(message))
     if "result" not in message:
-        raise Bad(UNKNOWN_EVENT, f"message {shown(message)} is of no kind we know")
+        raise BadField(UNKNOWN_EVENT, f"message {shown(message)} is of no kind we know")
     return ()
 
 
-def _check_symbol(market: Market, data: Message) -> None:
+def _check_symbol(market: FieldScales, data: Message) -> None:
     if data["s"] != market.name:
-        raise Bad(UNKNOWN_SYMBOL, f"symbol {shown(data['s'])} in a stream of {market.name}")
+        raise BadField(UNKNOWN_SYMBOL, f"symbol {shown(data['s'])} in a stream of {market.name}")
 
 
 def _side(buyer_made: object) -> int | None:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from common.clock import Clock
 from common.errors import FleetError, OperatorError
 from workers.venues.shared.base import Throttled, Unserved, VenueError, VenueUnavailable
-from workers.venues.shared.budget import Budget
+from workers.venues.shared.budget import RequestBudget
 from workers.venues.shared.fields import MISSHAPEN
 from workers.venues.shared.rest import TIMEOUT_S, retry_after_ms
 
@@ -50,7 +50,7 @@ class Clients:
     venue: str
     exchange: str
     clock: Clock
-    budget: Budget
+    budget: RequestBudget
     rest_url: str = ""
     socket_url: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)

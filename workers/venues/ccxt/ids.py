@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 
 from common.market.builder.builder import BAD_ID
-from workers.venues.shared.fields import Bad, shown
+from workers.venues.shared.fields import BadField, shown
 
 # Ids from here on are hashes.
 HASHED = 1 << 62
@@ -53,14 +53,14 @@ class Ids:
         if _NUMBER.fullmatch(text):
             self._numbers += 1
         elif self._numbers >= _SURE and not self._texts:
-            raise Bad(BAD_ID, f"id {shown(text)} follows {self._numbers} that are numbers")
+            raise BadField(BAD_ID, f"id {shown(text)} follows {self._numbers} that are numbers")
         else:
             self._texts += 1
         return trade_id(text)
 
     def _nameless(self, text: str) -> int:
         if self._numbers or self._texts:
-            raise Bad(BAD_ID, "no id, where other trades have one")
+            raise BadField(BAD_ID, "no id, where other trades have one")
         count = self._counts.pop(text, 0)
         self._counts[text] = count + 1
         if len(self._counts) > _REMEMBERED:

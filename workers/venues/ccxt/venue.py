@@ -51,10 +51,10 @@ from workers.venues.shared.base import (
     VenueUnavailable,
     unheard,
 )
-from workers.venues.shared.budget import CONNECT, Budget
-from workers.venues.shared.fields import BAD_SHAPE, MISSHAPEN, Bad, Market, refused
+from workers.venues.shared.budget import CONNECT, RequestBudget
+from workers.venues.shared.fields import BAD_SHAPE, MISSHAPEN, BadField, FieldScales, refused
 from workers.venues.shared.live import LOST, MAX_DOUBLINGS, STALLED, THROTTLED, UNREACHABLE, Mailbox, Timing
-from workers.venues.shared.stall import Pace
+from workers.venues.shared.stall import StallDetector
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ class CcxtVenue:
     def __init__(
         self,
         clock: Clock,
-        budget: Budget,
+        budget: RequestBudget,
         venue: str,
         *,
         rest_url: str = "",
@@ -137,7 +137,7 @@ class CcxtVenue:
         raise Unserved(f"{self.name} is asked for trades by time only")
 
     async def trades_between(self, listing: Listing, from_ms: int, to_ms: int) -> Trades:
-        market = Market(listing)
+        market = FieldScales(listing)
 
         async def page(since_ms: int) -> tuple[list[Trade], int | None]:
             while since_ms <= to_ms:
@@ -152,7 +152,7 @@ class CcxtVenue:
         return Trades.of(sorted(found.rows()))
 
     async def candles(self, listing: Listing, from_ms: int, to_ms: int) -> list[Candle]:
-        market, candles = Market(listing), list[Candle]()
+        market, candles = FieldScales(listing), list[Candle]()
         end_ms, since_ms = closed_before(to_ms, self._clock.now_ms()), from_ms
         while since_ms < end_ms:
             rows = await self._ask("fetch_ohlcv", listing.name, "1m", since_ms)
@@ -164,7 +164,7 @@ class CcxtVenue:
     async def depth(self, listing: Listing) -> DepthEvent:
         found = await self._ask("fetch_order_book", listing.name)
         with reading("fetch_order_book"):
-            bids, asks = (self._levels(Market(listing), found[side]) for side in ("bids", "asks"))
+            bids, asks = (self._levels(FieldScales(listing), found[side]) for side in ("bids", "asks"))
             return _depth(listing.name, found, bids, asks, snapshot=True)
 
     async def server_time_ms(self) -> int:
@@ -180,7 +180,7 @@ class CcxtVenue:
         async with self._clients.telling(client, method, market):
             return await getattr(client, method)(*((market, *args) if market else ()))
 
-    async def _rows(self, market: Market, since_ms: int) -> list[Trade]:
+    async def _rows(self, market: FieldScales, since_ms: int) -> list[Trade]:
         """A page from there on, ascending."""
         # As many as the exchange gives by itself: ccxt does not know how many it may be asked for.
         rows = await self._ask("fetch_trades", market.name, since_ms)
@@ -193,7 +193,7 @@ class CcxtVenue:
         for each in left_out:
             self.on_refused(each)
 
-    def _levels(self, market: Market, rows: Any) -> dict[int, int]:
+    def _levels(self, market: FieldScales, rows: Any) -> dict[int, int]:
         left_out: list[Refused] = []
         levels = market.levels([[_text(row[0]), _text(row[1])] for row in rows[:BOOK_LEVELS]], left_out)
         self._tell(left_out)
@@ -203,7 +203,7 @@ class CcxtVenue:
 
     async def _keep_trades(self, listing: Listing, mailbox: Mailbox) -> None:
         """From one connection to the next, for ever."""
-        line = Line(Market(listing), mailbox, Pace.starting(self._clock.monotonic_ms()))
+        line = Line(FieldScales(listing), mailbox, StallDetector.starting(self._clock.monotonic_ms()))
         while True:
             try:
                 cause = await self._connection(line)
@@ -323,7 +323,7 @@ class CcxtVenue:
         if not first.has.get("watchOrderBook"):
             await self._poll_book(listing, mailbox)
         await self._budget.spend(CONNECT, 1)
-        client, market = await self._clients.another(), Market(listing)
+        client, market = await self._clients.another(), FieldScales(listing)
         _guard(client, mailbox)
         before: tuple[dict[int, int], dict[int, int]] | None = None
         try:
@@ -336,7 +336,7 @@ class CcxtVenue:
                 before = bids, asks
                 await mailbox.room()
                 await self._clock.sleep_ms(BOOK_MS)
-        except Bad as error:
+        except BadField as error:
             mailbox.put([refused(error)])
         finally:
             await _closed(client)
@@ -351,9 +351,9 @@ class CcxtVenue:
 class Line:
     """The trades of one market, over all its connections. `is_fruitful`: this one has delivered."""
 
-    market: Market
+    market: FieldScales
     mailbox: Mailbox
-    pace: Pace
+    pace: StallDetector
     ids: Ids = field(default_factory=Ids)
     failures: int = 0
     is_connected: bool = False
@@ -395,7 +395,7 @@ def _size_decimals(least: int, most_size: float | None) -> int:
 
 
 def _trades(
-    market: Market, rows: list[dict[str, Any]], ids: Ids, oldest_ms: int = 0
+    market: FieldScales, rows: list[dict[str, Any]], ids: Ids, oldest_ms: int = 0
 ) -> tuple[list[Trade], list[Refused]]:
     """Trades out of ccxt's, in their order; and those that are no good."""
     trades, left_out = list[Trade](), list[Refused]()
@@ -403,9 +403,9 @@ def _trades(
         try:
             trade = _trade(market, row, ids)
             if trade.ts_ms < oldest_ms:
-                raise Bad(BAD_TIME, f"trade of {trade.ts_ms} ms, expected none before {oldest_ms}")
+                raise BadField(BAD_TIME, f"trade of {trade.ts_ms} ms, expected none before {oldest_ms}")
             trades.append(trade)
-        except (Bad, *MISSHAPEN) as error:
+        except (BadField, *MISSHAPEN) as error:
             left_out.append(refused(error)._replace(ts_ms=_time(row)))
     return trades, left_out
 
@@ -416,7 +416,7 @@ def _time(row: Any) -> int:
     return ts_ms if type(ts_ms) is int and 0 <= ts_ms < MAX_TS_MS else -1
 
 
-def _trade(market: Market, row: dict[str, Any], ids: Ids) -> Trade:
+def _trade(market: FieldScales, row: dict[str, Any], ids: Ids) -> Trade:
     ts_ms = row["timestamp"]
     price, size = _text(row["price"]), _text(row["amount"])
     side = SIDE_CODES.get(row.get("side") or "", UNKNOWN)
@@ -429,7 +429,7 @@ def _text(number: Any) -> str:
     return format(Decimal(text), "f") if type(number) is float and "e" in text else text
 
 
-def _candle(market: Market, row: list[Any]) -> Candle | None:
+def _candle(market: FieldScales, row: list[Any]) -> Candle | None:
     # An empty minute may be there as a flat candle.
     if not row[5]:
         return None

@@ -29,7 +29,7 @@ from workers.venues.shared.answers import (
     within,
 )
 from workers.venues.shared.base import DepthEvent, Event, Listing, OnRefused, QuoteEvent, Refused, unheard
-from workers.venues.shared.budget import Budget
+from workers.venues.shared.budget import RequestBudget
 from workers.venues.shared.fields import (
     BAD_JSON,
     BAD_SHAPE,
@@ -37,8 +37,8 @@ from workers.venues.shared.fields import (
     UNKNOWN_EVENT,
     UNKNOWN_SYMBOL,
     VENUE_ERROR,
-    Bad,
-    Market,
+    BadField,
+    FieldScales,
     exact_json,
     lists,
     refused,
@@ -46,7 +46,7 @@ from workers.venues.shared.fields import (
     time_ms,
     whole,
 )
-from workers.venues.shared.live import Feed, Timing, follow
+from workers.venues.shared.live import SocketFeed, Timing, follow
 from workers.venues.shared.rest import Rest
 
 REST_URL = "https://api.exchange.coinbase.com"
@@ -66,12 +66,12 @@ _IGNORED = frozenset(("subscriptions", "heartbeat", "status", "received", "open"
 _AGGRESSORS = {"sell": BUY, "buy": SELL}
 
 Message = dict[str, Any]
-Reader = Callable[[Market, Message], Sequence[Event]]
+Reader = Callable[[FieldScales, Message], Sequence[Event]]
 
 
 class CoinbaseParser:
     def __init__(self, listings: Sequence[Listing]) -> None:
-        self._markets = {listing.name: Market(listing) for listing in listings}
+        self._markets = {listing.name: FieldScales(listing) for listing in listings}
         self._readers: dict[str, Reader] = {
             # The last one before we came: a trade like any other, and the end of a hole.
             "last_match": _match,
@@ -88,7 +88,7 @@ class CoinbaseParser:
             return (Refused(BAD_JSON, str(error)[:100]),)
         try:
             return self._read(message)
-        except (Bad, *MISSHAPEN) as error:
+        except (BadField, *MISSHAPEN) as error:
             return (refused(error),)
 
     def _read(self, message: Message) -> Sequence[Event]:
@@ -98,7 +98,7 @@ class CoinbaseParser:
             return _other(kind, message)
         market = self._markets.get(message["product_id"])
         if market is None:
-            raise Bad(UNKNOWN_SYMBOL, f"product {shown(message['product_id'])} is no market we follow")
+            raise BadField(UNKNOWN_SYMBOL, f"product {shown(message['product_id'])} is no market we follow")
         return reader(market, message)
 
 
@@ -111,7 +111,7 @@ class Coinbase:
     def __init__(
         self,
         clock: Clock,
-        budget: Budget,
+        budget: RequestBudget,
         *,
         rest_url: str = "",
         socket_url: str = "",
@@ -127,7 +127,7 @@ class Coinbase:
         answer = await self._get(PRODUCT, name)
         with reading(PRODUCT):
             if answer["id"] != name:
-                raise Bad(UNKNOWN_SYMBOL, f"product {shown(answer['id'])} in the answer for {name}")
+                raise BadField(UNKNOWN_SYMBOL, f"product {shown(answer['id'])} in the answer for {name}")
             return listing_of(self.name, name, name, answer["quote_increment"], answer["base_increment"])
 
     def stream(self, listings: Sequence[Listing], *, depth: bool, quotes: bool) -> AsyncGenerator[Event, None]:
@@ -135,15 +135,15 @@ class Coinbase:
         channels = [channel for kind, channel in _CHANNELS.items() if asked[kind]]
         products = [listing.name for listing in listings]
         hello = orjson.dumps({"type": "subscribe", "product_ids": products, "channels": channels}).decode()
-        feed = Feed(self._socket_url, CoinbaseParser(listings), (hello,))
+        feed = SocketFeed(self._socket_url, CoinbaseParser(listings), (hello,))
         return follow([feed], self._clock, self._budget, self._timing)
 
     async def trades_from_id(self, listing: Listing, first_id: int, limit: int, at_ms: int) -> Trades:
-        rows, _ = await self._page(Market(listing), first_id, min(limit, TRADES_PAGE))
+        rows, _ = await self._page(FieldScales(listing), first_id, min(limit, TRADES_PAGE))
         return in_order(rows[:limit])
 
     async def trades_between(self, listing: Listing, from_ms: int, to_ms: int) -> Trades:
-        market = Market(listing)
+        market = FieldScales(listing)
         first_id = await self._first_id(market, from_ms)
         if first_id is None:
             return Trades()
@@ -151,7 +151,7 @@ class Coinbase:
 
     async def candles(self, listing: Listing, from_ms: int, to_ms: int) -> list[Candle]:
         """Coinbase has no candle where there was no trade."""
-        market, candles = Market(listing), list[Candle]()
+        market, candles = FieldScales(listing), list[Candle]()
         end_ms = closed_before(to_ms, self._clock.now_ms())
         for start_ms in range(from_ms, end_ms, CANDLES_PAGE * MINUTE_MS):
             # Both ends count: one more candle than fits is refused as a whole.
@@ -162,7 +162,7 @@ class Coinbase:
         return within(candles, from_ms, end_ms)
 
     async def depth(self, listing: Listing) -> DepthEvent:
-        market = Market(listing)
+        market = FieldScales(listing)
         answer = await self._get("book", market.name, {"level": 2})
         with reading("book"):
             return _book(market, answer, [])
@@ -175,14 +175,14 @@ class Coinbase:
     async def close(self) -> None:
         await self._rest.close()
 
-    async def _page(self, market: Market, first_id: int, limit: int) -> tuple[list[Trade], int | None]:
+    async def _page(self, market: FieldScales, first_id: int, limit: int) -> tuple[list[Trade], int | None]:
         """Trades from `first_id` on, ascending, and where to go on: `after` an id are the older ones, newest first."""
         rows = await self._older(market, first_id + limit, limit)
         wanted = [row for row in rows if row.id >= first_id]
         full = bool(wanted) and wanted[-1].id == first_id + limit - 1
         return wanted, first_id + limit if full else None
 
-    async def _older(self, market: Market, before_id: int | None, limit: int) -> list[Trade]:
+    async def _older(self, market: FieldScales, before_id: int | None, limit: int) -> list[Trade]:
         params: dict[str, str | int] = {"limit": limit}
         if before_id is not None:
             params["after"] = before_id
@@ -190,7 +190,7 @@ class Coinbase:
         found = readable("trades", answer, lambda row: _trade(market, row), self.on_refused)
         return sorted(found, key=lambda row: row.id)
 
-    async def _first_id(self, market: Market, from_ms: int) -> int | None:
+    async def _first_id(self, market: FieldScales, from_ms: int) -> int | None:
         """The id of the first trade at or after a time, give or take what lies in one page before it."""
         newest = await self._older(market, None, TRADES_PAGE)
         if not newest or newest[-1].ts_ms < from_ms:
@@ -213,11 +213,11 @@ class Coinbase:
         return await self._rest.get(path, params or {}, weight=1, endpoint=endpoint, market=market, loads=exact_json)
 
 
-def _match(market: Market, message: Message) -> Sequence[Event]:
+def _match(market: FieldScales, message: Message) -> Sequence[Event]:
     return (market.event(*_fields(message)),)
 
 
-def _trade(market: Market, row: Message) -> Trade:
+def _trade(market: FieldScales, row: Message) -> Trade:
     return market.trade(*_fields(row))
 
 
@@ -225,7 +225,7 @@ def _fields(row: Message) -> tuple[int, Any, str, str, int | None]:
     return time_ms(row["time"]), row["trade_id"], row["price"], row["size"], _AGGRESSORS.get(row["side"])
 
 
-def _ticker(market: Market, message: Message) -> Sequence[Event]:
+def _ticker(market: FieldScales, message: Message) -> Sequence[Event]:
     """Sent with each trade. The sizes are there since 2022."""
     prices, sizes = market.prices, market.sizes
     bid, ask = prices[message["best_bid"]], prices[message["best_ask"]]
@@ -233,22 +233,22 @@ def _ticker(market: Market, message: Message) -> Sequence[Event]:
     return (QuoteEvent(market.name, time_ms(message["time"]), -1, bid, bid_lots, ask, ask_lots),)
 
 
-def _snapshot(market: Market, message: Message) -> Sequence[Event]:
+def _snapshot(market: FieldScales, message: Message) -> Sequence[Event]:
     left_out: list[Refused] = []
     return (_book(market, message, left_out), *left_out)
 
 
-def _book(market: Market, message: Message, left_out: list[Refused]) -> DepthEvent:
+def _book(market: FieldScales, message: Message, left_out: list[Refused]) -> DepthEvent:
     ts_ms = time_ms(message["time"]) if "time" in message else -1
     bids, asks = market.levels(message["bids"], left_out), market.levels(message["asks"], left_out)
     return DepthEvent(market.name, ts_ms, -1, -1, -1, bids, asks, snapshot=True)
 
 
-def _update(market: Market, message: Message) -> Sequence[Event]:
+def _update(market: FieldScales, message: Message) -> Sequence[Event]:
     changes = {"buy": list[list[str]](), "sell": list[list[str]]()}
     for side, price, size in lists(message["changes"]):
         if side not in changes:
-            raise Bad(BAD_SHAPE, f"side {shown(side)} of a level is neither buy nor sell")
+            raise BadField(BAD_SHAPE, f"side {shown(side)} of a level is neither buy nor sell")
         changes[side].append([price, size])
     left_out: list[Refused] = []
     bids, asks = market.levels(changes["buy"], left_out), market.levels(changes["sell"], left_out)
@@ -257,13 +257,13 @@ def _update(market: Market, message: Message) -> Sequence[Event]:
 
 def _other(kind: object, message: Message) -> Sequence[Event]:
     if kind == "error":
-        raise Bad(VENUE_ERROR, f"{shown(message.get('message'))} {shown(message.get('reason'))}")
+        raise BadField(VENUE_ERROR, f"{shown(message.get('message'))} {shown(message.get('reason'))}")
     if kind not in _IGNORED:
-        raise Bad(UNKNOWN_EVENT, f"message of type {shown(kind)}")
+        raise BadField(UNKNOWN_EVENT, f"message of type {shown(kind)}")
     return ()
 
 
-def _candle(market: Market, row: list[Any]) -> Candle:
+def _candle(market: FieldScales, row: list[Any]) -> Candle:
     """`[time in s, low, high, open, close, volume]`."""
     seconds, low, high, opened, closed, volume = row
     open_ms = whole(seconds, BAD_TIME, 0, MAX_TS_MS // 1_000 - 1) * 1_000

@@ -41,7 +41,7 @@ from workers.venues.shared.base import (
     VenueUnavailable,
     unheard,
 )
-from workers.venues.shared.budget import Budget
+from workers.venues.shared.budget import RequestBudget
 from workers.venues.shared.fields import (
     BAD_JSON,
     BAD_SEQUENCE,
@@ -50,8 +50,8 @@ from workers.venues.shared.fields import (
     UNKNOWN_EVENT,
     UNKNOWN_SYMBOL,
     VENUE_ERROR,
-    Bad,
-    Market,
+    BadField,
+    FieldScales,
     epoch_ms,
     exact_json,
     refused,
@@ -59,7 +59,7 @@ from workers.venues.shared.fields import (
     time_ms,
     whole,
 )
-from workers.venues.shared.live import Feed, Timing, follow
+from workers.venues.shared.live import SocketFeed, Timing, follow
 from workers.venues.shared.rest import Rest
 
 REST_URL = "https://api.kraken.com"
@@ -84,12 +84,12 @@ _TOO_FAST = ("Rate limit", "Too many requests", "lockout")
 _PASSING = "EService"
 
 Message = dict[str, Any]
-Reader = Callable[[Market, Message, bool], Sequence[Event]]
+Reader = Callable[[FieldScales, Message, bool], Sequence[Event]]
 
 
 class KrakenParser:
     def __init__(self, listings: Sequence[Listing]) -> None:
-        self._markets = {listing.name: Market(listing) for listing in listings}
+        self._markets = {listing.name: FieldScales(listing) for listing in listings}
         self._readers: dict[str, Reader] = {"book": _book, "ticker": _ticker}
 
     def parse(self, frame: bytes | str) -> Sequence[Event]:
@@ -99,7 +99,7 @@ class KrakenParser:
             return (Refused(BAD_JSON, str(error)[:100]),)
         try:
             return self._read(message)
-        except (Bad, *MISSHAPEN) as error:
+        except (BadField, *MISSHAPEN) as error:
             return (refused(error),)
 
     def _read(self, message: Message) -> Sequence[Event]:
@@ -121,14 +121,14 @@ class KrakenParser:
                 market = self._market(row)
                 trade = _trade(market, row)
                 found.setdefault(market.name, []).append(trade)
-            except (Bad, *MISSHAPEN) as error:
+            except (BadField, *MISSHAPEN) as error:
                 events.append(refused(error))
         return [TradesEvent(name, Trades.of(trades)) for name, trades in found.items()] + events
 
-    def _market(self, row: Message) -> Market:
+    def _market(self, row: Message) -> FieldScales:
         market = self._markets.get(row["symbol"])
         if market is None:
-            raise Bad(UNKNOWN_SYMBOL, f"symbol {shown(row['symbol'])} is no market we follow")
+            raise BadField(UNKNOWN_SYMBOL, f"symbol {shown(row['symbol'])} is no market we follow")
         return market
 
 
@@ -141,7 +141,7 @@ class Kraken:
     def __init__(
         self,
         clock: Clock,
-        budget: Budget,
+        budget: RequestBudget,
         *,
         rest_url: str = "",
         socket_url: str = "",
@@ -173,12 +173,12 @@ class Kraken:
             channels.append({"channel": "ticker", "event_trigger": "bbo"})
         symbols = [listing.name for listing in listings]
         hello = [orjson.dumps({"method": "subscribe", "params": each | {"symbol": symbols}}) for each in channels]
-        feed = Feed(self._socket_url, KrakenParser(listings), tuple(each.decode() for each in hello))
+        feed = SocketFeed(self._socket_url, KrakenParser(listings), tuple(each.decode() for each in hello))
         return follow([feed], self._clock, self._budget, self._timing)
 
     async def trades_from_id(self, listing: Listing, first_id: int, limit: int, at_ms: int) -> Trades:
         """Kraken is asked by time only: pages are read from `at_ms` on until the id turns up."""
-        market, cursor = Market(listing), _before(at_ms)
+        market, cursor = FieldScales(listing), _before(at_ms)
         for _ in range(MAX_PAGES):
             rows, following = await self._page(market, cursor)
             wanted = [row for row in rows if row.id >= first_id]
@@ -188,7 +188,7 @@ class Kraken:
         raise Unserved(f"{self.name} has no trade {first_id} of {market.name} in {MAX_PAGES} pages from {at_ms}")
 
     async def trades_between(self, listing: Listing, from_ms: int, to_ms: int) -> Trades:
-        market = Market(listing)
+        market = FieldScales(listing)
         return await whole_millis(lambda cursor: self._page(market, cursor), _before(from_ms), from_ms, to_ms)
 
     async def candles(self, listing: Listing, from_ms: int, to_ms: int) -> list[Candle]:
@@ -197,7 +197,7 @@ class Kraken:
         since = max(0, from_ms // 1_000 - 1)
         result = await self._get("OHLC", pair=rest_name(listing.name), interval=1, since=since)
         with reading("OHLC"):
-            rows, market = _of_pair(result), Market(listing)
+            rows, market = _of_pair(result), FieldScales(listing)
         candles = readable("OHLC", rows, lambda row: _candle(market, row), self.on_refused)
         oldest_ms = min(opens_of(rows), default=0) * 1_000 if len(rows) >= CANDLES_KEPT else 0
         if from_ms < oldest_ms:
@@ -207,7 +207,7 @@ class Kraken:
     async def depth(self, listing: Listing) -> DepthEvent:
         result = await self._get("Depth", pair=rest_name(listing.name), count=REST_LEVELS)
         with reading("Depth"):
-            market, book = Market(listing), _of_pair(result)
+            market, book = FieldScales(listing), _of_pair(result)
             bids, asks = market.levels(book["bids"], []), market.levels(book["asks"], [])
             return DepthEvent(market.name, -1, -1, -1, -1, bids, asks, snapshot=True)
 
@@ -220,7 +220,7 @@ class Kraken:
     async def close(self) -> None:
         await self._rest.close()
 
-    async def _page(self, market: Market, cursor: int) -> tuple[list[Trade], int | None]:
+    async def _page(self, market: FieldScales, cursor: int) -> tuple[list[Trade], int | None]:
         """Trades after `cursor` (ns), and where the next page begins."""
         result = await self._get("Trades", pair=rest_name(market.name), since=cursor)
         with reading("Trades"):
@@ -258,22 +258,22 @@ def rest_name(name: str) -> str:
 def _rows(message: Message) -> list[Message]:
     rows = message["data"]
     if type(rows) is not list or message["type"] not in ("snapshot", "update"):
-        raise Bad(BAD_SHAPE, f"data {shown(rows)} of type {shown(message['type'])}")
+        raise BadField(BAD_SHAPE, f"data {shown(rows)} of type {shown(message['type'])}")
     return rows
 
 
-def _trade(market: Market, row: Message) -> Trade:
+def _trade(market: FieldScales, row: Message) -> Trade:
     side = _SIDES.get(row["side"])
     return market.trade(time_ms(row["timestamp"]), row["trade_id"], _text(row["price"]), _text(row["qty"]), side)
 
 
-def _row(market: Market, row: list[Any]) -> Trade:
+def _row(market: FieldScales, row: list[Any]) -> Trade:
     """`[price, volume, time, side, type, misc, id]`."""
     price, size, seconds, side, _, _, trade_id = row
     return market.trade(epoch_ms(_text(seconds)), trade_id, price, size, _REST_SIDES.get(side))
 
 
-def _book(market: Market, row: Message, is_whole: bool) -> Sequence[Event]:
+def _book(market: FieldScales, row: Message, is_whole: bool) -> Sequence[Event]:
     ts_ms = time_ms(row["timestamp"]) if "timestamp" in row else -1
     check = whole(row["checksum"], BAD_SEQUENCE, 0, (1 << 32) - 1)
     left_out: list[Refused] = []
@@ -284,7 +284,7 @@ def _book(market: Market, row: Message, is_whole: bool) -> Sequence[Event]:
     return (DepthEvent(market.name, ts_ms, -1, -1, -1, bids, asks, is_whole, check), *left_out)
 
 
-def _ticker(market: Market, row: Message, _: bool) -> Sequence[Event]:
+def _ticker(market: FieldScales, row: Message, _: bool) -> Sequence[Event]:
     ts_ms = time_ms(row["timestamp"]) if "timestamp" in row else -1
     bid, ask = market.prices[_text(row["bid"])], market.prices[_text(row["ask"])]
     bid_lots, ask_lots = market.sizes[_text(row["bid_qty"])], market.sizes[_text(row["ask_qty"])]
@@ -293,13 +293,13 @@ def _ticker(market: Market, row: Message, _: bool) -> Sequence[Event]:
 
 def _other(channel: object, message: Message) -> Sequence[Event]:
     if channel is None and ("error" in message or message.get("success") is False):
-        raise Bad(VENUE_ERROR, shown(message.get("error")))
+        raise BadField(VENUE_ERROR, shown(message.get("error")))
     if channel not in _IGNORED and not (channel is None and "method" in message):
-        raise Bad(UNKNOWN_EVENT, f"channel {shown(channel)}")
+        raise BadField(UNKNOWN_EVENT, f"channel {shown(channel)}")
     return ()
 
 
-def _candle(market: Market, row: list[Any]) -> Candle | None:
+def _candle(market: FieldScales, row: list[Any]) -> Candle | None:
     """`[time in s, open, high, low, close, vwap, volume, trades]`. An empty minute is there, too."""
     seconds, opened, high, low, closed, average, volume, trades = row
     if not trades:

@@ -20,8 +20,8 @@ from workers.venues.shared.fields import (
     UNKNOWN_EVENT,
     UNKNOWN_SYMBOL,
     VENUE_ERROR,
-    Bad,
-    Market,
+    BadField,
+    FieldScales,
     epoch_ms,
     lists,
     refused,
@@ -40,7 +40,7 @@ class KrakenV1Parser:
     """`listings` are named as in v1, `XBT/USD`, and have the decimals v1 prints."""
 
     def __init__(self, listings: Sequence[Listing]) -> None:
-        self._markets = {listing.name: Market(listing) for listing in listings}
+        self._markets = {listing.name: FieldScales(listing) for listing in listings}
 
     def parse(self, frame: bytes | str) -> Sequence[Event]:
         try:
@@ -51,16 +51,16 @@ class KrakenV1Parser:
             if isinstance(message, dict):
                 return _control(message)
             return self._read(message)
-        except (Bad, *MISSHAPEN) as error:
+        except (BadField, *MISSHAPEN) as error:
             return (refused(error),)
 
     def _read(self, message: list[Any]) -> Sequence[Event]:
         if type(message) is not list:
-            raise Bad(BAD_SHAPE, f"{shown(message)} is neither an event nor data")
+            raise BadField(BAD_SHAPE, f"{shown(message)} is neither an event nor data")
         _, *payload, channel, pair = message
         market = self._markets.get(pair)
         if market is None:
-            raise Bad(UNKNOWN_SYMBOL, f"pair {shown(pair)} is no market we follow")
+            raise BadField(UNKNOWN_SYMBOL, f"pair {shown(pair)} is no market we follow")
         match str(channel).partition("-")[0]:
             case "trade":
                 return _trades(market, *payload)
@@ -70,33 +70,33 @@ class KrakenV1Parser:
                 return (_quote(market, *payload),)
             case name if name in _IGNORED_CHANNELS:
                 return ()
-        raise Bad(UNKNOWN_EVENT, f"channel {shown(channel)}")
+        raise BadField(UNKNOWN_EVENT, f"channel {shown(channel)}")
 
 
-def _trades(market: Market, rows: object) -> Sequence[Event]:
+def _trades(market: FieldScales, rows: object) -> Sequence[Event]:
     """Trades in one event. One that is no good does not cost the others."""
     found: list[Trade] = []
     events: list[Event] = []
     for place, row in enumerate(lists(rows)):
         try:
             found.append(_trade(market, place, row))
-        except (Bad, *MISSHAPEN) as error:
+        except (BadField, *MISSHAPEN) as error:
             events.append(refused(error))
     return [TradesEvent(market.name, Trades.of(found)), *events] if found else events
 
 
-def _trade(market: Market, place: int, row: list[str]) -> Trade:
+def _trade(market: FieldScales, place: int, row: list[str]) -> Trade:
     """`[price, volume, time, side, order type, misc]`."""
     price, size, seconds, side, _, _ = row
     if place >> _PLACE_BITS:
-        raise Bad(BAD_SHAPE, f"trade number {place} of a frame")
+        raise BadField(BAD_SHAPE, f"trade number {place} of a frame")
     ts_ms = epoch_ms(seconds)
     whole_us, _, fraction_us = seconds.partition(".")
     at_us = int(whole_us + fraction_us[:6].ljust(6, "0"))
     return market.trade(ts_ms, at_us << _PLACE_BITS | place, price, size, _SIDES.get(side))
 
 
-def _book(market: Market, payload: list[Any]) -> Sequence[Event]:
+def _book(market: FieldScales, payload: list[Any]) -> Sequence[Event]:
     """A snapshot has `as` and `bs`; an update `a` or `b` or, in two parts, both. The last part has the checksum."""
     parts: dict[str, Any] = {}
     for part in payload:
@@ -112,9 +112,9 @@ def _book(market: Market, payload: list[Any]) -> Sequence[Event]:
     return (event, *left_out)
 
 
-def _quote(market: Market, row: list[str]) -> QuoteEvent:
+def _quote(market: FieldScales, row: list[str]) -> QuoteEvent:
     if type(row) is not list:
-        raise Bad(BAD_SHAPE, f"spread {shown(row)} is not a list")
+        raise BadField(BAD_SHAPE, f"spread {shown(row)} is not a list")
     bid, ask, seconds, bid_size, ask_size = row
     prices, sizes = market.prices, market.sizes
     return QuoteEvent(market.name, epoch_ms(seconds), -1, prices[bid], sizes[bid_size], prices[ask], sizes[ask_size])
@@ -122,14 +122,14 @@ def _quote(market: Market, row: list[str]) -> QuoteEvent:
 
 def _checksum(text: object) -> int:
     if type(text) is not str or not (text.isascii() and text.isdigit()) or not int(text[:11]) < 1 << 32:
-        raise Bad(BAD_SEQUENCE, f"checksum {shown(text)} is not a number of 32 bits")
+        raise BadField(BAD_SEQUENCE, f"checksum {shown(text)} is not a number of 32 bits")
     return int(text)
 
 
 def _control(message: dict[str, Any]) -> Sequence[Event]:
     event = message["event"]
     if event == "error" or message.get("status") == "error":
-        raise Bad(VENUE_ERROR, shown(message.get("errorMessage")))
+        raise BadField(VENUE_ERROR, shown(message.get("errorMessage")))
     if event != "subscriptionStatus" and event not in _IGNORED_EVENTS:
-        raise Bad(UNKNOWN_EVENT, f"event {shown(event)}")
+        raise BadField(UNKNOWN_EVENT, f"event {shown(event)}")
     return ()

@@ -13,7 +13,17 @@ from common.market.instrument import Instrument
 from common.market.timeframes.timeframe import MINUTE_MS
 from common.market.trade import MAX_TS_MS, Trade, Trades
 from workers.venues.shared.base import Listing, OnRefused, Refused, VenueUnavailable
-from workers.venues.shared.fields import BAD_SHAPE, HARMLESS, MISSHAPEN, Bad, Market, refused, scaled, shown, whole
+from workers.venues.shared.fields import (
+    BAD_SHAPE,
+    HARMLESS,
+    MISSHAPEN,
+    BadField,
+    FieldScales,
+    refused,
+    scaled,
+    shown,
+    whole,
+)
 
 # A candle counts as closed so long after its end: our clock and the venue's differ.
 CLOSED_AFTER_MS = 2_000
@@ -30,7 +40,7 @@ def reading(endpoint: str) -> Iterator[None]:
     """Whatever is wrong with the fields of an answer becomes VenueUnavailable."""
     try:
         yield
-    except (Bad, BadInput, *MISSHAPEN) as error:
+    except (BadField, BadInput, *MISSHAPEN) as error:
         raise VenueUnavailable(f"{endpoint} answered what can't be read: {refused(error).detail}") from error
 
 
@@ -46,7 +56,7 @@ def readable(endpoint: str, rows: object, read: Callable[[Any], Row | None], on_
     for row in rows:
         try:
             value = read(row)
-        except (Bad, BadInput, *MISSHAPEN) as error:
+        except (BadField, BadInput, *MISSHAPEN) as error:
             left_out.append(refused(error))
         else:
             found += [] if value is None else [value]
@@ -114,14 +124,14 @@ def decimals_of(step: str) -> int:
     try:
         exponent = Decimal(step).normalize().as_tuple().exponent
     except (InvalidOperation, TypeError):
-        raise Bad(BAD_SHAPE, f"step {shown(step)} is not a decimal number") from None
+        raise BadField(BAD_SHAPE, f"step {shown(step)} is not a decimal number") from None
     if not isinstance(exponent, int) or Decimal(step) <= 0 or -exponent > units.MAX_DECIMALS:
-        raise Bad(BAD_SHAPE, f"step {shown(step)} is no step")
+        raise BadField(BAD_SHAPE, f"step {shown(step)} is no step")
     return max(0, -exponent)
 
 
 def candle_of(
-    market: Market,
+    market: FieldScales,
     open_ms: object,
     prices: tuple[str, str, str, str],
     volume: str,
@@ -139,14 +149,14 @@ def candle_of(
     """
     start_ms = whole(open_ms, BAD_TIME, 0, MAX_TS_MS - 1)
     if start_ms % MINUTE_MS:
-        raise Bad(BAD_TIME, f"candle opens at {start_ms}, expected a whole minute")
+        raise BadField(BAD_TIME, f"candle opens at {start_ms}, expected a whole minute")
     opened, high, low, closed = (market.prices[text] for text in prices)
     if not low <= min(opened, closed) <= max(opened, closed) <= high:
-        raise Bad(BAD_PRICE, f"open, high, low, close {shown(prices)} contradict each other")
+        raise BadField(BAD_PRICE, f"open, high, low, close {shown(prices)} contradict each other")
     decimals = market.listing.instrument
     volume_lots, buy_lots = scaled(volume, decimals.size_decimals), scaled(buy_volume, decimals.size_decimals)
     if not buy_lots <= volume_lots <= _MAX_VOLUME_LOTS:
-        raise Bad(BAD_SIZE, f"volume {shown(volume)}, of it bought {shown(buy_volume)}")
+        raise BadField(BAD_SIZE, f"volume {shown(volume)}, of it bought {shown(buy_volume)}")
     mean_ticks = scaled(average, decimals.price_decimals) if average else (opened + high + low + closed) // 4
     return Candle(
         open_ms=start_ms,

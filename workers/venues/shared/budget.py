@@ -14,7 +14,7 @@ from workers.venues.shared.base import Throttled
 CONNECT = "connect"
 
 
-class Budget(Protocol):
+class RequestBudget(Protocol):
     async def spend(self, endpoint: str, weight: int) -> None:
         """Wait until the request may be sent. Throttled, without waiting, where a ban outlasts all patience."""
 

@@ -52,7 +52,7 @@ _shorten = Repr()
 _shorten.maxstring = _shorten.maxother = 60
 
 
-class Bad(Exception):
+class BadField(Exception):
     """A field that is no good. `reason` is one word, the message a short sentence."""
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -82,7 +82,7 @@ _EXACT = json.JSONDecoder(parse_float=str, parse_constant=_no_constant)
 
 def refused(error: Exception) -> Refused:
     """The refusal of a frame that raised Bad or one of MISSHAPEN."""
-    if isinstance(error, Bad):
+    if isinstance(error, BadField):
         return Refused(error.reason, str(error))
     if isinstance(error, KeyError):
         return Refused(MISSING_FIELD, f"no field {shown(error.args[0])}")
@@ -108,9 +108,9 @@ class Decimals(dict[str, int]):
         found = self._usual(text) if type(text) is str and len(text) <= units.MAX_TEXT else None
         value = int(found[1] + found[2]) if found else self._read(text)
         if value < self._least:
-            raise Bad(self._reason, f"{shown(text)} is out of range")
+            raise BadField(self._reason, f"{shown(text)} is out of range")
         if value >= _GREATEST:
-            raise Bad(TOO_GREAT, f"{shown(text)} is too great for {self._places} decimals")
+            raise BadField(TOO_GREAT, f"{shown(text)} is too great for {self._places} decimals")
         if len(self) >= _REMEMBERED:
             self.clear()
         self[text] = value  # type: ignore[index]  # _read refuses all but str
@@ -120,7 +120,7 @@ class Decimals(dict[str, int]):
         """The same as units.parse for what is a number here, in half the time: books are made of thousands."""
         found = _NUMBER.fullmatch(text) if type(text) is str and len(text) <= units.MAX_TEXT else None
         if found is None:
-            raise Bad(self._reason, f"{shown(text)} is not a plain decimal number")
+            raise BadField(self._reason, f"{shown(text)} is not a plain decimal number")
         whole_part, fraction, exponent = found.groups("")
         if exponent:
             return self._expand(found[0])
@@ -128,17 +128,17 @@ class Decimals(dict[str, int]):
         if beyond <= 0:
             return int(whole_part + fraction) * self._powers[-beyond]
         if fraction[self._places :].strip("0"):
-            raise Bad(TOO_FINE, f"{text} has more than {self._places} decimals")
+            raise BadField(TOO_FINE, f"{text} has more than {self._places} decimals")
         return int(whole_part + fraction[: self._places])
 
     def _expand(self, text: str) -> int:
         try:
             return units.parse(text, self._places)
         except BadInput as error:
-            raise Bad(self._reason, str(error)) from None
+            raise BadField(self._reason, str(error)) from None
 
 
-class Market:
+class FieldScales:
     """One listing, ready to read its fields."""
 
     __slots__ = ("listing", "name", "prices", "sizes")
@@ -186,7 +186,7 @@ class Market:
         prices, sizes, rows = self.prices, self.sizes, lists(rows)
         try:
             return [(prices[row[0]], sizes[row[1]]) for row in rows]
-        except Bad as bad:
+        except BadField as bad:
             if bad.reason not in HARMLESS:
                 raise
         return [level for row in rows if (level := self._level(row, left_out)) is not None]
@@ -194,7 +194,7 @@ class Market:
     def _level(self, row: list[str], left_out: list[Refused]) -> tuple[int, int] | None:
         try:
             return self.prices[row[0]], self.sizes[row[1]]
-        except Bad as bad:
+        except BadField as bad:
             if bad.reason not in HARMLESS:
                 raise
             left_out.append(refused(bad)._replace(of_book=True))
@@ -205,26 +205,26 @@ def lists(rows: object) -> list[list[Any]]:
     """`rows`, if it is a list of lists: a text in place of a row would be read letter by letter, "12" as 1 and 2."""
     # The types are looked at in C: this is done for each level of each book.
     if type(rows) is not list or (rows and set(map(type, rows)) != _LIST):
-        raise Bad(BAD_SHAPE, f"{shown(rows)} is not a list of lists")
+        raise BadField(BAD_SHAPE, f"{shown(rows)} is not a list of lists")
     return rows
 
 
 def whole(value: object, reason: str, least: int = 0, most: int = MAX_ID) -> int:
     """`value`, if it is a whole number within bounds."""
     if type(value) is not int or not least <= value <= most:
-        raise Bad(reason, f"{shown(value)} is not a whole number from {least} to {most}")
+        raise BadField(reason, f"{shown(value)} is not a whole number from {least} to {most}")
     return value
 
 
 def time_ms(text: object) -> int:
     """Read `2021-04-17T16:43:37.089723Z`; what is finer than a millisecond is cut off."""
     if type(text) is not str or not _TIME.fullmatch(text):
-        raise Bad(BAD_TIME, f"{shown(text)} is not a time like 2021-04-17T16:43:37.089723Z")
+        raise BadField(BAD_TIME, f"{shown(text)} is not a time like 2021-04-17T16:43:37.089723Z")
     seconds, fraction = text[:_SECONDS_WIDTH], text[_SECONDS_WIDTH + 1 : -1]
     try:
         past = datetime.fromisoformat(f"{seconds}+00:00") - _EPOCH
     except ValueError:
-        raise Bad(BAD_TIME, f"{shown(text)} is not a time of the calendar") from None
+        raise BadField(BAD_TIME, f"{shown(text)} is not a time of the calendar") from None
     ms = (past.days * 86_400 + past.seconds) * 1_000 + int(fraction[:3].ljust(3, "0"))
     return whole(ms, BAD_TIME, 1, MAX_TS_MS - 1)
 
@@ -236,7 +236,7 @@ def epoch_ms(text: object) -> int:
     finer than a millisecond is cut off.
     """
     if type(text) is not str or not _EPOCH_SECONDS.fullmatch(text):
-        raise Bad(BAD_TIME, f"{shown(text)} is not a plain number of seconds")
+        raise BadField(BAD_TIME, f"{shown(text)} is not a plain number of seconds")
     seconds, _, fraction = text.partition(".")
     tenths_us = int(seconds + fraction[:7].ljust(7, "0"))
     return whole((tenths_us + 5) // 10_000, BAD_TIME, 1, MAX_TS_MS - 1)
@@ -245,22 +245,22 @@ def epoch_ms(text: object) -> int:
 def scaled(text: object, places: int) -> int:
     """A sum, in units of 10**-places: what a venue wrote with more places, or summed in floats, is rounded."""
     if type(text) is not str or len(text) > units.MAX_TEXT or not _NUMBER.fullmatch(text):
-        raise Bad(BAD_SIZE, f"{shown(text)} is not a plain decimal number")
+        raise BadField(BAD_SIZE, f"{shown(text)} is not a plain decimal number")
     number = Decimal(text)
     if number.adjusted() > units.MAX_DECIMALS:
-        raise Bad(BAD_SIZE, f"{shown(text)} is out of range")
+        raise BadField(BAD_SIZE, f"{shown(text)} is out of range")
     return int(number.scaleb(places, _WIDE).to_integral_value(context=_WIDE))
 
 
-def _why(ts_ms: object, trade_id: object, ticks: int, lots: int) -> Bad:
+def _why(ts_ms: object, trade_id: object, ticks: int, lots: int) -> BadField:
     """Why a trade with good texts was refused all the same."""
     try:
         whole(ts_ms, BAD_TIME, 1, MAX_TS_MS - 1)
         whole(trade_id, BAD_ID)
-    except Bad as bad:
+    except BadField as bad:
         return bad
     if not lots:
-        return Bad(BAD_SIZE, "size is 0")
+        return BadField(BAD_SIZE, "size is 0")
     if ticks >= MAX_TICKS or lots >= MAX_LOTS:
-        return Bad(TOO_GREAT, f"{ticks} ticks or {lots} lots are too many")
-    return Bad(BAD_SIDE, "the side names neither buyer nor seller")
+        return BadField(TOO_GREAT, f"{ticks} ticks or {lots} lots are too many")
+    return BadField(BAD_SIDE, "the side names neither buyer nor seller")

@@ -30,9 +30,9 @@ from workers.venues.shared.base import (
     Throttled,
     TradesEvent,
 )
-from workers.venues.shared.budget import CONNECT, Budget
+from workers.venues.shared.budget import CONNECT, RequestBudget
 from workers.venues.shared.rest import THROTTLE_STATUSES, retry_after_ms
-from workers.venues.shared.stall import Pace, Patience
+from workers.venues.shared.stall import StallDetector, StallLimits
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ MAX_DOUBLINGS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Feed:
+class SocketFeed:
     """One socket: where it is, who reads its frames, and what to say when it opens."""
 
     url: str
@@ -74,7 +74,7 @@ class Timing:
     overlap_ms: int = 3_000
     overlap_most_ms: int = 30_000
     check_ms: int = 500
-    patience: Patience = Patience()
+    patience: StallLimits = StallLimits()
 
 
 class Mailbox:
@@ -118,12 +118,14 @@ class Mailbox:
 
 
 async def follow(
-    feeds: Sequence[Feed], clock: Clock, budget: Budget, timing: Timing | None = None
+    feeds: Sequence[SocketFeed], clock: Clock, budget: RequestBudget, timing: Timing | None = None
 ) -> AsyncGenerator[Event, None]:
     """Events of all feeds, for ever. Close it (contextlib.aclosing), and the sockets are closed."""
     mailbox = Mailbox()
     keepers = [
-        asyncio.create_task(Keeper(feed, mailbox, clock, budget, timing or Timing()).run(), name=f"socket {feed.url}")
+        asyncio.create_task(
+            FeedKeeper(feed, mailbox, clock, budget, timing or Timing()).run(), name=f"socket {feed.url}"
+        )
         for feed in feeds
     ]
     for keeper in keepers:
@@ -155,18 +157,18 @@ class Link:
 class Track:
     """One stream of a feed: its pace, and the number of the newest socket that delivered it."""
 
-    pace: Pace
+    pace: StallDetector
     number: int
 
 
 @dataclass(slots=True)
-class Keeper:
+class FeedKeeper:
     """Keeps one feed open. At most two links at a time."""
 
-    feed: Feed
+    feed: SocketFeed
     mailbox: Mailbox
     clock: Clock
-    budget: Budget
+    budget: RequestBudget
     timing: Timing
     _links: set[Link] = field(default_factory=set)
     _tracks: dict[tuple[type, str], Track] = field(default_factory=dict)
@@ -336,7 +338,7 @@ class Keeper:
         key = type(event), event.name
         track = self._tracks.get(key)
         if track is None:
-            track = self._tracks[key] = Track(Pace.starting(now_ms), link.number)
+            track = self._tracks[key] = Track(StallDetector.starting(now_ms), link.number)
         elif link.number < track.number and not isinstance(event, TradesEvent):
             return False
         track.number = max(track.number, link.number)

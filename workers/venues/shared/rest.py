@@ -12,7 +12,7 @@ import orjson
 
 from common.clock import Clock
 from workers.venues.shared.base import Throttled, VenueError, VenueUnavailable
-from workers.venues.shared.budget import Budget
+from workers.venues.shared.budget import RequestBudget
 
 # It logs every request at the level of information; what matters of them is logged by those who ask.
 logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -38,7 +38,9 @@ Answer = tuple[int, Mapping[str, str], bytes]
 class Rest:
     """One host. `headers` go with every request and are never logged: a key may be among them."""
 
-    def __init__(self, base_url: str, budget: Budget, clock: Clock, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, base_url: str, budget: RequestBudget, clock: Clock, headers: Mapping[str, str] | None = None
+    ) -> None:
         self._budget, self._clock = budget, clock
         self._client = httpx.AsyncClient(base_url=base_url, timeout=TIMEOUT_S, headers=dict(headers or {}))
         self._sending: set[asyncio.Future[Answer]] = set()

@@ -19,7 +19,7 @@ MAX_DOUBLINGS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class StallLimits:
     """Bounds of the silence allowed, in ms. `unknown_ms` holds until a stream has been watched for as long."""
 
     least_ms: int = 10_000
@@ -28,7 +28,7 @@ class Patience:
 
 
 @dataclass(slots=True)
-class Pace:
+class StallDetector:
     """The recent pace of one stream. Times are monotonic ms: of the first event, and of the last one."""
 
     first_ms: int
@@ -42,7 +42,7 @@ class Pace:
     _window_end_ms: int = 0
 
     @classmethod
-    def starting(cls, now_ms: int) -> "Pace":
+    def starting(cls, now_ms: int) -> "StallDetector":
         """Of a stream whose first event comes now."""
         return cls(now_ms, now_ms, now_ms)
 
@@ -68,7 +68,7 @@ class Pace:
         if not self._fruitless:
             self.last_ms = now_ms
 
-    def limit_ms(self, patience: Patience) -> int:
+    def limit_ms(self, patience: StallLimits) -> int:
         """How long the silence may last now."""
         usual_ms = float(patience.unknown_ms)
         if self._events >= MIN_EVENTS and self.last_ms - self.first_ms >= patience.unknown_ms:
@@ -76,5 +76,5 @@ class Pace:
             usual_ms = max(MEAN_TIMES * self._mean_ms, LONGEST_TIMES * longest_ms, patience.least_ms)
         return int(min(usual_ms, patience.most_ms)) << self._fruitless
 
-    def stalled(self, now_ms: int, patience: Patience) -> bool:
+    def stalled(self, now_ms: int, patience: StallLimits) -> bool:
         return now_ms - self._waiting_since_ms > self.limit_ms(patience)
