@@ -17,7 +17,7 @@ from common.errors import OperatorError
 from infra.local import embedded
 from tests.support import wait_until
 
-ENSURE = "import sys, pathlib; from infra import embedded; print(embedded.ensure(pathlib.Path(sys.argv[1])))"
+ENSURE = "import sys, pathlib; from infra.local import embedded; print(embedded.ensure(pathlib.Path(sys.argv[1])))"
 
 
 @pytest.fixture
