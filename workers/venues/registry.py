@@ -7,13 +7,16 @@ from typing import NamedTuple
 from redis.asyncio import Redis
 
 from common.clock import Clock
-from common.market.depth.book import BinanceSpotRule, BinanceUsdmRule, CoinbaseRule, KrakenRule, Rule
+from common.market.depth.sync import Rule
 from common.store.budget import BudgetStore, Limit
+from workers.venues.binance.book_rule import BinanceSpotRule, BinanceUsdmRule
 from workers.venues.binance.client import SPOT, Binance, BinanceApi
 from workers.venues.binance.usdm import USDM
 from workers.venues.ccxt.client import WINDOW_MS
 from workers.venues.ccxt.venue import CcxtVenue
+from workers.venues.coinbase.book_rule import CoinbaseRule
 from workers.venues.coinbase.client import Coinbase
+from workers.venues.kraken.book_rule import KrakenRule
 from workers.venues.kraken.client import BOOK_LEVELS, Kraken
 from workers.venues.names import LOCAL, exchange_of
 from workers.venues.shared.base import Venue
