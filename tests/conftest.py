@@ -10,6 +10,8 @@ from common.settings import FOREIGN_NAMES, PORT, PREFIX, REDIS_URL
 from infra.local import embedded
 from tests.kit.support import FakeClock
 
+pytest_plugins = ("tests.kit.selection",)
+
 
 @pytest.fixture
 def anyio_backend() -> str:

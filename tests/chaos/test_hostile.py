@@ -34,6 +34,8 @@ from tests.kit.store.leaks import leaks
 from tests.kit.support import wait_until_async
 from workers.clock.due import due_work
 
+pytestmark = pytest.mark.chaos
+
 CHAOS_S = float(os.environ.get("CHAOS_S", "30"))
 # Between two faults, in seconds.
 RESTS_S = (0.05, 0.8)

@@ -24,6 +24,8 @@ from tests.kit.store.leaks import leaks
 from tests.kit.support import wait_until
 from tests.scale import scaled
 
+pytestmark = pytest.mark.chaos
+
 COUNTS = {"kill_holder": 20, "kill_any": 15, "pause_holder": 18, "kill_store": 6, "rewind": 6}
 FAULTS = [name for name, count in COUNTS.items() for _ in range(scaled(count))]
 # The control gives up its store's guards, and so it fails soon.

@@ -52,6 +52,8 @@ from workers.rollup.older import older_minutes
 from workers.rollup.trades import archive_trades
 from workers.symbol.commit import Retention
 
+pytestmark = pytest.mark.chaos
+
 DAYS, MINUTES = 60, 48
 KILLS_S = 4.0
 # Of the store: each costs a second in which nothing else can be shown.

@@ -23,6 +23,8 @@ from tests.kit.store.own_server import own_server
 from tests.kit.support import reserved_port, wait_until_async, waited_s
 from tests.kit.writer import INSTRUMENT, Writer
 
+pytestmark = pytest.mark.process
+
 # What a process with Polars may take, idle; it is 110 MB here.
 MAX_RSS_KB = 160_000
 MAX_STOP_S = 2.0

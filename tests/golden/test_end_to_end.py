@@ -21,6 +21,8 @@ from tests.golden.data import folder
 from tests.golden.recordings import OHLCV, Recording
 from tests.kit.support import reserved_port, wait_until
 
+pytestmark = pytest.mark.process
+
 OHLCV_KEYS = ("t", "o", "h", "l", "c", "v")
 Bar = dict[str, Any]
 

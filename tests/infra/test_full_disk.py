@@ -19,6 +19,8 @@ from tests.kit.store.small_disk import SmallDisk, small_disk
 from tests.kit.support import wait_until, wait_until_async
 from tests.kit.writer import INSTRUMENT, Writer
 
+pytestmark = pytest.mark.process
+
 __all__ = ["port", "project"]
 
 

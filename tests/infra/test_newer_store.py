@@ -16,6 +16,8 @@ from infra.paths import ROOT
 from tests.kit.store.recorded import restore
 from tests.kit.support import reserved_port
 
+pytestmark = pytest.mark.process
+
 NEWER = f"the store is in format {FORMAT + 1}, and this release knows none above {FORMAT}: use a newer release\n"
 KINDS = {kind: command.split()[1:] for kind, command in procfile.read(ROOT / "Procfile").items()}
 COMMANDS = {

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import pytest
 from redis.asyncio import Redis
 
 from common.settings import variable
@@ -16,6 +17,8 @@ from infra.local import die_with_parent, procfile
 from infra.paths import ROOT
 from tests.kit.store.leaks import leaks
 from tests.kit.support import reserved_port, wait_until_async
+
+pytestmark = pytest.mark.process
 
 
 @contextmanager

@@ -17,6 +17,8 @@ from tests.kit.processes.launched import fleet, port, project, ready_line, said_
 from tests.kit.store.own_server import OwnServer, own_server
 from tests.kit.support import wait_until
 
+pytestmark = pytest.mark.process
+
 __all__ = ["port", "project"]
 
 REFUSAL = (

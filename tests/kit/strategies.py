@@ -10,9 +10,10 @@ from common.market.timeframes.calendars import sessions_of
 from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, Timeframe
 from common.market.trade import MAX_ID, MAX_LOTS, MAX_TICKS, Trade, Trades
 from common.market.units import MAX_DECIMALS
+from tests.scale import scaled
 
 # No deadline: a busy machine is not a broken law.
-LAW = settings(deadline=None, max_examples=100)
+LAW = settings(deadline=None, max_examples=scaled(100))
 
 # 2024-08-08T23:50Z: a run of trades soon crosses an hour, a day and, with the longest gaps, weeks and months.
 START_MS = 1_723_161_000_000

@@ -15,7 +15,11 @@ import pytest
 from tests.scale import scaled
 from tests.simulation.run import Failures, Guards, Simulation
 
-SEEDS = int(os.environ.get("SIMULATION_SEEDS", scaled(2_000)))
+# One seed that is to be repeated, and nothing else.
+ONE = os.environ.get("SIMULATION_SEED")
+# So many tests share the seeds, that several processes may run them.
+PARTS = 1 if ONE else 8
+SEEDS = 1 if ONE else -(-int(os.environ.get("SIMULATION_SEEDS", scaled(2_000))) // PARTS)
 GUARDED, NO_FENCE, NO_SEQ_CHECK = Guards(), Guards(fence=False), Guards(seq_check=False)
 CREDULOUS = Guards(clock=False)
 # Faults that a run of some seeds must have met, else it proves nothing.
@@ -34,14 +38,14 @@ def quiet() -> Iterator[None]:
 
 
 @pytest.mark.timeout(max(150, SEEDS // 10))
-def test_every_disturbed_run_ends_like_an_undisturbed_one() -> None:
-    one = os.environ.get("SIMULATION_SEED")
-    first = int(one) if one else secrets.randbelow(1 << 40)
-    seeds = range(first, first + (1 if one else SEEDS))
+@pytest.mark.parametrize("part", range(PARTS))
+def test_every_disturbed_run_ends_like_an_undisturbed_one(part: int) -> None:
+    first = int(ONE) if ONE else secrets.randbelow(1 << 40)
+    seeds = range(first, first + SEEDS)
     print(f"seeds {seeds[0]} to {seeds[-1]}")
     happened = Counter[str]()
     for seed in seeds:
-        failures, faults = run(seed, GUARDED, shown=bool(one))
+        failures, faults = run(seed, GUARDED, shown=bool(ONE))
         assert not failures, f"SIMULATION_SEED={seed} repeats it: {failures}"
         happened += faults
     print(", ".join(f"{count} {what}" for what, count in happened.most_common()))

@@ -35,6 +35,8 @@ from tests.kit.venue_line import NAME, exchange_of
 from workers.rollup.rq_queue import JobQueue, rq_client
 from workers.rollup.work import Work
 
+pytestmark = pytest.mark.process
+
 # Python starts slowly on a busy machine.
 START_S = 30
 EVERYTHING = Range(0, 1 << 50)

@@ -21,6 +21,8 @@ from tests.kit.store.leaks import leaks
 from tests.kit.support import wait_until
 from workers.run import SETTINGS_VARIABLE, WorkerSettings
 
+pytestmark = pytest.mark.process
+
 SYMBOLS = ("SIM:A", "SIM:B")
 # A lease outlasts this test: what is freed, was released.
 LEASE_MS = 60_000

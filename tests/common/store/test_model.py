@@ -23,6 +23,7 @@ from common.store.symbol import Commit, StreamBounds, SymbolStore
 from tests.kit.store.clients import fake
 from tests.kit.store.model import DirectStore, StoreModel
 from tests.kit.store.steps import MINUTE_MS, SYMBOL, everything, step
+from tests.scale import scaled
 
 KEYS = SymbolKeys(SYMBOL)
 # Few trades are kept, so that runs come to the bound; all events are: Redis trims those roughly.
@@ -240,5 +241,5 @@ def test_the_model_is_equal_to_the_scripts(server: str, redis_url: str) -> None:
 
     run_state_machine_as_test(
         Connected,
-        settings=settings(deadline=None, max_examples=60, stateful_step_count=40),
+        settings=settings(deadline=None, max_examples=scaled(60), stateful_step_count=40),
     )

@@ -21,6 +21,7 @@ from feed.bars.recipe import BarRecipe
 from feed.reading.history import FrameCache
 from tests.kit.frames import built, candles_frame, levels_frame
 from tests.kit.strategies import LAW, MINUTE_TIMEFRAMES, SESSION_MINUTE_TIMEFRAMES, START_MS, candles, trades
+from tests.scale import scaled
 
 SHORT_TIMEFRAMES = st.sampled_from([Timeframe.parse(text) for text in ("1m", "3m", "7m", "15m", "1h", "1d")])
 ANY_TIMEFRAME = st.one_of(SHORT_TIMEFRAMES, MINUTE_TIMEFRAMES, SESSION_MINUTE_TIMEFRAMES)
@@ -47,7 +48,7 @@ def _parts(frame: pl.DataFrame, cuts: list[int]) -> list[pl.DataFrame]:
     ]
 
 
-@settings(LAW, max_examples=50)
+@settings(LAW, max_examples=scaled(50))
 @given(st.one_of(hours(), trades("unique").map(lambda whole: built(whole)[0])), ANY_TIMEFRAME, CUTS)
 def test_bars_of_minutes_without_their_order_keys_are_those_of_whole_minutes(
     minutes: list[Candle], timeframe: Timeframe, cuts: list[int]

@@ -18,6 +18,7 @@ from tests.kit.folding import Folding
 from tests.kit.served import Served
 from tests.kit.support import wait_until_async
 from tests.kit.writer import INSTRUMENT, Saved, Writer, random_step
+from tests.scale import scaled
 
 TIMEFRAMES = ["1m", "15m", "1h", "1d", "1s", "250ms", "1w", "90s"]
 
@@ -63,7 +64,7 @@ async def come_and_go(feed: Served, writer: Writer, rng: random.Random, clients:
         one.join()
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(scaled(10)))
 async def test_folded_streams_equal_history_whatever_happens(client: Redis, feed: Served, seed: int) -> None:
     rng = random.Random(seed)
     writer = Writer(client, Instrument("TEST:A", 2, 3, rng.choice(("contiguous", "unique"))))

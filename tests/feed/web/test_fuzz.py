@@ -15,12 +15,15 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from common.market.timeframes.timeframe import MINUTE_MS
 from feed.stream.session import BURST
+from tests import scale
 from tests.feed.web import fuzzing
 from tests.kit.processes.feed import Running, running_feed
 from tests.kit.writer import INSTRUMENT, Writer
 
+pytestmark = pytest.mark.process
+
 S = INSTRUMENT.symbol
-SCALE = float(os.environ.get("FUZZ", "1"))
+SCALE = float(os.environ.get("FUZZ", scale.SCALE))
 REQUESTS, MESSAGES = int(2_000 * SCALE), int(500 * SCALE)
 SEED = int(os.environ.get("FUZZ_SEED", random.randrange(1 << 30)))
 # Of requests that were broken one after the other; a process that keeps what they send would have more.

@@ -5,12 +5,15 @@ import os
 import time
 from pathlib import Path
 
+import pytest
 from redis.asyncio import Redis
 
 from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS
 from feed.reading.lanes import MAX_LARGE_ROWS
 from infra.bench.heavy import HEAVY, START_MS, fill
 from tests.kit.processes.feed import Running, running_feed
+
+pytestmark = pytest.mark.process
 
 # HEAVY_QUERIES=50 for the promised number.
 QUERIES = int(os.environ.get("HEAVY_QUERIES", "4"))

@@ -23,6 +23,8 @@ from tests.kit.served import Served, served
 from tests.kit.support import wait_until_async
 from tests.workers.rollup.test_process import START_S, clock, rollup_of_fleet
 
+pytestmark = pytest.mark.process
+
 S = "NSE:SPECIAL"
 KEYS = SymbolKeys(S)
 # Day bars by the library's calendar, and those of the sessions that it does not know: their opens and volumes.

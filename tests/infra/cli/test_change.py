@@ -34,6 +34,8 @@ from tests.kit.support import wait_until_async
 from tests.kit.writer import Writer
 from tests.workers.test_process import start
 
+pytestmark = pytest.mark.process
+
 S = "MY:BTCUSD"
 KEYS = SymbolKeys(S)
 INSTRUMENT = Instrument(S, 2, 3, "contiguous")

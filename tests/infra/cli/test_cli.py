@@ -117,6 +117,7 @@ def test_a_wrong_environment_is_exit_code_1(fleet: Fleet, monkeypatch: pytest.Mo
     assert shown.err == "fleet: FLEET_LEASE_TTL is not a setting; the nearest valid name is FLEET_LEASE_TTL_MS\n"
 
 
+@pytest.mark.process
 def test_the_command_is_installed() -> None:
     shown = subprocess.run(
         [Path(sys.executable).parent / "fleet", "settings"], capture_output=True, text=True, check=True

@@ -6,6 +6,8 @@ import pytest
 
 from tests.infra.cli.test_symbols import Fleet, fleet
 
+pytestmark = pytest.mark.process
+
 __all__ = ["fleet"]
 
 HEADER = "ts_ms,price,size,side,id"

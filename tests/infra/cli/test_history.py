@@ -254,6 +254,7 @@ async def test_the_command_tells_what_differs_and_has_it_repaired(
     assert (unknown.code, unknown.err) == (2, "fleet: symbol X:Y is not there: fleet symbols list\n")
 
 
+@pytest.mark.process
 async def test_days_are_rebuilt_by_the_queue_and_archived_anew(
     fleet: Fleet, client: Redis, archived: Archive, place: Path
 ) -> None:

@@ -19,6 +19,8 @@ from infra.paths import ROOT
 from tests.kit.served import Served, served
 from tests.kit.writer import INSTRUMENT, Writer
 
+pytestmark = pytest.mark.process
+
 SECRET = "fleet_of_alice"
 ALICE = Token("alice", Role.READ, digest_of(SECRET))
 BEYOND = (

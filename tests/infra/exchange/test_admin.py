@@ -165,6 +165,7 @@ def command(*arguments: str) -> Iterator[tuple["subprocess.Popen[str]", dict[str
             process.kill()
 
 
+@pytest.mark.process
 async def test_the_command_serves_until_it_is_told_to_stop() -> None:
     with command("--symbols", "ETHUSDT,SOLUSDT", "--history-hours", "0.05", "--token", "secret") as (process, printed):
         async with httpx2.AsyncClient(base_url=printed["rest"]) as http:
@@ -179,6 +180,7 @@ async def test_the_command_serves_until_it_is_told_to_stop() -> None:
         assert process.stderr is not None and process.stderr.read() == ""
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
@@ -192,6 +194,7 @@ def test_the_command_says_what_is_wrong(arguments: tuple[str, ...], error: str) 
     assert done.returncode == 2 and error in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.process
 def test_a_taken_port_is_named() -> None:
     with command("--symbols", "BTCUSDT", "--history-hours", "0") as (_, printed):
         port = printed["rest"].rpartition(":")[2]

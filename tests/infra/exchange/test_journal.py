@@ -176,6 +176,7 @@ def command(folder: Path) -> Iterator[tuple["subprocess.Popen[str]", str]]:
             process.kill()
 
 
+@pytest.mark.process
 def test_ids_go_on_after_a_kill(tmp_path: Path) -> None:
     asked = f"/api/v3/historicalTrades?symbol={SYMBOL}&limit=1000"
     with command(tmp_path) as (process, rest):
@@ -188,6 +189,7 @@ def test_ids_go_on_after_a_kill(tmp_path: Path) -> None:
     assert max(told) in again
 
 
+@pytest.mark.process
 def test_the_journal_is_of_simulated_markets(tmp_path: Path) -> None:
     recording = tmp_path / "t.csv"
     recording.write_text("ts_ms,price,size,side,id\n1000,64000.00,0.5,buy,11\n")

@@ -64,11 +64,13 @@ def kill(url: str) -> None:
     os.kill(pid_of(url), signal.SIGKILL)
 
 
+@pytest.mark.process
 def test_six_processes_at_once_start_exactly_one_server(folder: Path) -> None:
     (url,) = ensure_from_processes(folder, 6)
     assert servers_of(folder) == [pid_of(url)]
 
 
+@pytest.mark.process
 def test_after_a_kill_three_processes_start_exactly_one_with_all_data(folder: Path) -> None:
     url = embedded.ensure(folder)
     with connect(url) as client:
@@ -158,6 +160,7 @@ def test_stop_returns_when_the_server_is_gone_and_twice_is_once(folder: Path) ->
         assert client.get("kept") == "yes"
 
 
+@pytest.mark.process
 def test_stop_ends_a_server_that_another_process_started(folder: Path) -> None:
     ensure_from_processes(folder, 1)
     embedded.stop(folder)

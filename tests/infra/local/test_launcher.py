@@ -23,6 +23,8 @@ from infra.paths import ROOT
 from tests.kit.processes.launched import fleet, port, project, ready_line, said_before, stop
 from tests.kit.support import wait_until
 
+pytestmark = pytest.mark.process
+
 __all__ = ["port", "project"]
 
 

@@ -23,6 +23,8 @@ from tests.kit.served import Served, served
 from tests.kit.support import wait_until_async
 from tests.workers.test_process import start
 
+pytestmark = pytest.mark.process
+
 NAME = "BTCUSDT"
 S = f"LOCAL:{NAME}"
 KEYS = SymbolKeys(S)

@@ -195,6 +195,7 @@ async def started(paths: Sequence[Path], environ: dict[str, str]) -> Process:
     return await asyncio.create_subprocess_exec(*command, cwd=ROOT, env=environ, stdout=PIPE)
 
 
+@pytest.mark.process
 async def test_history_is_imported_beside_live_trades_killed_and_run_again(redis_url: str, tmp_path: Path) -> None:
     async with fed(redis_url) as made, served(redis_url) as feed:
         clients = [Folding(feed, SYMBOL, timeframe, 5_000) for timeframe in ("15m", "1h", "1w")]

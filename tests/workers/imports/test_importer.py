@@ -36,6 +36,7 @@ from common.store.rollups import RollupStore, Staged
 from common.store.symbol import Claim, StreamBounds, SymbolStore
 from infra.paths import ROOT
 from tests.kit.support import wait_until
+from tests.scale import scaled
 from workers.imports import files
 from workers.imports.candles import CandleFile
 from workers.imports.days import Day, steps
@@ -227,7 +228,7 @@ async def test_a_first_import_within_one_day_lies_open(redis_url: str, tmp_path:
     assert_no_trades_are_kept(view)
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=scaled(8), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_however_trades_are_cut_into_files_and_batches_the_bytes_are_the_same(
     redis_url: str, tmp_path: Path, data: st.DataObject
@@ -336,6 +337,7 @@ def command(*paths: Path) -> list[str]:
     return [sys.executable, "-m", "infra.cli", "import", "trades", *map(str, paths), *options]
 
 
+@pytest.mark.process
 def test_killed_at_any_moment_and_run_again_it_loses_nothing_and_counts_nothing_twice(
     redis_url: str, tmp_path: Path
 ) -> None:

@@ -194,6 +194,7 @@ async def test_of_imported_candles_no_trades_are_expected(redis_url: str, tmp_pa
     assert (await upkeep(redis_url)).trades_lost == ((FIRST_MS, FIRST_MS + 179_999),)
 
 
+@pytest.mark.process
 def test_killed_at_any_moment_and_run_again_every_trade_is_archived_once(
     redis_url: str, tmp_path: Path, folder: Path
 ) -> None:

@@ -442,6 +442,7 @@ async def test_duckdb_and_polars_agree_with_the_feed_on_random_ranges(
     assert [part.select(pl.len(), pl.sum("volume"), pl.sum("turnover")).row(0) for part in slices] == wanted
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("kind", ["folder", "s3"])
 async def test_while_the_archive_fails_nothing_is_dropped_and_it_goes_on_by_itself(
     client: Redis, writer: Writer, store: RollupStore, redis_url: str, tmp_path: Path, s3: S3, kind: str

@@ -42,6 +42,7 @@ async def registered(client: Redis, symbol: str, calendar: str) -> None:
     await Registry(client).add_symbol(Market(Instrument(symbol, 2, 0, calendar=calendar), {"kind": "inbox"}))
 
 
+@pytest.mark.process
 async def test_a_calendar_is_worked_out_once_and_leaves_no_pandas_behind(redis_url: str) -> None:
     async with commit_client(redis_url) as client:
         for symbol, calendar in (("T:ONE", "XTKS"), ("T:TWO", "XTKS"), ("T:ALWAYS", "24x7")):

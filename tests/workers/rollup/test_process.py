@@ -31,6 +31,8 @@ from workers.clock.due import due_work
 from workers.rollup.rq_queue import JobQueue, rq_client
 from workers.rollup.work import Work
 
+pytestmark = pytest.mark.process
+
 RETRY_MS = 20
 LEASE_MS = 600
 # Importing takes a second on a busy machine.

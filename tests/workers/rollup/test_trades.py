@@ -317,6 +317,7 @@ async def test_the_clock_asks_for_it(client: Redis, writer: Writer, archive: Arc
     assert await due() == [Work(ARCHIVE, INSTRUMENT.symbol, day_of(START_MS), ("trades",))]
 
 
+@pytest.mark.process
 async def test_the_queue_archives_trades_and_holds_them_while_the_archive_is_away(
     client: Redis, writer: Writer, redis_url: str, tmp_path: Path
 ) -> None:
@@ -381,12 +382,14 @@ async def under_fire(writer: Writer, url: str, folder: Path, kills: list[int], f
     return archived(archive).equals(applied(writer))
 
 
+@pytest.mark.process
 async def test_killed_at_any_moment_it_archives_every_trade_once(
     writer: Writer, redis_url: str, tmp_path: Path
 ) -> None:
     assert await under_fire(writer, redis_url, tmp_path, random.sample(range(1, 65), 4))
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("flaw", ["hasty", "doubling"])
 async def test_a_job_that_does_it_otherwise_is_found_out(
     writer: Writer, redis_url: str, tmp_path: Path, flaw: str

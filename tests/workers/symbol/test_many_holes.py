@@ -184,6 +184,7 @@ def chunks(lines: Sequence[Row]) -> Iterator[Sequence[Row]]:
     return (lines[at : at + 5_000] for at in range(0, len(lines), 5_000))
 
 
+@pytest.mark.process
 async def test_a_shuffled_day_is_the_same_by_replay_import_and_inbox(redis_url: str, tmp_path: Path) -> None:
     """A fourth as many holes at once as there are trades."""
     lines = shuffled_day()

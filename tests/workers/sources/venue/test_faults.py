@@ -34,6 +34,8 @@ from infra.exchange.faults import Form
 from tests.kit.support import wait_until_async
 from tests.kit.venue_line import NAME, SPEED, SYMBOL, Line, come_to_rest, exchange_of, line
 
+pytestmark = pytest.mark.chaos
+
 FAULTS, MARKET_MS = 200, 20 * MINUTE_MS
 # Faults of connections and of REST last in wall time, in which a second is a minute of the market.
 WALL_MS = int(MINUTE_MS / SPEED)

@@ -11,6 +11,8 @@ from tests.kit.support import wait_until_async
 from tests.kit.venue_line import Line
 from workers.venues.shared.budget import OpenBudget
 
+pytestmark = pytest.mark.chaos
+
 WORKERS = 50
 # So tight that half of a restart's requests must wait for the next window; and that is longer than all of them take.
 RULES = Rules(weight_limit=25 * WORKERS // 2, weight_window_ms=4_000, connect_limit=10_000)
