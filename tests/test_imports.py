@@ -57,6 +57,45 @@ ALLOWED = {
         "feed",
     },
 }
+# The rooms of a part, and those of the same part that each may import: only downward. A module that is in no room may
+# be imported by all but those of KNOWS_NO_PROCESS. A room that does not exist yet is held to its rule once it does.
+FACE = {"feed.queries", "feed.stream", "feed.wire"}
+ROOMS: dict[str, set[str]] = {
+    "feed.reading": set(),
+    "feed.bars": {"feed.reading"},
+    "feed.wire": {"feed.reading", "feed.bars"},
+    "feed.queries": {"feed.reading", "feed.bars", "feed.wire"},
+    "feed.stream": {"feed.reading", "feed.bars", "feed.wire", "feed.queries"},
+    "feed.web": FACE | {"feed.faces", "feed.page", "feed.charts"},
+    "feed.faces": FACE,
+    "feed.page": FACE,
+    "feed.charts": FACE,
+    "workers.venues": set(),
+    "workers.recordings": set(),
+    "workers.rollup": set(),
+    "workers.clock": {"workers.rollup"},
+    "workers.change": set(),
+    "workers.sources": {"workers.venues", "workers.recordings", "workers.change"},
+    "workers.symbol": {"workers.sources"},
+    "workers.imports": {"workers.recordings", "workers.rollup", "workers.symbol"},
+    "common.market.depth": {"common.market.timeframes"},
+    "common.market.coding": {"common.market.timeframes"},
+    "common.market.builder": {"common.market.timeframes", "common.market.coding"},
+    "common.market.timeframes": set(),
+}
+# What reads, makes bars and speaks of neither a client nor a metric: these know nothing of the process around them.
+KNOWS_NO_PROCESS = {"feed.reading", "feed.bars", "feed.wire"}
+EXISTING = [room for room in ROOMS if (ROOT / room.replace(".", "/")).is_dir()]
+
+# Who else imports more of redis than the client that it is handed: the store's process, RQ, and who reads its errors.
+KNOWS_REDIS = {
+    "infra/local/embedded.py",
+    "infra/cli/doctor.py",
+    "workers/rollup/rq_queue.py",
+    "workers/rollup/rq_worker.py",
+    "workers/rollup/serve.py",
+}
+
 # What the pure core may use of the rest of the world: nothing with a clock, a socket or a log.
 PURE = {"orjson", "numpy", "polars", "zstandard", "exchange_calendars"}
 SIDE_EFFECTS = {"asyncio", "socket", "logging", "time", "os", "random", "subprocess", "threading"}
@@ -72,7 +111,7 @@ def imports(path: Path) -> set[str]:
             assert node.level == 0, f"{path} imports relatively"
             # `from common import log` imports the module common.log.
             named = {f"{node.module}.{alias.name}" for alias in node.names}
-            found |= named if node.module in ("common", "infra") else {node.module}
+            found |= named if node.module in ("common", "workers", "feed", "infra") else {node.module}
     return found
 
 
@@ -95,6 +134,38 @@ def test_imports_follow_the_arrows(part: str) -> None:
             target = part_of(module)
             allowed = target in (None, part) or target in ALLOWED[part] or module in ALLOWED[part]
             assert allowed, f"{path.relative_to(ROOT)} imports {module}"
+
+
+def room_of(module: str) -> str | None:
+    return next((room for room in ROOMS if module == room or module.startswith(room + ".")), None)
+
+
+@pytest.mark.parametrize("room", EXISTING)
+def test_rooms_import_only_downward(room: str) -> None:
+    part, files = room.rpartition(".")[0], sorted((ROOT / room.replace(".", "/")).rglob("*.py"))
+    assert len(files) > 1, f"{room} has no files: this test would hold anything"
+    for path in files:
+        for module in imports(path):
+            target = room_of(module)
+            assert target in (None, room) or not target.startswith(part + ".") or target in ROOMS[room], (
+                f"{path.relative_to(ROOT)} imports {module}"
+            )
+            is_of_process = module.startswith(part + ".") and target is None
+            assert not (room in KNOWS_NO_PROCESS and is_of_process), f"{path.relative_to(ROOT)} imports {module}"
+
+
+@pytest.mark.parametrize("part", ["feed", "workers", "infra"])
+def test_only_the_store_speaks_redis(part: str) -> None:
+    """Others hand its client on, and name its type; the bench measures it."""
+    for path in sorted((ROOT / part).rglob("*.py")):
+        place = path.relative_to(ROOT).as_posix()
+        if place in KNOWS_REDIS or place.startswith("infra/bench/"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, (ast.Import, ast.ImportFrom)) else []
+            module = (node.module or "") if isinstance(node, ast.ImportFrom) else "".join(names)
+            if module.partition(".")[0] == "redis":
+                assert (module, names) == ("redis.asyncio", ["Redis"]), f"{place} imports {names} of {module}"
 
 
 @pytest.mark.parametrize("part", ["common.market", "common.frames"])

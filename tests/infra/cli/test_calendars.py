@@ -18,7 +18,7 @@ from infra.cli.calendars import read_file
 from infra.paths import ROOT
 from tests.common.market.timeframes.test_calendar_exceptions import ms
 from tests.golden.data import folder
-from tests.infra.cli.test_symbols import Fleet
+from tests.kit.processes.command import Fleet
 from tests.kit.served import Served, served
 from tests.kit.support import wait_until_async
 from tests.workers.rollup.test_process import START_S, clock, rollup_of_fleet

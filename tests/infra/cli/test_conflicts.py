@@ -4,11 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.infra.cli.test_symbols import Fleet, fleet
+from tests.kit.processes.command import Fleet
 
 pytestmark = pytest.mark.process
-
-__all__ = ["fleet"]
 
 HEADER = "ts_ms,price,size,side,id"
 LINES = [f"{1_700_000_000_000 + 1_000 * n},100.25,0.5,buy,{n}" for n in range(10)]

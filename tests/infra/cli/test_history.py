@@ -18,7 +18,7 @@ from common.store.keys import CLOCK, FAILURES, FORMAT_KEY, SYMBOLS_VERSION, Symb
 from common.store.registry import Market
 from common.store.rollups import RollupStore
 from infra.doctor.audit import Auditor, Object
-from tests.infra.cli.test_symbols import Fleet
+from tests.kit.processes.command import Fleet
 from tests.kit.support import wait_until_async
 from tests.kit.writer import INSTRUMENT, START_MS, Writer
 from tests.workers.rollup.test_process import START_S, clock, rollup_of_fleet

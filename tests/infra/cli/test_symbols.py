@@ -7,9 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import orjson
 import pytest
@@ -18,63 +16,9 @@ import redis
 from common.market.instrument import Instrument
 from common.store.registry import Market, open_store
 from infra.paths import ROOT
+from tests.kit.processes.command import Done, Fleet
 from tests.kit.support import wait_until
 from workers.venues.registry import VENUES
-
-
-@dataclass
-class Result:
-    code: int
-    out: str
-    err: str
-
-
-# Nothing listens there: no test asks a venue on the internet.
-NOWHERE = "http://127.0.0.1:1"
-
-
-@dataclass
-class Fleet:
-    """The `fleet` command in a process of its own, on the test's store."""
-
-    url: str
-    data: Path
-
-    def __call__(self, *arguments: str) -> Result:
-        done = subprocess.run(self.command(*arguments), env=self.environ, cwd=ROOT, capture_output=True, text=True)
-        return Result(done.returncode, done.stdout, done.stderr)
-
-    def start(self, *arguments: str) -> "subprocess.Popen[str]":
-        return subprocess.Popen(
-            self.command(*arguments),
-            env=self.environ,
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def command(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "infra.cli", *arguments]
-
-    @property
-    def environ(self) -> dict[str, str]:
-        own = {"REDIS_URL": self.url, "FLEET_DATA_DIR": str(self.data), "COLUMNS": "200"}
-        return {**os.environ, **own, "HTTPS_PROXY": NOWHERE}
-
-    def market(self, symbol: str) -> Any:
-        """A symbol's entry."""
-        with redis.Redis.from_url(self.url) as client:
-            return orjson.loads(client.hget("symbols", symbol))
-
-    def symbols(self) -> set[str]:
-        with redis.Redis.from_url(self.url) as client:
-            return {name.decode() for name in client.hkeys("symbols")}
-
-
-@pytest.fixture
-def fleet(redis_url: str, tmp_path: Path) -> Fleet:
-    return Fleet(redis_url, tmp_path / "data")
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +49,7 @@ def recording(path: Path, count: int, step_ms: int = 1_000) -> Path:
     return path
 
 
-def replayed(fleet: Fleet, path: Path, *more: str) -> Result:
+def replayed(fleet: Fleet, path: Path, *more: str) -> Done:
     return fleet("replay", str(path), "--symbol", "TEST:X", "--price-decimals", "2", "--size-decimals", "4", *more)
 
 
@@ -291,6 +235,7 @@ def test_a_replay_says_what_it_did_and_a_second_one_that_there_was_nothing_new(f
     assert second.code == 0 and "nothing was new: this recording has been applied before" in second.out
 
 
+@pytest.mark.process
 def test_a_replay_into_a_folder_starts_a_store_and_leaves_the_data(tmp_path: Path) -> None:
     path = recording(tmp_path / "t.csv", 200)
     environ = {name: value for name, value in os.environ.items() if name != "REDIS_URL"}
@@ -330,6 +275,7 @@ def test_a_speed_that_is_none_is_refused(fleet: Fleet, tmp_path: Path, more: tup
     assert (result.code, result.err) == (2, f"fleet: {sentence}\n")
 
 
+@pytest.mark.process
 def test_ctrl_c_stops_a_replay_where_it_can_go_on(fleet: Fleet, tmp_path: Path) -> None:
     path = recording(tmp_path / "t.csv", 2_000, step_ms=50)
     arguments = ("replay", str(path), "--symbol", "TEST:X", "--price-decimals", "2", "--size-decimals", "4")

@@ -1,0 +1,5 @@
+"""The `fleet` command on the test's store."""
+
+from tests.kit.processes.command import fleet
+
+__all__ = ["fleet"]
