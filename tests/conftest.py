@@ -10,7 +10,7 @@ from common.settings import FOREIGN_NAMES, PORT, PREFIX, REDIS_URL
 from infra.local import embedded
 from tests.kit.support import FakeClock
 
-pytest_plugins = ("tests.kit.selection",)
+pytest_plugins = ("tests.kit.selection", "tests.kit.store.clients", "tests.kit.archive.s3")
 
 
 @pytest.fixture

@@ -5,16 +5,8 @@ from collections.abc import AsyncIterator
 import pytest
 from redis.asyncio import Redis
 
-from common.store.client import commit_client
 from tests.kit.served import Served, served
 from tests.kit.writer import Writer
-
-
-@pytest.fixture
-async def client(redis_url: str) -> AsyncIterator[Redis]:
-    made = commit_client(redis_url)
-    yield made
-    await made.aclose()
 
 
 @pytest.fixture

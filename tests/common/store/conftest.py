@@ -5,7 +5,7 @@ from redis.asyncio import Redis
 
 from common.store.reads import SymbolReader
 from common.store.symbol import StreamBounds, SymbolStore
-from tests.kit.store.clients import client
+from tests.kit.store.both import client
 from tests.kit.store.steps import SYMBOL
 
 __all__ = ["client"]

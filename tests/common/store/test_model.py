@@ -20,7 +20,7 @@ from common.store.instrument import DataInstrument
 from common.store.keys import SymbolKeys
 from common.store.lease import NOTHING_SEEN, LeaseObservation
 from common.store.symbol import Commit, StreamBounds, SymbolStore
-from tests.kit.store.clients import fake
+from tests.kit.store.both import fake
 from tests.kit.store.model import DirectStore, StoreModel
 from tests.kit.store.steps import MINUTE_MS, SYMBOL, everything, step
 from tests.scale import scaled

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ from common.archive.archive import Archive
 from common.archive.series import SERIES
 from common.market.manifest import Fault
 from common.market.timeframes.timeframe import DAY_MS
-from common.store.client import commit_client
 from infra.doctor import checks
 from infra.doctor.audit import Auditor, find_faults
 from tests.kit.archive.trades import archive_trades
@@ -56,12 +55,6 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a link": (_link, "is a link, expected a file"),
     "a pipe": (partial(_in_its_place, os.mkfifo), "is a named pipe, expected a file"),
 }
-
-
-@pytest.fixture
-async def client(redis_url: str) -> AsyncIterator[Redis]:
-    async with commit_client(redis_url) as made:
-        yield made
 
 
 @pytest.fixture

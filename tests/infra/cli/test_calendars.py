@@ -1,6 +1,5 @@
 """`fleet calendars`: what people know better than the library reaches every bar, without a restart."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ from common.errors import BadInput
 from common.market.timeframes.calendar_exceptions import NO_EXCEPTIONS
 from common.market.timeframes.calendars import unfit
 from common.store.calendars import CalendarStore, outside_of
-from common.store.client import commit_client
 from common.store.keys import SymbolKeys
 from common.store.rollups import RollupStore
 from infra.cli.calendars import read_file
@@ -42,12 +40,6 @@ XNSE,2025-10-21,13:45,14:45
 def fleet(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fleet:
     monkeypatch.setenv("FLEET_CANDLE_DAYS", "2000")
     return Fleet(redis_url, tmp_path / "data")
-
-
-@pytest.fixture
-async def client(redis_url: str) -> AsyncIterator[Redis]:
-    async with commit_client(redis_url) as made:
-        yield made
 
 
 async def days_of(feed: Served) -> dict[int, int]:

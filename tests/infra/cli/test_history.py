@@ -1,6 +1,6 @@
 """`fleet archive`, `fleet rebuild` and what a purge leaves behind: on a real store and an archive in a folder."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,6 @@ from redis.asyncio import Redis
 from common.archive.archive import Archive
 from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS, SERIES, TRADE_ROWS
 from common.market.timeframes.timeframe import DAY_MS, day_of
-from common.store.client import commit_client
 from common.store.health import upkeep_of
 from common.store.jobs import QUEUED, WORKERS, failure
 from common.store.keys import CLOCK, FAILURES, FORMAT_KEY, SYMBOLS_VERSION, SymbolKeys
@@ -32,12 +31,6 @@ KEYS = SymbolKeys(S)
 MARKET = Market(INSTRUMENT)
 TODAY_MS = day_of(START_MS)
 MONTH_MS = CANDLE_ROWS.period.open_of(START_MS)
-
-
-@pytest.fixture
-async def client(redis_url: str) -> AsyncIterator[Redis]:
-    async with commit_client(redis_url) as made:
-        yield made
 
 
 @pytest.fixture

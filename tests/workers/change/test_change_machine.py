@@ -36,13 +36,12 @@ from feed.reading.bounds import Window
 from feed.wire.params import CandleQuery, TradesQuery
 from tests.kit.store.mortal import Life, mortal_client
 from tests.kit.writer import INSTRUMENT, Saved, Writer, random_step
-from tests.scale import scaled
 from workers.change import claim, procedure
 from workers.change.procedure import Changer
 from workers.change.request import Request
 
 S, KEYS = INSTRUMENT.symbol, SymbolKeys(INSTRUMENT.symbol)
-EXAMPLES = int(os.environ.get("CHANGE_EXAMPLES", scaled(10)))
+EXAMPLES = int(os.environ.get("CHANGE_EXAMPLES", 10))
 STEPS = 12
 EVERYTHING = Window(None, None, 50_000)
 # More commands than a change ever sends: it lives.

@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +17,6 @@ from common.market.instrument import Ids
 from common.market.manifest import ManifestEntry
 from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, day_of
 from common.market.trade import BUY, Trade
-from common.store.client import commit_client
 from common.store.cut import Wrong, wrong_times
 from common.store.keys import ROLLED, SymbolKeys
 from common.store.lease import NOTHING_SEEN, LeaseObservation
@@ -82,13 +80,6 @@ async def shown(client: Redis, symbol: str) -> dict[str, Any]:
 def earlier(monkeypatch: pytest.MonkeyPatch) -> None:
     """What an earlier release took for the time of a trade is taken here."""
     monkeypatch.setattr(builder, "MIN_TS_MS", 0)
-
-
-@pytest.fixture
-async def client(redis_url: str) -> AsyncIterator[Redis]:
-    """Of the real server: days are rolled up here."""
-    async with commit_client(redis_url) as made:
-        yield made
 
 
 @pytest.fixture(params=IDS)

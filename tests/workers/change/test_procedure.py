@@ -21,7 +21,6 @@ from common.market.trade import Trade
 from common.market.walk import Walk
 from common.store.calendars import CalendarStore, adopt
 from common.store.change import ChangeStart
-from common.store.client import commit_client
 from common.store.format import FORMAT
 from common.store.instrument import stored_instrument
 from common.store.keys import FORMAT_KEY, SymbolKeys
@@ -36,13 +35,6 @@ from workers.change.shadows import Shadows
 
 S = INSTRUMENT.symbol
 KEYS = SymbolKeys(S)
-
-
-@pytest.fixture
-async def client(redis_url: str) -> AsyncIterator[Redis]:
-    made = commit_client(redis_url)
-    yield made
-    await made.aclose()
 
 
 @pytest.fixture

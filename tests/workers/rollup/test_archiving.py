@@ -3,7 +3,6 @@
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from decimal import Decimal
 from functools import partial
@@ -25,7 +24,6 @@ from common.market.builder.late import Merged
 from common.market.coding import codec
 from common.market.timeframes.timeframe import DAY_MS, MINUTE, MINUTE_MS, Timeframe, day_of
 from common.market.trade import Trades
-from common.store.client import commit_client
 from common.store.keys import SymbolKeys
 from common.store.registry import Market
 from common.store.rollups import Due, RollupStore
@@ -49,13 +47,6 @@ BOTH = frozenset({"candles", "footprints"})
 S3_URL = f"s3://{BUCKET}/fleet/a"
 RANGES = 1_000
 SYMBOL = f"candles/{INSTRUMENT.symbol}"
-
-
-@pytest.fixture
-async def client(redis_url: str) -> AsyncIterator[Redis]:
-    made = commit_client(redis_url)
-    yield made
-    await made.aclose()
 
 
 @pytest.fixture

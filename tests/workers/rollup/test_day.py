@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +15,6 @@ from common.market.coding import blocks, codec
 from common.market.coding.named import CorruptBlock
 from common.market.timeframes.periods import DAY, MONTH, WEEK
 from common.market.timeframes.timeframe import DAY_MS, Timeframe, day_of
-from common.store.client import commit_client
 from common.store.keys import SymbolKeys
 from common.store.registry import Market
 from common.store.rollups import Due, RollupStore
@@ -27,13 +25,6 @@ from workers.rollup.day import roll_day, roll_days
 KEYS = SymbolKeys(INSTRUMENT.symbol)
 MARKET = Market(INSTRUMENT)
 SERIES = {"1d": DAY, "1w": WEEK, "1M": MONTH}
-
-
-@pytest.fixture
-async def client(redis_url: str) -> AsyncIterator[Redis]:
-    made = commit_client(redis_url)
-    yield made
-    await made.aclose()
 
 
 @pytest.fixture

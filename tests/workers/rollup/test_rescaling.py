@@ -1,7 +1,6 @@
 """The archive of a symbol that was changed: read in the symbol's scale at once, and written anew by the queue."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -19,7 +18,6 @@ from common.frames.rescale import rescaled
 from common.market.instrument import Instrument
 from common.market.rescaling import Rescaling
 from common.market.timeframes.timeframe import DAY_MS
-from common.store.client import commit_client
 from common.store.health import upkeep_of
 from common.store.registry import Market
 from common.store.rescale import RescaleStore
@@ -39,13 +37,6 @@ from workers.rollup.work import RESCALE
 
 S = INSTRUMENT.symbol
 FINER = replace(INSTRUMENT, price_decimals=4, size_decimals=5)
-
-
-@pytest.fixture
-async def client(redis_url: str) -> AsyncIterator[Redis]:
-    made = commit_client(redis_url)
-    yield made
-    await made.aclose()
 
 
 async def archived(client: Redis, archive: Archive, days: int = 5) -> Writer:

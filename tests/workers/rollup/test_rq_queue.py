@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -13,7 +13,6 @@ from redis.asyncio import Redis
 
 from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS
 from common.errors import StoreUnavailable
-from common.store.client import commit_client
 from common.store.clock_lease import ClockLease, clock_holder
 from common.store.jobs import QUEUED, FailedJob, Jobs, failure
 from common.store.keys import FAILURES
@@ -38,13 +37,6 @@ works = st.one_of(
         st.integers(0, 99),
     ),
 )
-
-
-@pytest.fixture
-async def client(redis_url: str) -> AsyncIterator[Redis]:
-    made = commit_client(redis_url)
-    yield made
-    await made.aclose()
 
 
 @pytest.fixture

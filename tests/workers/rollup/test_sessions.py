@@ -1,7 +1,6 @@
 """Roll-ups of a market whose calendar is corrected: what is stored, counted and answered is by what is known now."""
 
 import random
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -17,7 +16,6 @@ from common.market.timeframes.calendar_exceptions import SessionException
 from common.market.timeframes.periods import DAY, MONTH, WEEK
 from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, Timeframe, day_of
 from common.store.calendars import CalendarStore, adopt, outside_of
-from common.store.client import commit_client
 from common.store.keys import SymbolKeys
 from common.store.registry import Market, Registry
 from common.store.rollups import RollupStore
@@ -34,12 +32,6 @@ PLAIN = Instrument("NSE:TEST", 2, 3, "contiguous", calendar="XNSE")
 KEYS = SymbolKeys(PLAIN.symbol)
 SERIES = {"1d": DAY, "1w": WEEK, "1M": MONTH}
 FIRST_MS, DAYS = ms("2024-01-15"), 60
-
-
-@pytest.fixture
-async def client(redis_url: str) -> AsyncIterator[Redis]:
-    async with commit_client(redis_url) as made:
-        yield made
 
 
 @pytest.fixture

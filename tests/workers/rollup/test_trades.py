@@ -5,7 +5,6 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ from common.store.symbol import StreamBounds
 from common.store.trade_archive import TradeArchive, Waiting, waiting
 from tests.kit.archive.s3 import BUCKET, S3
 from tests.kit.store.steps import step
+from tests.kit.strategies import LAW
 from tests.kit.support import FakeClock, wait_until_async
 from tests.kit.writer import INSTRUMENT, START_MS, Writer, random_step
 from tests.workers.rollup.test_process import START_S, process
@@ -43,13 +43,6 @@ from workers.rollup.work import ARCHIVE, Work
 MARKET, KEYS = Market(INSTRUMENT), SymbolKeys(INSTRUMENT.symbol)
 ALL = frozenset({"candles", "footprints", "trades"})
 KEPT = 100
-
-
-@pytest.fixture
-async def client(redis_url: str) -> AsyncIterator[Redis]:
-    made = commit_client(redis_url)
-    yield made
-    await made.aclose()
 
 
 @pytest.fixture
@@ -285,6 +278,7 @@ async def test_of_jobs_side_by_side_none_undoes_what_another_did(
 ROWS = st.tuples(*(st.integers(0, most) for most in (3, 3, 9, 9, 2))).map(lambda row: Trade(*row))
 
 
+@LAW
 @given(before=st.lists(ROWS, unique_by=lambda trade: trade[:2]), more=st.lists(ROWS))
 def test_a_day_is_united_by_time_and_id(before: list[Trade], more: list[Trade]) -> None:
     """Of two trades with the same the newer one counts."""
