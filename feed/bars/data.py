@@ -13,7 +13,7 @@ from feed.reading.trade_archive import TradeHistory
 
 @dataclass(frozen=True, slots=True)
 class SymbolData:
-    """Cheap to make. For one query, or for as long as somebody listens."""
+    """Cheap to make: for one query, or for as long as a symbol has listeners."""
 
     instrument: Instrument
     # What the store alone has of it.

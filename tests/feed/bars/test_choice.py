@@ -1,4 +1,4 @@
-"""Where bars come from is chosen once, by their timeframe, and whoever asks for them need not know."""
+"""Where bars come from is chosen once, by their timeframe; callers need not know which source it is."""
 
 import re
 
