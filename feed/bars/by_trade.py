@@ -12,11 +12,11 @@ import polars as pl
 
 from common.frames import bulk
 from common.frames.footprint import regroup
+from common.frames.minutes import CANDLE_FRAMES
 from common.frames.schema import TRADES
 from common.market.timeframes.timeframe import Timeframe
 from feed.bars.minutes import BarKind, cut, joined
 from feed.reading.bounds import Bounds, grid_at
-from feed.reading.history import CANDLES
 from feed.reading.tape import TapeView, bars_of
 from feed.reading.trade_archive import Kept, TradeHistory
 
@@ -31,7 +31,8 @@ class BarRecipe:
 
     @classmethod
     def candles(cls, timeframe: Timeframe, sources: int) -> "BarRecipe":
-        return cls(timeframe, BarKind.candles(timeframe, CANDLES), lambda trades: bars_of(trades, timeframe, sources))
+        kind = BarKind.candles(timeframe, CANDLE_FRAMES)
+        return cls(timeframe, kind, lambda trades: bars_of(trades, timeframe, sources))
 
     @classmethod
     def footprints(cls, timeframe: Timeframe, row_ticks: int) -> "BarRecipe":

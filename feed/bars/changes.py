@@ -15,6 +15,7 @@ import polars as pl
 from common.errors import ArchiveDamaged, ArchiveUnavailable, BadInput
 from common.market.coding import codec
 from common.market.timeframes.timeframe import MINUTE_MS, Timeframe, minute_of
+from common.series import CANDLES
 from common.store.reads import SymbolState, TradeEntry, View
 from feed.bars.by_trade import BarRecipe, read_traded
 from feed.bars.days import read_days
@@ -261,7 +262,7 @@ def _minute_updates(live: MinuteLive, touched: Touched, reading: TailReading) ->
 
 def _minute_live(grid: BarGrid, reading: TailReading) -> MinuteLive:
     state, tail = reading.view.state, reading.tail
-    at = At.of(state, grid.instrument.ids, state.candle_floor_ms if state else -1, reading.view.lost("candles"))
+    at = At.of(state, grid.instrument.ids, state.candle_floor_ms if state else -1, reading.view.lost(CANDLES))
     return MinuteLive(grid, at, tail.base if tail else None, tail.growing if tail else None)
 
 

@@ -9,6 +9,7 @@ from common.errors import BadInput
 from common.frames.footprint import footprints_json
 from common.market.instrument import Instrument
 from common.market.timeframes.timeframe import Timeframe
+from common.series import FOOTPRINTS
 from common.store.reads import SymbolState, View
 from common.store.registry import Market
 from feed.bars.by_trade import BarRecipe, read_traded
@@ -63,8 +64,8 @@ async def _of_trades(
 def _cover_of(market: Market, view: View) -> KnownCoverage:
     if view.state is None:
         return EMPTY
-    cover = KnownCoverage.of(view.state, market.instrument.ids, view.state.footprint_floor_ms)
-    return cover.lacking(view.lost("footprints"))
+    cover = KnownCoverage.of(view.state, market.instrument.ids, view.state.floor_ms(FOOTPRINTS))
+    return cover.lacking(view.lost(FOOTPRINTS))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import polars as pl
 from common.frames.resample import fill_flat
 from common.market.timeframes.timeframe import Timeframe
 from common.market.trade import MAX_TS_MS
+from common.series import CANDLES
 from common.store.reads import Range, SymbolState, View
 from common.store.registry import Market
 from feed.bars.by_trade import BarRecipe, read_traded
@@ -97,7 +98,7 @@ def cover_of(market: Market, view: View, *, kept_by_days: bool = False) -> Known
     return (
         KnownCoverage.of(state, ids)
         if kept_by_days
-        else KnownCoverage.of(state, ids, state.candle_floor_ms).lacking(view.lost("candles"))
+        else KnownCoverage.of(state, ids, state.candle_floor_ms).lacking(view.lost(CANDLES))
     )
 
 

@@ -12,6 +12,7 @@ import polars as pl
 from common.errors import BadInput, StoreUnavailable
 from common.frames import decode
 from common.frames.footprint import regroup
+from common.frames.minutes import FOOTPRINT_FRAMES, SHOWN_FRAMES, MinuteFrames
 from common.frames.resample import resample
 from common.market.candle import Candle
 from common.market.coding import codec
@@ -19,7 +20,7 @@ from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, Timeframe
 from common.store.reads import Range, SymbolState, View
 from feed.reading.bounds import ATTEMPTS, FOREVER_MS, Bounds, Span, grid_at
 from feed.reading.budget import QueryBudget
-from feed.reading.history import FOOTPRINTS, SHOWN, History, SeriesReading
+from feed.reading.history import History
 
 # Minutes fetched by one command: 2.4 MB and some 10 ms, in which the store does nothing else.
 CHUNK = 20_000
@@ -44,7 +45,7 @@ class BarKind:
     `part` may be sealed, and `chunk` open.
     """
 
-    minutes: SeriesReading
+    minutes: MinuteFrames
     how: Hashable
     part: int
     chunk: int
@@ -52,19 +53,17 @@ class BarKind:
     merge: Callable[[pl.DataFrame], pl.DataFrame]
 
     @classmethod
-    def candles(cls, timeframe: Timeframe, minutes: SeriesReading = SHOWN) -> "BarKind":
+    def candles(cls, timeframe: Timeframe, minutes: MinuteFrames = SHOWN_FRAMES) -> "BarKind":
         return cls(minutes, timeframe, PART, CHUNK, len, partial(resample, timeframe=timeframe))
 
     @classmethod
     def footprints(cls, timeframe: Timeframe, row_ticks: int) -> "BarKind":
         merge = partial(regroup, timeframe=timeframe, row_ticks=row_ticks)
-        return cls(FOOTPRINTS, (timeframe, row_ticks), FOOTPRINT_PART, FOOTPRINT_CHUNK, _opens, merge)
+        return cls(FOOTPRINT_FRAMES, (timeframe, row_ticks), FOOTPRINT_PART, FOOTPRINT_CHUNK, _opens, merge)
 
     def open(self, state: SymbolState | None) -> bytes:
         """The packed open minute, empty if there is none."""
-        if state is None:
-            return b""
-        return state.footprint if self.minutes is FOOTPRINTS else state.candle
+        return state.open_of(self.minutes.series) if state else b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,9 +193,9 @@ async def _read(reader: History, kind: BarKind, timeframe: Timeframe, bounds: Bo
     is_done = False
     while not is_done and more_ms is None:
         most = min(share.wanted - count, share.at_once)
-        ends = {"oldest": most} if bounds.oldest_first else {"newest": most}
+        wanted = Range.some(start_ms, end_ms, most, oldest_first=bounds.oldest_first)
         rows = reader.budget.rows
-        part = await reader.read(kind.minutes, Range(start_ms, end_ms, **ends), share.chunk)
+        part = await reader.read(kind.minutes, wanted, share.chunk)
         views.append(part.view)
         count += sum(map(kind.count, part.frames))
         made = [await _made(reader, kind, frame) for frame in part.frames]
@@ -289,5 +288,5 @@ def fit(views: list[View], kind: BarKind) -> bool:
         first.token == last.token
         and first.seq <= last.seq
         and not any(amendment.seq > first.seq for amendment in last.amended)
-        and kind.minutes.floor_ms(first) == kind.minutes.floor_ms(last)
+        and first.floor_ms(kind.minutes.series) == last.floor_ms(kind.minutes.series)
     )

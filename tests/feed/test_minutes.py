@@ -55,7 +55,7 @@ def test_bars_of_minutes_without_their_order_keys_are_those_of_whole_minutes(
     kind = BarKind.candles(timeframe)
     sealed = [blocks.pack_candles([codec.pack_candle(minute)]) for minute in minutes]
     expected = resample(candles_frame(minutes), timeframe).select(list(SHOWN))
-    for shown in (kind.minutes.decode(list(map(codec.pack_candle, minutes))), kind.minutes.decode_blocks(sealed)):
+    for shown in (kind.minutes.decode(list(map(codec.pack_candle, minutes))), kind.minutes.unseal(sealed)):
         assert joined(kind, map(kind.merge, _parts(shown, cuts))).equals(expected)
     flat = [fill_flat(bars, timeframe, START_MS, START_MS + 90 * MINUTE_MS) for bars in (expected, kind.merge(shown))]
     assert flat[0].equals(flat[1])
