@@ -1,10 +1,16 @@
 """A run of bars as it goes into an answer."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+import polars as pl
+
+from common.market.timeframes.timeframe import Timeframe
+from feed.reading.bounds import Bounds
 
 # The parameter to ask on with, where one request may read no more: {"end": ms}, or {"start": ms} walking forward.
 More = dict[str, int]
+PARTIAL = b',"partial":true'
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +26,33 @@ class Page:
     more: More | None = None
 
 
+def array_of(pieces: Sequence[bytes], partial: Iterable[int] = ()) -> bytes:
+    """Return the JSON array of bars given without braces. `partial`: positions of those that are."""
+    marked = sorted(partial)
+    if marked:
+        pieces = list(pieces)
+        for at in marked:
+            pieces[at] += PARTIAL
+    return b"[{" + b"},{".join(pieces) + b"}]" if pieces else b"[]"
+
+
 def array_of_runs(runs: Sequence[bytes]) -> bytes:
     """Return the JSON array of bars given in runs with commas between them. In one step: they may be 32 MB."""
     between = [b","] * (2 * len(runs) - 1)
     between[::2] = runs
     return b"".join([b"[", *between, b"]"])
+
+
+def covered_span(
+    opens: Sequence[int] | pl.Series, timeframe: Timeframe, bounds: Bounds, more_ms: int | None = None
+) -> tuple[int, int]:
+    """The time an answer with these bars speaks of: the bounds, as far as the limit, or `more_ms`, did not cut them."""
+    if more_ms is not None:
+        return (bounds.start_ms, more_ms) if bounds.oldest_first else (more_ms, bounds.end_ms)
+    if len(opens) < bounds.limit:
+        return bounds.start_ms, bounds.end_ms
+    return (bounds.start_ms, timeframe.next_open(opens[-1])) if bounds.oldest_first else (opens[0], bounds.end_ms)
+
+
+def next_page(bounds: Bounds, more_ms: int | None) -> More | None:
+    return None if more_ms is None else {"start" if bounds.oldest_first else "end": more_ms}

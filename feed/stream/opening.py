@@ -25,7 +25,7 @@ async def open_series(
 ) -> Opening:
     """`reset`: what the client holds is to be replaced. `extra`: more of the first message, as `,"name":value`."""
     if cursor:
-        changes = await series.sources.changes(series.grid, cursor)
+        changes = await series.source.changes(cursor)
         if changes:
             at = changes.live.at
             return Opening(at.seq, at.token, at.watermark_ms, list(_resumed(series, cursor, changes, extra)))

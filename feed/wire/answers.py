@@ -16,17 +16,6 @@ from feed.reading.coverage import KnownCoverage
 
 # Cursor before the first commit.
 NO_COMMIT = "0-"
-PARTIAL = b',"partial":true'
-
-
-def array_of(pieces: Sequence[bytes], partial: Iterable[int] = ()) -> bytes:
-    """Return the JSON array of bars given without braces. `partial`: positions of those that are."""
-    marked = sorted(partial)
-    if marked:
-        pieces = list(pieces)
-        for at in marked:
-            pieces[at] += PARTIAL
-    return b"[{" + b"},{".join(pieces) + b"}]" if pieces else b"[]"
 
 
 def history(market: Market, timeframe: str, body: Sequence[bytes]) -> bytes:
