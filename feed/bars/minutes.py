@@ -8,6 +8,7 @@ from typing import Protocol
 
 from common.market.instrument import Instrument
 from common.market.timeframes.timeframe import MINUTE_MS
+from common.series import CANDLES
 from common.store.reads import View
 from feed.bars.changes import ROUNDS, BarChanges, Cursor, Touched, touched_since
 from feed.bars.closed import Closed, merged, read_closed, with_lender, with_open
@@ -63,7 +64,7 @@ class MinuteSource:
         return await read_closed(self.data.reader, recipe, bounds)
 
     def cover(self, recipe: BarRecipe, view: View) -> KnownCoverage:
-        return cover_of_minutes(self.data.instrument, view, recipe.minutes)
+        return cover_of_minutes(self.data.instrument, view, recipe.minutes.series)
 
     async def read(self, recipe: BarRecipe, bounds: Bounds, *, lend: bool = False) -> BarRows:
         return await read_with_open(self, recipe, bounds, lend=lend)
@@ -99,7 +100,7 @@ class MinuteSource:
     def _live(self, reading: TailReading) -> MinuteLive:
         state, tail = reading.view.state, reading.tail
         floor_ms = state.candle_floor_ms if state else -1
-        at = At.of(state, self.data.instrument.ids, floor_ms, reading.view.lost("candles"))
+        at = At.of(state, self.data.instrument.ids, floor_ms, reading.view.lost(CANDLES))
         return MinuteLive(self.grid, at, tail.base if tail else None, tail.growing if tail else None)
 
 

@@ -8,11 +8,11 @@ import polars as pl
 
 from common.frames import bulk
 from common.frames.footprint import regroup
+from common.frames.minutes import FOOTPRINT_FRAMES, SHOWN_FRAMES, MinuteFrames
 from common.frames.resample import resample
 from common.frames.schema import TRADES
 from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, Timeframe
 from common.store.reads import SymbolState
-from feed.reading.history import FOOTPRINTS, SHOWN, SeriesReading
 from feed.reading.tape import bars_of
 
 # Minutes fetched by one command: 2.4 MB and some 10 ms, in which the store does nothing else.
@@ -28,7 +28,7 @@ FOOTPRINT_PART = DAY_MS // MINUTE_MS
 class BarRecipe:
     timeframe: Timeframe
     # The minutes they are made of, as these are read.
-    minutes: SeriesReading
+    minutes: MinuteFrames
     # What tells them apart from other bars of the same minutes.
     how: Hashable
     # Minutes read at once: of sealed and archived ones, and of open ones.
@@ -52,7 +52,7 @@ class BarRecipe:
 
         return cls(
             timeframe,
-            minutes=SHOWN,
+            minutes=SHOWN_FRAMES,
             how=timeframe,
             part=PART,
             chunk=CHUNK,
@@ -71,7 +71,7 @@ class BarRecipe:
 
         return cls(
             timeframe,
-            minutes=FOOTPRINTS,
+            minutes=FOOTPRINT_FRAMES,
             how=(timeframe, row_ticks),
             part=FOOTPRINT_PART,
             chunk=FOOTPRINT_CHUNK,
@@ -83,9 +83,7 @@ class BarRecipe:
 
     def open(self, state: SymbolState | None) -> bytes:
         """The packed open minute, empty if there is none."""
-        if state is None:
-            return b""
-        return state.footprint if self.minutes is FOOTPRINTS else state.candle
+        return state.open_of(self.minutes.series) if state else b""
 
 
 def _opens(levels: pl.DataFrame) -> int:

@@ -256,7 +256,7 @@ async def _follow(
     spans: list[Span] = []
     for _ in range(ROUNDS):
         view = await reader.view(_ranges(tail, spans, extra), since_seq=since_seq)
-        asked = view.candles[len(view.candles) - len(extra) :]
+        asked = view.minutes[len(view.minutes) - len(extra) :]
         if view.state is None:
             return TailReading(None, view, asked)
         stale = tail.stale(view.state) if tail else None
@@ -265,7 +265,7 @@ async def _follow(
         elif not set(stale) <= set(spans):
             spans = stale
         else:
-            head, *rest = view.candles
+            head, *rest = view.minutes
             tail = tail.repaired(spans, rest[: len(spans)], instrument) if spans else tail
             tail, spans = tail.followed(view.state, head, instrument), []
             if len(head) < CHUNK:

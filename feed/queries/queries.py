@@ -245,7 +245,7 @@ class Queries:
     async def _quote(self, market: Market) -> bytes:
         reader, newest_closed = self.data(market).reader, Range(0, FOREVER_MS, newest=1)
         book, view = await asyncio.gather(self._last_book(market), reader.view([newest_closed]))
-        packed = [view.state.candle] if view.state and view.state.candle else view.candles[0]
+        packed = [view.state.candle] if view.state and view.state.candle else view.minutes[0]
         newest = codec.unpack_candle(packed[0]) if packed else None
         live = books.is_live(book, view, market, self.lease_ttl_ms)
         fields = books.quote_fields(book, newest, market.instrument, live=live)

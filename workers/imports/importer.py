@@ -30,6 +30,7 @@ from common.market.coding import codec
 from common.market.footprint import Footprint
 from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, day_of
 from common.market.trade import Trades
+from common.series import CANDLES, FOOTPRINTS, MINUTE_SERIES
 from common.store.client import commit_client
 from common.store.format import CHUNKED_COVERAGE, store_format, written
 from common.store.health import BACKFILLING, CLOSED
@@ -40,7 +41,7 @@ from common.store.messages import NEWEST, WHOLE, CommitMessage
 from common.store.presence import IMPORT, present
 from common.store.reads import SymbolReader, View
 from common.store.registry import Market, Registry
-from common.store.rollups import CANDLES, FOOTPRINTS, RollupStore, Staged
+from common.store.rollups import RollupStore, Staged
 from common.store.symbol import Claim, StreamBounds, SymbolStore
 from workers.imports.again import AtHand
 from workers.imports.below import Below
@@ -254,7 +255,7 @@ class _Term:
         if reach.short or reach.gone:
             self._work.on_reach(reach)
         if reach.within:
-            self._from_ms = reach.short.get(CANDLES, 0)
+            self._from_ms = reach.short.get(CANDLES.name, 0)
         await self._keep_longer(reach)
 
     async def _keep_longer(self, reach: Reach) -> None:
@@ -273,8 +274,8 @@ class _Term:
         """Days kept of what the files bring."""
         retention = self._work.settings.retention
         of_trades = any(not file.of_minutes for file in self._order.files)
-        footprints = {FOOTPRINTS: retention.footprint_days} if of_trades else {}
-        return {CANDLES: retention.candle_days} | footprints
+        series = MINUTE_SERIES.values() if of_trades else [CANDLES]
+        return {each.name: retention.days(each) for each in series}
 
     def _in_waiting(self, newest_ms: int) -> Days:
         builder, work = self._builder, self._work
@@ -297,7 +298,7 @@ class _Term:
         """Up to which day the store has dropped each series. Of what was dropped nothing is shown in the store."""
         work, oldest, state = self._work, self._builder.coverage.oldest(), view.state
         oldest_ms = oldest.from_ms if oldest else 0
-        found = {CANDLES: state.candle_floor_ms, FOOTPRINTS: state.footprint_floor_ms} if state else {}
+        found = state.floors_ms if state else {}
         was_dropped = oldest_ms < max(found.values(), default=0)
         # Whole candles can't be merged into what the archive has: which of them it has is not known.
         of_trades = not any(file.of_minutes for file in self._order.files)
@@ -310,9 +311,14 @@ class _Term:
     def _floors(self, newest_ms: int) -> tuple[int, int]:
         """From which day on candles are made, and footprints."""
         retention = self._work.settings.retention
-        days = {CANDLES: retention.candle_days, FOOTPRINTS: retention.footprint_days}
-        limits = {each: day_floor(newest_ms, days[each]) for each in days.keys() - self._work.bounds.archived}
-        candle_floor_ms, footprint_floor_ms = (max(self._dropped_ms.get(each, 0), limits.get(each, 0)) for each in days)
+        archived = self._work.bounds.archived
+        candle_floor_ms, footprint_floor_ms = (
+            max(
+                self._dropped_ms.get(each.name, 0),
+                0 if each.name in archived else day_floor(newest_ms, retention.days(each)),
+            )
+            for each in (CANDLES, FOOTPRINTS)
+        )
         return candle_floor_ms, footprint_floor_ms
 
     async def run(self) -> bool:
@@ -567,12 +573,11 @@ class _Term:
         await self._keep_longer(self._reach(builder.newest_ms))
         commit = make_commit(head, builder, changes, work.settings.retention)
         retention = work.settings.retention
-        floors = (day_floor(builder.newest_ms, days) for days in (retention.candle_days, retention.footprint_days))
-        candle_floor_ms, footprint_floor_ms = floors
         commit = replace(
             commit,
-            candle_floor_ms=candle_floor_ms,
-            footprint_floor_ms=footprint_floor_ms,
+            floors_ms={
+                name: day_floor(builder.newest_ms, retention.days(series)) for name, series in MINUTE_SERIES.items()
+            },
             import_position=str(self._position),
             data=self._unsaid,
         )
@@ -586,7 +591,7 @@ class _Term:
         state = (await self._reader.view()).state
         assert state, "read after a commit"
         self._work.done.too_old = len(self._work.left_out)
-        candle_floor_ms, footprint_floor_ms = state.candle_floor_ms, state.footprint_floor_ms
+        candle_floor_ms, footprint_floor_ms = state.candle_floor_ms, state.floor_ms(FOOTPRINTS)
         for day_ms, has_footprints in self._has_footprints.items():
             self._work.done.too_old += day_ms < candle_floor_ms
             self._work.done.bare += has_footprints and candle_floor_ms <= day_ms < footprint_floor_ms
