@@ -41,7 +41,8 @@ from feed.reading.archived import Faulty
 from feed.reading.bounds import FOREVER_MS, Window
 from feed.reading.budget import MAX_ANSWER_BYTES, QueryBudget
 from feed.reading.coverage import KnownCoverage
-from feed.reading.history import FrameCache, History
+from feed.reading.frame_cache import FrameCache
+from feed.reading.history import History
 from feed.reading.lanes import Lanes
 from feed.reading.single_flight import SingleFlight
 from feed.reading.tape import Tapes
@@ -84,10 +85,10 @@ class Queries:
 
     def data(self, market: Market, budget: QueryBudget | None = None) -> SymbolData:
         """Without a budget: for what is bounded otherwise."""
-        reader, instrument = self.reader(market), market.instrument
-        history = History(self.client, instrument, self.decoded, self.archive, older=self.older, budget=budget)
-        past = TradeHistory(reader, instrument, self.packed, self.archive, budget)
-        return SymbolData(instrument, reader, history, self.tails, self.tapes, past)
+        store, instrument = self.reader(market), market.instrument
+        history = History(store, instrument, self.decoded, self.archive, budget)
+        past = TradeHistory(store, instrument, self.packed, self.archive, budget)
+        return SymbolData(instrument, history, self.tails, self.tapes, past)
 
     def source(self, market: Market, timeframe: Timeframe, budget: QueryBudget | None = None) -> BarSource:
         """Where bars of an anchored timeframe come from."""
@@ -243,7 +244,7 @@ class Queries:
         return await BookReader(self.client, market.symbol, market.instrument.scale).book()
 
     async def _quote(self, market: Market) -> bytes:
-        reader, newest_closed = self.data(market).reader, Range(0, FOREVER_MS, newest=1)
+        reader, newest_closed = self.data(market).history, Range(0, FOREVER_MS, newest=1)
         book, view = await asyncio.gather(self._last_book(market), reader.view([newest_closed]))
         packed = [view.state.candle] if view.state and view.state.candle else view.minutes[0]
         newest = codec.unpack_candle(packed[0]) if packed else None
