@@ -125,6 +125,7 @@ class History:
         raise self.changing()
 
     def changing(self) -> StoreUnavailable:
+        """What is raised where it was another one at every attempt to read it."""
         return StoreUnavailable(f"{self.symbol} changed under every attempt to read it")
 
     def _late_of(self, candles: Sequence[Range]) -> Late | None:
