@@ -24,9 +24,10 @@ from infra.cli.replay import IdsChoice, SourceChoice, ids_of, progress_bar, work
 from infra.cli.symbols import TradingHours
 from workers.imports.candles import CandleFile
 from workers.imports.files import ImportFile
-from workers.imports.importer import Done, Importer
+from workers.imports.importer import Importer
 from workers.imports.reach import Reach
 from workers.imports.target import is_fed
+from workers.imports.work import Done
 from workers.replay import KIND
 
 app = typer.Typer(help="Import files in bulk: history by the day, faster than a replay.", no_args_is_help=True)
