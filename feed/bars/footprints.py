@@ -14,7 +14,7 @@ from common.store.registry import Market
 from feed.bars.by_trade import BarRecipe, read_traded
 from feed.bars.frames import covered_span, flagged, next_page
 from feed.bars.minutes import BarKind, read_closed, with_open
-from feed.bars.page import Page, array_of_runs
+from feed.bars.page import Page
 from feed.reading.bounds import Bounds, Window
 from feed.reading.budget import QueryBudget
 from feed.reading.coverage import EMPTY, KnownCoverage
@@ -102,7 +102,7 @@ async def _page(writing: Writing, budget: QueryBudget, rows: pl.DataFrame, more_
     told = (await budget.run(len(rows), opens.unique, maintain_order=True)).to_list()
     told = told[:count] if forward else told[len(told) - count :]
     spans = covered_span(told, writing.timeframe, bounds, more_ms)
-    return Page(array_of_runs(written if forward else written[::-1]), *spans, next_page(bounds, more_ms))
+    return Page(written if forward else written[::-1], *spans, next_page(bounds, more_ms))
 
 
 def _slices(opens: pl.Series) -> list[slice]:

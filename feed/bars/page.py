@@ -9,19 +9,13 @@ More = dict[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A run of bars and what they are true of. `bars` is a JSON array; `from_ms..to_ms` the time it speaks of.
+    """A run of bars and what they are true of.
 
+    `runs`: their JSON, in each one bar or several with commas between. `from_ms..to_ms`: the time they speak of.
     `more`: there may be more within limit and bounds, but that would be too much for one request.
     """
 
-    bars: bytes
+    runs: Sequence[bytes]
     from_ms: int
     to_ms: int
     more: More | None = None
-
-
-def array_of_runs(runs: Sequence[bytes]) -> bytes:
-    """Return the JSON array of bars given in runs with commas between them. In one step: they may be 32 MB."""
-    between = [b","] * (2 * len(runs) - 1)
-    between[::2] = runs
-    return b"".join([b"[", *between, b"]"])

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import orjson
+import polars as pl
 from redis.asyncio import Redis
 
 from common.archive.archive import Archive
@@ -20,7 +21,8 @@ from common.frames.bars import bars_arrow, bars_csv, bars_json
 from common.frames.trades import trades_arrow, trades_csv, trades_json
 from common.market.builder.gaps import Ledger
 from common.market.coding import codec
-from common.market.instrument import check_symbol
+from common.market.coding.bar_json import as_partial
+from common.market.instrument import Instrument, check_symbol
 from common.market.manifest import Fault
 from common.market.timeframes.periods import DAY
 from common.market.timeframes.timeframe import MINUTE, Timeframe
@@ -176,11 +178,11 @@ class Queries:
             lambda: self._weighed(lambda budget: self._page(market, timeframe, window, budget)),
         )
 
-    async def body(self, market: Market, page: Page, view: View, cover: KnownCoverage) -> list[bytes]:
+    async def answer(self, market: Market, page: Page, view: View, cover: KnownCoverage) -> answers.BarsAnswer:
         """Return what an answer or a snapshot says of bars that were read; the ledger only if a hole is among them."""
         _, holes = cover.within(page.from_ms, page.to_ms)
         ledger = await self.reader(market).gaps() if holes else Ledger()
-        return answers.body(market, page, view, cover, ledger, self.rules)
+        return answers.BarsAnswer(market, page, view, cover, ledger, self.rules)
 
     async def _page(
         self, market: Market, timeframe: Timeframe, window: Window, budget: QueryBudget
@@ -207,15 +209,15 @@ class Queries:
     async def _candles(self, market: Market, query: CandleQuery) -> bytes:
         if query.form == "json" and query.fill == "none":
             page, view, cover = await self.page(market, query.timeframe, query.window)
-            return answers.history(market, query.timeframe.text, await self.body(market, page, view, cover))
+            return (await self.answer(market, page, view, cover)).body(query.timeframe.text)
         return await self._weighed(lambda budget: self._table(market, query, budget))
 
     async def _table(self, market: Market, query: CandleQuery, budget: QueryBudget) -> bytes:
         """Bars that no tail serves, read as a frame."""
         read = await self.frame(market, query.timeframe, query.window, budget, flat=query.fill == "flat")
         if query.form == "json":
-            body = await self.body(market, await _page(market, read, budget), read.view, read.cover)
-            return answers.history(market, query.timeframe.text, body)
+            page = await _page(market, read, budget)
+            return (await self.answer(market, page, read.view, read.cover)).body(query.timeframe.text)
         _check_whole(market, read.more, read.cover.faults)
         write = bars_csv if query.form == "csv" else bars_arrow
         return await budget.run(len(read.frame), write, read.frame, market.instrument)
@@ -223,13 +225,13 @@ class Queries:
     async def _current(self, market: Market, timeframe: Timeframe) -> bytes:
         grid = BarGrid(market.instrument, timeframe)
         live, view = await self.sources(market).live(grid)
-        bar = grid.json(live.growing, live.at) if live.growing else "null"
+        bar = grid.shown(live.growing, live.at) if live.growing else None
         return answers.current(market, timeframe.text, bar, view, live.at.cover, self.rules)
 
     async def _footprint(self, market: Market, query: FootprintQuery, budget: QueryBudget) -> bytes:
         reader, past = self.history(market, budget), self.past(market, budget)
         page, view, cover = await footprints.read(reader, self.tapes, past, market, query)
-        return answers.history(market, query.timeframe.text, await self.body(market, page, view, cover))
+        return (await self.answer(market, page, view, cover)).body(query.timeframe.text)
 
     async def _trades(self, market: Market, query: TradesQuery, budget: QueryBudget) -> bytes:
         past = self.past(market, budget)
@@ -286,7 +288,7 @@ class Queries:
 def _tail_page(market: Market, timeframe: Timeframe, tail: Tail | None, bounds: Bounds, cover: KnownCoverage) -> Page:
     """Cut the bars of a window out of a tail that has them."""
     if tail is None:
-        return Page(b"[]", bounds.start_ms, bounds.end_ms)
+        return Page([], bounds.start_ms, bounds.end_ms)
     first, end = bisect_left(tail.opens, bounds.start_ms), bisect_left(tail.opens, bounds.end_ms)
     growing = tail.growing
     if growing and not bounds.start_ms <= growing.open_ms < bounds.end_ms:
@@ -300,13 +302,18 @@ def _tail_page(market: Market, timeframe: Timeframe, tail: Tail | None, bounds: 
     if growing:
         opens.append(growing.open_ms)
         pieces.append(piece_of(growing, market.instrument, is_final=False))
-    array = answers.array_of(pieces, cover.partial_among(opens, timeframe))
-    return Page(array, *covered_span(opens, timeframe, bounds))
+    for at in cover.partial_among(opens, timeframe):
+        pieces[at] = as_partial(pieces[at])
+    return Page(pieces, *covered_span(opens, timeframe, bounds))
 
 
 async def _page(market: Market, read: Bars, budget: QueryBudget) -> Page:
-    array = await budget.run(len(read.frame), bars_json, read.frame, market.instrument)
-    return Page(array, read.from_ms, read.to_ms, read.more)
+    run = await budget.run(len(read.frame), _written, read.frame, market.instrument)
+    return Page([run] if run else [], read.from_ms, read.to_ms, read.more)
+
+
+def _written(bars: pl.DataFrame, instrument: Instrument) -> bytes:
+    return b",".join(bars_json(bars, instrument))
 
 
 def _check_whole(market: Market, more: More | None, faults: Sequence[Fault]) -> None:

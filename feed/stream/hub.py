@@ -7,7 +7,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
-import orjson
 from redis.asyncio import Redis
 
 from common.errors import FleetError, StoreUnavailable
@@ -95,7 +94,7 @@ class SymbolInUse:
         if self.standing not in (None, standing):
             health = answers.health(self.market, view, cover_of(self.market, view), rules)
             for series in self.series.values():
-                series.tell("health", "health", f',"health":{orjson.dumps(health).decode()}')
+                series.tell("health", {"health": health})
         self.standing = standing
 
 

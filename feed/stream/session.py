@@ -21,9 +21,9 @@ from feed.bars.changes import Cursor
 from feed.services import Services, services_of
 from feed.stream.client import Client, OpenRequest
 from feed.stream.rate import Rate
-from feed.stream.replies import RequestId, echoed, error_reply, reply
 from feed.wire import params
 from feed.wire.errors import ErrorAnswer, failure_of
+from feed.wire.messages import Reply, RequestId
 
 log = logging.getLogger(__name__)
 
@@ -101,9 +101,9 @@ async def introduced(websocket: WebSocket, access: Access) -> bool:
             request = _parsed(message.get("text"))
             request_id = _id(request)
             if _is_known(request, access):
-                await websocket.send_text(reply("authenticated", request_id))
+                await websocket.send_text(Reply("authenticated", request_id).text)
                 return True
-            await websocket.send_text(error_reply(_NO_TOKEN, request_id))
+            await websocket.send_text(Reply.error(_NO_TOKEN, request_id).text)
     except (TimeoutError, WebSocketDisconnect):
         pass
     with suppress(WebSocketDisconnect, RuntimeError):
@@ -185,10 +185,10 @@ class Conversation:
         match request.pop("action", None):
             case "ping":
                 _nothing_more(request)
-                self.client.reply(reply("pong", request_id))
+                self.client.reply(Reply("pong", request_id))
             case "list":
                 _nothing_more(request)
-                self.client.reply(reply("list", request_id, subscriptions=self._list()))
+                self.client.reply(Reply("list", request_id, {"subscriptions": self._list()}))
             case "subscribe":
                 await self._subscribe(request, request_id)
             case "auth":
@@ -207,26 +207,26 @@ class Conversation:
         held = self.client.subscriptions
         if len(held) >= MAX_SUBSCRIPTIONS and (symbol, timeframe) not in held:
             raise BadInput(f"this would be more than {MAX_SUBSCRIPTIONS} subscriptions of one connection")
-        self.client.subscribe(market, timeframe, limit, OpenRequest(cursor, echoed(request_id)))
+        self.client.subscribe(market, timeframe, limit, OpenRequest(cursor, request_id))
 
     def _authenticate(self, request: dict[str, Any], request_id: RequestId) -> None:
         """Of one that may ask already: a client need not know whether a feed wants tokens."""
         _text(request, "token")
         _nothing_more(request)
-        self.client.reply(reply("authenticated", request_id))
+        self.client.reply(Reply("authenticated", request_id))
 
     def _unsubscribe(self, request: dict[str, Any], request_id: RequestId) -> None:
         symbol, timeframe = _series(request)
         _nothing_more(request)
         if not self.client.unsubscribe(symbol, timeframe):
             raise BadInput(f"there is no subscription of {symbol[:40]!r} {timeframe.text}")
-        self.client.reply(reply("unsubscribed", request_id, symbol=symbol, timeframe=timeframe.text))
+        self.client.reply(Reply("unsubscribed", request_id, {"symbol": symbol, "timeframe": timeframe.text}))
 
     def _list(self) -> list[dict[str, str]]:
         return [{"symbol": symbol, "timeframe": timeframe.text} for symbol, timeframe in self.client.subscriptions]
 
     def _fail(self, failure: ErrorAnswer, request_id: RequestId = None) -> None:
-        self.client.reply(error_reply(failure, request_id))
+        self.client.reply(Reply.error(failure, request_id))
 
 
 def _series(request: dict[str, Any]) -> tuple[str, Timeframe]:

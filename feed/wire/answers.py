@@ -1,47 +1,77 @@
-"""The JSON of an answer, put together from parts that are JSON already: bars are never parsed and written again."""
+"""Answers: values until they are written, and then put together from what is JSON already: no bar is written twice."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from itertools import chain
 
 import orjson
 
 from common.market.builder.gaps import REPAIRING, UNKNOWN, Ledger
 from common.market.builder.spans import Hole
+from common.market.coding.bar_json import bar_json
+from common.market.instrument import Instrument
 from common.market.manifest import Fault
 from common.store.health import HealthRules, health_of
 from common.store.reads import SymbolState, View
 from common.store.registry import Market
+from feed.bars.live import ShownBar
 from feed.bars.page import Page
 from feed.reading.coverage import KnownCoverage
 
 # Cursor before the first commit.
 NO_COMMIT = "0-"
-PARTIAL = b',"partial":true'
 
 
-def array_of(pieces: Sequence[bytes], partial: Iterable[int] = ()) -> bytes:
-    """Return the JSON array of bars given without braces. `partial`: positions of those that are."""
-    marked = sorted(partial)
-    if marked:
-        pieces = list(pieces)
-        for at in marked:
-            pieces[at] += PARTIAL
-    return b"[{" + b"},{".join(pieces) + b"}]" if pieces else b"[]"
+@dataclass(frozen=True, slots=True)
+class BarsAnswer:
+    """Bars, cursor, coverage, gaps and health: the same in an answer and in a snapshot.
+
+    `ledger`: of the gaps, where one is among what the page speaks of.
+    """
+
+    market: Market
+    page: Page
+    view: View
+    cover: KnownCoverage
+    ledger: Ledger
+    rules: HealthRules
+
+    def body(self, timeframe: str) -> bytes:
+        """The answer of `GET /v1/candles` and `GET /v1/footprint`."""
+        return b"".join([b"{", head(self.market, timeframe), *self.members(), b"}"])
+
+    def members(self) -> Iterable[bytes]:
+        """All but what names the series, each with a comma before it."""
+        page, view, cover = self.page, self.view, self.cover
+        spans, holes = cover.within(page.from_ms, page.to_ms)
+        parts = {
+            b"cursor": orjson.dumps(cursor_of(view.state)),
+            b"coverage": orjson.dumps(spans),
+            b"gaps": orjson.dumps([told_gap(hole, self.ledger) for hole in holes]),
+            b"health": orjson.dumps(health(self.market, view, cover, self.rules)),
+        }
+        if cover.lost_within(page.from_ms, page.to_ms):
+            parts[b"partial"] = b"true"
+        faults = cover.faults_within(page.from_ms, page.to_ms)
+        if faults:
+            parts[b"faults"] = faults_json(faults)
+        if page.more:
+            parts[b"next"] = orjson.dumps(page.more)
+        # They may be 32 MB: joined once, and once more with the rest.
+        bars = (b',"bars":[', b",".join(page.runs), b"]")
+        return chain(bars, chain.from_iterable((b',"', name, b'":', part) for name, part in parts.items()))
 
 
-def history(market: Market, timeframe: str, body: Sequence[bytes]) -> bytes:
-    """The answer of `GET /v1/candles` and `GET /v1/footprint`."""
-    return b"".join([b"{", head(market, timeframe), *body, b"}"])
-
-
-def current(market: Market, timeframe: str, bar: str, view: View, cover: KnownCoverage, rules: HealthRules) -> bytes:
+def current(
+    market: Market, timeframe: str, bar: ShownBar | None, view: View, cover: KnownCoverage, rules: HealthRules
+) -> bytes:
     """The answer of `GET /v1/candles/{symbol}/current`; `bar` is null while nothing grows."""
     return b"".join(
         [
             b"{",
             head(market, timeframe),
             b',"bar":',
-            bar.encode(),
+            written_bar(bar, market.instrument).encode() if bar else b"null",
             b',"cursor":',
             orjson.dumps(cursor_of(view.state)),
             b',"health":',
@@ -73,26 +103,8 @@ def head(market: Market, timeframe: str) -> bytes:
     return f'"symbol":"{market.symbol}","timeframe":"{timeframe}"{mark}'.encode()
 
 
-def body(
-    market: Market, page: Page, view: View, cover: KnownCoverage, ledger: Ledger, rules: HealthRules
-) -> list[bytes]:
-    """Bars, cursor, coverage, gaps and health, the same in a history answer and in a snapshot, in pieces."""
-    spans, holes = cover.within(page.from_ms, page.to_ms)
-    parts = {
-        b"bars": page.bars,
-        b"cursor": orjson.dumps(cursor_of(view.state)),
-        b"coverage": orjson.dumps(spans),
-        b"gaps": orjson.dumps([told_gap(hole, ledger) for hole in holes]),
-        b"health": orjson.dumps(health(market, view, cover, rules)),
-    }
-    if cover.lost_within(page.from_ms, page.to_ms):
-        parts[b"partial"] = b"true"
-    faults = cover.faults_within(page.from_ms, page.to_ms)
-    if faults:
-        parts[b"faults"] = faults_json(faults)
-    if page.more:
-        parts[b"next"] = orjson.dumps(page.more)
-    return list(chain.from_iterable((b',"', name, b'":', part) for name, part in parts.items()))
+def written_bar(bar: ShownBar, instrument: Instrument) -> str:
+    return bar_json(bar.candle, instrument, is_final=bar.is_final, partial=bar.partial)
 
 
 def faults_json(faults: Iterable[Fault]) -> bytes:
