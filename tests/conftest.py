@@ -8,7 +8,7 @@ import redis
 
 from common.settings import FOREIGN_NAMES, PORT, PREFIX, REDIS_URL
 from infra.local import embedded
-from tests.support import FakeClock
+from tests.kit.support import FakeClock
 
 
 @pytest.fixture

@@ -25,8 +25,8 @@ from common.store.registry import Market, open_store
 from infra.local import die_with_parent
 from tests.chaos.store import MortalStore
 from tests.chaos.worker_main import UNGUARDED
-from tests.oracle import Outcome, Step
-from tests.support import wait_until
+from tests.kit.oracle import Outcome, Step
+from tests.kit.support import wait_until
 from workers.run import SETTINGS_VARIABLE, WorkerSettings
 
 LEASE_MS = 500

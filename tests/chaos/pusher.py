@@ -14,7 +14,7 @@ from common.market.instrument import Instrument
 from common.market.timeframes.timeframe import DAY_MS
 from common.market.trade import SIDE_NAMES, Trade
 from common.store.keys import SymbolKeys
-from tests.proxy import Proxy
+from tests.kit.store.proxy import Proxy
 
 # Before it begins to push live, there are so many trades of the days before; of these every third comes late.
 HISTORY, HISTORY_DAYS = 900, 2

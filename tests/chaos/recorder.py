@@ -11,8 +11,8 @@ import orjson
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
-from tests.feed.folding import Fold
-from tests.feed.served import say
+from tests.kit.folding import Fold
+from tests.kit.served import say
 
 # A feed that is stopped is given up after two of these.
 PING_S = 1.0

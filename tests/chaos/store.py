@@ -10,7 +10,7 @@ from typing import Any
 import redis
 
 from infra.local import embedded
-from tests.proxy import Proxy
+from tests.kit.store.proxy import Proxy
 
 # What the store forgets at most when it goes back in time: a dozen commits.
 LOST_BYTES = 100_000

@@ -28,10 +28,10 @@ from tests.chaos.hostile import Hostile, hostile
 from tests.chaos.recorder import LIMIT, Deaf, Recorder
 from tests.chaos.symbols import PUSHED, REPLAYED, TRADED, recorded
 from tests.chaos.truth import Truth, bare
-from tests.feed.folding import Fold
-from tests.leaks import leaks
-from tests.oracle import MISSING, Step, lineage
-from tests.support import wait_until_async
+from tests.kit.folding import Fold
+from tests.kit.oracle import MISSING, Step, lineage
+from tests.kit.store.leaks import leaks
+from tests.kit.support import wait_until_async
 from workers.clock.due import due_work
 
 CHAOS_S = float(os.environ.get("CHAOS_S", "30"))

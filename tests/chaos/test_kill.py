@@ -19,10 +19,10 @@ from common.market.trade import Trades
 from common.store.registry import Market
 from tests.chaos.fleet import LEASE_MS, Fleet
 from tests.chaos.recording import KIND, hurry_flag, write_recording
-from tests.leaks import leaks
-from tests.oracle import Outcome, differences, single_pass
+from tests.kit.oracle import Outcome, differences, single_pass
+from tests.kit.store.leaks import leaks
+from tests.kit.support import wait_until
 from tests.scale import scaled
-from tests.support import wait_until
 
 COUNTS = {"kill_holder": 20, "kill_any": 15, "pause_holder": 18, "kill_store": 6, "rewind": 6}
 FAULTS = [name for name, count in COUNTS.items() for _ in range(scaled(count))]

@@ -43,9 +43,9 @@ from feed.queries.queries import Queries
 from feed.reading.bounds import Window
 from feed.wire.params import CandleQuery
 from infra.local import die_with_parent, embedded
-from tests.feed.oracle import of_applied
-from tests.feed.writer import INSTRUMENT, START_MS, Writer
-from tests.support import wait_until_async
+from tests.kit.bars_oracle import of_applied
+from tests.kit.support import wait_until_async
+from tests.kit.writer import INSTRUMENT, START_MS, Writer
 from workers.clock.due import due_work
 from workers.rollup.archiving import archive_period
 from workers.rollup.older import older_minutes

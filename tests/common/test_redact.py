@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from common.errors import BadInput, OperatorError, StoreUnavailable
 from common.redact import redacted, redacted_url
-from tests.strategies import LAW
+from tests.kit.strategies import LAW
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import pytest
 from redis.asyncio import Redis
 
 from common.store.client import commit_client
-from tests.feed.served import Served, served
-from tests.feed.writer import Writer
+from tests.kit.served import Served, served
+from tests.kit.writer import Writer
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from common.settings import Settings
 from feed.access import Access
 from feed.app import create_app
 from feed.stream import session
-from tests.feed.served import Served, hear, say, served
-from tests.feed.writer import INSTRUMENT, Writer
+from tests.kit.served import Served, hear, say, served
+from tests.kit.writer import INSTRUMENT, Writer
 
 S = INSTRUMENT.symbol
 SECRET, HIGHER = "fleet_of_alice", "fleet_of_bob"

@@ -19,9 +19,9 @@ from websockets.exceptions import ConnectionClosed
 
 from common.settings import variable
 from common.store.client import commit_client
-from tests.feed.writer import INSTRUMENT, Writer
-from tests.own_server import own_server
-from tests.support import reserved_port, wait_until_async, waited_s
+from tests.kit.store.own_server import own_server
+from tests.kit.support import reserved_port, wait_until_async, waited_s
+from tests.kit.writer import INSTRUMENT, Writer
 
 # What a process with Polars may take, idle; it is 110 MB here.
 MAX_RSS_KB = 160_000

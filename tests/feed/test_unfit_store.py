@@ -11,10 +11,10 @@ from redis.asyncio import Redis
 from common.store import server
 from common.store.client import commit_client
 from common.store.keys import SYMBOLS
-from tests.feed.served import Served, hear, say, served
-from tests.feed.writer import INSTRUMENT, Writer
-from tests.own_server import own_server
-from tests.support import wait_until_async
+from tests.kit.served import Served, hear, say, served
+from tests.kit.store.own_server import own_server
+from tests.kit.support import wait_until_async
+from tests.kit.writer import INSTRUMENT, Writer
 
 S = INSTRUMENT.symbol
 

@@ -21,8 +21,8 @@ from common.market.depth.book import (
 from common.market.depth.chunk import pack_chunk, unpack_chunk, unpack_head
 from common.market.depth.recorder import BookHistory, DepthLimits
 from common.market.timeframes.timeframe import MINUTE_MS, minute_of
-from tests.book_model import Side, best_first, within
 from tests.golden import books
+from tests.kit.book_model import Side, best_first, within
 from workers.venues.shared.base import DepthEvent, QuoteEvent
 
 # What issue 3 asks of ETHUSDT; the README of the recordings says that all 6,468 are equal, and they are.

@@ -19,7 +19,7 @@ from infra.paths import ROOT
 from tests.golden import recordings
 from tests.golden.data import folder
 from tests.golden.recordings import OHLCV, Recording
-from tests.support import reserved_port, wait_until
+from tests.kit.support import reserved_port, wait_until
 
 OHLCV_KEYS = ("t", "o", "h", "l", "c", "v")
 Bar = dict[str, Any]

@@ -11,10 +11,10 @@ from common.frames.resample import resample
 from common.market.coding.codec import FOOTPRINT_HEAD
 from common.market.timeframes.timeframe import MINUTE, Timeframe
 from common.market.trade import UNKNOWN, Trades
-from tests.common.frames.build import trades_frame
 from tests.golden import recordings
 from tests.golden.recordings import OHLCV, Recording
-from tests.shell import Shell, builder_of
+from tests.kit.frames import trades_frame
+from tests.kit.shell import Shell, builder_of
 
 # As trades come in: enough to a batch to cross minutes, few enough for many batches.
 BATCH = 97

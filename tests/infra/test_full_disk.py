@@ -12,12 +12,12 @@ from common.errors import StoreUnavailable
 from common.store import server
 from common.store.client import commit_client
 from infra.local import embedded
-from tests.feed.served import Served, served
-from tests.feed.writer import INSTRUMENT, Writer
-from tests.infra.launched import fleet, port, project, ready_line, said_before
-from tests.own_server import own_server
-from tests.small_disk import SmallDisk, small_disk
-from tests.support import wait_until, wait_until_async
+from tests.kit.processes.launched import fleet, port, project, ready_line, said_before
+from tests.kit.served import Served, served
+from tests.kit.store.own_server import own_server
+from tests.kit.store.small_disk import SmallDisk, small_disk
+from tests.kit.support import wait_until, wait_until_async
+from tests.kit.writer import INSTRUMENT, Writer
 
 __all__ = ["port", "project"]
 

@@ -13,8 +13,8 @@ from common.store.format import FORMAT
 from common.store.keys import FORMAT_KEY
 from infra.local import procfile
 from infra.paths import ROOT
-from tests.common.store.recorded import restore
-from tests.support import reserved_port
+from tests.kit.store.recorded import restore
+from tests.kit.support import reserved_port
 
 NEWER = f"the store is in format {FORMAT + 1}, and this release knows none above {FORMAT}: use a newer release\n"
 KINDS = {kind: command.split()[1:] for kind, command in procfile.read(ROOT / "Procfile").items()}

@@ -14,8 +14,8 @@ from common.store.client import commit_client
 from common.store.presence import Process, processes
 from infra.local import die_with_parent, procfile
 from infra.paths import ROOT
-from tests.leaks import leaks
-from tests.support import reserved_port, wait_until_async
+from tests.kit.store.leaks import leaks
+from tests.kit.support import reserved_port, wait_until_async
 
 
 @contextmanager

@@ -13,9 +13,9 @@ import redis
 
 from infra.local import procfile
 from infra.paths import ROOT
-from tests.infra.launched import fleet, port, project, ready_line, said_before, stop
-from tests.own_server import OwnServer, own_server
-from tests.support import wait_until
+from tests.kit.processes.launched import fleet, port, project, ready_line, said_before, stop
+from tests.kit.store.own_server import OwnServer, own_server
+from tests.kit.support import wait_until
 
 __all__ = ["port", "project"]
 

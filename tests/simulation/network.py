@@ -16,8 +16,8 @@ from common.market.trade import MAX_TS_MS, Trades
 from common.store.lease import LeaseObservation
 from common.store.registry import Market
 from common.store.symbol import Claim, Commit
+from tests.kit.store.model import StoreModel, Tables
 from tests.simulation.scheduler import Task, World, suspend
-from tests.store_model import StoreModel, Tables
 
 # A client gives up after this; common.store.client waits longer, and so do leases outside of tests.
 TIMEOUT_MS = 150

@@ -17,11 +17,11 @@ from common.market.timeframes.timeframe import DAY_MS, minute_of
 from common.store.format import FORMAT
 from common.store.registry import Market
 from common.store.symbol import StreamBounds
-from tests.oracle import Outcome, Step, differences, single_pass
+from tests.kit.oracle import Outcome, Step, differences, single_pass
+from tests.kit.store.model import StoreModel
 from tests.simulation.market import Recording, RecordingSource
 from tests.simulation.network import MAX_OVERDUE_MS, Network, RemoteOwners, RemoteRegistry, RemoteStore, Server
 from tests.simulation.scheduler import Process, VirtualClock, World
-from tests.store_model import StoreModel
 from workers.symbol.claims import Claimer, WorkerContext
 from workers.symbol.commit import Retention
 from workers.symbol.term import TermSettings
@@ -38,7 +38,7 @@ CLOCK_STEPS_MS = (0, -3_000, -7_200_000, 3_600_000, DAY_MS, -500 * DAY_MS, 500 *
 PEACE_MS = 60_000
 
 NOT_DONE = "not done"
-# The checks of a run, by the names of tests.oracle, and the sentence of each that failed.
+# The checks of a run, by the names of tests.kit.oracle, and the sentence of each that failed.
 Failures = dict[str, str]
 
 

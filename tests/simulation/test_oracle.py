@@ -7,8 +7,8 @@ import pytest
 from common.market.candle import LIVE
 from common.market.instrument import Instrument
 from common.market.trade import BUY, MIN_TS_MS, Trade, Trades
-from tests import oracle
-from tests.oracle import Outcome, Step, differences, single_pass
+from tests.kit import oracle
+from tests.kit.oracle import Outcome, Step, differences, single_pass
 
 MINUTE_MS = 60_000
 TRADES = Trades.of(Trade(MIN_TS_MS + at * 20_000, at + 1, 100 + at, 5, BUY) for at in range(9))

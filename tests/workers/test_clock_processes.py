@@ -1,6 +1,6 @@
 """Real processes whose wall clock is set while they run: by -3 s, -2 h, +1 h, a day, 500 days, and back each time.
 
-The store's clock is right, and so is that of whoever pushes. tests/workers/test_clock_steps.py has each step alone.
+The store's clock is right, and so is that of whoever pushes. Each step alone: tests/workers/symbol/test_clock_steps.py.
 """
 
 import os
@@ -29,9 +29,9 @@ from common.store.reads import Range, SymbolReader, View
 from common.store.registry import Market, Registry
 from infra.exchange import listing_of, serving
 from infra.local import die_with_parent
-from tests.support import wait_until_async
-from tests.workers.faked_clock import RIGHT, STEPS, FakedClock
-from tests.workers.venue_line import NAME, exchange_of
+from tests.kit.processes.faked_clock import RIGHT, STEPS, FakedClock
+from tests.kit.support import wait_until_async
+from tests.kit.venue_line import NAME, exchange_of
 from workers.rollup.rq_queue import JobQueue, rq_client
 from workers.rollup.work import Work
 
@@ -197,7 +197,7 @@ async def test_a_job_that_failed_by_a_clock_that_was_set_is_tried_again_in_time(
     """By one 500 days ahead it would wait for 500 days."""
     faked, work = FakedClock(tmp_path), Work("fail", "T:S", 0)
     faked.set(step)
-    with rq_client(redis_url) as rq, process(faked, "tests.workers.rollup_main", redis_url, "20") as ran:
+    with rq_client(redis_url) as rq, process(faked, "tests.kit.processes.rollup_main", redis_url, "20") as ran:
         queue = JobQueue(rq)
         queue.offer([work])
         async with store(redis_url) as client:

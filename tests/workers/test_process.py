@@ -16,9 +16,9 @@ from common.settings import Settings
 from common.store.keys import SymbolKeys
 from common.store.registry import Market, open_store
 from infra.local import die_with_parent
-from tests.leaks import leaks
-from tests.support import wait_until
-from tests.workers import hanging_main
+from tests.kit.processes import hanging_main
+from tests.kit.store.leaks import leaks
+from tests.kit.support import wait_until
 from workers.run import SETTINGS_VARIABLE, WorkerSettings
 
 SYMBOLS = ("SIM:A", "SIM:B")
@@ -89,7 +89,7 @@ def test_a_worker_whose_loop_hangs_ends_with_code_70_and_says_where(redis_url: s
     asyncio.run(want_hanging())
     fields = Settings().model_dump(include=set(WorkerSettings.__dataclass_fields__))
     settings = orjson.dumps(fields | {"redis_url": redis_url, "lease_ttl_ms": 1_000, "log_format": "json"}).decode()
-    worker = start("tests.workers.hanging_main", **{SETTINGS_VARIABLE: settings})
+    worker = start("tests.kit.processes.hanging_main", **{SETTINGS_VARIABLE: settings})
     try:
         _, log = worker.communicate(timeout=30)
     finally:

@@ -14,8 +14,8 @@ from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS, SERIES, TRADE_ROW
 from common.errors import ArchiveDamaged, Superseded
 from common.market.instrument import Instrument
 from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS
-from tests.common.archive.conftest import PROBE, S3, names
-from tests.common.archive.rows import BTC, FEBRUARY_MS, MARCH_MS, february, period, write
+from tests.kit.archive.rows import BTC, FEBRUARY_MS, MARCH_MS, february, period, write
+from tests.kit.archive.s3 import PROBE, S3, names
 
 ETH = Instrument("ETHUSDT", 2, 8)
 JANUARY_MS = FEBRUARY_MS - 31 * DAY_MS

@@ -10,9 +10,9 @@ from common.archive.archive import Archive
 from common.archive.objects import RetryPolicy
 from common.archive.series import CANDLE_ROWS
 from common.errors import ArchiveUnavailable, OperatorError
-from tests.common.archive.conftest import HASTY, PROBE, S3, names
-from tests.common.archive.rows import BTC, FEBRUARY_MS, MARCH_MS, february, write
-from tests.support import reserved_port
+from tests.kit.archive.rows import BTC, FEBRUARY_MS, MARCH_MS, february, write
+from tests.kit.archive.s3 import HASTY, PROBE, S3, names
+from tests.kit.support import reserved_port
 
 OBJECT = CANDLE_ROWS.path(BTC.symbol, FEBRUARY_MS)
 

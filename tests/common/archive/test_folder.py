@@ -17,8 +17,8 @@ from common.archive.folder import Folder
 from common.archive.series import CANDLE_ROWS
 from common.errors import ArchiveUnavailable, Superseded
 from infra.paths import ROOT
-from tests.common.archive.rows import BTC, FEBRUARY_MS, MARCH_MS, february, period, write
-from tests.support import wait_until
+from tests.kit.archive.rows import BTC, FEBRUARY_MS, MARCH_MS, february, period, write
+from tests.kit.support import wait_until
 
 OBJECT = "candles/symbol=BTC/2024-02.parquet"
 

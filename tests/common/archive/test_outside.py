@@ -14,8 +14,8 @@ from common.archive.series import CANDLE_ROWS, SERIES, TRADE_ROWS
 from common.market.instrument import Instrument
 from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS
 from infra.paths import ROOT
-from tests.common.archive.conftest import KEYS, S3
-from tests.common.archive.rows import BTC, FEBRUARY_MS, MARCH_MS, february, period, write
+from tests.kit.archive.rows import BTC, FEBRUARY_MS, MARCH_MS, february, period, write
+from tests.kit.archive.s3 import KEYS, S3
 
 ETH = Instrument("ETHUSDT", 3, 4)
 RANGES = 1_000

@@ -16,8 +16,8 @@ from common.frames.rescale import rescaled
 from common.market.instrument import Instrument
 from common.market.rescaling import Rescaling
 from common.market.scale import Scale
-from tests.common.archive.rows import BTC, FEBRUARY_MS, MARCH_MS, february, frames, period
-from tests.strategies import LAW, instruments
+from tests.kit.archive.rows import BTC, FEBRUARY_MS, MARCH_MS, february, frames, period
+from tests.kit.strategies import LAW, instruments
 
 ALL_SERIES = pytest.mark.parametrize("series", SERIES.values(), ids=lambda series: str(series.name))
 

@@ -11,8 +11,8 @@ from common.frames.bars import bars_arrow, bars_csv, bars_json
 from common.market.candle import SIMULATED, Candle
 from common.market.coding.bar_json import bar_json
 from common.market.instrument import Instrument
-from tests.common.frames.build import candles_frame
-from tests.strategies import LAW, START_MS, candles, instruments
+from tests.kit.frames import candles_frame
+from tests.kit.strategies import LAW, START_MS, candles, instruments
 
 COLUMNS = ["t", "o", "h", "l", "c", "v", "bv", "uv", "q", "n", "isFinal", "rev", "source", "partial"]
 BAR = st.tuples(candles(), st.booleans(), st.booleans())

@@ -11,9 +11,9 @@ from common.frames.resample import resample
 from common.frames.schema import CANDLES, LEVELS, TRADES
 from common.market.timeframes.timeframe import MINUTE, Timeframe
 from common.market.trade import MAX_LOTS, Trade, Trades
-from tests.common.frames.build import UNIQUE, built, candles_of, levels_frame, trades_frame
-from tests.shell import Shell, builder_of, without_rev
-from tests.strategies import LAW, MINUTE_TIMEFRAMES, SOURCES, START_MS, TIMEFRAMES, mixed, trades
+from tests.kit.frames import UNIQUE, built, candles_of, levels_frame, trades_frame
+from tests.kit.shell import Shell, builder_of, without_rev
+from tests.kit.strategies import LAW, MINUTE_TIMEFRAMES, SOURCES, START_MS, TIMEFRAMES, mixed, trades
 
 
 @LAW

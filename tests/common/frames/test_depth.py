@@ -14,8 +14,8 @@ from common.market.depth.recorder import BookHistory, DepthLimits
 from common.market.rescaling import MAX_INT_64, Unfit
 from common.market.scale import Scale, Scales
 from common.market.timeframes.timeframe import MINUTE_MS
-from tests.book_model import PRICES, Move, Venue, Watched, best_first, chunks, feed_all, moves, within
-from tests.strategies import LAW, START_MS
+from tests.kit.book_model import PRICES, Move, Venue, Watched, best_first, chunks, feed_all, moves, within
+from tests.kit.strategies import LAW, START_MS
 
 EVERYTHING, NOTHING = (0, 1 << 60), (1, 0)
 Row = tuple[int, int, int, int, int, bool]

@@ -14,8 +14,8 @@ from common.market.footprint import Footprint
 from common.market.instrument import Instrument
 from common.market.timeframes.timeframe import MINUTE_MS, Timeframe
 from common.market.trade import Trades
-from tests.common.frames.build import built, levels_frame
-from tests.strategies import LAW, MINUTE_TIMEFRAMES, START_MS, footprints, instruments, trades
+from tests.kit.frames import built, levels_frame
+from tests.kit.strategies import LAW, MINUTE_TIMEFRAMES, START_MS, footprints, instruments, trades
 
 INSTRUMENT = Instrument("BTCUSDT", 2, 3)
 ROW_TICKS = st.one_of(st.integers(1, 7), st.integers(1, 100_000))

@@ -15,8 +15,8 @@ from common.market.coding import codec
 from common.market.coding.packed import FOOTPRINT_HEAD, PACKED_CANDLE
 from common.market.footprint import Footprint
 from common.market.trade import MAX_ID, MAX_LOTS, MAX_TICKS, MAX_TS_MS, Trade, Trades
-from tests.common.frames.build import candles_frame, candles_of, levels_frame
-from tests.strategies import LAW, START_MS, candles, footprints, trades
+from tests.kit.frames import candles_frame, candles_of, levels_frame
+from tests.kit.strategies import LAW, START_MS, candles, footprints, trades
 
 MANY_CANDLES = st.lists(candles(), max_size=6)
 # By open, ascending or not: members come in the order somebody asks for.

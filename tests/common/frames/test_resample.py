@@ -10,8 +10,8 @@ from common.frames.schema import CANDLES
 from common.market.candle import LIVE, SIMULATED, Candle, merge_all
 from common.market.timeframes.timeframe import MINUTE_MS, Timeframe
 from common.market.trade import Trades
-from tests.common.frames.build import built, candles_frame, candles_of
-from tests.strategies import LAW, MINUTE_TIMEFRAMES, SESSION_MINUTE_TIMEFRAMES, START_MS, candles, trades
+from tests.kit.frames import built, candles_frame, candles_of
+from tests.kit.strategies import LAW, MINUTE_TIMEFRAMES, SESSION_MINUTE_TIMEFRAMES, START_MS, candles, trades
 
 # Some minutes more than once: the same minute of two sources, with other trades each.
 MINUTES = st.lists(

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from common.frames.spans import held, span_end, span_open, span_opens
 from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, Timeframe
-from tests.strategies import LAW, SESSION_TIMEFRAMES, TIMEFRAMES
+from tests.kit.strategies import LAW, SESSION_TIMEFRAMES, TIMEFRAMES
 
 TIMES_MS = st.integers(0, 231 * 365 * DAY_MS)  # 1970 to 2200
 # Months of every number, and the longest there is.

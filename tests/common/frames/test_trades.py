@@ -9,8 +9,8 @@ from hypothesis import given
 from common.frames.trades import trades_arrow, trades_csv, trades_json
 from common.market.instrument import Instrument
 from common.market.trade import BUY, SELL, SIDE_NAMES, UNKNOWN, Trade, Trades
-from tests.common.frames.build import trades_frame
-from tests.strategies import LAW, START_MS, instruments, trades
+from tests.kit.frames import trades_frame
+from tests.kit.strategies import LAW, START_MS, instruments, trades
 
 INSTRUMENT = Instrument("BTCUSDT", 2, 3)
 THREE = Trades.of(

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.market.candle import BACKFILL, IMPORT, LIVE, SIMULATED, Candle, merge_all
-from tests.strategies import LAW, START_MS, candles
+from tests.kit.strategies import LAW, START_MS, candles
 
 
 def _candle(first: tuple[int, int], last: tuple[int, int], price: int = 100) -> Candle:

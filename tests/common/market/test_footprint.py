@@ -3,7 +3,7 @@ from hypothesis import strategies as st
 
 from common.market.footprint import Footprint, row_of
 from common.market.trade import Trades
-from tests.strategies import LAW, PRICES, footprints, trades
+from tests.kit.strategies import LAW, PRICES, footprints, trades
 
 ROW_TICKS = st.one_of(st.integers(1, 7), st.integers(1, 10_000))
 

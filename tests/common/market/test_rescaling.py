@@ -19,7 +19,7 @@ from common.market.rescaling import MAX_INT_64, MAX_TURNOVER, Rescaling, Unfit
 from common.market.scale import Scale, Scales
 from common.market.timeframes.timeframe import MINUTE_MS
 from common.market.trade import MAX_LOTS, MAX_TICKS, Trades
-from tests.strategies import LAW, START_MS, candles, footprints, trades
+from tests.kit.strategies import LAW, START_MS, candles, footprints, trades
 
 SCALES = st.builds(Scale, st.integers(0, 8), st.integers(0, 8))
 TICKS, LOTS = ("open_ticks", "high_ticks", "low_ticks", "close_ticks"), ("volume_lots", "buy_lots", "sell_lots")

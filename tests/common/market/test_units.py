@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from common.errors import BadInput
 from common.market.units import MAX_DECIMALS, parse, render
-from tests.strategies import LAW
+from tests.kit.strategies import LAW
 
 DECIMALS = st.integers(0, MAX_DECIMALS)
 VALUES = st.one_of(st.integers(-1_000, 1_000), st.integers(-(1 << 63), 1 << 63))

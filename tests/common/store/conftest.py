@@ -5,8 +5,8 @@ from redis.asyncio import Redis
 
 from common.store.reads import SymbolReader
 from common.store.symbol import StreamBounds, SymbolStore
-from tests.common.store.steps import SYMBOL
-from tests.servers import client
+from tests.kit.store.clients import client
+from tests.kit.store.steps import SYMBOL
 
 __all__ = ["client"]
 

@@ -16,8 +16,8 @@ from common.store.client import commit_client
 from common.store.keys import SymbolKeys
 from common.store.registry import Registry
 from common.store.symbol import StreamBounds, SymbolStore
-from tests.common.store.steps import SYMBOL, claim, everything
-from tests.strategies import LAW
+from tests.kit.store.steps import SYMBOL, claim, everything
+from tests.kit.strategies import LAW
 
 A, B = "a" * 32, "b" * 32
 BOOK = BookSnapshot(1_700_000_000_123, 42, [(100, 5), (99, 7)], [(101, 1)], live=True)

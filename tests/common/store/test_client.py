@@ -14,9 +14,9 @@ from common.errors import Stale, StoreUnavailable
 from common.store.client import COMMAND_TIMEOUT_S, MAX_CONNECTIONS, blocking_client, commit_client, translated
 from common.store.keys import SymbolKeys
 from common.store.symbol import StreamBounds, SymbolStore
-from tests.common.store.steps import SYMBOL, claim, step, trades
-from tests.proxy import Proxy, proxied
-from tests.support import wait_until_async
+from tests.kit.store.proxy import Proxy, proxied
+from tests.kit.store.steps import SYMBOL, claim, step, trades
+from tests.kit.support import wait_until_async
 
 KEYS = SymbolKeys(SYMBOL)
 A = "a" * 32

@@ -18,8 +18,8 @@ from common.store.depth import DepthReader, DepthStore
 from common.store.keys import SymbolKeys
 from common.store.lease import NOTHING_SEEN
 from common.store.symbol import StreamBounds, SymbolStore
-from tests.book_model import FIRST_MID, Move, Venue
-from tests.strategies import START_MS
+from tests.kit.book_model import FIRST_MID, Move, Venue
+from tests.kit.strategies import START_MS
 
 SYMBOL = "BINANCE:ETHUSDT"
 FIRST, SECOND, THIRD = (START_MS + at * MINUTE_MS for at in range(3))

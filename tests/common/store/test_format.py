@@ -17,8 +17,8 @@ from common.store.reads import SymbolReader
 from common.store.registry import Market, Registry
 from common.store.symbol import Claim, StreamBounds, SymbolStore
 from common.store.upgrading import upgrade
-from tests.common.store.recorded import CONTIGUOUS, UNIQUE, restore
-from tests.common.store.steps import SYMBOL, claim, everything, step
+from tests.kit.store.recorded import CONTIGUOUS, UNIQUE, restore
+from tests.kit.store.steps import SYMBOL, claim, everything, step
 
 pytestmark = pytest.mark.anyio
 

@@ -10,8 +10,8 @@ from common.store.client import commit_client
 from common.store.keys import SymbolKeys
 from common.store.registry import Market, Registry
 from common.store.symbol import StreamBounds, SymbolStore
-from tests.common.store.steps import claim, step
-from tests.leaks import documented, leaks
+from tests.kit.store.leaks import documented, leaks
+from tests.kit.store.steps import claim, step
 
 KEYS = SymbolKeys("BINANCE:BTCUSDT")
 

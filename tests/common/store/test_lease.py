@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.store.lease import NOTHING_SEEN, LeaseObservation, Observer, new_token
-from tests.strategies import LAW
+from tests.kit.strategies import LAW
 
 TTL_MS = 1_000
 SEEN = LeaseObservation("a" * 32, "7")

@@ -8,8 +8,8 @@ from common.market.coding import codec
 from common.market.timeframes.timeframe import MINUTE_MS
 from common.store.lease import new_token
 from common.store.messages import CommitMessage
-from tests import strategies
-from tests.strategies import LAW, START_MS
+from tests.kit import strategies
+from tests.kit.strategies import LAW, START_MS
 
 MANY = st.lists(strategies.candles(), max_size=3)
 

@@ -20,9 +20,9 @@ from common.store.instrument import DataInstrument
 from common.store.keys import SymbolKeys
 from common.store.lease import NOTHING_SEEN, LeaseObservation
 from common.store.symbol import Commit, StreamBounds, SymbolStore
-from tests.common.store.steps import MINUTE_MS, SYMBOL, everything, step
-from tests.servers import fake
-from tests.store_model import DirectStore, StoreModel
+from tests.kit.store.clients import fake
+from tests.kit.store.model import DirectStore, StoreModel
+from tests.kit.store.steps import MINUTE_MS, SYMBOL, everything, step
 
 KEYS = SymbolKeys(SYMBOL)
 # Few trades are kept, so that runs come to the bound; all events are: Redis trims those roughly.

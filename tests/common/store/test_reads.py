@@ -8,7 +8,7 @@ from common.market.builder.builder import Checkpoint
 from common.market.builder.gaps import Gap
 from common.store.reads import AMENDED_KEPT, Amendment, Range, SymbolOwner, SymbolReader
 from common.store.symbol import StreamBounds, SymbolStore
-from tests.common.store.steps import MINUTE_MS, SYMBOL, claim, step
+from tests.kit.store.steps import MINUTE_MS, SYMBOL, claim, step
 
 A = "a" * 32
 ALL = Range(0, 1 << 50)

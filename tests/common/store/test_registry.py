@@ -10,7 +10,7 @@ from common.market.instrument import Instrument
 from common.store.keys import FORMAT_KEY, SYMBOLS, SYMBOLS_VERSION, SymbolKeys
 from common.store.registry import Market, Registry
 from common.store.symbol import SymbolStore
-from tests.common.store.steps import SYMBOL, claim, everything, step
+from tests.kit.store.steps import SYMBOL, claim, everything, step
 
 MARKET = Market(Instrument(SYMBOL, 2, 8, "contiguous"), {"kind": "simulator", "seed": 3})
 

@@ -9,7 +9,7 @@ from common.errors import OperatorError, StoreUnavailable
 from common.store import server
 from common.store.client import commit_client
 from common.store.server import StoreWatch, admit, await_admission, judged, server_info
-from tests.own_server import OwnServer, own_server, saying
+from tests.kit.store.own_server import OwnServer, own_server, saying
 
 FIT: dict[str, Any] = {
     "redis_version": "7.2.4",

@@ -22,8 +22,8 @@ from common.store.stream_reader import (
     by_stream,
     size_of,
 )
-from tests.own_server import own_server
-from tests.support import wait_until_async
+from tests.kit.store.own_server import own_server
+from tests.kit.support import wait_until_async
 
 STREAMS = [f"s{number}" for number in range(30)]
 

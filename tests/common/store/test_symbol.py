@@ -14,8 +14,8 @@ from common.market.trade import BUY, MAX_ID, MAX_TS_MS, Trade, Trades
 from common.store.keys import SymbolKeys
 from common.store.lease import NOTHING_SEEN, LeaseObservation
 from common.store.symbol import Claim, StreamBounds, SymbolStore
-from tests.common.store.steps import MINUTE_MS, SYMBOL, claim, everything, step, trades
-from tests.support import PATIENCE_S
+from tests.kit.store.steps import MINUTE_MS, SYMBOL, claim, everything, step, trades
+from tests.kit.support import PATIENCE_S
 
 KEYS = SymbolKeys(SYMBOL)
 A, B = "a" * 32, "b" * 32

@@ -16,8 +16,8 @@ from common.errors import BadInput
 from infra.exchange import Drop, Exchange, MarketClock, Skew
 from infra.exchange.faults import KINDS, fault_of
 from infra.paths import ROOT
-from tests.infra.exchange.support import START_MS, SYMBOL, Served, served, still
-from tests.support import wait_until_async
+from tests.kit.exchange import START_MS, SYMBOL, Served, served, still
+from tests.kit.support import wait_until_async
 
 
 async def admin(running: Served, path: str, **params: str | int) -> Any:

@@ -7,7 +7,7 @@ import pytest
 
 from infra.exchange import Drop, Exchange
 from infra.exchange.market import ExchangeMarket
-from tests.infra.exchange.support import EASY, START_MS, SYMBOL, Feed, Served, served, simulated
+from tests.kit.exchange import EASY, START_MS, SYMBOL, Feed, Served, served, simulated
 
 Levels = dict[str, str]
 

@@ -11,7 +11,7 @@ import pytest
 from common.market.trade import BUY
 from infra.exchange import Exchange, Rules
 from infra.exchange.market import ExchangeMarket
-from tests.infra.exchange.support import SYMBOL, Served, served, simulated, still
+from tests.kit.exchange import SYMBOL, Served, served, simulated, still
 
 NAME = "BTC/USDT"
 # ccxt knows the futures venues of the same name too; they are elsewhere.

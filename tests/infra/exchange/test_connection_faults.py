@@ -10,8 +10,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from infra.exchange import Ban, Refuse, Reset, ServerError, Shutdown, Slow, SocketCut, Stall, Throttle
 from infra.exchange.faults import Body
-from tests.infra.exchange.support import SYMBOL, served, still
-from tests.support import FakeClock, wait_until_async
+from tests.kit.exchange import SYMBOL, served, still
+from tests.kit.support import FakeClock, wait_until_async
 
 TRADES = "/ws/btcusdt@trade"
 

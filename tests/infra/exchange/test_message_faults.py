@@ -10,7 +10,7 @@ from websockets.exceptions import ConnectionClosed
 from infra.exchange import Drop, Duplicate, Garbage, Halt, Reorder, Reset, Skew, StreamGap
 from infra.exchange.faults import Form
 from infra.exchange.streams import Kind
-from tests.infra.exchange.support import START_MS, SYMBOL, Served, served, still
+from tests.kit.exchange import START_MS, SYMBOL, Served, served, still
 
 TRADES = "/ws/btcusdt@trade"
 

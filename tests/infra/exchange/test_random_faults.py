@@ -22,8 +22,8 @@ from infra.exchange import (
     StreamGap,
 )
 from infra.exchange.ranges import Ranges
-from tests.infra.exchange.support import EASY, START_MS, SYMBOL, Feed, Served, served, simulated
-from tests.support import FakeClock, wait_until_async
+from tests.kit.exchange import EASY, START_MS, SYMBOL, Feed, Served, served, simulated
+from tests.kit.support import FakeClock, wait_until_async
 
 ROUNDS = 40
 

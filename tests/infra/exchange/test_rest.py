@@ -8,7 +8,7 @@ import pytest
 from common.market.trade import SELL, Trade
 from infra.exchange import Exchange, StreamGap
 from infra.exchange.market import ExchangeMarket
-from tests.infra.exchange.support import EASY, START_MS, SYMBOL, Served, served, simulated, still
+from tests.kit.exchange import EASY, START_MS, SYMBOL, Served, served, simulated, still
 
 MINUTE_MS = 60_000
 

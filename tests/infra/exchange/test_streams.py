@@ -9,7 +9,7 @@ import pytest
 from common.market.trade import SELL
 from infra.exchange import Exchange
 from infra.exchange.streams import parse
-from tests.infra.exchange.support import EASY, START_MS, SYMBOL, Feed, served, simulated, still
+from tests.kit.exchange import EASY, START_MS, SYMBOL, Feed, served, simulated, still
 
 MINUTE_MS = 60_000
 

@@ -16,7 +16,7 @@ from infra.exchange.klines import INTERVALS, Kline
 from infra.exchange.listing import amount
 from infra.exchange.ranges import Ranges
 from infra.exchange.tape import ExchangeTape
-from tests.infra.exchange.support import START_MS, SYMBOL, simulated, still
+from tests.kit.exchange import START_MS, SYMBOL, simulated, still
 
 HOUR_MS = 3_600_000
 

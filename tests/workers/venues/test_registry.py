@@ -1,7 +1,7 @@
 import pytest
 
 from common.errors import BadInput
-from tests.support import FakeClock
+from tests.kit.support import FakeClock
 from workers.venues.registry import VENUES, VenueAccess, VenueMarket, open_venue, venue_of
 from workers.venues.shared.budget import OpenBudget
 

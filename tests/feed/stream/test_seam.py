@@ -1,0 +1,107 @@
+"""The seam: history up to its cursor and the stream after it are one sequence, whatever happens in between."""
+
+import random
+from contextlib import suppress
+
+import pytest
+from redis.asyncio import Redis
+
+from common.market.instrument import Instrument
+from common.market.timeframes.periods import DAY
+from common.market.timeframes.timeframe import DAY_MS, Timeframe, day_of
+from common.store.registry import Market
+from feed.bars.changes import Cursor
+from feed.bars.live import BarGrid
+from feed.queries.queries import Queries
+from tests.kit.bars_oracle import expected
+from tests.kit.folding import Folding
+from tests.kit.served import Served
+from tests.kit.support import wait_until_async
+from tests.kit.writer import INSTRUMENT, Saved, Writer, random_step
+
+TIMEFRAMES = ["1m", "15m", "1h", "1d", "1s", "250ms", "1w", "90s"]
+
+
+async def agree(client: Redis, writer: Writer, clients: list[Folding]) -> None:
+    """Every client ends up with exactly what the store has."""
+    for one in clients:
+        if not one.joined:
+            continue
+        bars = await expected(client, writer, Timeframe.parse(one.timeframe))
+        with suppress(AssertionError):
+            await wait_until_async(lambda one=one, bars=bars: not one.differences(bars))  # type: ignore[misc]
+        wrong = one.differences(bars)
+        assert not wrong, (one.timeframe, one.heard[-20:], wrong, {at: bars.get(at) for at in wrong})
+
+
+async def some_accident(client: Redis, writer: Writer, rng: random.Random, saved: Saved | None) -> None:
+    kind = rng.random()
+    if kind < 0.4:
+        await client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")  # type: ignore[no-untyped-call]
+    elif kind < 0.8 or saved is None:
+        await writer.claim()
+    else:
+        await writer.rewind(saved)
+        # A rewind shows once somebody writes.
+        await random_step(writer, rng)
+
+
+async def come_and_go(feed: Served, writer: Writer, rng: random.Random, clients: list[Folding]) -> None:
+    """Somebody new joins, or somebody leaves, or comes back with the cursor of the last message."""
+    if not clients or rng.random() < 0.3:
+        one = Folding(feed, writer.instrument.symbol, rng.choice(TIMEFRAMES), rng.choice((2, 5_000)))
+        if rng.random() < 0.4:
+            path = f"/v1/candles/{one.symbol}"
+            one.history(await feed.json(path, timeframe=one.timeframe, limit=one.limit))
+        one.join()
+        clients.append(one)
+        return
+    one = rng.choice(clients)
+    if one.joined:
+        await one.leave()
+    else:
+        one.join()
+
+
+@pytest.mark.parametrize("seed", range(10))
+async def test_folded_streams_equal_history_whatever_happens(client: Redis, feed: Served, seed: int) -> None:
+    rng = random.Random(seed)
+    writer = Writer(client, Instrument("TEST:A", 2, 3, rng.choice(("contiguous", "unique"))))
+    await writer.register()
+    await writer.claim()
+    clients: list[Folding] = []
+    saved: Saved | None = None
+    for _ in range(60):
+        for _ in range(rng.randint(1, 4)):
+            await random_step(writer, rng)
+        if rng.random() < 0.4:
+            await come_and_go(feed, writer, rng, clients)
+        if rng.random() < 0.08:
+            saved = await writer.save()
+        if rng.random() < 0.1:
+            await some_accident(client, writer, rng, saved)
+        if rng.random() < 0.3:
+            await agree(client, writer, clients)
+    await agree(client, writer, clients)
+    for one in clients:
+        if one.joined:
+            await one.leave()
+
+
+async def test_after_more_days_changed_than_are_looked_through_a_snapshot_is_due(
+    client: Redis, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the last of them nothing would be told."""
+    for _ in range(4):
+        await writer.commit(writer.trade(writer.now_ms + DAY_MS))
+    await writer.roll_up()
+    cursor, first_ms = Cursor.parse(writer.cursor), writer.now_ms - 3 * DAY_MS
+    await writer.commit(*(writer.trade(first_ms + day * DAY_MS) for day in (0, 2)))
+    grid, sources = BarGrid(INSTRUMENT, DAY), Queries(client, 6_000).sources(Market(INSTRUMENT))
+    changes = await sources.changes(grid, cursor)
+    assert changes and [update.open_ms for update in changes.updates] == [
+        day_of(first_ms),
+        day_of(first_ms) + 2 * DAY_MS,
+    ]
+    monkeypatch.setattr("feed.bars.changes.MAX_DAYS", 2)
+    assert await sources._of_days(grid, cursor, None) is None

@@ -1,0 +1,104 @@
+"""A client that folds what it hears into bars, as every client of the protocol does."""
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from websockets.exceptions import ConnectionClosed
+
+from tests.kit.bars_oracle import Bars
+from tests.kit.served import Served, say
+
+
+@dataclass(slots=True)
+class Fold:
+    """What was heard of one series: `bars` as of `cursor`, complete from `from_ms` on."""
+
+    symbol: str
+    timeframe: str
+    limit: int
+    cursor: str | None = None
+    from_ms: int = 1 << 60
+    bars: Bars = field(default_factory=dict)
+    heard: list[str] = field(default_factory=list)
+    # The commit the last resumption led to: what came before it may be told once more.
+    resumed_seq: int = 0
+
+    def request(self) -> dict[str, Any]:
+        """What to subscribe with: with what was heard before, to go on from its cursor."""
+        cursor = {"cursor": self.cursor} if self.cursor else {}
+        series = {"symbol": self.symbol, "timeframe": self.timeframe, "limit": self.limit}
+        return {"action": "subscribe", **series, **cursor}
+
+    def differences(self, expected: Bars) -> Bars:
+        """Bars that are not as expected, as they are here: none if all is well."""
+        opens = {open_ms for open_ms in expected if open_ms >= self.from_ms} | set(self.bars)
+        return {at: self.bars.get(at, {}) for at in sorted(opens) if self.bars.get(at) != expected.get(at)}
+
+    def history(self, answer: dict[str, Any]) -> None:
+        """Begin with an answer of `GET /v1/candles`."""
+        self._replace(answer)
+
+    def hear(self, message: dict[str, Any]) -> None:
+        kind = message["type"]
+        self.heard.append(kind)
+        match kind:
+            case "snapshot":
+                # A first one, or one that says `reset`: never besides what is held.
+                assert self.cursor is None or message["reset"], message
+                self._replace(message)
+            case "candle" | "amend":
+                self._take(message["bar"], told_again=kind == "amend" or message["seq"] <= self.resumed_seq)
+            case "resumed":
+                self.resumed_seq = message["seq"]
+            case "error":
+                raise AssertionError(message)
+        self.cursor = message["cursor"]
+
+    def _take(self, bar: dict[str, Any], *, told_again: bool) -> None:
+        held = self.bars.get(bar["t"])
+        # What was final changes only by an amendment.
+        assert told_again or held is None or not held["isFinal"], (held, bar)
+        self.bars[bar["t"]] = bar
+
+    def _replace(self, message: dict[str, Any]) -> None:
+        self.bars = {bar["t"]: bar for bar in message["bars"]}
+        self.from_ms = min(self.bars, default=0)
+        self.cursor = message["cursor"]
+
+
+class Folding(Fold):
+    """A client of one feed that listens to one series."""
+
+    def __init__(self, feed: Served, symbol: str, timeframe: str, limit: int) -> None:
+        super().__init__(symbol, timeframe, limit)
+        self.feed = feed
+        self._task: asyncio.Task[None] | None = None
+
+    def join(self) -> None:
+        """Connect; with what was heard before, go on from its cursor."""
+        self._task = asyncio.create_task(self._run())
+
+    @property
+    def joined(self) -> bool:
+        return self._task is not None
+
+    async def leave(self) -> None:
+        assert self._task
+        self._task.cancel()
+        with suppress(asyncio.CancelledError, ConnectionClosed):
+            await self._task
+        self._task = None
+
+    def differences(self, expected: Bars) -> Bars:
+        if self._task and self._task.done():
+            self._task.result()
+        return super().differences(expected)
+
+    async def _run(self) -> None:
+        async with self.feed.connect() as socket:
+            await say(socket, **self.request())
+            async for message in socket:
+                self.hear(orjson.loads(message))
