@@ -1,12 +1,17 @@
 """Bars of any timeframe.
 
-minutes      made of whole minutes, as stored
-days         made of stored days, and of minutes where those are not up to date
-by_trade     made of trades: seconds, and whatever is not made of whole minutes
-frames       windows, flags and filling, for the forms and timeframes that no tail serves
+choice       where a timeframe's bars come from: chosen once
+source       what every such source answers: read, a page, live, what changed
+days         the source of whole days: stored ones, and minutes where those are not up to date
+minutes      the source of whole minutes
+by_trade     the source of all others: trades
+recipe       what is made: candles or footprints
+closed       closed bars out of stored minutes
+tail         the newest of them, kept as JSON
+data         all that is read of one symbol
+frames       candles as frames: windows, flags and filling
 footprints   bars with what was bought and sold at each price
-tail         the newest closed bars, kept as JSON
 live         the bars that grow, from commit messages
-changes      what changed since a cursor
+changes      which bars changed since a cursor
 page         a run of bars as it goes into an answer
 """

@@ -4,41 +4,110 @@ The cut between the two is where a bar opens: the first of which the tape has al
 parts, which are merged as minutes are.
 """
 
-from collections.abc import Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 
 import polars as pl
 
-from common.frames import bulk
-from common.frames.footprint import regroup
-from common.frames.schema import TRADES
-from common.market.timeframes.timeframe import Timeframe
-from feed.bars.minutes import BarKind, cut, joined
-from feed.reading.bounds import Bounds, grid_at
-from feed.reading.history import CANDLES
-from feed.reading.tape import TapeView, bars_of
-from feed.reading.trade_archive import Kept, TradeHistory
+from common.errors import ArchiveDamaged, ArchiveUnavailable
+from common.store.reads import View
+from feed.bars.changes import BarChanges, Cursor, touched_since
+from feed.bars.closed import candles_of, cut, joined
+from feed.bars.data import SymbolData
+from feed.bars.frames import read_page
+from feed.bars.live import RECENT_BARS, At, BarGrid, TradeLive
+from feed.bars.recipe import BarRecipe
+from feed.bars.source import BarRows, PageRead
+from feed.reading.bounds import Bounds, Span, Window, grid_at, united
+from feed.reading.coverage import KnownCoverage
+from feed.reading.tape import EVERYTHING, TapeView
+from feed.reading.trade_archive import Kept, Overtaken, TradeHistory, retry_when_overtaken
+
+# Of what has changed, in trades that are archived: each is read apart. Beyond that a fresh snapshot is due.
+MAX_PAST_SPANS = 64
 
 
 @dataclass(frozen=True, slots=True)
-class BarRecipe:
-    """What is made of trades: candles or footprints."""
+class TradeSource:
+    data: SymbolData
+    grid: BarGrid
 
-    timeframe: Timeframe
-    kind: BarKind
-    make: Callable[[pl.DataFrame], pl.DataFrame]
+    async def read(self, recipe: BarRecipe, bounds: Bounds, *, lend: bool = False) -> BarRows:
+        return await retry_when_overtaken(lambda: self._read(recipe, bounds, lend=lend))
 
-    @classmethod
-    def candles(cls, timeframe: Timeframe, sources: int) -> "BarRecipe":
-        return cls(timeframe, BarKind.candles(timeframe, CANDLES), lambda trades: bars_of(trades, timeframe, sources))
+    async def page(self, window: Window) -> PageRead:
+        return await read_page(self, window)
 
-    @classmethod
-    def footprints(cls, timeframe: Timeframe, row_ticks: int) -> "BarRecipe":
-        def make(trades: pl.DataFrame) -> pl.DataFrame:
-            return regroup(bulk.footprints(trades.select(list(TRADES)), timeframe), timeframe, row_ticks)
+    async def live(self) -> tuple[TradeLive, View]:
+        taped = await self.data.tape()
+        return await self._live(taped), taped.view
 
-        return cls(timeframe, BarKind.footprints(timeframe, row_ticks), make)
+    async def changes(self, cursor: Cursor, known: KnownCoverage | None = None) -> BarChanges | None:
+        taped = await self.data.tape(cursor.seq)
+        touched = touched_since(self.grid, taped.view, cursor, known)
+        if touched is None:
+            return None
+        live = await self._live(taped)
+        spans = united(touched.spans(self.grid.timeframe))
+        if not spans:
+            return BarChanges(live, [])
+        try:
+            bars = await self._changed(taped, spans)
+        except (ArchiveUnavailable, ArchiveDamaged, Overtaken):
+            return None
+        if bars is None:
+            return None
+        return BarChanges(live, [self.grid.update(bar, live.at, touched.was_ms) for bar in candles_of(bars)])
+
+    async def _read(self, recipe: BarRecipe, bounds: Bounds, *, lend: bool) -> BarRows:
+        past, taped = self.data.past, await self.data.tape()
+        found = await read_traded(past, taped, recipe, bounds)
+        lender = None
+        if lend:
+            before = Bounds(0, bounds.reached(found.more_ms).start_ms, 1, oldest_first=False)
+            lender = (await read_traded(past, taped, recipe, before)).bars
+        cover = found.kept.cover(taped.view, self.data.instrument)
+        return BarRows(found.bars, taped.view, cover, found.more_ms, lender)
+
+    async def _changed(self, taped: TapeView, spans: list[Span]) -> pl.DataFrame | None:
+        """Read the bars that open in these spans; None if that is too much of the archive, or not there as it was."""
+        past, recipe = self.data.past, BarRecipe.candles(self.grid.timeframe)
+        cut_ms = past.first_whole(taped, recipe.timeframe) or 0
+        older = [span for span in spans if span[0] < cut_ms]
+        if len(older) > MAX_PAST_SPANS:
+            return None
+        parts: list[pl.DataFrame] = []
+        for from_ms, to_ms in older:
+            found = await read_traded(past, taped, recipe, replace(EVERYTHING, start_ms=from_ms, end_ms=to_ms))
+            if found.more_ms is not None or found.kept.faults:
+                return None
+            parts.append(found.bars)
+        newer = spans[len(older) :]
+        if newer:
+            bars = taped.bars(recipe.timeframe, replace(EVERYTHING, start_ms=newer[0][0], end_ms=newer[-1][1]))
+            inside = pl.any_horizontal(pl.col("open_ms").is_between(*span, closed="left") for span in newer)
+            parts.append(bars.filter(inside))
+        return pl.concat(parts)
+
+    async def _live(self, taped: TapeView) -> TradeLive:
+        """The newest bars of which the tape has all trades; only the growing one may be of the archive, too."""
+        past, state, timeframe = self.data.past, taped.view.state, self.grid.timeframe
+        growing_ms = timeframe.open_of(max(state.watermark_ms, 0)) if state else 0
+        first_ms, kept = timeframe.open_of(max(taped.from_ms, 0)), Kept(taped.from_ms)
+        cut_ms = past.first_whole(taped, timeframe)
+        if cut_ms is not None:
+            first_ms = min(cut_ms, growing_ms)
+        bounds = replace(EVERYTHING, start_ms=first_ms, limit=RECENT_BARS + 1)
+        bars = taped.bars(timeframe, bounds)
+        if cut_ms is not None:
+            # Where the archive does not answer, the growing bar is partial.
+            with suppress(ArchiveUnavailable, ArchiveDamaged):
+                found = await read_traded(past, taped, BarRecipe.candles(timeframe), bounds)
+                bars, kept = found.bars, found.kept
+        recent = candles_of(bars.tail(RECENT_BARS))
+        from_ms = recent[0].open_ms if len(bars) > len(recent) else first_ms
+        at = At.of(state, self.data.instrument.ids, kept.from_ms + 1, kept.lacks)
+        return TradeLive(self.grid, at, {bar.open_ms: bar for bar in recent}, from_ms, taped.sources)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,43 +123,44 @@ class TradeBars:
     more_ms: int | None = None
 
 
-async def read_traded(past: TradeHistory, taped: TapeView, making: BarRecipe, bounds: Bounds) -> TradeBars:
+async def read_traded(past: TradeHistory, taped: TapeView, recipe: BarRecipe, bounds: Bounds) -> TradeBars:
     """Read at most `bounds.limit` bars. Raises Overtaken."""
-    cut_ms = past.first_whole(taped, making.timeframe)
+    cut_ms = past.first_whole(taped, recipe.timeframe)
     if cut_ms is None:
-        return TradeBars(_of_tape(taped, making, bounds), Kept(taped.from_ms))
+        return TradeBars(_of_tape(taped, recipe, bounds), Kept(taped.from_ms))
     kept = past.kept(taped.view, taped.from_ms)
     until_ms = min(bounds.end_ms, cut_ms)
-    newer = _of_tape(taped, making, replace(bounds, start_ms=max(bounds.start_ms, until_ms)))
+    newer = _of_tape(taped, recipe, replace(bounds, start_ms=max(bounds.start_ms, until_ms)))
     if bounds.start_ms >= until_ms or (not bounds.oldest_first and newer["open_ms"].n_unique() >= bounds.limit):
         return TradeBars(newer, kept)
-    parts, more_ms, kept = await _of_past(past, taped, making, replace(bounds, end_ms=until_ms), newer, kept)
-    bars = joined(making.kind, parts)
+    parts, more_ms, kept = await _of_past(past, taped, recipe, replace(bounds, end_ms=until_ms), newer, kept)
+    bars = joined(recipe, parts)
     if more_ms is not None:
         whole = pl.col("open_ms") < more_ms if bounds.oldest_first else pl.col("open_ms") >= more_ms
         bars = bars.filter(whole)
     return TradeBars(cut(bars, bounds), kept, more_ms)
 
 
-def _of_tape(taped: TapeView, making: BarRecipe, bounds: Bounds) -> pl.DataFrame:
-    bars = making.make(taped.trades_of(making.timeframe, bounds))
+def _of_tape(taped: TapeView, recipe: BarRecipe, bounds: Bounds) -> pl.DataFrame:
+    bars = recipe.of_trades(taped.trades_of(recipe.timeframe, bounds), taped.sources)
     inside = pl.col("open_ms").is_between(bounds.start_ms, bounds.end_ms, closed="left")
     return cut(bars.filter(inside), bounds)
 
 
 async def _of_past(
-    past: TradeHistory, taped: TapeView, making: BarRecipe, bounds: Bounds, newer: pl.DataFrame, kept: Kept
+    past: TradeHistory, taped: TapeView, recipe: BarRecipe, bounds: Bounds, newer: pl.DataFrame, kept: Kept
 ) -> tuple[list[pl.DataFrame], int | None, Kept]:
     """Put older bars before `newer` until they are more than the limit: of the last one a part may lack.
 
     Or until a request's share has been read, and a bar is whole: then also where that one begins, or ends. And `kept`,
     less what could not be read.
     """
-    timeframe, forward = making.timeframe, bounds.oldest_first
+    timeframe, forward = recipe.timeframe, bounds.oldest_first
     parts = [] if forward else [newer]
     async with aclosing(past.pieces(taped, bounds.start_ms, bounds.end_ms, oldest_first=forward)) as pieces:
         async for piece in pieces:
-            made, kept = await past.budget.run(len(piece.trades), making.make, piece.trades), kept.without(piece)
+            made = await past.budget.run(len(piece.trades), recipe.of_trades, piece.trades, taped.sources)
+            kept = kept.without(piece)
             parts = [*parts, made] if forward else [made, *parts]
             # Neighbours share one at most.
             if sum(part["open_ms"].n_unique() for part in parts) - len(parts) >= bounds.limit:

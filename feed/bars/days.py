@@ -4,22 +4,114 @@ A stored day is what the roll-up jobs made of its minutes. A day that has been w
 is still growing, are made of their minutes here, by the same merge; so an answer is right whether the jobs run or not.
 """
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 import polars as pl
 
 from common.errors import StoreUnavailable
 from common.frames import decode
 from common.frames.resample import resample
+from common.market.coding import codec
 from common.market.timeframes.periods import DAY, periods
-from common.market.timeframes.timeframe import DAY_MS, Timeframe
+from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, Timeframe
 from common.store.reads import Range, View, touches
-from feed.bars.minutes import Closed, cut, united
-from feed.reading.bounds import Bounds, Span
+from feed.bars.changes import ROUNDS, BarChanges, Cursor, Touched, touched_since
+from feed.bars.closed import Closed, candles_of, cut, grow
+from feed.bars.data import SymbolData
+from feed.bars.frames import read_page
+from feed.bars.live import At, BarGrid, Live, MinuteLive, Update
+from feed.bars.minutes import MinuteSource, read_with_open, tail_page
+from feed.bars.recipe import BarRecipe
+from feed.bars.source import BarRows, PageRead
+from feed.reading.bounds import FOREVER_MS, Bounds, Span, Window, united
+from feed.reading.coverage import EMPTY, KnownCoverage
 from feed.reading.history import ATTEMPTS, History
 
 # With more days than that to be made of their minutes, the minutes are read in parts, as for any other timeframe.
 MAX_DIRTY_MS = 14 * DAY_MS
+# Bars that are looked through for those that changed.
+MAX_DAYS = 4_000
 NOTHING = Range(0, 0)
 _DAYS_OF = {"d": 1, "w": 7, "M": 31}
+
+
+@dataclass(frozen=True, slots=True)
+class DaySource:
+    """Where too many days have yet to be rolled up, and for footprints, `minutes` answers."""
+
+    minutes: MinuteSource
+    # Whether the newest bars are kept as JSON: not of weeks and months, whose minutes may be gone in part.
+    has_tail: bool
+
+    @property
+    def data(self) -> SymbolData:
+        return self.minutes.data
+
+    @property
+    def grid(self) -> BarGrid:
+        return self.minutes.grid
+
+    async def closed(self, recipe: BarRecipe, bounds: Bounds) -> Closed:
+        days = await read_days(self.data.reader, recipe.timeframe, bounds)
+        return days or await self.minutes.closed(recipe, bounds)
+
+    def cover(self, _: BarRecipe, view: View) -> KnownCoverage:
+        """What the daily candles cover, which outlive their minutes."""
+        return KnownCoverage.of(view.state, self.data.instrument.ids) if view.state else EMPTY
+
+    async def read(self, recipe: BarRecipe, bounds: Bounds, *, lend: bool = False) -> BarRows:
+        return await read_with_open(self if recipe.has_days else self.minutes, recipe, bounds, lend=lend)
+
+    async def page(self, window: Window) -> PageRead:
+        return await tail_page(self, window) if self.has_tail else await read_page(self, window)
+
+    async def live(self) -> tuple[Live, View]:
+        newest = await self._days(Bounds(0, FOREVER_MS, 1, oldest_first=False))
+        return (self._live(newest), newest.view) if newest else await self.minutes.live()
+
+    async def changes(self, cursor: Cursor, known: KnownCoverage | None = None) -> BarChanges | None:
+        return await self.changes_of_days(cursor, known) or await self.minutes.changes(cursor, known)
+
+    async def changes_of_days(self, cursor: Cursor, known: KnownCoverage | None) -> BarChanges | None:
+        """The same, and None as well where the minutes are to be read, or more bars than are looked through."""
+        # First the newest bar; then, if one is touched, all bars that open from that one on.
+        bounds = Bounds(0, FOREVER_MS, 1, oldest_first=False)
+        for _ in range(ROUNDS):
+            closed = await self._days(bounds, cursor.seq)
+            touched = touched_since(self.grid, closed.view, cursor, known, MINUTE_MS) if closed else None
+            if closed is None or touched is None:
+                return None
+            live, spans = self._live(closed), united(touched.spans(self.grid.timeframe))
+            if not spans:
+                return BarChanges(live, [])
+            if bounds.oldest_first and not closed.to_end:
+                return None
+            if bounds.oldest_first and bounds.start_ms <= spans[0][0]:
+                return BarChanges(live, list(_updates(live, touched, closed, spans)))
+            bounds = Bounds(spans[0][0], FOREVER_MS, MAX_DAYS, oldest_first=True)
+        return None
+
+    async def _days(self, bounds: Bounds, since_seq: int | None = None) -> Closed | None:
+        return await read_days(self.data.reader, self.grid.timeframe, bounds, since_seq)
+
+    def _live(self, closed: Closed) -> MinuteLive:
+        state, timeframe = closed.view.state, self.grid.timeframe
+        at = At.of(state, self.data.instrument.ids, -1)
+        growing_ms = timeframe.open_of(max(at.watermark_ms, 0))
+        bars = [bar for bar in candles_of(closed.bars.tail(1)) if bar.open_ms == growing_ms]
+        base = bars[0] if bars else None
+        if state and state.candle:
+            grow(bars, codec.unpack_candle(state.candle), timeframe)
+        return MinuteLive(self.grid, at, base, bars[-1] if bars else None)
+
+
+def _updates(live: MinuteLive, touched: Touched, closed: Closed, spans: list[Span]) -> Iterator[Update]:
+    for bar in candles_of(closed.bars):
+        if any(start <= bar.open_ms < end for start, end in spans) and bar.open_ms < touched.growing_ms:
+            yield live.grid.update(bar, live.at, touched.was_ms)
+    if live.growing and touched.grew(live.grid.timeframe):
+        yield live.grid.update(live.growing, live.at, touched.was_ms)
 
 
 async def read_days(

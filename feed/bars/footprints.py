@@ -9,18 +9,14 @@ from common.errors import BadInput
 from common.frames.footprint import footprints_json
 from common.market.instrument import Instrument
 from common.market.timeframes.timeframe import Timeframe
-from common.store.reads import SymbolState, View
-from common.store.registry import Market
-from feed.bars.by_trade import BarRecipe, read_traded
-from feed.bars.frames import covered_span, flagged, next_page
-from feed.bars.minutes import BarKind, read_closed, with_open
-from feed.bars.page import Page
+from common.store.reads import SymbolState
+from feed.bars.frames import flagged
+from feed.bars.page import Page, covered_span, next_page
+from feed.bars.recipe import BarRecipe
+from feed.bars.source import BarSource, PageRead
 from feed.reading.bounds import Bounds, Window
 from feed.reading.budget import QueryBudget
-from feed.reading.coverage import EMPTY, KnownCoverage
-from feed.reading.history import History
-from feed.reading.tape import Tapes
-from feed.reading.trade_archive import TradeHistory, retry_when_overtaken
+from feed.reading.coverage import KnownCoverage
 
 # Rows written at once: some 4 MB of text.
 ROWS_AT_ONCE = 1 << 16
@@ -35,36 +31,12 @@ class FootprintQuery:
     row_ticks: int
 
 
-async def read(
-    reader: History, tapes: Tapes, past: TradeHistory, market: Market, query: FootprintQuery
-) -> tuple[Page, View, KnownCoverage]:
-    bounds = Bounds.of(query.window, query.timeframe)
-    if not query.timeframe.of_minutes:
-        return await retry_when_overtaken(lambda: _of_trades(reader, tapes, past, market, query, bounds))
-    kind = BarKind.footprints(query.timeframe, query.row_ticks)
-    closed = await read_closed(reader, kind, query.timeframe, bounds)
-    rows, view = await reader.budget.run(len(closed.bars), with_open, closed, kind, bounds), closed.view
-    cover = _cover_of(market, view)
-    writing = Writing(market.instrument, query.timeframe, bounds, cover, view.state)
-    return await _page(writing, reader.budget, rows, closed.more_ms), view, cover
-
-
-async def _of_trades(
-    reader: History, tapes: Tapes, past: TradeHistory, market: Market, query: FootprintQuery, bounds: Bounds
-) -> tuple[Page, View, KnownCoverage]:
-    taped = await tapes.read(reader)
-    making = BarRecipe.footprints(query.timeframe, query.row_ticks)
-    found, view = await read_traded(past, taped, making, bounds), taped.view
-    cover = found.kept.cover(view, market.instrument)
-    writing = Writing(market.instrument, query.timeframe, bounds, cover, view.state)
-    return await _page(writing, reader.budget, found.bars, found.more_ms), view, cover
-
-
-def _cover_of(market: Market, view: View) -> KnownCoverage:
-    if view.state is None:
-        return EMPTY
-    cover = KnownCoverage.of(view.state, market.instrument.ids, view.state.footprint_floor_ms)
-    return cover.lacking(view.lost("footprints"))
+async def read(source: BarSource, query: FootprintQuery) -> PageRead:
+    """`source`: of the query's timeframe."""
+    bounds, instrument = Bounds.of(query.window, query.timeframe), source.data.instrument
+    read = await source.read(BarRecipe.footprints(query.timeframe, query.row_ticks), bounds)
+    writing = Writing(instrument, query.timeframe, bounds, read.cover, read.view.state)
+    return await _page(writing, source.data.budget, read.frame, read.more_ms), read.view, read.cover
 
 
 @dataclass(frozen=True, slots=True)

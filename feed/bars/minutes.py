@@ -1,293 +1,135 @@
-"""Bars out of the stored minutes, as read from Redis, with nothing kept in between.
+"""Bars of whole minutes: any that are asked for out of the stored minutes, and the newest of them kept as JSON."""
 
-For timeframes made of whole minutes. What is here is the truth; feed.bars.tail keeps what was read here.
-"""
-
-from collections.abc import Callable, Hashable, Iterable
+from bisect import bisect_left
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
-import polars as pl
+from common.market.coding.bar_json import as_partial
+from common.market.instrument import Instrument
+from common.market.timeframes.timeframe import MINUTE_MS
+from common.store.reads import View
+from feed.bars.changes import ROUNDS, BarChanges, Cursor, Touched, touched_since
+from feed.bars.closed import Closed, merged, read_closed, with_lender, with_open
+from feed.bars.data import SymbolData
+from feed.bars.frames import cover_of_minutes, read_page
+from feed.bars.live import At, BarGrid, MinuteLive, Update
+from feed.bars.page import Page, covered_span
+from feed.bars.recipe import BarRecipe
+from feed.bars.source import BarRows, BarSource, PageRead
+from feed.bars.tail import Tail, TailReading, piece_of
+from feed.reading.bounds import Bounds, Span, Window, united
+from feed.reading.coverage import KnownCoverage
 
-from common.errors import BadInput, StoreUnavailable
-from common.frames import decode
-from common.frames.footprint import regroup
-from common.frames.resample import resample
-from common.market.candle import Candle
-from common.market.coding import codec
-from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, Timeframe
-from common.store.reads import Range, SymbolState, View
-from feed.reading.bounds import ATTEMPTS, FOREVER_MS, Bounds, Span, grid_at
-from feed.reading.budget import QueryBudget
-from feed.reading.history import FOOTPRINTS, SHOWN, History, SeriesReading
-
-# Minutes fetched by one command: 2.4 MB and some 10 ms, in which the store does nothing else.
-CHUNK = 20_000
-# Footprints are ten times larger, and of a busy market a hundred times.
-FOOTPRINT_CHUNK = 500
-# Minutes read at once of what is sealed or archived: a year of candles, some 50 MB; a day of footprints.
-PART = 600_000
-FOOTPRINT_PART = DAY_MS // MINUTE_MS
-# Of the JSON of a row; of a bar it is more.
-MIN_ROW_BYTES = 38
+# Of what has changed. Beyond that a fresh snapshot is the shorter answer.
+MAX_SPANS = 1_000
+MAX_MINUTES = 200_000
 
 
-def _opens(levels: pl.DataFrame) -> int:
-    return levels["open_ms"].n_unique()
+class ClosedSource(BarSource, Protocol):
+    """One whose bars are closed ones, and the open minute."""
+
+    async def closed(self, recipe: BarRecipe, bounds: Bounds) -> Closed: ...
+
+    def cover(self, recipe: BarRecipe, view: View) -> KnownCoverage: ...
 
 
-@dataclass(frozen=True, slots=True)
-class BarKind:
-    """What is made: candles or footprints. `merge` makes minutes, or such bars, into coarser ones, in any order.
+async def read_with_open(source: ClosedSource, recipe: BarRecipe, bounds: Bounds, *, lend: bool) -> BarRows:
+    """As BarSource.read."""
+    read = partial(source.closed, recipe, bounds)
+    closed, lender = await with_lender(source.data.reader, recipe, bounds, read) if lend else (await read(), None)
+    frame = await source.data.budget.run(len(closed.bars), with_open, closed, recipe, bounds)
+    return BarRows(frame, closed.view, source.cover(recipe, closed.view), closed.more_ms, lender)
 
-    `count`: how many minutes, or bars, a frame has. `how`: what `merge` is told apart by. Of the minutes read at once
-    `part` may be sealed, and `chunk` open.
-    """
 
-    minutes: SeriesReading
-    how: Hashable
-    part: int
-    chunk: int
-    count: Callable[[pl.DataFrame], int]
-    merge: Callable[[pl.DataFrame], pl.DataFrame]
-
-    @classmethod
-    def candles(cls, timeframe: Timeframe, minutes: SeriesReading = SHOWN) -> "BarKind":
-        return cls(minutes, timeframe, PART, CHUNK, len, partial(resample, timeframe=timeframe))
-
-    @classmethod
-    def footprints(cls, timeframe: Timeframe, row_ticks: int) -> "BarKind":
-        merge = partial(regroup, timeframe=timeframe, row_ticks=row_ticks)
-        return cls(FOOTPRINTS, (timeframe, row_ticks), FOOTPRINT_PART, FOOTPRINT_CHUNK, _opens, merge)
-
-    def open(self, state: SymbolState | None) -> bytes:
-        """The packed open minute, empty if there is none."""
-        if state is None:
-            return b""
-        return state.footprint if self.minutes is FOOTPRINTS else state.candle
+async def tail_page(source: ClosedSource, window: Window) -> PageRead:
+    """Cut a page out of the tail where that reaches; else it is read anew."""
+    data, timeframe = source.data, source.grid.timeframe
+    bounds, recipe = Bounds.of(window, timeframe), BarRecipe.candles(timeframe)
+    older = partial(source.closed, recipe)
+    reading = await data.tails.read_bars(data.reader, data.instrument, timeframe, bounds, older)
+    if reading is None:
+        return await read_page(source, window)
+    cover = source.cover(recipe, reading.view)
+    return _cut_of(reading.tail, bounds, cover, data.instrument), reading.view, cover
 
 
 @dataclass(frozen=True, slots=True)
-class Closed:
-    """Bars merged of closed minutes, ascending. `view` is what they are true of.
+class MinuteSource:
+    data: SymbolData
+    grid: BarGrid
 
-    `to_end`: nothing closed follows them, so the open minute may belong to the last one. `from_start`: nothing that
-    is kept precedes them within the bounds. `more_ms`: where to go on, an end or, oldest first, a start: before the
-    limit was reached, the budget was spent.
-    """
+    async def closed(self, recipe: BarRecipe, bounds: Bounds) -> Closed:
+        return await read_closed(self.data.reader, recipe, bounds)
 
-    view: View
-    bars: pl.DataFrame
-    to_end: bool
-    from_start: bool
-    more_ms: int | None = None
+    def cover(self, recipe: BarRecipe, view: View) -> KnownCoverage:
+        return cover_of_minutes(self.data.instrument, view, recipe.minutes)
+
+    async def read(self, recipe: BarRecipe, bounds: Bounds, *, lend: bool = False) -> BarRows:
+        return await read_with_open(self, recipe, bounds, lend=lend)
+
+    async def page(self, window: Window) -> PageRead:
+        return await tail_page(self, window)
+
+    async def live(self) -> tuple[MinuteLive, View]:
+        reading = await self._tail()
+        return self._live(reading), reading.view
+
+    async def changes(self, cursor: Cursor, known: KnownCoverage | None = None) -> BarChanges | None:
+        spans: list[Span] = []
+        for _ in range(ROUNDS):
+            reading = await self._tail(spans, cursor.seq)
+            touched = touched_since(self.grid, reading.view, cursor, known, MINUTE_MS)
+            if touched is None:
+                return None
+            needed = united(touched.closed_spans(self.grid.timeframe))
+            if len(needed) > MAX_SPANS or sum(to - start for start, to in needed) > MAX_MINUTES * MINUTE_MS:
+                return None
+            # What was touched by a commit that came between the two reads is read in the next round.
+            if set(needed) <= set(spans):
+                live = self._live(reading)
+                return BarChanges(live, list(_updates(live, touched, reading)))
+            spans = needed
+        return None
+
+    async def _tail(self, spans: list[Span] | None = None, since_seq: int | None = None) -> TailReading:
+        data = self.data
+        return await data.tails.read(data.reader, data.instrument, self.grid.timeframe, spans or [], since_seq)
+
+    def _live(self, reading: TailReading) -> MinuteLive:
+        state, tail = reading.view.state, reading.tail
+        floor_ms = state.candle_floor_ms if state else -1
+        at = At.of(state, self.data.instrument.ids, floor_ms, reading.view.lost("candles"))
+        return MinuteLive(self.grid, at, tail.base if tail else None, tail.growing if tail else None)
 
 
-async def read_closed(reader: History, kind: BarKind, timeframe: Timeframe, bounds: Bounds) -> Closed:
-    """Read at most `bounds.limit` bars, as many as the reader's budget allows, and one at the least.
-
-    As many minutes are read as so many bars can have, so it is enough however few of them there are.
-    """
-    wanted = at_once = bounds.limit * (timeframe.longest_ms // MINUTE_MS)
-    if timeframe.sessions:
-        # Nobody knows how many minutes are in no session: read by at least a day until the bars are enough.
-        wanted, at_once = FOREVER_MS, max(at_once, DAY_MS // MINUTE_MS)
-    share = Share(wanted, min(at_once, kind.part), min(at_once, kind.chunk))
-    for _ in range(ATTEMPTS):
-        closed = await _read(reader, kind, timeframe, bounds, share)
-        if closed:
-            return closed
-    part = min(wanted, kind.part)
-    closed = await _read(reader, kind, timeframe, bounds, Share(wanted, part, part, is_last=True))
-    if closed is None:
-        raise StoreUnavailable(f"{reader.keys.symbol} changed under every attempt to read it")
-    return closed
+def _updates(live: MinuteLive, touched: Touched, reading: TailReading) -> Iterator[Update]:
+    grid, at = live.grid, live.at
+    for members in reading.extra:
+        for bar in merged(members, grid.timeframe):
+            yield grid.update(bar, at, touched.was_ms)
+    if live.growing and touched.grew(grid.timeframe):
+        yield grid.update(live.growing, at, touched.was_ms)
 
 
-def with_open(closed: Closed, kind: BarKind, bounds: Bounds) -> pl.DataFrame:
-    """Return the bars with the open minute merged in, cut to the bounds."""
-    # Days have order keys as well.
-    bars, packed = closed.bars.select(kind.minutes.columns), kind.open(closed.view.state)
-    if packed and closed.to_end:
-        minute = kind.minutes.decode([packed])
-        if bounds.start_ms <= minute["open_ms"][0] < bounds.end_ms:
-            bars = joined(kind, [bars, kind.merge(minute)])
-    return cut(bars, bounds)
-
-
-def cut(bars: pl.DataFrame, bounds: Bounds) -> pl.DataFrame:
-    """Return the rows of the first or last `bounds.limit` bars. A footprint has many rows with one open."""
-    if len(bars) <= bounds.limit:
-        return bars
-    opens = bars["open_ms"].unique(maintain_order=True)
-    if len(opens) <= bounds.limit:
-        return bars
+def _cut_of(tail: Tail | None, bounds: Bounds, cover: KnownCoverage, instrument: Instrument) -> Page:
+    """Cut the bars of a window out of a tail that has them."""
+    if tail is None:
+        return Page([], bounds.start_ms, bounds.end_ms)
+    first, end = bisect_left(tail.opens, bounds.start_ms), bisect_left(tail.opens, bounds.end_ms)
+    growing = tail.growing
+    if growing and not bounds.start_ms <= growing.open_ms < bounds.end_ms:
+        growing = None
     if bounds.oldest_first:
-        return _before(bars, opens[bounds.limit])
-    return _since(bars, opens[-bounds.limit])
-
-
-def _before(bars: pl.DataFrame, ms: int) -> pl.DataFrame:
-    """Rows that open before then, of an ascending frame: nothing is copied."""
-    return bars.head(int(bars["open_ms"].search_sorted(ms, "left")))
-
-
-def _since(bars: pl.DataFrame, ms: int) -> pl.DataFrame:
-    return bars.slice(int(bars["open_ms"].search_sorted(ms, "left")))
-
-
-def united(spans: Iterable[Span]) -> list[Span]:
-    """Return ascending spans that don't overlap, for the same minutes."""
-    united: list[Span] = []
-    for from_ms, to_ms in sorted(spans):
-        if united and from_ms <= united[-1][1]:
-            united[-1] = (united[-1][0], max(to_ms, united[-1][1]))
-        else:
-            united.append((from_ms, to_ms))
-    return united
-
-
-def merged(members: list[bytes], timeframe: Timeframe) -> list[Candle]:
-    """Merge packed minutes, ascending, into bars: in Python while that is faster than starting up Polars."""
-    if len(members) > 256:
-        return candles_of(resample(decode.candles(members), timeframe))
-    bars: list[Candle] = []
-    for minute in map(codec.unpack_candle, members):
-        grow(bars, minute, timeframe)
-    return bars
-
-
-def grow(bars: list[Candle], minute: Candle, timeframe: Timeframe) -> None:
-    """Merge a minute into the last bar, or begin the next. One that is in no session is left out."""
-    if not timeframe.holds(minute.open_ms):
-        return
-    open_ms = timeframe.open_of(minute.open_ms)
-    if bars and bars[-1].open_ms == open_ms:
-        bars[-1] = bars[-1].merge(minute)
+        end = min(end, first + bounds.limit)
+        growing = growing if end - first < bounds.limit else None
     else:
-        bars.append(minute.rename(open_ms))
-
-
-def candles_of(frame: pl.DataFrame) -> list[Candle]:
-    return [Candle(*row) for row in frame.iter_rows()]
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """How many minutes are wanted, how many are read at once, and of those that are not sealed (`chunk`).
-
-    `is_last`: a first part is enough, if a bar is whole with it: what is read later may not fit together with it.
-    """
-
-    wanted: int
-    at_once: int
-    chunk: int
-    is_last: bool = False
-
-
-async def _read(reader: History, kind: BarKind, timeframe: Timeframe, bounds: Bounds, share: Share) -> Closed | None:
-    """Read part by part. None if they don't fit together: minutes of an earlier one have been changed since."""
-    views: list[View] = []
-    parts: list[pl.DataFrame] = []
-    start_ms, end_ms, count = bounds.start_ms, bounds.end_ms, 0
-    more_ms: int | None = None
-    is_done = False
-    while not is_done and more_ms is None:
-        most = min(share.wanted - count, share.at_once)
-        ends = {"oldest": most} if bounds.oldest_first else {"newest": most}
-        rows = reader.budget.rows
-        part = await reader.read(kind.minutes, Range(start_ms, end_ms, **ends), share.chunk)
-        views.append(part.view)
-        count += sum(map(kind.count, part.frames))
-        made = [await _made(reader, kind, frame) for frame in part.frames]
-        parts = parts + made if bounds.oldest_first else made + parts
-        start_ms = part.to_ms if bounds.oldest_first else start_ms
-        end_ms = end_ms if bounds.oldest_first else part.from_ms
-        is_at_end = part.ended or start_ms >= end_ms
-        is_done = is_at_end or count >= share.wanted or _bars(kind, parts) > bounds.limit
-        if not is_done and (share.is_last or _is_spent(reader.budget, reader.budget.rows - rows, parts)):
-            more_ms = _whole_to(timeframe, parts, start_ms if bounds.oldest_first else end_ms, bounds)
-            if more_ms is None and not reader.budget.has_room_for_a_bar:
-                raise BadInput(f"one bar of {timeframe.text} is made of too many levels, expected a shorter timeframe")
-    if not fit(views, kind):
-        return None
-    bars, is_all = await reader.budget.run(sum(map(len, parts)), _put_together, kind, parts, bounds, more_ms)
-    ended = is_at_end and is_all
-    if bounds.oldest_first:
-        return Closed(views[-1], bars, to_end=ended, from_start=True, more_ms=more_ms)
-    return Closed(views[0], bars, to_end=True, from_start=ended, more_ms=more_ms)
-
-
-def _is_spent(budget: QueryBudget, next_rows: int, parts: list[pl.DataFrame]) -> bool:
-    """Whether no further part, of so many rows, is to be read: for the budget, or for the size of the answer."""
-    return not budget.has_room(next_rows) or sum(map(len, parts)) * MIN_ROW_BYTES > budget.max_bytes
-
-
-def _put_together(
-    kind: BarKind, parts: list[pl.DataFrame], bounds: Bounds, more_ms: int | None
-) -> tuple[pl.DataFrame, bool]:
-    """Return the bars of parts, as many as wanted, and whether these are all."""
-    bars = joined(kind, parts)
-    if more_ms is not None:
-        bars = _before(bars, more_ms) if bounds.oldest_first else _since(bars, more_ms)
-    wanted = cut(bars, bounds)
-    return wanted, len(wanted) == len(bars)
-
-
-async def _made(reader: History, kind: BarKind, frame: pl.DataFrame) -> pl.DataFrame:
-    """Return the bars of minutes, kept or merged now."""
-    bars = reader.decoded.merged(frame, kind.how)
-    if bars is None:
-        bars = await reader.budget.run(len(frame), kind.merge, frame)
-        reader.decoded.keep_merged(frame, kind.how, bars)
-    return bars
-
-
-def _whole_to(timeframe: Timeframe, parts: list[pl.DataFrame], reached_ms: int, bounds: Bounds) -> int | None:
-    """Where the bars that are whole end, or begin, after minutes were read up to, or down to, there. None: none is."""
-    opens = [part["open_ms"] for part in parts if not part.is_empty()]
-    if not opens:
-        return None
-    if bounds.oldest_first:
-        end_ms = timeframe.open_of(reached_ms)
-        return end_ms if opens[0][0] < end_ms else None
-    start_ms = grid_at(timeframe, reached_ms)
-    return start_ms if opens[-1][-1] >= start_ms else None
-
-
-def joined(kind: BarKind, parts: Iterable[pl.DataFrame]) -> pl.DataFrame:
-    """Put bars of ascending parts together. Where two of them share a span, it is merged."""
-    found: list[pl.DataFrame] = []
-    for part in parts:
-        if part.is_empty():
-            continue
-        if not found or found[-1]["open_ms"][-1] < part["open_ms"][0]:
-            found.append(part)
-            continue
-        before = found.pop()
-        # Usually one bar: the rest of a year is not merged again.
-        at = before["open_ms"].search_sorted(part["open_ms"][0], "left")
-        to = part["open_ms"].search_sorted(before["open_ms"][-1], "right")
-        shared = kind.merge(pl.concat([before.slice(at), part.slice(0, to)]))
-        found += [each for each in (before.slice(0, at), shared, part.slice(to)) if not each.is_empty()]
-    return pl.concat(found) if found else kind.minutes.decode([])
-
-
-def _bars(kind: BarKind, parts: list[pl.DataFrame]) -> int:
-    """At least so many bars: neighbouring parts share one at most."""
-    return sum(map(kind.count, parts)) - max(0, len(parts) - 1)
-
-
-def fit(views: list[View], kind: BarKind) -> bool:
-    """Whether what each view saw is still true at the others."""
-    first, last = views[0].state, views[-1].state
-    if first is last:
-        return True
-    if first is None or last is None:
-        return False
-    return (
-        first.token == last.token
-        and first.seq <= last.seq
-        and not any(amendment.seq > first.seq for amendment in last.amended)
-        and kind.minutes.floor_ms(first) == kind.minutes.floor_ms(last)
-    )
+        first = max(first, end + (growing is not None) - bounds.limit)
+    opens, pieces = tail.opens[first:end], tail.pieces[first:end]
+    if growing:
+        opens.append(growing.open_ms)
+        pieces.append(piece_of(growing, instrument, is_final=False))
+    for at in cover.partial_among(opens, tail.timeframe):
+        pieces[at] = as_partial(pieces[at])
+    return Page(pieces, *covered_span(opens, tail.timeframe, bounds))

@@ -12,7 +12,7 @@ in `state.amended`, or by dropping it, which shows in `candle_floor_ms`. Anythin
 
 from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import polars as pl
@@ -25,9 +25,9 @@ from common.market.coding.bar_json import bar_json
 from common.market.instrument import Instrument
 from common.market.timeframes.timeframe import MINUTE_MS, Timeframe, minute_of
 from common.store.reads import AMENDED_KEPT, Range, SymbolState, View
-from feed.bars.days import read_days
-from feed.bars.minutes import CHUNK, BarKind, merged, read_closed, united
-from feed.reading.bounds import FOREVER_MS, Bounds, Span, grid_at
+from feed.bars.closed import Closed, merged
+from feed.bars.recipe import CHUNK
+from feed.reading.bounds import FOREVER_MS, Bounds, Span, grid_at, united
 from feed.reading.history import History
 
 # Longer tails are not kept: whoever pages that far back reads on from the store.
@@ -181,6 +181,7 @@ class TailReading:
 
 
 Key = tuple[Instrument, Timeframe]
+ReadClosed = Callable[[Bounds], Awaitable[Closed]]
 
 
 class Tails:
@@ -207,9 +208,12 @@ class Tails:
         return reading
 
     async def read_bars(
-        self, reader: History, instrument: Instrument, timeframe: Timeframe, bounds: Bounds
+        self, reader: History, instrument: Instrument, timeframe: Timeframe, bounds: Bounds, older: ReadClosed
     ) -> TailReading | None:
-        """Return a reading whose tail has the bars of `bounds`; None where a tail is not the place for them."""
+        """Return a reading whose tail has the bars of `bounds`; None where a tail is not the place for them.
+
+        `older`: reads those that the tail does not have yet.
+        """
         tail = self._kept.get((instrument, timeframe))
         for _ in range(ROUNDS):
             reading = await _follow(reader, instrument, timeframe, tail)
@@ -222,7 +226,7 @@ class Tails:
                 return reading
             if missing is None or len(tail.opens) + missing > MAX_BARS or not reader.budget.has_room(0):
                 return None
-            tail = await _extend(reader, instrument, tail, missing)
+            tail = await _extend(older, instrument, tail, missing)
         raise StoreUnavailable(f"{reader.keys.symbol} changed under every attempt to read it")
 
     def _keep(self, instrument: Instrument, tail: Tail) -> None:
@@ -266,11 +270,9 @@ async def _follow(
     raise StoreUnavailable(f"{reader.keys.symbol} changed under every attempt to read it")
 
 
-async def _extend(reader: History, instrument: Instrument, tail: Tail, missing: int) -> Tail | None:
+async def _extend(older: ReadClosed, instrument: Instrument, tail: Tail, missing: int) -> Tail | None:
     """Return the tail with older bars, or None if they are not of the same store."""
-    kind, bounds = BarKind.candles(tail.timeframe), Bounds(0, tail.from_ms, missing, oldest_first=False)
-    days = await read_days(reader, tail.timeframe, bounds) if tail.timeframe.of_days else None
-    closed = days or await read_closed(reader, kind, tail.timeframe, bounds)
+    closed = await older(Bounds(0, tail.from_ms, missing, oldest_first=False))
     state = closed.view.state
     # Amendments since the tail's seq are looked up once more when it follows the next view.
     if state is None or state.token != tail.token or state.seq < tail.seq:

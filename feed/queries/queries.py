@@ -6,42 +6,39 @@ trades; footprints from the stored footprints. Every answer names the commit it 
 
 import asyncio
 import time
-from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import orjson
-import polars as pl
 from redis.asyncio import Redis
 
 from common.archive.archive import Archive
 from common.errors import BadInput
-from common.frames.bars import bars_arrow, bars_csv, bars_json
+from common.frames.bars import bars_arrow, bars_csv
 from common.frames.trades import trades_arrow, trades_csv, trades_json
 from common.market.builder.gaps import Ledger
 from common.market.coding import codec
-from common.market.coding.bar_json import as_partial
-from common.market.instrument import Instrument, check_symbol
+from common.market.instrument import check_symbol
 from common.market.manifest import Fault
-from common.market.timeframes.periods import DAY
 from common.market.timeframes.timeframe import MINUTE, Timeframe
 from common.store.book import BookReader, BookSnapshot
 from common.store.health import HealthRules
 from common.store.older import OlderCache
 from common.store.reads import Range, SymbolReader, View
 from common.store.registry import Market, Registry
-from feed.bars import footprints, frames
-from feed.bars.changes import Sources
+from feed.bars import footprints
+from feed.bars.choice import source_of
+from feed.bars.data import SymbolData
 from feed.bars.footprints import FootprintQuery
-from feed.bars.frames import Bars, cover_of, covered_span
-from feed.bars.live import BarGrid
+from feed.bars.frames import cover_of, page_of, read_frame
 from feed.bars.page import More, Page
-from feed.bars.tail import Tail, Tails, piece_of
+from feed.bars.source import BarSource, PageRead
+from feed.bars.tail import Tails
 from feed.queries import books, trades
 from feed.queries.market import status
 from feed.reading.archived import Faulty
-from feed.reading.bounds import FOREVER_MS, Bounds, Window
+from feed.reading.bounds import FOREVER_MS, Window
 from feed.reading.budget import MAX_ANSWER_BYTES, QueryBudget
 from feed.reading.coverage import KnownCoverage
 from feed.reading.history import FrameCache, History
@@ -78,15 +75,23 @@ class Queries:
     is_store_troubled: Callable[[], bool] = lambda: False
     rules: HealthRules = field(init=False)
     _flights: SingleFlight[bytes] = field(default_factory=SingleFlight)
-    _pages: SingleFlight[tuple[Page, View, KnownCoverage]] = field(default_factory=SingleFlight)
+    _pages: SingleFlight[PageRead] = field(default_factory=SingleFlight)
     _markets: dict[str, tuple[float, Market]] = field(default_factory=dict)
     _calendars: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
         self.rules = HealthRules(self.lease_ttl_ms, self.is_store_troubled)
 
-    def sources(self, market: Market) -> Sources:
-        return Sources(self.history(market), self.tails, self.tapes, self.past(market))
+    def data(self, market: Market, budget: QueryBudget | None = None) -> SymbolData:
+        """Without a budget: for what is bounded otherwise."""
+        reader, instrument = self.reader(market), market.instrument
+        history = History(self.client, instrument, self.decoded, self.archive, older=self.older, budget=budget)
+        past = TradeHistory(reader, instrument, self.packed, self.archive, budget)
+        return SymbolData(instrument, reader, history, self.tails, self.tapes, past)
+
+    def source(self, market: Market, timeframe: Timeframe, budget: QueryBudget | None = None) -> BarSource:
+        """Where bars of an anchored timeframe come from."""
+        return source_of(self.data(market, budget), timeframe)
 
     def reader(self, market: Market) -> SymbolReader:
         return SymbolReader(self.client, market.symbol, market.instrument, older=self.older)
@@ -94,13 +99,6 @@ class Queries:
     def reader_of(self, symbol: str) -> SymbolReader:
         """Of whatever instrument its data is."""
         return SymbolReader(self.client, symbol, older=self.older)
-
-    def history(self, market: Market, budget: QueryBudget | None = None) -> History:
-        """Without a budget, as of `past`: for what is bounded otherwise."""
-        return History(self.client, market.instrument, self.decoded, self.archive, older=self.older, budget=budget)
-
-    def past(self, market: Market, budget: QueryBudget | None = None) -> TradeHistory:
-        return TradeHistory(self.reader(market), market.instrument, self.packed, self.archive, budget)
 
     async def market(self, symbol: str) -> Market:
         """Return a registered symbol as its data has it, or raise UnknownSymbol."""
@@ -170,12 +168,12 @@ class Queries:
         """Return what `ask` does with a budget, once it has a place among those that read as much. Raises Busy."""
         return await self.lanes.run(lambda place: ask(QueryBudget(self.workers, place, max_bytes=self.answer_bytes)))
 
-    async def page(self, market: Market, timeframe: Timeframe, window: Window) -> tuple[Page, View, KnownCoverage]:
+    async def page(self, market: Market, timeframe: Timeframe, window: Window) -> PageRead:
         """Return bars as JSON, none filled in."""
         timeframe = market.instrument.anchored(timeframe)
         return await self._pages.run(
             (market.instrument, timeframe, window),
-            lambda: self._weighed(lambda budget: self._page(market, timeframe, window, budget)),
+            lambda: self._weighed(lambda budget: self.source(market, timeframe, budget).page(window)),
         )
 
     async def answer(self, market: Market, page: Page, view: View, cover: KnownCoverage) -> answers.BarsAnswer:
@@ -183,28 +181,6 @@ class Queries:
         _, holes = cover.within(page.from_ms, page.to_ms)
         ledger = await self.reader(market).gaps() if holes else Ledger()
         return answers.BarsAnswer(market, page, view, cover, ledger, self.rules)
-
-    async def _page(
-        self, market: Market, timeframe: Timeframe, window: Window, budget: QueryBudget
-    ) -> tuple[Page, View, KnownCoverage]:
-        """Of the tail where it reaches, else read anew: so are weeks and months, whose minutes may be gone in part."""
-        if timeframe.of_minutes and (not timeframe.of_days or timeframe.text == DAY.text):
-            bounds, reader = Bounds.of(window, timeframe), self.history(market, budget)
-            reading = await self.tails.read_bars(reader, market.instrument, timeframe, bounds)
-            if reading:
-                cover = cover_of(market, reading.view, kept_by_days=timeframe.of_days)
-                return _tail_page(market, timeframe, reading.tail, bounds, cover), reading.view, cover
-        read = await self.frame(market, timeframe, window, budget)
-        return await _page(market, read, budget), read.view, read.cover
-
-    async def frame(
-        self, market: Market, timeframe: Timeframe, window: Window, budget: QueryBudget, *, flat: bool = False
-    ) -> Bars:
-        """Return bars as a frame, read anew."""
-        reader, past = self.history(market, budget), self.past(market, budget)
-        if timeframe.of_minutes:
-            return await frames.of_minutes(reader, market, timeframe, window, flat=flat)
-        return await frames.of_trades(self.tapes, past, reader, market, timeframe, window, flat=flat)
 
     async def _candles(self, market: Market, query: CandleQuery) -> bytes:
         if query.form == "json" and query.fill == "none":
@@ -214,28 +190,27 @@ class Queries:
 
     async def _table(self, market: Market, query: CandleQuery, budget: QueryBudget) -> bytes:
         """Bars that no tail serves, read as a frame."""
-        read = await self.frame(market, query.timeframe, query.window, budget, flat=query.fill == "flat")
+        source = self.source(market, query.timeframe, budget)
+        read = await read_frame(source, query.window, flat=query.fill == "flat")
         if query.form == "json":
-            page = await _page(market, read, budget)
+            page = await page_of(source.data, read)
             return (await self.answer(market, page, read.view, read.cover)).body(query.timeframe.text)
         _check_whole(market, read.more, read.cover.faults)
         write = bars_csv if query.form == "csv" else bars_arrow
         return await budget.run(len(read.frame), write, read.frame, market.instrument)
 
     async def _current(self, market: Market, timeframe: Timeframe) -> bytes:
-        grid = BarGrid(market.instrument, timeframe)
-        live, view = await self.sources(market).live(grid)
-        bar = grid.shown(live.growing, live.at) if live.growing else None
+        source = self.source(market, timeframe)
+        live, view = await source.live()
+        bar = source.grid.shown(live.growing, live.at) if live.growing else None
         return answers.current(market, timeframe.text, bar, view, live.at.cover, self.rules)
 
     async def _footprint(self, market: Market, query: FootprintQuery, budget: QueryBudget) -> bytes:
-        reader, past = self.history(market, budget), self.past(market, budget)
-        page, view, cover = await footprints.read(reader, self.tapes, past, market, query)
+        page, view, cover = await footprints.read(self.source(market, query.timeframe, budget), query)
         return (await self.answer(market, page, view, cover)).body(query.timeframe.text)
 
     async def _trades(self, market: Market, query: TradesQuery, budget: QueryBudget) -> bytes:
-        past = self.past(market, budget)
-        read = await trades.read(self.reader(market), past, self.tapes, query)
+        read = await trades.read(self.data(market, budget), query)
         if query.form != "json":
             _check_whole(market, read.more(query), read.kept.faults)
         if query.form == "csv":
@@ -268,7 +243,7 @@ class Queries:
         return await BookReader(self.client, market.symbol, market.instrument.scale).book()
 
     async def _quote(self, market: Market) -> bytes:
-        reader, newest_closed = self.history(market), Range(0, FOREVER_MS, newest=1)
+        reader, newest_closed = self.data(market).reader, Range(0, FOREVER_MS, newest=1)
         book, view = await asyncio.gather(self._last_book(market), reader.view([newest_closed]))
         packed = [view.state.candle] if view.state and view.state.candle else view.candles[0]
         newest = codec.unpack_candle(packed[0]) if packed else None
@@ -283,37 +258,6 @@ class Queries:
     def _health(self, market: Market, view: View) -> dict[str, bytes]:
         cover = cover_of(market, view)
         return {"health": orjson.dumps(answers.health(market, view, cover, self.rules))}
-
-
-def _tail_page(market: Market, timeframe: Timeframe, tail: Tail | None, bounds: Bounds, cover: KnownCoverage) -> Page:
-    """Cut the bars of a window out of a tail that has them."""
-    if tail is None:
-        return Page([], bounds.start_ms, bounds.end_ms)
-    first, end = bisect_left(tail.opens, bounds.start_ms), bisect_left(tail.opens, bounds.end_ms)
-    growing = tail.growing
-    if growing and not bounds.start_ms <= growing.open_ms < bounds.end_ms:
-        growing = None
-    if bounds.oldest_first:
-        end = min(end, first + bounds.limit)
-        growing = growing if end - first < bounds.limit else None
-    else:
-        first = max(first, end + (growing is not None) - bounds.limit)
-    opens, pieces = tail.opens[first:end], tail.pieces[first:end]
-    if growing:
-        opens.append(growing.open_ms)
-        pieces.append(piece_of(growing, market.instrument, is_final=False))
-    for at in cover.partial_among(opens, timeframe):
-        pieces[at] = as_partial(pieces[at])
-    return Page(pieces, *covered_span(opens, timeframe, bounds))
-
-
-async def _page(market: Market, read: Bars, budget: QueryBudget) -> Page:
-    run = await budget.run(len(read.frame), _written, read.frame, market.instrument)
-    return Page([run] if run else [], read.from_ms, read.to_ms, read.more)
-
-
-def _written(bars: pl.DataFrame, instrument: Instrument) -> bytes:
-    return b",".join(bars_json(bars, instrument))
 
 
 def _check_whole(market: Market, more: More | None, faults: Sequence[Fault]) -> None:

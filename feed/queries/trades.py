@@ -19,12 +19,12 @@ import polars as pl
 from common.errors import StoreUnavailable
 from common.frames import decode
 from common.frames.schema import TRADES
-from common.store.reads import SymbolReader, TradeEntry, View
+from common.store.reads import TradeEntry, View
+from feed.bars.data import SymbolData
 from feed.bars.page import More
 from feed.reading.bounds import ATTEMPTS, FOREVER_MS
 from feed.reading.coverage import KnownCoverage
-from feed.reading.tape import Tapes
-from feed.reading.trade_archive import Kept, TradeHistory, retry_when_overtaken
+from feed.reading.trade_archive import Kept, retry_when_overtaken
 from feed.wire.params import TradesQuery
 
 # Entries fetched by the first command; each further one fetches twice as many as the one before, up to the most.
@@ -63,30 +63,30 @@ class Sales:
         return None if self.more_ms is None else {"start" if query.take == "oldest" else "end": self.more_ms}
 
 
-async def read(reader: SymbolReader, past: TradeHistory, tapes: Tapes, query: TradesQuery) -> Sales:
+async def read(data: SymbolData, query: TradesQuery) -> Sales:
     if query.take == "oldest":
-        return await retry_when_overtaken(lambda: _oldest(reader, past, tapes, query))
+        return await retry_when_overtaken(lambda: _oldest(data, query))
     for _ in range(ATTEMPTS):
-        found = await _of_stream(reader, past, query)
+        found = await _of_stream(data, query)
         if found is None:
             continue
         sales, cut_ms = found
-        if past.has(sales.view) and cut_ms >= _wanted_ms(sales.trades, query):
-            return await retry_when_overtaken(lambda: _with_archived(reader, past, tapes, query))
+        if data.past.has(sales.view) and cut_ms >= _wanted_ms(sales.trades, query):
+            return await retry_when_overtaken(lambda: _with_archived(data, query))
         return sales
-    raise StoreUnavailable(f"{reader.keys.symbol} changed under every attempt to read it")
+    raise StoreUnavailable(f"{data.store.keys.symbol} changed under every attempt to read it")
 
 
-async def _oldest(reader: SymbolReader, past: TradeHistory, tapes: Tapes, query: TradesQuery) -> Sales:
+async def _oldest(data: SymbolData, query: TradesQuery) -> Sales:
     end_ms = _end_ms(query)
-    found, to_ms = await read_on(reader, past, tapes, query.start_ms or 0, end_ms, query.limit)
+    found, to_ms = await read_on(data, query.start_ms or 0, end_ms, query.limit)
     whole = len(found.trades) >= query.limit or to_ms == end_ms
     return replace(found, trades=found.trades.head(query.limit), more_ms=None if whole else to_ms)
 
 
-async def _with_archived(reader: SymbolReader, past: TradeHistory, tapes: Tapes, query: TradesQuery) -> Sales:
+async def _with_archived(data: SymbolData, query: TradesQuery) -> Sales:
     """Read back from the end, of the tape what is after the cut, and before it piece by piece."""
-    taped = await tapes.read(reader)
+    past, taped = data.past, await data.tapes.read(data.store)
     end_ms = _end_ms(query)
     cut_ms = min(taped.from_ms + 1, end_ms)
     kept = past.kept(taped.view, taped.from_ms)
@@ -105,14 +105,12 @@ async def _with_archived(reader: SymbolReader, past: TradeHistory, tapes: Tapes,
     return Sales(found, taped.view, kept)
 
 
-async def read_on(
-    reader: SymbolReader, past: TradeHistory, tapes: Tapes, start_ms: int, end_ms: int, most: int
-) -> tuple[Sales, int]:
+async def read_on(data: SymbolData, start_ms: int, end_ms: int, most: int) -> tuple[Sales, int]:
     """Read trades of `[start_ms, end_ms)`, oldest first: all, or `most` and some more, or as many as a request may.
 
     Return them, and up to where.
     """
-    taped = await tapes.read(reader)
+    past, taped = data.past, await data.tapes.read(data.store)
     kept = past.kept(taped.view, taped.from_ms)
     cut_ms = min(taped.from_ms + 1, end_ms) if past.has(taped.view) else start_ms
     parts: list[pl.DataFrame] = []
@@ -125,10 +123,10 @@ async def read_on(
     return Sales(pl.concat([*parts, rest]), taped.view, kept), end_ms
 
 
-async def _of_stream(reader: SymbolReader, past: TradeHistory, query: TradesQuery) -> tuple[Sales, int] | None:
+async def _of_stream(data: SymbolData, query: TradesQuery) -> tuple[Sales, int] | None:
     """Read page by page, each from the oldest entry known, which it must find again. None if it does not: the store
     went back in time. Also return the cut: up to that time trades may have been cut off the stream."""
-    view = await reader.view()
+    past, view = data.past, await data.store.view()
     found = TRADES.to_frame()
     if view.state is None:
         return Sales(found, view, Kept(-1)), -1
@@ -136,7 +134,7 @@ async def _of_stream(reader: SymbolReader, past: TradeHistory, query: TradesQuer
     token, seq, watermark_ms = view.state.token, view.state.seq, view.state.watermark_ms
     cut_ms, count = watermark_ms, FIRST_PAGE
     while watermark_ms >= _wanted_ms(found, query):
-        page, oldest = await reader.entries_back(seq, count)
+        page, oldest = await data.store.entries_back(seq, count)
         if oldest is None:
             return None
         cut_ms = oldest.watermark_ms if oldest.seq > 1 else -1

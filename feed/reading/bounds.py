@@ -1,5 +1,6 @@
 """Which bars are asked for, and the grid of their timeframe."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from common.market.timeframes.timeframe import Timeframe
@@ -57,3 +58,14 @@ def grid_at(timeframe: Timeframe, ts_ms: int) -> int:
     """Return the first open at or after `ts_ms`."""
     open_ms = timeframe.open_of(ts_ms)
     return open_ms if open_ms >= ts_ms else timeframe.open_of(timeframe.next_open(open_ms))
+
+
+def united(spans: Iterable[Span]) -> list[Span]:
+    """Return ascending spans that don't overlap, for the same minutes."""
+    united: list[Span] = []
+    for from_ms, to_ms in sorted(spans):
+        if united and from_ms <= united[-1][1]:
+            united[-1] = (united[-1][0], max(to_ms, united[-1][1]))
+        else:
+            united.append((from_ms, to_ms))
+    return united

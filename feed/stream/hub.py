@@ -19,7 +19,8 @@ from common.store.messages import WHOLE, CommitMessage
 from common.store.reads import View
 from common.store.registry import Market
 from common.store.subscriber import Subscriber
-from feed.bars.changes import Sources
+from feed.bars.choice import source_of
+from feed.bars.data import SymbolData
 from feed.bars.frames import cover_of
 from feed.metrics import Metrics
 from feed.queries.queries import Queries
@@ -42,7 +43,7 @@ class SymbolInUse:
     """A symbol in use. As of the last look: the store's seq, the newest one applied here, and what was told of it."""
 
     market: Market
-    sources: Sources
+    data: SymbolData
     series: dict[Timeframe, LiveSeries] = field(default_factory=dict)
     stored_seq: int = 0
     applied_seq: int = 0
@@ -139,7 +140,7 @@ class Hub:
         channel = SymbolKeys(market.symbol).commits
         feed = self._feeds.get(channel)
         if feed is None:
-            feed = self._feeds[channel] = SymbolInUse(market, self._queries.sources(market))
+            feed = self._feeds[channel] = SymbolInUse(market, self._queries.data(market))
             self._subscriber.add(channel)
             if market.on_demand:
                 self._demanded.set()
@@ -155,7 +156,7 @@ class Hub:
     def _series(self, feed: SymbolInUse, timeframe: Timeframe) -> LiveSeries:
         begin = partial(feed.begin, rules=self._queries.rules)
         changed = partial(self._note_change, SymbolKeys(feed.market.symbol).commits)
-        series = LiveSeries(feed.market, timeframe, feed.sources, self._metrics, begin, changed)
+        series = LiveSeries(feed.market, source_of(feed.data, timeframe), self._metrics, begin, changed)
         feed.series[timeframe] = series
         return series
 
@@ -237,7 +238,7 @@ class Hub:
             return
         # Its source may be another, and what is wrong with its entry.
         feed.market = market
-        feed.look(await feed.sources.reader.view(), self._queries.rules)
+        feed.look(await feed.data.reader.view(), self._queries.rules)
 
     def _note_change(self, channel: str) -> None:
         self._changed.add(channel)
@@ -270,7 +271,7 @@ class Hub:
             return
         if self._feeds.get(channel) is not old:
             return
-        new = self._feeds[channel] = SymbolInUse(market, self._queries.sources(market))
+        new = self._feeds[channel] = SymbolInUse(market, self._queries.data(market))
         for series in old.series.values():
             series.close()
             following = self._series(new, market.instrument.anchored(series.timeframe.anchored(None)))

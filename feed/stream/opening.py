@@ -26,7 +26,7 @@ async def open_series(
 ) -> Opening:
     """`reset`: what the client holds is to be replaced. `request_id`: echoed in the first message."""
     if cursor:
-        changes = await series.sources.changes(series.grid, cursor)
+        changes = await series.source.changes(cursor)
         if changes:
             at = changes.live.at
             return Opening(at.seq, at.token, at.watermark_ms, list(_resumed(series, cursor, changes, request_id)))

@@ -19,8 +19,9 @@ from common.store.instrument import InstrumentChanged
 from common.store.messages import CommitMessage
 from common.store.reads import View
 from common.store.registry import Market
-from feed.bars.changes import Cursor, Sources
-from feed.bars.live import At, BarGrid, Live, Update
+from feed.bars.changes import Cursor
+from feed.bars.live import At, Live, Update
+from feed.bars.source import BarSource
 from feed.metrics import Metrics
 from feed.reading.coverage import KnownCoverage
 from feed.wire import answers
@@ -69,19 +70,17 @@ class LiveSeries:
     def __init__(
         self,
         market: Market,
-        timeframe: Timeframe,
-        sources: Sources,
+        source: BarSource,
         metrics: Metrics,
         on_begin: Callable[[View], None],
         on_changed: Callable[[], None],
     ) -> None:
         self.market = market
-        self.grid = BarGrid(market.instrument, timeframe)
-        self.sources = sources
+        self.source = source
         self.live: Live | None = None
         self.epoch = 0
         self.listeners: set[BarListener] = set()
-        self.names = answers.head(market, timeframe.text).decode()
+        self.names = answers.head(market, source.grid.timeframe.text).decode()
         self._metrics = metrics
         self._on_begin = on_begin
         self._on_changed = on_changed
@@ -91,7 +90,7 @@ class LiveSeries:
 
     @property
     def timeframe(self) -> Timeframe:
-        return self.grid.timeframe
+        return self.source.grid.timeframe
 
     def take(self, message: CommitMessage, cover: KnownCoverage | None) -> None:
         """The symbol's next commit. `cover`: its coverage, where the message has all of it."""
@@ -166,15 +165,15 @@ class LiveSeries:
 
     async def _catch_up(self) -> None:
         if self.live is None:
-            self.live, view = await self.sources.live(self.grid)
+            self.live, view = await self.source.live()
             self._on_begin(view)
             for listener in self.listeners:
                 listener.ready()
             return
         before = self.live.at
-        changes = await self.sources.changes(self.grid, Cursor(before.seq, before.token), before.cover)
+        changes = await self.source.changes(Cursor(before.seq, before.token), before.cover)
         if changes is None:
-            self.live, _ = await self.sources.live(self.grid)
+            self.live, _ = await self.source.live()
             self._restart(self.listeners)
             return
         self.live = changes.live

@@ -26,7 +26,7 @@ from common.market.trade import MAX_TS_MS, SIDE_NAMES
 from common.settings import Settings, load
 from common.store.client import commit_client
 from common.store.registry import Market
-from feed.bars import frames
+from feed.bars.frames import read_frame
 from feed.queries.queries import Queries
 from feed.queries.trades import read_on
 from feed.reading.archived import Faulty
@@ -123,16 +123,11 @@ async def _bars(
     queries: Queries, market: Market, timeframe: Timeframe, span: _Span
 ) -> AsyncIterator[tuple[pl.DataFrame, float]]:
     """Pages of bars, oldest first, each with the share of the span that is behind it."""
-    reader, timeframe = queries.history(market), market.instrument.anchored(timeframe)
+    source = queries.source(market, market.instrument.anchored(timeframe))
+    timeframe = source.grid.timeframe
     start_ms, first_ms = span.start_ms, None
     while True:
-        window = Window(start_ms, None, PAGE_BARS)
-        if timeframe.of_minutes:
-            page = await frames.of_minutes(reader, market, timeframe, window, flat=False)
-        else:
-            page = await frames.of_trades(
-                queries.tapes, queries.past(market), reader, market, timeframe, window, flat=False
-            )
+        page = await read_frame(source, Window(start_ms, None, PAGE_BARS))
         _check_sound(market, page.cover.faults)
         frame = page.frame.filter(pl.col("open_ms") < span.end_ms)
         if frame.is_empty():
@@ -148,10 +143,10 @@ async def _bars(
 
 async def _trades(queries: Queries, market: Market, span: _Span) -> AsyncIterator[tuple[pl.DataFrame, float]]:
     """Pages of trades, oldest first, each with the share of the span that is behind it."""
-    reader, past = queries.history(market), queries.past(market)
+    data = queries.data(market)
     start_ms, first_ms = span.start_ms, None
     while start_ms < span.end_ms:
-        page = partial(read_on, reader, past, queries.tapes, start_ms, span.end_ms, PAGE_TRADES)
+        page = partial(read_on, data, start_ms, span.end_ms, PAGE_TRADES)
         found, start_ms = await retry_when_overtaken(page)
         _check_sound(market, found.kept.faults)
         if not found.trades.is_empty():

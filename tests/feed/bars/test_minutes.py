@@ -16,7 +16,8 @@ from common.market.candle import Candle
 from common.market.coding import blocks, codec
 from common.market.timeframes.timeframe import MINUTE_MS, Timeframe
 from common.market.trade import Trades
-from feed.bars.minutes import BarKind, joined
+from feed.bars.closed import joined
+from feed.bars.recipe import BarRecipe
 from feed.reading.history import FrameCache
 from tests.kit.frames import built, candles_frame, levels_frame
 from tests.kit.strategies import LAW, MINUTE_TIMEFRAMES, SESSION_MINUTE_TIMEFRAMES, START_MS, candles, trades
@@ -52,12 +53,12 @@ def test_bars_of_minutes_without_their_order_keys_are_those_of_whole_minutes(
     minutes: list[Candle], timeframe: Timeframe, cuts: list[int]
 ) -> None:
     """However the minutes are cut, sealed or not: nothing shown of a bar hangs on a key of a minute."""
-    kind = BarKind.candles(timeframe)
+    recipe = BarRecipe.candles(timeframe)
     sealed = [blocks.pack_candles([codec.pack_candle(minute)]) for minute in minutes]
     expected = resample(candles_frame(minutes), timeframe).select(list(SHOWN))
-    for shown in (kind.minutes.decode(list(map(codec.pack_candle, minutes))), kind.minutes.decode_blocks(sealed)):
-        assert joined(kind, map(kind.merge, _parts(shown, cuts))).equals(expected)
-    flat = [fill_flat(bars, timeframe, START_MS, START_MS + 90 * MINUTE_MS) for bars in (expected, kind.merge(shown))]
+    for shown in (recipe.minutes.decode(list(map(codec.pack_candle, minutes))), recipe.minutes.decode_blocks(sealed)):
+        assert joined(recipe, map(recipe.merge, _parts(shown, cuts))).equals(expected)
+    flat = [fill_flat(bars, timeframe, START_MS, START_MS + 90 * MINUTE_MS) for bars in (expected, recipe.merge(shown))]
     assert flat[0].equals(flat[1])
 
 
@@ -67,8 +68,8 @@ def test_footprints_of_minutes_in_parts_are_those_of_all(
     whole: Trades, timeframe: Timeframe, row_ticks: int, cuts: list[int]
 ) -> None:
     _, minutes = built(whole)
-    kind, levels = BarKind.footprints(timeframe, row_ticks), levels_frame(minutes)
-    assert joined(kind, map(kind.merge, _parts(levels, cuts))).equals(regroup(levels, timeframe, row_ticks))
+    recipe, levels = BarRecipe.footprints(timeframe, row_ticks), levels_frame(minutes)
+    assert joined(recipe, map(recipe.merge, _parts(levels, cuts))).equals(regroup(levels, timeframe, row_ticks))
 
 
 def _minutes(first: int, count: int) -> pl.DataFrame:

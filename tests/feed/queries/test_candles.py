@@ -287,7 +287,7 @@ async def test_a_symbol_without_a_commit_has_an_empty_answer(feed: Served, write
 async def test_a_long_history_is_read_in_parts_that_fit_together(
     redis_url: str, writer: Writer, client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("feed.bars.minutes.CHUNK", 7)
+    monkeypatch.setattr("feed.bars.recipe.CHUNK", 7)
     monkeypatch.setattr("feed.bars.tail.CHUNK", 7)
     rng = random.Random(3)
     for _ in range(40):

@@ -103,7 +103,7 @@ async def test_partial_footprints_are_marked(feed: Served, writer: Writer) -> No
 async def test_a_long_history_of_footprints_is_read_in_parts(
     feed: Served, writer: Writer, client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("feed.bars.minutes.FOOTPRINT_CHUNK", 3)
+    monkeypatch.setattr("feed.bars.recipe.FOOTPRINT_CHUNK", 3)
     rng = random.Random(6)
     for _ in range(20):
         await writer.commit(*some_trades(writer, rng, 20))

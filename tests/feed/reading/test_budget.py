@@ -25,9 +25,9 @@ def spend(feed: Served, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         monkeypatch.setattr("feed.reading.budget.BAR_FACTOR", bar_factor)
         feed.services.queries.answer_bytes = limits.pop("max_bytes", 1 << 20)
         monkeypatch.setattr("feed.queries.queries.QueryBudget", partial(QueryBudget, **limits))
-        for name in ("feed.bars.minutes.PART", "feed.bars.minutes.FOOTPRINT_PART", "feed.bars.minutes.CHUNK"):
+        for name in ("feed.bars.recipe.PART", "feed.bars.recipe.FOOTPRINT_PART", "feed.bars.recipe.CHUNK"):
             monkeypatch.setattr(name, 3)
-        monkeypatch.setattr("feed.bars.minutes.FOOTPRINT_CHUNK", 2)
+        monkeypatch.setattr("feed.bars.recipe.FOOTPRINT_CHUNK", 2)
         monkeypatch.setattr("feed.reading.history.MAX_LEVELS_AT_ONCE", 12)
         monkeypatch.setattr("feed.bars.footprints.ROWS_AT_ONCE", 8)
         # No tail has them.

@@ -11,7 +11,7 @@ from common.market.timeframes.periods import DAY
 from common.market.timeframes.timeframe import DAY_MS, Timeframe, day_of
 from common.store.registry import Market
 from feed.bars.changes import Cursor
-from feed.bars.live import BarGrid
+from feed.bars.days import DaySource
 from feed.queries.queries import Queries
 from tests.kit.bars_oracle import expected
 from tests.kit.folding import Folding
@@ -97,11 +97,12 @@ async def test_after_more_days_changed_than_are_looked_through_a_snapshot_is_due
     await writer.roll_up()
     cursor, first_ms = Cursor.parse(writer.cursor), writer.now_ms - 3 * DAY_MS
     await writer.commit(*(writer.trade(first_ms + day * DAY_MS) for day in (0, 2)))
-    grid, sources = BarGrid(INSTRUMENT, DAY), Queries(client, 6_000).sources(Market(INSTRUMENT))
-    changes = await sources.changes(grid, cursor)
+    source = Queries(client, 6_000).source(Market(INSTRUMENT), DAY)
+    assert isinstance(source, DaySource)
+    changes = await source.changes(cursor)
     assert changes and [update.open_ms for update in changes.updates] == [
         day_of(first_ms),
         day_of(first_ms) + 2 * DAY_MS,
     ]
-    monkeypatch.setattr("feed.bars.changes.MAX_DAYS", 2)
-    assert await sources._of_days(grid, cursor, None) is None
+    monkeypatch.setattr("feed.bars.days.MAX_DAYS", 2)
+    assert await source.changes_of_days(cursor, None) is None

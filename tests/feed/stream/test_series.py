@@ -15,8 +15,10 @@ from common.market.timeframes.timeframe import MINUTE
 from common.market.trade import Trade, Trades
 from common.store.reads import View
 from common.store.registry import Market
-from feed.bars.changes import BarChanges, Cursor, Sources
+from feed.bars.changes import BarChanges, Cursor
 from feed.bars.live import At, BarGrid, Live, MinuteLive, ShownBar, Update
+from feed.bars.minutes import MinuteSource
+from feed.bars.source import BarSource
 from feed.metrics import Metrics
 from feed.reading.coverage import EMPTY, KnownCoverage
 from feed.stream import client as feed_client
@@ -41,16 +43,17 @@ def live(seq: int, token: str) -> Live:
 
 
 @dataclass(slots=True)
-class FakeSources:
+class FakeSource:
     """Answers `live` and `changes` with what is set; None is a cursor that the store does not have."""
 
     now: Live
     found: BarChanges | None = None
+    grid: BarGrid = GRID
 
-    async def live(self, grid: BarGrid) -> tuple[Live, View]:
+    async def live(self) -> tuple[Live, View]:
         return self.now, cast(View, None)
 
-    async def changes(self, grid: BarGrid, cursor: Cursor, known: KnownCoverage | None = None) -> BarChanges | None:
+    async def changes(self, cursor: Cursor, known: KnownCoverage | None = None) -> BarChanges | None:
         return self.found
 
 
@@ -76,9 +79,9 @@ class FakeListener:
         self.heard.append("end")
 
 
-async def begun(sources: FakeSources, *listeners: FakeListener) -> LiveSeries:
+async def begun(source: FakeSource, *listeners: FakeListener) -> LiveSeries:
     market = Market(INSTRUMENT, {"kind": "inbox"})
-    series = LiveSeries(market, MINUTE, cast(Sources, sources), Metrics(), lambda view: None, lambda: None)
+    series = LiveSeries(market, cast(BarSource, source), Metrics(), lambda view: None, lambda: None)
     series.read_again("began")
     await wait_until_async(lambda: series.live)
     series.listeners.update(listeners)
@@ -86,25 +89,25 @@ async def begun(sources: FakeSources, *listeners: FakeListener) -> LiveSeries:
 
 
 async def test_a_change_of_writer_restarts_only_who_may_hold_what_the_former_one_lost() -> None:
-    sources = FakeSources(live(8, "a"))
+    source = FakeSource(live(8, "a"))
     behind, ahead, moved = FakeListener(8, "a"), FakeListener(10, "a"), FakeListener(10, "b")
-    series = await begun(sources, behind, ahead, moved)
+    series = await begun(source, behind, ahead, moved)
     epoch = series.epoch
-    sources.found = BarChanges(live(11, "b"), [])
+    source.found = BarChanges(live(11, "b"), [])
     series.read_again("missed")
-    await wait_until_async(lambda: series.live is sources.found.live)  # type: ignore[union-attr]
+    await wait_until_async(lambda: series.live is source.found.live)  # type: ignore[union-attr]
     assert [one.heard for one in (behind, ahead, moved)] == [[], ["restart"], []]
     # An opening that was being read meanwhile has to look again.
     assert series.epoch == epoch + 1
 
 
 async def test_a_cursor_the_store_has_lost_restarts_everybody() -> None:
-    sources = FakeSources(live(8, "a"))
+    source = FakeSource(live(8, "a"))
     listeners = [FakeListener(8, "a"), FakeListener(3, "b")]
-    series = await begun(sources, *listeners)
-    sources.now = live(5, "b")
+    series = await begun(source, *listeners)
+    source.now = live(5, "b")
     series.read_again("rewound")
-    await wait_until_async(lambda: series.live is sources.now)
+    await wait_until_async(lambda: series.live is source.now)
     assert all(one.heard == ["restart"] for one in listeners)
 
 
@@ -284,14 +287,14 @@ async def test_more_messages_than_may_wait_are_made_up_for_by_reading(
         await hear(socket, "snapshot")
         series = series_of(feed)
         reading = asyncio.Event()
-        changes = Sources.changes
+        changes = MinuteSource.changes
 
-        async def slow(self: Sources, *args: Any) -> BarChanges | None:
+        async def slow(self: MinuteSource, *args: Any) -> BarChanges | None:
             found = await changes(self, *args)
             await reading.wait()
             return found
 
-        monkeypatch.setattr(Sources, "changes", slow)
+        monkeypatch.setattr(MinuteSource, "changes", slow)
         series.read_again("missed")
         for _ in range(10):
             await writer.commit(writer.trade())

@@ -1,0 +1,19 @@
+"""Which source a timeframe's bars come from: asked once, here, and nowhere else."""
+
+from common.market.timeframes.periods import DAY
+from common.market.timeframes.timeframe import Timeframe
+from feed.bars.by_trade import TradeSource
+from feed.bars.data import SymbolData
+from feed.bars.days import DaySource
+from feed.bars.live import BarGrid
+from feed.bars.minutes import MinuteSource
+from feed.bars.source import BarSource
+
+
+def source_of(data: SymbolData, timeframe: Timeframe) -> BarSource:
+    """`timeframe`: anchored to the symbol's sessions (Instrument.anchored)."""
+    grid = BarGrid(data.instrument, timeframe)
+    if not timeframe.of_minutes:
+        return TradeSource(data, grid)
+    minutes = MinuteSource(data, grid)
+    return DaySource(minutes, has_tail=timeframe.text == DAY.text) if timeframe.of_days else minutes

@@ -1,0 +1,255 @@
+"""Closed bars out of the stored minutes, as read from Redis, with nothing kept in between.
+
+For timeframes made of whole minutes. What is here is the truth; feed.bars.tail keeps what was read here.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+
+import polars as pl
+
+from common.errors import BadInput, StoreUnavailable
+from common.frames import decode
+from common.frames.resample import resample
+from common.market.candle import Candle
+from common.market.coding import codec
+from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, Timeframe
+from common.store.reads import Range, View
+from feed.bars.recipe import BarRecipe
+from feed.reading.bounds import ATTEMPTS, FOREVER_MS, Bounds, grid_at
+from feed.reading.budget import QueryBudget
+from feed.reading.history import History
+
+# Of the JSON of a row; of a bar it is more.
+MIN_ROW_BYTES = 38
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """Bars merged of closed minutes, ascending. `view` is what they are true of.
+
+    `to_end`: nothing closed follows them, so the open minute may belong to the last one. `from_start`: nothing that
+    is kept precedes them within the bounds. `more_ms`: where to go on, an end or, oldest first, a start: before the
+    limit was reached, the budget was spent.
+    """
+
+    view: View
+    bars: pl.DataFrame
+    to_end: bool
+    from_start: bool
+    more_ms: int | None = None
+
+
+async def read_closed(reader: History, recipe: BarRecipe, bounds: Bounds) -> Closed:
+    """Read at most `bounds.limit` bars, as many as the reader's budget allows, and one at the least.
+
+    As many minutes are read as so many bars can have, so it is enough however few of them there are.
+    """
+    wanted = at_once = bounds.limit * (recipe.timeframe.longest_ms // MINUTE_MS)
+    if recipe.timeframe.sessions:
+        # Nobody knows how many minutes are in no session: read by at least a day until the bars are enough.
+        wanted, at_once = FOREVER_MS, max(at_once, DAY_MS // MINUTE_MS)
+    share = Share(wanted, min(at_once, recipe.part), min(at_once, recipe.chunk))
+    for _ in range(ATTEMPTS):
+        closed = await _read(reader, recipe, bounds, share)
+        if closed:
+            return closed
+    part = min(wanted, recipe.part)
+    closed = await _read(reader, recipe, bounds, Share(wanted, part, part, is_last=True))
+    if closed is None:
+        raise StoreUnavailable(f"{reader.keys.symbol} changed under every attempt to read it")
+    return closed
+
+
+async def with_lender(
+    reader: History, recipe: BarRecipe, bounds: Bounds, read: Callable[[], Awaitable[Closed]]
+) -> tuple[Closed, pl.DataFrame]:
+    """Return the closed bars that are read, and the minute before them that lends its close; none if none is left."""
+    for _ in range(ATTEMPTS):
+        closed = await read()
+        start_ms = bounds.reached(closed.more_ms).start_ms
+        if start_ms == 0:
+            break
+        part = await reader.read(recipe.minutes, Range(0, start_ms, newest=1), 1)
+        if fit([closed.view, part.view], recipe):
+            return closed, recipe.merge(pl.concat(part.frames).tail(1))
+    return closed, recipe.minutes.decode([])
+
+
+def with_open(closed: Closed, recipe: BarRecipe, bounds: Bounds) -> pl.DataFrame:
+    """Return the bars with the open minute merged in, cut to the bounds."""
+    # Days have order keys as well.
+    bars, packed = closed.bars.select(recipe.minutes.columns), recipe.open(closed.view.state)
+    if packed and closed.to_end:
+        minute = recipe.minutes.decode([packed])
+        if bounds.start_ms <= minute["open_ms"][0] < bounds.end_ms:
+            bars = joined(recipe, [bars, recipe.merge(minute)])
+    return cut(bars, bounds)
+
+
+def cut(bars: pl.DataFrame, bounds: Bounds) -> pl.DataFrame:
+    """Return the rows of the first or last `bounds.limit` bars. A footprint has many rows with one open."""
+    if len(bars) <= bounds.limit:
+        return bars
+    opens = bars["open_ms"].unique(maintain_order=True)
+    if len(opens) <= bounds.limit:
+        return bars
+    if bounds.oldest_first:
+        return _before(bars, opens[bounds.limit])
+    return _since(bars, opens[-bounds.limit])
+
+
+def _before(bars: pl.DataFrame, ms: int) -> pl.DataFrame:
+    """Rows that open before then, of an ascending frame: nothing is copied."""
+    return bars.head(int(bars["open_ms"].search_sorted(ms, "left")))
+
+
+def _since(bars: pl.DataFrame, ms: int) -> pl.DataFrame:
+    return bars.slice(int(bars["open_ms"].search_sorted(ms, "left")))
+
+
+def merged(members: list[bytes], timeframe: Timeframe) -> list[Candle]:
+    """Merge packed minutes, ascending, into bars: in Python while that is faster than starting up Polars."""
+    if len(members) > 256:
+        return candles_of(resample(decode.candles(members), timeframe))
+    bars: list[Candle] = []
+    for minute in map(codec.unpack_candle, members):
+        grow(bars, minute, timeframe)
+    return bars
+
+
+def grow(bars: list[Candle], minute: Candle, timeframe: Timeframe) -> None:
+    """Merge a minute into the last bar, or begin the next. One that is in no session is left out."""
+    if not timeframe.holds(minute.open_ms):
+        return
+    open_ms = timeframe.open_of(minute.open_ms)
+    if bars and bars[-1].open_ms == open_ms:
+        bars[-1] = bars[-1].merge(minute)
+    else:
+        bars.append(minute.rename(open_ms))
+
+
+def candles_of(frame: pl.DataFrame) -> list[Candle]:
+    return [Candle(*row) for row in frame.iter_rows()]
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """How many minutes are wanted, how many are read at once, and of those that are not sealed (`chunk`).
+
+    `is_last`: a first part is enough, if a bar is whole with it: what is read later may not fit together with it.
+    """
+
+    wanted: int
+    at_once: int
+    chunk: int
+    is_last: bool = False
+
+
+async def _read(reader: History, recipe: BarRecipe, bounds: Bounds, share: Share) -> Closed | None:
+    """Read part by part. None if they don't fit together: minutes of an earlier one have been changed since."""
+    views: list[View] = []
+    parts: list[pl.DataFrame] = []
+    start_ms, end_ms, count = bounds.start_ms, bounds.end_ms, 0
+    more_ms: int | None = None
+    is_done = False
+    while not is_done and more_ms is None:
+        most = min(share.wanted - count, share.at_once)
+        ends = {"oldest": most} if bounds.oldest_first else {"newest": most}
+        rows = reader.budget.rows
+        part = await reader.read(recipe.minutes, Range(start_ms, end_ms, **ends), share.chunk)
+        views.append(part.view)
+        count += sum(map(recipe.count, part.frames))
+        made = [await _made(reader, recipe, frame) for frame in part.frames]
+        parts = parts + made if bounds.oldest_first else made + parts
+        start_ms = part.to_ms if bounds.oldest_first else start_ms
+        end_ms = end_ms if bounds.oldest_first else part.from_ms
+        is_at_end = part.ended or start_ms >= end_ms
+        is_done = is_at_end or count >= share.wanted or _bars(recipe, parts) > bounds.limit
+        if not is_done and (share.is_last or _is_spent(reader.budget, reader.budget.rows - rows, parts)):
+            more_ms = _whole_to(recipe.timeframe, parts, start_ms if bounds.oldest_first else end_ms, bounds)
+            if more_ms is None and not reader.budget.has_room_for_a_bar:
+                text = recipe.timeframe.text
+                raise BadInput(f"one bar of {text} is made of too many levels, expected a shorter timeframe")
+    if not fit(views, recipe):
+        return None
+    bars, is_all = await reader.budget.run(sum(map(len, parts)), _put_together, recipe, parts, bounds, more_ms)
+    ended = is_at_end and is_all
+    if bounds.oldest_first:
+        return Closed(views[-1], bars, to_end=ended, from_start=True, more_ms=more_ms)
+    return Closed(views[0], bars, to_end=True, from_start=ended, more_ms=more_ms)
+
+
+def _is_spent(budget: QueryBudget, next_rows: int, parts: list[pl.DataFrame]) -> bool:
+    """Whether no further part, of so many rows, is to be read: for the budget, or for the size of the answer."""
+    return not budget.has_room(next_rows) or sum(map(len, parts)) * MIN_ROW_BYTES > budget.max_bytes
+
+
+def _put_together(
+    recipe: BarRecipe, parts: list[pl.DataFrame], bounds: Bounds, more_ms: int | None
+) -> tuple[pl.DataFrame, bool]:
+    """Return the bars of parts, as many as wanted, and whether these are all."""
+    bars = joined(recipe, parts)
+    if more_ms is not None:
+        bars = _before(bars, more_ms) if bounds.oldest_first else _since(bars, more_ms)
+    wanted = cut(bars, bounds)
+    return wanted, len(wanted) == len(bars)
+
+
+async def _made(reader: History, recipe: BarRecipe, frame: pl.DataFrame) -> pl.DataFrame:
+    """Return the bars of minutes, kept or merged now."""
+    bars = reader.decoded.merged(frame, recipe.how)
+    if bars is None:
+        bars = await reader.budget.run(len(frame), recipe.merge, frame)
+        reader.decoded.keep_merged(frame, recipe.how, bars)
+    return bars
+
+
+def _whole_to(timeframe: Timeframe, parts: list[pl.DataFrame], reached_ms: int, bounds: Bounds) -> int | None:
+    """Where the bars that are whole end, or begin, after minutes were read up to, or down to, there. None: none is."""
+    opens = [part["open_ms"] for part in parts if not part.is_empty()]
+    if not opens:
+        return None
+    if bounds.oldest_first:
+        end_ms = timeframe.open_of(reached_ms)
+        return end_ms if opens[0][0] < end_ms else None
+    start_ms = grid_at(timeframe, reached_ms)
+    return start_ms if opens[-1][-1] >= start_ms else None
+
+
+def joined(recipe: BarRecipe, parts: Iterable[pl.DataFrame]) -> pl.DataFrame:
+    """Put bars of ascending parts, at least one, together. Where two of them share a span, it is merged."""
+    found, parts = list[pl.DataFrame](), list(parts)
+    for part in parts:
+        if part.is_empty():
+            continue
+        if not found or found[-1]["open_ms"][-1] < part["open_ms"][0]:
+            found.append(part)
+            continue
+        before = found.pop()
+        # Usually one bar: the rest of a year is not merged again.
+        at = before["open_ms"].search_sorted(part["open_ms"][0], "left")
+        to = part["open_ms"].search_sorted(before["open_ms"][-1], "right")
+        shared = recipe.merge(pl.concat([before.slice(at), part.slice(0, to)]))
+        found += [each for each in (before.slice(0, at), shared, part.slice(to)) if not each.is_empty()]
+    return pl.concat(found or parts[:1])
+
+
+def _bars(recipe: BarRecipe, parts: list[pl.DataFrame]) -> int:
+    """At least so many bars: neighbouring parts share one at most."""
+    return sum(map(recipe.count, parts)) - max(0, len(parts) - 1)
+
+
+def fit(views: list[View], recipe: BarRecipe) -> bool:
+    """Whether what each view saw is still true at the others."""
+    first, last = views[0].state, views[-1].state
+    if first is last:
+        return True
+    if first is None or last is None:
+        return False
+    return (
+        first.token == last.token
+        and first.seq <= last.seq
+        and not any(amendment.seq > first.seq for amendment in last.amended)
+        and recipe.minutes.floor_ms(first) == recipe.minutes.floor_ms(last)
+    )

@@ -1,0 +1,36 @@
+"""All that is read of one symbol, in one value."""
+
+from dataclasses import dataclass
+
+from common.market.instrument import Instrument
+from common.store.reads import SymbolReader
+from feed.bars.tail import Tails
+from feed.reading.budget import QueryBudget
+from feed.reading.history import History
+from feed.reading.tape import Tapes, TapeView
+from feed.reading.trade_archive import TradeHistory
+
+
+@dataclass(frozen=True, slots=True)
+class SymbolData:
+    """Cheap to make. For one query, or for as long as somebody listens."""
+
+    instrument: Instrument
+    # What the store alone has of it.
+    store: SymbolReader
+    # Its minutes, wherever they lie.
+    reader: History
+    # Its newest bars as JSON, with those of other symbols.
+    tails: Tails
+    # The trades of its stream, with those of other symbols.
+    tapes: Tapes
+    # The trades before those.
+    past: TradeHistory
+
+    @property
+    def budget(self) -> QueryBudget:
+        return self.reader.budget
+
+    async def tape(self, since_seq: int | None = None) -> TapeView:
+        """Its tape as of a view that also has the entries since `since_seq`."""
+        return await self.tapes.read(self.reader, since_seq)

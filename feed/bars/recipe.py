@@ -1,0 +1,73 @@
+"""What bars are made: candles or footprints of one timeframe, and how, of minutes and of trades."""
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from functools import partial
+
+import polars as pl
+
+from common.frames import bulk
+from common.frames.footprint import regroup
+from common.frames.resample import resample
+from common.frames.schema import TRADES
+from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, Timeframe
+from common.store.reads import SymbolState
+from feed.reading.history import FOOTPRINTS, SHOWN, SeriesReading
+from feed.reading.tape import bars_of
+
+# Minutes fetched by one command: 2.4 MB and some 10 ms, in which the store does nothing else.
+CHUNK = 20_000
+# Footprints are ten times larger, and of a busy market a hundred times.
+FOOTPRINT_CHUNK = 500
+# Minutes read at once of what is sealed or archived: a year of candles, some 50 MB; a day of footprints.
+PART = 600_000
+FOOTPRINT_PART = DAY_MS // MINUTE_MS
+
+
+@dataclass(frozen=True, slots=True)
+class BarRecipe:
+    timeframe: Timeframe
+    # The minutes they are made of, as these are read.
+    minutes: SeriesReading
+    # What tells them apart from other bars of the same minutes.
+    how: Hashable
+    # Minutes read at once: of sealed and archived ones, and of open ones.
+    part: int
+    chunk: int
+    # Whether days are stored of them.
+    has_days: bool
+    # How many minutes, or bars, a frame has.
+    count: Callable[[pl.DataFrame], int]
+    # Makes minutes, or such bars, into coarser ones, in any order.
+    merge: Callable[[pl.DataFrame], pl.DataFrame]
+    # Makes them of trades, with the bits of the trades' sources.
+    of_trades: Callable[[pl.DataFrame, int], pl.DataFrame]
+
+    @classmethod
+    def candles(cls, timeframe: Timeframe) -> "BarRecipe":
+        merge = partial(resample, timeframe=timeframe)
+
+        def of_trades(trades: pl.DataFrame, sources: int) -> pl.DataFrame:
+            return bars_of(trades, timeframe, sources)
+
+        return cls(timeframe, SHOWN, timeframe, PART, CHUNK, True, len, merge, of_trades)
+
+    @classmethod
+    def footprints(cls, timeframe: Timeframe, row_ticks: int) -> "BarRecipe":
+        merge = partial(regroup, timeframe=timeframe, row_ticks=row_ticks)
+
+        def of_trades(trades: pl.DataFrame, _: int) -> pl.DataFrame:
+            return merge(bulk.footprints(trades.select(list(TRADES)), timeframe))
+
+        how = timeframe, row_ticks
+        return cls(timeframe, FOOTPRINTS, how, FOOTPRINT_PART, FOOTPRINT_CHUNK, False, _opens, merge, of_trades)
+
+    def open(self, state: SymbolState | None) -> bytes:
+        """The packed open minute, empty if there is none."""
+        if state is None:
+            return b""
+        return state.footprint if self.minutes is FOOTPRINTS else state.candle
+
+
+def _opens(levels: pl.DataFrame) -> int:
+    return levels["open_ms"].n_unique()
