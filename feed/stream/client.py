@@ -22,7 +22,7 @@ from feed.stream.hub import Hub
 from feed.stream.opening import Opening, open_series
 from feed.stream.series import LiveSeries
 from feed.wire.errors import failure_of
-from feed.wire.messages import Message, Notice, Reply, RequestId, Sent
+from feed.wire.messages import Notice, Reply, RequestId, Sent, StreamMessage
 
 # Bars of one subscription that may wait. A minute of 250 ms bars is 240.
 MAX_PENDING = 1_000
@@ -71,12 +71,12 @@ class Subscription:
     token: str = ""
     watermark_ms: int = -1
     missed: bool = False
-    pending: OrderedDict[Hashable, Message] = field(default_factory=OrderedDict)
+    pending: OrderedDict[Hashable, StreamMessage] = field(default_factory=OrderedDict)
 
     def ready(self) -> None:
         self.client.wake(self)
 
-    def push(self, message: Message) -> None:
+    def push(self, message: StreamMessage) -> None:
         about = message.about
         if self.stage in (Stage.WAITING, Stage.CLOSED) or (message.seq <= self.seq and about != "health"):
             return

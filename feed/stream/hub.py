@@ -140,7 +140,7 @@ class Hub:
         channel = SymbolKeys(market.symbol).commits
         feed = self._feeds.get(channel)
         if feed is None:
-            feed = self._feeds[channel] = SymbolInUse(market, self._queries.data(market))
+            feed = self._feeds[channel] = SymbolInUse(market, self._queries.of(market).data())
             self._subscriber.add(channel)
             if market.on_demand:
                 self._demanded.set()
@@ -271,7 +271,7 @@ class Hub:
             return
         if self._feeds.get(channel) is not old:
             return
-        new = self._feeds[channel] = SymbolInUse(market, self._queries.data(market))
+        new = self._feeds[channel] = SymbolInUse(market, self._queries.of(market).data())
         for series in old.series.values():
             series.close()
             following = self._series(new, market.instrument.anchored(series.timeframe.anchored(None)))

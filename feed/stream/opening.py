@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 from feed.bars.changes import BarChanges, Cursor
 from feed.bars.live import At
+from feed.queries.candles import bars_answer, read_page
 from feed.queries.queries import Queries
 from feed.reading.bounds import Window
 from feed.stream.series import LiveSeries
-from feed.wire.messages import Message, Notice, RequestId, Snapshot, echoed
+from feed.wire.messages import Notice, RequestId, Snapshot, StreamMessage, echoed
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +19,7 @@ class Opening:
     seq: int
     token: str
     watermark_ms: int
-    messages: list[Message]
+    messages: list[StreamMessage]
 
 
 async def open_series(
@@ -31,14 +32,14 @@ async def open_series(
             at = changes.live.at
             return Opening(at.seq, at.token, at.watermark_ms, list(_resumed(series, cursor, changes, request_id)))
     window = Window(None, None, limit)
-    page, view, cover = await queries.page(series.market, series.timeframe, window)
-    answer = await queries.answer(series.market, page, view, cover)
-    at = At.of(view.state, series.market.instrument.ids, -1)
+    symbol = queries.of(series.market)
+    answer = await bars_answer(symbol, series.timeframe, await read_page(symbol, series.timeframe, window))
+    at = At.of(answer.view.state, series.market.instrument.ids, -1)
     snapshot = Snapshot(series.names, at.seq, "snapshot", answer, reset or cursor is not None, request_id)
     return Opening(at.seq, at.token, at.watermark_ms, [snapshot])
 
 
-def _resumed(series: LiveSeries, cursor: Cursor, changes: BarChanges, request_id: RequestId) -> Iterator[Message]:
+def _resumed(series: LiveSeries, cursor: Cursor, changes: BarChanges, request_id: RequestId) -> Iterator[StreamMessage]:
     """Only the last message carries the new cursor: who is cut off before it must resume from the old one."""
     at, before = changes.live.at, f"{cursor.seq}-{cursor.token}"
     known = before if changes.updates else at.cursor

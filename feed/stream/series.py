@@ -25,7 +25,7 @@ from feed.bars.source import BarSource
 from feed.metrics import Metrics
 from feed.reading.coverage import KnownCoverage
 from feed.wire import answers
-from feed.wire.messages import BarMessage, Message, Notice
+from feed.wire.messages import BarMessage, Notice, StreamMessage
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class BarListener(Protocol):
     def ready(self) -> None:
         """The series has begun: from now on all news is pushed."""
 
-    def push(self, message: Message) -> None:
+    def push(self, message: StreamMessage) -> None:
         """It replaces older news about the same."""
 
     def restart(self) -> None:
@@ -199,6 +199,6 @@ class LiveSeries:
         for message in self.bar_messages(before, self.live.at, updates):
             self._push(message)
 
-    def _push(self, message: Message) -> None:
+    def _push(self, message: StreamMessage) -> None:
         for listener in self.listeners:
             listener.push(message)

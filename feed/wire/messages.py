@@ -39,7 +39,7 @@ class Reply:
 
 
 @dataclass(eq=False, slots=True)
-class Message:
+class StreamMessage:
     """About a series, which `names` says as JSON, and true of commit `seq`.
 
     `about`: what newer news of the same takes the place of: a bar, by its open; gaps; health.
@@ -56,7 +56,7 @@ class Message:
             self._text = self._written()
         return self._text
 
-    def known_final(self, watermark_ms: int) -> "Message":
+    def known_final(self, watermark_ms: int) -> "StreamMessage":
         """The same for a client that has known that watermark."""
         return self
 
@@ -65,7 +65,7 @@ class Message:
 
 
 @dataclass(eq=False, slots=True)
-class Notice(Message):
+class Notice(StreamMessage):
     """`gap`, `health`, `lag` or `resumed`. A client that has it stands at `cursor`."""
 
     cursor: str
@@ -76,7 +76,7 @@ class Notice(Message):
 
 
 @dataclass(eq=False, slots=True)
-class BarMessage(Message):
+class BarMessage(StreamMessage):
     """A bar that is new, has grown or ended (`candle`), or was final before (`amend`)."""
 
     cursor: str
@@ -84,7 +84,7 @@ class BarMessage(Message):
     instrument: Instrument
     _amended: "BarMessage | None" = field(default=None, init=False)
 
-    def known_final(self, watermark_ms: int) -> Message:
+    def known_final(self, watermark_ms: int) -> StreamMessage:
         """A bar that was final then is amended now, even if the series it comes from is behind and calls it new."""
         if self.update.amended or self.update.end_ms > watermark_ms:
             return self
@@ -98,7 +98,7 @@ class BarMessage(Message):
 
 
 @dataclass(eq=False, slots=True)
-class Snapshot(Message):
+class Snapshot(StreamMessage):
     """What a subscription begins with. `is_reset`: it replaces what the client holds."""
 
     answer: BarsAnswer

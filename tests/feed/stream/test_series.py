@@ -26,7 +26,7 @@ from feed.stream.client import Client, OpenRequest, Subscription
 from feed.stream.opening import Opening, open_series
 from feed.stream.series import LiveSeries
 from feed.wire import answers
-from feed.wire.messages import BarMessage, Message, Notice
+from feed.wire.messages import BarMessage, Notice, StreamMessage
 from tests.kit.served import Served, hear, say
 from tests.kit.support import wait_until_async
 from tests.kit.writer import INSTRUMENT, Writer
@@ -66,7 +66,7 @@ class FakeListener:
     def ready(self) -> None:
         self.heard.append("ready")
 
-    def push(self, message: Message) -> None:
+    def push(self, message: StreamMessage) -> None:
         self.heard.append(f"push {message.seq}")
 
     def restart(self) -> None:
