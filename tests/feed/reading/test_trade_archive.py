@@ -230,6 +230,25 @@ async def test_walking_through_more_than_a_request_may_read_sees_everything_once
     assert (await feed.get(CANDLES, timeframe="1s", format="csv", limit=11)).status_code == 200
 
 
+async def test_no_bar_is_filled_in_where_a_request_did_not_read(
+    client: Redis, feed: Served, archive: Archive, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Page by page, however long the pages, the bars are those of one request that may read everything."""
+    await days_apart(writer, 7)
+    await cut_off(client, archive, writer)
+    wanted = (await feed.json(CANDLES, timeframe="90s", fill="flat", limit=6_000))["bars"]
+    monkeypatch.setattr(trade_archive, "MAX_DAYS", 2)
+    bounds = {"start": wanted[0]["t"], "end": wanted[-1]["t"] + 1}
+    for name, limit in (("start", 10_000), ("end", 10_000), ("start", 2_500), ("end", 2_500)):
+        asked, found = {"timeframe": "90s", "fill": "flat", "limit": limit, name: bounds[name]}, list[Json]()
+        while len(found) < len(wanted):
+            bars = (answer := await feed.json(CANDLES, **asked))["bars"]
+            found = found + bars if name == "start" else bars + found
+            after = {"start": bars[-1]["t"] + 1, "end": bars[0]["t"]}
+            asked |= answer.get("next", {name: after[name]})
+        assert (found if name == "start" else found[-len(wanted) :]) == wanted, (name, limit)
+
+
 async def test_a_page_reads_one_day_once(
     client: Redis, feed: Served, archive: Archive, writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
