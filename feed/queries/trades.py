@@ -42,7 +42,7 @@ MAX_PAGE = 4_096
 # Of one answer: some 700 kB of JSON.
 MAX_TRADES = 10_000
 
-MOST = replace(LIMIT, type=Whole(MAX_TRADES))
+TRADES_LIMIT = replace(LIMIT, type=Whole(MAX_TRADES))
 TAKE: Parameter[Take] = Parameter("take", OneOf(get_args(Take)), "newest", "Which ones, where there are more.")
 
 
@@ -58,7 +58,7 @@ class TradesQuery:
 
     @classmethod
     def of(cls, given: Given) -> "TradesQuery":
-        return cls(given[START], given[END], given[MOST], given[FORMAT], given[TAKE])
+        return cls(given[START], given[END], given[TRADES_LIMIT], given[FORMAT], given[TAKE])
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +220,6 @@ def _newest(parts: Sequence[pl.DataFrame], query: TradesQuery) -> pl.DataFrame:
 ENDPOINT = Endpoint(
     "/v1/trades/{symbol}",
     "Trades of a range, the newest or the oldest of them.",
-    Parameters((START, END, MOST, TAKE, FORMAT), TradesQuery.of),
+    Parameters((START, END, TRADES_LIMIT, TAKE, FORMAT), TradesQuery.of),
     answer,
 )

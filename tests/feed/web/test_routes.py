@@ -11,7 +11,7 @@ import feed.queries
 from common.errors import BadInput
 from feed.queries.endpoint import Endpoint
 from feed.queries.parameters import LIMIT
-from feed.queries.trades import MAX_TRADES, MOST
+from feed.queries.trades import MAX_TRADES, TRADES_LIMIT
 from feed.stream.requests import AUTH, SUBSCRIBE, UNSUBSCRIBE
 from feed.web.routes import OF_FLEET, OF_SYMBOL, routes
 from feed.wire.params import Parameters, read_message, read_request
@@ -59,7 +59,7 @@ def test_what_is_not_declared_is_refused_and_what_is_left_out_has_its_default(en
 
 @pytest.mark.parametrize("limit_max", [3, 500, 50_000])
 def test_a_default_is_never_beyond_what_may_be_asked_for(limit_max: int) -> None:
-    for limit, most in ((LIMIT, limit_max), (MOST, MAX_TRADES)):
+    for limit, most in ((LIMIT, limit_max), (TRADES_LIMIT, MAX_TRADES)):
         read = Parameters((limit,), lambda given: given[LIMIT])
         assert read_request(b"", read, limit_max) == min(500, most)
         with pytest.raises(BadInput, match=f"^limit is {most + 1}, expected 1 to {most}$"):
