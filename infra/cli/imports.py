@@ -18,10 +18,9 @@ from common.settings import Settings, load
 from common.store.lease import holder_name
 from common.store.registry import Market, open_store
 from common.store.rollups import CANDLES
-from infra.cli.options import DataOption, date_text, store_session
+from infra.cli.options import DataOption, TradingHours, date_text, store_session
 from infra.cli.refused import exit_by, print_conflicts, print_refused
 from infra.cli.replay import IdsChoice, SourceChoice, ids_of, progress_bar, worker_settings
-from infra.cli.symbols import TradingHours
 from workers.imports.candles import CandleFile
 from workers.imports.files import ImportFile
 from workers.imports.importer import Done, Importer
