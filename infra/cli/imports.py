@@ -23,9 +23,10 @@ from infra.cli.refused import exit_by, print_conflicts, print_refused
 from infra.cli.replay import IdsChoice, SourceChoice, ids_of, progress_bar, worker_settings
 from workers.imports.candles import CandleFile
 from workers.imports.files import ImportFile
-from workers.imports.importer import Done, Importer
+from workers.imports.importer import Importer
 from workers.imports.reach import Reach
 from workers.imports.target import is_fed
+from workers.imports.work import Done
 from workers.replay import KIND
 
 app = typer.Typer(help="Import files in bulk: history by the day, faster than a replay.", no_args_is_help=True)
