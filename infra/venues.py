@@ -16,16 +16,7 @@ from common.store.client import commit_client
 from common.store.registry import Market, Registry
 from infra.local import local_exchange
 from infra.local.local_exchange import LocalExchange
-from workers.venues.registry import (
-    LOCAL,
-    VENUES,
-    VenueAccess,
-    VenueMarket,
-    fleet_budget,
-    is_known,
-    open_venue,
-    venue_of,
-)
+from workers.venues.names import LOCAL, VENUE_NAMES, VenueMarket, is_known, venue_of
 from workers.venues.shared.base import Listing, Venue, VenueError, VenueUnavailable
 
 KIND = "venue"
@@ -49,8 +40,8 @@ def parse_choice(venue: str | None, symbols: Sequence[str]) -> list[str]:
         return []
     name = venue.upper().replace("-", "_")
     if not is_known(name):
-        raise BadInput(f"--venue is {venue[:40]!r}, expected one of {', '.join(VENUES).lower()}, or ccxt.EXCHANGE")
-    wanted = symbols or (local_exchange.USUAL_NAMES if name == LOCAL.name else ())
+        raise BadInput(f"--venue is {venue[:40]!r}, expected one of {', '.join(VENUE_NAMES).lower()}, or ccxt.EXCHANGE")
+    wanted = symbols or (local_exchange.USUAL_NAMES if name == LOCAL else ())
     if not wanted:
         raise BadInput(f"--venue {venue} names no symbol, expected some such as BTCUSDT behind it")
     found = [check_symbol(f"{name}:{symbol.upper().removeprefix(f'{name}:')}") for symbol in wanted]
@@ -63,7 +54,7 @@ async def register(url: str, symbols: Sequence[str], data_folder: Path) -> None:
         store = Registry(client)
         known = await store.symbols()
         missing = [symbol for symbol in symbols if symbol not in known]
-        if any(symbol.startswith(f"{LOCAL.name}:") for symbol in missing):
+        if any(symbol.startswith(f"{LOCAL}:") for symbol in missing):
             await _exchange(data_folder).wait()
         for market in await _listed(client, missing, data_folder, "always"):
             await store.add_symbol(market)
@@ -77,7 +68,7 @@ async def listed(url: str, symbols: Sequence[str], data_folder: Path, demand: De
 
 def local_names(markets: dict[str, Market], exchange: LocalExchange) -> list[str]:
     """What the fleet's symbols say that this exchange trades."""
-    sources = [market.source for market in markets.values() if market.source.get("venue") == LOCAL.name]
+    sources = [market.source for market in markets.values() if market.source.get("venue") == LOCAL]
     return [str(source["name"]) for source in sources if source.get("rest_url") == exchange.rest_url]
 
 
@@ -104,13 +95,13 @@ def _market(symbol: str, venue: str, listing: Listing, demand: Demand, urls: dic
         "demand": demand,
     }
     # Nothing simulated ever passes for live.
-    mark = {"simulated": True} if venue == LOCAL.name else {}
+    mark = {"simulated": True} if venue == LOCAL else {}
     return Market(replace(listing.instrument, symbol=symbol), source | mark | urls)
 
 
 def _urls(venue: str, data_folder: Path) -> dict[str, str]:
     """Where the venue is, if not where everybody knows it to be."""
-    if venue != LOCAL.name:
+    if venue != LOCAL:
         return {}
     exchange = _exchange(data_folder)
     return {"rest_url": exchange.rest_url, "socket_url": exchange.socket_url}
@@ -134,6 +125,9 @@ async def _connected(url: str) -> AsyncIterator[Redis]:
 
 @asynccontextmanager
 async def _opened(name: str, client: Redis, urls: dict[str, str]) -> AsyncIterator[Venue]:
+    # Here, as the clients of all venues come with it.
+    from workers.venues.registry import VenueAccess, fleet_budget, open_venue
+
     clock = SystemClock()
     budget = fleet_budget(name, client, clock)
     rest_url, socket_url = urls.get("rest_url", ""), urls.get("socket_url", "")
@@ -156,5 +150,5 @@ def _explained(symbol: str, venue: str) -> Iterator[None]:
             f"symbol {symbol} can't be added: {venue} did not answer in {ASK_TIMEOUT_S:.0f} s"
         ) from None
     except VenueError as error:
-        hint = "; fleet up --venue local NAME has it trade more" if venue == LOCAL.name else ""
+        hint = "; fleet up --venue local NAME has it trade more" if venue == LOCAL else ""
         raise BadInput(f"symbol {symbol} is refused by {venue}: {error}{hint}") from error

@@ -130,6 +130,11 @@ class SymbolStore:
         self._clock = clock
         # Of sealed blocks, as of our claim.
         self._scales: Scales | None = None
+        k = self.keys
+        keys = [k.owner, k.state, k.trades, k.events, k.health, k.gaps, k.dirty, k.seals, k.archive, k.unarchived]
+        # Put together once, and not with every commit.
+        self._commit_keys = [*keys, k.text_ids, k.coverage, *k.of_series()]
+        self._series = series_arguments()
         self._claim = Script(client, "claim")
         self._commit = Script(client, "commit")
         self._beat = beats or Script(client, "beat")
@@ -160,10 +165,8 @@ class SymbolStore:
     async def commit(self, commit: Commit) -> int:
         """Apply one step and return how many listen to the trades channel. Raises Fenced, Stale, StoreUnavailable."""
         k, asked_ms = self.keys, self._boot_ms()
-        keys = [k.owner, k.state, k.trades, k.events, k.health, k.gaps, k.dirty, k.seals, k.archive, k.unarchived]
-        keys += [k.text_ids, k.coverage, *k.of_series()]
         with translated(f"commit {commit.seq + 1} of {k.symbol}"):
-            result = await self._commit(keys, *self._arguments(commit))
+            result = await self._commit(self._commit_keys, *self._arguments(commit))
         check(result, k.symbol, commit.seq)
         self._hear(result[2], asked_ms)
         return int(result[1])
@@ -300,7 +303,7 @@ class SymbolStore:
             [self._bounds.trades, self._bounds.events],
             counts,
             [",".join(sorted(self._bounds.archived)), len(c.text_ids), shape, len(chunks)],
-            series_arguments(),
+            self._series,
             floors,
             c.text_ids,
             flat(state.items()),

@@ -59,8 +59,12 @@ async def read_page(source: BarSource, window: Window) -> PageRead:
 
 
 async def page_of(data: SymbolData, read: Bars) -> Page:
-    array = await data.budget.run(len(read.frame), bars_json, read.frame, data.instrument)
-    return Page(array, read.from_ms, read.to_ms, read.more)
+    run = await data.budget.run(len(read.frame), _written, read.frame, data.instrument)
+    return Page([run] if run else [], read.from_ms, read.to_ms, read.more)
+
+
+def _written(bars: pl.DataFrame, instrument: Instrument) -> bytes:
+    return b",".join(bars_json(bars, instrument))
 
 
 def cover_of(market: Market, view: View) -> KnownCoverage:

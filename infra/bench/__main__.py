@@ -10,6 +10,7 @@ from rich.table import Table
 from infra.bench import (
     archive,
     candles,
+    command,
     crowd,
     fleet,
     history,
@@ -44,6 +45,7 @@ ROWS: dict[str, Callable[[], list[Figure]]] = {
     "past": past.measure,
     "memory": memory.measure,
     "crowd": crowd.measure,
+    "command": command.measure,
 }
 
 

@@ -18,7 +18,6 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
-from common.market.depth.book import BinanceSpotRule
 from common.market.depth.recorder import BookHistory, DepthLimits
 from common.market.instrument import Instrument
 from common.store.client import blocking_client, commit_client
@@ -26,6 +25,7 @@ from common.store.reads import SymbolReader
 from common.store.registry import Market, Registry
 from infra.bench.base import PATIENCE_S, Figure, await_owner, feed, free_port, percentile, process, store
 from infra.bench.latency import MAX_P50, REST_S, ROUNDS, raw_round_trip_s, shows
+from workers.venues.binance.book_rule import BinanceSpotRule
 from workers.venues.binance.wire import BinanceParser
 from workers.venues.shared.base import DepthEvent, Listing
 

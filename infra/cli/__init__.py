@@ -1,29 +1,49 @@
-"""The `fleet` command. One module per subcommand; a new one is written beside these and registered below."""
+"""The `fleet` command. One module per subcommand; a new one is written beside these and listed below."""
 
 import sys
 
-import typer
-
 from common.errors import BadInput, FleetError
-from infra.cli import (
-    archive,
-    calendars,
-    change,
-    doctor,
-    export,
-    imports,
-    jobs,
-    rebuild,
-    replay,
-    settings,
-    symbols,
-    tokens,
-    up,
-    upgrade,
-    watch,
-)
+from infra.cli.lazy import LazyCommand, lazy_group
 
-app = typer.Typer(
+COMMANDS = {
+    "up": LazyCommand(
+        "infra.cli.up:up", "Run the whole fleet on this machine: store, feed, and one worker per symbol."
+    ),
+    "replay": LazyCommand(
+        "infra.cli.replay:replay", "Replay recorded trades through the same worker, lease and commit as live ones."
+    ),
+    "watch": LazyCommand(
+        "infra.cli.watch:watch",
+        "Show live candles of a symbol. On a terminal as a table, else one JSON object a line. Ctrl-C ends it.",
+    ),
+    "rebuild": LazyCommand(
+        "infra.cli.rebuild:rebuild", "Have days of a symbol rolled up, sealed and archived anew, out of their minutes."
+    ),
+    "settings": LazyCommand(
+        "infra.cli.settings:show", "Show every setting: its environment variable, value, default and meaning."
+    ),
+    "upgrade": LazyCommand(
+        "infra.cli.upgrade:upgrade",
+        "Let the store be written in this release's form, the last step of an upgrade of a running fleet.",
+    ),
+    "doctor": LazyCommand(
+        "infra.cli.doctor:doctor", "Check the store and the leases, and say what to do. Exit code 1 if a check fails."
+    ),
+    "import": LazyCommand("infra.cli.imports:app", "Import files in bulk: history by the day, faster than a replay."),
+    "export": LazyCommand("infra.cli.export:app", "Export candles or kept trades to a file."),
+    "symbols": LazyCommand("infra.cli.symbols:app", "The symbols the fleet is to run: list, add, remove."),
+    "calendars": LazyCommand(
+        "infra.cli.calendars:app", "When markets trade otherwise than the calendar library knows: list, add, drop."
+    ),
+    "jobs": LazyCommand("infra.cli.jobs:app", "The roll-up queue: what waits, runs or has failed."),
+    "archive": LazyCommand(
+        "infra.cli.archive:app", "The archive: list what is there, verify that it is what it should be."
+    ),
+    "token": LazyCommand("infra.cli.tokens:app", "Tokens for the feed."),
+}
+
+app = lazy_group(
+    COMMANDS,
     help="Market data: trades in, candles and footprints out.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
@@ -32,21 +52,6 @@ app = typer.Typer(
     # A bug shows Python's own traceback: it is what one can search for and paste.
     pretty_exceptions_enable=False,
 )
-app.command("up")(up.up)
-app.command("replay")(replay.replay)
-app.add_typer(imports.app, name="import")
-app.add_typer(export.app, name="export")
-app.command("watch")(watch.watch)
-app.add_typer(symbols.app, name="symbols")
-symbols.app.command("change")(change.change)
-app.add_typer(calendars.app, name="calendars")
-app.add_typer(jobs.app, name="jobs")
-app.add_typer(archive.app, name="archive")
-app.command("rebuild")(rebuild.rebuild)
-app.add_typer(tokens.app, name="token")
-app.command("settings")(settings.show)
-app.command("upgrade")(upgrade.upgrade)
-app.command("doctor")(doctor.doctor)
 
 
 def main() -> None:

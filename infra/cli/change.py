@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import Enum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,11 +15,11 @@ from common.market.timeframes.timeframe import SECOND_MS
 from common.settings import Settings, load
 from common.store.lease import holder_name
 from common.store.registry import Market
-from infra.cli.options import DataOption, day_option, store_session
-from infra.cli.symbols import SymbolArgument, TradingHours
-from workers.change.claim import Claimant
-from workers.change.procedure import Changed, Changer
+from infra.cli.options import DataOption, SymbolArgument, TradingHours, day_option, store_session
 from workers.change.request import Request
+
+if TYPE_CHECKING:
+    from workers.change.procedure import Changed, Changer
 
 
 class IdsOption(Enum):
@@ -97,6 +97,7 @@ def change(
 
 def _cut(settings: Settings, url: str, symbol: str, day: datetime) -> None:
     # It knows of archived series, which take half a second to load.
+    from workers.change.claim import Claimant
     from workers.change.cut import Cutter
 
     from_ms = int(day.replace(tzinfo=UTC).timestamp()) * SECOND_MS
@@ -110,7 +111,9 @@ def _saying(symbol: str) -> Callable[[str], None]:
     return lambda text: print(f"{symbol}: {text}")
 
 
-def changer(settings: Settings, url: str, symbol: str, request: Request) -> Changer:
+def changer(settings: Settings, url: str, symbol: str, request: Request) -> "Changer":
+    from workers.change.procedure import Changer
+
     archive = None
     if settings.archive_url:
         # Half a second to load, and of no use without an archive.
@@ -129,7 +132,7 @@ def changer(settings: Settings, url: str, symbol: str, request: Request) -> Chan
     )
 
 
-def _tell(done: Changed) -> None:
+def _tell(done: "Changed") -> None:
     symbol, before, now = done.now.symbol, _shown(done.before), _shown(done.now)
     changed = [f"{name} {before[name]} -> {value}" for name, value in now.items() if before[name] != value]
     print(f"{symbol}: {', '.join(changed) or 'it is so already'}")

@@ -18,15 +18,15 @@ from common.series import CANDLES
 from common.settings import Settings, load
 from common.store.lease import holder_name
 from common.store.registry import Market, open_store
-from infra.cli.options import DataOption, date_text, store_session
+from infra.cli.options import DataOption, TradingHours, date_text, store_session
 from infra.cli.refused import exit_by, print_conflicts, print_refused
 from infra.cli.replay import IdsChoice, SourceChoice, ids_of, progress_bar, worker_settings
-from infra.cli.symbols import TradingHours
 from workers.imports.candles import CandleFile
 from workers.imports.files import ImportFile
-from workers.imports.importer import Done, Importer
+from workers.imports.importer import Importer
 from workers.imports.reach import Reach
 from workers.imports.target import is_fed
+from workers.imports.work import Done
 from workers.replay import KIND
 
 app = typer.Typer(help="Import files in bulk: history by the day, faster than a replay.", no_args_is_help=True)

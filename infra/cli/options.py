@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,6 +29,14 @@ DataOption = Annotated[
         show_default=False,
     ),
 ]
+
+
+SymbolArgument = Annotated[str, typer.Argument(metavar="SYMBOL", help="1 to 32 of A-Z 0-9 : _ . - such as MY:BTCUSD.")]
+
+
+class TradingHours(Enum):
+    REGULAR = "regular"
+    EXTENDED = "extended"
 
 
 def day_option(name: str, help_text: str) -> Any:

@@ -21,8 +21,7 @@ from common.store.jobs import Jobs
 from common.store.reads import SymbolReader
 from common.store.registry import Registry
 from common.store.rollups import Due, RollupStore
-from infra.cli.options import DataOption, date_text, day_option, days_between, store_url
-from infra.cli.symbols import SymbolArgument
+from infra.cli.options import DataOption, SymbolArgument, date_text, day_option, days_between, store_url
 from infra.doctor import checks
 from workers.rollup.work import ARCHIVE, ROLL, ROLLED_BY, Work
 

@@ -20,15 +20,14 @@ from common.store.client import commit_client
 from common.store.jobs import Jobs
 from common.store.registry import Market, open_store
 from infra import venues
-from infra.cli.options import DataOption, store_url
+from infra.cli.change import change
+from infra.cli.options import DataOption, SymbolArgument, TradingHours, store_url
 from infra.paths import data_folder
 from infra.venues import Demand
 from workers.rollup.work import is_of
-from workers.venues.registry import VENUES
+from workers.venues.names import VENUE_NAMES
 
 app = typer.Typer(help="The symbols the fleet is to run: list, add, remove.", no_args_is_help=True)
-
-SymbolArgument = Annotated[str, typer.Argument(metavar="SYMBOL", help="1 to 32 of A-Z 0-9 : _ . - such as MY:BTCUSD.")]
 
 # More are never queued (workers.rollup.rq_queue.MAX_QUEUED).
 ALL_JOBS = 10_000
@@ -46,11 +45,6 @@ class SourceKind(Enum):
     VENUE = "venue"
     INBOX = "inbox"
     SIMULATOR = "simulator"
-
-
-class TradingHours(Enum):
-    REGULAR = "regular"
-    EXTENDED = "extended"
 
 
 @app.command("list")
@@ -75,7 +69,7 @@ def add(
         SourceKind | None,
         typer.Option(
             help="venue: live from an exchange; inbox: trades that anybody pushes; simulator: made up. "
-            f"Default: venue for a symbol of {', '.join(VENUES)}, unless --stream is given; else inbox.",
+            f"Default: venue for a symbol of {', '.join(VENUE_NAMES)}, unless --stream is given; else inbox.",
             show_default=False,
         ),
     ] = None,
@@ -171,6 +165,9 @@ def remove(
         asyncio.run(_withdraw_jobs(settings.queue_redis_url or url, symbol))
 
 
+app.command()(change)
+
+
 def _trading_text(instrument: Instrument) -> str:
     """The calendar, and what of it is not as usual."""
     unusual = (instrument.zone, "UTC"), (instrument.hours, "regular")
@@ -192,7 +189,7 @@ def _kind(symbol: str, source: SourceKind | None, stream: str | None) -> SourceK
 def _check_of_venue(symbol: str, options: list[str]) -> None:
     """`options`: those given that a symbol of a venue has no use for."""
     if venues.place_of(symbol) is None:
-        raise BadInput(f"symbol {symbol!r} is of no venue, expected VENUE:NAME with one of {', '.join(VENUES)}")
+        raise BadInput(f"symbol {symbol!r} is of no venue, expected VENUE:NAME with one of {', '.join(VENUE_NAMES)}")
     if options:
         raise BadInput(f"{options[0]} does not go with {symbol} of a venue: leave it out, or give --source inbox")
 

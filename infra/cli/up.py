@@ -8,7 +8,7 @@ from common.settings import load
 from infra import venues
 from infra.cli.options import DataOption
 from infra.local import launcher, markets
-from workers.venues.registry import VENUES
+from workers.venues.names import VENUE_NAMES
 
 
 def up(
@@ -24,7 +24,7 @@ def up(
         str | None,
         typer.Option(
             metavar="NAME",
-            help=f"Where the symbols are traded: {', '.join(VENUES).lower()}. "
+            help=f"Where the symbols are traded: {', '.join(VENUE_NAMES).lower()}. "
             "local is a simulated exchange on this machine, with BTCUSDT and ETHUSDT unless others are named.",
             show_default=False,
         ),

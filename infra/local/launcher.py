@@ -29,7 +29,7 @@ from infra.local.child import Output
 from infra.local.local_exchange import LocalExchange
 from infra.local.supervisor import STOP_SIGNALS, Supervisor, SupervisorHooks, handled
 from infra.paths import ROOT, data_folder
-from workers.venues.registry import LOCAL
+from workers.venues.names import LOCAL
 
 # A feed that has not answered by then is asked again.
 READY_TIMEOUT_S = 1.0
@@ -131,7 +131,7 @@ async def _supervise(settings: Settings, url: str, commands: dict[str, str], wan
 
     async def prepare() -> None:
         if exchange:
-            output.plain(f"{LOCAL.name}: a simulated exchange at {exchange.rest_url}")
+            output.plain(f"{LOCAL}: a simulated exchange at {exchange.rest_url}")
         await venues.register(url, wanted.of_venues, folder)
 
     async def wanted_workers() -> int:
@@ -175,7 +175,7 @@ async def _local_exchange(
     url: str, folder: Path, of_venues: Sequence[str]
 ) -> tuple[LocalExchange | None, dict[str, str]]:
     """The exchange of the data folder, if a symbol asked for or registered is traded there, and how it is run."""
-    asked = [place.name for symbol in of_venues if (place := venues.place_of(symbol)) and place.venue == LOCAL.name]
+    asked = [place.name for symbol in of_venues if (place := venues.place_of(symbol)) and place.venue == LOCAL]
     exchange = local_exchange.placed(folder) if asked else local_exchange.found(folder)
     if exchange is None:
         return None, {}

@@ -39,10 +39,11 @@ from common.store.keys import SymbolKeys
 from common.store.reads import SymbolReader
 from common.store.registry import Market
 from common.store.rollups import RollupStore
+from feed.queries.candles import CandleQuery
 from feed.queries.queries import Queries
 from feed.reading.bounds import Window
-from feed.wire.params import CandleQuery
 from infra.local import die_with_parent, embedded
+from tests.kit.asked import candles_of
 from tests.kit.bars_oracle import of_applied
 from tests.kit.support import wait_until_async
 from tests.kit.writer import INSTRUMENT, START_MS, Writer
@@ -147,7 +148,7 @@ class Checker:
             for timeframe in TIMEFRAMES:
                 asked = CandleQuery(Timeframe.parse(timeframe), Window(None, None, 5_000), "none", "json")
                 try:
-                    answer = orjson.loads(await queries.candles(MARKET, asked))
+                    answer = orjson.loads(await candles_of(queries, MARKET, asked))
                 except StoreUnavailable:
                     self.away += 1
                     continue

@@ -8,21 +8,15 @@ import polars as pl
 import pytest
 
 from common.frames import depth
-from common.market.depth.book import (
-    GAP,
-    BinanceSpotRule,
-    BinanceUsdmRule,
-    BookSync,
-    CoinbaseRule,
-    KrakenRule,
-    Outcome,
-    Rule,
-)
 from common.market.depth.chunk import pack_chunk, unpack_chunk, unpack_head
 from common.market.depth.recorder import BookHistory, DepthLimits
+from common.market.depth.sync import GAP, BookSync, Outcome, Rule
 from common.market.timeframes.timeframe import MINUTE_MS, minute_of
 from tests.golden import books
 from tests.kit.book_model import Side, best_first, within
+from workers.venues.binance.book_rule import BinanceSpotRule, BinanceUsdmRule
+from workers.venues.coinbase.book_rule import CoinbaseRule
+from workers.venues.kraken.book_rule import KrakenRule
 from workers.venues.shared.base import DepthEvent, QuoteEvent
 
 # What issue 3 asks of ETHUSDT; the README of the recordings says that all 6,468 are equal, and they are.

@@ -6,9 +6,10 @@ from typing import NamedTuple
 
 from hypothesis import strategies as st
 
-from common.market.depth.book import Book, Levels, Outcome
+from common.market.depth.book import Book, Levels
 from common.market.depth.chunk import DepthChunk, PriceSpan, Run, pack_chunk
 from common.market.depth.recorder import BookHistory
+from common.market.depth.sync import Outcome
 from common.market.timeframes.timeframe import MINUTE_MS
 from common.market.trade import MAX_LOTS, MAX_TICKS
 from tests.kit.strategies import START_MS

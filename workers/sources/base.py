@@ -87,10 +87,13 @@ class Applied(NamedTuple):
 class Source(Protocol):
     """Read by one term of one worker. What was read but not committed is read again by the next term."""
 
-    # Shown in health: ws, rest, replay, simulator, inbox.
-    name: str
-    # Bits of common.market.candle for the candles made of it.
-    sources: int
+    @property
+    def name(self) -> str:
+        """Shown in health: ws, rest, replay, simulator, inbox."""
+
+    @property
+    def sources(self) -> int:
+        """Bits of common.market.candle for the candles made of it."""
 
     async def open(self, position: str, applied: Applied) -> None:
         """Go to a committed position; `''` is the beginning. `applied` stays true for the whole term."""

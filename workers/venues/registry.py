@@ -1,7 +1,4 @@
-"""Venues by name, and which of them a symbol of the fleet is of: `BINANCE:BTCUSDT` is `BTCUSDT` of BINANCE.
-
-Those of ccxt (ccxt_venue.py) have names like CCXT.BITSTAMP and are in no table.
-"""
+"""How each venue of names.py is opened, what it allows one address, and how its book is kept in step."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -10,27 +7,22 @@ from typing import NamedTuple
 from redis.asyncio import Redis
 
 from common.clock import Clock
-from common.errors import BadInput
-from common.market.depth.book import BinanceSpotRule, BinanceUsdmRule, CoinbaseRule, KrakenRule, Rule
-from common.market.instrument import check_symbol
+from common.market.depth.sync import Rule
 from common.store.budget import BudgetStore, Limit
+from workers.venues.binance.book_rule import BinanceSpotRule, BinanceUsdmRule
 from workers.venues.binance.client import SPOT, Binance, BinanceApi
 from workers.venues.binance.usdm import USDM
 from workers.venues.ccxt.client import WINDOW_MS
-from workers.venues.ccxt.venue import CcxtVenue, exchange_of
+from workers.venues.ccxt.venue import CcxtVenue
+from workers.venues.coinbase.book_rule import CoinbaseRule
 from workers.venues.coinbase.client import Coinbase
+from workers.venues.kraken.book_rule import KrakenRule
 from workers.venues.kraken.client import BOOK_LEVELS, Kraken
+from workers.venues.names import LOCAL, exchange_of
 from workers.venues.shared.base import Venue
 from workers.venues.shared.budget import RequestBudget
 from workers.venues.shared.fleet_budget import FleetBudget
 from workers.venues.shared.live import Timing
-
-
-class VenueMarket(NamedTuple):
-    """A market: its venue, and its name there as far as a symbol of the fleet can say it (`XBT-USD`, no slash)."""
-
-    venue: str
-    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +57,7 @@ def _ccxt(name: str, access: VenueAccess) -> Venue:
     return CcxtVenue(a.clock, a.budget, name, rest_url=a.rest_url, socket_url=a.socket_url, timing=a.timing)
 
 
-# A local exchange that speaks the format of Binance's spot market; its URLs are those of each symbol.
-LOCAL = replace(SPOT, name="LOCAL")
+_LOCAL_API = replace(SPOT, name=LOCAL)
 
 
 class VenueLimits(NamedTuple):
@@ -82,7 +73,7 @@ _BINANCE_WEIGHT = "x-mbx-used-weight-1m"
 LIMITS: dict[str, VenueLimits] = {
     SPOT.name: VenueLimits((Limit(6_000, 60_000),), (Limit(300, 300_000),), _BINANCE_WEIGHT),
     USDM.name: VenueLimits((Limit(2_400, 60_000),), (Limit(300, 300_000),), _BINANCE_WEIGHT),
-    LOCAL.name: VenueLimits((Limit(6_000, 60_000),), (Limit(300, 300_000),), _BINANCE_WEIGHT),
+    LOCAL: VenueLimits((Limit(6_000, 60_000),), (Limit(300, 300_000),), _BINANCE_WEIGHT),
     Coinbase.name: VenueLimits((Limit(10, 1_000),), (Limit(8, 1_000),)),
     Kraken.name: VenueLimits((Limit(1, 1_000),), (Limit(150, 600_000),)),
 }
@@ -93,32 +84,17 @@ CCXT_LIMITS = VenueLimits((Limit(WINDOW_MS, WINDOW_MS),), (Limit(60, 60_000),))
 VENUES: dict[str, Callable[[VenueAccess], Venue]] = {
     SPOT.name: lambda access: _binance(access, SPOT),
     USDM.name: lambda access: _binance(access, USDM),
-    LOCAL.name: lambda access: _binance(access, LOCAL),
+    LOCAL: lambda access: _binance(access, _LOCAL_API),
     Coinbase.name: _coinbase,
     Kraken.name: _kraken,
 }
-
-
-def venue_of(symbol: str) -> VenueMarket:
-    """Read `VENUE:NAME`. BadInput where there is no such venue."""
-    venue, _, name = check_symbol(symbol).partition(":")
-    if not is_known(venue) or not name:
-        known = ", ".join(VENUES)
-        raise BadInput(
-            f"symbol {symbol!r} is of no venue we know, expected VENUE:NAME with one of {known} or CCXT.EXCHANGE"
-        )
-    return VenueMarket(venue, name)
-
-
-def is_known(venue: str) -> bool:
-    return venue in VENUES or exchange_of(venue) is not None
 
 
 # How each venue's book is kept in step.
 RULES: dict[str, Rule] = {
     SPOT.name: BinanceSpotRule(),
     USDM.name: BinanceUsdmRule(),
-    LOCAL.name: BinanceSpotRule(),
+    LOCAL: BinanceSpotRule(),
     Coinbase.name: CoinbaseRule(),
     Kraken.name: KrakenRule(BOOK_LEVELS),
 }

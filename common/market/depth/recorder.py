@@ -23,8 +23,9 @@ having stopped but for a break.
 from dataclasses import dataclass, field
 
 from common.errors import BadInput
-from common.market.depth.book import BASIS_POINTS, Book, BookEvent, BookSync, Levels, Outcome, Rule, bounds
+from common.market.depth.book import BASIS_POINTS, Book, Levels, bounds
 from common.market.depth.chunk import DepthChunk, PriceSpan, Run, unpack_chunk
+from common.market.depth.sync import BookEvent, BookSync, Outcome, Rule
 from common.market.scale import Scales
 from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, minute_of
 

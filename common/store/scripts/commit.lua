@@ -42,6 +42,9 @@ local owner, state, trades, events, health, gaps, dirty, seals, archive, unarchi
 local seq, next_seq, count = ARGV[2], ARGV[3], tonumber(ARGV[4])
 local AMENDED_KEPT, DAY_MS, MAX_LATE, MAX_WAITING, MAX_TEXT_IDS = 16, 86400000, 20000, 10, 10000
 
+-- with series.lua
+local all, floors_at = listed_series(20)
+
 -- Coverage as it is stored whole (JSON) without what grows with every trade: the end of its newest span. Id spans are
 -- [first, last, from_ms, to_ms], the one span of time is [window, floor_ms, from_ms, to_ms].
 local function shape(coverage)
@@ -62,7 +65,7 @@ local function archived(name)
   return to
 end
 
--- The oldest day of a series.
+-- The oldest day that there is of a series.
 local function oldest_day(series)
   local open = redis.call('ZRANGE', series.open, 0, 0, 'WITHSCORES')[2]
   local oldest = open and tonumber(open) - tonumber(open) % DAY_MS or math.huge
@@ -94,16 +97,16 @@ end
 
 -- Drop what opens before the floor, as far as the archive has it, and raise the floor, which only ever rises: a
 -- backlog may close minutes older than the newest one. A sealed day is dropped when all of it is older.
-local function drop(series, floor_ms, followers)
+local function drop(series, floor_ms)
   if floor_ms == '' then
     return
   end
   local floor, was = tonumber(floor_ms), tonumber(redis.call('HGET', state, series.floor) or '-1')
   if floor > was and is_archived(series.name) then
     floor = math.min(floor, archived(series.name))
-    for _, follower in ipairs(followers) do
+    for i = 2, series == all[1] and #all or 1 do
       -- Else a late trade would find the footprint of a minute whose candle it does not.
-      floor = math.min(floor, oldest_day(follower))
+      floor = math.min(floor, oldest_day(all[i]))
     end
   end
   floor_ms = string.format('%.0f', math.max(floor, was))
@@ -120,13 +123,16 @@ end
 
 -- with lost.lua
 -- with coverage.lua
--- with series.lua
 
 -- The floor of each series, -1 without one.
-local function floors_of(all)
-  local floors = {}
+local function floors_now()
+  local fields = {}
   for i, series in ipairs(all) do
-    floors[i] = tonumber(redis.call('HGET', state, series.floor) or '-1')
+    fields[i] = series.floor
+  end
+  local floors = redis.call('HMGET', state, unpack(fields))
+  for i = 1, #all do
+    floors[i] = tonumber(floors[i] or '-1')
   end
   return floors
 end
@@ -191,7 +197,6 @@ if count > 0 then
   redis.call('HSET', state, 'updated_ms', now_ms)
 end
 
-local all, floors_at = listed_series(20)
 local at = floors_at + #all
 if ARGV[17] ~= '0' then
   local last = tonumber(redis.call('ZRANGE', text_ids, -1, -1, 'WITHSCORES')[2] or '0')
@@ -230,7 +235,7 @@ end
 local closed_before_ms = tonumber(was[1] or '-1')
 local from_ms, to_ms
 local days = {}
-local floors = floors_of(all)
+local floors = floors_now()
 for _ = 1, tonumber(ARGV[13]) do
   local open_ms, open = ARGV[at], tonumber(ARGV[at])
   local is_here = open >= floors[1]
@@ -274,12 +279,12 @@ if from_ms then
 end
 local drops = false
 for i = #all, 1, -1 do
-  drop(all[i], ARGV[floors_at + i - 1], i == 1 and {unpack(all, 2)} or {})
+  drop(all[i], ARGV[floors_at + i - 1])
   drops = drops or ARGV[floors_at + i - 1] ~= ''
 end
 if drops then
   -- A seal names the blocks of all series, and goes with the last of them.
-  redis.call('ZREMRANGEBYSCORE', seals, '-inf', string.format('%.0f', math.min(unpack(floors_of(all))) - DAY_MS))
+  redis.call('ZREMRANGEBYSCORE', seals, '-inf', string.format('%.0f', math.min(unpack(floors_now())) - DAY_MS))
 end
 for i = 1, tonumber(ARGV[14]) do
   redis.call('XADD', events, 'MAXLEN', '~', ARGV[8], next_seq .. '-' .. i, 'event', ARGV[at])

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from common.frames import depth
 from common.frames.depth import ASK, BID, LEVELS, PACKED_SPAN, RUNS, SPANS
-from common.market.depth.book import BinanceSpotRule
 from common.market.depth.chunk import SPAN, DepthChunk, PriceSpan, pack_chunk, unpack_chunk
 from common.market.depth.recorder import BookHistory, DepthLimits
 from common.market.rescaling import MAX_INT_64, Unfit
@@ -16,6 +15,7 @@ from common.market.scale import Scale, Scales
 from common.market.timeframes.timeframe import MINUTE_MS
 from tests.kit.book_model import PRICES, Move, Venue, Watched, best_first, chunks, feed_all, moves, within
 from tests.kit.strategies import LAW, START_MS
+from workers.venues.binance.book_rule import BinanceSpotRule
 
 EVERYTHING, NOTHING = (0, 1 << 60), (1, 0)
 Row = tuple[int, int, int, int, int, bool]

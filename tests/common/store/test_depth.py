@@ -9,7 +9,6 @@ from redis.asyncio import Redis
 
 from common.errors import Fenced, StoreUnavailable
 from common.frames import depth
-from common.market.depth.book import BinanceSpotRule
 from common.market.depth.chunk import DepthChunk, pack_chunk
 from common.market.depth.recorder import BookHistory, DepthLimits
 from common.market.timeframes.timeframe import MINUTE_MS
@@ -20,6 +19,7 @@ from common.store.lease import NOTHING_SEEN
 from common.store.symbol import StreamBounds, SymbolStore
 from tests.kit.book_model import FIRST_MID, Move, Venue
 from tests.kit.strategies import START_MS
+from workers.venues.binance.book_rule import BinanceSpotRule
 
 SYMBOL = "BINANCE:ETHUSDT"
 FIRST, SECOND, THIRD = (START_MS + at * MINUTE_MS for at in range(3))

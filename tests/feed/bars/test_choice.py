@@ -24,7 +24,7 @@ from tests.kit.writer import INSTRUMENT
     ],
 )
 async def test_a_timeframe_has_one_source(client: Redis, text: str, kind: type) -> None:
-    assert type(Queries(client, 6_000).source(Market(INSTRUMENT), Timeframe.parse(text))) is kind
+    assert type(Queries(client, 6_000).of(Market(INSTRUMENT)).source(Timeframe.parse(text))) is kind
 
 
 def test_nothing_but_the_choice_asks_a_timeframe_what_it_is_made_of() -> None:

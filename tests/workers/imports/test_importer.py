@@ -41,8 +41,9 @@ from workers.imports import files
 from workers.imports.candles import CandleFile
 from workers.imports.days import Day, steps
 from workers.imports.files import ImportFile
-from workers.imports.importer import Done, Importer
+from workers.imports.importer import Importer
 from workers.imports.reach import Reach
+from workers.imports.work import Done
 from workers.recordings import TradeFile
 from workers.replay import KIND, Replayer
 from workers.rollup.day import roll_day

@@ -30,10 +30,11 @@ from common.store.client import commit_client
 from common.store.keys import SymbolKeys
 from common.store.registry import Market
 from common.store.rollups import Due, RollupStore
+from feed.queries.candles import CandleQuery
 from feed.queries.queries import Queries
 from feed.reading.bounds import Window
-from feed.wire.params import CandleQuery
 from tests.kit.archive.s3 import BUCKET, S3
+from tests.kit.asked import candles_of
 from tests.kit.served import Served, served
 from tests.kit.support import wait_until_async
 from tests.kit.writer import INSTRUMENT, KEEP_ALL, START_MS, Writer, random_step
@@ -420,7 +421,7 @@ async def test_duckdb_and_polars_agree_with_the_feed_on_random_ranges(
     ends = [end // MINUTE_MS * MINUTE_MS for end in ends]
     asked = pl.DataFrame({"number": range(RANGES), "start_ms": starts, "end_ms": ends})
     wanted = [
-        told(await feed.candles(MARKET, CandleQuery(MINUTE, Window(start_ms, end_ms, 5_000), "none", "json")))
+        told(await candles_of(feed, MARKET, CandleQuery(MINUTE, Window(start_ms, end_ms, 5_000), "none", "json")))
         for start_ms, end_ms in zip(starts, ends, strict=True)
     ]
     assert sum(count > 0 for count, *_ in wanted) > RANGES * 0.9

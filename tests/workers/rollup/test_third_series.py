@@ -7,10 +7,11 @@ committed, amended, sealed, archived, dropped, merged with late trades and read,
 import random
 import struct
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -29,6 +30,7 @@ from common.market.trade import BUY, SELL
 from common.series import MINUTE_SERIES, BlockCodec, MinuteCodec, MinuteSeries
 from common.store import keys
 from common.store.client import commit_client
+from common.store.imports import ImportStore
 from common.store.keys import SymbolKeys
 from common.store.reads import Range, SymbolReader
 from common.store.registry import Market
@@ -47,9 +49,11 @@ from workers.change.cut import Cutter
 from workers.change.procedure import Changer
 from workers.change.request import Request
 from workers.clock.due import due_work
+from workers.imports.days import Day
+from workers.imports.joined import reads_as, sealed
 from workers.rollup.archiving import archive_period
 from workers.rollup.older import older_minutes
-from workers.symbol.commit import Retention
+from workers.symbol.commit import Retention, make_commit
 
 MEMBER = struct.Struct("<qq")
 SCHEMA = pl.Schema({"open_ms": pl.Int64, "delta_lots": pl.Int64})
@@ -130,12 +134,11 @@ def frames(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> M
     return made
 
 
-def with_deltas(series: MinuteSeries):  # type: ignore[no-untyped-def]
+def with_deltas(series: MinuteSeries) -> Callable[..., Commit]:
     """make_commit, with what a builder of the series would add to it."""
-    from workers.symbol.commit import make_commit
 
-    def made(*arguments: object) -> Commit:
-        commit: Commit = make_commit(*arguments)  # type: ignore[arg-type]
+    def made(*arguments: Any) -> Commit:
+        commit = make_commit(*arguments)
         minutes = {
             open_ms: (*packed, delta_of(packed[0]) if series.period.open_of(open_ms) == open_ms else b"")
             for open_ms, packed in commit.minutes.items()
@@ -259,6 +262,23 @@ async def test_bars_are_made_of_it(client: Redis, writer: Writer, frames: Minute
     for open_ms, lots in expected(writer, frames.series).items():
         sums[timeframe.open_of(open_ms)] += lots
     assert dict(closed.bars.rows()) == sums
+
+
+async def test_an_import_leaves_it_as_it_is(client: Redis, writer: Writer, frames: MinuteFrames) -> None:
+    """Also where open members lie beside the sealed ones: the day is sealed with both."""
+    series, scales = frames.series, Scales.unchanged(INSTRUMENT.scale)
+    await write_days(writer, 2)
+    await writer.roll_up()
+    await writer.commit(writer.trade(FIRST_MS + 7, lots=1_000, side=SELL))
+    (stored,) = await ImportStore(client, INSTRUMENT.symbol, 10).read([FIRST_MS])
+    assert stored[series.name].open and stored[series.name].sealed
+    (made,) = sealed([Day(FIRST_MS, 0)], [stored], None, 0, scales)
+    of_day = {ms: lots for ms, lots in expected(writer, series).items() if day_of(ms) == FIRST_MS}
+    assert dict(unseal([made.blocks[series.name]]).rows()) == of_day
+    staged = made.staged()
+    assert staged and staged.counts[series.name] == len(of_day)
+    assert reads_as({FIRST_MS: made.blocks}, [made], scales)
+    assert not reads_as({FIRST_MS: {**made.blocks, series.name: b";"}}, [made], scales)
 
 
 async def test_it_is_cut_and_rescaled_with_the_others(

@@ -2,7 +2,8 @@ import pytest
 
 from common.errors import BadInput
 from tests.kit.support import FakeClock
-from workers.venues.registry import VENUES, VenueAccess, VenueMarket, open_venue, venue_of
+from workers.venues.names import VENUE_NAMES, VenueMarket, venue_of
+from workers.venues.registry import VENUES, VenueAccess, open_venue
 from workers.venues.shared.budget import OpenBudget
 
 
@@ -23,6 +24,10 @@ def test_a_symbol_says_its_venue_and_its_name_there(symbol: str, place: VenueMar
 def test_a_symbol_of_no_venue_is_bad_input(symbol: str) -> None:
     with pytest.raises(BadInput):
         venue_of(symbol)
+
+
+def test_every_venue_that_is_known_can_be_opened() -> None:
+    assert tuple(VENUES) == VENUE_NAMES
 
 
 @pytest.mark.parametrize("name", VENUES)

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field, replace
 
 from common.clock import Clock
 from common.errors import RetryableError
-from common.market.depth.book import Rule
 from common.market.depth.chunk import DepthChunk, pack_chunk
 from common.market.depth.recorder import BookHistory, DepthLimits
+from common.market.depth.sync import Rule
 from common.market.rescaling import Unfit
 from common.market.scale import Scales
 from common.store.book import MAX_BOOK_LEVELS, BookSnapshot, BookStore

@@ -26,6 +26,7 @@ from common.market.timeframes.timeframe import MINUTE_MS
 from common.market.trade import MAX_LOTS, MAX_TS_MS, SIDE_CODES, UNKNOWN, Trade, Trades
 from workers.venues.ccxt.client import POLLED, TRADES_KEPT, Clients, check_installed
 from workers.venues.ccxt.ids import Ids
+from workers.venues.names import exchange_of
 from workers.venues.shared.answers import (
     candle_of,
     closed_before,
@@ -58,8 +59,6 @@ from workers.venues.shared.stall import StallDetector
 
 log = logging.getLogger(__name__)
 
-# Of a venue's name, before ccxt's name of the exchange.
-PREFIX = "CCXT."
 # Some exchanges look no further than this for trades and candles: a page without any says nothing of what comes later.
 REACH_MS = 3_600_000
 # How often trades are asked for where there is no stream of them.
@@ -73,13 +72,6 @@ BOOK_MS, BOOK_LEVELS = 250, 1_000
 USUAL_STEP, MAX_SIZE_DECIMALS = "1e-8", 8
 # Ways ccxt states a precision: decimals, and steps.
 _DECIMAL_PLACES, _TICK_SIZE = 2, 4
-
-
-def exchange_of(venue: str) -> str | None:
-    """`okx` of `CCXT.OKX`; None: it is none of these."""
-    name = venue.removeprefix(PREFIX)
-    is_one = venue.startswith(PREFIX) and name.isascii() and name.isalnum() and name.isupper()
-    return name.lower() if is_one else None
 
 
 class CcxtVenue:

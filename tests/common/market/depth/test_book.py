@@ -4,23 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.market.depth.book import (
-    CHECKSUM,
-    CROSSED,
-    GAP,
-    MAX_BUFFERED,
-    OLD_SNAPSHOT,
-    BinanceSpotRule,
-    BinanceUsdmRule,
-    Book,
-    BookSync,
-    CoinbaseRule,
-    KrakenRule,
-    Outcome,
-    Rule,
-)
+from common.market.depth.book import Book
+from common.market.depth.sync import CHECKSUM, CROSSED, GAP, MAX_BUFFERED, OLD_SNAPSHOT, BookSync, Outcome, Rule
 from tests.kit.book_model import Side, Venue, best_first, moves, sides_of, within
 from tests.kit.strategies import LAW
+from workers.venues.binance.book_rule import BinanceSpotRule, BinanceUsdmRule
+from workers.venues.coinbase.book_rule import CoinbaseRule
+from workers.venues.kraken.book_rule import KrakenRule
 from workers.venues.shared.base import DepthEvent
 
 LEVELS = st.lists(st.tuples(st.integers(1, 40), st.integers(0, 5)), max_size=12)

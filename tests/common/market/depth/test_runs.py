@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import BadInput
-from common.market.depth.book import BinanceSpotRule, CoinbaseRule, bounds
+from common.market.depth.book import bounds
 from common.market.depth.chunk import DepthChunk, PriceSpan, Run, pack_chunk, unpack_chunk
 from common.market.depth.recorder import (
     MAX_AHEAD_MS,
@@ -21,6 +21,8 @@ from common.market.depth.recorder import (
 from common.market.timeframes.timeframe import MINUTE_MS
 from tests.kit.book_model import FIRST_MID, Move, Side, Venue, Watched, feed_all, moves, within
 from tests.kit.strategies import LAW, START_MS
+from workers.venues.binance.book_rule import BinanceSpotRule
+from workers.venues.coinbase.book_rule import CoinbaseRule
 from workers.venues.shared.base import DepthEvent
 
 # Farther than any price of the model goes.

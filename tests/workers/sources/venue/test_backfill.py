@@ -2,7 +2,7 @@
 
 from tests.kit.fakes import trades
 from workers.sources.base import Batch
-from workers.sources.venue.backfill import MAX_WAITING, BatchQueue
+from workers.sources.venue.batch_queue import MAX_WAITING, BatchQueue
 
 
 def page(size: int) -> Batch:

@@ -16,7 +16,10 @@ from common.market.timeframes.timeframe import MINUTE_MS, minute_of
 from common.market.trade import BUY, Trade, Trades
 from tests.kit.support import FakeClock
 from workers.sources.base import Applied
-from workers.sources.venue.backfill import HEAD_MS, MISSED_MS, OVERLAP_MS, PART_MS, SETTLE_MS, Backfill, BatchQueue
+from workers.sources.venue.backfill import HEAD_MS, SETTLE_MS, Backfill
+from workers.sources.venue.backfill_by_id import BackfillById
+from workers.sources.venue.backfill_by_time import MISSED_MS, OVERLAP_MS, PART_MS, BackfillByTime
+from workers.sources.venue.batch_queue import BatchQueue
 from workers.venues.ccxt.venue import CcxtVenue
 from workers.venues.shared.base import Listing, Unserved, VenueUnavailable
 
@@ -75,6 +78,7 @@ class Made:
     past: Past
     history_ms: int = 0
     window: int = 1_000
+    listing: Listing = LISTING
     clock: FakeClock = field(default_factory=lambda: FakeClock(START_MS))
     coverage: RecentCoverage = field(init=False)
     applied: dict[int, Trade] = field(default_factory=dict)
@@ -92,8 +96,17 @@ class Made:
         """A term."""
         applied = Applied(self.coverage, Ledger(), "", lambda: self.coverage.to_ms, self.minutes)
         venue: CcxtVenue = self.past  # type: ignore[assignment]  # the part of it that is asked
-        self.backfill = Backfill(
-            venue, LISTING, self.clock, applied, self.desk, lambda: None, self.history_ms, position, self.held.is_set
+        kind = BackfillById if self.listing.instrument.ids == "contiguous" else BackfillByTime
+        self.backfill = kind(
+            venue=venue,
+            listing=self.listing,
+            clock=self.clock,
+            applied=applied,
+            queue=self.desk,
+            on_put=lambda: None,
+            history_ms=self.history_ms,
+            committed=position,
+            is_held=self.held.is_set,
         )
         self.past.on_bad = self.backfill.unread
 
@@ -361,11 +374,11 @@ async def test_of_more_trades_than_ids_are_remembered_the_newest_are_had_and_it_
 
 async def test_ids_that_are_contiguous_have_no_stretches() -> None:
     past = Past()
-    made = Made(past, history_ms=MINUTE_MS)
-    made.backfill.listing = replace_ids(LISTING)
+    made = Made(past, history_ms=MINUTE_MS, listing=replace_ids(LISTING))
     made.backfill.reconnected()
     made.backfill.heard(5)
-    assert made.knows_head() and made.backfill.position == "" and not made.backfill._stretches
+    made.backfill.missed(5)
+    assert made.knows_head() and made.backfill.position == ""
 
 
 def replace_ids(listing: Listing) -> Listing:

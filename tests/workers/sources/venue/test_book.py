@@ -7,13 +7,13 @@ from contextlib import asynccontextmanager
 from redis.asyncio import Redis
 
 from common.clock import SystemClock
-from common.market.depth.book import CoinbaseRule
 from common.market.instrument import Instrument
 from common.market.scale import Scales
 from common.store.keys import SymbolKeys
 from tests.kit.support import wait_until_async
 from workers.sources.venue.book import BookKeeper
 from workers.sources.venue.source import book_stores
+from workers.venues.coinbase.book_rule import CoinbaseRule
 from workers.venues.shared.base import DepthEvent
 
 SYMBOL, TOKEN = "V:A", "a" * 32

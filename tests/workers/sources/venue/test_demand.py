@@ -18,7 +18,7 @@ from infra.exchange import Exchange, ExchangeMarket, MarketClock, Simulation, li
 from tests.kit.support import AttentiveClock, wait_until_async
 from tests.kit.venue_line import EASY, SETTINGS, SPEED, Line
 from workers.sources import SOURCES, SourceContext
-from workers.sources.venue.source import REST, WS
+from workers.sources.venue.following import REST, WS
 from workers.symbol.claims import Claimer, WorkerContext
 
 NAMES = ["BTCUSDT", "ETHUSDT"]

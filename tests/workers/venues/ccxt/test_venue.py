@@ -24,8 +24,8 @@ from tests.kit.support import FakeClock
 from tests.workers.venues.history import all_between, spans, within
 from workers.venues.ccxt import venue as ccxt_venue
 from workers.venues.ccxt.ids import HASHED, Ids
-from workers.venues.ccxt.venue import CcxtVenue, exchange_of, fleet_name
-from workers.venues.registry import VenueMarket, is_known, venue_of
+from workers.venues.ccxt.venue import CcxtVenue, fleet_name
+from workers.venues.names import VenueMarket, exchange_of, is_known, venue_of
 from workers.venues.shared.base import (
     Connected,
     DepthEvent,

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from common.market.depth.book import BookSync, KrakenRule, Outcome
+from common.market.depth.sync import BookSync, Outcome
 from tests.workers.venues.recorded import (
     Plain,
     listing,
@@ -16,6 +16,7 @@ from tests.workers.venues.recorded import (
     trades_in,
     venue_frames,
 )
+from workers.venues.kraken.book_rule import KrakenRule
 from workers.venues.kraken.client import BOOK_LEVELS
 from workers.venues.kraken.v1 import KrakenV1Parser
 from workers.venues.shared.base import DepthEvent, QuoteEvent, Refused

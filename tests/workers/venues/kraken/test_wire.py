@@ -2,9 +2,10 @@ from typing import Any
 
 import pytest
 
-from common.market.depth.book import BookSync, KrakenRule, Outcome
+from common.market.depth.sync import BookSync, Outcome
 from common.market.trade import Trade
 from tests.workers.venues.recorded import listing, trades_in
+from workers.venues.kraken.book_rule import KrakenRule
 from workers.venues.kraken.client import BOOK_LEVELS, KrakenParser, rest_name, socket_name
 from workers.venues.shared.base import DepthEvent, QuoteEvent, Refused
 

@@ -1,0 +1,55 @@
+"""Commands that are imported when they are run: until then a name and a sentence stand for each of them.
+
+So a help loads none, and a command only what itself needs: some bring Polars, the feed or the clients of all venues,
+each half a second.
+"""
+
+import importlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+
+class LazyCommand(NamedTuple):
+    """`place`: a function, or the Typer of a group, as `module:name`. `summary`: as its own help begins."""
+
+    place: str
+    summary: str
+
+
+def lazy_group(listed: Mapping[str, LazyCommand], **options: Any) -> typer.Typer:
+    """Return a group of these commands, by their names. `options`: those of Typer."""
+
+    class Group(TyperGroup):
+        def __init__(self, **made: Any) -> None:
+            super().__init__(**made)
+            for name, command in listed.items():
+                self.add_command(TyperCommand(name, help=command.summary))
+
+        def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+            name, named, rest = super().resolve_command(ctx, args)
+            return name, _loaded(name, listed[name].place, options) if name else named, rest
+
+    return _group(options, cls=Group)
+
+
+def _loaded(name: str, place: str, options: Mapping[str, Any]) -> Any:
+    module, _, attribute = place.partition(":")
+    found = getattr(importlib.import_module(module), attribute)
+    parent = _group(options)
+    if isinstance(found, typer.Typer):
+        parent.add_typer(found, name=name)
+    else:
+        parent.command(name)(found)
+    made = typer.main.get_command(parent)
+    assert isinstance(made, TyperGroup)
+    return made.commands[name]
+
+
+def _group(options: Mapping[str, Any], **more: Any) -> typer.Typer:
+    """A group, however few commands there are."""
+    made = typer.Typer(**options, **more)
+    made.callback()(lambda: None)
+    return made
