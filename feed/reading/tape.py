@@ -123,7 +123,7 @@ def bars_of(trades: pl.DataFrame, timeframe: Timeframe, sources: int) -> pl.Data
     return _with_revisions(bulk.candles(trades.select(list(TRADES)), timeframe, sources), trades, timeframe)
 
 
-class Look(Protocol):
+class ReadView(Protocol):
     """Reads a view: what the store alone has, or all that is kept."""
 
     def __call__(self, minutes: Sequence[Range], *, since_seq: int | None) -> Awaitable[View]: ...
@@ -136,14 +136,14 @@ class Tapes:
         self._kept: OrderedDict[tuple[str, Instrument | None], Tape] = OrderedDict()
         self._most_bytes = most_bytes
 
-    async def read(self, store: SymbolReader, look: Look, since_seq: int | None = None) -> TapeView:
-        """Return the tape as of a view, by `look`, that also has the entries since `since_seq`."""
+    async def read(self, store: SymbolReader, read_view: ReadView, since_seq: int | None = None) -> TapeView:
+        """Return the tape as of a view, by `read_view`, that also has the entries since `since_seq`."""
         key = store.keys.symbol, store.instrument
         tape = self._kept.get(key)
         for _ in range(ROUNDS):
             tape = tape or await _load(store)
             seqs = [seq for seq in (tape.seq if tape else None, since_seq) if seq is not None]
-            view = await look([Range(0, FOREVER_MS, newest=1)], since_seq=min(seqs, default=None))
+            view = await read_view([Range(0, FOREVER_MS, newest=1)], since_seq=min(seqs, default=None))
             if view.state is None:
                 return TapeView(None, view, -1, LIVE)
             tape = _followed(tape, view)
