@@ -10,7 +10,7 @@ import polars as pl
 from common.frames import decode, encode
 from common.frames.spans import held
 from common.market.builder.builder import Builder, Minute, pack_minute, unpack_minute
-from common.market.builder.coverage import RecentCoverage
+from common.market.builder.recent_coverage import RecentCoverage
 from common.market.coding import blocks, codec
 from common.market.coding.packed import Ints
 from common.market.footprint import Footprint
@@ -18,7 +18,8 @@ from common.market.instrument import Instrument
 from common.market.scale import Scale, Scales
 from common.market.timeframes.timeframe import MINUTE, day_of
 from common.store.rollups import CANDLES, FOOTPRINTS, Staged, StoredMinutes
-from workers.imports.days import Day, Frames, built
+from workers.imports.day import Day
+from workers.imports.days import Frames, built
 
 # Candles and footprints of a day, as the store has them.
 Stored = tuple[StoredMinutes, StoredMinutes]
