@@ -24,9 +24,10 @@ from redis.asyncio import Redis
 from common.errors import FleetError, Stale, StoreUnavailable
 from common.market.manifest import Fault
 from common.market.timeframes.timeframe import DAY_MS, day_of
+from common.series import MINUTE_SERIES
 from common.store.client import translated
 from common.store.instrument import InstrumentMismatch
-from common.store.keys import LATE, SymbolKeys
+from common.store.keys import SymbolKeys
 from common.store.manifest import faults_of
 from common.store.reads import Spans, View, lost_spans
 from common.store.registry import Market
@@ -222,14 +223,14 @@ async def upkeep_of(client: Redis, symbol: str) -> Upkeep:
     pipe.zrange(keys.seals, 0, 0, withscores=True)
     pipe.zrange(keys.dirty, 0, -1)
     pipe.zrange(keys.unarchived, 0, -1)
-    for series in LATE:
-        pipe.zcard(keys.late(series))
     ask_waiting(pipe, keys)
     pipe.hget(keys.archive, "trades_lost")
     pipe.zcard(keys.rescale)
     pipe.zscore(keys.rescale, LIST)
     pipe.hget(keys.outside, "total")
     pipe.hvals(keys.faults)
+    for series in MINUTE_SERIES:
+        pipe.zcard(keys.late(series))
     with translated(f"read of what is kept of {symbol}"):
         (
             (watermark, sealed, floor),
@@ -238,16 +239,16 @@ async def upkeep_of(client: Redis, symbol: str) -> Upkeep:
             seals,
             dirty,
             unarchived,
-            late_candles,
-            late_footprints,
-            *trades,
+            state,
+            archive,
             lost,
             to_rescale,
             unlisted,
             outside,
             faults,
+            *late,
         ) = await pipe.execute()
-    watermark_ms, waiting = _number(watermark), waiting_of(*trades)
+    watermark_ms, waiting = _number(watermark), waiting_of(state, archive)
     # The seal of a day stays while its footprints do.
     oldest = [max(day_of(int(open_ms)), day_of(max(0, _number(floor)))) for _, open_ms in (*candles, *seals)]
     oldest += [int(archived_from)] if archived_from else []
@@ -259,7 +260,7 @@ async def upkeep_of(client: Redis, symbol: str) -> Upkeep:
         _number(footprints_to),
         tuple(sorted(day_ms for day_ms in map(int, dirty) if day_ms + DAY_MS <= watermark_ms)),
         tuple(sorted(int(member.rpartition(b":")[2]) for member in unarchived)),
-        late_candles + late_footprints,
+        sum(late),
         max(0, _number(late_lost)),
         -1 if waiting is None or waiting.since_ms is None else waiting.since_ms,
         waiting.count if waiting else 0,

@@ -155,9 +155,9 @@ async def _read(reader: History, recipe: BarRecipe, bounds: Bounds, share: Share
     is_done = False
     while not is_done and more_ms is None:
         most = min(share.wanted - count, share.at_once)
-        ends = {"oldest": most} if bounds.oldest_first else {"newest": most}
+        wanted = Range.some(start_ms, end_ms, most, oldest_first=bounds.oldest_first)
         rows = reader.budget.rows
-        part = await reader.read(recipe.minutes, Range(start_ms, end_ms, **ends), share.chunk)
+        part = await reader.read(recipe.minutes, wanted, share.chunk)
         views.append(part.view)
         count += sum(map(recipe.count, part.frames))
         made = [await _made(reader, recipe, frame) for frame in part.frames]
@@ -251,5 +251,5 @@ def fit(views: list[View], recipe: BarRecipe) -> bool:
         first.token == last.token
         and first.seq <= last.seq
         and not any(amendment.seq > first.seq for amendment in last.amended)
-        and recipe.minutes.floor_ms(first) == recipe.minutes.floor_ms(last)
+        and first.floor_ms(recipe.minutes.series) == last.floor_ms(recipe.minutes.series)
     )

@@ -15,6 +15,7 @@ from common.frames.resample import resample
 from common.market.coding import codec
 from common.market.timeframes.periods import DAY, periods
 from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, Timeframe
+from common.series import CANDLES
 from common.store.reads import Range, View, touches
 from feed.bars.changes import ROUNDS, BarChanges, Cursor, Touched, touched_since
 from feed.bars.closed import Closed, candles_of, cut, grow
@@ -119,8 +120,7 @@ async def read_days(
 ) -> Closed | None:
     """Read bars of a timeframe of days. None if too many days have yet to be rolled up: the minutes are to be read."""
     most = bounds.limit * timeframe.n * _DAYS_OF[timeframe.unit]
-    ends = {"oldest": most} if bounds.oldest_first else {"newest": most}
-    stored = Range(bounds.start_ms, bounds.end_ms, **ends)
+    stored = Range.some(bounds.start_ms, bounds.end_ms, most, oldest_first=bounds.oldest_first)
     # First only which days are dirty: it is cheap, and all the rest is then read at once.
     view = await reader.view(days=NOTHING)
     for _ in range(ATTEMPTS):
@@ -150,7 +150,7 @@ def _to_be_made(view: View, timeframe: Timeframe, bounds: Bounds) -> list[Span]:
     touched.append((watermark_ms, watermark_ms + 1))
     touched += [(max(first, floor_ms), min(last + DAY_MS, watermark_ms)) for first, last in _otherwise(view, timeframe)]
     days = (day for span in touched for day in periods(DAY.anchored(timeframe.sessions), *span))
-    whole = (day for day in days if not touches(view.lost("candles"), day.open_ms, day.end_ms))
+    whole = (day for day in days if not touches(view.lost(CANDLES), day.open_ms, day.end_ms))
     spans = ((max(day.open_ms, bounds.start_ms), min(day.end_ms, bounds.end_ms)) for day in whole)
     return united(span for span in spans if span[0] < span[1])
 
@@ -165,5 +165,5 @@ def _bars(view: View, spans: list[Span], timeframe: Timeframe) -> pl.DataFrame:
     days = decode.candles(view.days)
     for start_ms, end_ms in spans:
         days = days.filter(~pl.col("open_ms").is_between(start_ms, end_ms, closed="left"))
-    minutes = decode.candles([member for members in view.candles for member in members])
+    minutes = decode.candles([member for members in view.minutes for member in members])
     return resample(pl.concat([days, resample(minutes, DAY.anchored(timeframe.sessions))]), timeframe)

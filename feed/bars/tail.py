@@ -44,8 +44,8 @@ ROUNDS = 64
 class Tail:
     """As of commit (seq, token): all closed bars that open in `[from_ms, to_ms)`, and the growing bar so far.
 
-    `pieces` are the bars' JSON without the outer braces and without `partial`, which coverage decides later.
-    `base`: the closed minutes in `[to_ms, base_to_ms)`, merged; `open`: the open minute. Lists are never changed.
+    `pieces` are the bars' JSON without `partial`, which coverage decides later. `base`: the closed minutes in
+    `[to_ms, base_to_ms)`, merged; `open`: the open minute. Lists are never changed.
     """
 
     timeframe: Timeframe
@@ -160,15 +160,12 @@ def _open_minute(state: SymbolState, timeframe: Timeframe) -> Candle | None:
 
 
 def piece_of(bar: Candle, instrument: Instrument, *, is_final: bool) -> bytes:
-    return bar_json(bar, instrument, is_final=is_final)[1:-1].encode()
+    return bar_json(bar, instrument, is_final=is_final).encode()
 
 
 def pieces_of(bars: pl.DataFrame, instrument: Instrument) -> list[bytes]:
-    """The same for a frame of closed bars. No value of a bar holds a brace."""
-    if bars.is_empty():
-        return []
-    flagged = bars.with_columns(is_final=pl.lit(True), partial=pl.lit(False))
-    return bars_json(flagged, instrument)[2:-2].split(b"},{")
+    """The same for a frame of closed bars."""
+    return bars_json(bars.with_columns(is_final=pl.lit(True), partial=pl.lit(False)), instrument)
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +253,7 @@ async def _follow(
     spans: list[Span] = []
     for _ in range(ROUNDS):
         view = await reader.view(_ranges(tail, spans, extra), since_seq=since_seq)
-        asked = view.candles[len(view.candles) - len(extra) :]
+        asked = view.minutes[len(view.minutes) - len(extra) :]
         if view.state is None:
             return TailReading(None, view, asked)
         stale = tail.stale(view.state) if tail else None
@@ -265,7 +262,7 @@ async def _follow(
         elif not set(stale) <= set(spans):
             spans = stale
         else:
-            head, *rest = view.candles
+            head, *rest = view.minutes
             tail = tail.repaired(spans, rest[: len(spans)], instrument) if spans else tail
             tail, spans = tail.followed(view.state, head, instrument), []
             if len(head) < CHUNK:

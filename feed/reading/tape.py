@@ -141,7 +141,7 @@ class Tapes:
             tape = _followed(tape, view)
             if tape:
                 self._keep(key, tape)
-                return TapeView(tape, view, _from_ms(view), _sources(view.state, view.candles[0]))
+                return TapeView(tape, view, _from_ms(view), _sources(view.state, view.minutes[0]))
         raise StoreUnavailable(f"{reader.keys.symbol} changed under every attempt to read it")
 
     def _keep(self, key: tuple[str, Instrument | None], tape: Tape) -> None:
