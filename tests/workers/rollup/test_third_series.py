@@ -49,7 +49,7 @@ from workers.change.cut import Cutter
 from workers.change.procedure import Changer
 from workers.change.request import Request
 from workers.clock.due import due_work
-from workers.imports.days import Day
+from workers.imports.day import Day
 from workers.imports.joined import reads_as, sealed
 from workers.rollup.archiving import archive_period
 from workers.rollup.older import older_minutes
