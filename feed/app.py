@@ -22,8 +22,9 @@ from common.store.server import ServerInfo, StoreWatch, refuse_unfit
 from feed.access import Access
 from feed.bars.tail import Tails
 from feed.metrics import Metrics
+from feed.queries.fleet import Fleet
 from feed.queries.queries import Queries
-from feed.reading.history import FrameCache
+from feed.reading.frame_cache import FrameCache
 from feed.reading.lanes import Lanes
 from feed.reading.memory import Shares
 from feed.reading.tape import Tapes
@@ -35,7 +36,7 @@ from feed.web.connections import Connections, room_for
 from feed.web.doors import Hosts, Tokens
 from feed.web.guard import Guard
 from feed.web.places import ProxiedPlaces
-from feed.web.routes import candles, fleet, market, process
+from feed.web.routes import routes
 from feed.wire import errors
 
 # Somebody waits for the answer.
@@ -100,7 +101,8 @@ def create_app(settings: Settings) -> Starlette:
             is_store_troubled=lambda: bool(watch.troubles),
         )
         hub = Hub(queries, pubsub, metrics)
-        app.state.services = Services(settings, access, client, queries, hub, metrics, Jobs(queue), watch)
+        fleet = Fleet(settings, queries, Jobs(queue), watch)
+        app.state.services = Services(settings, access, client, queries, fleet, hub, metrics)
         running = [asyncio.create_task(hub.run()), asyncio.create_task(watch.run())]
         try:
             async with present(client, WEB):
@@ -115,7 +117,7 @@ def create_app(settings: Settings) -> Starlette:
                 await each.aclose()
 
     app = Starlette(
-        routes=[*candles.routes, *market.routes, *fleet.routes, *process.routes, *session.routes],
+        routes=[*routes, *session.routes],
         middleware=[
             Middleware(Guard, metrics=metrics),
             Middleware(ProxiedPlaces, access=access, connections=connections),

@@ -6,10 +6,9 @@ from redis.asyncio import Redis
 from starlette.requests import HTTPConnection
 
 from common.settings import Settings
-from common.store.jobs import Jobs
-from common.store.server import StoreWatch
 from feed.access import Access
 from feed.metrics import Metrics
+from feed.queries.fleet import Fleet
 from feed.queries.queries import Queries
 from feed.stream.hub import Hub
 
@@ -22,10 +21,9 @@ class Services:
     access: Access
     client: Redis
     queries: Queries
+    fleet: Fleet
     hub: Hub
     metrics: Metrics
-    jobs: Jobs
-    watch: StoreWatch
 
 
 def services_of(connection: HTTPConnection) -> Services:

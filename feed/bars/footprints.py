@@ -11,7 +11,7 @@ from common.market.instrument import Instrument
 from common.market.timeframes.timeframe import Timeframe
 from common.store.reads import SymbolState
 from feed.bars.frames import flagged
-from feed.bars.page import Page, array_of_runs, covered_span, next_page
+from feed.bars.page import Page, covered_span, next_page
 from feed.bars.recipe import BarRecipe
 from feed.bars.source import BarSource, PageRead
 from feed.reading.bounds import Bounds, Window
@@ -74,7 +74,7 @@ async def _page(writing: Writing, budget: QueryBudget, rows: pl.DataFrame, more_
     told = (await budget.run(len(rows), opens.unique, maintain_order=True)).to_list()
     told = told[:count] if forward else told[len(told) - count :]
     spans = covered_span(told, writing.timeframe, bounds, more_ms)
-    return Page(array_of_runs(written if forward else written[::-1]), *spans, next_page(bounds, more_ms))
+    return Page(written if forward else written[::-1], *spans, next_page(bounds, more_ms))
 
 
 def _slices(opens: pl.Series) -> list[slice]:

@@ -15,7 +15,6 @@ from typing import NamedTuple, Protocol
 from common.market.builder.builder import candle_of
 from common.market.candle import Candle
 from common.market.coding import codec
-from common.market.coding.bar_json import bar_json
 from common.market.instrument import Ids, Instrument
 from common.market.timeframes.timeframe import Timeframe
 from common.market.trade import Trades
@@ -27,13 +26,21 @@ from feed.reading.coverage import EMPTY, KnownCoverage
 RECENT_BARS = 64
 
 
+class ShownBar(NamedTuple):
+    """A bar as it is at a commit."""
+
+    candle: Candle
+    is_final: bool
+    partial: bool
+
+
 class Update(NamedTuple):
     """A bar that changed. `amended`: it had been final before."""
 
     open_ms: int
     end_ms: int
     amended: bool
-    bar: str
+    bar: ShownBar
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +82,7 @@ class At:
 
 @dataclass(frozen=True, slots=True)
 class BarGrid:
-    """How bars of one symbol and timeframe are cut and written."""
+    """How bars of one symbol and timeframe are cut, and what is said of them."""
 
     instrument: Instrument
     timeframe: Timeframe
@@ -83,12 +90,12 @@ class BarGrid:
     def update(self, bar: Candle, at: At, was_ms: int) -> Update:
         """`was_ms`: the watermark that was known before."""
         end_ms = self.timeframe.next_open(bar.open_ms)
-        return Update(bar.open_ms, end_ms, end_ms <= was_ms, self.json(bar, at))
+        return Update(bar.open_ms, end_ms, end_ms <= was_ms, self.shown(bar, at))
 
-    def json(self, bar: Candle, at: At) -> str:
+    def shown(self, bar: Candle, at: At) -> ShownBar:
         end_ms = self.timeframe.next_open(bar.open_ms)
         partial = bar.open_ms < at.floor_ms or at.cover.partial(bar.open_ms, end_ms)
-        return bar_json(bar, self.instrument, is_final=end_ms <= at.watermark_ms, partial=partial)
+        return ShownBar(bar, end_ms <= at.watermark_ms, partial)
 
     def final(self, bar: Candle, watermark_ms: int) -> bool:
         return self.timeframe.next_open(bar.open_ms) <= watermark_ms

@@ -6,15 +6,17 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
+from common.market.coding.bar_json import as_partial
 from common.market.instrument import Instrument
 from common.market.timeframes.timeframe import MINUTE_MS
+from common.series import CANDLES
 from common.store.reads import View
 from feed.bars.changes import ROUNDS, BarChanges, Cursor, Touched, touched_since
 from feed.bars.closed import Closed, merged, read_closed, with_lender, with_open
 from feed.bars.data import SymbolData
 from feed.bars.frames import cover_of_minutes, read_page
 from feed.bars.live import At, BarGrid, MinuteLive, Update
-from feed.bars.page import Page, array_of, covered_span
+from feed.bars.page import Page, covered_span
 from feed.bars.recipe import BarRecipe
 from feed.bars.source import BarRows, BarSource, PageRead
 from feed.bars.tail import Tail, TailReading, piece_of
@@ -37,7 +39,7 @@ class ClosedSource(BarSource, Protocol):
 async def read_with_open(source: ClosedSource, recipe: BarRecipe, bounds: Bounds, *, lend: bool) -> BarRows:
     """As BarSource.read."""
     read = partial(source.closed, recipe, bounds)
-    closed, lender = await with_lender(source.data.reader, recipe, bounds, read) if lend else (await read(), None)
+    closed, lender = await with_lender(source.data.history, recipe, bounds, read) if lend else (await read(), None)
     frame = await source.data.budget.run(len(closed.bars), with_open, closed, recipe, bounds)
     return BarRows(frame, closed.view, source.cover(recipe, closed.view), closed.more_ms, lender)
 
@@ -47,7 +49,7 @@ async def tail_page(source: ClosedSource, window: Window) -> PageRead:
     data, timeframe = source.data, source.grid.timeframe
     bounds, recipe = Bounds.of(window, timeframe), BarRecipe.candles(timeframe)
     older = partial(source.closed, recipe)
-    reading = await data.tails.read_bars(data.reader, data.instrument, timeframe, bounds, older)
+    reading = await data.tails.read_bars(data.history, data.instrument, timeframe, bounds, older)
     if reading is None:
         return await read_page(source, window)
     cover = source.cover(recipe, reading.view)
@@ -60,10 +62,10 @@ class MinuteSource:
     grid: BarGrid
 
     async def closed(self, recipe: BarRecipe, bounds: Bounds) -> Closed:
-        return await read_closed(self.data.reader, recipe, bounds)
+        return await read_closed(self.data.history, recipe, bounds)
 
     def cover(self, recipe: BarRecipe, view: View) -> KnownCoverage:
-        return cover_of_minutes(self.data.instrument, view, recipe.minutes)
+        return cover_of_minutes(self.data.instrument, view, recipe.minutes.series)
 
     async def read(self, recipe: BarRecipe, bounds: Bounds, *, lend: bool = False) -> BarRows:
         return await read_with_open(self, recipe, bounds, lend=lend)
@@ -94,12 +96,12 @@ class MinuteSource:
 
     async def _tail(self, spans: list[Span] | None = None, since_seq: int | None = None) -> TailReading:
         data = self.data
-        return await data.tails.read(data.reader, data.instrument, self.grid.timeframe, spans or [], since_seq)
+        return await data.tails.read(data.history, data.instrument, self.grid.timeframe, spans or [], since_seq)
 
     def _live(self, reading: TailReading) -> MinuteLive:
         state, tail = reading.view.state, reading.tail
         floor_ms = state.candle_floor_ms if state else -1
-        at = At.of(state, self.data.instrument.ids, floor_ms, reading.view.lost("candles"))
+        at = At.of(state, self.data.instrument.ids, floor_ms, reading.view.lost(CANDLES))
         return MinuteLive(self.grid, at, tail.base if tail else None, tail.growing if tail else None)
 
 
@@ -115,7 +117,7 @@ def _updates(live: MinuteLive, touched: Touched, reading: TailReading) -> Iterat
 def _cut_of(tail: Tail | None, bounds: Bounds, cover: KnownCoverage, instrument: Instrument) -> Page:
     """Cut the bars of a window out of a tail that has them."""
     if tail is None:
-        return Page(b"[]", bounds.start_ms, bounds.end_ms)
+        return Page([], bounds.start_ms, bounds.end_ms)
     first, end = bisect_left(tail.opens, bounds.start_ms), bisect_left(tail.opens, bounds.end_ms)
     growing = tail.growing
     if growing and not bounds.start_ms <= growing.open_ms < bounds.end_ms:
@@ -129,5 +131,6 @@ def _cut_of(tail: Tail | None, bounds: Bounds, cover: KnownCoverage, instrument:
     if growing:
         opens.append(growing.open_ms)
         pieces.append(piece_of(growing, instrument, is_final=False))
-    array = array_of(pieces, cover.partial_among(opens, tail.timeframe))
-    return Page(array, *covered_span(opens, tail.timeframe, bounds))
+    for at in cover.partial_among(opens, tail.timeframe):
+        pieces[at] = as_partial(pieces[at])
+    return Page(pieces, *covered_span(opens, tail.timeframe, bounds))

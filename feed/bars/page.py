@@ -1,6 +1,6 @@
 """A run of bars as it goes into an answer."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -10,37 +10,20 @@ from feed.reading.bounds import Bounds
 
 # The parameter to ask on with, where one request may read no more: {"end": ms}, or {"start": ms} walking forward.
 More = dict[str, int]
-PARTIAL = b',"partial":true'
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A run of bars and what they are true of. `bars` is a JSON array; `from_ms..to_ms` the time it speaks of.
+    """A run of bars and what they are true of.
 
+    `runs`: their JSON, in each one bar or several with commas between. `from_ms..to_ms`: the time they speak of.
     `more`: there may be more within limit and bounds, but that would be too much for one request.
     """
 
-    bars: bytes
+    runs: Sequence[bytes]
     from_ms: int
     to_ms: int
     more: More | None = None
-
-
-def array_of(pieces: Sequence[bytes], partial: Iterable[int] = ()) -> bytes:
-    """Return the JSON array of bars given without braces. `partial`: positions of those that are."""
-    marked = sorted(partial)
-    if marked:
-        pieces = list(pieces)
-        for at in marked:
-            pieces[at] += PARTIAL
-    return b"[{" + b"},{".join(pieces) + b"}]" if pieces else b"[]"
-
-
-def array_of_runs(runs: Sequence[bytes]) -> bytes:
-    """Return the JSON array of bars given in runs with commas between them. In one step: they may be 32 MB."""
-    between = [b","] * (2 * len(runs) - 1)
-    between[::2] = runs
-    return b"".join([b"[", *between, b"]"])
 
 
 def covered_span(

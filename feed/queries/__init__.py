@@ -1,8 +1,10 @@
-"""What is asked, and the answer to it.
+"""Questions, and the answers to them: a file for each. What one takes and what answers it is its ENDPOINT.
 
-queries   candles, the growing bar, footprints, and the caches they share
-trades    time and sales
-books     the current book and the quote
-market    whether a market is open
-fleet     all symbols with their health, and what the store says of itself
+endpoint        what an endpoint is, and how one is asked
+parameters      those that several of them take
+queries         the caches they share, and one symbol as a question is asked about it
+fleet           all symbols, and what the store and its queue say of themselves
+
+candles, current, footprint, trades, book, quote, gaps, market, symbol_health   about one symbol
+symbols, health                                                                 about all of them
 """

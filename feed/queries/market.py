@@ -6,6 +6,18 @@ from typing import Any
 from common.market.instrument import Instrument
 from common.market.timeframes.calendars import ALWAYS
 from common.market.timeframes.session import Sessions
+from feed.queries.endpoint import Endpoint
+from feed.queries.queries import SymbolQueries
+from feed.wire.answers import SymbolAnswer
+from feed.wire.params import NOTHING
+
+
+async def answer(symbol: SymbolQueries, query: None) -> SymbolAnswer:
+    """By the store's clock."""
+    view = await symbol.reader.view()
+    last_update = view.state.updated_ms or None if view.state else None
+    fields = status(symbol.market.instrument, view.server_ms) | {"lastUpdate": last_update}
+    return SymbolAnswer(symbol.market, {**fields, "health": symbol.health(view)})
 
 
 def status(instrument: Instrument, now_ms: int) -> dict[str, Any]:
@@ -33,3 +45,6 @@ def status(instrument: Instrument, now_ms: int) -> dict[str, Any]:
 def _session(sessions: Sessions, at: int) -> dict[str, Any]:
     label = datetime.fromtimestamp(sessions.labels[at] // 1000, UTC).date().isoformat()
     return {"label": label, "open": sessions.opens[at], "close": sessions.closes[at]}
+
+
+ENDPOINT = Endpoint("/v1/market/{symbol}", "Whether the market is open, and when that changes.", NOTHING, answer)

@@ -1,4 +1,4 @@
-"""Time and sales: the trades of a range, the newest or the oldest of them.
+"""`GET /v1/trades/{symbol}`, time and sales: the trades of a range, the newest or the oldest of them.
 
 The newest are read back from the end of the stream, and no further than they reach.
 
@@ -13,6 +13,7 @@ Where the stream ends first, or all of it is newer than the range, the rest is i
 from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
 import polars as pl
 
@@ -22,14 +23,42 @@ from common.frames.schema import TRADES
 from common.store.reads import TradeEntry, View
 from feed.bars.data import SymbolData
 from feed.bars.page import More
+from feed.queries.candles import check_whole
+from feed.queries.endpoint import Endpoint
+from feed.queries.parameters import END, FORMAT, LIMIT, START
+from feed.queries.queries import SymbolQueries
 from feed.reading.bounds import ATTEMPTS, FOREVER_MS
 from feed.reading.coverage import KnownCoverage
 from feed.reading.trade_archive import Kept, retry_when_overtaken
-from feed.wire.params import TradesQuery
+from feed.wire.answers import Answer, Form, TradesAnswer, TradesTable, cursor_of, told_faults
+from feed.wire.parameter_types import OneOf, Whole
+from feed.wire.params import Given, Parameter, Parameters
+
+Take = Literal["newest", "oldest"]
 
 # Entries fetched by the first command; each further one fetches twice as many as the one before, up to the most.
 FIRST_PAGE = 64
 MAX_PAGE = 4_096
+# Of one answer: some 700 kB of JSON.
+MAX_TRADES = 10_000
+
+TRADES_LIMIT = replace(LIMIT, type=Whole(MAX_TRADES))
+TAKE: Parameter[Take] = Parameter("take", OneOf(get_args(Take)), "newest", "Which ones, where there are more.")
+
+
+@dataclass(frozen=True, slots=True)
+class TradesQuery:
+    """Trades of `[start_ms, end_ms)`, None without bound; of more than `limit` those that `take` says."""
+
+    start_ms: int | None
+    end_ms: int | None
+    limit: int
+    form: Form
+    take: Take = "newest"
+
+    @classmethod
+    def of(cls, given: Given) -> "TradesQuery":
+        return cls(given[START], given[END], given[TRADES_LIMIT], given[FORMAT], given[TAKE])
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +92,20 @@ class Sales:
         return None if self.more_ms is None else {"start" if query.take == "oldest" else "end": self.more_ms}
 
 
+async def answer(symbol: SymbolQueries, query: TradesQuery) -> Answer:
+    market = symbol.market
+    found = await symbol.queries.weighed(lambda budget: read(symbol.data(budget), query))
+    more, faults = found.more(query), found.kept.faults
+    if query.form != "json":
+        check_whole(market, more, faults)
+        return TradesTable(found.trades, market.instrument, query.form)
+    complete = found.complete(query, found.kept.cover(found.view, market.instrument))
+    fields: dict[str, object] = {"complete": complete, "cursor": cursor_of(found.view.state)}
+    fields |= {"faults": told_faults(faults)} if faults else {}
+    fields |= {"next": more} if more else {}
+    return TradesAnswer(market, found.trades, {**fields, "health": symbol.health(found.view)})
+
+
 async def read(data: SymbolData, query: TradesQuery) -> Sales:
     if query.take == "oldest":
         return await retry_when_overtaken(lambda: _oldest(data, query))
@@ -86,7 +129,7 @@ async def _oldest(data: SymbolData, query: TradesQuery) -> Sales:
 
 async def _with_archived(data: SymbolData, query: TradesQuery) -> Sales:
     """Read back from the end, of the tape what is after the cut, and before it piece by piece."""
-    past, taped = data.past, await data.tapes.read(data.store)
+    past, taped = data.past, await data.tapes.read(data.store, data.store.view)
     end_ms = _end_ms(query)
     cut_ms = min(taped.from_ms + 1, end_ms)
     kept = past.kept(taped.view, taped.from_ms)
@@ -110,7 +153,7 @@ async def read_on(data: SymbolData, start_ms: int, end_ms: int, most: int) -> tu
 
     Return them, and up to where.
     """
-    past, taped = data.past, await data.tapes.read(data.store)
+    past, taped = data.past, await data.tapes.read(data.store, data.store.view)
     kept = past.kept(taped.view, taped.from_ms)
     cut_ms = min(taped.from_ms + 1, end_ms) if past.has(taped.view) else start_ms
     parts: list[pl.DataFrame] = []
@@ -172,3 +215,11 @@ def _newest(parts: Sequence[pl.DataFrame], query: TradesQuery) -> pl.DataFrame:
     trades = pl.concat(part.select(list(TRADES)) for part in parts)
     trades = trades.filter(pl.col("ts_ms").is_between(query.start_ms or 0, _end_ms(query), closed="left"))
     return trades.sort("ts_ms", "id").tail(query.limit)
+
+
+ENDPOINT = Endpoint(
+    "/v1/trades/{symbol}",
+    "Trades of a range, the newest or the oldest of them.",
+    Parameters((START, END, TRADES_LIMIT, TAKE, FORMAT), TradesQuery.of),
+    answer,
+)

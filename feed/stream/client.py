@@ -10,7 +10,6 @@ from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import NamedTuple
 
 from common.errors import FleetError, StoreUnavailable
 from common.market.timeframes.timeframe import Timeframe
@@ -21,9 +20,9 @@ from feed.metrics import Metrics
 from feed.queries.queries import Queries
 from feed.stream.hub import Hub
 from feed.stream.opening import Opening, open_series
-from feed.stream.replies import error_reply
 from feed.stream.series import LiveSeries
 from feed.wire.errors import failure_of
+from feed.wire.messages import Notice, Reply, RequestId, Sent, StreamMessage
 
 # Bars of one subscription that may wait. A minute of 250 ms bars is 240.
 MAX_PENDING = 1_000
@@ -44,31 +43,16 @@ class Stage(Enum):
 
 @dataclass(slots=True)
 class OpenRequest:
-    """What the next opening has to be. `cursor`: where the client stands. `extra`: echoed in its first message.
+    """What the next opening has to be. `cursor`: where the client stands. `request_id`: echoed in its first message.
 
     `reset`: replace what the client holds. `lagged`: because it was too slow.
     """
 
     cursor: Cursor | None = None
-    extra: str = ""
+    request_id: RequestId = None
     reset: bool = False
     lagged: bool = False
     failed: bool = False
-
-
-class News(NamedTuple):
-    """A message as of commit `seq`; `end_ms` of the bar it is about."""
-
-    seq: int
-    text: str
-    end_ms: int | None
-
-    def known_final(self, watermark_ms: int) -> "News":
-        """The same for a client that has known that watermark: a bar that was final then is amended now, even if the
-        series it comes from is behind and calls it new."""
-        if self.end_ms is None or self.end_ms > watermark_ms:
-            return self
-        return self._replace(text=self.text.replace('"candle"', '"amend"', 1))
 
 
 @dataclass(eq=False, slots=True)
@@ -87,24 +71,25 @@ class Subscription:
     token: str = ""
     watermark_ms: int = -1
     missed: bool = False
-    pending: OrderedDict[Hashable, News] = field(default_factory=OrderedDict)
+    pending: OrderedDict[Hashable, StreamMessage] = field(default_factory=OrderedDict)
 
     def ready(self) -> None:
         self.client.wake(self)
 
-    def push(self, key: Hashable, seq: int, text: str, end_ms: int | None = None) -> None:
-        if self.stage in (Stage.WAITING, Stage.CLOSED) or (seq <= self.seq and key != "health"):
+    def push(self, message: StreamMessage) -> None:
+        about = message.about
+        if self.stage in (Stage.WAITING, Stage.CLOSED) or (message.seq <= self.seq and about != "health"):
             return
         # To the end, so that the last cursor the client has got covers everything it has got.
-        self.pending[key] = News(seq, text, end_ms).known_final(self.watermark_ms)
-        self.pending.move_to_end(key)
+        self.pending[about] = message.known_final(self.watermark_ms)
+        self.pending.move_to_end(about)
         if len(self.pending) > MAX_PENDING:
             self._overflow()
         elif self.stage is Stage.LIVE:
             self.client.wake(self)
 
     def restart(self) -> None:
-        self._wait(OpenRequest(extra=self.wish.extra, reset=True))
+        self._wait(OpenRequest(request_id=self.wish.request_id, reset=True))
 
     def move(self, series: LiveSeries) -> None:
         self.series = series
@@ -118,9 +103,9 @@ class Subscription:
         self.seq, self.token, self.watermark_ms = opening.seq, opening.token, opening.watermark_ms
         collected = list(self.pending.items())
         self.pending.clear()
-        for key, news in collected:
-            if news.seq > opening.seq:
-                self.pending[key] = news.known_final(opening.watermark_ms)
+        for about, message in collected:
+            if message.seq > opening.seq:
+                self.pending[about] = message.known_final(opening.watermark_ms)
         self.stage, self.wish = Stage.LIVE, OpenRequest()
 
     def _overflow(self) -> None:
@@ -154,7 +139,7 @@ class Client:
         self._send_text = send
         self._hub = hub
         self._queries = queries
-        self._replies: deque[str] = deque()
+        self._replies: deque[Reply] = deque()
         self._awake: OrderedDict[Subscription, None] = OrderedDict()
         self._work = asyncio.Event()
         self._room = asyncio.Event()
@@ -187,9 +172,9 @@ class Client:
         for symbol, timeframe in list(self.subscriptions):
             self.unsubscribe(symbol, timeframe)
 
-    def reply(self, text: str) -> None:
-        """Send `text` before any news that waits."""
-        self._replies.append(text)
+    def reply(self, reply: Reply) -> None:
+        """Send it before any news that waits."""
+        self._replies.append(reply)
         self._work.set()
 
     async def replied(self) -> None:
@@ -218,9 +203,9 @@ class Client:
 
     async def _next(self) -> None:
         if self._replies:
-            text = self._replies.popleft()
+            reply = self._replies.popleft()
             self._room.set()
-            await self._send(text)
+            await self._send(reply)
         else:
             await self._serve(self._awake.popitem(last=False)[0])
 
@@ -231,8 +216,8 @@ class Client:
         for _ in range(len(subscription.pending)):
             if subscription.stage is not Stage.LIVE:
                 return
-            _, news = subscription.pending.popitem(last=False)
-            await self._send(news.text)
+            _, message = subscription.pending.popitem(last=False)
+            await self._send(message)
         if subscription.pending:
             self.wake(subscription)
 
@@ -244,7 +229,7 @@ class Client:
         subscription.pending.clear()
         try:
             opening = await open_series(
-                series, self._queries, subscription.limit, wish.cursor, reset=wish.reset, extra=wish.extra
+                series, self._queries, subscription.limit, wish.cursor, reset=wish.reset, request_id=wish.request_id
             )
         except FleetError as error:
             self._failed(subscription, error)
@@ -260,10 +245,10 @@ class Client:
             self.wake(subscription)
             return
         if wish.lagged:
-            opening.texts.insert(0, series.message("lag", opening.seq, f"{opening.seq}-{opening.token}", ""))
+            opening.messages.insert(0, Notice(series.names, opening.seq, "lag", f"{opening.seq}-{opening.token}"))
         subscription.opened(opening)
-        for text in opening.texts:
-            await self._send(text)
+        for message in opening.messages:
+            await self._send(message)
 
     def _failed(self, subscription: Subscription, error: FleetError) -> None:
         """While the store is away it is tried again, and the client told once. Any other error is the end."""
@@ -286,8 +271,8 @@ class Client:
     def _tell(self, subscription: Subscription, error: FleetError) -> None:
         series = subscription.series
         names = {"symbol": series.market.symbol, "timeframe": series.timeframe.text}
-        self.reply(error_reply(failure_of(error), **names))
+        self.reply(Reply.error(failure_of(error), **names))
 
-    async def _send(self, text: str) -> None:
-        await self._send_text(text)
+    async def _send(self, what: Sent) -> None:
+        await self._send_text(what.text)
         self.metrics.sent.inc()

@@ -7,7 +7,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
-import orjson
 from redis.asyncio import Redis
 
 from common.errors import FleetError, StoreUnavailable
@@ -96,7 +95,7 @@ class SymbolInUse:
         if self.standing not in (None, standing):
             health = answers.health(self.market, view, cover_of(self.market, view), rules)
             for series in self.series.values():
-                series.tell("health", "health", f',"health":{orjson.dumps(health).decode()}')
+                series.tell("health", {"health": health})
         self.standing = standing
 
 
@@ -141,7 +140,7 @@ class Hub:
         channel = SymbolKeys(market.symbol).commits
         feed = self._feeds.get(channel)
         if feed is None:
-            feed = self._feeds[channel] = SymbolInUse(market, self._queries.data(market))
+            feed = self._feeds[channel] = SymbolInUse(market, self._queries.of(market).data())
             self._subscriber.add(channel)
             if market.on_demand:
                 self._demanded.set()
@@ -239,7 +238,7 @@ class Hub:
             return
         # Its source may be another, and what is wrong with its entry.
         feed.market = market
-        feed.look(await feed.data.reader.view(), self._queries.rules)
+        feed.look(await feed.data.history.view(), self._queries.rules)
 
     def _note_change(self, channel: str) -> None:
         self._changed.add(channel)
@@ -272,7 +271,7 @@ class Hub:
             return
         if self._feeds.get(channel) is not old:
             return
-        new = self._feeds[channel] = SymbolInUse(market, self._queries.data(market))
+        new = self._feeds[channel] = SymbolInUse(market, self._queries.of(market).data())
         for series in old.series.values():
             series.close()
             following = self._series(new, market.instrument.anchored(series.timeframe.anchored(None)))

@@ -10,10 +10,8 @@ import asyncio
 import logging
 import random
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
-
-import orjson
 
 from common.errors import FleetError, StoreUnavailable
 from common.market.timeframes.timeframe import Timeframe
@@ -27,6 +25,7 @@ from feed.bars.source import BarSource
 from feed.metrics import Metrics
 from feed.reading.coverage import KnownCoverage
 from feed.wire import answers
+from feed.wire.messages import BarMessage, Notice, StreamMessage
 
 log = logging.getLogger(__name__)
 
@@ -49,8 +48,8 @@ class BarListener(Protocol):
     def ready(self) -> None:
         """The series has begun: from now on all news is pushed."""
 
-    def push(self, key: Hashable, seq: int, text: str, end_ms: int | None = None) -> None:
-        """News as of commit `seq`. It replaces older news with the same key. `end_ms`: of the bar it is about."""
+    def push(self, message: StreamMessage) -> None:
+        """It replaces older news about the same."""
 
     def restart(self) -> None:
         """What the listener has been told is not true any more: it needs a snapshot."""
@@ -112,21 +111,17 @@ class LiveSeries:
         if self._reading:
             self._reading.cancel()
 
-    def tell(self, kind: str, key: Hashable, body: str) -> None:
+    def tell(self, kind: str, content: Mapping[str, object]) -> None:
         """Push news that is not about bars, as of the last commit applied."""
         if self.live:
-            self._push(key, self.message(kind, self.live.at.seq, self.live.at.cursor, body))
+            self._push(Notice(self.names, self.live.at.seq, kind, self.live.at.cursor, content))
 
-    def message(self, kind: str, seq: int, cursor: str, body: str) -> str:
-        return f'{{"type":"{kind}",{self.names},"seq":{seq},"cursor":"{cursor}"{body}}}'
-
-    def bar_messages(self, before: str, at: At, updates: list[Update]) -> Iterator[str]:
+    def bar_messages(self, before: str, at: At, updates: list[Update]) -> Iterator[BarMessage]:
         """Messages of bars that changed together. Whoever is cut off between two of them must resume before all of
         them, so only the last one carries the new cursor."""
         for update in updates:
-            kind = "amend" if update.amended else "candle"
             cursor = at.cursor if update is updates[-1] else before
-            yield self.message(kind, at.seq, cursor, f',"bar":{update.bar}')
+            yield BarMessage(self.names, at.seq, update.open_ms, cursor, update, self.market.instrument)
 
     def _apply(self, live: Live, message: CommitMessage, cover: KnownCoverage | None) -> bool:
         """Apply the next commit; False if the series has to be read again."""
@@ -196,18 +191,14 @@ class LiveSeries:
 
     def _tell_gaps(self, cursor: str, cover: KnownCoverage) -> None:
         assert self.live
-        gaps = orjson.dumps([answers.gap(hole) for hole in cover.newest_holes(MAX_GAPS)]).decode()
-        self._push("gap", self.message("gap", self.live.at.seq, cursor, f',"gaps":{gaps}'))
+        gaps = [answers.gap(hole) for hole in cover.newest_holes(MAX_GAPS)]
+        self._push(Notice(self.names, self.live.at.seq, "gap", cursor, {"gaps": gaps}))
 
     def _tell_bars(self, before: str, updates: list[Update]) -> None:
         assert self.live
-        at = self.live.at
-        for update, text in zip(updates, self.bar_messages(before, at, updates), strict=True):
-            for listener in self.listeners:
-                listener.push(update.open_ms, at.seq, text, update.end_ms)
+        for message in self.bar_messages(before, self.live.at, updates):
+            self._push(message)
 
-    def _push(self, key: Hashable, text: str) -> None:
-        assert self.live
-        seq = self.live.at.seq
+    def _push(self, message: StreamMessage) -> None:
         for listener in self.listeners:
-            listener.push(key, seq, text)
+            listener.push(message)

@@ -8,24 +8,26 @@ import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from common.errors import BadInput, FleetError
-from common.market.timeframes.timeframe import Timeframe
 from feed.access import ROLE, Access
-from feed.bars.changes import Cursor
 from feed.services import Services, services_of
 from feed.stream.client import Client, OpenRequest
 from feed.stream.rate import Rate
-from feed.stream.replies import RequestId, echoed, error_reply, reply
-from feed.wire import params
+from feed.stream.requests import ACTIONS, AUTH, SUBSCRIBE, UNSUBSCRIBE
 from feed.wire.errors import ErrorAnswer, failure_of
+from feed.wire.messages import Reply, RequestId
+from feed.wire.parameter_types import shown
+from feed.wire.params import NOTHING, Parameters, read_message
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 # In: bytes of a message, subscriptions of a client, messages a second, and how many may come at once.
 MAX_BYTES = 64 << 10
@@ -39,7 +41,6 @@ POLICY_VIOLATION = 1008
 # Who has shown no token by then is closed.
 AUTH_TIMEOUT_S = 5.0
 
-ACTIONS = ("subscribe", "unsubscribe", "ping", "list", "auth")
 # Where the server leaves the way to cut a connection (feed.web.server).
 ABORT = "feed.abort"
 # And the way to wait until a client has read nearly all that was sent.
@@ -101,9 +102,9 @@ async def introduced(websocket: WebSocket, access: Access) -> bool:
             request = _parsed(message.get("text"))
             request_id = _id(request)
             if _is_known(request, access):
-                await websocket.send_text(reply("authenticated", request_id))
+                await websocket.send_text(Reply("authenticated", request_id).text)
                 return True
-            await websocket.send_text(error_reply(_NO_TOKEN, request_id))
+            await websocket.send_text(Reply.error(_NO_TOKEN, request_id).text)
     except (TimeoutError, WebSocketDisconnect):
         pass
     with suppress(WebSocketDisconnect, RuntimeError):
@@ -184,11 +185,11 @@ class Conversation:
     async def _act(self, request: dict[str, Any], request_id: RequestId) -> None:
         match request.pop("action", None):
             case "ping":
-                _nothing_more(request)
-                self.client.reply(reply("pong", request_id))
+                self._read(request, NOTHING)
+                self.client.reply(Reply("pong", request_id))
             case "list":
-                _nothing_more(request)
-                self.client.reply(reply("list", request_id, subscriptions=self._list()))
+                self._read(request, NOTHING)
+                self.client.reply(Reply("list", request_id, {"subscriptions": self._list()}))
             case "subscribe":
                 await self._subscribe(request, request_id)
             case "auth":
@@ -196,70 +197,37 @@ class Conversation:
             case "unsubscribe":
                 self._unsubscribe(request, request_id)
             case other:
-                raise BadInput(f"action is {_shown(other)}, expected {', '.join(ACTIONS)}")
+                raise BadInput(f"action is {shown(other)}, expected {', '.join(ACTIONS)}")
 
     async def _subscribe(self, request: dict[str, Any], request_id: RequestId) -> None:
-        symbol, timeframe = _series(request)
-        limit = _limit(request, self.services.settings.query_limit_max)
-        cursor = Cursor.parse(_text(request, "cursor")) if "cursor" in request else None
-        _nothing_more(request)
+        asked = self._read(request, SUBSCRIBE)
+        symbol, timeframe = asked.name.symbol, asked.name.timeframe
         market = await self.services.queries.market(symbol)
         held = self.client.subscriptions
         if len(held) >= MAX_SUBSCRIPTIONS and (symbol, timeframe) not in held:
             raise BadInput(f"this would be more than {MAX_SUBSCRIPTIONS} subscriptions of one connection")
-        self.client.subscribe(market, timeframe, limit, OpenRequest(cursor, echoed(request_id)))
+        self.client.subscribe(market, timeframe, asked.limit, OpenRequest(asked.cursor, request_id))
 
     def _authenticate(self, request: dict[str, Any], request_id: RequestId) -> None:
         """Of one that may ask already: a client need not know whether a feed wants tokens."""
-        _text(request, "token")
-        _nothing_more(request)
-        self.client.reply(reply("authenticated", request_id))
+        self._read(request, AUTH)
+        self.client.reply(Reply("authenticated", request_id))
 
     def _unsubscribe(self, request: dict[str, Any], request_id: RequestId) -> None:
-        symbol, timeframe = _series(request)
-        _nothing_more(request)
+        name = self._read(request, UNSUBSCRIBE)
+        symbol, timeframe = name.symbol, name.timeframe
         if not self.client.unsubscribe(symbol, timeframe):
             raise BadInput(f"there is no subscription of {symbol[:40]!r} {timeframe.text}")
-        self.client.reply(reply("unsubscribed", request_id, symbol=symbol, timeframe=timeframe.text))
+        self.client.reply(Reply("unsubscribed", request_id, {"symbol": symbol, "timeframe": timeframe.text}))
+
+    def _read(self, request: dict[str, Any], parameters: Parameters[T]) -> T:
+        return read_message(request, parameters, self.services.settings.query_limit_max)
 
     def _list(self) -> list[dict[str, str]]:
         return [{"symbol": symbol, "timeframe": timeframe.text} for symbol, timeframe in self.client.subscriptions]
 
     def _fail(self, failure: ErrorAnswer, request_id: RequestId = None) -> None:
-        self.client.reply(error_reply(failure, request_id))
-
-
-def _series(request: dict[str, Any]) -> tuple[str, Timeframe]:
-    return _text(request, "symbol"), params.timeframe_of(_text(request, "timeframe"))
-
-
-def _text(request: dict[str, Any], name: str) -> str:
-    value = request.pop(name, None)
-    if not isinstance(value, str):
-        raise BadInput(f"{name} is {_shown(value)}, expected text")
-    return value
-
-
-def _limit(request: dict[str, Any], limit_max: int) -> int:
-    value = request.pop("limit", min(params.DEFAULT_LIMIT, limit_max))
-    if type(value) is not int:
-        raise BadInput(f"limit is {_shown(value)}, expected a whole number")
-    return params.limit_of(str(value), limit_max)
-
-
-def _nothing_more(request: dict[str, Any]) -> None:
-    for name in request:
-        raise BadInput(f"{name[:40]!r} is not known here, see docs/protocol.md")
-
-
-def _shown(value: object) -> str:
-    if value is None:
-        return "missing"
-    try:
-        return orjson.dumps(value).decode()[:40]
-    except TypeError:
-        # What can be read may be nested more deeply than what can be written.
-        return "nested too deeply to show"
+        self.client.reply(Reply.error(failure, request_id))
 
 
 routes = [WebSocketRoute("/v1/stream", stream)]

@@ -1,7 +1,8 @@
 """HTTP: what listens, and what every request passes.
 
 server           what listens
-routes/          one file per group of routes
+routes           every one of them, in a list
+process          the routes that are about this process
 guard            the outermost layer: what is measured and always sent
 doors            who may ask
 places           requests under way of one address behind a proxy

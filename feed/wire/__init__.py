@@ -1,6 +1,8 @@
 """Values to and from bytes.
 
-params    query parameters as values; what can't be understood is refused in one sentence
-answers   the JSON of an answer, put together from parts that are JSON already
-errors    errors as every client sees them
+params           parameters are declared, and read or refused by one function
+parameter_types  what kinds of them there are; what can't be understood is refused in one sentence
+answers          answers as values, each of which writes itself
+messages         the same of a stream's messages
+errors           errors as every client sees them
 """

@@ -1,60 +1,188 @@
-"""The JSON of an answer, put together from parts that are JSON already: bars are never parsed and written again."""
+"""Answers: values, each of which writes itself. What is JSON already is put together: no bar is written twice."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
+from typing import ClassVar, Literal, Protocol
 
 import orjson
+import polars as pl
 
+from common.frames.bars import bars_arrow, bars_csv
+from common.frames.trades import trades_arrow, trades_csv, trades_json
 from common.market.builder.gaps import REPAIRING, UNKNOWN, Ledger
 from common.market.builder.spans import Hole
+from common.market.coding.bar_json import bar_json
+from common.market.depth.book import Level
+from common.market.instrument import Instrument
 from common.market.manifest import Fault
 from common.store.health import HealthRules, health_of
 from common.store.reads import SymbolState, View
 from common.store.registry import Market
+from feed.bars.live import ShownBar
 from feed.bars.page import Page
 from feed.reading.coverage import KnownCoverage
+
+Form = Literal["json", "csv", "arrow"]
+TableForm = Literal["csv", "arrow"]
+JSON = "application/json"
+TABLES: dict[TableForm, str] = {"csv": "text/csv", "arrow": "application/vnd.apache.arrow.stream"}
 
 # Cursor before the first commit.
 NO_COMMIT = "0-"
 
 
-def history(market: Market, timeframe: str, body: Sequence[bytes]) -> bytes:
-    """The answer of `GET /v1/candles` and `GET /v1/footprint`."""
-    return b"".join([b"{", head(market, timeframe), *body, b"}"])
+class Answer(Protocol):
+    """What was found."""
+
+    @property
+    def media_type(self) -> str: ...
+
+    def body(self) -> bytes: ...
 
 
-def current(market: Market, timeframe: str, bar: str, view: View, cover: KnownCoverage, rules: HealthRules) -> bytes:
-    """The answer of `GET /v1/candles/{symbol}/current`; `bar` is null while nothing grows."""
-    return b"".join(
-        [
-            b"{",
-            head(market, timeframe),
-            b',"bar":',
-            bar.encode(),
-            b',"cursor":',
-            orjson.dumps(cursor_of(view.state)),
-            b',"health":',
-            orjson.dumps(health(market, view, cover, rules)),
-            b"}",
-        ]
-    )
+@dataclass(frozen=True, slots=True)
+class Written:
+    """An answer in bytes: kept as long as somebody waits for it, or written early, within what its query may cost."""
+
+    media_type: str
+    content: bytes
+
+    @classmethod
+    def of(cls, answer: Answer) -> "Written":
+        return answer if isinstance(answer, cls) else cls(answer.media_type, answer.body())
+
+    def body(self) -> bytes:
+        return self.content
 
 
-def about(market: Market, fields: Mapping[str, bytes]) -> bytes:
-    """An answer about a symbol that is not of bars; the values are JSON already."""
-    mark = {"simulated": b"true"} if simulated(market) else {}
-    parts = {"symbol": orjson.dumps(market.symbol), **mark, **fields}
-    return b"{" + b",".join(b'"%s":%s' % (name.encode(), part) for name, part in parts.items()) + b"}"
+@dataclass(frozen=True, slots=True)
+class JsonAnswer:
+    content: Mapping[str, object]
+    media_type: ClassVar[str] = JSON
+
+    def body(self) -> bytes:
+        return orjson.dumps(self.content)
 
 
-def gap_list(market: Market, ledger: Ledger, state: str | None, limit: int) -> bytes:
-    """The answer of `GET /v1/gaps/{symbol}`."""
-    newest_first = [gap for gap in reversed(ledger.gaps.values()) if state in (None, gap.state)]
-    fields = {
-        "gaps": orjson.dumps([gap.json() for gap in newest_first[:limit]]),
-        "open": orjson.dumps(sum(not gap.over for gap in ledger.gaps.values())),
-    }
-    return about(market, fields)
+@dataclass(frozen=True, slots=True)
+class SymbolAnswer:
+    """About a symbol, and not of bars. Numbers with a decimal point are `exact`."""
+
+    market: Market
+    fields: Mapping[str, object]
+    media_type: ClassVar[str] = JSON
+
+    def body(self) -> bytes:
+        mark = {"simulated": True} if simulated(self.market) else {}
+        return orjson.dumps({"symbol": self.market.symbol, **mark, **self.fields})
+
+
+@dataclass(frozen=True, slots=True)
+class BarsAnswer:
+    """Bars, cursor, coverage, gaps and health: the same in an answer and in a snapshot.
+
+    `ledger`: of the gaps, where one is among what the page speaks of.
+    """
+
+    market: Market
+    timeframe: str
+    page: Page
+    view: View
+    cover: KnownCoverage
+    ledger: Ledger
+    rules: HealthRules
+    media_type: ClassVar[str] = JSON
+
+    def body(self) -> bytes:
+        return b"".join([b"{", head(self.market, self.timeframe), *self.members(), b"}"])
+
+    def members(self) -> Iterable[bytes]:
+        """All but what names the series, each with a comma before it."""
+        page, view, cover = self.page, self.view, self.cover
+        spans, holes = cover.within(page.from_ms, page.to_ms)
+        parts = {
+            b"cursor": orjson.dumps(cursor_of(view.state)),
+            b"coverage": orjson.dumps(spans),
+            b"gaps": orjson.dumps([told_gap(hole, self.ledger) for hole in holes]),
+            b"health": orjson.dumps(health(self.market, view, cover, self.rules)),
+        }
+        if cover.lost_within(page.from_ms, page.to_ms):
+            parts[b"partial"] = b"true"
+        faults = cover.faults_within(page.from_ms, page.to_ms)
+        if faults:
+            parts[b"faults"] = orjson.dumps(told_faults(faults))
+        if page.more:
+            parts[b"next"] = orjson.dumps(page.more)
+        # They may be 32 MB: joined once, and once more with the rest.
+        bars = (b',"bars":[', b",".join(page.runs), b"]")
+        return chain(bars, chain.from_iterable((b',"', name, b'":', part) for name, part in parts.items()))
+
+
+@dataclass(frozen=True, slots=True)
+class CurrentAnswer:
+    """The growing bar; None while nothing grows."""
+
+    market: Market
+    timeframe: str
+    bar: ShownBar | None
+    view: View
+    cover: KnownCoverage
+    rules: HealthRules
+    media_type: ClassVar[str] = JSON
+
+    def body(self) -> bytes:
+        bar = written_bar(self.bar, self.market.instrument).encode() if self.bar else b"null"
+        cursor = orjson.dumps(cursor_of(self.view.state))
+        found = orjson.dumps(health(self.market, self.view, self.cover, self.rules))
+        named = head(self.market, self.timeframe)
+        return b'{%s,"bar":%s,"cursor":%s,"health":%s}' % (named, bar, cursor, found)
+
+
+@dataclass(frozen=True, slots=True)
+class BarsTable:
+    """A bars frame (common.frames.bars)."""
+
+    bars: pl.DataFrame
+    instrument: Instrument
+    form: TableForm
+
+    @property
+    def media_type(self) -> str:
+        return TABLES[self.form]
+
+    def body(self) -> bytes:
+        return (bars_csv if self.form == "csv" else bars_arrow)(self.bars, self.instrument)
+
+
+@dataclass(frozen=True, slots=True)
+class TradesTable:
+    """A TRADES frame."""
+
+    trades: pl.DataFrame
+    instrument: Instrument
+    form: TableForm
+
+    @property
+    def media_type(self) -> str:
+        return TABLES[self.form]
+
+    def body(self) -> bytes:
+        return (trades_csv if self.form == "csv" else trades_arrow)(self.trades, self.instrument)
+
+
+@dataclass(frozen=True, slots=True)
+class TradesAnswer:
+    """A TRADES frame with what is said of it."""
+
+    market: Market
+    trades: pl.DataFrame
+    fields: Mapping[str, object]
+    media_type: ClassVar[str] = JSON
+
+    def body(self) -> bytes:
+        trades = orjson.Fragment(trades_json(self.trades, self.market.instrument))
+        return SymbolAnswer(self.market, {"trades": trades, **self.fields}).body()
 
 
 def head(market: Market, timeframe: str) -> bytes:
@@ -62,31 +190,24 @@ def head(market: Market, timeframe: str) -> bytes:
     return f'"symbol":"{market.symbol}","timeframe":"{timeframe}"{mark}'.encode()
 
 
-def body(
-    market: Market, page: Page, view: View, cover: KnownCoverage, ledger: Ledger, rules: HealthRules
-) -> list[bytes]:
-    """Bars, cursor, coverage, gaps and health, the same in a history answer and in a snapshot, in pieces."""
-    spans, holes = cover.within(page.from_ms, page.to_ms)
-    parts = {
-        b"bars": page.bars,
-        b"cursor": orjson.dumps(cursor_of(view.state)),
-        b"coverage": orjson.dumps(spans),
-        b"gaps": orjson.dumps([told_gap(hole, ledger) for hole in holes]),
-        b"health": orjson.dumps(health(market, view, cover, rules)),
-    }
-    if cover.lost_within(page.from_ms, page.to_ms):
-        parts[b"partial"] = b"true"
-    faults = cover.faults_within(page.from_ms, page.to_ms)
-    if faults:
-        parts[b"faults"] = faults_json(faults)
-    if page.more:
-        parts[b"next"] = orjson.dumps(page.more)
-    return list(chain.from_iterable((b',"', name, b'":', part) for name, part in parts.items()))
+def written_bar(bar: ShownBar, instrument: Instrument) -> str:
+    return bar_json(bar.candle, instrument, is_final=bar.is_final, partial=bar.partial)
 
 
-def faults_json(faults: Iterable[Fault]) -> bytes:
+def exact(text: str) -> orjson.Fragment:
+    """A number by the text of its exact decimal."""
+    return orjson.Fragment(text)
+
+
+def told_levels(levels: Sequence[Level], instrument: Instrument) -> orjson.Fragment:
+    """Levels of a side of the book."""
+    price, size = instrument.price_text, instrument.size_text
+    return orjson.Fragment(f"[{','.join(f'[{price(ticks)},{size(lots)}]' for ticks, lots in levels)}]")
+
+
+def told_faults(faults: Iterable[Fault]) -> list[dict[str, object]]:
     """Objects of the archive that what is asked for reaches into, and that can't be used."""
-    return orjson.dumps([fault.json() for fault in faults])
+    return [fault.json() for fault in faults]
 
 
 def gap(hole: Hole) -> dict[str, int | str]:

@@ -1,139 +1,99 @@
-"""Query parameters as values. What can't be understood is BadInput: one sentence with the value and what is expected.
+"""Parameters: declared by whoever answers, and read and refused here, for requests and for messages of a stream.
 
 Unknown and repeated parameters are refused: a misspelt `limt=` that is ignored is a wrong answer nobody notices.
 """
 
-import re
-from collections.abc import Collection
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Literal, get_args
+from typing import Any, Generic, TypeVar
 from urllib.parse import parse_qsl
 
 from common.errors import BadInput
-from common.market.builder import gaps
 from common.market.instrument import Instrument
-from common.market.timeframes.timeframe import Timeframe
-from common.market.trade import MAX_TICKS, MAX_TS_MS
-from common.store.book import MAX_BOOK_LEVELS
-from feed.bars.footprints import FootprintQuery
-from feed.reading.bounds import Window
+from feed.wire.parameter_types import MAX_SHOWN, ParameterType, Scope
 
-DEFAULT_TIMEFRAME = "1m"
-DEFAULT_LIMIT = 500
-# Most trades of one answer: some 700 kB of JSON.
-MAX_TRADES_LIMIT = 10_000
-# Levels of a side of the book.
-DEFAULT_DEPTH = 20
-MAX_DEPTH = MAX_BOOK_LEVELS
-GAP_STATES = (gaps.OPEN, gaps.REPAIRING, gaps.REPAIRED, gaps.UNFILLABLE)
-# What is echoed of a value: enough to find it, too little to be misused.
-SHOWN = 40
-
-Form = Literal["json", "csv", "arrow"]
-Fill = Literal["none", "flat"]
-Take = Literal["newest", "oldest"]
-
-_WHOLE = re.compile(r"-?[0-9]{1,20}", re.ASCII)
+T = TypeVar("T")
+Q = TypeVar("Q")
+# The text that was given of a parameter, None where there is none.
+TextOf = Callable[["Parameter[Any]"], str | None]
 
 
 @dataclass(frozen=True, slots=True)
-class CandleQuery:
-    timeframe: Timeframe
-    window: Window
-    fill: Fill
-    form: Form
+class Parameter(Generic[T]):
+    name: str
+    type: ParameterType[T]
+    # The value where it is left out, as far as the bounds allow it.
+    default: T
+    # What it is, in a sentence.
+    about: str
+    is_required: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class TradesQuery:
-    """Trades of `[start_ms, end_ms)`, None without bound; of more than `limit` those that `take` says."""
+class Given:
+    """What was given, or its default."""
 
-    start_ms: int | None
-    end_ms: int | None
-    limit: int
-    form: Form
-    take: Take = "newest"
+    values: Mapping[str, Any]
+
+    def __getitem__(self, parameter: Parameter[T]) -> T:
+        value: T = self.values[parameter.name]
+        return value
 
 
 @dataclass(frozen=True, slots=True)
-class GapsQuery:
-    """`state`: gaps in that state only, None for any."""
+class Parameters(Generic[Q]):
+    """What a question is asked with, in the order in which it is looked at, and the query that is made of it."""
 
-    state: str | None
-    limit: int
+    declared: tuple[Parameter[Any], ...]
+    query: Callable[[Given], Q]
 
+    @property
+    def names(self) -> list[str]:
+        return [parameter.name for parameter in self.declared]
 
-def candle_query(query_string: bytes, limit_max: int) -> CandleQuery:
-    given = _given(query_string, ("timeframe", "start", "end", "limit", "fill", "format"))
-    return CandleQuery(
-        timeframe=timeframe_of(given.get("timeframe", DEFAULT_TIMEFRAME)),
-        window=_window(given, limit_max),
-        fill=_one_of("fill", given.get("fill", "none"), get_args(Fill)),  # type: ignore[arg-type]
-        form=_one_of("format", given.get("format", "json"), get_args(Form)),  # type: ignore[arg-type]
-    )
+    @property
+    def needs_instrument(self) -> bool:
+        return any(parameter.type.needs_instrument for parameter in self.declared)
 
 
-def timeframe_only(query_string: bytes) -> Timeframe:
-    given = _given(query_string, ("timeframe",))
-    return timeframe_of(given.get("timeframe", DEFAULT_TIMEFRAME))
+NOTHING: Parameters[None] = Parameters((), lambda given: None)
 
 
-def footprint_query(query_string: bytes, limit_max: int, instrument: Instrument) -> FootprintQuery:
-    given = _given(query_string, ("timeframe", "start", "end", "limit", "row"))
-    return FootprintQuery(
-        timeframe=timeframe_of(given.get("timeframe", DEFAULT_TIMEFRAME)),
-        window=_window(given, limit_max),
-        row_ticks=_row_ticks(given["row"], instrument) if "row" in given else 1,
-    )
+def read_request(
+    query_string: bytes, parameters: Parameters[Q], limit_max: int, instrument: Instrument | None = None
+) -> Q:
+    """Return the query of a request, or raise BadInput."""
+    texts = _texts(query_string, parameters.names)
+    return _read(parameters, lambda parameter: texts.get(parameter.name), limit_max, instrument)
 
 
-def trades_query(query_string: bytes) -> TradesQuery:
-    given = _given(query_string, ("start", "end", "limit", "take", "format"))
-    window = _window(given, MAX_TRADES_LIMIT)
-    return TradesQuery(
-        window.start_ms,
-        window.end_ms,
-        window.limit,
-        form=_one_of("format", given.get("format", "json"), get_args(Form)),  # type: ignore[arg-type]
-        take=_one_of("take", given.get("take", "newest"), get_args(Take)),  # type: ignore[arg-type]
-    )
+def read_message(message: Mapping[str, Any], parameters: Parameters[Q], limit_max: int) -> Q:
+    """Return what a client says in a message: the same, whose values are JSON."""
+
+    def text_of(parameter: Parameter[Any]) -> str | None:
+        if parameter.name not in message and not parameter.is_required:
+            return None
+        return parameter.type.text_of(parameter.name, message.get(parameter.name))
+
+    query = _read(parameters, text_of, limit_max, None)
+    for name in message:
+        if name not in parameters.names:
+            raise BadInput(f"{name[:MAX_SHOWN]!r} is not known here, see docs/protocol.md")
+    return query
 
 
-def gaps_query(query_string: bytes, limit_max: int) -> GapsQuery:
-    given = _given(query_string, ("state", "limit"))
-    return GapsQuery(
-        state=_one_of("state", given["state"], GAP_STATES) if "state" in given else None,
-        limit=limit_of(given["limit"], limit_max) if "limit" in given else min(DEFAULT_LIMIT, limit_max),
-    )
+def _read(parameters: Parameters[Q], text_of: TextOf, limit_max: int, instrument: Instrument | None) -> Q:
+    """The one place where parameters are read."""
+    values: dict[str, Any] = {}
+    scope = Scope(limit_max, instrument, values)
+    for parameter in parameters.declared:
+        text, kind = text_of(parameter), parameter.type
+        read = kind.bounded(parameter.default, scope) if text is None else kind.read(parameter.name, text, scope)
+        values[parameter.name] = read
+    return parameters.query(Given(values))
 
 
-def book_depth(query_string: bytes) -> int:
-    """Levels of a side."""
-    given = _given(query_string, ("depth",))
-    return _within("depth", given["depth"], MAX_DEPTH) if "depth" in given else DEFAULT_DEPTH
-
-
-def nothing(query_string: bytes) -> None:
-    """For paths without parameters."""
-    _given(query_string, ())
-
-
-def timeframe_of(text: str) -> Timeframe:
-    return Timeframe.parse(text)
-
-
-def limit_of(text: str, limit_max: int) -> int:
-    return _within("limit", text, limit_max)
-
-
-def whole(name: str, text: str) -> int:
-    if not _WHOLE.fullmatch(text):
-        raise BadInput(f"{name} is {text[:SHOWN]!r}, expected a whole number")
-    return int(text)
-
-
-def _given(query_string: bytes, known: Collection[str]) -> dict[str, str]:
+def _texts(query_string: bytes, known: Iterable[str]) -> dict[str, str]:
     given: dict[str, str] = {}
     try:
         pairs = parse_qsl(query_string.decode("latin-1"), keep_blank_values=True, max_num_fields=32, errors="strict")
@@ -142,61 +102,8 @@ def _given(query_string: bytes, known: Collection[str]) -> dict[str, str]:
     for name, value in pairs:
         if name not in known:
             wanted = ", ".join(known) or "no parameters"
-            raise BadInput(f"parameter {name[:SHOWN]!r} is not known here, expected {wanted}")
+            raise BadInput(f"parameter {name[:MAX_SHOWN]!r} is not known here, expected {wanted}")
         if name in given:
             raise BadInput(f"parameter {name!r} is given twice, expected once")
         given[name] = value
     return given
-
-
-def _window(given: dict[str, str], limit_max: int) -> Window:
-    start_ms = time_of("start", given["start"]) if "start" in given else None
-    end_ms = time_of("end", given["end"]) if "end" in given else None
-    if start_ms is not None and end_ms is not None and start_ms > end_ms:
-        raise BadInput(f"start {start_ms} is after end {end_ms}, expected start <= end")
-    limit = limit_of(given["limit"], limit_max) if "limit" in given else min(DEFAULT_LIMIT, limit_max)
-    return Window(start_ms, end_ms, limit)
-
-
-def time_of(name: str, text: str) -> int:
-    """Read ms since 1970, or a UTC time such as 2025-01-12T14:00:00Z."""
-    ts_ms = int(text) if _WHOLE.fullmatch(text) else _iso_ms(name, text)
-    if not 0 <= ts_ms < MAX_TS_MS:
-        raise BadInput(f"{name} is {text[:SHOWN]}, expected a time from 1970 to 2248")
-    return ts_ms
-
-
-def _iso_ms(name: str, text: str) -> int:
-    wanted = "expected ms since 1970 or a UTC time such as 2025-01-12T14:00:00Z"
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise BadInput(f"{name} is {text[:SHOWN]!r}, {wanted}") from None
-    # A time without a zone would be read as UTC here and meant as local there.
-    if moment.utcoffset() != timedelta(0):
-        raise BadInput(f"{name} is {text[:SHOWN]!r} and not in UTC, {wanted}")
-    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
-
-
-def _within(name: str, text: str, most: int) -> int:
-    number = whole(name, text)
-    if not 1 <= number <= most:
-        raise BadInput(f"{name} is {text[:SHOWN]}, expected 1 to {most}")
-    return number
-
-
-def _row_ticks(text: str, instrument: Instrument) -> int:
-    tick = instrument.price_text(1)
-    try:
-        row_ticks = instrument.price_ticks(text)
-    except BadInput:
-        row_ticks = 0
-    if not 1 <= row_ticks < MAX_TICKS:
-        raise BadInput(f"row is {text[:SHOWN]!r}, expected a multiple of the tick {tick}")
-    return row_ticks
-
-
-def _one_of(name: str, text: str, choices: tuple[str, ...]) -> str:
-    if text not in choices:
-        raise BadInput(f"{name} is {text[:SHOWN]!r}, expected {' or '.join(choices)}")
-    return text

@@ -32,7 +32,7 @@ from feed.queries.trades import read_on
 from feed.reading.archived import Faulty
 from feed.reading.bounds import Window
 from feed.reading.trade_archive import retry_when_overtaken
-from feed.wire import params
+from feed.wire.parameter_types import time_of
 from infra.cli.options import DataOption, store_session
 from infra.cli.replay import progress_bar
 
@@ -75,7 +75,7 @@ def candles(
     Minutes of it can be imported again. Example: `fleet export candles TEST:BTCUSD --timeframe 1h --out hours.csv`
     """
     span = _Span.of(start, end)
-    chosen = params.timeframe_of(timeframe)
+    chosen = Timeframe.parse(timeframe)
 
     async def pages(queries: Queries, market: Market) -> AsyncIterator[tuple[pl.DataFrame, float]]:
         async for frame, fraction in _bars(queries, market, chosen, span):
@@ -113,7 +113,7 @@ class _Span:
 
     @classmethod
     def of(cls, start: str, end: str) -> "_Span":
-        span = cls(params.time_of("--start", start) if start else 0, params.time_of("--end", end) if end else MAX_TS_MS)
+        span = cls(time_of("--start", start) if start else 0, time_of("--end", end) if end else MAX_TS_MS)
         if span.start_ms > span.end_ms:
             raise BadInput(f"--start {start} is after --end {end}")
         return span
@@ -123,7 +123,7 @@ async def _bars(
     queries: Queries, market: Market, timeframe: Timeframe, span: _Span
 ) -> AsyncIterator[tuple[pl.DataFrame, float]]:
     """Pages of bars, oldest first, each with the share of the span that is behind it."""
-    source = queries.source(market, market.instrument.anchored(timeframe))
+    source = queries.of(market).source(timeframe)
     timeframe = source.grid.timeframe
     start_ms, first_ms = span.start_ms, None
     while True:
@@ -143,7 +143,7 @@ async def _bars(
 
 async def _trades(queries: Queries, market: Market, span: _Span) -> AsyncIterator[tuple[pl.DataFrame, float]]:
     """Pages of trades, oldest first, each with the share of the span that is behind it."""
-    data = queries.data(market)
+    data = queries.of(market).data()
     start_ms, first_ms = span.start_ms, None
     while start_ms < span.end_ms:
         page = partial(read_on, data, start_ms, span.end_ms, PAGE_TRADES)

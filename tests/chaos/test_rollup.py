@@ -32,17 +32,18 @@ from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS, SERIES, TRADE_ROW
 from common.errors import StoreUnavailable
 from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, Timeframe, day_of
 from common.market.trade import Trade
+from common.series import FOOTPRINTS, MINUTE_SERIES
 from common.store import script
 from common.store.client import commit_client
-from common.store.keys import LATE as LATE_SERIES
 from common.store.keys import SymbolKeys
 from common.store.reads import SymbolReader
 from common.store.registry import Market
 from common.store.rollups import RollupStore
+from feed.queries.candles import CandleQuery
 from feed.queries.queries import Queries
 from feed.reading.bounds import Window
-from feed.wire.params import CandleQuery
 from infra.local import die_with_parent, embedded
+from tests.kit.asked import candles_of
 from tests.kit.bars_oracle import of_applied
 from tests.kit.support import wait_until_async
 from tests.kit.writer import INSTRUMENT, START_MS, Writer
@@ -149,7 +150,7 @@ class Checker:
             for timeframe in TIMEFRAMES:
                 asked = CandleQuery(Timeframe.parse(timeframe), Window(None, None, 5_000), "none", "json")
                 try:
-                    answer = orjson.loads(await queries.candles(MARKET, asked))
+                    answer = orjson.loads(await candles_of(queries, MARKET, asked))
                 except StoreUnavailable:
                     self.away += 1
                     continue
@@ -211,9 +212,9 @@ async def drop(writer: Writer) -> int:
 async def stored(client: Redis, keys: SymbolKeys) -> dict[str, Any]:
     """Everything that roll-ups write, and what they last told of each day."""
     found: dict[str, Any] = {series: await client.zrange(keys.rolled(series), 0, -1) for series in ("1d", "1w", "1M")}
-    for name in (keys.candles, keys.footprints, keys.dirty, keys.unarchived, *map(keys.late, LATE_SERIES)):
+    for name in (keys.candles, keys.minutes(FOOTPRINTS), keys.dirty, keys.unarchived, *map(keys.late, MINUTE_SERIES)):
         found[name] = await client.zrange(name, 0, -1)
-    for name in (keys.sealed_candles, keys.sealed_footprints):
+    for name in (keys.sealed("candles"), keys.sealed("footprints")):
         found[name] = await client.hgetall(name)
     for name in ("candle_floor_ms", "footprint_floor_ms"):
         found[name] = await client.hget(keys.state, name)
@@ -255,7 +256,7 @@ async def test_two_months_under_fire_are_as_if_nothing_had_happened(tmp_path: Pa
             await write(writer, random, DAYS)
             # As retention has it, footprints are kept for less time; each of their days is an object of the archive.
             first_ms = START_MS + (DAYS - FOOTPRINT_DAYS) * DAY_MS
-            await client.zremrangebyscore(keys.footprints, "-inf", first_ms)
+            await client.zremrangebyscore(keys.minutes(FOOTPRINTS), "-inf", first_ms)
             before = await writer.save()
 
             checker = Checker(reading, fired, [bars(writer)])
@@ -282,7 +283,7 @@ async def test_two_months_under_fire_are_as_if_nothing_had_happened(tmp_path: Pa
             await archive_trades(client, MARKET, calm)
             undisturbed = await stored(client, keys)
             assert len(undisturbed["1d"]) == len(undisturbed["told"]) >= DAYS
-            assert len(undisturbed[keys.sealed_candles]) <= KEPT_DAYS
+            assert len(undisturbed[keys.sealed("candles")]) <= KEPT_DAYS
 
             writer.now_ms = last_ms
             await writer.rewind(before)

@@ -12,9 +12,10 @@ from common.market.timeframes.timeframe import Timeframe
 from common.store.reads import AMENDED_KEPT
 from common.store.registry import Market
 from feed.bars.tail import Tails
+from feed.queries.candles import CandleQuery
 from feed.queries.queries import Queries
 from feed.reading.bounds import Window
-from feed.wire.params import CandleQuery
+from tests.kit.asked import candles_of
 from tests.kit.bars_oracle import expected
 from tests.kit.writer import START_MS, Saved, Writer, random_step
 from tests.scale import scaled
@@ -39,7 +40,7 @@ def query(timeframe: Timeframe, rng: random.Random) -> CandleQuery:
 
 
 async def answer(queries: Queries, market: Market, asked: CandleQuery) -> dict[str, Any]:
-    found: dict[str, Any] = orjson.loads(await queries.candles(market, asked))
+    found: dict[str, Any] = orjson.loads(await candles_of(queries, market, asked))
     del found["health"]["lastUpdateMsAgo"]
     return found
 
@@ -86,7 +87,7 @@ async def test_more_amendments_than_the_store_notes_are_all_noticed(writer: Writ
     asked = CandleQuery(Timeframe.parse("1m"), Window(None, None, 500), "none", "json")
     for minute in range(30):
         await writer.commit(writer.trade(START_MS + minute * 60_000))
-    await kept.candles(market, asked)
+    await candles_of(kept, market, asked)
     for minute in range(AMENDED_KEPT + 4):
         await writer.commit(writer.trade(START_MS + minute * 60_000, ticks=20_000))
     found = await answer(kept, market, asked)

@@ -16,7 +16,7 @@ from common.store.jobs import QUEUED, RUNNING, failure
 from common.store.keys import FAILURES
 from common.store.presence import WORKER, present, processes
 from common.store.rollups import RollupStore
-from feed.queries.fleet import FAILURES_TOLD
+from feed.queries.health import FAILURES_TOLD
 from tests.kit.served import Served, hear, say, served
 from tests.kit.support import wait_until_async
 from tests.kit.writer import INSTRUMENT, START_MS, Writer

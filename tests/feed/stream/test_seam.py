@@ -98,7 +98,7 @@ async def test_after_more_days_changed_than_are_looked_through_a_snapshot_is_due
     await writer.roll_up()
     cursor, first_ms = Cursor.parse(writer.cursor), writer.now_ms - 3 * DAY_MS
     await writer.commit(*(writer.trade(first_ms + day * DAY_MS) for day in (0, 2)))
-    source = Queries(client, 6_000).source(Market(INSTRUMENT), DAY)
+    source = Queries(client, 6_000).of(Market(INSTRUMENT)).source(DAY)
     assert isinstance(source, DaySource)
     changes = await source.changes(cursor)
     assert changes and [update.open_ms for update in changes.updates] == [

@@ -4,14 +4,19 @@ import asyncio
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, cast
+from unittest.mock import MagicMock
 
+import orjson
 import pytest
 
+from common.market.builder.builder import candle_of
+from common.market.candle import LIVE
 from common.market.timeframes.timeframe import MINUTE
+from common.market.trade import Trade, Trades
 from common.store.reads import View
 from common.store.registry import Market
 from feed.bars.changes import BarChanges, Cursor
-from feed.bars.live import At, BarGrid, Live, MinuteLive
+from feed.bars.live import At, BarGrid, Live, MinuteLive, ShownBar, Update
 from feed.bars.minutes import MinuteSource
 from feed.bars.source import BarSource
 from feed.metrics import Metrics
@@ -20,6 +25,8 @@ from feed.stream import client as feed_client
 from feed.stream.client import Client, OpenRequest, Subscription
 from feed.stream.opening import Opening, open_series
 from feed.stream.series import LiveSeries
+from feed.wire import answers
+from feed.wire.messages import BarMessage, Notice, StreamMessage
 from tests.kit.served import Served, hear, say
 from tests.kit.support import wait_until_async
 from tests.kit.writer import INSTRUMENT, Writer
@@ -59,8 +66,8 @@ class FakeListener:
     def ready(self) -> None:
         self.heard.append("ready")
 
-    def push(self, key: object, seq: int, text: str, end_ms: int | None = None) -> None:
-        self.heard.append(f"push {seq}")
+    def push(self, message: StreamMessage) -> None:
+        self.heard.append(f"push {message.seq}")
 
     def restart(self) -> None:
         self.heard.append("restart")
@@ -111,24 +118,45 @@ def subscription() -> Subscription:
     return made
 
 
+def bar_message(open_ms: int, end_ms: int) -> BarMessage:
+    bar = ShownBar(candle_of(open_ms, Trades.of([Trade(open_ms, 1, 10_000, 1, 0)]), LIVE), is_final=True, partial=False)
+    return BarMessage('"symbol":"A"', 2, open_ms, "2-a", Update(open_ms, end_ms, False, bar), INSTRUMENT)
+
+
 def test_what_waits_is_in_the_order_of_the_commits_and_only_the_newest_of_a_bar() -> None:
     made = subscription()
     for key, seq in ((60, 2), (120, 3), (60, 4), (180, 5), (120, 6)):
-        made.push(key, seq, f"{key} as of {seq}")
-    assert [news.text for news in made.pending.values()] == ["60 as of 4", "180 as of 5", "120 as of 6"]
+        made.push(Notice("", seq, key, ""))
+    assert [(news.about, news.seq) for news in made.pending.values()] == [(60, 4), (180, 5), (120, 6)]
 
 
 def test_what_the_opening_covers_is_not_told_again() -> None:
     made = subscription()
-    made.push(60, 1, "known")
+    made.push(Notice("", 1, 60, ""))
     assert not made.pending
 
 
 def test_a_bar_the_client_knows_as_final_is_amended_even_if_the_series_calls_it_new() -> None:
     made = subscription()
-    made.push(60, 2, '{"type":"candle"}', end_ms=1_000)
-    made.push(120, 2, '{"type":"candle"}', end_ms=1_001)
-    assert [news.text for news in made.pending.values()] == ['{"type":"amend"}', '{"type":"candle"}']
+    made.push(bar_message(60, end_ms=1_000))
+    made.push(bar_message(120, end_ms=1_001))
+    assert [orjson.loads(news.text)["type"] for news in made.pending.values()] == ["amend", "candle"]
+
+
+def test_a_message_is_written_once_for_all_who_are_sent_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    some, other = [subscription() for _ in range(5)], [subscription() for _ in range(5)]
+    for one in other:
+        one.watermark_ms = 999
+    message = bar_message(60, end_ms=1_000)
+    written = MagicMock(wraps=answers.written_bar)
+    monkeypatch.setattr("feed.wire.messages.written_bar", written)
+    for one in (*some, *other):
+        one.push(message)
+    assert not written.called
+    texts = [one.pending[60].text for one in (*some, *other)]
+    assert [orjson.loads(text)["type"] for text in texts] == ["amend"] * 5 + ["candle"] * 5
+    # Once as either.
+    assert written.call_count == 2
 
 
 S = INSTRUMENT.symbol

@@ -31,9 +31,13 @@ from common.store.client import commit_client
 from common.store.instrument import InstrumentChanged, stored_instrument
 from common.store.keys import SymbolKeys
 from common.store.registry import Market, Registry
-from feed.queries.queries import Queries
+from feed.queries import candles, trades
+from feed.queries.candles import CandleQuery
+from feed.queries.endpoint import Endpoint
+from feed.queries.queries import Queries, SymbolQueries
+from feed.queries.trades import TradesQuery
 from feed.reading.bounds import Window
-from feed.wire.params import CandleQuery, TradesQuery
+from tests.kit.asked import body_of
 from tests.kit.store.mortal import Life, mortal_client
 from tests.kit.writer import INSTRUMENT, Saved, Writer, random_step
 from workers.change import claim, procedure
@@ -172,22 +176,21 @@ class Machine(RuleBasedStateMachine):
         if not self.trades:
             return
         for queries in (self.kept, Queries(self.client, 6_000)):
-            trades = self.asked(queries, "trades", TradesQuery(None, None, 10_000, "json"))["trades"]
-            assert [(t["t"], t["id"], t["p"], t["q"]) for t in trades] == sorted(self.trades)
+            told = self.asked(queries, trades.ENDPOINT, TradesQuery(None, None, 10_000, "json"))["trades"]
+            assert [(t["t"], t["id"], t["p"], t["q"]) for t in told] == sorted(self.trades)
             market = self.run(queries.market(S))
             for timeframe in (MINUTE, DAY):
-                bars = self.asked(queries, "candles", CandleQuery(timeframe, EVERYTHING, "none", "json"))["bars"]
+                bars = self.asked(queries, candles.ENDPOINT, CandleQuery(timeframe, EVERYTHING, "none", "json"))["bars"]
                 assert [_bar(bar) for bar in bars] == list(_bars(self.trades, market.instrument.anchored(timeframe)))
 
-    def asked(self, queries: Queries, what: str, query: Any) -> dict[str, Any]:
+    def asked(self, queries: Queries, endpoint: Endpoint[SymbolQueries, Any], query: Any) -> dict[str, Any]:
         """As feed.web.routes does: anew, where the symbol has been changed."""
 
         async def ask() -> bytes:
             for _ in range(3):
                 with suppress(InstrumentChanged):
                     market: Market = await queries.market(S)
-                    found: bytes = await getattr(queries, what)(market, query)
-                    return found
+                    return await body_of(endpoint, queries, market, query)
                 queries.forget(S)
             raise AssertionError("it changes under every attempt")
 

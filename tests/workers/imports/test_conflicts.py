@@ -17,7 +17,7 @@ from common.store.keys import SymbolKeys
 from tests.workers.imports.test_importer import FIRST_MS, INSTRUMENT, importer, replayed, rows, stored, view_of, written
 from tests.workers.imports.test_trades import archived, trades_of
 from workers.imports import again, files
-from workers.imports.importer import Done
+from workers.imports.work import Done
 from workers.symbol.conflicts import MAX_CONFLICTS_TOLD
 
 pytestmark = pytest.mark.anyio

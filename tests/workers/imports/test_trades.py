@@ -34,7 +34,7 @@ from tests.workers.imports.test_importer import (
 )
 from workers.imports.candles import CandleFile
 from workers.imports.files import ImportFile
-from workers.imports.importer import Done
+from workers.imports.work import Done
 from workers.recordings import TradeFile
 from workers.replay import KIND, Replayer
 from workers.rollup.trades import archive_trades

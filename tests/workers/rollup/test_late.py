@@ -33,10 +33,11 @@ from common.store.health import upkeep_of
 from common.store.registry import Market
 from common.store.rollups import Due, RollupStore
 from feed.bars.footprints import FootprintQuery
+from feed.queries.candles import CandleQuery
 from feed.queries.queries import Queries
 from feed.reading.bounds import Window
-from feed.wire.params import CandleQuery
 from tests.feed.queries.test_footprint import Sums, summed, told
+from tests.kit.asked import candles_of, footprint_of
 from tests.kit.bars_oracle import minutes_applied, of_applied
 from tests.kit.served import hear, say, served
 from tests.kit.strategies import LAW
@@ -120,12 +121,12 @@ class Fleet:
         for feed in (self.kept, self.feed()):
             for timeframe in TIMEFRAMES:
                 answer = orjson.loads(
-                    await feed.candles(self.market, CandleQuery(timeframe, everything, "none", "json"))
+                    await candles_of(feed, self.market, CandleQuery(timeframe, everything, "none", "json"))
                 )
                 assert answer["cursor"] == self.writer.cursor
                 assert answer["bars"] == of_applied(self.writer, timeframe), timeframe.text
             for timeframe in FOOTPRINTS:
-                answer = orjson.loads(await feed.footprint(self.market, FootprintQuery(timeframe, everything, 7)))
+                answer = orjson.loads(await footprint_of(feed, self.market, FootprintQuery(timeframe, everything, 7)))
                 assert told(answer) == self.footprints(timeframe), timeframe.text
 
     async def check_archive(self) -> None:
@@ -247,7 +248,7 @@ async def test_an_answer_holds_nothing_that_came_after_its_cursor(
         await late_trade(fleet)
         monkeypatch.setattr(Archive, "packed", held_up)
         answer = orjson.loads(
-            await kept.candles(fleet.market, CandleQuery(timeframe, Window(None, None, 5_000), "none", "json"))
+            await candles_of(kept, fleet.market, CandleQuery(timeframe, Window(None, None, 5_000), "none", "json"))
         )
         assert (answer["cursor"], answer["bars"]) == (fleet.writer.cursor, of_applied(fleet.writer, timeframe))
         at_ms += MINUTE_MS
@@ -314,7 +315,7 @@ async def test_a_day_of_which_minutes_are_lost_stays_as_it_was_made(fleet: Fleet
     await fleet.client.hset(keys.archive, "candles_lost", f"{day_ms}:{day_ms + DAY_MS // 2}")
     await fleet.client.zadd(keys.dirty, {str(day_ms): fleet.writer.seq})
     query = CandleQuery(Timeframe.parse("1d"), Window(None, None, 5_000), "none", "json")
-    assert orjson.loads(await fleet.feed().candles(fleet.market, query))["bars"] == of_applied(fleet.writer, DAY)
+    assert orjson.loads(await candles_of(fleet.feed(), fleet.market, query))["bars"] == of_applied(fleet.writer, DAY)
     await fleet.settle()
     assert await fleet.client.zrange(keys.rolled("1d"), 0, -1) == before
 

@@ -19,10 +19,11 @@ from common.store.calendars import CalendarStore, adopt, outside_of
 from common.store.keys import SymbolKeys
 from common.store.registry import Market, Registry
 from common.store.rollups import RollupStore
+from feed.queries.candles import CandleQuery
 from feed.queries.queries import Queries
 from feed.reading.bounds import Window
-from feed.wire.params import CandleQuery
 from tests.common.market.timeframes.test_calendar_exceptions import ms
+from tests.kit.asked import candles_of
 from tests.kit.writer import Writer
 from workers.rollup.day import roll_day, roll_days
 
@@ -66,7 +67,7 @@ async def rolled(client: Redis) -> dict[str, dict[int, Candle]]:
 
 
 async def minutes(client: Redis) -> list[Candle]:
-    sealed: Any = await client.hvals(KEYS.sealed_candles)
+    sealed: Any = await client.hvals(KEYS.sealed("candles"))
     opened: Any = await client.zrange(KEYS.candles, 0, -1)
     members = [member for block in sealed for member in blocks.candle_members(block)] + opened
     return [codec.unpack_candle(member) for member in members]
@@ -107,7 +108,7 @@ async def bars_of(client: Redis, timeframe: str) -> dict[int, int]:
     """What a feed answers that has just been started: trades by bar."""
     queries = Queries(client, 6_000)
     asked = CandleQuery(Timeframe.parse(timeframe), Window(None, None, 5_000), "none", "json")
-    answer = orjson.loads(await queries.candles(await market(client), asked))
+    answer = orjson.loads(await candles_of(queries, await market(client), asked))
     return {bar["t"]: bar["n"] for bar in answer["bars"]}
 
 

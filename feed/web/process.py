@@ -3,11 +3,9 @@
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
 
 from common.errors import StoreUnavailable
 from common.store.server import ping
-from feed.queries import fleet
 from feed.services import services_of
 
 
@@ -23,21 +21,15 @@ async def ready(request: Request) -> Response:
 
 async def metrics(request: Request) -> Response:
     services = services_of(request)
-    queue = await fleet.queue_view(services.jobs)
+    fleet = services.fleet
+    queue = await fleet.queue()
     try:
-        looks = await fleet.look(services.queries)
-        throttles = await fleet.budgets(services.client, looks)
-        upkeep = await fleet.upkeep(services.client, looks)
-        workers = await fleet.workers(services.client, looks, services.settings)
+        looks = await fleet.look()
+        throttles = await fleet.throttles(looks)
+        upkeep = await fleet.upkeep(looks)
+        workers = await fleet.workers(looks)
     except StoreUnavailable:
         # Then what the process counts matters most.
         looks, throttles, upkeep, workers = [], {}, {}, None
     text = services.metrics.text(looks, throttles, queue, upkeep, workers, services.queries.rules)
     return Response(text, headers={"content-type": CONTENT_TYPE_LATEST})
-
-
-routes = [
-    Route("/healthz", alive),
-    Route("/readyz", ready),
-    Route("/metrics", metrics),
-]

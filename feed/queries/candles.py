@@ -1,0 +1,93 @@
+"""`GET /v1/candles/{symbol}`: bars of any timeframe, in the form asked for."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from common.errors import BadInput
+from common.market.builder.gaps import Ledger
+from common.market.manifest import Fault
+from common.market.timeframes.timeframe import Timeframe
+from common.store.registry import Market
+from feed.bars.frames import page_of, read_frame
+from feed.bars.page import More
+from feed.bars.source import PageRead
+from feed.queries.endpoint import Endpoint
+from feed.queries.parameters import END, FORMAT, LIMIT, START, TIMEFRAME, window_of
+from feed.queries.queries import SymbolQueries
+from feed.reading.archived import Faulty
+from feed.reading.bounds import Window
+from feed.reading.budget import QueryBudget
+from feed.wire.answers import Answer, BarsAnswer, BarsTable, Form, Written
+from feed.wire.parameter_types import OneOf
+from feed.wire.params import Given, Parameter, Parameters
+
+Fill = Literal["none", "flat"]
+
+FILL: Parameter[Fill] = Parameter(
+    "fill", OneOf(get_args(Fill)), "none", "flat: also bars without trades, at the close before them."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CandleQuery:
+    timeframe: Timeframe
+    window: Window
+    fill: Fill = "none"
+    form: Form = "json"
+
+    @classmethod
+    def of(cls, given: Given) -> "CandleQuery":
+        return cls(given[TIMEFRAME], window_of(given), given[FILL], given[FORMAT])
+
+
+async def answer(symbol: SymbolQueries, query: CandleQuery) -> Answer:
+    if query.form == "json" and query.fill == "none":
+        return await bars_answer(symbol, query.timeframe, await read_page(symbol, query.timeframe, query.window))
+    return await symbol.queries.weighed(lambda budget: _of_frame(symbol, query, budget))
+
+
+async def read_page(symbol: SymbolQueries, timeframe: Timeframe, window: Window) -> PageRead:
+    """Return bars as JSON, none filled in. Those of identical questions are read once, whoever asks."""
+    anchored = symbol.market.instrument.anchored(timeframe)
+    return await symbol.queries.pages.run(
+        (symbol.market.instrument, anchored, window),
+        lambda: symbol.queries.weighed(lambda budget: symbol.source(anchored, budget).page(window)),
+    )
+
+
+async def bars_answer(symbol: SymbolQueries, timeframe: Timeframe, read: PageRead) -> BarsAnswer:
+    """What an answer or a snapshot says of bars that were read; with the ledger only if a hole is among them."""
+    page, view, cover = read
+    _, holes = cover.within(page.from_ms, page.to_ms)
+    ledger = await symbol.reader.gaps() if holes else Ledger()
+    return BarsAnswer(symbol.market, timeframe.text, page, view, cover, ledger, symbol.queries.rules)
+
+
+async def _of_frame(symbol: SymbolQueries, query: CandleQuery, budget: QueryBudget) -> Answer:
+    """Bars that no tail serves, read as a frame."""
+    source = symbol.source(query.timeframe, budget)
+    read = await read_frame(source, query.window, flat=query.fill == "flat")
+    if query.form == "json":
+        page = await page_of(source.data, read)
+        return await bars_answer(symbol, query.timeframe, (page, read.view, read.cover))
+    check_whole(symbol.market, read.more, read.cover.faults)
+    table = BarsTable(read.frame, symbol.market.instrument, query.form)
+    return Written(table.media_type, await budget.run(len(read.frame), table.body))
+
+
+def check_whole(market: Market, more: More | None, faults: Sequence[Fault]) -> None:
+    """A table has no place to say that it goes on, or that something is missing."""
+    for fault in faults:
+        raise Faulty(market.symbol, fault)
+    for name, ms in (more or {}).items():
+        narrower = "end" if name == "start" else "start"
+        raise BadInput(f"that is more than one table may take, expected {narrower}={ms} and the rest apart")
+
+
+ENDPOINT = Endpoint(
+    "/v1/candles/{symbol}",
+    "Bars of any timeframe, the growing one included.",
+    Parameters((TIMEFRAME, START, END, LIMIT, FILL, FORMAT), CandleQuery.of),
+    answer,
+)

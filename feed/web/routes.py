@@ -1,0 +1,101 @@
+"""Every route over HTTP. An endpoint is listed here, and is a file in feed.queries."""
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from common.store.instrument import InstrumentChanged
+from feed.queries import (
+    book,
+    candles,
+    current,
+    footprint,
+    gaps,
+    health,
+    market,
+    quote,
+    symbol_health,
+    symbols,
+    trades,
+)
+from feed.queries.endpoint import Endpoint, ask
+from feed.queries.fleet import Fleet
+from feed.queries.queries import SymbolQueries
+from feed.services import Services, services_of
+from feed.web import process
+from feed.wire.answers import Written
+from feed.wire.params import read_request
+
+OF_SYMBOL: tuple[Endpoint[SymbolQueries, Any], ...] = (
+    candles.ENDPOINT,
+    current.ENDPOINT,
+    footprint.ENDPOINT,
+    market.ENDPOINT,
+    trades.ENDPOINT,
+    book.ENDPOINT,
+    quote.ENDPOINT,
+    gaps.ENDPOINT,
+    symbol_health.ENDPOINT,
+)
+OF_FLEET: tuple[Endpoint[Fleet, Any], ...] = (
+    symbols.ENDPOINT,
+    health.ENDPOINT,
+)
+
+# A symbol is changed once in years: twice under one request is already more than there is.
+ATTEMPTS = 3
+
+
+def _symbol_route(endpoint: Endpoint[SymbolQueries, Any]) -> Route:
+    """Once more, with the symbol as it is now, where it has been changed meanwhile."""
+
+    async def handled(request: Request) -> Response:
+        services, symbol = services_of(request), request.path_params["symbol"]
+        for _ in range(ATTEMPTS - 1):
+            try:
+                return await _answered(endpoint, services, symbol, request)
+            except InstrumentChanged:
+                services.queries.forget(symbol)
+        return await _answered(endpoint, services, symbol, request)
+
+    return Route(endpoint.path, handled)
+
+
+async def _answered(
+    endpoint: Endpoint[SymbolQueries, Any], services: Services, symbol: str, request: Request
+) -> Response:
+    """What can be refused without knowing the symbol is refused first."""
+    text, parameters, queries = request.scope["query_string"], endpoint.parameters, services.queries
+    limit_max = services.settings.query_limit_max
+    if parameters.needs_instrument:
+        found = await queries.market(symbol)
+        query = read_request(text, parameters, limit_max, found.instrument)
+    else:
+        query = read_request(text, parameters, limit_max)
+        found = await queries.market(symbol)
+    return _response(await ask(endpoint, queries.of(found), query))
+
+
+def _fleet_route(endpoint: Endpoint[Fleet, Any]) -> Route:
+    async def handled(request: Request) -> Response:
+        services = services_of(request)
+        limit_max = services.settings.query_limit_max
+        query = read_request(request.scope["query_string"], endpoint.parameters, limit_max)
+        return _response(Written.of(await endpoint.answer(services.fleet, query)))
+
+    return Route(endpoint.path, handled)
+
+
+def _response(written: Written) -> Response:
+    return Response(written.content, media_type=written.media_type)
+
+
+routes = [
+    *map(_symbol_route, OF_SYMBOL),
+    *map(_fleet_route, OF_FLEET),
+    Route("/healthz", process.alive),
+    Route("/readyz", process.ready),
+    Route("/metrics", process.metrics),
+]

@@ -1,1 +1,0 @@
-"""What the feed answers over HTTP, one file per group. Each offers `routes`."""

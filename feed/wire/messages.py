@@ -1,0 +1,121 @@
+"""Messages of a stream: values until one is sent, and then written once for all who are sent it."""
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import orjson
+
+from common.market.instrument import Instrument
+from feed.bars.live import Update
+from feed.wire.answers import BarsAnswer, written_bar
+from feed.wire.errors import ErrorAnswer
+
+RequestId = str | int | None
+
+
+class Sent(Protocol):
+    """Whatever may be sent to a client."""
+
+    @property
+    def text(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a client is told in answer to a message of its own: errors, pong, list, unsubscribed."""
+
+    kind: str
+    request_id: RequestId = None
+    content: Mapping[str, object] = field(default_factory=dict)
+
+    @classmethod
+    def error(cls, failure: ErrorAnswer, request_id: RequestId = None, **content: object) -> "Reply":
+        return cls("error", request_id, {"code": failure.code, "message": failure.message, **content})
+
+    @property
+    def text(self) -> str:
+        return orjson.dumps({"type": self.kind, **self.content, **echoed(self.request_id)}).decode()
+
+
+@dataclass(eq=False, slots=True)
+class StreamMessage:
+    """About a series, which `names` says as JSON, and true of commit `seq`.
+
+    `about`: what newer news of the same takes the place of: a bar, by its open; gaps; health.
+    """
+
+    names: str
+    seq: int
+    about: Hashable
+    _text: str = field(default="", init=False)
+
+    @property
+    def text(self) -> str:
+        if not self._text:
+            self._text = self._written()
+        return self._text
+
+    def known_final(self, watermark_ms: int) -> "StreamMessage":
+        """The same for a client that has known that watermark."""
+        return self
+
+    def _written(self) -> str:
+        raise NotImplementedError
+
+
+@dataclass(eq=False, slots=True)
+class Notice(StreamMessage):
+    """`gap`, `health`, `lag` or `resumed`. A client that has it stands at `cursor`."""
+
+    cursor: str
+    content: Mapping[str, object] = field(default_factory=dict)
+
+    def _written(self) -> str:
+        return f'{{"type":"{self.about}",{self.names},"seq":{self.seq},"cursor":"{self.cursor}"{_more(self.content)}}}'
+
+
+@dataclass(eq=False, slots=True)
+class BarMessage(StreamMessage):
+    """A bar that is new, has grown or ended (`candle`), or was final before (`amend`)."""
+
+    cursor: str
+    update: Update
+    instrument: Instrument
+    _amended: "BarMessage | None" = field(default=None, init=False)
+
+    def known_final(self, watermark_ms: int) -> StreamMessage:
+        """A bar that was final then is amended now, even if the series it comes from is behind and calls it new."""
+        if self.update.amended or self.update.end_ms > watermark_ms:
+            return self
+        if self._amended is None:
+            self._amended = replace(self, update=self.update._replace(amended=True))
+        return self._amended
+
+    def _written(self) -> str:
+        kind, bar = "amend" if self.update.amended else "candle", written_bar(self.update.bar, self.instrument)
+        return f'{{"type":"{kind}",{self.names},"seq":{self.seq},"cursor":"{self.cursor}","bar":{bar}}}'
+
+
+@dataclass(eq=False, slots=True)
+class Snapshot(StreamMessage):
+    """What a subscription begins with. `is_reset`: it replaces what the client holds."""
+
+    answer: BarsAnswer
+    is_reset: bool
+    request_id: RequestId
+
+    def _written(self) -> str:
+        reset = {"reset": True} if self.is_reset else {}
+        body = b"".join(self.answer.members()).decode()
+        return f'{{"type":"snapshot",{self.names},"seq":{self.seq}{_more(reset | echoed(self.request_id))}{body}}}'
+
+
+def echoed(request_id: RequestId) -> dict[str, object]:
+    """The id of what a client asked, as it is told with the answer."""
+    return {} if request_id is None else {"id": request_id}
+
+
+def _more(content: Mapping[str, object]) -> str:
+    """Further members of an object."""
+    return "".join(f',"{name}":{orjson.dumps(value).decode()}' for name, value in content.items())

@@ -1,0 +1,177 @@
+"""What kinds of parameters there are. What can't be understood is BadInput: one sentence with the value and what is
+expected.
+
+    AnyText   as it is
+    Parsed    whatever has a text of its own, such as a timeframe
+    Whole     a whole number from 1 on
+    Time      ms since 1970, or a UTC time
+    OneOf     one of some words
+    RowTicks  a height in the instrument's price
+"""
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar, Generic, TypeVar
+
+import orjson
+
+from common.errors import BadInput
+from common.market.instrument import Instrument
+from common.market.trade import MAX_TICKS, MAX_TS_MS
+
+# What is echoed of a value: enough to find it, too little to be misused.
+MAX_SHOWN = 40
+
+_WHOLE = re.compile(r"-?[0-9]{1,20}", re.ASCII)
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What bounds may depend on."""
+
+    # Most bars of one request, as the settings have it.
+    limit_max: int
+    # What is asked about, for the types that need it.
+    instrument: Instrument | None
+    # The parameters read before, by name.
+    values: Mapping[str, Any]
+
+
+class ParameterType(ABC, Generic[T_co]):
+    # Whether its values can be told only once it is known what is asked about.
+    needs_instrument: ClassVar[bool] = False
+
+    @abstractmethod
+    def read(self, name: str, text: str, scope: Scope) -> T_co:
+        """Return the value of a text, or raise BadInput."""
+
+    def bounded(self, default: Any, scope: Scope) -> Any:
+        """Return a default as far as the bounds allow it."""
+        return default
+
+    def text_of(self, name: str, value: object) -> str:
+        """Return the text of a value that came as JSON, None where it is missing, or raise BadInput."""
+        if not isinstance(value, str):
+            raise BadInput(f"{name} is {shown(value)}, expected text")
+        return value
+
+
+class AnyText(ParameterType[str]):
+    def read(self, name: str, text: str, scope: Scope) -> str:
+        return text
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed(ParameterType[T_co]):
+    """`parse` raises BadInput."""
+
+    parse: Callable[[str], T_co]
+
+    def read(self, name: str, text: str, scope: Scope) -> T_co:
+        return self.parse(text)
+
+
+@dataclass(frozen=True, slots=True)
+class Whole(ParameterType[int]):
+    """From 1 to `most`; None: to as many bars as one request may ask for."""
+
+    most: int | None = None
+
+    def read(self, name: str, text: str, scope: Scope) -> int:
+        most = self._most(scope)
+        if not _WHOLE.fullmatch(text):
+            raise BadInput(f"{name} is {text[:MAX_SHOWN]!r}, expected a whole number")
+        if not 1 <= int(text) <= most:
+            raise BadInput(f"{name} is {text[:MAX_SHOWN]}, expected 1 to {most}")
+        return int(text)
+
+    def bounded(self, default: Any, scope: Scope) -> Any:
+        return min(default, self._most(scope))
+
+    def text_of(self, name: str, value: object) -> str:
+        if type(value) is not int:
+            raise BadInput(f"{name} is {shown(value)}, expected a whole number")
+        return str(value)
+
+    def _most(self, scope: Scope) -> int:
+        return scope.limit_max if self.most is None else self.most
+
+
+@dataclass(frozen=True, slots=True)
+class Time(ParameterType[int]):
+    """In ms. `not_before`: the name of a time read before, which it must not be earlier than."""
+
+    not_before: str | None = None
+
+    def read(self, name: str, text: str, scope: Scope) -> int:
+        ts_ms = time_of(name, text)
+        first = self.not_before
+        first_ms = scope.values[first] if first else None
+        if first_ms is not None and first_ms > ts_ms:
+            raise BadInput(f"{first} {first_ms} is after {name} {ts_ms}, expected {first} <= {name}")
+        return ts_ms
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf(ParameterType[T_co]):
+    # Strings, of the literal type that is read.
+    choices: tuple[T_co, ...]
+
+    def read(self, name: str, text: str, scope: Scope) -> T_co:
+        for choice in self.choices:
+            if choice == text:
+                return choice
+        raise BadInput(f"{name} is {text[:MAX_SHOWN]!r}, expected {' or '.join(map(str, self.choices))}")
+
+
+class RowTicks(ParameterType[int]):
+    """In ticks, at least one."""
+
+    needs_instrument = True
+
+    def read(self, name: str, text: str, scope: Scope) -> int:
+        assert scope.instrument, "it is looked up first"
+        try:
+            row_ticks = scope.instrument.price_ticks(text)
+        except BadInput:
+            row_ticks = 0
+        if not 1 <= row_ticks < MAX_TICKS:
+            tick = scope.instrument.price_text(1)
+            raise BadInput(f"{name} is {text[:MAX_SHOWN]!r}, expected a multiple of the tick {tick}")
+        return row_ticks
+
+
+def time_of(name: str, text: str) -> int:
+    """Read ms since 1970, or a UTC time such as 2025-01-12T14:00:00Z."""
+    ts_ms = int(text) if _WHOLE.fullmatch(text) else _iso_ms(name, text)
+    if not 0 <= ts_ms < MAX_TS_MS:
+        raise BadInput(f"{name} is {text[:MAX_SHOWN]}, expected a time from 1970 to 2248")
+    return ts_ms
+
+
+def _iso_ms(name: str, text: str) -> int:
+    wanted = "expected ms since 1970 or a UTC time such as 2025-01-12T14:00:00Z"
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise BadInput(f"{name} is {text[:MAX_SHOWN]!r}, {wanted}") from None
+    # A time without a zone would be read as UTC here and meant as local there.
+    if moment.utcoffset() != timedelta(0):
+        raise BadInput(f"{name} is {text[:MAX_SHOWN]!r} and not in UTC, {wanted}")
+    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+
+
+def shown(value: object) -> str:
+    """A JSON value, as a sentence tells it."""
+    if value is None:
+        return "missing"
+    try:
+        return orjson.dumps(value).decode()[:MAX_SHOWN]
+    except TypeError:
+        # What can be read may be nested more deeply than what can be written.
+        return "nested too deeply to show"

@@ -1,0 +1,36 @@
+"""Holding a symbol while something that takes long is done."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from common.store.health import BACKFILLING
+from common.store.symbol import SymbolStore
+from workers.symbol.term import BEATS_PER_LEASE
+
+SOURCE = "import"
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Tenure:
+    """`seq`: of the last commit."""
+
+    store: SymbolStore
+    token: str
+    seq: int
+    lease_ttl_ms: int
+
+    async def meanwhile(self, work: Callable[..., T], *arguments: object) -> T:
+        """Run it in a thread, with signs of life while it lasts."""
+        return await self.alive(asyncio.create_task(asyncio.to_thread(work, *arguments)))
+
+    async def alive(self, task: "asyncio.Task[T]") -> T:
+        beat_s = self.lease_ttl_ms / BEATS_PER_LEASE / 1_000
+        while not (await asyncio.wait({task}, timeout=beat_s))[0]:
+            await self.beat()
+        return task.result()
+
+    async def beat(self) -> None:
+        await self.store.beat(self.token, self.seq, {"mode": BACKFILLING, "source": SOURCE})
