@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import orjson
 from redis.asyncio import Redis
 
-from common.market.builder.coverage import Coverage, load_coverage
+from common.market.builder.coverage import Coverage
+from common.market.builder.coverage_kinds import load_coverage
 from common.market.builder.gaps import Ledger
 from common.market.builder.late import LatePart
 from common.market.instrument import Ids, Instrument

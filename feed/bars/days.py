@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from common.errors import StoreUnavailable
 from common.frames import decode
 from common.frames.resample import resample
 from common.market.coding import codec
@@ -54,7 +53,7 @@ class DaySource:
         return self.minutes.grid
 
     async def closed(self, recipe: BarRecipe, bounds: Bounds) -> Closed:
-        days = await read_days(self.data.reader, recipe.timeframe, bounds)
+        days = await read_days(self.data.history, recipe.timeframe, bounds)
         return days or await self.minutes.closed(recipe, bounds)
 
     def cover(self, _: BarRecipe, view: View) -> KnownCoverage:
@@ -94,7 +93,7 @@ class DaySource:
         return None
 
     async def _days(self, bounds: Bounds, since_seq: int | None = None) -> Closed | None:
-        return await read_days(self.data.reader, self.grid.timeframe, bounds, since_seq)
+        return await read_days(self.data.history, self.grid.timeframe, bounds, since_seq)
 
     def _live(self, closed: Closed) -> MinuteLive:
         state, timeframe = closed.view.state, self.grid.timeframe
@@ -116,18 +115,18 @@ def _updates(live: MinuteLive, touched: Touched, closed: Closed, spans: list[Spa
 
 
 async def read_days(
-    reader: History, timeframe: Timeframe, bounds: Bounds, since_seq: int | None = None
+    history: History, timeframe: Timeframe, bounds: Bounds, since_seq: int | None = None
 ) -> Closed | None:
     """Read bars of a timeframe of days. None if too many days have yet to be rolled up: the minutes are to be read."""
     most = bounds.limit * timeframe.n * _DAYS_OF[timeframe.unit]
     stored = Range.some(bounds.start_ms, bounds.end_ms, most, oldest_first=bounds.oldest_first)
     # First only which days are dirty: it is cheap, and all the rest is then read at once.
-    view = await reader.view(days=NOTHING)
+    view = await history.view(days=NOTHING)
     for _ in range(ATTEMPTS):
         spans = _to_be_made(view, timeframe, bounds)
         if sum(end - start for start, end in spans) > MAX_DIRTY_MS:
             return None
-        view = await reader.view([Range(*span) for span in spans], days=stored, since_seq=since_seq)
+        view = await history.view([Range(*span) for span in spans], days=stored, since_seq=since_seq)
         if set(_to_be_made(view, timeframe, bounds)) <= set(spans):
             bars = _bars(view, spans, timeframe)
             ended = len(view.days) < most and len(bars) <= bounds.limit
@@ -137,7 +136,7 @@ async def read_days(
                 to_end=ended or not bounds.oldest_first,
                 from_start=ended or bounds.oldest_first,
             )
-    raise StoreUnavailable(f"{reader.keys.symbol} changed under every attempt to read it")
+    raise history.changing()
 
 
 def _to_be_made(view: View, timeframe: Timeframe, bounds: Bounds) -> list[Span]:

@@ -50,7 +50,17 @@ class BarRecipe:
         def of_trades(trades: pl.DataFrame, sources: int) -> pl.DataFrame:
             return bars_of(trades, timeframe, sources)
 
-        return cls(timeframe, SHOWN_FRAMES, timeframe, PART, CHUNK, True, len, merge, of_trades)
+        return cls(
+            timeframe,
+            minutes=SHOWN_FRAMES,
+            how=timeframe,
+            part=PART,
+            chunk=CHUNK,
+            has_days=True,
+            count=len,
+            merge=merge,
+            of_trades=of_trades,
+        )
 
     @classmethod
     def footprints(cls, timeframe: Timeframe, row_ticks: int) -> "BarRecipe":
@@ -59,8 +69,17 @@ class BarRecipe:
         def of_trades(trades: pl.DataFrame, _: int) -> pl.DataFrame:
             return merge(bulk.footprints(trades.select(list(TRADES)), timeframe))
 
-        how, minutes = (timeframe, row_ticks), FOOTPRINT_FRAMES
-        return cls(timeframe, minutes, how, FOOTPRINT_PART, FOOTPRINT_CHUNK, False, _opens, merge, of_trades)
+        return cls(
+            timeframe,
+            minutes=FOOTPRINT_FRAMES,
+            how=(timeframe, row_ticks),
+            part=FOOTPRINT_PART,
+            chunk=FOOTPRINT_CHUNK,
+            has_days=False,
+            count=_opens,
+            merge=merge,
+            of_trades=of_trades,
+        )
 
     def open(self, state: SymbolState | None) -> bytes:
         """The packed open minute, empty if there is none."""

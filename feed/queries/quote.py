@@ -24,7 +24,7 @@ Number = orjson.Fragment | None
 
 async def answer(symbol: SymbolQueries, query: None) -> SymbolAnswer:
     instrument, newest_closed = symbol.market.instrument, Range(0, FOREVER_MS, newest=1)
-    book, view = await asyncio.gather(last_book(symbol), symbol.data().reader.view([newest_closed]))
+    book, view = await asyncio.gather(last_book(symbol), symbol.data().history.view([newest_closed]))
     packed = [view.state.candle] if view.state and view.state.candle else view.minutes[0]
     newest = codec.unpack_candle(packed[0]) if packed else None
     fields = {

@@ -20,7 +20,7 @@ from common.series import CANDLES
 from common.store.reads import Archived
 from common.store.registry import Market
 from common.store.rollups import RollupStore
-from workers.imports.days import Day
+from workers.imports.day import Day
 from workers.imports.joined import minutes_of
 from workers.rollup.archiving import archive_period
 

@@ -10,7 +10,7 @@ import polars as pl
 from common.frames import decode, encode
 from common.frames.spans import held
 from common.market.builder.builder import Builder, Minute, pack_minute, unpack_minute
-from common.market.builder.coverage import RecentCoverage
+from common.market.builder.recent_coverage import RecentCoverage
 from common.market.coding import blocks, codec
 from common.market.coding.packed import Ints
 from common.market.footprint import Footprint
@@ -19,7 +19,8 @@ from common.market.scale import Scale, Scales
 from common.market.timeframes.timeframe import MINUTE, day_of
 from common.series import CANDLES, FOOTPRINTS, MINUTE_SERIES, MinuteSeries
 from common.store.rollups import Staged, StoredMinutes
-from workers.imports.days import Day, Frames, built
+from workers.imports.day import Day
+from workers.imports.days import Frames, built
 
 # A day by series, as the store has it.
 Stored = Mapping[str, StoredMinutes]

@@ -11,7 +11,8 @@ from redis.asyncio import Redis
 
 from common.frames import decode
 from common.market.builder.builder import Builder
-from common.market.builder.coverage import IdCoverage, load_coverage
+from common.market.builder.coverage_kinds import load_coverage
+from common.market.builder.id_coverage import IdCoverage
 from common.market.builder.recent import RECENT_TRADES
 from common.market.timeframes.timeframe import DAY_MS, day_of
 from common.series import CANDLES
@@ -20,7 +21,8 @@ from common.store.instrument import DataInstrument
 from common.store.reads import SymbolReader
 from common.store.symbol import Claim
 from workers.imports.again import AtHand
-from workers.imports.days import Day, Days, steps
+from workers.imports.day import Day
+from workers.imports.days import Days, steps
 from workers.imports.files import Rows
 from workers.imports.keeping import keeping
 from workers.imports.order import FileOrder, Position

@@ -23,7 +23,8 @@ from common.store.messages import NEWEST, WHOLE, CommitMessage
 from common.store.reads import SymbolReader
 from common.store.rollups import RollupStore, Staged
 from common.store.symbol import SymbolStore
-from workers.imports.days import Day, Days, day_floor
+from workers.imports.day import Day
+from workers.imports.days import Days, day_floor
 from workers.imports.joined import Made, cover, merged, minutes_of, outside, reads_as, sealed
 from workers.imports.keeping import Keeping
 from workers.imports.order import FileOrder, Position

@@ -18,7 +18,7 @@ from common.market.timeframes.timeframe import MINUTE_MS, Timeframe
 from common.market.trade import Trades
 from feed.bars.closed import joined
 from feed.bars.recipe import BarRecipe
-from feed.reading.history import FrameCache
+from feed.reading.frame_cache import FrameCache
 from tests.kit.frames import built, candles_frame, levels_frame
 from tests.kit.strategies import LAW, MINUTE_TIMEFRAMES, SESSION_MINUTE_TIMEFRAMES, START_MS, candles, trades
 

@@ -10,7 +10,7 @@ import pytest
 from redis.asyncio import Redis
 
 from common.errors import BadInput, Fenced
-from common.market.builder import builder
+from common.market.builder import validity
 from common.market.builder.builder import Floor
 from common.market.builder.spans import Hole, IdSpan
 from common.market.coding import codec
@@ -82,7 +82,7 @@ async def shown(client: Redis, symbol: str) -> dict[str, Any]:
 @pytest.fixture(autouse=True)
 def earlier(monkeypatch: pytest.MonkeyPatch) -> None:
     """What an earlier release took for the time of a trade is taken here."""
-    monkeypatch.setattr(builder, "MIN_TS_MS", 0)
+    monkeypatch.setattr(validity, "MIN_TS_MS", 0)
 
 
 @pytest.fixture

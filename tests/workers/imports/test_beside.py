@@ -16,8 +16,8 @@ import pytest
 
 from common.errors import BadInput
 from common.market.builder.builder import Minute, candle_of, unpack_minute
-from common.market.builder.coverage import IdCoverage
 from common.market.builder.gaps import NOT_IMPORTED, REPAIRED, UNFILLABLE, Gap
+from common.market.builder.id_coverage import IdCoverage
 from common.market.builder.spans import Hole, IdSpan
 from common.market.candle import LIVE
 from common.market.coding import codec

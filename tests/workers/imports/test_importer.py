@@ -39,7 +39,8 @@ from infra.paths import ROOT
 from tests.kit.support import wait_until
 from workers.imports import files
 from workers.imports.candles import CandleFile
-from workers.imports.days import Day, steps
+from workers.imports.day import Day
+from workers.imports.days import steps
 from workers.imports.files import ImportFile
 from workers.imports.importer import Importer
 from workers.imports.reach import Reach

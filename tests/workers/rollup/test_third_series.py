@@ -39,7 +39,8 @@ from common.store.symbol import Commit
 from feed.bars.closed import read_closed
 from feed.bars.recipe import BarRecipe
 from feed.reading.bounds import Bounds
-from feed.reading.history import FrameCache, History
+from feed.reading.frame_cache import FrameCache
+from feed.reading.history import History
 from infra.doctor.audit import Auditor
 from tests.kit import writer as writing
 from tests.kit.writer import INSTRUMENT, START_MS, Writer
@@ -48,7 +49,7 @@ from workers.change.cut import Cutter
 from workers.change.procedure import Changer
 from workers.change.request import Request
 from workers.clock.due import due_work
-from workers.imports.days import Day
+from workers.imports.day import Day
 from workers.imports.joined import reads_as, sealed
 from workers.rollup.archiving import archive_period
 from workers.rollup.older import older_minutes
@@ -200,9 +201,10 @@ async def read(
     client: Redis, frames: MinuteFrames, archive: Archive, instrument: Instrument = INSTRUMENT
 ) -> dict[int, int]:
     """All of it, as the feed reads: from the newest part on."""
-    reader, end_ms, found = History(client, instrument, FrameCache(), archive), 1 << 42, list[pl.DataFrame]()
+    history = History(SymbolReader(client, instrument.symbol, instrument), instrument, FrameCache(), archive)
+    end_ms, found = 1 << 42, list[pl.DataFrame]()
     while True:
-        part = await reader.read(frames, Range(0, end_ms, newest=10, series=frames.series), 10)
+        part = await history.read(frames, Range(0, end_ms, newest=10, series=frames.series), 10)
         found = [*part.frames, *found]
         if part.ended:
             return dict(pl.concat(found).rows())
@@ -254,8 +256,9 @@ async def test_bars_are_made_of_it(client: Redis, writer: Writer, frames: Minute
     timeframe, sums = Timeframe(4, "h"), Counter[int]()
     to_bars = partial(merge, timeframe=timeframe)
     recipe = BarRecipe(timeframe, frames, "deltas", 1_000, 1_000, False, len, to_bars, lambda trades, _: trades)
-    reader = History(client, INSTRUMENT, FrameCache(), archive)
-    closed = await read_closed(reader, recipe, Bounds(0, 1 << 42, 1_000, oldest_first=False))
+    store = SymbolReader(client, INSTRUMENT.symbol, INSTRUMENT)
+    history = History(store, INSTRUMENT, FrameCache(), archive)
+    closed = await read_closed(history, recipe, Bounds(0, 1 << 42, 1_000, oldest_first=False))
     for open_ms, lots in expected(writer, frames.series).items():
         sums[timeframe.open_of(open_ms)] += lots
     assert dict(closed.bars.rows()) == sums
