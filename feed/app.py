@@ -24,7 +24,7 @@ from feed.bars.tail import Tails
 from feed.metrics import Metrics
 from feed.queries.fleet import Fleet
 from feed.queries.queries import Queries
-from feed.reading.history import FrameCache
+from feed.reading.frame_cache import FrameCache
 from feed.reading.lanes import Lanes
 from feed.reading.memory import Shares
 from feed.reading.tape import Tapes

@@ -13,13 +13,13 @@ from common import log
 from common.clock import JudgedClock, SystemClock
 from common.errors import OperatorError
 from common.market.timeframes.timeframe import MINUTE_MS
+from common.series import MINUTE_SERIES
 from common.store.client import blocking_client, commit_client
 from common.store.demand import Caps
 from common.store.lease import holder_name
 from common.store.owners import Owners
 from common.store.presence import WORKER, present
 from common.store.registry import Registry
-from common.store.rollups import CANDLES, FOOTPRINTS
 from common.store.server import await_admission
 from common.store.stream_reader import SharedReads
 from common.store.symbol import StreamBounds, SymbolStore
@@ -77,7 +77,7 @@ class WorkerSettings:
 
     @property
     def bounds(self) -> StreamBounds:
-        archived = {CANDLES, FOOTPRINTS} | ({TRADES} if self.archive_trades else set())
+        archived = {*MINUTE_SERIES, *([TRADES] if self.archive_trades else [])}
         return StreamBounds(self.trades_kept, self.events_kept, frozenset(archived if self.archive_url else ()))
 
     async def change(self, symbol: str, request: Request) -> None:

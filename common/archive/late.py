@@ -5,15 +5,12 @@ from collections.abc import Sequence
 import polars as pl
 
 from common.archive.archive import Archive
-from common.archive.series import FOOTPRINT_ROWS, ArchiveSeries
+from common.archive.series import ArchiveSeries
 from common.errors import Superseded
-from common.frames import decode
-from common.frames.footprint import regroup
-from common.frames.resample import resample
+from common.frames.minutes import FRAMES
 from common.market.builder.late import LatePart, Merged
 from common.market.instrument import Instrument
 from common.market.manifest import ManifestEntry
-from common.market.timeframes.timeframe import MINUTE
 
 
 def period_with(
@@ -47,8 +44,9 @@ def with_parts(series: ArchiveSeries, rows: pl.DataFrame, parts: Sequence[LatePa
     packed = [part.packed for part in parts if not part.is_in(merged)]
     if not packed:
         return rows
-    late = decode.footprints(packed) if series is FOOTPRINT_ROWS else decode.candles(packed)
+    frames = FRAMES[series.name]
+    late = frames.decode(packed)
     opens = late.select(pl.col("open_ms").unique())
     touched = pl.concat([rows.join(opens, on="open_ms", how="semi"), late])
-    made = regroup(touched, MINUTE, 1) if series is FOOTPRINT_ROWS else resample(touched, MINUTE)
+    made = frames.merge(touched)
     return pl.concat([rows.join(opens, on="open_ms", how="anti"), made]).sort("open_ms", maintain_order=True)

@@ -8,7 +8,8 @@ from urllib.parse import quote
 import polars as pl
 
 from common.errors import BadInput
-from common.frames.schema import CANDLES, LEVELS, TRADES
+from common.frames.minutes import CANDLE_FRAMES, FOOTPRINT_FRAMES, MinuteFrames
+from common.frames.schema import TRADES
 from common.market.manifest import Fault
 from common.market.timeframes.timeframe import SECOND_MS, Timeframe
 
@@ -25,6 +26,10 @@ class ArchiveSeries:
     period: Timeframe
     # Rows of a row group, the least that is decoded. Larger ones compress no better.
     group_rows: int
+
+    @classmethod
+    def of_minutes(cls, frames: MinuteFrames, columns: Mapping[str, str], group_rows: int) -> "ArchiveSeries":
+        return cls(frames.series.name, frames.schema, columns, frames.series.archive_period, group_rows)
 
     @property
     def time(self) -> str:
@@ -59,9 +64,8 @@ class ArchiveSeries:
         return period_ms if file == self.label(period_ms) + SUFFIX else None
 
 
-CANDLE_ROWS = ArchiveSeries(
-    "candles",
-    CANDLES,
+CANDLE_ROWS = ArchiveSeries.of_minutes(
+    CANDLE_FRAMES,
     {
         "open_ms": "open_time",
         "open_ticks": "open",
@@ -80,12 +84,10 @@ CANDLE_ROWS = ArchiveSeries(
         "rev": "rev",
         "sources": "sources",
     },
-    Timeframe(1, "M"),
     11_520,  # eight days of minutes
 )
-FOOTPRINT_ROWS = ArchiveSeries(
-    "footprints",
-    LEVELS,
+FOOTPRINT_ROWS = ArchiveSeries.of_minutes(
+    FOOTPRINT_FRAMES,
     {
         "open_ms": "open_time",
         "price_ticks": "price",
@@ -96,7 +98,6 @@ FOOTPRINT_ROWS = ArchiveSeries(
         "sell_trades": "sell_trades",
         "unknown_trades": "unknown_trades",
     },
-    Timeframe(1, "d"),
     65_536,
 )
 TRADE_ROWS = ArchiveSeries(

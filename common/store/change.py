@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from common.errors import Stale
 from common.market.coding import codec
 from common.market.trade import Trades
+from common.series import MINUTE_SERIES
 from common.store.client import translated
 from common.store.keys import SymbolKeys
 from common.store.reads import SymbolState, ask, older_of, state_of
@@ -116,15 +117,15 @@ class ChangeStore:
 
     async def look(self) -> ChangeStart | None:
         """None before the first commit."""
-        k = self.keys
+        k, opens = self.keys, list(MINUTE_SERIES.values())
         pipe = self._client.pipeline(transaction=True)
-        ask(pipe, k, footprint=True)
+        ask(pipe, k, opens)
         pipe.hget(k.rollup, "version")
         pipe.zrange(k.seals, 0, -1, withscores=True)
-        pipe.hmget(k.archive, ("candles_from_ms", "footprints_from_ms", "trades_seq"))
+        pipe.hmget(k.archive, [*(f"{name}_from_ms" for name in MINUTE_SERIES), "trades_seq"])
         with translated(f"look at {k.symbol}"):
             values, chunks, version, seals, archived = await pipe.execute()
-        state = state_of(values, k.symbol)
+        state = state_of(values, k.symbol, opens)
         if state is None:
             return None
         if state.is_chunked:

@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 from common.market.timeframes.timeframe import MINUTE_MS, minute_of
 from common.market.trade import MIN_TS_MS
 from common.store.client import translated
-from common.store.keys import ARCHIVED, LATE, ROLLED, SymbolKeys
+from common.store.keys import ROLLED, SymbolKeys, archived_series, series_arguments
 from common.store.reads import SymbolState
 from common.store.registry import Market
 from common.store.script import Script
@@ -41,7 +41,7 @@ def wrong_times(market: Market, state: SymbolState) -> Wrong | None:
     if not spans:
         return None
     first_ms, newest_ms = spans[0].from_ms, max(span.to_ms for span in spans)
-    dropped_ms = max(state.candle_floor_ms, state.footprint_floor_ms)
+    dropped_ms = max(state.floors_ms.values(), default=-1)
     is_ahead = dropped_ms > minute_of(newest_ms) + MINUTE_MS
     found = Wrong(first_ms if first_ms < MIN_TS_MS else None, dropped_ms if is_ahead else None)
     return found if found != (None, None) else None
@@ -50,11 +50,11 @@ def wrong_times(market: Market, state: SymbolState) -> Wrong | None:
 async def drop_before(client: Redis, symbol: str, token: str, seq: int, cut: HistoryCut) -> None:
     """Drop minutes, days and what is archived of them, but leave coverage as it is. Raises Fenced, Stale."""
     k = SymbolKeys(symbol)
-    keys = [k.owner, k.state, k.candles, k.footprints, k.seals, k.sealed_candles, k.sealed_footprints, k.dirty]
-    keys += [k.rollup, k.unarchived, k.archive, *map(k.late, LATE), k.outside, *map(k.rolled, ROLLED), k.faults]
-    keys += map(k.archived, ARCHIVED)
+    keys = [k.owner, k.state, k.seals, k.dirty, k.rollup, k.unarchived, k.archive, k.outside]
+    keys += [*map(k.rolled, ROLLED), k.faults, k.archived("trades"), *k.of_series()]
     with translated(f"cut of {symbol}"):
         script = Script(client, "cut")
-        bounds = (cut.archived[series] for series in ARCHIVED)
-        result = await script(keys, token, seq, cut.day_ms, cut.grows_ms, cut.newest_ms, *bounds)
+        bounds = (cut.archived[series] for series in archived_series())
+        head = (token, seq, cut.day_ms, cut.grows_ms, cut.newest_ms)
+        result = await script(keys, *head, *series_arguments(), *bounds)
     check(result, symbol, seq)

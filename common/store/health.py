@@ -24,9 +24,10 @@ from redis.asyncio import Redis
 from common.errors import FleetError, Stale, StoreUnavailable
 from common.market.manifest import Fault
 from common.market.timeframes.timeframe import DAY_MS, day_of
+from common.series import MINUTE_SERIES
 from common.store.client import translated
 from common.store.instrument import InstrumentMismatch
-from common.store.keys import LATE, SymbolKeys
+from common.store.keys import SymbolKeys
 from common.store.manifest import faults_of
 from common.store.reads import Spans, View, lost_spans
 from common.store.registry import Market
@@ -157,7 +158,7 @@ class Upkeep:
     """What is kept of a symbol's past, and what the queue has still to do for it. Times in ms UTC; -1: there is none.
 
     `from_ms`: the day of the oldest candle, also where the archive alone has it. `sealed_to_ms`: the end of the newest
-    sealed day. `candles_to_ms`, `footprints_to_ms`: up to where the archive is complete. `due`: finished days to be
+    sealed day. `archived_to_ms`: by series of minutes, up to where the archive is complete. `due`: finished days to be
     rolled up; `unarchived`: days of a series to be archived, each by its series; both ascend. `late`: candles and
     footprints of minutes that the archive alone has, whose late trades wait for it; `late_lost`: had no room to wait.
     `trades_to_ms`: up to which watermark the archive has the trades; `trades_waiting`: how many it has not got;
@@ -167,8 +168,7 @@ class Upkeep:
     watermark_ms: int
     from_ms: int
     sealed_to_ms: int
-    candles_to_ms: int
-    footprints_to_ms: int
+    archived_to_ms: Mapping[str, int]
     due: tuple[int, ...]
     unarchived: tuple[int, ...]
     late: int = 0
@@ -186,8 +186,7 @@ class Upkeep:
     def json(self, *, archiving: bool) -> dict[str, Any]:
         """The `history` object of docs/protocol.md."""
         archive = {
-            "candlesTo": _or_null(self.candles_to_ms),
-            "footprintsTo": _or_null(self.footprints_to_ms),
+            **{f"{name}To": _or_null(to_ms) for name, to_ms in self.archived_to_ms.items()},
             "pending": len(self.unarchived),
             "late": self.late,
             "lateLost": self.late_lost,
@@ -217,37 +216,37 @@ async def upkeep_of(client: Redis, symbol: str) -> Upkeep:
     keys = SymbolKeys(symbol)
     pipe = client.pipeline(transaction=True)
     pipe.hmget(keys.state, ("watermark_ms", "sealed_to_ms", "candle_floor_ms"))
-    pipe.hmget(keys.archive, ("candles_from_ms", "candles_ms", "footprints_ms", "late_lost"))
+    pipe.hmget(keys.archive, ("candles_from_ms", "late_lost", *(f"{name}_ms" for name in MINUTE_SERIES)))
     pipe.zrange(keys.candles, 0, 0, withscores=True)
     pipe.zrange(keys.seals, 0, 0, withscores=True)
     pipe.zrange(keys.dirty, 0, -1)
     pipe.zrange(keys.unarchived, 0, -1)
-    for series in LATE:
-        pipe.zcard(keys.late(series))
     ask_waiting(pipe, keys)
     pipe.hget(keys.archive, "trades_lost")
     pipe.zcard(keys.rescale)
     pipe.zscore(keys.rescale, LIST)
     pipe.hget(keys.outside, "total")
     pipe.hvals(keys.faults)
+    for series in MINUTE_SERIES:
+        pipe.zcard(keys.late(series))
     with translated(f"read of what is kept of {symbol}"):
         (
             (watermark, sealed, floor),
-            (archived_from, candles_to, footprints_to, late_lost),
+            (archived_from, late_lost, *archived_to),
             candles,
             seals,
             dirty,
             unarchived,
-            late_candles,
-            late_footprints,
-            *trades,
+            state,
+            archive,
             lost,
             to_rescale,
             unlisted,
             outside,
             faults,
+            *late,
         ) = await pipe.execute()
-    watermark_ms, waiting = _number(watermark), waiting_of(*trades)
+    watermark_ms, waiting = _number(watermark), waiting_of(state, archive)
     # The seal of a day stays while its footprints do.
     oldest = [max(day_of(int(open_ms)), day_of(max(0, _number(floor)))) for _, open_ms in (*candles, *seals)]
     oldest += [int(archived_from)] if archived_from else []
@@ -255,11 +254,10 @@ async def upkeep_of(client: Redis, symbol: str) -> Upkeep:
         watermark_ms,
         min(oldest, default=-1),
         _number(sealed),
-        _number(candles_to),
-        _number(footprints_to),
+        dict(zip(MINUTE_SERIES, map(_number, archived_to), strict=True)),
         tuple(sorted(day_ms for day_ms in map(int, dirty) if day_ms + DAY_MS <= watermark_ms)),
         tuple(sorted(int(member.rpartition(b":")[2]) for member in unarchived)),
-        late_candles + late_footprints,
+        sum(late),
         max(0, _number(late_lost)),
         -1 if waiting is None or waiting.since_ms is None else waiting.since_ms,
         waiting.count if waiting else 0,

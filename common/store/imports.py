@@ -13,9 +13,10 @@ from common.market.builder.builder import Checkpoint
 from common.market.coding import codec
 from common.market.manifest import ManifestEntry
 from common.market.timeframes.timeframe import DAY_MS
+from common.series import MINUTE_SERIES
 from common.store.client import translated
 from common.store.instrument import DataInstrument
-from common.store.keys import SymbolKeys
+from common.store.keys import SymbolKeys, series_arguments
 from common.store.reads import Spans
 from common.store.rollups import Staged, StoredMinutes
 from common.store.script import Argument, Script
@@ -76,28 +77,26 @@ class ImportStore:
         self._events_kept = events_kept
         self._import = Script(client, "import")
 
-    async def read(self, days: Sequence[int]) -> list[tuple[StoredMinutes, StoredMinutes]]:
-        """Return the candles and the footprints that are stored of each day."""
+    async def read(self, days: Sequence[int]) -> list[Mapping[str, StoredMinutes]]:
+        """Return what is stored of each day, by series."""
         pipe = self._client.pipeline(transaction=True)
-        for day_ms in days:
-            pipe.zrangebyscore(self.keys.candles, day_ms, f"({day_ms + DAY_MS}")
-            pipe.zrangebyscore(self.keys.footprints, day_ms, f"({day_ms + DAY_MS}")
-        pipe.hmget(self.keys.sealed_candles, list(map(str, days)))
-        pipe.hmget(self.keys.sealed_footprints, list(map(str, days)))
+        for series in MINUTE_SERIES.values():
+            pipe.hmget(self.keys.sealed(series.name), list(map(str, days)))
+            for day_ms in days:
+                pipe.zrangebyscore(self.keys.minutes(series), day_ms, f"({day_ms + DAY_MS}")
         with translated(f"read of days of {self.keys.symbol}"):
-            *opened, candle_blocks, footprint_blocks = await pipe.execute()
-        rows = zip(days, opened[::2], opened[1::2], candle_blocks, footprint_blocks, strict=True)
-        return [
-            (_minutes(day_ms, candle_block, candles), _minutes(day_ms, footprint_block, footprints))
-            for day_ms, candles, footprints, candle_block, footprint_block in rows
-        ]
+            answers = iter(await pipe.execute())
+        found: list[dict[str, StoredMinutes]] = [{} for _ in days]
+        for name in MINUTE_SERIES:
+            for stored, day_ms, block in zip(found, days, next(answers), strict=True):
+                stored[name] = StoredMinutes({day_ms: block} if block else {}, next(answers))
+        return list(found)
 
     async def write(self, step: ImportStep) -> None:
         """Take in the days. Raises Fenced, Stale, StoreUnavailable."""
         k = self.keys
-        keys = [k.owner, k.state, k.trades, k.candles, k.footprints, k.events, k.gaps, k.dirty, k.seals]
-        keys += [k.sealed_candles, k.sealed_footprints, k.staged, k.archive, k.outside, k.coverage]
-        keys += [k.archived("trades"), k.faults]
+        keys = [k.owner, k.state, k.trades, k.events, k.gaps, k.dirty, k.seals, k.staged, k.archive, k.outside]
+        keys += [k.coverage, k.archived("trades"), k.faults, *k.of_series()]
         with translated(f"import of days of {k.symbol}"):
             result = await self._import(keys, *self._arguments(step))
         check(result, k.symbol, step.seq)
@@ -119,17 +118,12 @@ class ImportStore:
         counted = step.days, state, step.gaps, step.forgotten, step.events, step.messages, step.entries
         head += map(len, counted)
         head.append(len(checkpoint.chunks) if checkpoint.is_chunked else "")
-        head += flat(map(_day_arguments, step.days))
+        head += [*series_arguments(), *flat(map(_day_arguments, step.days))]
         head += [*flat(state.items()), *flat(checkpoint.chunks.items()), *flat(step.gaps.items())]
         entries = (entry.dump() for entry in step.entries)
         return [*head, *step.forgotten, *step.events, *flat(step.messages), *entries]
 
 
 def _day_arguments(day: ImportedDay) -> tuple[Argument, ...]:
-    if day.staged is None:
-        return (day.day_ms, "leave", 0, 0, "", "", "" if day.outside is None else day.outside)
-    return (day.day_ms, "seal", *day.staged.counts, *day.staged.digests, "" if day.outside is None else day.outside)
-
-
-def _minutes(day_ms: int, block: bytes | None, opened: Sequence[bytes]) -> StoredMinutes:
-    return StoredMinutes({day_ms: block} if block else {}, opened)
+    staged, outside = day.staged or Staged({}, {}), "" if day.outside is None else day.outside
+    return (day.day_ms, "seal" if day.staged else "leave", *staged.arguments(), outside)

@@ -68,6 +68,8 @@ Channels: {S}:candles:1m, 1d, 1w and 1M and {S}:events (JSON), {S}:trades (JSON,
 
 from dataclasses import dataclass
 
+from common.series import CANDLES, MINUTE_SERIES, MinuteSeries
+
 SYMBOLS = "symbols"
 # What calendars have otherwise than the library, by their names.
 CALENDARS = "calendars"
@@ -77,10 +79,6 @@ SYMBOLS_VERSION = "{}:symbols"
 FORMAT_KEY = "{}:format"
 # Series of candles that the roll-up jobs keep.
 ROLLED = ("1d", "1w", "1M")
-# Series that the archive has.
-ARCHIVED = ("candles", "footprints", "trades")
-# Series whose late trades wait for the archive.
-LATE = ("candles", "footprints")
 # Which processes there are, of all kinds.
 PROCESSES = "{}:workers"
 # Streams of all venues.
@@ -94,6 +92,17 @@ FAILURES = "{}:failures"
 def budget_key(venue: str) -> str:
     """The requests spent at a venue. `venue` names an address too, where several are used."""
     return f"{{{venue}}}:budget"
+
+
+def series_arguments() -> list[str | bytes | int]:
+    """How many series of minutes there are, the name of each and the field of its floor, as scripts list them."""
+    names = (name for series in MINUTE_SERIES.values() for name in (series.name, series.floor))
+    return [len(MINUTE_SERIES), *names]
+
+
+def archived_series() -> list[str]:
+    """Names of the series that the archive has."""
+    return [*MINUTE_SERIES, "trades"]
 
 
 def streams_key(venue: str) -> str:
@@ -128,11 +137,12 @@ class SymbolKeys:
 
     @property
     def candles(self) -> str:
-        return self._name("candles:1m")
+        """The one-minute candles; also the channel that tells of them."""
+        return self.minutes(CANDLES)
 
-    @property
-    def footprints(self) -> str:
-        return self._name("footprints:1m")
+    def minutes(self, series: MinuteSeries) -> str:
+        """Members of a series that are not sealed."""
+        return self._name(f"{series.name}:{series.period.text}")
 
     @property
     def dirty(self) -> str:
@@ -155,10 +165,23 @@ class SymbolKeys:
         """A change of the instrument that is being made."""
         return self._name("changing")
 
+    def of_series(self) -> list[str]:
+        """Four of each series of minutes, as scripts list them (series.lua)."""
+        return [
+            key
+            for series in MINUTE_SERIES.values()
+            for key in (
+                self.minutes(series),
+                self.sealed(series.name),
+                self.late(series.name),
+                self.archived(series.name),
+            )
+        ]
+
     def rewritten(self) -> list[str]:
         """The series that a change of the instrument rewrites, in the order of change.lua."""
-        rolled, late = map(self.rolled, ROLLED), map(self.late, LATE)
-        return [self.trades, self.candles, self.footprints, *rolled, *late]
+        rolled, late = map(self.rolled, ROLLED), map(self.late, MINUTE_SERIES)
+        return [self.trades, *rolled, *map(self.minutes, MINUTE_SERIES.values()), *late]
 
     @staticmethod
     def shadow(key: str) -> str:
@@ -174,13 +197,9 @@ class SymbolKeys:
     def seals(self) -> str:
         return self._name("seals")
 
-    @property
-    def sealed_candles(self) -> str:
-        return self._name("sealed:candles")
-
-    @property
-    def sealed_footprints(self) -> str:
-        return self._name("sealed:footprints")
+    def sealed(self, series: str) -> str:
+        """The sealed days of `candles`, `footprints`, ..."""
+        return self._name(f"sealed:{series}")
 
     @property
     def staged(self) -> str:
@@ -252,8 +271,7 @@ class SymbolKeys:
             self.state,
             self.coverage,
             self.trades,
-            self.candles,
-            self.footprints,
+            *map(self.minutes, MINUTE_SERIES.values()),
             self.dirty,
             self.rollup,
             self.changing,
@@ -262,14 +280,13 @@ class SymbolKeys:
             self.outside,
             *map(self.rolled, ROLLED),
             self.seals,
-            self.sealed_candles,
-            self.sealed_footprints,
+            *map(self.sealed, MINUTE_SERIES),
             self.staged,
             self.unarchived,
             self.archive,
-            *map(self.archived, ARCHIVED),
+            *map(self.archived, archived_series()),
             self.faults,
-            *map(self.late, LATE),
+            *map(self.late, MINUTE_SERIES),
             self.depth,
             self.book,
             self.events,

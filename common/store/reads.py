@@ -1,19 +1,21 @@
 """What readers see of a symbol: its state and ranges of its series, from one transaction, so that they agree."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 from redis.asyncio import Redis
 
-from common.market.builder.coverage import Coverage, load_coverage
+from common.market.builder.coverage import Coverage
+from common.market.builder.coverage_kinds import load_coverage
 from common.market.builder.gaps import Ledger
 from common.market.builder.late import LatePart
 from common.market.instrument import Ids, Instrument
 from common.market.scale import Scales
 from common.market.timeframes.timeframe import DAY_MS
 from common.market.trade import Trades
+from common.series import CANDLES, MINUTE_SERIES, MinuteSeries
 from common.store.calendars import ADOPTED, NOT_ADOPTED, Adopted
 from common.store.client import translated
 from common.store.format import CHUNKED_COVERAGE, known
@@ -27,36 +29,20 @@ _STATE_FIELDS = (
     "token",
     "watermark_ms",
     "updated_ms",
-    "candle",
     "coverage",
     "refused",
     "position",
     "amended",
     "reshaped_seq",
-    "candle_floor_ms",
-    "footprint_floor_ms",
     "sealed_to_ms",
     "format",
     "newest_span",
     "instrument",
 )
-_ARCHIVE_FIELDS = (
-    "candles_from_ms",
-    "candles_version",
-    "candles_lost",
-    "footprints_from_ms",
-    "footprints_version",
-    "footprints_lost",
-    "trades_seq",
-    "trades_ms",
-    "trades_from_ms",
-    "trades_version",
-    "trades_lost",
-)
+_ARCHIVED_FIELDS = ("from_ms", "version", "lost")
+_ARCHIVED_TRADES_FIELDS = ("trades_seq", "trades_ms", "trades_from_ms", "trades_version", "trades_lost")
 # How many amendments commit.lua keeps; a full list may have lost older ones.
 AMENDED_KEPT = 16
-
-SealedSeries = Literal["candles", "footprints"]
 
 # Of time: from and to, in ms UTC.
 Spans = tuple[tuple[int, int], ...]
@@ -70,28 +56,46 @@ class Range:
     end_ms: int
     newest: int | None = None
     oldest: int | None = None
+    series: MinuteSeries = CANDLES
+
+    @classmethod
+    def some(
+        cls, start_ms: int, end_ms: int, most: int, *, oldest_first: bool, series: MinuteSeries = CANDLES
+    ) -> "Range":
+        """At most that many, from the one end or the other."""
+        newest, oldest = (None, most) if oldest_first else (most, None)
+        return cls(start_ms, end_ms, newest, oldest, series)
 
 
 class Late(NamedTuple):
     """Minutes of a series that open from `start_ms` on, whose late trades wait for the archive."""
 
-    series: SealedSeries
+    series: MinuteSeries
     start_ms: int
 
 
 class Seal(NamedTuple):
-    """A sealed day: how many candles and footprints it has, and the digests of its blocks, '' where there is none."""
+    """A sealed day: how many members each series has, and the digest of its block."""
 
     day_ms: int
-    candles: int
-    footprints: int
-    candle_digest: str
-    footprint_digest: str
+    # By series, of those that there were when the day was sealed.
+    counts: Mapping[str, int]
+    digests: Mapping[str, str]
 
     @classmethod
-    def of(cls, member: bytes) -> "Seal":
-        day_ms, candles, footprints, candle_digest, footprint_digest = member.decode().split(":")
-        return cls(int(day_ms), int(candles), int(footprints), candle_digest, footprint_digest)
+    def of(cls, text: bytes) -> "Seal":
+        """Read `<day>:<count> ...:<digest> ...`, each in the order of MINUTE_SERIES (roll.lua)."""
+        day_ms, *parts = text.decode().split(":")
+        known = len(parts) // 2
+        counts = zip(MINUTE_SERIES, map(int, parts[:known]), strict=False)
+        return cls(int(day_ms), dict(counts), dict(zip(MINUTE_SERIES, parts[known:], strict=False)))
+
+    def count(self, series: MinuteSeries) -> int:
+        return self.counts.get(series.name, 0)
+
+    def digest(self, series: MinuteSeries) -> str:
+        """Empty where nothing of the series is sealed."""
+        return self.digests.get(series.name, "")
 
 
 class Archived(NamedTuple):
@@ -128,32 +132,46 @@ class Amendment(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SymbolState:
-    """The last commit. `candle` and `footprint` are the packed open minute, empty while there is none.
-
-    `footprint` is read only together with footprints. `amended`: the last amendments, newest first. `reshaped_seq`:
-    the last commit that changed coverage otherwise than by letting its newest span grow. The floors: minutes that
-    open before have been dropped, -1 while none were. `sealed_to_ms`: the end of the newest sealed day, -1 without one.
-    `data`: what instrument all of it is of; None in a store of a release that did not say.
-    """
+    """The last commit."""
 
     seq: int
     token: str
     watermark_ms: int
     updated_ms: int
-    candle: bytes
-    footprint: bytes
     coverage_json: bytes
     refused: dict[str, int]
     position: str
+    # The packed member of the open minute, by series: none, or empty, while there is none. The candle's is always
+    # read, others only together with their minutes.
+    open: Mapping[str, bytes] = field(default_factory=dict)
+    # By series: minutes that open before have been dropped.
+    floors_ms: Mapping[str, int] = field(default_factory=dict)
+    # The last amendments, newest first.
     amended: tuple[Amendment, ...] = ()
+    # The last commit that changed coverage otherwise than by letting its newest span grow.
     reshaped_seq: int = 0
-    candle_floor_ms: int = -1
-    footprint_floor_ms: int = -1
+    # The end of the newest sealed day, -1 without one.
     sealed_to_ms: int = -1
     # What instrument all of it is of; None in a store of a release that did not say.
     data: DataInstrument | None = None
     # The spans of coverage that `coverage_json` has not: none where it is stored whole.
     older: OlderSpans = field(default=NO_OLDER, compare=False)
+
+    @property
+    def candle(self) -> bytes:
+        return self.open_of(CANDLES)
+
+    @property
+    def candle_floor_ms(self) -> int:
+        return self.floor_ms(CANDLES)
+
+    def open_of(self, series: MinuteSeries) -> bytes:
+        """The packed member of the open minute, empty while there is none."""
+        return self.open.get(series.name, b"")
+
+    def floor_ms(self, series: MinuteSeries) -> int:
+        """Before which open minutes have been dropped, -1 while none were."""
+        return self.floors_ms.get(series.name, -1)
 
     def check(self, instrument: Instrument) -> None:
         """Raise InstrumentChanged if the data is of another instrument."""
@@ -206,7 +224,7 @@ class SymbolOwner:
 class View:
     """One consistent look. `state` is None before the first commit. `server_ms`: Redis' clock, for ages.
 
-    `candles` has one list per range asked for. `first`: the oldest entry of the trade stream; None if it is empty, or
+    `minutes` has one list per range asked for. `first`: the oldest entry of the trade stream; None if it is empty, or
     if no entries were asked for. `seals`: ascending. `days`: stored daily candles. `dirty`: days that have been written
     since they were last rolled up. `archived`: by series of minutes. `late`: ascending by minute. `archived_trades`:
     None if none ever were.
@@ -216,8 +234,7 @@ class View:
     owner: SymbolOwner
     health: dict[str, str]
     server_ms: int
-    candles: list[list[bytes]]
-    footprints: list[bytes]
+    minutes: list[list[bytes]]
     entries: list[TradeEntry]
     first: TradeEntry | None
     seals: list[Seal] = field(default_factory=list)
@@ -229,9 +246,9 @@ class View:
     # By what calendar the stored days are made; read with them.
     adopted: Adopted = NOT_ADOPTED
 
-    def lost(self, series: SealedSeries) -> Spans:
+    def lost(self, series: MinuteSeries) -> Spans:
         """When minutes are lost that the archive alone had."""
-        known = self.archived.get(series)
+        known = self.archived.get(series.name)
         return known.lost if known else ()
 
 
@@ -252,8 +269,7 @@ class SymbolReader:
 
     async def view(
         self,
-        candles: Sequence[Range] = (),
-        footprints: Range | None = None,
+        minutes: Sequence[Range] = (),
         since_seq: int | None = None,
         seals_from_ms: int | None = None,
         days: Range | None = None,
@@ -265,7 +281,7 @@ class SymbolReader:
         after it. `days`: stored daily candles; with them come the days that are dirty. `late`: parts of minutes that
         the archive alone has.
         """
-        asked = (candles, footprints, since_seq, seals_from_ms, days, late)
+        asked = (minutes, since_seq, seals_from_ms, days, late)
         if self._kept_older and self._kept_older.has(self.keys.symbol):
             view = await self._read_view(*asked, with_older=False)
             if view is not None:
@@ -276,8 +292,7 @@ class SymbolReader:
 
     async def _read_view(
         self,
-        candles: Sequence[Range],
-        footprints: Range | None,
+        minutes: Sequence[Range],
         since_seq: int | None,
         seals_from_ms: int | None,
         days: Range | None,
@@ -286,16 +301,15 @@ class SymbolReader:
         with_older: bool,
     ) -> View | None:
         """One read. None if the spans of coverage that are kept are not those of this view, and none were asked for."""
+        opens = _opens(wanted.series for wanted in minutes)
         pipe = self._client.pipeline(transaction=True)
-        ask(pipe, self.keys, footprint=footprints is not None, older=with_older)
+        ask(pipe, self.keys, opens, older=with_older)
         pipe.hmget(self.keys.owner, ("token", "holder", "epoch", "beat_ms"))
         pipe.hgetall(self.keys.health)
-        pipe.hmget(self.keys.archive, _ARCHIVE_FIELDS)
+        pipe.hmget(self.keys.archive, [*_archived_fields(), *_ARCHIVED_TRADES_FIELDS])
         pipe.time()
-        for wanted in candles:
-            _ask_range(pipe, self.keys.candles, wanted)
-        if footprints:
-            _ask_range(pipe, self.keys.footprints, footprints)
+        for wanted in minutes:
+            _ask_range(pipe, self.keys.minutes(wanted.series), wanted)
         if since_seq is not None:
             pipe.xrange(self.keys.trades, f"{since_seq}-0", "+")
             pipe.xrange(self.keys.trades, "-", "+", count=1)
@@ -306,10 +320,10 @@ class SymbolReader:
             pipe.zrange(self.keys.dirty, 0, -1)
             _ask_range(pipe, self.keys.rolled("1d"), days)
         if late:
-            pipe.zrangebyscore(self.keys.late(late.series), late.start_ms, "+inf", withscores=True)
+            pipe.zrangebyscore(self.keys.late(late.series.name), late.start_ms, "+inf", withscores=True)
         with translated(f"read of {self.keys.symbol}"):
             values, chunks, owner, health, archived, (seconds, micros), *rest = await pipe.execute()
-        state = self._with_older(state_of(values, self.keys.symbol), chunks if with_older else None)
+        state = self._with_older(state_of(values, self.keys.symbol, opens), chunks if with_older else None)
         if state and state.older is UNKNOWN_OLDER:
             return None
         parts = rest.pop() if late else []
@@ -317,22 +331,20 @@ class SymbolReader:
         seals = rest.pop() if seals_from_ms is not None else []
         oldest = rest.pop() if since_seq is not None else []
         entries = rest.pop() if since_seq is not None else []
-        footprint_members = rest.pop() if footprints else []
         return View(
             self._checked(state),
             _owner(owner),
             {key.decode(): value.decode() for key, value in health.items()},
             int(seconds) * 1000 + int(micros) // 1000,
-            [_ascending(members, wanted) for members, wanted in zip(rest, candles, strict=True)],
-            _ascending(footprint_members, footprints) if footprints else [],
+            [_ascending(members, wanted) for members, wanted in zip(rest, minutes, strict=True)],
             [_entry(entry_id, fields) for entry_id, fields in entries],
             _entry(*oldest[0]) if oldest else None,
             list(map(Seal.of, seals)),
             _ascending(day_members, days) if days else [],
             sorted(map(int, dirty)),
-            _archived(archived[:6]),
+            _archived(archived[: -len(_ARCHIVED_TRADES_FIELDS)]),
             [LatePart.of(*pair) for pair in parts],
-            _archived_trades(archived[6:]),
+            _archived_trades(archived[-len(_ARCHIVED_TRADES_FIELDS) :]),
             Adopted(adopted or b""),
         )
 
@@ -356,11 +368,10 @@ class SymbolReader:
         if text and self.instrument:
             _check(data_instrument(self.keys.symbol, text), self.instrument)
 
-    async def blocks(self, series: SealedSeries, days: Sequence[int]) -> list[bytes | None]:
+    async def blocks(self, series: MinuteSeries, days: Sequence[int]) -> list[bytes | None]:
         """Return the block of each sealed day, as it is now: its digest tells whether it is still the one of a seal."""
-        key = self.keys.sealed_candles if series == "candles" else self.keys.sealed_footprints
         with translated(f"read of {len(days)} sealed days of {self.keys.symbol}"):
-            found: Any = await self._client.hmget(key, list(map(str, days)))
+            found: Any = await self._client.hmget(self.keys.sealed(series.name), list(map(str, days)))
         return list(found)
 
     def manifest(self, series: str) -> Manifest:
@@ -417,12 +428,17 @@ def _ascending(members: list[bytes], wanted: Range) -> list[bytes]:
     return members[::-1] if wanted.newest is not None else members
 
 
-def ask(pipe: Any, keys: SymbolKeys, *, footprint: bool = False, older: bool = True) -> None:
+def _opens(asked: Iterable[MinuteSeries]) -> list[MinuteSeries]:
+    """Of which series the open minute is read: that of the others may be large."""
+    return list({series.name: series for series in (CANDLES, *asked)}.values())
+
+
+def ask(pipe: Any, keys: SymbolKeys, opens: Sequence[MinuteSeries] = (CANDLES,), *, older: bool = True) -> None:
     """Ask for the state, and the older spans of coverage: two answers.
 
-    The packed footprint of the open minute is by far the state's largest field.
+    `opens`: series of which the open minute is read, too. A packed footprint is by far the state's largest field.
     """
-    pipe.hmget(keys.state, (*_STATE_FIELDS, "footprint") if footprint else _STATE_FIELDS)
+    pipe.hmget(keys.state, _state_fields(opens))
     if older:
         pipe.hgetall(keys.coverage)
     else:
@@ -430,28 +446,33 @@ def ask(pipe: Any, keys: SymbolKeys, *, footprint: bool = False, older: bool = T
         pipe.hlen(keys.coverage)
 
 
-def state_of(values: list[bytes | None], symbol: str) -> SymbolState | None:
+def _state_fields(opens: Iterable[MinuteSeries]) -> list[str]:
+    floors = (series.floor for series in MINUTE_SERIES.values())
+    return [*_STATE_FIELDS, *floors, *(series.member for series in opens)]
+
+
+def state_of(values: list[bytes | None], symbol: str, opens: Sequence[MinuteSeries] = (CANDLES,)) -> SymbolState | None:
     """Read the first answer to `ask`. None before the first commit. Raises NewerFormat."""
     if values[0] is None:
         return None
-    seq, token, watermark_ms, updated_ms, candle, coverage, refused, position, *rest = (v or b"" for v in values)
-    amended, reshaped_seq, candle_floor_ms, footprint_floor_ms, sealed_to_ms, *rest = [*rest, b""]
-    form, newest_span, data, footprint = rest[:4]
+    known_to = len(_STATE_FIELDS)
+    floors_to = known_to + len(MINUTE_SERIES)
+    seq, token, watermark_ms, updated_ms, coverage, refused, position, *rest = (v or b"" for v in values[:known_to])
+    amended, reshaped_seq, sealed_to_ms, form, newest_span, data = rest
+    floors = zip(MINUTE_SERIES, values[known_to:floors_to], strict=True)
     is_chunked = known(int(form or 1), symbol) >= CHUNKED_COVERAGE
     return SymbolState(
         int(seq),
         token.decode(),
         int(watermark_ms),
         int(updated_ms or 0),
-        candle,
-        footprint,
         newest_span if is_chunked else coverage,
         orjson.loads(refused),
         position.decode(),
+        {series.name: packed or b"" for series, packed in zip(opens, values[floors_to:], strict=True)},
+        {name: int(floor_ms or -1) for name, floor_ms in floors},
         tuple(Amendment(*map(int, item.split(b":"))) for item in amended.split(b";")) if amended else (),
         int(reshaped_seq or 0),
-        int(candle_floor_ms or -1),
-        int(footprint_floor_ms or -1),
         int(sealed_to_ms or -1),
         data_instrument(symbol, data) if data else None,
         UNKNOWN_OLDER if is_chunked else NO_OLDER,
@@ -468,13 +489,20 @@ def _owner(values: list[bytes | None]) -> SymbolOwner:
     return SymbolOwner(token.decode(), holder.decode(), int(epoch or 0), int(beat_ms or 0))
 
 
-def _archived(values: list[bytes | None]) -> dict[str, Archived]:
-    def archived(from_ms: bytes | None, version: bytes | None, lost: bytes | None) -> Archived:
-        return Archived(
-            -1 if from_ms is None else int(from_ms), -1 if version is None else int(version), lost_spans(lost)
-        )
+def _archived_fields() -> list[str]:
+    return [f"{name}_{field_name}" for name in MINUTE_SERIES for field_name in _ARCHIVED_FIELDS]
 
-    return {"candles": archived(*values[:3]), "footprints": archived(*values[3:])}
+
+def _archived(values: list[bytes | None]) -> dict[str, Archived]:
+    """Read the answer to `_archived_fields`."""
+    found: dict[str, Archived] = {}
+    for name, from_ms, version, lost in zip(MINUTE_SERIES, values[::3], values[1::3], values[2::3], strict=True):
+        found[name] = Archived(_or_none(from_ms), _or_none(version), lost_spans(lost))
+    return found
+
+
+def _or_none(value: bytes | None) -> int:
+    return -1 if value is None else int(value)
 
 
 def _archived_trades(values: list[bytes | None]) -> ArchivedTrades | None:

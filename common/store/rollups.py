@@ -7,6 +7,7 @@ twice or beside another does no harm, and a queue that forgets a job costs time 
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any, Literal
 
 from redis.asyncio import Redis
@@ -14,15 +15,15 @@ from redis.asyncio import Redis
 from common.errors import Stale
 from common.market.builder.late import LatePart
 from common.market.manifest import ManifestEntry
-from common.market.timeframes.timeframe import DAY_MS, Timeframe, day_of
+from common.market.scale import Scales
+from common.market.timeframes.timeframe import DAY_MS, day_of
+from common.series import CANDLES, MINUTE_SERIES, MinuteSeries, followers
 from common.store.calendars import ADOPTED, Adopted
 from common.store.client import translated
-from common.store.keys import ARCHIVED, ROLLED, SymbolKeys
+from common.store.keys import ROLLED, SymbolKeys, archived_series, series_arguments
 from common.store.manifest import ask_whole, is_whole
 from common.store.reads import Spans, SymbolState, ask, lost_spans, older_of, state_of
 from common.store.script import Argument, Script
-
-CANDLES, FOOTPRINTS = "candles", "footprints"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,12 @@ class StoredMinutes:
     sealed: Mapping[int, bytes]
     open: Sequence[bytes]
 
+    def members(self, series: MinuteSeries, scales: Scales) -> dict[int, bytes]:
+        """Return every member of the series by its open. `scales`: of the blocks."""
+        codec, unpack = series.codec, series.codec.blocks().unpack
+        sealed = (member for block in self.sealed.values() for member in unpack(block, scales))
+        return {codec.open_of(member): member for member in chain(sealed, self.open)}
+
 
 @dataclass(frozen=True, slots=True)
 class DayReading:
@@ -77,8 +84,8 @@ class DayReading:
     mark: RollupMark
     state: SymbolState
     candles: StoredMinutes
-    # Open ones of the day; a sealed block of them is read apart (`sealed_footprints`).
-    footprints: Sequence[bytes]
+    # Open ones of the day, of the other series; sealed ones are read apart (`sealed`).
+    others_open: Mapping[str, Sequence[bytes]]
     # Whether the day has been sealed before.
     is_sealed: bool
     # Stored candles of each series asked for.
@@ -107,13 +114,15 @@ class LateParts:
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """A day that lies ready in the store: how many members each series has, and the digest of its block ('' for none).
+    """A day that lies ready in the store: by series, how many members it has, and the digest of its block."""
 
-    Candles first, then footprints.
-    """
+    counts: Mapping[str, int]
+    digests: Mapping[str, str]
 
-    counts: tuple[int, ...]
-    digests: tuple[str, ...]
+    def arguments(self) -> list[Argument]:
+        """Counts, then digests, each of every series ('' for none), as a seal has them."""
+        counts: list[Argument] = [self.counts.get(name, 0) for name in MINUTE_SERIES]
+        return [*counts, *(self.digests.get(name, "") for name in MINUTE_SERIES)]
 
 
 class RollupStore:
@@ -134,7 +143,8 @@ class RollupStore:
         pipe.zrange(self.keys.dirty, 0, -1)
         pipe.zrange(self.keys.unarchived, 0, -1)
         pipe.exists(self.keys.rescale)
-        for series in ARCHIVED:
+        names = archived_series()
+        for series in names:
             ask_whole(pipe, self.keys, series)
         with translated(f"read of what is due of {self.keys.symbol}"):
             watermark_ms, dirty, unarchived, rescale, *whole = await pipe.execute()
@@ -144,7 +154,7 @@ class RollupStore:
             tuple(sorted(day_ms for day_ms in map(int, dirty) if day_ms <= last_ms)),
             tuple(sorted((series, int(day_ms)) for series, day_ms in pairs)),
             bool(rescale),
-            tuple(name for name, values in zip(ARCHIVED, whole, strict=True) if values[0] and not is_whole(values)),
+            tuple(name for name, values in zip(names, whole, strict=True) if values[0] and not is_whole(values)),
         )
 
     async def due_days(self, from_ms: int, end_ms: int) -> tuple[int, ...]:
@@ -175,16 +185,18 @@ class RollupStore:
         pipe.hmget(self.keys.rollup, ("version", ADOPTED))
         pipe.zmscore(self.keys.dirty, list(map(str, (day_ms, *others))))
         pipe.zrangebyscore(self.keys.candles, days[0], f"({days[-1] + DAY_MS}")
-        pipe.zrangebyscore(self.keys.footprints, day_ms, f"({day_ms + DAY_MS}")
-        pipe.hmget(self.keys.sealed_candles, days)
+        for follower in followers():
+            pipe.zrangebyscore(self.keys.minutes(follower), day_ms, f"({day_ms + DAY_MS}")
+        pipe.hmget(self.keys.sealed(CANDLES.name), days)
         pipe.zcount(self.keys.seals, day_ms, day_ms)
-        pipe.zrangebyscore(self.keys.late(CANDLES), from_ms, f"({to_ms}", withscores=True)
+        pipe.zrangebyscore(self.keys.late(CANDLES.name), from_ms, f"({to_ms}", withscores=True)
         pipe.hmget(self.keys.archive, ("candles_from_ms", "candles_lost"))
-        pipe.zrangebyscore(self.keys.archived(CANDLES), Timeframe(1, "M").open_of(from_ms), f"({to_ms}")
+        pipe.zrangebyscore(self.keys.archived(CANDLES.name), CANDLES.archive_period.open_of(from_ms), f"({to_ms}")
         for series, (start_ms, end_ms) in rolled.items():
             pipe.zrangebyscore(self.keys.rolled(series), start_ms, f"({end_ms}")
         with translated(f"read of day {day_ms} of {self.keys.symbol}"):
-            values, chunks, (version, adopted), (score, *scores), candles, footprints, *rest = await pipe.execute()
+            values, chunks, (version, adopted), (score, *scores), candles, *rest = await pipe.execute()
+        others_open = {follower.name: rest.pop(0) for follower in followers()}
         sealed, seals, late, (archived_from_ms, lost), archived, *found = rest
         state = state_of(values, self.keys.symbol)
         if state is None or score is None or day_ms + DAY_MS > state.watermark_ms:
@@ -193,7 +205,7 @@ class RollupStore:
             RollupMark(state.token, (version or b"0").decode(), str(int(score))),
             replace(state, older=older_of(chunks)),
             StoredMinutes({day: block for day, block in zip(days, sealed, strict=True) if block}, candles),
-            footprints,
+            others_open,
             bool(seals),
             dict(zip(rolled, found, strict=True)),
             frozenset(day for day, its in zip(others, scores, strict=True) if its is not None),
@@ -204,11 +216,11 @@ class RollupStore:
             Adopted(adopted or b""),
         )
 
-    async def sealed_footprints(self, day_ms: int) -> StoredMinutes:
-        """Return the day's footprints that are sealed."""
-        with translated(f"read of footprints of day {day_ms} of {self.keys.symbol}"):
-            block: Any = await self._client.hget(self.keys.sealed_footprints, str(day_ms))
-        return StoredMinutes({day_ms: block} if block else {}, ())
+    async def sealed(self, series: MinuteSeries, day_ms: int) -> Mapping[int, bytes]:
+        """Return the day's block, by the day, if there is one."""
+        with translated(f"read of {series.name} of day {day_ms} of {self.keys.symbol}"):
+            block: Any = await self._client.hget(self.keys.sealed(series.name), str(day_ms))
+        return {day_ms: block} if block else {}
 
     async def stage(self, day_ms: int, blocks: Mapping[str, bytes]) -> Mapping[str, bytes]:
         """Lay blocks of a day down, by series, and return them as they are read back."""
@@ -247,21 +259,20 @@ class RollupStore:
         read is not so any more.
         """
         k, rolled = self.keys, list(rolled)
-        keys = [k.state, k.dirty, k.rollup, k.candles, k.footprints, k.seals, k.sealed_candles, k.sealed_footprints]
-        keys += [k.staged, k.unarchived, k.events]
+        keys = [k.state, k.dirty, k.rollup, k.seals, k.staged, k.unarchived, k.events]
         at = {series: number for number, series in enumerate(ROLLED, len(keys) + 1)}
-        keys += [*(k.rolled(series) for series in ROLLED), k.outside, k.changing]
+        keys += [*(k.rolled(series) for series in ROLLED), k.outside, k.changing, *k.of_series()]
         rows: list[Argument] = [
             value for r in rolled for value in (at[r.series], r.open_ms, r.candle, r.event, r.message)
         ]
         if isinstance(staged, Staged):
-            seal: list[Argument] = ["seal", *staged.counts, *staged.digests]
+            seal: list[Argument] = ["seal", *staged.arguments()]
         else:
             seal = [staged or "leave"]
         head: list[Argument] = [mark.token, mark.version, day_ms, mark.score, self._events_kept, len(rolled)]
         head.append("" if outside is None else outside)
         with translated(f"roll-up of day {day_ms} of {k.symbol}"):
-            status, *_ = await self._roll(keys, *head, *rows, *seal)
+            status, *_ = await self._roll(keys, *head, *series_arguments(), *rows, *seal)
         if status == b"STALE":
             raise Stale(f"day {day_ms} of {k.symbol} has been written since it was read")
 
@@ -275,16 +286,15 @@ class RollupStore:
             days = await self._mark([k.state, k.dirty, k.seals, k.candles], first_day_ms, last_day_ms)
         return tuple(map(int, days))
 
-    async def unarchive(self, series: str, from_ms: int, end_ms: int, floor_most_ms: int) -> tuple[int, int]:
+    async def unarchive(self, name: str, from_ms: int, end_ms: int, floor_most_ms: int) -> tuple[int, int]:
         """Mark the sealed days of `[from_ms, end_ms)` to be archived anew; return the series' floor, and how many.
 
         None of them if the floor, before which minutes have been dropped, is above `floor_most_ms`.
         """
-        k = self.keys
-        blocks = k.sealed_candles if series == CANDLES else k.sealed_footprints
-        keys = [k.state, k.seals, k.unarchived, k.rollup, blocks]
-        with translated(f"marking of {series} of {k.symbol}"):
-            floor_ms, count = await self._unarchive(keys, series, from_ms, end_ms, floor_most_ms)
+        k, floor = self.keys, MINUTE_SERIES[name].floor
+        keys = [k.state, k.seals, k.unarchived, k.rollup, k.sealed(name)]
+        with translated(f"marking of {name} of {k.symbol}"):
+            floor_ms, count = await self._unarchive(keys, name, from_ms, end_ms, floor_most_ms, floor)
         return int(floor_ms), int(count)
 
     async def unarchived(self, series: str) -> tuple[str, dict[int, str]]:

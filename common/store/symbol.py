@@ -20,18 +20,20 @@ from common.market.footprint import Footprint
 from common.market.scale import Scales
 from common.market.timeframes.timeframe import day_of
 from common.market.trade import MAX_TS_MS, Trades
+from common.series import CANDLES, FOOTPRINTS, MINUTE_SERIES
 from common.store.client import translated
 from common.store.format import CHUNKED_COVERAGE, FORMAT, known
 from common.store.instrument import DataInstrument, data_instrument
-from common.store.keys import LATE, SymbolKeys
+from common.store.keys import SymbolKeys, series_arguments
 from common.store.lease import LeaseObservation
 from common.store.reads import SymbolReader
-from common.store.rollups import CANDLES
 from common.store.script import Argument, Script
 from common.store.together import Together
 
 # Entries of the trade stream fetched at once while restoring: at most some 30 MB on the way.
 _TAIL_PAGE = 100
+# What a worker's minute is made of.
+_OF_A_MINUTE = (CANDLES, FOOTPRINTS)
 # Where reading backwards ends in a stream from which nothing was cut.
 _BEFORE_FIRST = "(1-0"
 
@@ -59,11 +61,12 @@ class Claim:
 class Commit:
     """One atomic step. `seq` is where the writer stands; the step makes it `seq + 1`.
 
-    `minutes`: closed and amended ones, packed, by open_ms; of those that the store has not got, what their late trades
-    make. `position`: where the source goes on after this step.
+    `minutes`: closed and amended ones by open_ms, packed: a member of each series in the order of MINUTE_SERIES (empty,
+    or left out at the end, where there is none); of minutes that the store has not got, what their late trades make.
+    `position`: where the source goes on after this step.
     `gaps`: the gaps that changed (Gap.dump), by id; `forgotten`: ids of those to be dropped.
     `text_ids`: ids of trades that are no numbers, to be remembered; `note`: the source's own, kept with `position`.
-    `candle_floor_ms`, `footprint_floor_ms`: drop minutes that open before; None drops none. `import_position`: of an
+    `floors_ms`: by series, drop minutes that open before; what is not there drops none. `import_position`: of an
     import, the same as `position`; None leaves it as it is.
     """
 
@@ -73,14 +76,13 @@ class Commit:
     trades: bytes
     position: str
     checkpoint: Checkpoint
-    minutes: dict[int, tuple[bytes, bytes]]
+    minutes: Mapping[int, Sequence[bytes]]
     events: list[bytes]
     messages: list[tuple[str, bytes]]
     health: dict[str, str] = field(default_factory=dict)
     gaps: dict[str, bytes] = field(default_factory=dict)
     forgotten: list[str] = field(default_factory=list)
-    candle_floor_ms: int | None = None
-    footprint_floor_ms: int | None = None
+    floors_ms: Mapping[str, int] = field(default_factory=dict)
     import_position: str | None = None
     text_ids: Sequence[str] = ()
     note: str | None = None
@@ -128,6 +130,11 @@ class SymbolStore:
         self._clock = clock
         # Of sealed blocks, as of our claim.
         self._scales: Scales | None = None
+        k = self.keys
+        keys = [k.owner, k.state, k.trades, k.events, k.health, k.gaps, k.dirty, k.seals, k.archive, k.unarchived]
+        # Put together once, and not with every commit.
+        self._commit_keys = [*keys, k.text_ids, k.coverage, *k.of_series()]
+        self._series = series_arguments()
         self._claim = Script(client, "claim")
         self._commit = Script(client, "commit")
         self._beat = beats or Script(client, "beat")
@@ -158,19 +165,8 @@ class SymbolStore:
     async def commit(self, commit: Commit) -> int:
         """Apply one step and return how many listen to the trades channel. Raises Fenced, Stale, StoreUnavailable."""
         k, asked_ms = self.keys, self._boot_ms()
-        keys = [k.owner, k.state, k.trades, k.candles, k.footprints, k.events, k.health, k.gaps, k.dirty]
-        keys += [
-            k.seals,
-            k.sealed_candles,
-            k.sealed_footprints,
-            k.archive,
-            k.unarchived,
-            *map(k.late, LATE),
-            k.text_ids,
-            k.coverage,
-        ]
         with translated(f"commit {commit.seq + 1} of {k.symbol}"):
-            result = await self._commit(keys, *self._arguments(commit))
+            result = await self._commit(self._commit_keys, *self._arguments(commit))
         check(result, k.symbol, commit.seq)
         self._hear(result[2], asked_ms)
         return int(result[1])
@@ -192,8 +188,8 @@ class SymbolStore:
         opens = list(opens)
         pipe = self._client.pipeline(transaction=True)
         for open_ms in opens:
-            pipe.zrangebyscore(self.keys.candles, open_ms, open_ms)
-            pipe.zrangebyscore(self.keys.footprints, open_ms, open_ms)
+            for series in _OF_A_MINUTE:
+                pipe.zrangebyscore(self.keys.minutes(series), open_ms, open_ms)
         pipe.hget(self.keys.state, "sealed_to_ms")
         with translated(f"read of {len(opens)} minutes of {self.keys.symbol}"):
             *found, sealed_to_ms = await pipe.execute()
@@ -204,20 +200,20 @@ class SymbolStore:
         return minutes | await self._sealed(sealed) if sealed else minutes
 
     async def _sealed(self, opens: list[int]) -> dict[int, Minute]:
-        # Few processes ever amend a sealed day, and numpy would be a quarter of their memory.
-        from common.market.coding import blocks
-
+        # Few processes ever amend a sealed day: numpy, a quarter of their memory, is loaded for it.
+        unsealed = [series.codec.blocks().at for series in _OF_A_MINUTE]
         days = sorted({day_of(open_ms) for open_ms in opens})
         pipe = self._client.pipeline(transaction=True)
-        pipe.hmget(self.keys.sealed_candles, days)
-        pipe.hmget(self.keys.sealed_footprints, days)
+        for series in _OF_A_MINUTE:
+            pipe.hmget(self.keys.sealed(series.name), days)
         with translated(f"read of {len(days)} sealed days of {self.keys.symbol}"):
             found = [dict(zip(days, column, strict=True)) for column in await pipe.execute()]
         minutes = {}
         for open_ms in opens:
-            candle_block, footprint_block = (column[day_of(open_ms)] for column in found)
-            candle = blocks.candle_at(candle_block, open_ms, self._scales) if candle_block else None
-            footprint = blocks.footprint_at(footprint_block, open_ms, self._scales) if footprint_block else None
+            day = [column[day_of(open_ms)] for column in found]
+            candle, footprint = (
+                at(block, open_ms, self._scales) if block else None for at, block in zip(unsealed, day, strict=True)
+            )
             if candle:
                 minutes[open_ms] = _minute(candle, [footprint] if footprint else [])
         return minutes
@@ -261,11 +257,11 @@ class SymbolStore:
 
     async def taken_from_ms(self) -> int:
         """The time from which on late trades are taken, however old: their minute is there, or an archive has it."""
-        if CANDLES not in self._bounds.archived:
+        if CANDLES.name not in self._bounds.archived:
             return MAX_TS_MS
         pipe = self._client.pipeline(transaction=True)
-        pipe.hget(self.keys.state, "candle_floor_ms")
-        pipe.hget(self.keys.archive, f"{CANDLES}_from_ms")
+        pipe.hget(self.keys.state, CANDLES.floor)
+        pipe.hget(self.keys.archive, f"{CANDLES.name}_from_ms")
         with translated(f"read of where {self.keys.symbol} begins"):
             floor, archived_from = await pipe.execute()
         return min(int(floor or -1), MAX_TS_MS if archived_from is None else int(archived_from))
@@ -293,18 +289,22 @@ class SymbolStore:
         if c.note is not None:
             state["source_note"] = c.note
         head: list[Argument] = [c.token, c.seq, c.seq + 1, c.trade_count, c.trades, c.checkpoint.watermark_ms]
-        floors = ["" if ms is None else ms for ms in (c.candle_floor_ms, c.footprint_floor_ms)]
+        floors = (c.floors_ms.get(name, "") for name in MINUTE_SERIES)
         counts = [len(state), len(c.health), len(c.gaps), len(c.forgotten)]
         counts += [len(c.minutes), len(c.events), len(c.messages)]
-        minutes = ((open_ms, *packed) for open_ms, packed in c.minutes.items())
+        none = (b"",) * len(MINUTE_SERIES)
+        minutes: Iterable[tuple[Argument, ...]] = (
+            (open_ms, *packed, *none[len(packed) :]) for open_ms, packed in c.minutes.items()
+        )
         chunks = c.checkpoint.chunks
         shape = ("reshaped" if c.checkpoint.is_reshaped else "grown") if c.checkpoint.is_chunked else ""
         return chain(
             head,
             [self._bounds.trades, self._bounds.events],
-            floors,
             counts,
             [",".join(sorted(self._bounds.archived)), len(c.text_ids), shape, len(chunks)],
+            self._series,
+            floors,
             c.text_ids,
             flat(state.items()),
             flat(chunks.items()),

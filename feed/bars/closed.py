@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from common.errors import BadInput, StoreUnavailable
+from common.errors import BadInput
 from common.frames import decode
 from common.frames.resample import resample
 from common.market.candle import Candle
@@ -40,8 +40,8 @@ class Closed:
     more_ms: int | None = None
 
 
-async def read_closed(reader: History, recipe: BarRecipe, bounds: Bounds) -> Closed:
-    """Read at most `bounds.limit` bars, as many as the reader's budget allows, and one at the least.
+async def read_closed(history: History, recipe: BarRecipe, bounds: Bounds) -> Closed:
+    """Read at most `bounds.limit` bars, as many as the history's budget allows, and one at the least.
 
     As many minutes are read as so many bars can have, so it is enough however few of them there are.
     """
@@ -51,18 +51,18 @@ async def read_closed(reader: History, recipe: BarRecipe, bounds: Bounds) -> Clo
         wanted, at_once = FOREVER_MS, max(at_once, DAY_MS // MINUTE_MS)
     share = Share(wanted, min(at_once, recipe.part), min(at_once, recipe.chunk))
     for _ in range(ATTEMPTS):
-        closed = await _read(reader, recipe, bounds, share)
+        closed = await _read(history, recipe, bounds, share)
         if closed:
             return closed
     part = min(wanted, recipe.part)
-    closed = await _read(reader, recipe, bounds, Share(wanted, part, part, is_last=True))
+    closed = await _read(history, recipe, bounds, Share(wanted, part, part, is_last=True))
     if closed is None:
-        raise StoreUnavailable(f"{reader.keys.symbol} changed under every attempt to read it")
+        raise history.changing()
     return closed
 
 
 async def with_lender(
-    reader: History, recipe: BarRecipe, bounds: Bounds, read: Callable[[], Awaitable[Closed]]
+    history: History, recipe: BarRecipe, bounds: Bounds, read: Callable[[], Awaitable[Closed]]
 ) -> tuple[Closed, pl.DataFrame]:
     """Return the closed bars that are read, and the minute before them that lends its close; none if none is left."""
     for _ in range(ATTEMPTS):
@@ -70,7 +70,7 @@ async def with_lender(
         start_ms = bounds.reached(closed.more_ms).start_ms
         if start_ms == 0:
             break
-        part = await reader.read(recipe.minutes, Range(0, start_ms, newest=1), 1)
+        part = await history.read(recipe.minutes, Range(0, start_ms, newest=1), 1)
         if fit([closed.view, part.view], recipe):
             return closed, recipe.merge(pl.concat(part.frames).tail(1))
     return closed, recipe.minutes.decode([])
@@ -146,7 +146,7 @@ class Share:
     is_last: bool = False
 
 
-async def _read(reader: History, recipe: BarRecipe, bounds: Bounds, share: Share) -> Closed | None:
+async def _read(history: History, recipe: BarRecipe, bounds: Bounds, share: Share) -> Closed | None:
     """Read part by part. None if they don't fit together: minutes of an earlier one have been changed since."""
     views: list[View] = []
     parts: list[pl.DataFrame] = []
@@ -155,25 +155,25 @@ async def _read(reader: History, recipe: BarRecipe, bounds: Bounds, share: Share
     is_done = False
     while not is_done and more_ms is None:
         most = min(share.wanted - count, share.at_once)
-        ends = {"oldest": most} if bounds.oldest_first else {"newest": most}
-        rows = reader.budget.rows
-        part = await reader.read(recipe.minutes, Range(start_ms, end_ms, **ends), share.chunk)
+        wanted = Range.some(start_ms, end_ms, most, oldest_first=bounds.oldest_first)
+        rows = history.budget.rows
+        part = await history.read(recipe.minutes, wanted, share.chunk)
         views.append(part.view)
         count += sum(map(recipe.count, part.frames))
-        made = [await _made(reader, recipe, frame) for frame in part.frames]
+        made = [await _made(history, recipe, frame) for frame in part.frames]
         parts = parts + made if bounds.oldest_first else made + parts
         start_ms = part.to_ms if bounds.oldest_first else start_ms
         end_ms = end_ms if bounds.oldest_first else part.from_ms
         is_at_end = part.ended or start_ms >= end_ms
         is_done = is_at_end or count >= share.wanted or _bars(recipe, parts) > bounds.limit
-        if not is_done and (share.is_last or _is_spent(reader.budget, reader.budget.rows - rows, parts)):
+        if not is_done and (share.is_last or _is_spent(history.budget, history.budget.rows - rows, parts)):
             more_ms = _whole_to(recipe.timeframe, parts, start_ms if bounds.oldest_first else end_ms, bounds)
-            if more_ms is None and not reader.budget.has_room_for_a_bar:
+            if more_ms is None and not history.budget.has_room_for_a_bar:
                 text = recipe.timeframe.text
                 raise BadInput(f"one bar of {text} is made of too many levels, expected a shorter timeframe")
     if not fit(views, recipe):
         return None
-    bars, is_all = await reader.budget.run(sum(map(len, parts)), _put_together, recipe, parts, bounds, more_ms)
+    bars, is_all = await history.budget.run(sum(map(len, parts)), _put_together, recipe, parts, bounds, more_ms)
     ended = is_at_end and is_all
     if bounds.oldest_first:
         return Closed(views[-1], bars, to_end=ended, from_start=True, more_ms=more_ms)
@@ -196,12 +196,12 @@ def _put_together(
     return wanted, len(wanted) == len(bars)
 
 
-async def _made(reader: History, recipe: BarRecipe, frame: pl.DataFrame) -> pl.DataFrame:
+async def _made(history: History, recipe: BarRecipe, frame: pl.DataFrame) -> pl.DataFrame:
     """Return the bars of minutes, kept or merged now."""
-    bars = reader.decoded.merged(frame, recipe.how)
+    bars = history.decoded.merged(frame, recipe.how)
     if bars is None:
-        bars = await reader.budget.run(len(frame), recipe.merge, frame)
-        reader.decoded.keep_merged(frame, recipe.how, bars)
+        bars = await history.budget.run(len(frame), recipe.merge, frame)
+        history.decoded.keep_merged(frame, recipe.how, bars)
     return bars
 
 
@@ -251,5 +251,5 @@ def fit(views: list[View], recipe: BarRecipe) -> bool:
         first.token == last.token
         and first.seq <= last.seq
         and not any(amendment.seq > first.seq for amendment in last.amended)
-        and recipe.minutes.floor_ms(first) == recipe.minutes.floor_ms(last)
+        and first.floor_ms(recipe.minutes.series) == last.floor_ms(recipe.minutes.series)
     )

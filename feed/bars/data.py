@@ -13,13 +13,11 @@ from feed.reading.trade_archive import TradeHistory
 
 @dataclass(frozen=True, slots=True)
 class SymbolData:
-    """Cheap to make. For one query, or for as long as somebody listens."""
+    """Cheap to make: for one query, or for as long as a symbol has listeners."""
 
     instrument: Instrument
-    # What the store alone has of it.
-    store: SymbolReader
     # Its minutes, wherever they lie.
-    reader: History
+    history: History
     # Its newest bars as JSON, with those of other symbols.
     tails: Tails
     # The trades of its stream, with those of other symbols.
@@ -29,8 +27,13 @@ class SymbolData:
 
     @property
     def budget(self) -> QueryBudget:
-        return self.reader.budget
+        return self.history.budget
+
+    @property
+    def store(self) -> SymbolReader:
+        """Reads what the store alone has of it."""
+        return self.history.store
 
     async def tape(self, since_seq: int | None = None) -> TapeView:
-        """Its tape as of a view that also has the entries since `since_seq`."""
-        return await self.tapes.read(self.reader, since_seq)
+        """Its tape as of a view of its history that also has the entries since `since_seq`."""
+        return await self.tapes.read(self.store, self.history.view, since_seq)

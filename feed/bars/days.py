@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from common.errors import StoreUnavailable
 from common.frames import decode
 from common.frames.resample import resample
 from common.market.coding import codec
 from common.market.timeframes.periods import DAY, periods
 from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, Timeframe
+from common.series import CANDLES
 from common.store.reads import Range, View, touches
 from feed.bars.changes import ROUNDS, BarChanges, Cursor, Touched, touched_since
 from feed.bars.closed import Closed, candles_of, cut, grow
@@ -53,7 +53,7 @@ class DaySource:
         return self.minutes.grid
 
     async def closed(self, recipe: BarRecipe, bounds: Bounds) -> Closed:
-        days = await read_days(self.data.reader, recipe.timeframe, bounds)
+        days = await read_days(self.data.history, recipe.timeframe, bounds)
         return days or await self.minutes.closed(recipe, bounds)
 
     def cover(self, _: BarRecipe, view: View) -> KnownCoverage:
@@ -93,7 +93,7 @@ class DaySource:
         return None
 
     async def _days(self, bounds: Bounds, since_seq: int | None = None) -> Closed | None:
-        return await read_days(self.data.reader, self.grid.timeframe, bounds, since_seq)
+        return await read_days(self.data.history, self.grid.timeframe, bounds, since_seq)
 
     def _live(self, closed: Closed) -> MinuteLive:
         state, timeframe = closed.view.state, self.grid.timeframe
@@ -115,19 +115,18 @@ def _updates(live: MinuteLive, touched: Touched, closed: Closed, spans: list[Spa
 
 
 async def read_days(
-    reader: History, timeframe: Timeframe, bounds: Bounds, since_seq: int | None = None
+    history: History, timeframe: Timeframe, bounds: Bounds, since_seq: int | None = None
 ) -> Closed | None:
     """Read bars of a timeframe of days. None if too many days have yet to be rolled up: the minutes are to be read."""
     most = bounds.limit * timeframe.n * _DAYS_OF[timeframe.unit]
-    ends = {"oldest": most} if bounds.oldest_first else {"newest": most}
-    stored = Range(bounds.start_ms, bounds.end_ms, **ends)
+    stored = Range.some(bounds.start_ms, bounds.end_ms, most, oldest_first=bounds.oldest_first)
     # First only which days are dirty: it is cheap, and all the rest is then read at once.
-    view = await reader.view(days=NOTHING)
+    view = await history.view(days=NOTHING)
     for _ in range(ATTEMPTS):
         spans = _to_be_made(view, timeframe, bounds)
         if sum(end - start for start, end in spans) > MAX_DIRTY_MS:
             return None
-        view = await reader.view([Range(*span) for span in spans], days=stored, since_seq=since_seq)
+        view = await history.view([Range(*span) for span in spans], days=stored, since_seq=since_seq)
         if set(_to_be_made(view, timeframe, bounds)) <= set(spans):
             bars = _bars(view, spans, timeframe)
             ended = len(view.days) < most and len(bars) <= bounds.limit
@@ -137,7 +136,7 @@ async def read_days(
                 to_end=ended or not bounds.oldest_first,
                 from_start=ended or bounds.oldest_first,
             )
-    raise StoreUnavailable(f"{reader.keys.symbol} changed under every attempt to read it")
+    raise history.changing()
 
 
 def _to_be_made(view: View, timeframe: Timeframe, bounds: Bounds) -> list[Span]:
@@ -150,7 +149,7 @@ def _to_be_made(view: View, timeframe: Timeframe, bounds: Bounds) -> list[Span]:
     touched.append((watermark_ms, watermark_ms + 1))
     touched += [(max(first, floor_ms), min(last + DAY_MS, watermark_ms)) for first, last in _otherwise(view, timeframe)]
     days = (day for span in touched for day in periods(DAY.anchored(timeframe.sessions), *span))
-    whole = (day for day in days if not touches(view.lost("candles"), day.open_ms, day.end_ms))
+    whole = (day for day in days if not touches(view.lost(CANDLES), day.open_ms, day.end_ms))
     spans = ((max(day.open_ms, bounds.start_ms), min(day.end_ms, bounds.end_ms)) for day in whole)
     return united(span for span in spans if span[0] < span[1])
 
@@ -165,5 +164,5 @@ def _bars(view: View, spans: list[Span], timeframe: Timeframe) -> pl.DataFrame:
     days = decode.candles(view.days)
     for start_ms, end_ms in spans:
         days = days.filter(~pl.col("open_ms").is_between(start_ms, end_ms, closed="left"))
-    minutes = decode.candles([member for members in view.candles for member in members])
+    minutes = decode.candles([member for members in view.minutes for member in members])
     return resample(pl.concat([days, resample(minutes, DAY.anchored(timeframe.sessions))]), timeframe)

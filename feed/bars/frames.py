@@ -10,6 +10,7 @@ from common.frames.resample import fill_flat
 from common.market.instrument import Instrument
 from common.market.timeframes.timeframe import Timeframe
 from common.market.trade import MAX_TS_MS
+from common.series import CANDLES, MinuteSeries
 from common.store.reads import SymbolState, View
 from common.store.registry import Market
 from feed.bars.data import SymbolData
@@ -18,7 +19,6 @@ from feed.bars.recipe import BarRecipe
 from feed.bars.source import BarSource, PageRead
 from feed.reading.bounds import FOREVER_MS, Bounds, Window
 from feed.reading.coverage import EMPTY, KnownCoverage
-from feed.reading.history import CANDLES, SeriesReading
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +72,11 @@ def cover_of(market: Market, view: View) -> KnownCoverage:
     return cover_of_minutes(market.instrument, view, CANDLES)
 
 
-def cover_of_minutes(instrument: Instrument, view: View, minutes: SeriesReading) -> KnownCoverage:
+def cover_of_minutes(instrument: Instrument, view: View, series: MinuteSeries) -> KnownCoverage:
     """What one series of its minutes does."""
     if view.state is None:
         return EMPTY
-    floor_ms = minutes.floor_ms(view.state)
-    return KnownCoverage.of(view.state, instrument.ids, floor_ms).lacking(view.lost(minutes.name))
+    return KnownCoverage.of(view.state, instrument.ids, view.state.floor_ms(series)).lacking(view.lost(series))
 
 
 def flagged(frame: pl.DataFrame, timeframe: Timeframe, cover: KnownCoverage, state: SymbolState | None) -> pl.DataFrame:

@@ -9,6 +9,7 @@ from typing import Protocol
 from common.market.coding.bar_json import run_of
 from common.market.instrument import Instrument
 from common.market.timeframes.timeframe import MINUTE_MS
+from common.series import CANDLES
 from common.store.reads import View
 from feed.bars.changes import ROUNDS, BarChanges, Cursor, Touched, touched_since
 from feed.bars.closed import Closed, merged, read_closed, with_lender, with_open
@@ -38,7 +39,7 @@ class ClosedSource(BarSource, Protocol):
 async def read_with_open(source: ClosedSource, recipe: BarRecipe, bounds: Bounds, *, lend: bool) -> BarRows:
     """As BarSource.read."""
     read = partial(source.closed, recipe, bounds)
-    closed, lender = await with_lender(source.data.reader, recipe, bounds, read) if lend else (await read(), None)
+    closed, lender = await with_lender(source.data.history, recipe, bounds, read) if lend else (await read(), None)
     frame = await source.data.budget.run(len(closed.bars), with_open, closed, recipe, bounds)
     return BarRows(frame, closed.view, source.cover(recipe, closed.view), closed.more_ms, lender)
 
@@ -48,7 +49,7 @@ async def tail_page(source: ClosedSource, window: Window) -> PageRead:
     data, timeframe = source.data, source.grid.timeframe
     bounds, recipe = Bounds.of(window, timeframe), BarRecipe.candles(timeframe)
     older = partial(source.closed, recipe)
-    reading = await data.tails.read_bars(data.reader, data.instrument, timeframe, bounds, older)
+    reading = await data.tails.read_bars(data.history, data.instrument, timeframe, bounds, older)
     if reading is None:
         return await read_page(source, window)
     cover = source.cover(recipe, reading.view)
@@ -61,10 +62,10 @@ class MinuteSource:
     grid: BarGrid
 
     async def closed(self, recipe: BarRecipe, bounds: Bounds) -> Closed:
-        return await read_closed(self.data.reader, recipe, bounds)
+        return await read_closed(self.data.history, recipe, bounds)
 
     def cover(self, recipe: BarRecipe, view: View) -> KnownCoverage:
-        return cover_of_minutes(self.data.instrument, view, recipe.minutes)
+        return cover_of_minutes(self.data.instrument, view, recipe.minutes.series)
 
     async def read(self, recipe: BarRecipe, bounds: Bounds, *, lend: bool = False) -> BarRows:
         return await read_with_open(self, recipe, bounds, lend=lend)
@@ -95,12 +96,12 @@ class MinuteSource:
 
     async def _tail(self, spans: list[Span] | None = None, since_seq: int | None = None) -> TailReading:
         data = self.data
-        return await data.tails.read(data.reader, data.instrument, self.grid.timeframe, spans or [], since_seq)
+        return await data.tails.read(data.history, data.instrument, self.grid.timeframe, spans or [], since_seq)
 
     def _live(self, reading: TailReading) -> MinuteLive:
         state, tail = reading.view.state, reading.tail
         floor_ms = state.candle_floor_ms if state else -1
-        at = At.of(state, self.data.instrument.ids, floor_ms, reading.view.lost("candles"))
+        at = At.of(state, self.data.instrument.ids, floor_ms, reading.view.lost(CANDLES))
         return MinuteLive(self.grid, at, tail.base if tail else None, tail.growing if tail else None)
 
 

@@ -8,11 +8,11 @@ import polars as pl
 
 from common.frames import bulk
 from common.frames.footprint import regroup
+from common.frames.minutes import FOOTPRINT_FRAMES, SHOWN_FRAMES, MinuteFrames
 from common.frames.resample import resample
 from common.frames.schema import TRADES
 from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, Timeframe
 from common.store.reads import SymbolState
-from feed.reading.history import FOOTPRINTS, SHOWN, SeriesReading
 from feed.reading.tape import bars_of
 
 # Minutes fetched by one command: 2.4 MB and some 10 ms, in which the store does nothing else.
@@ -28,7 +28,7 @@ FOOTPRINT_PART = DAY_MS // MINUTE_MS
 class BarRecipe:
     timeframe: Timeframe
     # The minutes they are made of, as these are read.
-    minutes: SeriesReading
+    minutes: MinuteFrames
     # What tells them apart from other bars of the same minutes.
     how: Hashable
     # Minutes read at once: of sealed and archived ones, and of open ones.
@@ -50,7 +50,17 @@ class BarRecipe:
         def of_trades(trades: pl.DataFrame, sources: int) -> pl.DataFrame:
             return bars_of(trades, timeframe, sources)
 
-        return cls(timeframe, SHOWN, timeframe, PART, CHUNK, True, len, merge, of_trades)
+        return cls(
+            timeframe,
+            minutes=SHOWN_FRAMES,
+            how=timeframe,
+            part=PART,
+            chunk=CHUNK,
+            has_days=True,
+            count=len,
+            merge=merge,
+            of_trades=of_trades,
+        )
 
     @classmethod
     def footprints(cls, timeframe: Timeframe, row_ticks: int) -> "BarRecipe":
@@ -59,14 +69,21 @@ class BarRecipe:
         def of_trades(trades: pl.DataFrame, _: int) -> pl.DataFrame:
             return merge(bulk.footprints(trades.select(list(TRADES)), timeframe))
 
-        how = timeframe, row_ticks
-        return cls(timeframe, FOOTPRINTS, how, FOOTPRINT_PART, FOOTPRINT_CHUNK, False, _opens, merge, of_trades)
+        return cls(
+            timeframe,
+            minutes=FOOTPRINT_FRAMES,
+            how=(timeframe, row_ticks),
+            part=FOOTPRINT_PART,
+            chunk=FOOTPRINT_CHUNK,
+            has_days=False,
+            count=_opens,
+            merge=merge,
+            of_trades=of_trades,
+        )
 
     def open(self, state: SymbolState | None) -> bytes:
         """The packed open minute, empty if there is none."""
-        if state is None:
-            return b""
-        return state.footprint if self.minutes is FOOTPRINTS else state.candle
+        return state.open_of(self.minutes.series) if state else b""
 
 
 def _opens(levels: pl.DataFrame) -> int:

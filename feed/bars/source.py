@@ -1,6 +1,6 @@
 """Where the bars of one symbol and timeframe come from: stored days, minutes or trades (feed.bars.choice says which).
 
-Whoever asks for bars asks a source, and does not know which one it is.
+Bars are asked of a source, and which one it is makes no difference to the caller.
 """
 
 from dataclasses import dataclass

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field, replace
 
 import polars as pl
 
-from common.errors import StoreUnavailable
 from common.frames.bars import bars_json
 from common.market.candle import Candle
 from common.market.coding import codec
@@ -195,7 +194,7 @@ class Tails:
 
     async def read(
         self,
-        reader: History,
+        history: History,
         instrument: Instrument,
         timeframe: Timeframe,
         extra: Sequence[Span] = (),
@@ -203,13 +202,13 @@ class Tails:
     ) -> TailReading:
         """Return the tail as of a view that also has the minutes of `extra` and the entries since `since_seq`."""
         tail = self._kept.get((instrument, timeframe))
-        reading = await _follow(reader, instrument, timeframe, tail, extra, since_seq)
+        reading = await _follow(history, instrument, timeframe, tail, extra, since_seq)
         if reading.tail:
             self._keep(instrument, reading.tail)
         return reading
 
     async def read_bars(
-        self, reader: History, instrument: Instrument, timeframe: Timeframe, bounds: Bounds, older: ReadClosed
+        self, history: History, instrument: Instrument, timeframe: Timeframe, bounds: Bounds, older: ReadClosed
     ) -> TailReading | None:
         """Return a reading whose tail has the bars of `bounds`; None where a tail is not the place for them.
 
@@ -217,7 +216,7 @@ class Tails:
         """
         tail = self._kept.get((instrument, timeframe))
         for _ in range(ROUNDS):
-            reading = await _follow(reader, instrument, timeframe, tail)
+            reading = await _follow(history, instrument, timeframe, tail)
             tail = reading.tail
             if tail is None:
                 return reading
@@ -225,10 +224,10 @@ class Tails:
             missing = tail.missing(bounds)
             if missing == 0:
                 return reading
-            if missing is None or len(tail.opens) + missing > MAX_BARS or not reader.budget.has_room(0):
+            if missing is None or len(tail.opens) + missing > MAX_BARS or not history.budget.has_room(0):
                 return None
             tail = await _extend(older, instrument, tail, missing)
-        raise StoreUnavailable(f"{reader.keys.symbol} changed under every attempt to read it")
+        raise history.changing()
 
     def _keep(self, instrument: Instrument, tail: Tail) -> None:
         key = (instrument, tail.timeframe)
@@ -243,7 +242,7 @@ class Tails:
 
 
 async def _follow(
-    reader: History,
+    history: History,
     instrument: Instrument,
     timeframe: Timeframe,
     tail: Tail | None,
@@ -253,8 +252,8 @@ async def _follow(
     """Bring `tail` up to a new view. Usually one read; an amendment costs a second one, a new token begins anew."""
     spans: list[Span] = []
     for _ in range(ROUNDS):
-        view = await reader.view(_ranges(tail, spans, extra), since_seq=since_seq)
-        asked = view.candles[len(view.candles) - len(extra) :]
+        view = await history.view(_ranges(tail, spans, extra), since_seq=since_seq)
+        asked = view.minutes[len(view.minutes) - len(extra) :]
         if view.state is None:
             return TailReading(None, view, asked)
         stale = tail.stale(view.state) if tail else None
@@ -263,12 +262,12 @@ async def _follow(
         elif not set(stale) <= set(spans):
             spans = stale
         else:
-            head, *rest = view.candles
+            head, *rest = view.minutes
             tail = tail.repaired(spans, rest[: len(spans)], instrument) if spans else tail
             tail, spans = tail.followed(view.state, head, instrument), []
             if len(head) < CHUNK:
                 return TailReading(tail, view, asked)
-    raise StoreUnavailable(f"{reader.keys.symbol} changed under every attempt to read it")
+    raise history.changing()
 
 
 async def _extend(older: ReadClosed, instrument: Instrument, tail: Tail, missing: int) -> Tail | None:

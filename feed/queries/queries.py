@@ -21,7 +21,8 @@ from feed.bars.frames import cover_of
 from feed.bars.source import BarSource, PageRead
 from feed.bars.tail import Tails
 from feed.reading.budget import MAX_ANSWER_BYTES, QueryBudget
-from feed.reading.history import FrameCache, History
+from feed.reading.frame_cache import FrameCache
+from feed.reading.history import History
 from feed.reading.lanes import Lanes
 from feed.reading.single_flight import SingleFlight
 from feed.reading.tape import Tapes
@@ -104,10 +105,10 @@ class SymbolQueries:
 
     def data(self, budget: QueryBudget | None = None) -> SymbolData:
         """Without a budget: for what is bounded otherwise."""
-        shared, reader, instrument = self.queries, self.reader, self.market.instrument
-        history = History(shared.client, instrument, shared.decoded, shared.archive, older=shared.older, budget=budget)
-        past = TradeHistory(reader, instrument, shared.packed, shared.archive, budget)
-        return SymbolData(instrument, reader, history, shared.tails, shared.tapes, past)
+        shared, store, instrument = self.queries, self.reader, self.market.instrument
+        history = History(store, instrument, shared.decoded, shared.archive, budget)
+        past = TradeHistory(store, instrument, shared.packed, shared.archive, budget)
+        return SymbolData(instrument, history, shared.tails, shared.tapes, past)
 
     def source(self, timeframe: Timeframe, budget: QueryBudget | None = None) -> BarSource:
         """Where its bars of that length come from."""

@@ -24,8 +24,8 @@ Number = orjson.Fragment | None
 
 async def answer(symbol: SymbolQueries, query: None) -> SymbolAnswer:
     instrument, newest_closed = symbol.market.instrument, Range(0, FOREVER_MS, newest=1)
-    book, view = await asyncio.gather(last_book(symbol), symbol.data().reader.view([newest_closed]))
-    packed = [view.state.candle] if view.state and view.state.candle else view.candles[0]
+    book, view = await asyncio.gather(last_book(symbol), symbol.data().history.view([newest_closed]))
+    packed = [view.state.candle] if view.state and view.state.candle else view.minutes[0]
     newest = codec.unpack_candle(packed[0]) if packed else None
     fields = {
         "t": book.ts_ms if book else None,

@@ -129,7 +129,7 @@ async def _oldest(data: SymbolData, query: TradesQuery) -> Sales:
 
 async def _with_archived(data: SymbolData, query: TradesQuery) -> Sales:
     """Read back from the end, of the tape what is after the cut, and before it piece by piece."""
-    past, taped = data.past, await data.tapes.read(data.store)
+    past, taped = data.past, await data.tapes.read(data.store, data.store.view)
     end_ms = _end_ms(query)
     cut_ms = min(taped.from_ms + 1, end_ms)
     kept = past.kept(taped.view, taped.from_ms)
@@ -153,7 +153,7 @@ async def read_on(data: SymbolData, start_ms: int, end_ms: int, most: int) -> tu
 
     Return them, and up to where.
     """
-    past, taped = data.past, await data.tapes.read(data.store)
+    past, taped = data.past, await data.tapes.read(data.store, data.store.view)
     kept = past.kept(taped.view, taped.from_ms)
     cut_ms = min(taped.from_ms + 1, end_ms) if past.has(taped.view) else start_ms
     parts: list[pl.DataFrame] = []

@@ -9,35 +9,43 @@ be fetched after it, and be kept decoded for as long as there is room.
 """
 
 import asyncio
-from collections import OrderedDict
-from collections.abc import AsyncGenerator, Callable, Hashable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from itertools import groupby
 
 import polars as pl
-from redis.asyncio import Redis
 
 from common.archive.archive import Archive
 from common.archive.late import period_with
-from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS, ArchiveSeries
+from common.archive.series import SERIES
 from common.errors import StoreUnavailable, Superseded
-from common.frames import decode, encode, schema
-from common.market.coding import blocks, codec
+from common.frames import encode
+from common.frames.minutes import CANDLE_FRAMES, MinuteFrames
+from common.market.coding import blocks
+from common.market.coding.blocks import LevelBlock
 from common.market.instrument import Instrument
 from common.market.manifest import ManifestEntry
 from common.market.scale import Scales
-from common.market.timeframes.timeframe import DAY_MS, Timeframe
-from common.store.older import OlderCache
-from common.store.reads import Late, Range, Seal, SealedSeries, SymbolReader, SymbolState, View
+from common.market.timeframes.timeframe import DAY_MS
+from common.series import CANDLES, MINUTE_SERIES, MinuteSeries
+from common.store.reads import Late, Range, Seal, SymbolReader, View
 from feed.reading import archived
 from feed.reading.archived import Periods, with_others
 from feed.reading.budget import UNLIMITED, QueryBudget
-from feed.reading.workers import THREADS
+from feed.reading.frame_cache import FrameCache
+from feed.reading.minutes_part import (
+    DayStretch,
+    MinutesPart,
+    chosen_of,
+    cut_to,
+    joined_with,
+    may_be_sealed,
+    open_part,
+    stretches_of,
+    within,
+)
 
-# What all decoded days of a process may take, and the bars made of them. A day of candles takes some 150 kB.
-MAX_BYTES = 256 << 20
 # Levels of a day decoded at once. A busier day is decoded some minutes at a time, and not kept: all of it takes 300 MB.
 MAX_LEVELS_AT_ONCE = 1 << 19
 # Of an open minute, about: a candle, or a level.
@@ -46,201 +54,79 @@ PACKED_ROW_BYTES = 64
 ATTEMPTS = 8
 
 
-class FrameCache:
-    """Decoded stretches of a process, by what they were decoded of, and the bars made of them; the least used go first.
-
-    A kept frame is known again by its identity: nobody changes it, and who cuts it has another.
-    """
-
-    def __init__(self, most_bytes: int = MAX_BYTES) -> None:
-        self._kept: OrderedDict[Hashable, pl.DataFrame] = OrderedDict()
-        self._keys: dict[int, Hashable] = {}
-        self._most_bytes = most_bytes
-        self.bytes = 0
-        self.turns = asyncio.Semaphore(THREADS)
-
-    def get(self, key: Hashable) -> pl.DataFrame | None:
-        frame = self._kept.get(key)
-        if frame is not None:
-            self._kept.move_to_end(key)
-        return frame
-
-    def keep(self, key: Hashable, frame: pl.DataFrame) -> None:
-        if key in self._kept:
-            return
-        self._kept[key] = frame
-        self._keys[id(frame)] = key
-        self.bytes += int(frame.estimated_size())
-        while self.bytes > self._most_bytes and self._kept:
-            _, gone = self._kept.popitem(last=False)
-            del self._keys[id(gone)]
-            self.bytes -= int(gone.estimated_size())
-
-    def merged(self, frame: pl.DataFrame, how: Hashable) -> pl.DataFrame | None:
-        """Return what was merged of a kept frame, by `how` that was done."""
-        stretch = self._keys.get(id(frame))
-        return None if stretch is None else self.get((stretch, how))
-
-    def keep_merged(self, frame: pl.DataFrame, how: Hashable, bars: pl.DataFrame) -> None:
-        """Keep what was merged of a frame, if that is kept."""
-        stretch = self._keys.get(id(frame))
-        # Bars that are hardly fewer than their minutes would take the room of other minutes, which cost more.
-        if stretch is not None and 2 * len(bars) < len(frame):
-            self.keep((stretch, how), bars)
-
-
-@dataclass(frozen=True, slots=True)
-class SeriesReading:
-    """One of the two series of minutes: how its members and blocks are read, and in which stretches it is kept.
-
-    `columns`: those that are read. `rows_of` counts the rows of a block, `count` the minutes.
-    """
-
-    name: SealedSeries
-    rows: ArchiveSeries
-    columns: tuple[str, ...]
-    decode: Callable[[list[bytes]], pl.DataFrame]
-    decode_blocks: Callable[..., pl.DataFrame]
-    rows_of: Callable[[bytes], int]
-    open_of: Callable[[bytes], int]
-    count: Callable[[Seal], int]
-    digest: Callable[[Seal], str]
-
-    @property
-    def stretch(self) -> Timeframe:
-        return self.rows.period
-
-    def floor_ms(self, state: SymbolState) -> int:
-        return state.footprint_floor_ms if self.name == "footprints" else state.candle_floor_ms
-
-
-CANDLES = SeriesReading(
-    "candles",
-    CANDLE_ROWS,
-    tuple(schema.CANDLES),
-    decode.candles,
-    decode.sealed_candles,
-    blocks.candle_count,
-    codec.candle_open,
-    lambda seal: seal.candles,
-    lambda seal: seal.candle_digest,
-)
-# Candles for bars that are shown: minutes come in order, so nobody asks for their order keys.
-SHOWN = replace(
-    CANDLES,
-    columns=tuple(schema.SHOWN),
-    decode=partial(decode.candles, schema=schema.SHOWN),
-    decode_blocks=partial(decode.sealed_candles, schema=schema.SHOWN),
-)
-FOOTPRINTS = SeriesReading(
-    "footprints",
-    FOOTPRINT_ROWS,
-    tuple(schema.LEVELS),
-    decode.footprints,
-    decode.sealed_footprints,
-    blocks.level_count,
-    codec.footprint_open,
-    lambda seal: seal.footprints,
-    lambda seal: seal.footprint_digest,
-)
-
-
-@dataclass(frozen=True, slots=True)
-class MinutesPart:
-    """All minutes that open in `[from_ms, to_ms)`, ascending, as of `view`. `ended`: no others lie in the range.
-
-    In several frames: to put a year's together costs as much as to make something of it.
-    """
-
-    view: View
-    frames: list[pl.DataFrame]
-    from_ms: int
-    to_ms: int
-    ended: bool
-
-
-@dataclass(frozen=True, slots=True)
-class DayStretch:
-    """Minutes of sealed days, all that open in `[from_ms, to_ms)`. `is_cut`: the days have more that were asked for."""
-
-    frame: pl.DataFrame
-    from_ms: int
-    to_ms: int
-    is_cut: bool = False
-
-
-class History(SymbolReader):
-    """A reader of one symbol, for a query of this budget, to whom it makes no difference where a minute lies."""
+class History:
+    """All minutes of one symbol, for a query of this budget. `store`: reads what the store alone has."""
 
     def __init__(
         self,
-        client: Redis,
+        store: SymbolReader,
         instrument: Instrument,
         decoded: FrameCache,
         archive: Archive | None = None,
-        *,
-        older: OlderCache | None = None,
         budget: QueryBudget | None = None,
     ) -> None:
-        super().__init__(client, instrument.symbol, instrument, older=older)
-        self.budget = budget or QueryBudget.unlimited()
-        self._instrument, self.decoded, self._archive = instrument, decoded, archive
+        self.store, self.decoded, self.budget = store, decoded, budget or QueryBudget.unlimited()
+        self._instrument, self._archive = instrument, archive
+
+    @property
+    def symbol(self) -> str:
+        return self._instrument.symbol
 
     async def view(
-        self,
-        candles: Sequence[Range] = (),
-        footprints: Range | None = None,
-        since_seq: int | None = None,
-        seals_from_ms: int | None = None,
-        days: Range | None = None,
-        late: Late | None = None,
+        self, minutes: Sequence[Range] = (), *, since_seq: int | None = None, days: Range | None = None
     ) -> View:
-        """As SymbolReader.view, with the minutes that are sealed, and of a range without a limit the archived ones."""
+        """As SymbolReader.view, with the minutes that are sealed, and of a range without a limit the archived ones.
+
+        `minutes`: of candles.
+        """
+        ask = partial(self.store.view, minutes, since_seq=since_seq, days=days)
         for _ in range(ATTEMPTS):
-            view = await super().view(candles, footprints, since_seq, seals_from_ms, days, late)
-            asked = list(zip(candles, view.candles, strict=True))
-            lacking = [wanted.start_ms for wanted, found in asked if _may_be_sealed(CANDLES, view, wanted, found)]
+            view = await ask()
+            asked = list(zip(minutes, view.minutes, strict=True))
+            lacking = [wanted.start_ms for wanted, found in asked if may_be_sealed(CANDLES, view, wanted, found)]
             if not lacking:
                 return self._kept_of(view)
-            view = await super().view(
-                candles, footprints, since_seq, min(lacking), days, late or self._late_of(candles)
-            )
-            asked = list(zip(candles, view.candles, strict=True))
-            parts = [await self._part(CANDLES, view, wanted, found) for wanted, found in asked]
+            view = await ask(seals_from_ms=min(lacking), late=self._late_of(minutes))
+            asked = list(zip(minutes, view.minutes, strict=True))
+            parts = [await self._part(CANDLE_FRAMES, view, wanted, found) for wanted, found in asked]
             if all(parts):
                 try:
-                    older = [await self._older(view, wanted) for wanted in candles]
+                    older = [await self._older(view, wanted) for wanted in minutes]
                 except Superseded:
                     continue
                 frames = [[*before, *part.frames] for before, part in zip(older, parts, strict=True) if part]
-                minutes = [_cut(pl.concat(each), wanted) for each, wanted in zip(frames, candles, strict=True)]
-                return self._kept_of(replace(view, candles=list(map(encode.candles, minutes))))
-        raise _changing(self)
+                whole = [cut_to(pl.concat(each), wanted) for each, wanted in zip(frames, minutes, strict=True)]
+                return self._kept_of(replace(view, minutes=list(map(encode.candles, whole))))
+        raise self.changing()
 
-    async def read(self, series: SeriesReading, wanted: Range, most_open: int) -> MinutesPart:
+    async def read(self, frames: MinuteFrames, wanted: Range, most_open: int) -> MinutesPart:
         """Return minutes of `wanted`, beginning at the end that is asked for: at least one if there are any.
 
         As many as asked for, unless they are not sealed yet and more than `most_open`; or some more.
         """
-        ends = {"oldest": most_open} if wanted.oldest is not None else {"newest": most_open}
-        limited = Range(wanted.start_ms, wanted.end_ms, **ends)
+        series, forward = frames.series, wanted.oldest is not None
+        limited = Range.some(wanted.start_ms, wanted.end_ms, most_open, oldest_first=forward, series=series)
         for _ in range(ATTEMPTS):
-            view, found = await self._look(series, limited, None)
+            view = await self.store.view([limited])
             floor_ms = self._archived_to(series, view)
             if wanted.start_ms < floor_ms and (wanted.oldest is not None or wanted.end_ms <= floor_ms):
-                view = await super().view(late=_late_from(series, wanted.start_ms))
+                view = await self.store.view(late=_late_from(series, wanted.start_ms))
                 if self._archived_to(series, view) == floor_ms:
                     with suppress(Superseded):
-                        return await self._of_archive(series, view, wanted, floor_ms)
+                        return await self._of_archive(frames, view, wanted, floor_ms)
                 continue
-            if not _may_be_sealed(series, view, limited, found):
-                return self._up_to_archive(series, wanted, await self._opened(series, view, limited, found))
+            if not may_be_sealed(series, view, limited, view.minutes[0]):
+                return self._up_to_archive(frames, wanted, await self._opened(frames, view, limited, view.minutes[0]))
             # Whole stretches, as they are kept.
-            view, found = await self._look(series, limited, series.stretch.open_of(wanted.start_ms))
-            part = await self._part(series, view, wanted, found, most_open)
+            view = await self.store.view([limited], seals_from_ms=series.archive_period.open_of(wanted.start_ms))
+            part = await self._part(frames, view, wanted, view.minutes[0], most_open)
             if part and self._archived_to(series, view) == floor_ms:
-                return self._up_to_archive(series, wanted, part)
-        raise _changing(self)
+                return self._up_to_archive(frames, wanted, part)
+        raise self.changing()
+
+    def changing(self) -> StoreUnavailable:
+        """What is raised where it was another one at every attempt to read it."""
+        return StoreUnavailable(f"{self.symbol} changed under every attempt to read it")
 
     def _late_of(self, candles: Sequence[Range]) -> Late | None:
         """What `_older` needs: late trades of ranges without a limit."""
@@ -252,99 +138,91 @@ class History(SymbolReader):
         floor_ms = self._archived_to(CANDLES, view)
         if wanted.newest is not None or wanted.oldest is not None or wanted.start_ms >= floor_ms:
             return []
-        return (await self._of_archive(CANDLES, view, wanted, floor_ms)).frames
+        return (await self._of_archive(CANDLE_FRAMES, view, wanted, floor_ms)).frames
 
-    def _archived_to(self, series: SeriesReading, view: View) -> int:
+    def _archived_to(self, series: MinuteSeries, view: View) -> int:
         """Where the archive's part ends: at what Redis has dropped. -1 if there is none."""
         known = view.archived.get(series.name)
         if self._archive is None or view.state is None or known is None or known.from_ms < 0:
             return -1
-        return series.floor_ms(view.state)
+        return view.state.floor_ms(series)
 
     def _kept_of(self, view: View) -> View:
         """The view with the floors of all that is kept: with an archive, these are where it begins."""
         if self._archive is None or view.state is None:
             return view
-        candles_ms, footprints_ms = (
-            min(series.floor_ms(view.state), view.archived[series.name].from_ms)
-            if self._archived_to(series, view) >= 0
-            else series.floor_ms(view.state)
-            for series in (CANDLES, FOOTPRINTS)
-        )
-        return replace(view, state=replace(view.state, candle_floor_ms=candles_ms, footprint_floor_ms=footprints_ms))
+        floors = dict(view.state.floors_ms)
+        for name, series in MINUTE_SERIES.items():
+            if self._archived_to(series, view) >= 0:
+                floors[name] = min(view.state.floor_ms(series), view.archived[name].from_ms)
+        return replace(view, state=replace(view.state, floors_ms=floors))
 
-    def _up_to_archive(self, series: SeriesReading, wanted: Range, part: MinutesPart) -> MinutesPart:
+    def _up_to_archive(self, frames: MinuteFrames, wanted: Range, part: MinutesPart) -> MinutesPart:
         """A part out of Redis, after which the archive's comes."""
-        floor_ms, view = self._archived_to(series, part.view), self._kept_of(part.view)
+        floor_ms, view = self._archived_to(frames.series, part.view), self._kept_of(part.view)
         if part.ended and wanted.start_ms < floor_ms:
             return replace(part, view=view, from_ms=max(part.from_ms, floor_ms), ended=False)
         return replace(part, view=view)
 
-    async def _of_archive(self, series: SeriesReading, view: View, wanted: Range, floor_ms: int) -> MinutesPart:
+    async def _of_archive(self, frames: MinuteFrames, view: View, wanted: Range, floor_ms: int) -> MinutesPart:
         """Read whole periods of the archive, from the end that is asked for, until they are enough. Raises Faulty."""
         assert self._archive is not None
         forward, end_ms = wanted.oldest is not None, min(wanted.end_ms, floor_ms)
         limit = wanted.oldest if forward else wanted.newest
         from_ms, to_ms, ended = wanted.start_ms, end_ms, end_ms == wanted.end_ms
-        frames: list[pl.DataFrame] = []
+        found: list[pl.DataFrame] = []
         taken_ms = end_ms
-        there = await archived.periods(self, self._archive, series.rows)
-        async with aclosing(_asked(there, series, view, (from_ms, end_ms), oldest_first=forward)) as asked:
+        there = await archived.periods(self.store, self._archive, SERIES[frames.series.name])
+        async with aclosing(_asked(there, frames.series, view, (from_ms, end_ms), oldest_first=forward)) as asked:
             async for period_ms, expected in asked:
-                if limit is not None and sum(map(len, frames)) >= limit:
+                if limit is not None and sum(map(len, found)) >= limit:
                     from_ms, to_ms, ended = (from_ms, period_ms, False) if forward else (taken_ms, to_ms, False)
                     break
-                frame = await self._period(there, series, period_ms, view, expected)
-                frames.append(_within(frame, wanted.start_ms, end_ms))
+                frame = await self._period(there, frames, period_ms, view, expected)
+                found.append(within(frame, wanted.start_ms, end_ms))
                 taken_ms = period_ms
-        ascending = frames if forward else frames[::-1]
-        return MinutesPart(self._kept_of(view), ascending or [series.decode([])], from_ms, to_ms, ended)
+        ascending = found if forward else found[::-1]
+        return MinutesPart(self._kept_of(view), ascending or [frames.decode([])], from_ms, to_ms, ended)
 
     async def _period(
-        self, there: Periods, series: SeriesReading, period_ms: int, view: View, expected: ManifestEntry | None
+        self, there: Periods, frames: MinuteFrames, period_ms: int, view: View, expected: ManifestEntry | None
     ) -> pl.DataFrame:
         """Return a period with the late trades of it. In one version they only ever become more."""
         assert self._archive is not None and view.state is not None
+        series = frames.series
         version = view.archived[series.name].version
-        end_ms = series.stretch.next_open(period_ms)
+        end_ms = series.archive_period.next_open(period_ms)
         late = [part for part in view.late if period_ms <= part.open_ms < end_ms]
         newest = max((part.seq, part.token) for part in late) if late else None
         scale = self._instrument.scale
-        key = (self.keys.symbol, series.name, series.columns, period_ms, version, newest, scale)
+        key = (self.symbol, series.name, frames.columns, period_ms, version, newest, scale)
         frame = self.decoded.get(key)
         await self.budget.read(len(frame) if frame is not None else max(expected.rows, 0) if expected else 0)
         if frame is None:
-            place = self._archive, series.rows, self._instrument, period_ms
+            place = self._archive, SERIES[series.name], self._instrument, period_ms
             at = view.state.token, view.state.seq
-            frame = await there.read(period_ms, partial(period_with, *place, late, at, series.columns, expected))
+            frame = await there.read(period_ms, partial(period_with, *place, late, at, frames.columns, expected))
             self.decoded.keep(key, frame)
         return frame
 
-    async def _look(self, series: SeriesReading, wanted: Range, seals_from_ms: int | None) -> tuple[View, list[bytes]]:
-        if series.name == "footprints":
-            view = await super().view(footprints=wanted, seals_from_ms=seals_from_ms)
-            return view, view.footprints
-        view = await super().view([wanted], seals_from_ms=seals_from_ms)
-        return view, view.candles[0]
-
     async def _opened(
-        self, series: SeriesReading, view: View, wanted: Range, found: list[bytes], limit: int | None = None
+        self, frames: MinuteFrames, view: View, wanted: Range, found: list[bytes], limit: int | None = None
     ) -> MinutesPart:
         rows = sum(map(len, found)) // PACKED_ROW_BYTES
-        part = await self.budget.run(rows, _open_part, series, view, wanted, found, limit)
+        part = await self.budget.run(rows, open_part, frames, view, wanted, found, limit)
         await self.budget.read(sum(map(len, part.frames)))
         return part
 
     async def _part(
-        self, series: SeriesReading, view: View, wanted: Range, found: list[bytes], most_open: int | None = None
+        self, frames: MinuteFrames, view: View, wanted: Range, found: list[bytes], most_open: int | None = None
     ) -> MinutesPart | None:
         """Join open minutes and sealed days of one view. None if a day has been sealed anew since."""
         limit = most_open or wanted.oldest or wanted.newest
-        opened = await self._opened(series, view, wanted, found, limit)
-        stretches = _stretches(series, view, wanted)
-        chosen = _chosen(series, stretches, wanted)
+        opened = await self._opened(frames, view, wanted, found, limit)
+        stretches = stretches_of(frames.series, view, wanted)
+        chosen = chosen_of(frames.series, stretches, wanted)
         scales = view.state.scales(self._instrument) if view.state else Scales.unchanged(self._instrument.scale)
-        read = await asyncio.gather(*(self._stretch(series, stretch, scales, wanted) for stretch in chosen))
+        read = await asyncio.gather(*(self._stretch(frames, stretch, scales, wanted) for stretch in chosen))
         known = [stretch for stretch in read if stretch is not None]
         if len(known) < len(read):
             return None
@@ -357,39 +235,39 @@ class History(SymbolReader):
             to_ms = min([to_ms, *(stretch.to_ms for stretch in ends)])
         else:
             from_ms = max([from_ms, *(stretch.from_ms for stretch in ends)])
-        parts = _joined([stretch.frame for stretch in known], opened.frames[0], from_ms, to_ms)
+        parts = joined_with([stretch.frame for stretch in known], opened.frames[0], from_ms, to_ms)
         return MinutesPart(view, parts, from_ms, to_ms, opened.ended and not ends)
 
     async def _stretch(
-        self, series: SeriesReading, days: list[Seal], scales: Scales, wanted: Range
+        self, frames: MinuteFrames, days: list[Seal], scales: Scales, wanted: Range
     ) -> DayStretch | None:
         """Return the minutes of sealed days. None if one has been sealed anew since."""
-        digests = tuple(map(series.digest, days))
+        series = frames.series
+        digests = tuple(day.digest(series) for day in days)
         from_ms, to_ms = days[0].day_ms, days[-1].day_ms + DAY_MS
-        key = (self.keys.symbol, series.name, series.columns, from_ms, digests, scales)
+        key = (self.symbol, series.name, frames.columns, from_ms, digests, scales)
         frame = self.decoded.get(key)
         if frame is not None:
             await self.budget.read(len(frame))
             return DayStretch(frame, from_ms, to_ms)
         # Fetched no sooner than it is decoded: a connection for each of twelve months takes longer than they do.
         async with self.decoded.turns:
-            fetched = [block for block in await self.blocks(series.name, [seal.day_ms for seal in days]) if block]
+            fetched = [block for block in await self.store.blocks(series, [seal.day_ms for seal in days]) if block]
             if tuple(map(blocks.digest, fetched)) != digests:
                 return None
-            if series.name == "footprints" and (wanted.oldest or wanted.newest):
+            rows = sum(map(series.codec.blocks().rows, fetched))
+            if frames.by_part and (wanted.oldest or wanted.newest) and rows > MAX_LEVELS_AT_ONCE:
                 (block,) = fetched
-                if blocks.level_count(block) > MAX_LEVELS_AT_ONCE:
-                    return await self._busy_day(block, scales, wanted, (from_ms, to_ms))
-            rows = sum(map(series.rows_of, fetched))
+                opened = await self.budget.run(rows, frames.by_part, block, scales)
+                return await self._busy_day(opened, wanted, (from_ms, to_ms))
             await self.budget.read(rows)
             # A year takes 50 ms, in which nobody else would be answered.
-            frame = await self.budget.run(rows, series.decode_blocks, fetched, scales=scales)
+            frame = await self.budget.run(rows, frames.unseal, fetched, scales=scales)
         self.decoded.keep(key, frame)
         return DayStretch(frame, from_ms, to_ms)
 
-    async def _busy_day(self, block: bytes, scales: Scales, wanted: Range, day: tuple[int, int]) -> DayStretch:
+    async def _busy_day(self, opened: LevelBlock, wanted: Range, day: tuple[int, int]) -> DayStretch:
         """Return as many minutes of a day of footprints as are decoded at once, from the end that is asked for."""
-        opened = await self.budget.run(blocks.level_count(block), blocks.LevelBlock, block, scales)
         oldest_first, (from_ms, to_ms) = wanted.oldest is not None, day
         from_ms, to_ms = max(from_ms, wanted.start_ms), min(to_ms, wanted.end_ms)
         some = opened.within(from_ms, to_ms, MAX_LEVELS_AT_ONCE, oldest_first=oldest_first)
@@ -404,98 +282,15 @@ class History(SymbolReader):
 
 
 def _asked(
-    there: Periods, series: SeriesReading, view: View, span: tuple[int, int], *, oldest_first: bool
+    there: Periods, series: MinuteSeries, view: View, span: tuple[int, int], *, oldest_first: bool
 ) -> AsyncGenerator[tuple[int, ManifestEntry | None], None]:
     """Yield the periods that touch the span, of which the archive or the late trades have something."""
-    from_ms, end_ms = series.stretch.open_of(span[0]), span[1]
-    late = {series.stretch.open_of(part.open_ms) for part in view.late}
+    from_ms, end_ms = series.archive_period.open_of(span[0]), span[1]
+    late = {series.archive_period.open_of(part.open_ms) for part in view.late}
     others = [period_ms for period_ms in late if from_ms <= period_ms < end_ms]
     return with_others(there.between(from_ms, end_ms, oldest_first=oldest_first), others, oldest_first=oldest_first)
 
 
-def _late_from(series: SeriesReading, start_ms: int) -> Late:
+def _late_from(series: MinuteSeries, start_ms: int) -> Late:
     """Late trades of whole periods, as these are kept."""
-    return Late(series.name, series.stretch.open_of(start_ms))
-
-
-def _may_be_sealed(series: SeriesReading, view: View, wanted: Range, found: list[bytes]) -> bool:
-    """Whether minutes of the range may lie in a sealed day."""
-    if view.state is None or wanted.start_ms >= view.state.sealed_to_ms:
-        return False
-    full = wanted.newest is not None and len(found) == wanted.newest
-    return not (full and series.open_of(found[0]) >= view.state.sealed_to_ms)
-
-
-def _open_part(
-    series: SeriesReading, view: View, wanted: Range, found: list[bytes], limit: int | None = None
-) -> MinutesPart:
-    """The open minutes alone. `limit`: how many were asked for at most."""
-    limit = limit or wanted.oldest or wanted.newest
-    minutes = series.decode(found)
-    if limit is None or len(found) < limit:
-        return MinutesPart(view, [minutes], wanted.start_ms, wanted.end_ms, ended=True)
-    if wanted.oldest is not None:
-        return MinutesPart(view, [minutes], wanted.start_ms, series.open_of(found[-1]) + 1, ended=False)
-    return MinutesPart(view, [minutes], series.open_of(found[0]), wanted.end_ms, ended=False)
-
-
-def _stretches(series: SeriesReading, view: View, wanted: Range) -> list[list[Seal]]:
-    """The sealed days of the range, by the stretches they are kept in: the outer ones may reach beyond it."""
-    # A seal stays until both series have dropped the day.
-    floor_ms = series.floor_ms(view.state) if view.state else -1
-    stretches = [list(days) for _, days in groupby(view.seals, lambda seal: series.stretch.open_of(seal.day_ms))]
-    sealed = ([day for day in days if series.digest(day) and day.day_ms >= floor_ms] for days in stretches)
-    return [
-        days
-        for days in sealed
-        if days and days[0].day_ms < wanted.end_ms and days[-1].day_ms + DAY_MS > wanted.start_ms
-    ]
-
-
-def _chosen(series: SeriesReading, stretches: list[list[Seal]], wanted: Range) -> list[list[Seal]]:
-    """Stretches that surely have as many minutes as asked for; those at the edges may lie outside with most of them."""
-    limit = wanted.oldest if wanted.oldest is not None else wanted.newest
-    if limit is None:
-        return stretches
-    order = stretches if wanted.oldest is not None else stretches[::-1]
-    chosen, count = [], 0
-    for days in order:
-        if count >= limit:
-            break
-        chosen.append(days)
-        inside = (day for day in days if wanted.start_ms <= day.day_ms and day.day_ms + DAY_MS <= wanted.end_ms)
-        count += sum(map(series.count, inside))
-    return chosen if wanted.oldest is not None else chosen[::-1]
-
-
-def _joined(sealed: list[pl.DataFrame], opened: pl.DataFrame, from_ms: int, to_ms: int) -> list[pl.DataFrame]:
-    """Return the frames cut to `[from_ms, to_ms)`, ascending and disjoint: of a minute in two, the open one counts."""
-    frames = [_within(frame, from_ms, to_ms) for frame in sealed]
-    opened = _within(opened, from_ms, to_ms)
-    if opened.is_empty():
-        return frames or [opened]
-    first_ms = opened["open_ms"][0]
-    later = [frame for frame in frames if not frame.is_empty() and frame["open_ms"][-1] >= first_ms]
-    if later:
-        kept = pl.concat(later).join(opened.select("open_ms").unique(), on="open_ms", how="anti")
-        opened = pl.concat([kept, opened]).sort("open_ms", maintain_order=True)
-    return [*frames[: len(frames) - len(later)], opened]
-
-
-def _within(frame: pl.DataFrame, from_ms: int, to_ms: int) -> pl.DataFrame:
-    """Rows that open in `[from_ms, to_ms)`, of an ascending frame: nothing is copied."""
-    opens = frame["open_ms"]
-    if not len(opens) or (from_ms <= opens[0] and opens[-1] < to_ms):
-        return frame
-    first, end = opens.search_sorted(from_ms, "left"), opens.search_sorted(to_ms, "left")
-    return frame.slice(first, end - first)
-
-
-def _cut(minutes: pl.DataFrame, wanted: Range) -> pl.DataFrame:
-    if wanted.oldest is not None:
-        return minutes.head(wanted.oldest)
-    return minutes if wanted.newest is None else minutes.tail(wanted.newest)
-
-
-def _changing(reader: SymbolReader) -> StoreUnavailable:
-    return StoreUnavailable(f"{reader.keys.symbol} changed under every attempt to read it")
+    return Late(series, series.archive_period.open_of(start_ms))

@@ -5,7 +5,9 @@ the store cuts its stream. It begins with the stream's oldest entry; feed.readin
 """
 
 from collections import OrderedDict
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import polars as pl
@@ -121,6 +123,12 @@ def bars_of(trades: pl.DataFrame, timeframe: Timeframe, sources: int) -> pl.Data
     return _with_revisions(bulk.candles(trades.select(list(TRADES)), timeframe, sources), trades, timeframe)
 
 
+class ReadView(Protocol):
+    """Reads a view: what the store alone has, or all that is kept."""
+
+    def __call__(self, minutes: Sequence[Range], *, since_seq: int | None) -> Awaitable[View]: ...
+
+
 class Tapes:
     """The tapes of a process, by symbol and instrument; the least used go first."""
 
@@ -128,21 +136,21 @@ class Tapes:
         self._kept: OrderedDict[tuple[str, Instrument | None], Tape] = OrderedDict()
         self._most_bytes = most_bytes
 
-    async def read(self, reader: SymbolReader, since_seq: int | None = None) -> TapeView:
-        """Return the tape as of a view that also has the entries since `since_seq`."""
-        key = reader.keys.symbol, reader.instrument
+    async def read(self, store: SymbolReader, read_view: ReadView, since_seq: int | None = None) -> TapeView:
+        """Return the tape as of a view, by `read_view`, that also has the entries since `since_seq`."""
+        key = store.keys.symbol, store.instrument
         tape = self._kept.get(key)
         for _ in range(ROUNDS):
-            tape = tape or await _load(reader)
+            tape = tape or await _load(store)
             seqs = [seq for seq in (tape.seq if tape else None, since_seq) if seq is not None]
-            view = await reader.view([Range(0, FOREVER_MS, newest=1)], since_seq=min(seqs, default=None))
+            view = await read_view([Range(0, FOREVER_MS, newest=1)], since_seq=min(seqs, default=None))
             if view.state is None:
                 return TapeView(None, view, -1, LIVE)
             tape = _followed(tape, view)
             if tape:
                 self._keep(key, tape)
-                return TapeView(tape, view, _from_ms(view), _sources(view.state, view.candles[0]))
-        raise StoreUnavailable(f"{reader.keys.symbol} changed under every attempt to read it")
+                return TapeView(tape, view, _from_ms(view), _sources(view.state, view.minutes[0]))
+        raise StoreUnavailable(f"{store.keys.symbol} changed under every attempt to read it")
 
     def _keep(self, key: tuple[str, Instrument | None], tape: Tape) -> None:
         self._kept[key] = tape
@@ -151,11 +159,11 @@ class Tapes:
             self._kept.popitem(last=False)
 
 
-async def _load(reader: SymbolReader) -> Tape | None:
+async def _load(store: SymbolReader) -> Tape | None:
     """Read the whole stream, page by page. None if it is empty, or was another one at the end than at the start."""
     tape: Tape | None = None
     while True:
-        entries = await reader.entries(tape.seq if tape else 0, PAGE)
+        entries = await store.entries(tape.seq if tape else 0, PAGE)
         if entries and tape and entries[0].seq != tape.seq + 1:
             return None
         if entries:

@@ -238,7 +238,7 @@ class Hub:
             return
         # Its source may be another, and what is wrong with its entry.
         feed.market = market
-        feed.look(await feed.data.reader.view(), self._queries.rules)
+        feed.look(await feed.data.history.view(), self._queries.rules)
 
     def _note_change(self, channel: str) -> None:
         self._changed.add(channel)

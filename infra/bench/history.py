@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from common.frames import bulk, decode, encode
 from common.market.builder.builder import Minute
-from common.market.builder.coverage import empty_coverage
+from common.market.builder.coverage_kinds import empty_coverage
 from common.market.builder.gaps import Ledger
 from common.market.candle import SIMULATED
 from common.market.coding import blocks, codec

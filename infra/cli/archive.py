@@ -22,6 +22,7 @@ from common.settings import Settings, load
 from common.store.client import commit_client
 from common.store.health import Upkeep, upkeep_of
 from common.store.registry import Market, Registry
+from common.store.trade_archive import TRADES
 from infra.cli.options import DataOption, date_text, day_option, days_between, store_url
 
 if TYPE_CHECKING:
@@ -61,9 +62,9 @@ def list_archive(symbol: SymbolArgument = None, data: DataOption = None) -> None
 
     table = Table("symbol", "series", "objects", "first", "last", "complete to", "to be written", box=None)
     for name, kept in asyncio.run(look()):
-        complete = {"candles": kept.candles_to_ms, "footprints": kept.footprints_to_ms, "trades": kept.trades_to_ms}
+        complete = {**kept.archived_to_ms, TRADES: kept.trades_to_ms}
         trades = kept.trades_waiting if settings.archives_trades else 0
-        waiting = {"trades": f"{trades:,} trades"} if trades else {}
+        waiting = {TRADES: f"{trades:,} trades"} if trades else {}
         for series in SERIES.values():
             periods = archive.periods(series, name)
             if periods or series.name in waiting:

@@ -14,10 +14,10 @@ from common.archive.archive import Archive
 from common.errors import BadInput
 from common.market.candle import IMPORT, SIMULATED
 from common.market.instrument import Instrument, check_symbol
+from common.series import CANDLES
 from common.settings import Settings, load
 from common.store.lease import holder_name
 from common.store.registry import Market, open_store
-from common.store.rollups import CANDLES
 from infra.cli.options import DataOption, TradingHours, date_text, store_session
 from infra.cli.refused import exit_by, print_conflicts, print_refused
 from infra.cli.replay import IdsChoice, SourceChoice, ids_of, progress_bar, worker_settings
@@ -216,7 +216,7 @@ def _say_what_is_old(symbol: str, reach: Reach) -> None:
 
 def _fate(series: str, reach: Reach) -> str:
     if reach.within:
-        return "are left out" if series == CANDLES else "are left out, and candles are kept alone"
+        return "are left out" if series == CANDLES.name else "are left out, and candles are kept alone"
     if series in reach.raised:
         return f"are kept all the same: for {reach.days:,} days from now on, of this symbol"
     return "go into the archive alone"

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from common.errors import BadInput, OperatorError
 from common.market.timeframes.timeframe import DAY_MS
+from common.series import MINUTE_SERIES
 from common.settings import Settings, load
 from common.store.client import commit_client
 from common.store.clock_lease import clock_holder
@@ -22,7 +23,6 @@ from common.store.registry import Registry
 from common.store.rollups import Due, RollupStore
 from infra.cli.options import DataOption, SymbolArgument, date_text, day_option, days_between, store_url
 from infra.doctor import checks
-from workers.clock.due import ARCHIVED_BY
 from workers.rollup.work import ARCHIVE, ROLL, ROLLED_BY, Work
 
 POLL_S = 0.2
@@ -59,7 +59,7 @@ async def _rebuild(settings: Settings, url: str, symbol: str, wanted: tuple[int,
         if not days:
             raise typer.Exit(1)
         # What has failed before is tried at once, and what is told while we wait has failed since.
-        await jobs.forget(_jobs(symbol, days, ((series, day_ms) for series in ARCHIVED_BY for day_ms in days)))
+        await jobs.forget(_jobs(symbol, days, ((series, day_ms) for series in MINUTE_SERIES for day_ms in days)))
         missing = checks.queue(await jobs.view(), await clock_holder(client)).advice
         if missing:
             print(f"the days stay marked until somebody works. {missing}")
@@ -106,5 +106,6 @@ def _of_days(due: Due, days: Collection[int], *, archiving: bool) -> Due:
 def _jobs(symbol: str, days: Iterable[int], archive: Iterable[tuple[str, int]]) -> set[str]:
     """Ids of the jobs that roll these days up, and that archive these days of a series."""
     rolls = (Work(ROLL, symbol, ROLLED_BY.open_of(day_ms)) for day_ms in days)
-    archives = (Work(ARCHIVE, symbol, ARCHIVED_BY[series].open_of(day_ms), (series,)) for series, day_ms in archive)
+    periods = ((name, MINUTE_SERIES[name].archive_period.open_of(day_ms)) for name, day_ms in archive)
+    archives = (Work(ARCHIVE, symbol, period_ms, (name,)) for name, period_ms in periods)
     return {work.job for work in (*rolls, *archives)}

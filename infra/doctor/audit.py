@@ -16,12 +16,14 @@ from redis.asyncio import Redis
 from common.archive.archive import Archive
 from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS, SERIES, TRADE_ROWS, ArchiveSeries
 from common.errors import ArchiveDamaged, StoreUnavailable
-from common.frames import bulk, decode
+from common.frames import bulk
+from common.frames.minutes import FRAMES
 from common.frames.schema import TRADES
 from common.market.coding import blocks
 from common.market.manifest import UNKNOWN, Fault, ManifestEntry
 from common.market.scale import Scales
 from common.market.timeframes.timeframe import DAY_MS, SECOND_MS
+from common.series import CANDLES, MINUTE_SERIES
 from common.store.reads import Seal, SymbolReader, SymbolState, touches
 from common.store.registry import Market
 from common.store.rollups import RollupStore
@@ -139,7 +141,7 @@ class Auditor:
         ]
         pending = ours.union(day_ms for _, day_ms in due.archive)
         scales = view.state.scales(self._instrument) if view.state else Scales.unchanged(self._instrument.scale)
-        return _Marks(settled, pending, view.archived["candles"].version, scales)
+        return _Marks(settled, pending, view.archived[CANDLE_ROWS.name].version, scales)
 
     async def _check(self, where: Object, marks: _Marks) -> ObjectFaults | None:
         """None if Redis has changed meanwhile."""
@@ -198,13 +200,13 @@ class Auditor:
         seals = marks.settled
         if not seals:
             return {}
-        footprints = series is FOOTPRINT_ROWS
-        read = decode.sealed_footprints if footprints else decode.sealed_candles
-        found = await self._reader.blocks("footprints" if footprints else "candles", [seal.day_ms for seal in seals])
+        frames = FRAMES[series.name]
+        found = await self._reader.blocks(frames.series, [seal.day_ms for seal in seals])
         known = [block for block in found if block]
         if list(map(blocks.digest, known)) != [_digest(series, seal) for seal in seals]:
             return None
-        return {seal.day_ms: read([block], scales=marks.scales) for seal, block in zip(seals, known, strict=True)}
+        days = (seal.day_ms for seal in seals)
+        return {day_ms: frames.unseal([block], scales=marks.scales) for day_ms, block in zip(days, known, strict=True)}
 
     async def _candles(self, where: Object, version: int) -> pl.DataFrame | None:
         """Return the month of candles that footprints are in, if both are archived."""
@@ -263,13 +265,12 @@ def _not_there(expected: ManifestEntry | None, *, outdated: bool) -> ObjectFault
 
 def _digest(series: ArchiveSeries, seal: Seal) -> str:
     """Empty where nothing of the series is sealed: of trades nothing ever is."""
-    return {CANDLE_ROWS.name: seal.candle_digest, FOOTPRINT_ROWS.name: seal.footprint_digest}.get(series.name, "")
+    return seal.digests.get(series.name, "")
 
 
 def _floor_ms(series: ArchiveSeries, state: SymbolState | None) -> int:
-    if state is None:
-        return -1
-    return state.footprint_floor_ms if series is FOOTPRINT_ROWS else state.candle_floor_ms
+    """Of trades that of the candles: their days are sealed if anything of them is."""
+    return state.floor_ms(MINUTE_SERIES.get(series.name, CANDLES)) if state else -1
 
 
 def _otherwise(rows: pl.DataFrame, sealed: dict[int, pl.DataFrame]) -> Iterator[str]:

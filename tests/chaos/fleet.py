@@ -20,6 +20,7 @@ import redis
 
 from common.market.builder.builder import Checkpoint
 from common.market.coding import codec
+from common.series import FOOTPRINTS
 from common.store.keys import SymbolKeys
 from common.store.registry import Market, open_store
 from infra.local import die_with_parent
@@ -140,7 +141,7 @@ class Fleet:
         with self._client.pipeline(transaction=True) as pipe:
             pipe.hgetall(self.keys.state)
             pipe.zrange(self.keys.candles, 0, -1, withscores=True)
-            pipe.zrange(self.keys.footprints, 0, -1, withscores=True)
+            pipe.zrange(self.keys.minutes(FOOTPRINTS), 0, -1, withscores=True)
             pipe.xrange(self.keys.trades)
             pipe.hgetall(self.keys.coverage)
             state, candles, footprints, entries, chunks = pipe.execute()

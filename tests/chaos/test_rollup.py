@@ -32,9 +32,9 @@ from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS, SERIES, TRADE_ROW
 from common.errors import StoreUnavailable
 from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, Timeframe, day_of
 from common.market.trade import Trade
+from common.series import FOOTPRINTS, MINUTE_SERIES
 from common.store import script
 from common.store.client import commit_client
-from common.store.keys import LATE as LATE_SERIES
 from common.store.keys import SymbolKeys
 from common.store.reads import SymbolReader
 from common.store.registry import Market
@@ -210,9 +210,9 @@ async def drop(writer: Writer) -> int:
 async def stored(client: Redis, keys: SymbolKeys) -> dict[str, Any]:
     """Everything that roll-ups write, and what they last told of each day."""
     found: dict[str, Any] = {series: await client.zrange(keys.rolled(series), 0, -1) for series in ("1d", "1w", "1M")}
-    for name in (keys.candles, keys.footprints, keys.dirty, keys.unarchived, *map(keys.late, LATE_SERIES)):
+    for name in (keys.candles, keys.minutes(FOOTPRINTS), keys.dirty, keys.unarchived, *map(keys.late, MINUTE_SERIES)):
         found[name] = await client.zrange(name, 0, -1)
-    for name in (keys.sealed_candles, keys.sealed_footprints):
+    for name in (keys.sealed("candles"), keys.sealed("footprints")):
         found[name] = await client.hgetall(name)
     for name in ("candle_floor_ms", "footprint_floor_ms"):
         found[name] = await client.hget(keys.state, name)
@@ -254,7 +254,7 @@ async def test_two_months_under_fire_are_as_if_nothing_had_happened(tmp_path: Pa
             await write(writer, random, DAYS)
             # As retention has it, footprints are kept for less time; each of their days is an object of the archive.
             first_ms = START_MS + (DAYS - FOOTPRINT_DAYS) * DAY_MS
-            await client.zremrangebyscore(keys.footprints, "-inf", first_ms)
+            await client.zremrangebyscore(keys.minutes(FOOTPRINTS), "-inf", first_ms)
             before = await writer.save()
 
             checker = Checker(reading, fired, [bars(writer)])
@@ -281,7 +281,7 @@ async def test_two_months_under_fire_are_as_if_nothing_had_happened(tmp_path: Pa
             await archive_trades(client, MARKET, calm)
             undisturbed = await stored(client, keys)
             assert len(undisturbed["1d"]) == len(undisturbed["told"]) >= DAYS
-            assert len(undisturbed[keys.sealed_candles]) <= KEPT_DAYS
+            assert len(undisturbed[keys.sealed("candles")]) <= KEPT_DAYS
 
             writer.now_ms = last_ms
             await writer.rewind(before)
@@ -348,7 +348,7 @@ async def test_two_months_under_fire_are_as_if_nothing_had_happened(tmp_path: Pa
 
 GUARDS = {
     "open minutes are removed, and nobody is told of the block": (
-        "redis.call('ZADD', seals, day, table.concat({day, unpack(ARGV, seal + 1, seal + 4)}, ':'))",
+        "redis.call('ZADD', seals, day, table.concat({day, unpack(ARGV, seal + 1, seal + 2 * #all)}, ':'))",
         "",
     ),
     "a trade that came since the job read is lost": ("(redis.call('ZSCORE', dirty, day) or '') ~= ARGV[4]", "false"),

@@ -9,7 +9,8 @@ import pytest
 
 from common.frames import depth
 from common.market.depth.chunk import pack_chunk, unpack_chunk, unpack_head
-from common.market.depth.recorder import BookHistory, DepthLimits
+from common.market.depth.recorder import BookHistory
+from common.market.depth.runs import DepthLimits
 from common.market.depth.sync import GAP, BookSync, Outcome, Rule
 from common.market.timeframes.timeframe import MINUTE_MS, minute_of
 from tests.golden import books

@@ -67,7 +67,7 @@ def minutes_applied(writer: Writer) -> list[Candle]:
 
 async def _minutes(client: Redis, keys: SymbolKeys, state: dict[bytes, bytes]) -> list[Candle]:
     """Sealed days first; an open minute counts instead of the sealed one."""
-    sealed: Any = await client.hgetall(keys.sealed_candles)
+    sealed: Any = await client.hgetall(keys.sealed("candles"))
     members = [member for _, block in sorted(sealed.items()) for member in blocks.candle_members(block)]
     unsealed: Any = await client.zrange(keys.candles, 0, -1)
     members += unsealed

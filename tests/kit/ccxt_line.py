@@ -8,7 +8,7 @@ import orjson
 from redis.asyncio import Redis
 
 from common.market.builder.builder import candle_of
-from common.market.builder.coverage import RecentCoverage
+from common.market.builder.recent_coverage import RecentCoverage
 from common.market.builder.spans import IdSpan
 from common.market.candle import LIVE, Candle
 from common.market.coding.codec import unpack_candle

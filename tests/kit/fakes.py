@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from common.clock import JudgedClock
-from common.market.builder.coverage import IdCoverage
 from common.market.builder.gaps import Ledger
+from common.market.builder.id_coverage import IdCoverage
 from common.market.candle import LIVE
 from common.market.instrument import Instrument
 from common.market.trade import BUY, MAX_TS_MS, Trade, Trades

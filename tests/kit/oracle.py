@@ -9,7 +9,7 @@ from typing import NamedTuple
 import orjson
 
 from common.market.builder.builder import Builder, Checkpoint, pack_minute
-from common.market.builder.coverage import IdCoverage
+from common.market.builder.id_coverage import IdCoverage
 from common.market.instrument import Instrument
 from common.market.trade import Trade, Trades
 

@@ -4,7 +4,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from common.market.builder.builder import Builder, Changes, Checkpoint, Minute, pack_minute, unpack_minute
-from common.market.builder.coverage import Coverage, RecentCoverage, empty_coverage
+from common.market.builder.coverage import Coverage
+from common.market.builder.coverage_kinds import empty_coverage
+from common.market.builder.recent_coverage import RecentCoverage
 from common.market.instrument import Instrument
 from common.market.trade import Trades
 

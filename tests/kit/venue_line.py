@@ -10,8 +10,8 @@ from redis.asyncio import Redis
 
 from common.clock import Clock, JudgedClock
 from common.market.builder.builder import Minute, candle_of, unpack_minute
-from common.market.builder.coverage import IdCoverage
 from common.market.builder.gaps import Gap
+from common.market.builder.id_coverage import IdCoverage
 from common.market.candle import LIVE, Candle
 from common.market.footprint import Footprint
 from common.market.instrument import Instrument

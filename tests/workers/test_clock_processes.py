@@ -64,7 +64,7 @@ class Symbol:
     expected: list[Trade] = field(default_factory=list)
 
     async def view(self) -> View:
-        return await SymbolReader(self.client, self.market.symbol).view([EVERYTHING], None, 0)
+        return await SymbolReader(self.client, self.market.symbol).view([EVERYTHING], 0)
 
     async def reason(self) -> str | None:
         return (await self.view()).health.get("reason")
@@ -82,7 +82,7 @@ class Symbol:
         state = view.state
         assert state and state.refused == {}
         assert state.watermark_ms <= now_ms()
-        trades = sum(codec.unpack_candle(packed).trades for packed in [*view.candles[0], *filter(None, [state.candle])])
+        trades = sum(codec.unpack_candle(packed).trades for packed in [*view.minutes[0], *filter(None, [state.candle])])
         assert trades == len(applied)
         assert state.candle_floor_ms < 0 or state.candle_floor_ms <= applied[0].ts_ms
         if self.expected:

@@ -14,9 +14,11 @@ from redis.asyncio import Redis
 
 from common.archive.series import SERIES
 from common.errors import BadInput
-from common.market.builder.builder import MAX_AHEAD_MS, Builder, Checkpoint
-from common.market.builder.coverage import IdCoverage, RecentCoverage
+from common.market.builder.builder import Builder, Checkpoint
 from common.market.builder.cutting import cut_coverage, cut_gaps
+from common.market.builder.id_coverage import IdCoverage
+from common.market.builder.recent_coverage import RecentCoverage
+from common.market.builder.validity import MAX_AHEAD_MS
 from common.market.coding import codec
 from common.market.timeframes.timeframe import MINUTE_MS, day_of, minute_of
 from common.market.trade import MIN_TS_MS, Trades

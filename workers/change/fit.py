@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 
 from common.archive.archive import Archive
 from common.archive.series import SERIES, ArchiveSeries
+from common.frames.minutes import FRAMES
 from common.frames.rescale import rescaled
 from common.market.coding import blocks
 from common.market.depth.chunk import unpack_chunk, unpack_head
@@ -17,6 +18,7 @@ from common.market.instrument import Instrument
 from common.market.rescaling import MAX_TURNOVER, PRICE, TURNOVER, Rescaling, shifted
 from common.market.scale import Scale, Scales
 from common.market.trade import MAX_TICKS
+from common.series import CANDLES, followers
 from common.store.depth import DepthReader
 from common.store.reads import SymbolReader
 
@@ -28,12 +30,13 @@ async def check_sealed(client: Redis, symbol: str, days: Sequence[int], scales: 
     """`scales`: what is to be, and of blocks that do not say. Raises Unfit."""
     reader = SymbolReader(client, symbol)
     for some in _parts(days):
-        candles = await reader.blocks("candles", some)
+        candles = await reader.blocks(CANDLES, some)
         await asyncio.to_thread(_check_candles, [block for block in candles if block], scales)
         if coarser:
-            # Of a finer scale the levels fit if their candles do.
-            footprints = await reader.blocks("footprints", some)
-            await asyncio.to_thread(blocks.levels, [block for block in footprints if block], scales)
+            # Of a finer scale the others fit if their candles do.
+            for series in followers():
+                found = [block for block in await reader.blocks(series, some) if block]
+                await asyncio.to_thread(FRAMES[series.name].unseal, found, scales=scales)
 
 
 async def check_depth(client: Redis, symbol: str, scales: Scales) -> None:

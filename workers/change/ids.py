@@ -9,8 +9,8 @@ from dataclasses import replace
 
 from redis.asyncio import Redis
 
-from common.market.builder.coverage import RECENT_IDS, RecentCoverage
 from common.market.builder.gaps import UNFILLABLE, Gap, Ledger
+from common.market.builder.recent_coverage import RECENT_IDS, RecentCoverage
 from common.market.coding import codec
 from common.market.trade import Trades
 from common.store.reads import SymbolReader, SymbolState, TradeEntry

@@ -31,6 +31,7 @@ from common.market.timeframes.periods import DAY
 from common.market.timeframes.timeframe import DAY_MS, day_of
 from common.market.trade import Trades
 from common.market.walk import rescaled
+from common.series import CANDLES, MINUTE_SERIES
 from common.store.change import Change, ChangeStart, ChangeStore
 from common.store.client import commit_client
 from common.store.format import CHUNKED_COVERAGE, store_format
@@ -210,7 +211,10 @@ class _Run:
         rescaling = Rescaling(now.scale, wanted.scale)
         fields: dict[str, bytes] = {"instrument": DataInstrument(wanted, data.unnamed, now).dump()}
         if not rescaling.is_none:
-            fields |= {"candle": rescaling.candle(state.candle), "footprint": rescaling.footprint(state.footprint)}
+            fields |= {
+                series.member: series.codec.rescale(rescaling, state.open_of(series))
+                for series in MINUTE_SERIES.values()
+            }
             if self._kind == "simulator":
                 # Its position has a price in it.
                 fields["position"] = rescaled(state.position, rescaling.price_shift).encode()
@@ -230,7 +234,7 @@ class _Run:
             watermark_ms=state.watermark_ms,
             closed=[],
             amended=[],
-            open=codec.unpack_candle(fields.get("candle", state.candle)) if state.candle else None,
+            open=codec.unpack_candle(fields.get(CANDLES.member, state.candle)) if state.candle else None,
             coverage_json=newest,
             trades=codec.pack_trades(Trades()),
             version=NEWEST if state.is_chunked or chunks is not None else WHOLE,

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from common.market.rescaling import Rescaling
 from common.market.timeframes.timeframe import minute_of
 from common.market.trade import MAX_TS_MS
+from common.series import CANDLES, MINUTE_SERIES, MinuteSeries
 from common.store.change import PAGE, ChangeStart, ChangeStore, ScoredMember, ShadowMark, StoredEntry
-from common.store.keys import LATE, ROLLED
+from common.store.keys import ROLLED
 from common.store.reads import AMENDED_KEPT
 
 # Later than any minute there is.
@@ -28,9 +30,9 @@ class Shadows:
     _packing: dict[str, Callable[[bytes], bytes]] = field(init=False)
 
     def __post_init__(self) -> None:
-        keys, candle, footprint = self.store.keys, self.rescaling.candle, self.rescaling.footprint
-        self._packing = {keys.candles: candle, keys.footprints: footprint}
-        self._packing |= {keys.rolled(series): candle for series in ROLLED}
+        keys = self.store.keys
+        self._packing = {keys.minutes(series): self._rescaling_of(series) for series in MINUTE_SERIES.values()}
+        self._packing |= {keys.rolled(rolled): self._rescaling_of(CANDLES) for rolled in ROLLED}
 
     async def lay(self, look: ChangeStart) -> None:
         """Lay all of it down, as it is by the time it is read; `look` was before that."""
@@ -54,13 +56,11 @@ class Shadows:
         spans = self._changed(look)
         if spans is None:
             return False
-        keys, state = self.store.keys, look.state
-        floors = {keys.candles: state.candle_floor_ms, keys.footprints: state.footprint_floor_ms}
-        for key, floor_ms in floors.items():
-            await self.store.cut(self.token, key, [*spans, (-1, floor_ms - 1)])
+        for series in MINUTE_SERIES.values():
+            key = self.store.keys.minutes(series)
+            await self.store.cut(self.token, key, [*spans, (-1, look.state.floor_ms(series) - 1)])
             for span in spans:
                 await self._put(key, *span)
-        for series in LATE:
             await self._put_late(series)
         await self.lay_trades()
         return True
@@ -80,9 +80,11 @@ class Shadows:
         async for page in self.store.rows(key, from_ms, to_ms):
             await self.store.put(self.token, key, [ScoredMember(row.score, pack(row.member)) for row in page])
 
-    async def _put_late(self, series: str) -> None:
-        key = self.store.keys.late(series)
-        pack = self.rescaling.candle if series == "candles" else self.rescaling.footprint
+    def _rescaling_of(self, series: MinuteSeries) -> Callable[[bytes], bytes]:
+        return partial(series.codec.rescale, self.rescaling)
+
+    async def _put_late(self, series: MinuteSeries) -> None:
+        key, pack = self.store.keys.late(series.name), self._rescaling_of(series)
         await self.store.cut(self.token, key, [(0, FOREVER_MS)])
         async for page in self.store.rows(key):
             rows = []

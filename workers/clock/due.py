@@ -6,7 +6,8 @@ from itertools import chain, zip_longest
 
 from redis.asyncio import Redis
 
-from common.market.timeframes.timeframe import MINUTE_MS, Timeframe, day_of
+from common.market.timeframes.timeframe import MINUTE_MS, day_of
+from common.series import MINUTE_SERIES
 from common.store.calendars import adopt
 from common.store.registry import Registry
 from common.store.rollups import RollupStore
@@ -15,8 +16,6 @@ from workers.rollup.work import ARCHIVE, RESCALE, ROLL, ROLLED_BY, Work
 
 log = logging.getLogger(__name__)
 
-# As common.archive.series has it, which loads Polars.
-ARCHIVED_BY = {"candles": Timeframe(1, "M"), "footprints": Timeframe(1, "d")}
 # Trades wait for the archive until they are this part of those kept in the stream, which then never has to hold more;
 # or until their day is over; or for so long. Each time the day's object is written anew, up to 25 MB, so not often.
 WAITING_PART = 4
@@ -36,7 +35,7 @@ async def due_work(client: Redis, *, archiving: bool, trades_kept: int | None = 
     `trades_kept`: how many each symbol's stream is to keep; None if trades are not archived.
     """
     symbols = await Registry(client).symbols()
-    listed = tuple(ARCHIVED_BY) if trades_kept is None else (*ARCHIVED_BY, TRADES)
+    listed = (*MINUTE_SERIES, *([] if trades_kept is None else [TRADES]))
     works = {symbol: await _due_of(client, symbol, listed if archiving else ()) for symbol in symbols}
     if trades_kept is not None:
         for symbol, found in (await waiting(client, symbols)).items():
@@ -64,7 +63,7 @@ async def _due_of(client: Redis, symbol: str, archived: Sequence[str]) -> list[W
     works = [Work(ROLL, symbol, month_ms) for month_ms in rolls]
     if archived:
         # Of all sealed days of a period, one job.
-        periods = {(series, ARCHIVED_BY[series].open_of(day_ms)): None for series, day_ms in due.archive}
+        periods = {(series, MINUTE_SERIES[series].archive_period.open_of(day)): None for series, day in due.archive}
         # Whatever has to be archived of a series that is not listed: it is listed first.
         periods |= {(series, 0): None for series in due.unlisted if series in archived}
         works += [Work(ARCHIVE, symbol, period_ms, (series,)) for series, period_ms in periods]

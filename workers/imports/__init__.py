@@ -2,7 +2,8 @@
 
 importer     claims the symbol, term by term, until all is written; `work`: what is to do, and what was done
 term         from a won claim to the last file
-days         batches of trades, in nearly any order, to the minutes of whole days; `again`: of ids that were applied
+days         batches of trades, in nearly any order, to the minutes of each `day`; `validity`: which trades count;
+             `again`: those whose ids were applied before
 writer       days written in atomic steps; `joined`: with what the store has; `trades`: and what the archive gets
 keeping      which days the store keeps; `reach`: how far back it goes; `below`: days that the archive alone has
 tenure       the symbol held while something takes long

@@ -16,10 +16,11 @@ from common.archive.archive import Archive
 from common.archive.series import CANDLE_ROWS, SERIES
 from common.errors import StoreUnavailable
 from common.market.builder.builder import pack_minute
+from common.series import CANDLES
 from common.store.reads import Archived
 from common.store.registry import Market
-from common.store.rollups import CANDLES, RollupStore
-from workers.imports.days import Day
+from common.store.rollups import RollupStore
+from workers.imports.day import Day
 from workers.imports.joined import minutes_of
 from workers.rollup.archiving import archive_period
 
@@ -56,8 +57,8 @@ class Below:
         for name in series:
             if (waiting := await store.late_count(name)) > MAX_WAITING:
                 raise StoreUnavailable(f"{waiting} minutes of {self.market.symbol} wait for the archive of {name}")
-        if CANDLES in series:
-            late = await store.late(CANDLES, day.day_ms, day.end_ms)
+        if CANDLES.name in series:
+            late = await store.late(CANDLES.name, day.day_ms, day.end_ms)
             span = (CANDLE_ROWS, self.market.instrument, day.day_ms, day.end_ms, ["open_ms"])
             archived = await asyncio.to_thread(self.place.read, *span)
             known = {*archived["open_ms"].to_list(), *(part.open_ms for part in late.parts)}

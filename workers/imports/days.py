@@ -9,8 +9,7 @@ goes forward: a trade not later than the newest one that was applied is refused 
 an id counts once. What comes again is compared with what was applied, if that is at hand (workers.imports.again).
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -21,16 +20,14 @@ from common.frames import bulk
 from common.frames.footprint import regroup
 from common.frames.resample import resample
 from common.frames.schema import CANDLES, LEVELS
-from common.market.builder import builder
-from common.market.builder.coverage import DUPLICATE, TOO_LATE, TOO_MANY_HOLES, IdCoverage, RecentCoverage
-from common.market.builder.recent import CONFLICT, Conflict
-from common.market.builder.spans import IdSpan
-from common.market.coding.packed import Ints
+from common.market.builder.coverage import DUPLICATE, TOO_LATE
+from common.market.builder.id_coverage import IdCoverage
+from common.market.builder.recent_coverage import RecentCoverage
 from common.market.timeframes.timeframe import DAY_MS, MINUTE, MINUTE_MS, day_of
-from common.market.trade import MAX_ID, MAX_LOTS, MAX_TICKS, MAX_TS_MS, MIN_TS_MS
 from common.store.imports import MAX_STEP_DAYS, MAX_STEP_MINUTES
-from workers.imports.again import AtHand, conflicts_of
-from workers.symbol.conflicts import MAX_CONFLICTS_TOLD
+from workers.imports.again import AtHand
+from workers.imports.day import Day
+from workers.imports.validity import are_valid, left_out, uncovered, valid, without
 
 # How far a trade of a file may come behind later ones and still find its day in waiting. One that comes later yet
 # amends a day that is written, and counts in `rev`.
@@ -40,78 +37,6 @@ DISORDER_MS = 60 * MINUTE_MS
 MAX_STEP_LEVELS = 200_000
 
 Frames = tuple[pl.DataFrame, pl.DataFrame]
-
-
-@dataclass(slots=True)
-class Day:
-    """What has been read of a day. `spans`: ids, if they are contiguous; `file`: the first one with a trade of it.
-
-    `counted`: whether what is refused of it is yet to be counted. `of_minutes`: it is made of candles, not of trades.
-    `rows`: the trades, only if they are to be archived; `unknown`: then also those whose ids were applied before, while
-    they are not compared. `conflicts`: the first of those that were others.
-    """
-
-    day_ms: int
-    file: int
-    counted: bool = True
-    of_minutes: bool = False
-    candles: list[pl.DataFrame] = field(default_factory=list)
-    levels: list[pl.DataFrame] = field(default_factory=list)
-    rows: list[pl.DataFrame] = field(default_factory=list)
-    spans: list[IdSpan] = field(default_factory=list)
-    refused: Counter[str] = field(default_factory=Counter)
-    conflicts: list[Conflict] = field(default_factory=list)
-    unknown: list[pl.DataFrame] = field(default_factory=list)
-    trades: int = 0
-    from_ms: int = -1
-    to_ms: int = -1
-    _ids: list[Ints] = field(default_factory=list)
-
-    @property
-    def end_ms(self) -> int:
-        return self.day_ms + DAY_MS
-
-    def refuse(self, reason: str, count: int) -> None:
-        if count and self.counted:
-            self.refused[reason] += count
-
-    def conflict(self, others: pl.DataFrame) -> None:
-        """Of the duplicates that were refused, these are others than those applied (again.Compared.others)."""
-        if len(others) and self.counted:
-            self.refused.update({CONFLICT: len(others), DUPLICATE: -len(others)})
-            self.refused = +self.refused
-            self.conflicts += conflicts_of(others, MAX_CONFLICTS_TOLD - len(self.conflicts))
-
-    def unique(self, trades: pl.DataFrame) -> pl.DataFrame:
-        """Return the trades with an id the day has not had, and remember them."""
-        ids = trades["id"].to_numpy()
-        known = np.zeros(len(ids), np.bool_)
-        for some in self._ids:
-            if some[0] <= ids.max() and ids.min() <= some[-1]:
-                known |= np.isin(ids, some)
-        kept = trades.filter(pl.Series(~known))
-        if len(kept):
-            self._ids.append(np.sort(kept["id"].to_numpy()))
-        return kept
-
-    def add(
-        self, trades: pl.DataFrame, candles: pl.DataFrame | None, levels: pl.DataFrame | None, *, rows: bool
-    ) -> None:
-        """Take in trades, and what has been made of them: None where nothing of it is kept."""
-        if candles is not None:
-            self.candles.append(candles)
-        if levels is not None:
-            self.levels.append(levels)
-        if rows:
-            self.rows.append(trades)
-        self.trades += len(trades)
-        times = trades["ts_ms"].to_numpy()
-        self.lasts(int(times.min()), int(times.max()))
-
-    def lasts(self, from_ms: int, to_ms: int) -> None:
-        """Stretch the time it covers."""
-        self.from_ms = from_ms if self.from_ms < 0 else min(self.from_ms, from_ms)
-        self.to_ms = max(self.to_ms, to_ms)
 
 
 def steps(days: Sequence[Day], alone: Callable[[int], bool] | None = None) -> Iterator[list[Day]]:
@@ -160,14 +85,14 @@ class Days:
     def take(self, trades: pl.DataFrame, file: int, now_ms: int) -> int | None:
         """Take in a batch; return the newest time in it, None if it has no valid trade."""
         newest_ms, new, twice = None, list[tuple[Day, pl.DataFrame]](), list[pl.DataFrame]()
-        all_valid = _are_valid(trades, now_ms)
+        all_valid = are_valid(trades, now_ms)
         for day_ms, some in by_day(trades):
             day = self._day(day_ms, file)
-            valid = some if all_valid else _valid(some, now_ms, day)
-            if valid.is_empty():
+            good = some if all_valid else valid(some, now_ms, day)
+            if good.is_empty():
                 continue
-            newest_ms = max(newest_ms or 0, int(valid["ts_ms"].to_numpy().max()))
-            kept, again = self._new(day, valid)
+            newest_ms = max(newest_ms or 0, int(good["ts_ms"].to_numpy().max()))
+            kept, again = self._new(day, good)
             if len(kept):
                 new.append((day, kept))
             if len(again):
@@ -221,11 +146,11 @@ class Days:
     def _new(self, day: Day, trades: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Return the trades to be applied, and those whose ids were before."""
         if isinstance(self.seen, IdCoverage):
-            kept, again, spans = _uncovered(trades, self.seen)
+            kept, again, spans = uncovered(trades, self.seen)
             refused = set(self.seen.admit(spans))
             if refused:
                 spans = [span for span in spans if span not in refused]
-                kept, again = (_without(some, refused, day) for some in (kept, again.sort("id")))
+                kept, again = (without(some, refused, day) for some in (kept, again.sort("id")))
             day.spans += spans
             day.refuse(DUPLICATE, len(again))
             return kept, again
@@ -233,7 +158,7 @@ class Days:
         day.refuse(TOO_LATE, len(trades) - len(later))
         kept = later.unique("id", keep="first", maintain_order=True)
         kept = day.unique(kept) if len(kept) else kept
-        again = _left_out(later, kept)
+        again = left_out(later, kept)
         day.refuse(DUPLICATE, len(again))
         return kept, again
 
@@ -310,72 +235,6 @@ def _made(
     """What is made of the trades of days from the floor on, by day."""
     wanted = [trades for day, trades in new if day.day_ms >= floor_ms]
     return dict(by_day(make(pl.concat(wanted)), "open_ms")) if wanted else {}
-
-
-def _uncovered(trades: pl.DataFrame, seen: IdCoverage) -> tuple[pl.DataFrame, pl.DataFrame, list[IdSpan]]:
-    """Return the trades that no span holds, each id once, the others, and the spans that the first ones make."""
-    ids, again = trades["id"].to_numpy(), trades.clear()
-    if not (np.diff(ids) == 1).all():
-        order = np.argsort(ids, kind="stable")
-        is_first = np.diff(ids[order], prepend=-1) != 0
-        trades, again = trades[order[is_first]], trades[order[~is_first]]
-        ids = trades["id"].to_numpy()
-    first, last = (np.asarray(column, np.int64) for column in seen.columns())
-    if len(first):
-        at = np.searchsorted(first, ids, "right") - 1
-        covered = (at >= 0) & (ids <= last[at])
-        if covered.any():
-            again = pl.concat([trades.filter(pl.Series(covered)), again])
-            trades = trades.filter(pl.Series(~covered))
-            ids = trades["id"].to_numpy()
-    if not len(ids):
-        return trades, again, []
-    starts = np.flatnonzero(np.diff(ids, prepend=ids[:1] - 2) != 1)
-    ends = np.append(starts[1:], len(ids)) - 1
-    ts_ms = trades["ts_ms"].to_numpy()
-    columns = (ids[starts], ids[ends], ts_ms[starts], ts_ms[ends])
-    return trades, again, [IdSpan(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
-
-
-def _left_out(trades: pl.DataFrame, kept: pl.DataFrame) -> pl.DataFrame:
-    """The trades that are not among those kept, which have each id once, its first one."""
-    if len(kept) == len(trades):
-        return trades.clear()
-    is_kept = pl.col("id").is_first_distinct() & pl.col("id").is_in(kept["id"].implode())
-    return trades.filter(~is_kept)
-
-
-def _without(trades: pl.DataFrame, refused: Iterable[IdSpan], day: Day) -> pl.DataFrame:
-    """Leave out the trades of spans for whose holes there is no room; both ascend by id."""
-    ids, kept = trades["id"].to_numpy(), np.ones(len(trades), np.bool_)
-    for span in refused:
-        kept[np.searchsorted(ids, span.first) : np.searchsorted(ids, span.last, "right")] = False
-    day.refuse(TOO_MANY_HOLES, int((~kept).sum()))
-    return trades.filter(pl.Series(kept))
-
-
-def _are_valid(trades: pl.DataFrame, now_ms: int) -> bool:
-    return not trades.select(pl.any_horizontal(*_reasons(now_ms).values()).any()).item()
-
-
-def _valid(trades: pl.DataFrame, now_ms: int, day: Day) -> pl.DataFrame:
-    """Refuse what the Builder refuses, and count it by the same reasons, the first that holds."""
-    reasons = _reasons(now_ms)
-    named = [pl.when(wrong).then(pl.lit(reason)) for reason, wrong in reasons.items()]
-    reason = trades.select(pl.coalesce(*named)).to_series()
-    for name, group in zip(reasons, (reason == name for name in reasons), strict=True):
-        day.refuse(name, int(group.sum()))
-    return trades.filter(reason.is_null())
-
-
-def _reasons(now_ms: int) -> dict[str, pl.Expr]:
-    return {
-        builder.BAD_TIME: ~pl.col("ts_ms").is_between(MIN_TS_MS, MAX_TS_MS, closed="left"),
-        builder.FUTURE: pl.col("ts_ms") >= now_ms + builder.MAX_AHEAD_MS,
-        builder.BAD_ID: ~pl.col("id").is_between(0, MAX_ID),
-        builder.BAD_PRICE: ~pl.col("price_ticks").is_between(1, MAX_TICKS, closed="left"),
-        builder.BAD_SIZE: ~pl.col("size_lots").is_between(0, MAX_LOTS, closed="left"),
-    }
 
 
 def day_floor(newest_ms: int, days: int) -> int:

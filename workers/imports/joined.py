@@ -10,37 +10,37 @@ import polars as pl
 from common.frames import decode, encode
 from common.frames.spans import held
 from common.market.builder.builder import Builder, Minute, pack_minute, unpack_minute
-from common.market.builder.coverage import RecentCoverage
+from common.market.builder.recent_coverage import RecentCoverage
 from common.market.coding import blocks, codec
 from common.market.coding.packed import Ints
 from common.market.footprint import Footprint
 from common.market.instrument import Instrument
 from common.market.scale import Scale, Scales
 from common.market.timeframes.timeframe import MINUTE, day_of
-from common.store.rollups import CANDLES, FOOTPRINTS, Staged, StoredMinutes
-from workers.imports.days import Day, Frames, built
+from common.series import CANDLES, FOOTPRINTS, MINUTE_SERIES, MinuteSeries
+from common.store.rollups import Staged, StoredMinutes
+from workers.imports.day import Day
+from workers.imports.days import Frames, built
 
-# Candles and footprints of a day, as the store has them.
-Stored = tuple[StoredMinutes, StoredMinutes]
-_SERIES = (CANDLES, FOOTPRINTS)
+# A day by series, as the store has it.
+Stored = Mapping[str, StoredMinutes]
 
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A day as it is to be stored. `blocks`: by series, none where nothing of it is kept."""
+    """A day as it is to be stored. By series, none where nothing of it is kept: `blocks`, and `counts` of minutes."""
 
     day: Day
     candles: pl.DataFrame
     levels: pl.DataFrame
     blocks: Mapping[str, bytes]
+    counts: Mapping[str, int]
 
     def staged(self) -> Staged | None:
         """How the day lies ready, once it has been laid down; None if nothing of it is kept."""
         if not self.blocks:
             return None
-        digests = tuple(blocks.digest(self.blocks[name]) if name in self.blocks else "" for name in _SERIES)
-        footprints = self.levels["open_ms"].n_unique() if FOOTPRINTS in self.blocks else 0
-        return Staged((len(self.candles), footprints), digests)
+        return Staged(self.counts, {name: blocks.digest(block) for name, block in self.blocks.items()})
 
 
 def merged(
@@ -50,15 +50,15 @@ def merged(
 
     `scales`: of the blocks, here and below.
     """
-    candle_members = [member for candles, _ in stored for member in candles.open]
-    footprint_members = [member for _, footprints in stored for member in footprints.open]
+    candle_members = [member for day in stored for member in day[CANDLES.name].open]
+    footprint_members = [member for day in stored for member in day[FOOTPRINTS.name].open]
     if growing and day_of(growing.candle.open_ms) in {day.day_ms for day in days}:
         growing_frames = _frames_of(growing)
         candle_members += growing_frames[0]
         footprint_members += growing_frames[1]
     opened, open_levels = decode.candles(candle_members), decode.footprints(footprint_members)
-    candle_blocks = [block for candles, _ in stored for block in candles.sealed.values()]
-    footprint_blocks = [block for _, footprints in stored for block in footprints.sealed.values()]
+    candle_blocks = [block for day in stored for block in day[CANDLES.name].sealed.values()]
+    footprint_blocks = [block for day in stored for block in day[FOOTPRINTS.name].sealed.values()]
     candles = _overlaid(partial(decode.sealed_candles, scales=scales), candle_blocks, opened)
     levels = _overlaid(partial(decode.sealed_footprints, scales=scales), footprint_blocks, open_levels)
     return built(days, candles, levels, watermark_ms)
@@ -81,10 +81,21 @@ def sealed(
     candle_spans, level_spans = _spans(candles, days), _spans(levels, days)
     columns = [_column(levels, name) for name in levels.columns]
     found = []
-    for day, of_candles, of_levels in zip(days, candle_spans, level_spans, strict=True):
+    for day, of_day, of_candles, of_levels in zip(days, stored, candle_spans, level_spans, strict=True):
         laid = _blocks(members[of_candles], [column[of_levels] for column in columns], scales.name)
-        found.append(Made(day, candles[of_candles], levels[of_levels], laid))
+        opens = levels["open_ms"][of_levels]
+        counts = {CANDLES.name: of_candles.stop - of_candles.start, FOOTPRINTS.name: opens.n_unique()}
+        for series in _as_they_are():
+            if kept := of_day[series.name].members(series, scales):
+                laid[series.name] = series.codec.blocks().pack([kept[ms] for ms in sorted(kept)], scales.name)
+                counts[series.name] = len(kept)
+        found.append(Made(day, candles[of_candles], levels[of_levels], laid, counts))
     return found
+
+
+def _as_they_are() -> list[MinuteSeries]:
+    """Series that an import makes nothing of: what is stored of them stays."""
+    return [series for series in MINUTE_SERIES.values() if series not in (CANDLES, FOOTPRINTS)]
 
 
 def outside(candles: pl.DataFrame, instrument: Instrument) -> int:
@@ -104,17 +115,22 @@ def _spans(rows: pl.DataFrame, days: Sequence[Day]) -> list[slice]:
 
 
 def _blocks(candles: Sequence[bytes], levels: Sequence[Ints], name: Scale | None) -> dict[str, bytes]:
-    made = {CANDLES: blocks.pack_candles(candles, name)} if candles else {}
+    made = {CANDLES.name: blocks.pack_candles(candles, name)} if candles else {}
     if len(levels[0]):
-        made[FOOTPRINTS] = blocks.pack_levels(levels, name)
+        made[FOOTPRINTS.name] = blocks.pack_levels(levels, name)
     return made
 
 
 def reads_as(laid: Mapping[int, Mapping[str, bytes]], made: Sequence[Made], scales: Scales) -> bool:
     """Whether the blocks, as they were read back, hold what they were made of."""
-    candles = [each.candles for each in made if CANDLES in each.blocks]
-    levels = [each.levels for each in made if FOOTPRINTS in each.blocks]
-    laid_candles, laid_levels = ([of_day[name] for of_day in laid.values() if name in of_day] for name in _SERIES)
+    candles = [each.candles for each in made if CANDLES.name in each.blocks]
+    levels = [each.levels for each in made if FOOTPRINTS.name in each.blocks]
+    laid_candles, laid_levels = (
+        [of_day[series.name] for of_day in laid.values() if series.name in of_day] for series in (CANDLES, FOOTPRINTS)
+    )
+    others = [series.name for series in _as_they_are()]
+    if any(laid[each.day.day_ms].get(name) != each.blocks.get(name) for each in made for name in others):
+        return False
     if candles and not decode.sealed_candles(laid_candles, scales=scales).equals(pl.concat(candles)):
         return False
     return not levels or decode.sealed_footprints(laid_levels, scales).equals(pl.concat(levels))

@@ -7,9 +7,9 @@ from redis.asyncio import Redis
 
 from common.archive.archive import Archive
 from common.market.timeframes.timeframe import day_of
+from common.series import CANDLES, FOOTPRINTS, MINUTE_SERIES, MinuteSeries
 from common.store.reads import View
 from common.store.registry import Market
-from common.store.rollups import CANDLES, FOOTPRINTS
 from workers.imports.below import Below
 from workers.imports.days import day_floor
 from workers.imports.order import FileOrder
@@ -43,17 +43,18 @@ class Keeping:
     def reach(self, newest_ms: int, retention: Retention) -> Reach:
         # What the store has dropped there it can't have again: between the two would be a hole that nothing tells of.
         gone = {each: floor_ms for each, floor_ms in self.dropped_ms.items() if self.first_day_ms < floor_ms}
-        footprints = {FOOTPRINTS: retention.footprint_days} if self._is_of_trades else {}
-        days = {CANDLES: retention.candle_days} | footprints
-        kept = {each: count for each, count in days.items() if each not in gone}
+        imported = MINUTE_SERIES.values() if self._is_of_trades else [CANDLES]
+        kept = {each.name: retention.days(each) for each in imported if each.name not in gone}
         return Reach(self.first_day_ms, newest_ms, kept, gone, self.archived, self.is_within)
 
     def floors(self, newest_ms: int, retention: Retention) -> tuple[int, int]:
         """From which day on candles are made, and footprints."""
-        days = {CANDLES: retention.candle_days, FOOTPRINTS: retention.footprint_days}
-        limits = {each: day_floor(newest_ms, days[each]) for each in days.keys() - self.archived}
-        candle_floor_ms, footprint_floor_ms = (max(self.dropped_ms.get(each, 0), limits.get(each, 0)) for each in days)
-        return candle_floor_ms, footprint_floor_ms
+
+        def floor_ms(series: MinuteSeries) -> int:
+            limit_ms = 0 if series.name in self.archived else day_floor(newest_ms, retention.days(series))
+            return max(self.dropped_ms.get(series.name, 0), limit_ms)
+
+        return floor_ms(CANDLES), floor_ms(FOOTPRINTS)
 
 
 def keeping(
@@ -69,7 +70,7 @@ def keeping(
 ) -> Keeping:
     """`oldest_ms`: of coverage. `older`: the archive that gets days which the store has dropped; None: none does."""
     state = view.state
-    found = {CANDLES: state.candle_floor_ms, FOOTPRINTS: state.footprint_floor_ms} if state else {}
+    found = state.floors_ms if state else {}
     was_dropped = oldest_ms < max(found.values(), default=0)
     # Whole candles can't be merged into what the archive has: which of them it has is not known.
     of_trades = not any(file.of_minutes for file in order.files)

@@ -8,12 +8,9 @@ from dataclasses import dataclass, replace
 
 from common.errors import BadInput
 from common.market.timeframes.timeframe import DAY_MS, day_of
+from common.series import MINUTE_SERIES
 from common.store.registry import Market, Registry
-from common.store.rollups import CANDLES, FOOTPRINTS
 from workers.imports.days import day_floor
-
-# How a symbol's entry in the registry calls the days that are kept of it.
-_FIELDS = {CANDLES: "candle_days", FOOTPRINTS: "footprint_days"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +46,7 @@ class Reach:
 
 async def keep_longer(registry: Registry, market: Market, days: Mapping[str, int]) -> Market:
     """The entry of a market of which each of these series is kept for so many days."""
-    fields = {_FIELDS[series]: count for series, count in days.items()}
+    fields = {MINUTE_SERIES[series].retention: count for series, count in days.items()}
     found = await registry.change_symbol(market.symbol, lambda now: replace(now, **fields))  # type: ignore[arg-type]
     if found is None:
         raise BadInput(f"symbol {market.symbol} was removed while the import began")

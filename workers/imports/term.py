@@ -11,16 +11,18 @@ from redis.asyncio import Redis
 
 from common.frames import decode
 from common.market.builder.builder import Builder
-from common.market.builder.coverage import IdCoverage, load_coverage
+from common.market.builder.coverage_kinds import load_coverage
+from common.market.builder.id_coverage import IdCoverage
 from common.market.builder.recent import RECENT_TRADES
 from common.market.timeframes.timeframe import DAY_MS, day_of
+from common.series import CANDLES
 from common.store.format import CHUNKED_COVERAGE, written
 from common.store.instrument import DataInstrument
 from common.store.reads import SymbolReader
-from common.store.rollups import CANDLES
 from common.store.symbol import Claim
 from workers.imports.again import AtHand
-from workers.imports.days import Day, Days, steps
+from workers.imports.day import Day
+from workers.imports.days import Days, steps
 from workers.imports.files import Rows
 from workers.imports.keeping import keeping
 from workers.imports.order import FileOrder, Position
@@ -82,7 +84,7 @@ async def begun(work: ImportWork, client: Redis, tenure: Tenure, claim: Claim, o
         source_position=claim.position,
         floor_ms=claim.candle_floor_ms,
     )
-    return ImportTerm(work, order, writer, reach.short.get(CANDLES, 0) if reach.within else 0)
+    return ImportTerm(work, order, writer, reach.short.get(CANDLES.name, 0) if reach.within else 0)
 
 
 def _waiting(

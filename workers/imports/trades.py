@@ -17,7 +17,7 @@ from common.store.reads import Spans
 from common.store.registry import Market
 from common.store.trade_archive import TRADES, TradeArchive
 from workers.imports.again import compared_with_archive
-from workers.imports.days import Day
+from workers.imports.day import Day
 from workers.rollup.listing import ensure_listed
 from workers.rollup.trades import add_to_day, archive_trades, waiting_trades
 

@@ -15,6 +15,7 @@ from common.market.coding import codec
 from common.market.footprint import Footprint
 from common.market.timeframes.timeframe import MINUTE_MS, day_of
 from common.market.trade import Trades
+from common.series import FOOTPRINTS, MINUTE_SERIES
 from common.store.health import BACKFILLING, CLOSED
 from common.store.imports import ImportedDay, ImportStep, ImportStore
 from common.store.instrument import DataInstrument
@@ -22,7 +23,8 @@ from common.store.messages import NEWEST, WHOLE, CommitMessage
 from common.store.reads import SymbolReader
 from common.store.rollups import RollupStore, Staged
 from common.store.symbol import SymbolStore
-from workers.imports.days import Day, Days, day_floor
+from workers.imports.day import Day
+from workers.imports.days import Days, day_floor
 from workers.imports.joined import Made, cover, merged, minutes_of, outside, reads_as, sealed
 from workers.imports.keeping import Keeping
 from workers.imports.order import FileOrder, Position
@@ -252,13 +254,12 @@ class DayWriter:
         # Only now it is known which trades were the first and the last.
         await work.keep_longer(self.client, self.keeping.reach(builder.newest_ms, work.retention))
         commit = make_commit(head, builder, changes, work.retention)
-        retention = work.retention
-        floors = (day_floor(builder.newest_ms, days) for days in (retention.candle_days, retention.footprint_days))
-        candle_floor_ms, footprint_floor_ms = floors
+        floors_ms = {
+            name: day_floor(builder.newest_ms, work.retention.days(series)) for name, series in MINUTE_SERIES.items()
+        }
         commit = replace(
             commit,
-            candle_floor_ms=candle_floor_ms,
-            footprint_floor_ms=footprint_floor_ms,
+            floors_ms=floors_ms,
             import_position=str(self.position),
             data=self.unsaid,
         )
@@ -272,7 +273,7 @@ class DayWriter:
         state = (await SymbolReader(self.client, self.work.market.symbol).view()).state
         assert state, "read after a commit"
         self.work.done.too_old = len(self.work.left_out)
-        candle_floor_ms, footprint_floor_ms = state.candle_floor_ms, state.footprint_floor_ms
+        candle_floor_ms, footprint_floor_ms = state.candle_floor_ms, state.floor_ms(FOOTPRINTS)
         for day_ms, has_footprints in self._has_footprints.items():
             self.work.done.too_old += day_ms < candle_floor_ms
             self.work.done.bare += has_footprints and candle_floor_ms <= day_ms < footprint_floor_ms

@@ -11,22 +11,21 @@ Loads Polars: only ever imported in the process of one job.
 
 import asyncio
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import polars as pl
 from redis.asyncio import Redis
 
 from common.archive.archive import Archive
 from common.archive.late import with_parts
-from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS, ArchiveSeries
+from common.archive.series import SERIES, ArchiveSeries
 from common.errors import Stale, StoreUnavailable, Superseded
-from common.frames import decode
+from common.frames.minutes import FRAMES, MinuteFrames
 from common.market.builder.late import merged_with
 from common.market.coding import blocks
 from common.market.timeframes.timeframe import DAY_MS
+from common.series import MinuteSeries
 from common.store.manifest import Manifest
-from common.store.reads import Seal, SealedSeries, SymbolReader, SymbolState
+from common.store.reads import SymbolReader
 from common.store.registry import Market
 from common.store.rollups import RollupStore
 from workers.rollup.listing import ensure_listed
@@ -37,63 +36,31 @@ log = logging.getLogger(__name__)
 ATTEMPTS = 5
 
 
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """How the sealed days of a series are read."""
-
-    name: SealedSeries
-    rows: ArchiveSeries
-    decode: Callable[..., pl.DataFrame]
-    digest: Callable[[Seal], str]
-    floor: Callable[[SymbolState], int]
-
-
-_SOURCES = {
-    "candles": _Source(
-        "candles",
-        CANDLE_ROWS,
-        decode.sealed_candles,
-        lambda seal: seal.candle_digest,
-        lambda state: state.candle_floor_ms,
-    ),
-    "footprints": _Source(
-        "footprints",
-        FOOTPRINT_ROWS,
-        decode.sealed_footprints,
-        lambda seal: seal.footprint_digest,
-        lambda state: state.footprint_floor_ms,
-    ),
-}
-
-
 async def archive_period(client: Redis, market: Market, archive: Archive, series: str, period_ms: int) -> bool:
     """Archive a period if anything of it is due; False if not."""
-    source, store, manifest = (
-        _SOURCES[series],
-        RollupStore(client, market.symbol),
-        Manifest(client, market.symbol, series),
-    )
-    end_ms = source.rows.period.next_open(period_ms)
+    frames, rows = FRAMES[series], SERIES[series]
+    store, manifest = RollupStore(client, market.symbol), Manifest(client, market.symbol, series)
+    end_ms = rows.period.next_open(period_ms)
     await ensure_listed(client, market, archive, series)
     for _ in range(ATTEMPTS):
         expected = await manifest.entry(period_ms)
         before = await asyncio.to_thread(
             archive.version,
-            source.rows,
+            rows,
             market.instrument,
             period_ms,
             expected,
-            may_be_missing=expected is not None and await _has_all(client, market, source, period_ms),
+            may_be_missing=expected is not None and await _has_all(client, market, frames.series, period_ms),
         )
         token, scores = await store.unarchived(series)
         due = {day_ms: score for day_ms, score in scores.items() if period_ms <= day_ms < end_ms}
         if not due:
             return False
         late = await store.late(series, period_ms, end_ms)
-        sealed = await _sealed(SymbolReader(client, market.symbol, market.instrument), source, period_ms, end_ms)
+        sealed = await _sealed(SymbolReader(client, market.symbol, market.instrument), frames, period_ms, end_ms)
         if sealed is None:
             continue
-        frame = with_parts(source.rows, _joined(source.rows, before.frame, sealed), late.parts, before.late)
+        frame = with_parts(rows, _joined(rows, before.frame, sealed), late.parts, before.late)
         entry = None
         if len(frame):
             try:
@@ -122,25 +89,28 @@ async def archive_period(client: Redis, market: Market, archive: Archive, series
     raise StoreUnavailable(f"{market.symbol} changed under every attempt to archive its {series}")
 
 
-async def _has_all(client: Redis, market: Market, source: _Source, period_ms: int) -> bool:
+async def _has_all(client: Redis, market: Market, series: MinuteSeries, period_ms: int) -> bool:
     """Whether the store has dropped nothing of the period: then an object of it that is missing is made anew."""
     state = (await SymbolReader(client, market.symbol).view()).state
-    return state is not None and source.floor(state) <= period_ms
+    return state is not None and state.floor_ms(series) <= period_ms
 
 
-async def _sealed(reader: SymbolReader, source: _Source, start_ms: int, end_ms: int) -> dict[int, pl.DataFrame] | None:
+async def _sealed(
+    reader: SymbolReader, frames: MinuteFrames, start_ms: int, end_ms: int
+) -> dict[int, pl.DataFrame] | None:
     """Return the sealed days of `[start_ms, end_ms)`. None if one has been sealed anew since its seal was read."""
+    series = frames.series
     view = await reader.view(seals_from_ms=start_ms)
-    # A seal stays until both series have dropped the day.
-    kept_ms = max(start_ms, source.floor(view.state)) if view.state else start_ms
-    seals = [seal for seal in view.seals if kept_ms <= seal.day_ms < end_ms and source.digest(seal)]
-    found = await reader.blocks(source.name, [seal.day_ms for seal in seals]) if seals else []
+    # A seal stays until all series have dropped the day.
+    kept_ms = max(start_ms, view.state.floor_ms(series)) if view.state else start_ms
+    seals = [seal for seal in view.seals if kept_ms <= seal.day_ms < end_ms and seal.digest(series)]
+    found = await reader.blocks(series, [seal.day_ms for seal in seals]) if seals else []
     known = [block for block in found if block]
-    if list(map(blocks.digest, known)) != list(map(source.digest, seals)):
+    if list(map(blocks.digest, known)) != [seal.digest(series) for seal in seals]:
         return None
     assert reader.instrument, "made with one"
     scales = view.state.scales(reader.instrument) if view.state else None
-    return {seal.day_ms: source.decode([block], scales=scales) for seal, block in zip(seals, known, strict=True)}
+    return {seal.day_ms: frames.unseal([block], scales=scales) for seal, block in zip(seals, known, strict=True)}
 
 
 def _joined(rows: ArchiveSeries, before: pl.DataFrame | None, sealed: dict[int, pl.DataFrame]) -> pl.DataFrame:

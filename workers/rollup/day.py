@@ -12,8 +12,6 @@ sealed then. Without an archive what was made of them stays.
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import chain
 from typing import Literal
 
 import numpy as np
@@ -28,14 +26,15 @@ from common.market.coding.blocks import Columns
 from common.market.coding.candle_columns import merged, opened
 from common.market.instrument import Instrument
 from common.market.manifest import ManifestEntry
-from common.market.scale import Scale, Scales
+from common.market.scale import Scales
 from common.market.timeframes.periods import DAY, MONTH, WEEK, Period, Plan, periods, rolled_up
 from common.market.timeframes.timeframe import DAY_MS, Timeframe, day_of
+from common.series import CANDLES, MINUTE_SERIES, MinuteSeries, followers
 from common.store.calendars import adopt
 from common.store.instrument import InstrumentChanged
 from common.store.reads import touches
 from common.store.registry import Market
-from common.store.rollups import CANDLES, FOOTPRINTS, DayReading, Rolled, RollupStore, Staged, StoredMinutes
+from common.store.rollups import DayReading, Rolled, RollupStore, Staged, StoredMinutes
 
 log = logging.getLogger(__name__)
 
@@ -53,25 +52,6 @@ MAX_JOB_S = 1.0
 
 class SealFailed(FleetError):
     """What was read back is not what was written."""
-
-
-@dataclass(frozen=True, slots=True)
-class SealedSeries:
-    """What is sealed: its packed members, and blocks of them."""
-
-    name: str
-    open_of: Callable[[bytes], int]
-    pack: Callable[[Sequence[bytes], Scale | None], bytes]
-    unpack: Callable[[bytes, Scales], list[bytes]]
-
-    def members(self, minutes: StoredMinutes, scales: Scales) -> dict[int, bytes]:
-        """Return every minute by its open: the open one where it is sealed too."""
-        sealed = (member for block in minutes.sealed.values() for member in self.unpack(block, scales))
-        return {self.open_of(member): member for member in chain(sealed, minutes.open)}
-
-
-SEALED_CANDLES = SealedSeries(CANDLES, codec.candle_open, blocks.pack_candles, blocks.candle_members)
-SEALED_FOOTPRINTS = SealedSeries(FOOTPRINTS, codec.footprint_open, blocks.pack_footprints, blocks.footprint_members)
 
 
 async def roll_days(
@@ -262,28 +242,29 @@ class _Text:
 async def _sealed(store: RollupStore, day: Period, reading: DayReading, scales: Scales) -> "Staged | Literal['kept']":
     """Seal the day; one that is sealed, and that nothing was added to, is as it was."""
     added = [member for member in reading.candles.open if day.holds(codec.candle_open(member))]
-    if reading.is_sealed and not added and not reading.footprints:
+    if reading.is_sealed and not added and not any(reading.others_open.values()):
         return "kept"
-    footprints = await store.sealed_footprints(day.open_ms)
-    both = {
-        SEALED_CANDLES: SEALED_CANDLES.members(reading.candles, scales),
-        SEALED_FOOTPRINTS: SEALED_FOOTPRINTS.members(StoredMinutes(footprints.sealed, reading.footprints), scales),
-    }
-    return await _stage(store, day, both, scales)
+    stored = {CANDLES.name: reading.candles}
+    for series in followers():
+        sealed = await store.sealed(series, day.open_ms)
+        stored[series.name] = StoredMinutes(sealed, reading.others_open[series.name])
+    members = {name: _members(MINUTE_SERIES[name], minutes, day, scales) for name, minutes in stored.items()}
+    return await _stage(store, day, {name: found for name, found in members.items() if found}, scales)
 
 
-async def _stage(
-    store: RollupStore, day: Period, read: Mapping[SealedSeries, dict[int, bytes]], scales: Scales
-) -> Staged:
-    """Lay the day down as blocks, and see that they read as what they were made of."""
-    members = {
-        series: [member for open_ms, member in sorted(found.items()) if day.holds(open_ms)]
-        for series, found in read.items()
-    }
-    made = {series.name: series.pack(found, scales.name) for series, found in members.items() if found}
+def _members(series: MinuteSeries, minutes: StoredMinutes, day: Period, scales: Scales) -> list[bytes]:
+    """Return the day's members, ascending."""
+    found = minutes.members(series, scales)
+    return [found[open_ms] for open_ms in sorted(found) if day.holds(open_ms)]
+
+
+async def _stage(store: RollupStore, day: Period, members: Mapping[str, list[bytes]], scales: Scales) -> Staged:
+    """Lay the day down as blocks, by series, and see that they read as what they were made of."""
+    codecs = {name: MINUTE_SERIES[name].codec.blocks() for name in members}
+    made = {name: codecs[name].pack(found, scales.name) for name, found in members.items()}
     laid = await store.stage(day.open_ms, made) if made else {}
-    for series, found in members.items():
-        if found and series.unpack(laid[series.name], scales) != found:
-            raise SealFailed(f"sealed {series.name} of {store.keys.symbol}, day {day.open_ms}, read otherwise")
-    digests = (blocks.digest(made[series.name]) if series.name in made else "" for series in members)
-    return Staged(tuple(map(len, members.values())), tuple(digests))
+    for name, found in members.items():
+        if codecs[name].unpack(laid[name], scales) != found:
+            raise SealFailed(f"sealed {name} of {store.keys.symbol}, day {day.open_ms}, read otherwise")
+    counts = {name: len(found) for name, found in members.items()}
+    return Staged(counts, {name: blocks.digest(block) for name, block in made.items()})

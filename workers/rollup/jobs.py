@@ -17,12 +17,12 @@ from common.errors import StoreUnavailable
 from common.market.builder.late import LatePart
 from common.market.instrument import Instrument
 from common.market.manifest import ManifestEntry
+from common.series import CANDLES
 from common.settings import Settings
 from common.store.client import commit_client
 from common.store.instrument import InstrumentChanged
 from common.store.manifest import Manifest
 from common.store.registry import Market, Registry
-from common.store.rollups import CANDLES
 from common.store.trade_archive import TRADES
 from workers.rollup.day import Older, roll_days
 from workers.rollup.rq_worker import Functions
@@ -69,13 +69,14 @@ def archive(settings: Settings, url: str, symbol: str, series: str, period_ms: i
 
 async def _list_older(settings: Settings, client: Redis, market: Market) -> None:
     """Without a manifest a month of the archive that is lost would be one in which nothing was traded."""
-    outline = await Manifest(client, market.symbol, CANDLES).outline()
+    outline = await Manifest(client, market.symbol, CANDLES.name).outline()
     if settings.archive_url is None or outline.is_whole or not outline.was_archived:
         return
     from common.archive.archive import Archive
     from workers.rollup.listing import ensure_listed
 
-    await ensure_listed(client, market, Archive.open(settings.archive_url, settings.archive_s3_endpoint), CANDLES)
+    place = Archive.open(settings.archive_url, settings.archive_s3_endpoint)
+    await ensure_listed(client, market, place, CANDLES.name)
 
 
 def rescale(settings: Settings, url: str, stopping: Callable[[], bool], symbol: str, _: int) -> None:

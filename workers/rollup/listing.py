@@ -17,6 +17,7 @@ from common.market.coding import codec
 from common.market.manifest import ManifestEntry
 from common.market.timeframes.periods import DAY
 from common.market.timeframes.timeframe import DAY_MS, Timeframe, day_of
+from common.series import FOOTPRINTS, MINUTE_SERIES
 from common.store.manifest import Manifest
 from common.store.reads import Range, SymbolReader, touches
 from common.store.registry import Market
@@ -41,10 +42,7 @@ async def ensure_listed(client: Redis, market: Market, archive: Archive, series:
 
 
 async def _listed(client: Redis, market: Market, archive: Archive, series: ArchiveSeries) -> list[ManifestEntry]:
-    there = {
-        each.name: await asyncio.to_thread(archive.periods, each, market.symbol)
-        for each in (CANDLE_ROWS, FOOTPRINT_ROWS, TRADE_ROWS)
-    }
+    there = {each.name: await asyncio.to_thread(archive.periods, each, market.symbol) for each in SERIES.values()}
     found = there[series.name]
     missing: Collection[int] = ()
     if len(found) > 1:
@@ -68,11 +66,12 @@ async def _witnesses(client: Redis, market: Market, series: ArchiveSeries, there
     if series is CANDLE_ROWS:
         stored = {day_of(codec.candle_open(member)) for member in view.days}
         return stored | {*there[FOOTPRINT_ROWS.name], *there[TRADE_ROWS.name]}
-    if series is FOOTPRINT_ROWS:
-        return {seal.day_ms for seal in view.seals if seal.footprints} | {*there[TRADE_ROWS.name]}
+    if series.name in MINUTE_SERIES:
+        sealed = {seal.day_ms for seal in view.seals if seal.count(MINUTE_SERIES[series.name])}
+        return sealed | {*there[TRADE_ROWS.name]}
     known = view.archived_trades
     lost = known.lost if known else ()
-    days = {seal.day_ms for seal in view.seals if seal.footprints} | {*there[FOOTPRINT_ROWS.name]}
+    days = {seal.day_ms for seal in view.seals if seal.count(FOOTPRINTS)} | {*there[FOOTPRINT_ROWS.name]}
     days |= _days_within(market.instrument.anchored(DAY), map(codec.candle_open, view.days))
     return {day_ms for day_ms in days if not touches(lost, day_ms, day_ms + DAY_MS)}
 

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 
 from common.market.timeframes.timeframe import Timeframe
+from common.store.keys import archived_series
 
 # Roll up the days of a UTC month that are due; write a period of a series into the archive, or all trades that wait.
 ROLL, ARCHIVE = "roll", "archive"
@@ -38,4 +39,4 @@ class Work:
 def is_of(job: str, symbol: str) -> bool:
     """Whether a job id is one of this symbol's."""
     name = re.escape(symbol.translate(_ESCAPES))
-    return bool(re.fullmatch(rf"[a-z]+_{name}(_(candles|footprints|trades))?_\d+", job))
+    return bool(re.fullmatch(rf"[a-z]+_{name}(_({'|'.join(archived_series())}))?_\d+", job))

@@ -4,7 +4,7 @@ import re
 from math import isinf
 
 from common.errors import BadInput
-from common.market.builder.builder import BAD_ID, BAD_TIME
+from common.market.builder.validity import BAD_ID, BAD_TIME
 from common.market.instrument import Instrument
 from common.market.trade import MIN_TS_MS, SIDE_CODES, UNKNOWN, Trade
 from common.market.units import is_decimal, parse

@@ -14,6 +14,7 @@ from common.market.coding.bar_json import bar_json
 from common.market.instrument import Instrument
 from common.market.timeframes.timeframe import MINUTE_MS
 from common.market.trade import SIDE_NAMES, Trades
+from common.series import CANDLES, MINUTE_SERIES, MinuteSeries
 from common.store.keys import SymbolKeys
 from common.store.messages import NEWEST, WHOLE, CommitMessage
 from common.store.registry import Market
@@ -44,6 +45,14 @@ class Retention:
     def of(self, market: Market) -> "Retention":
         """The same, or what is kept of the market, where its entry says so."""
         return Retention(market.candle_days or self.candle_days, market.footprint_days or self.footprint_days)
+
+    def days(self, series: MinuteSeries) -> int:
+        found: int = getattr(self, series.retention)
+        return found
+
+    def floors_ms(self, newest_ms: int) -> dict[str, int]:
+        """Where it ends, by series."""
+        return {name: floor_of(newest_ms, self.days(series)) for name, series in MINUTE_SERIES.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +89,13 @@ def make_commit(
 ) -> Commit:
     """`trades_wanted`: whether anybody listens to the trades channel; their JSON is not written for nobody."""
     keys = SymbolKeys(builder.instrument.symbol)
-    candle_floor_ms = _floor(builder, changes, retention.candle_days)
+    # Asked only when a minute is written: that is when a series grows, also at its old end.
+    floors_ms = retention.floors_ms(builder.newest_ms) if changes.closed or changes.amended else {}
     # Of an older minute nothing is left here, unless it is kept until the archive has it. What late trades alone make
     # is no candle to tell of: the store keeps it for the archive, which has the rest.
     amended, parts = dict[int, Minute](), dict[int, Minute]()
     for open_ms, minute in changes.amended.items():
-        if open_ms >= max(candle_floor_ms or 0, head.floor_ms) or open_ms in head.stored:
+        if open_ms >= max(floors_ms.get(CANDLES.name, 0), head.floor_ms) or open_ms in head.stored:
             amended[open_ms] = minute
         elif open_ms not in head.replaced:
             parts[open_ms] = minute
@@ -120,8 +130,7 @@ def make_commit(
         health=head.health,
         gaps={gap.id: gap.dump() for gap in head.gaps},
         forgotten=list(head.forgotten),
-        candle_floor_ms=candle_floor_ms,
-        footprint_floor_ms=_floor(builder, changes, retention.footprint_days),
+        floors_ms=floors_ms,
         format=head.format,
         text_ids=head.text_ids,
         note=head.note,
@@ -199,8 +208,3 @@ def _packed_message(head: CommitHead, checkpoint: Checkpoint, changes: Changes) 
 def _trade(instrument: Instrument, ts_ms: int, trade_id: int, ticks: int, lots: int, side: int) -> str:
     price, size = instrument.price_text(ticks), instrument.size_text(lots)
     return f'{{"t":{ts_ms},"id":{trade_id},"p":{price},"q":{size},"side":"{SIDE_NAMES[side]}"}}'
-
-
-def _floor(builder: Builder, changes: Changes, days: int) -> int | None:
-    """Where retention ends. Asked only when a minute is written: that is when a series grows, also at its old end."""
-    return floor_of(builder.newest_ms, days) if changes.closed or changes.amended else None

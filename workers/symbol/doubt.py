@@ -4,7 +4,7 @@ import logging
 from collections.abc import Mapping
 
 from common.clock import JudgedClock
-from common.market.builder.builder import MAX_AHEAD_MS
+from common.market.builder.validity import MAX_AHEAD_MS
 from common.market.trade import Trades
 from common.store.health import CLOCK, DEGRADED
 

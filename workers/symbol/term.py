@@ -13,9 +13,9 @@ from typing import Protocol
 from common.clock import JudgedClock
 from common.errors import Fenced, StoreUnavailable
 from common.market.builder.builder import Builder, Changes, Floor, Minute
-from common.market.builder.coverage import RECENT_IDS
 from common.market.builder.gaps import Gap, Ledger
 from common.market.builder.recent import RECENT_TRADES, Conflict, RecentTrades
+from common.market.builder.recent_coverage import RECENT_IDS
 from common.market.instrument import Instrument
 from common.market.scale import Scales
 from common.market.trade import Trades

@@ -25,27 +25,24 @@ from operator import mul
 
 import orjson
 
-from common.market.builder.coverage import DUPLICATE, Coverage, IdCoverage, empty_coverage, load_coverage, max_holes
+from common.market.builder.coverage import DUPLICATE, Coverage, max_holes
+from common.market.builder.coverage_kinds import empty_coverage, load_coverage
+from common.market.builder.id_coverage import IdCoverage
 from common.market.builder.recent import CONFLICT, Conflict, RecentTrades, differ
+from common.market.builder.validity import BELOW_FLOOR, OVERFLOW, all_valid, invalid
 from common.market.candle import BACKFILL, LIVE, Candle
 from common.market.coding import codec
 from common.market.footprint import Footprint
 from common.market.instrument import Instrument
 from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, day_of, minute_of
-from common.market.trade import BUY, MAX_ID, MAX_LOTS, MAX_TICKS, MAX_TS_MS, MIN_TS_MS, SELL, Trades
+from common.market.trade import BUY, MAX_TS_MS, SELL, Trades
 
-# A venue's clock may run ahead of ours; a trade further ahead would close minutes that are still trading.
-MAX_AHEAD_MS = 60_000
 # What the packed candle holds; one more trade of the greatest size still fits the unsigned 64 bits.
 MAX_VOLUME_LOTS = (1 << 63) - 1
 
-# Why a trade is refused, besides coverage's DUPLICATE and TOO_LATE.
-BAD_TIME, BAD_ID, BAD_PRICE, BAD_SIZE, BAD_SIDE = "bad_time", "bad_id", "bad_price", "bad_size", "bad_side"
-FUTURE, OVERFLOW, BELOW_FLOOR = "future", "volume_overflow", "below_floor"
 
 _IS_BUY = bytes(code == BUY for code in range(256))
 _IS_SELL = bytes(code == SELL for code in range(256))
-_KNOWN_SIDES = b"\x00\x01\x02"
 
 
 @dataclass(slots=True)
@@ -191,7 +188,7 @@ class Builder:
             return trades
         oldest_ms, newest_ms = min(trades.ts_ms), max(self.newest_ms, max(trades.ts_ms))
         is_kept = oldest_ms >= self.floor.least_taken(newest_ms)
-        is_valid = _all_valid(trades, oldest_ms, newest_ms, now_ms)
+        is_valid = all_valid(trades, oldest_ms, newest_ms, now_ms)
         if is_kept and is_valid and self.coverage.extend(trades):
             self.newest_ms = newest_ms
             return trades
@@ -207,7 +204,7 @@ class Builder:
     def _reasons(self, trades: Trades, now_ms: int, *, is_kept: bool) -> Iterator[str | None]:
         """Why trades are refused that need not come again for it. To be asked of each before the next is accepted."""
         for ts_ms, trade_id, ticks, lots, side in trades.rows():
-            reason = _invalid(ts_ms, trade_id, ticks, lots, side, now_ms)
+            reason = invalid(ts_ms, trade_id, ticks, lots, side, now_ms)
             is_old = reason is None and not is_kept and ts_ms < self.floor.least_taken(self.newest_ms)
             yield BELOW_FLOOR if is_old else reason
 
@@ -375,33 +372,3 @@ def _ends(run: Trades) -> tuple[int, int]:
         return 0, len(run) - 1
     keys = list(zip(run.ts_ms, run.ids, strict=True))
     return keys.index(min(keys)), keys.index(max(keys))
-
-
-def _all_valid(trades: Trades, oldest_ms: int, newest_ms: int, now_ms: int) -> bool:
-    """`newest_ms`: theirs, or of an earlier one, which then leaves it to `_invalid` to say."""
-    return (
-        oldest_ms >= MIN_TS_MS
-        and newest_ms < min(MAX_TS_MS, now_ms + MAX_AHEAD_MS)
-        and min(trades.ids) >= 0
-        and max(trades.ids) <= MAX_ID
-        and min(trades.price_ticks) > 0
-        and max(trades.price_ticks) < MAX_TICKS
-        and min(trades.size_lots) >= 0
-        and max(trades.size_lots) < MAX_LOTS
-        and not trades.sides.translate(None, _KNOWN_SIDES)
-    )
-
-
-def _invalid(ts_ms: int, trade_id: int, ticks: int, lots: int, side: int, now_ms: int) -> str | None:
-    """The same rules for one trade, with the reason. A size of 0 is valid: exchanges print such trades."""
-    if not MIN_TS_MS <= ts_ms < MAX_TS_MS:
-        return BAD_TIME
-    if ts_ms >= now_ms + MAX_AHEAD_MS:
-        return FUTURE
-    if not 0 <= trade_id <= MAX_ID:
-        return BAD_ID
-    if not 0 < ticks < MAX_TICKS:
-        return BAD_PRICE
-    if not 0 <= lots < MAX_LOTS:
-        return BAD_SIZE
-    return None if side in _KNOWN_SIDES else BAD_SIDE

@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from common.market.builder.coverage import IdCoverage, RecentCoverage
 from common.market.builder.gaps import Gap
+from common.market.builder.id_coverage import IdCoverage
+from common.market.builder.recent_coverage import RecentCoverage
 
 
 def cut_coverage(coverage: IdCoverage | RecentCoverage, from_ms: int) -> IdCoverage | RecentCoverage:

@@ -2,6 +2,6 @@
 
 book       its levels
 sync       staying in step with the venue, by its rule
-recorder   its history as runs: what stood at which price, from when to when
+recorder   its history, as `runs`: what stood at which price, from when to when
 chunk      one minute of that history, and its packed form
 """

@@ -1,8 +1,8 @@
 -- A symbol's data becomes that of another instrument. All or nothing.
 --
 -- KEYS  1 owner, 2 state, 3 trades, 4 rollup, 5 dirty, 6 gaps, 7 events, 8 rescale, 9 book, 10 changing,
---       11 outside, 12 coverage; 13 and on: series that are rewritten, each with its shadow behind it: trades, candles,
---       footprints, candles:1d, 1w, 1M, late candles, late footprints
+--       11 outside, 12 coverage; 13 and on: series that are rewritten, each with its shadow behind it: trades,
+--       candles:1d, 1w, 1M, the minutes of each series, its late parts
 -- ARGV  1 token of the change and of its claim, 2 seq the caller stands at, 3 the next seq
 --       4 version of the rollup that the shadows were made at
 --       5 a packed batch of no trades, 6 events to keep
@@ -22,7 +22,7 @@
 -- rescale: archived objects may be of another scale now; as rescaled.lua has it.
 
 local owner, state, trades, rollup, dirty, gaps, events, rescale, book, changing, outside, coverage = unpack(KEYS)
-local FIRST_SERIES, FIRST_ROLLED, FIRST_FIELD = 13, 19, 16
+local FIRST_SERIES, FIRST_ROLLED, FIRST_FIELD = 13, 15, 16
 local next_seq = ARGV[3]
 
 -- with coverage.lua

@@ -1,19 +1,18 @@
 -- One atomic step of a symbol: trades, candles, footprints, checkpoint, events, publication. All or nothing: the
 -- checks come first, then the one write that may be refused (XADD trades), then the rest.
 --
--- KEYS  1 owner, 2 state, 3 trades, 4 candles, 5 footprints, 6 events, 7 health, 8 gaps, 9 dirty, 10 seals,
---       11 sealed candles, 12 sealed footprints, 13 archive, 14 unarchived, 15 late candles, 16 late footprints,
---       17 text ids, 18 coverage
+-- KEYS  1 owner, 2 state, 3 trades, 4 events, 5 health, 6 gaps, 7 dirty, 8 seals, 9 archive, 10 unarchived, 11 text ids,
+--       12 coverage; then the series (series.lua)
 -- ARGV  1 token, 2 seq the caller stands at, 3 the next seq
 --       4 number of trades, 5 packed trades, 6 watermark_ms
 --       7 trades to keep, 8 events to keep
---       9 drop candles and 10 footprints that open before (ms; '' drops none)
---       11 number of state pairs, 12 of health pairs, 13 of gaps, 14 of forgotten gaps, 15 of minutes, 16 of events,
---       17 of messages; 18 archived series ('candles,footprints,trades'): what the archive has not got is not dropped;
---       19 number of text ids; 20 where coverage is stored by chunks 'reshaped' or 'grown', else ''; 21 number of its
+--       9 number of state pairs, 10 of health pairs, 11 of gaps, 12 of forgotten gaps, 13 of minutes, 14 of events,
+--       15 of messages; 16 archived series ('candles,footprints,trades'): what the archive has not got is not dropped;
+--       17 number of text ids; 18 where coverage is stored by chunks 'reshaped' or 'grown', else ''; 19 number of its
 --       chunks; then
+--       the series (series.lua), of each what opens before is dropped (ms; '' drops none), then
 --       text id ... state field, value ... chunk number, chunk ... health field, value ... gap id, gap ... gap id ...
---       open_ms, candle, footprint ... event ...
+--       open_ms, a member of each series ... event ...
 --       channel, message ... and last the channel whose number of subscribers is asked for
 -- RESULT  {'OK', subscribers, server time in ms}, {'FENCED'} (another holder) or {'STALE'} (the store is not where the
 --         caller left it)
@@ -22,9 +21,10 @@
 --         sees every step. state.kept counts the trades in it, state.applied those of all commits. What an archive of
 --         trades has not got yet (archived_trades.lua) stays, up to MAX_WAITING times what is kept; what has to go all
 --         the same is noted (lost.lua), also where none is archived any more.
--- candles, footprints: score open_ms; a correction replaces the member of that score; '' only drops it. A minute that
---         has been dropped is not written again: what the archive has, and what was made of it, is more than its rest.
--- late candles, late footprints: score open_ms, member '<token>:<seq>:<packed>': what late trades make of minutes that
+-- open minutes of a series: score open_ms; a correction replaces the member of that score; '' only drops it. A minute
+--         that has been dropped is not written again: what the archive has, and what was made of it, is more than its
+--         rest. Of the candles' minutes alone the others are written: candles lead.
+-- late parts of a series: score open_ms, member '<token>:<seq>:<packed>': what late trades make of minutes that
 --         the archive alone has, until it has that, too (archived.lua). Their days are dirty and unarchived. There are
 --         at most MAX_LATE; archive.late_lost counts those that had no room.
 -- dirty: score the seq that last wrote a minute of the day (UTC, its open), until the day has been rolled up (roll.lua).
@@ -35,13 +35,15 @@
 --                   closed before, and which those were at most (opens, both included)
 --   reshaped_seq    the last commit after which coverage differs by more than its newest span having grown: a gap
 --                   was opened, moved or filled, or coverage begins earlier
---   candle_floor_ms, footprint_floor_ms   minutes that open before have been dropped
+--   candle_floor_ms, footprint_floor_ms, ...   minutes that open before have been dropped
 -- Numbers stay text: Lua 5.1 writes large ones with 14 digits.
 
-local owner, state, trades, candles, footprints, events, health, gaps, dirty, seals, sealed_candles,
-  sealed_footprints, archive, unarchived, late_candles, late_footprints, text_ids, coverage = unpack(KEYS)
+local owner, state, trades, events, health, gaps, dirty, seals, archive, unarchived, text_ids, coverage = unpack(KEYS)
 local seq, next_seq, count = ARGV[2], ARGV[3], tonumber(ARGV[4])
 local AMENDED_KEPT, DAY_MS, MAX_LATE, MAX_WAITING, MAX_TEXT_IDS = 16, 86400000, 20000, 10, 10000
+
+-- with series.lua
+local all, floors_at = listed_series(20)
 
 -- Coverage as it is stored whole (JSON) without what grows with every trade: the end of its newest span. Id spans are
 -- [first, last, from_ms, to_ms], the one span of time is [window, floor_ms, from_ms, to_ms].
@@ -63,61 +65,77 @@ local function archived(name)
   return to
 end
 
--- The day of the oldest footprint.
-local function oldest_footprint()
-  local open = redis.call('ZRANGE', footprints, 0, 0, 'WITHSCORES')[2]
+-- The oldest day that there is of a series.
+local function oldest_day(series)
+  local open = redis.call('ZRANGE', series.open, 0, 0, 'WITHSCORES')[2]
   local oldest = open and tonumber(open) - tonumber(open) % DAY_MS or math.huge
-  for _, day in ipairs(redis.call('HKEYS', sealed_footprints)) do
+  for _, day in ipairs(redis.call('HKEYS', series.sealed)) do
     oldest = math.min(oldest, tonumber(day))
   end
   return oldest
 end
 
+local function is_archived(name)
+  return string.find(ARGV[16], name, 1, true)
+end
+
 -- Keep what late trades make of a minute that has been dropped, if the archive has it. True if it is kept.
-local function keep_late(name, late, open_ms, packed)
-  local from = redis.call('HGET', archive, name .. '_from_ms')
+local function keep_late(series, open_ms, packed)
+  local from = redis.call('HGET', archive, series.name .. '_from_ms')
   local open = tonumber(open_ms)
-  if not string.find(ARGV[18], name, 1, true) or not from or open < tonumber(from) then
+  if not is_archived(series.name) or not from or open < tonumber(from) then
     return false
   end
-  if redis.call('ZCARD', late) >= MAX_LATE then
+  if redis.call('ZCARD', series.late) >= MAX_LATE then
     redis.call('HINCRBY', archive, 'late_lost', 1)
     return false
   end
-  redis.call('ZADD', late, open_ms, ARGV[1] .. ':' .. ARGV[3] .. ':' .. packed)
-  redis.call('ZADD', unarchived, '-' .. ARGV[3], name .. ':' .. string.format('%.0f', open - open % DAY_MS))
+  redis.call('ZADD', series.late, open_ms, ARGV[1] .. ':' .. ARGV[3] .. ':' .. packed)
+  redis.call('ZADD', unarchived, '-' .. ARGV[3], series.name .. ':' .. string.format('%.0f', open - open % DAY_MS))
   return true
 end
 
 -- Drop what opens before the floor, as far as the archive has it, and raise the floor, which only ever rises: a
 -- backlog may close minutes older than the newest one. A sealed day is dropped when all of it is older.
-local function drop(name, floor_ms, minutes, sealed)
+local function drop(series, floor_ms)
   if floor_ms == '' then
     return
   end
-  local field = string.sub(name, 1, -2) .. '_floor_ms'
-  local floor, was = tonumber(floor_ms), tonumber(redis.call('HGET', state, field) or '-1')
-  if floor > was and string.find(ARGV[18], name, 1, true) then
-    floor = math.min(floor, archived(name))
-    if name == 'candles' then
+  local floor, was = tonumber(floor_ms), tonumber(redis.call('HGET', state, series.floor) or '-1')
+  if floor > was and is_archived(series.name) then
+    floor = math.min(floor, archived(series.name))
+    for i = 2, series == all[1] and #all or 1 do
       -- Else a late trade would find the footprint of a minute whose candle it does not.
-      floor = math.min(floor, oldest_footprint())
+      floor = math.min(floor, oldest_day(all[i]))
     end
   end
   floor_ms = string.format('%.0f', math.max(floor, was))
-  redis.call('ZREMRANGEBYSCORE', minutes, '-inf', '(' .. floor_ms)
+  redis.call('ZREMRANGEBYSCORE', series.open, '-inf', '(' .. floor_ms)
   if floor <= was then
     return
   end
   local from_ms, to_ms = string.format('%.0f', was - DAY_MS), string.format('%.0f', floor - DAY_MS)
   for _, seal in ipairs(redis.call('ZRANGEBYSCORE', seals, from_ms, to_ms)) do
-    redis.call('HDEL', sealed, string.match(seal, '^%d+'))
+    redis.call('HDEL', series.sealed, string.match(seal, '^%d+'))
   end
-  redis.call('HSET', state, field, floor_ms)
+  redis.call('HSET', state, series.floor, floor_ms)
 end
 
 -- with lost.lua
 -- with coverage.lua
+
+-- The floor of each series, -1 without one.
+local function floors_now()
+  local fields = {}
+  for i, series in ipairs(all) do
+    fields[i] = series.floor
+  end
+  local floors = redis.call('HMGET', state, unpack(fields))
+  for i = 1, #all do
+    floors[i] = tonumber(floors[i] or '-1')
+  end
+  return floors
+end
 
 -- The least and the greatest time of packed trades: 8 bytes, then 33 a trade, the times first.
 local function span(packed)
@@ -144,7 +162,7 @@ redis.call('XADD', trades, entry, 'token', ARGV[1], 'n', ARGV[4], 'watermark_ms'
 local was = redis.call('HMGET', state, 'watermark_ms', 'coverage', 'amended', 'kept', 'applied')
 local most = tonumber(ARGV[7])
 local kept, applied = tonumber(was[4] or '0') + count, tonumber(was[5] or '0') + count
-local archives, archived_seq, dropped = string.find(ARGV[18], 'trades', 1, true), nil, {}
+local archives, archived_seq, dropped = is_archived('trades'), nil, {}
 for _ = 1, 64 do
   local length = redis.call('XLEN', trades)
   if length == 1 or (kept <= most and length <= most) then
@@ -179,55 +197,56 @@ if count > 0 then
   redis.call('HSET', state, 'updated_ms', now_ms)
 end
 
-local at = 22
-if ARGV[19] ~= '0' then
+local at = floors_at + #all
+if ARGV[17] ~= '0' then
   local last = tonumber(redis.call('ZRANGE', text_ids, -1, -1, 'WITHSCORES')[2] or '0')
-  for i = 1, tonumber(ARGV[19]) do
+  for i = 1, tonumber(ARGV[17]) do
     redis.call('ZADD', text_ids, string.format('%.0f', last + i), ARGV[at])
     at = at + 1
   end
   redis.call('ZREMRANGEBYRANK', text_ids, 0, -MAX_TEXT_IDS - 1)
 end
-for _ = 1, tonumber(ARGV[11]) do
+for _ = 1, tonumber(ARGV[9]) do
   redis.call('HSET', state, ARGV[at], ARGV[at + 1])
   at = at + 2
 end
-if ARGV[20] == '' then
+if ARGV[18] == '' then
   if was[2] and shape(was[2]) ~= shape(redis.call('HGET', state, 'coverage')) then
     redis.call('HSET', state, 'reshaped_seq', next_seq)
   end
 else
-  at = write_chunks(state, coverage, at, tonumber(ARGV[21]))
-  if ARGV[20] == 'reshaped' then
+  at = write_chunks(state, coverage, at, tonumber(ARGV[19]))
+  if ARGV[18] == 'reshaped' then
     redis.call('HSET', state, 'reshaped_seq', next_seq)
   end
 end
-for _ = 1, tonumber(ARGV[12]) do
+for _ = 1, tonumber(ARGV[10]) do
   redis.call('HSET', health, ARGV[at], ARGV[at + 1])
   at = at + 2
 end
-for _ = 1, tonumber(ARGV[13]) do
+for _ = 1, tonumber(ARGV[11]) do
   redis.call('HSET', gaps, ARGV[at], ARGV[at + 1])
   at = at + 2
 end
-for _ = 1, tonumber(ARGV[14]) do
+for _ = 1, tonumber(ARGV[12]) do
   redis.call('HDEL', gaps, ARGV[at])
   at = at + 1
 end
 local closed_before_ms = tonumber(was[1] or '-1')
 local from_ms, to_ms
 local days = {}
-local floors = redis.call('HMGET', state, 'candle_floor_ms', 'footprint_floor_ms')
-local candle_floor, footprint_floor = tonumber(floors[1] or '-1'), tonumber(floors[2] or '-1')
-for _ = 1, tonumber(ARGV[15]) do
+local floors = floors_now()
+for _ = 1, tonumber(ARGV[13]) do
   local open_ms, open = ARGV[at], tonumber(ARGV[at])
-  local kept = open >= candle_floor
-  if kept then
-    redis.call('ZREMRANGEBYSCORE', candles, open_ms, open_ms)
-    redis.call('ZADD', candles, open_ms, ARGV[at + 1])
-    redis.call('ZREMRANGEBYSCORE', footprints, open_ms, open_ms)
+  local is_here = open >= floors[1]
+  local kept = is_here
+  if is_here then
+    for _, series in ipairs(all) do
+      redis.call('ZREMRANGEBYSCORE', series.open, open_ms, open_ms)
+    end
+    redis.call('ZADD', all[1].open, open_ms, ARGV[at + 1])
   else
-    kept = keep_late('candles', late_candles, open_ms, ARGV[at + 1])
+    kept = keep_late(all[1], open_ms, ARGV[at + 1])
   end
   if kept then
     if open + 60000 <= closed_before_ms then
@@ -236,15 +255,16 @@ for _ = 1, tonumber(ARGV[15]) do
     end
     days[open - open % DAY_MS] = true
   end
-  if kept and ARGV[at + 2] ~= '' then
-    if open < footprint_floor then
+  for i = 2, kept and #all or 1 do
+    local packed = ARGV[at + i]
+    if packed ~= '' and open < floors[i] then
       -- The candle may be there, but what the worker has made of the footprint is of the late trades alone.
-      keep_late('footprints', late_footprints, open_ms, ARGV[at + 2])
-    elseif open >= candle_floor then
-      redis.call('ZADD', footprints, open_ms, ARGV[at + 2])
+      keep_late(all[i], open_ms, packed)
+    elseif packed ~= '' and is_here then
+      redis.call('ZADD', all[i].open, open_ms, packed)
     end
   end
-  at = at + 3
+  at = at + 1 + #all
 end
 for day_ms in pairs(days) do
   redis.call('ZADD', dirty, next_seq, string.format('%.0f', day_ms))
@@ -257,19 +277,20 @@ if from_ms then
   end
   redis.call('HSET', state, 'amended', log)
 end
-drop('footprints', ARGV[10], footprints, sealed_footprints)
-drop('candles', ARGV[9], candles, sealed_candles)
-if ARGV[9] ~= '' or ARGV[10] ~= '' then
-  -- A seal names the blocks of both series, and goes with the last of them.
-  floors = redis.call('HMGET', state, 'candle_floor_ms', 'footprint_floor_ms')
-  local both_ms = math.min(tonumber(floors[1] or '-1'), tonumber(floors[2] or '-1'))
-  redis.call('ZREMRANGEBYSCORE', seals, '-inf', string.format('%.0f', both_ms - DAY_MS))
+local drops = false
+for i = #all, 1, -1 do
+  drop(all[i], ARGV[floors_at + i - 1])
+  drops = drops or ARGV[floors_at + i - 1] ~= ''
 end
-for i = 1, tonumber(ARGV[16]) do
+if drops then
+  -- A seal names the blocks of all series, and goes with the last of them.
+  redis.call('ZREMRANGEBYSCORE', seals, '-inf', string.format('%.0f', math.min(unpack(floors_now())) - DAY_MS))
+end
+for i = 1, tonumber(ARGV[14]) do
   redis.call('XADD', events, 'MAXLEN', '~', ARGV[8], next_seq .. '-' .. i, 'event', ARGV[at])
   at = at + 1
 end
-for _ = 1, tonumber(ARGV[17]) do
+for _ = 1, tonumber(ARGV[15]) do
   redis.call('PUBLISH', ARGV[at], ARGV[at + 1])
   at = at + 2
 end

@@ -1,16 +1,16 @@
 -- Imported days: their minutes as sealed blocks, and the checkpoint that says so. All or nothing.
 --
--- KEYS  1 owner, 2 state, 3 trades, 4 candles, 5 footprints, 6 events, 7 gaps, 8 dirty, 9 seals, 10 sealed candles,
---       11 sealed footprints, 12 staged, 13 archive, 14 outside, 15 coverage, 16 archived:trades, 17 faults
+-- KEYS  1 owner, 2 state, 3 trades, 4 events, 5 gaps, 6 dirty, 7 seals, 8 staged, 9 archive, 10 outside, 11 coverage,
+--       12 archived:trades, 13 faults; then the series (series.lua)
 -- ARGV  1 token, 2 seq the caller stands at, 3 the next seq
 --       4 watermark_ms, 5 a packed batch of no trades, 6 events to keep, 7 and 8 first and last open written
 --       9 'archived' if the archive has the trades of the days, and all that were applied before; else ''
 --       10 '<from_ms>:<to_ms>;...', where it will never have all of them
 --       11 number of days, 12 of state pairs, 13 of gaps, 14 of forgotten gaps, 15 of events, 16 of messages, 17 of
 --       objects of trades that were written, 18 of chunks of coverage, '' where it is stored whole; then
---       day (its open, UTC ms), 'seal' or 'leave' (nothing of the day is kept), number of candles, of footprints,
---       digest of the staged candles, of the staged footprints ('' if there are none), trades outside every session
---       ('' if not known) ...
+--       the series (series.lua), then
+--       day (its open, UTC ms), 'seal' or 'leave' (nothing of the day is kept), the number of minutes of each series,
+--       the digest of its staged block ('' if there is none), trades outside every session ('' if not known) ...
 --       state field, value ... chunk number, chunk ... gap id, gap ... gap id ... event ... channel, message ...
 --       entry (manifest.lua) ...
 -- RESULT  {'OK'}, {'FENCED'} (another holder) or {'STALE'} (the store is not where the caller left it)
@@ -21,16 +21,16 @@
 --         with an older cursor is given a new snapshot. archive: as archived_trades.lua has it.
 -- state.amended, state.reshaped_seq: as in commit.lua.
 
-local owner, state, trades, candles, footprints, events, gaps, dirty, seals, sealed_candles, sealed_footprints, staged,
-  archive, outside, coverage, manifest, faults = unpack(KEYS)
+local owner, state, trades, events, gaps, dirty, seals, staged, archive, outside, coverage, manifest, faults =
+  unpack(KEYS)
 local next_seq = ARGV[3]
 local AMENDED_KEPT, DAY_MS = 16, 86400000
-local FIRST_DAY, DAY_FIELDS = 19, 7
 
 -- with lost.lua
 -- with outside.lua
 -- with manifest.lua
 -- with coverage.lua
+-- with series.lua
 
 if redis.call('HGET', owner, 'token') ~= ARGV[1] then
   return {'FENCED'}
@@ -38,20 +38,21 @@ end
 if (redis.call('HGET', state, 'seq') or '0') ~= ARGV[2] then
   return {'STALE'}
 end
-local days, at = {}, FIRST_DAY
+local all, at = listed_series(19)
+local days, seal_fields = {}, 2 * #all
 for _ = 1, tonumber(ARGV[11]) do
-  local day = {open = ARGV[at], seals = ARGV[at + 1] == 'seal', blocks = {}, outside = ARGV[at + 6]}
-  day.seal = table.concat({day.open, unpack(ARGV, at + 2, at + 5)}, ':')
-  for i, name in ipairs({'candles', 'footprints'}) do
-    local digest = ARGV[at + 3 + i]
-    local block = digest ~= '' and redis.call('HGET', staged, day.open .. ':' .. name)
+  local day = {open = ARGV[at], seals = ARGV[at + 1] == 'seal', blocks = {}, outside = ARGV[at + seal_fields + 2]}
+  day.seal = table.concat({day.open, unpack(ARGV, at + 2, at + seal_fields + 1)}, ':')
+  for i, series in ipairs(all) do
+    local digest = ARGV[at + 1 + #all + i]
+    local block = digest ~= '' and redis.call('HGET', staged, day.open .. ':' .. series.name)
     if digest ~= '' and (not block or string.sub(redis.sha1hex(block), 1, 16) ~= digest) then
       return {'STALE'}
     end
     day.blocks[i] = block
   end
   days[#days + 1] = day
-  at = at + DAY_FIELDS
+  at = at + seal_fields + 3
 end
 
 redis.call('XADD', trades, next_seq .. '-0', 'token', ARGV[1], 'n', '0', 'watermark_ms', ARGV[4], 'trades', ARGV[5])
@@ -71,22 +72,20 @@ redis.call('HSET', state, 'seq', next_seq, 'token', ARGV[1], 'watermark_ms', ARG
 local function seal(day)
   local open, end_ms = day.open, tonumber(day.open) + DAY_MS
   local last_ms = string.format('%.0f', end_ms - 1)
-  for i, target in ipairs({sealed_candles, sealed_footprints}) do
+  for i, series in ipairs(all) do
     if day.blocks[i] then
-      redis.call('HSET', target, open, day.blocks[i])
-      local floor = ({'candle_floor_ms', 'footprint_floor_ms'})[i]
-      if tonumber(redis.call('HGET', state, floor) or '-1') > tonumber(open) then
-        redis.call('HSET', state, floor, open)
+      redis.call('HSET', series.sealed, open, day.blocks[i])
+      if tonumber(redis.call('HGET', state, series.floor) or '-1') > tonumber(open) then
+        redis.call('HSET', state, series.floor, open)
       end
     else
-      redis.call('HDEL', target, open)
+      redis.call('HDEL', series.sealed, open)
     end
+    redis.call('HDEL', staged, open .. ':' .. series.name)
+    redis.call('ZREMRANGEBYSCORE', series.open, open, last_ms)
   end
-  redis.call('HDEL', staged, open .. ':candles', open .. ':footprints')
   redis.call('ZREMRANGEBYSCORE', seals, open, open)
   redis.call('ZADD', seals, open, day.seal)
-  redis.call('ZREMRANGEBYSCORE', candles, open, last_ms)
-  redis.call('ZREMRANGEBYSCORE', footprints, open, last_ms)
   redis.call('ZADD', dirty, next_seq, open)
   if end_ms > tonumber(redis.call('HGET', state, 'sealed_to_ms') or '-1') then
     redis.call('HSET', state, 'sealed_to_ms', string.format('%.0f', end_ms))

@@ -1,34 +1,35 @@
 -- Take in what a job made of one day's minutes: roll-ups, and the day itself as sealed blocks. All or nothing.
 --
--- KEYS  1 state, 2 dirty, 3 rollup, 4 candles, 5 footprints, 6 seals, 7 sealed candles, 8 sealed footprints, 9 staged,
---       10 unarchived, 11 events, 12 candles:1d, 13 candles:1w, 14 candles:1M, 15 outside, 16 changing
+-- KEYS  1 state, 2 dirty, 3 rollup, 4 seals, 5 staged, 6 unarchived, 7 events, 8 candles:1d, 9 candles:1w,
+--       10 candles:1M, 11 outside, 12 changing; then the series (series.lua)
 -- ARGV  1 token of the state, 2 version of the rollup, 3 day (its open, UTC ms), 4 its score in dirty: as they were read
 --       5 events to keep, 6 number of roll-ups, 7 trades of the day outside every session ('' if not known); then
---       key (12, 13 or 14), open_ms, candle ('' if there is none), event and message ('' if nothing changed) ...
---       and 'leave', or 'kept' (the blocks are as they were, to be archived anew), or 'seal', number of candles, of
---       footprints, digest of the staged candles, of the staged footprints ('' if there are none)
+--       the series (series.lua), then
+--       key (8, 9 or 10), open_ms, candle ('' if there is none), event and message ('' if nothing changed) ...
+--       and 'leave', or 'kept' (the blocks are as they were, to be archived anew), or 'seal', the number of minutes of
+--       each series, and the digest of its staged block ('' if there is none)
 -- RESULT  {'OK', version} or {'STALE'}: the day has been written since, another job came first, or the symbol is about
 --         to be changed (stage_change.lua)
 --
 -- rollup: field version, raised with every roll-up. A week is made of days, so two jobs must not pass each other.
 -- candles:1d, 1w, 1M: score open_ms, one packed candle a period.
--- seals: score day, member '<day>:<candles>:<footprints>:<digest of the block>:<digest of the block>'. A digest is the
---         first 16 digits of the SHA-1.
--- sealed candles, footprints: field day, its block (common.market.coding.blocks). Minutes of the day that are in candles or
---         footprints were written after it was sealed, and count instead of the sealed ones.
--- staged: fields '<day>:candles' and '<day>:footprints', the blocks as the job has read them back.
--- unarchived: members 'candles:<day>' and 'footprints:<day>', score the version that made them or, negative, the commit
---         that left late trades for them (commit.lua).
+-- seals: score day, member '<day>:<candles>:<footprints>:<digest of the block>:<digest of the block>': the number of
+--         each series, then the digest of each. A digest is the first 16 digits of the SHA-1.
+-- sealed days of a series: field day, its block (common.market.coding.blocks). Minutes of the day that are open were
+--         written after it was sealed, and count instead of the sealed ones.
+-- staged: fields '<day>:<series>', the blocks as the job has read them back.
+-- unarchived: members '<series>:<day>', score the version that made them or, negative, the commit that left late trades
+--         for them (commit.lua).
 -- state.sealed_to_ms: the end of the newest sealed day. outside: as outside.lua has it.
 
-local state, dirty, rollup, candles, footprints, seals, sealed_candles, sealed_footprints, staged, unarchived, events =
-  unpack(KEYS)
+local state, dirty, rollup, seals, staged, unarchived, events = unpack(KEYS)
 local DAY_MS = 86400000
-local day, at = ARGV[3], 8
+local day = ARGV[3]
 
 -- with outside.lua
+-- with series.lua
 
-local until_ms = redis.call('HGET', KEYS[16], 'until_ms')
+local until_ms = redis.call('HGET', KEYS[12], 'until_ms')
 local time = redis.call('TIME')
 if until_ms and time[1] * 1000 + math.floor(time[2] / 1000) < tonumber(until_ms) then
   return {'STALE'}
@@ -39,12 +40,13 @@ if (redis.call('HGET', state, 'token') or '') ~= ARGV[1]
   return {'STALE'}
 end
 
+local all, at = listed_series(8)
 local seal = at + 5 * tonumber(ARGV[6])
 local blocks = {}
 if ARGV[seal] == 'seal' then
-  for i, name in ipairs({'candles', 'footprints'}) do
-    local digest = ARGV[seal + 2 + i]
-    local block = digest ~= '' and redis.call('HGET', staged, day .. ':' .. name)
+  for i, series in ipairs(all) do
+    local digest = ARGV[seal + #all + i]
+    local block = digest ~= '' and redis.call('HGET', staged, day .. ':' .. series.name)
     if digest ~= '' and (not block or string.sub(redis.sha1hex(block), 1, 16) ~= digest) then
       return {'STALE'}
     end
@@ -58,43 +60,42 @@ local newest = redis.call('XREVRANGE', events, '+', '-', 'COUNT', 1)[1]
 local newest_seq, n = string.match(newest and newest[1] or '0-0', '^(%d+)-(%d+)$')
 n = newest_seq == seq and tonumber(n) or 0
 for _ = 1, tonumber(ARGV[6]) do
-  local series, open_ms, candle, event = KEYS[tonumber(ARGV[at])], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
-  redis.call('ZREMRANGEBYSCORE', series, open_ms, open_ms)
+  local rolled, open_ms, candle, event = KEYS[tonumber(ARGV[at])], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+  redis.call('ZREMRANGEBYSCORE', rolled, open_ms, open_ms)
   if candle ~= '' then
-    redis.call('ZADD', series, open_ms, candle)
+    redis.call('ZADD', rolled, open_ms, candle)
   end
   if event ~= '' then
     n = n + 1
     redis.call('XADD', events, 'MAXLEN', '~', ARGV[5], seq .. '-' .. n, 'event', event)
-    redis.call('PUBLISH', series, ARGV[at + 4])
+    redis.call('PUBLISH', rolled, ARGV[at + 4])
     redis.call('PUBLISH', events, event)
   end
   at = at + 5
 end
 
 redis.call('ZREM', dirty, day)
-note_outside(KEYS[15], day, ARGV[7])
+note_outside(KEYS[11], day, ARGV[7])
 if ARGV[seal] == 'seal' then
   local last_ms = string.format('%.0f', tonumber(day) + DAY_MS - 1)
-  for i, target in ipairs({sealed_candles, sealed_footprints}) do
+  for i, series in ipairs(all) do
     if blocks[i] then
-      redis.call('HSET', target, day, blocks[i])
-      redis.call('ZADD', unarchived, version, (i == 1 and 'candles:' or 'footprints:') .. day)
+      redis.call('HSET', series.sealed, day, blocks[i])
+      redis.call('ZADD', unarchived, version, series.name .. ':' .. day)
     end
+    redis.call('HDEL', staged, day .. ':' .. series.name)
+    redis.call('ZREMRANGEBYSCORE', series.open, day, last_ms)
   end
-  redis.call('HDEL', staged, day .. ':candles', day .. ':footprints')
   redis.call('ZREMRANGEBYSCORE', seals, day, day)
-  redis.call('ZADD', seals, day, table.concat({day, unpack(ARGV, seal + 1, seal + 4)}, ':'))
-  redis.call('ZREMRANGEBYSCORE', candles, day, last_ms)
-  redis.call('ZREMRANGEBYSCORE', footprints, day, last_ms)
+  redis.call('ZADD', seals, day, table.concat({day, unpack(ARGV, seal + 1, seal + 2 * #all)}, ':'))
   local end_ms = tonumber(day) + DAY_MS
   if end_ms > tonumber(redis.call('HGET', state, 'sealed_to_ms') or '-1') then
     redis.call('HSET', state, 'sealed_to_ms', string.format('%.0f', end_ms))
   end
 elseif ARGV[seal] == 'kept' then
-  for i, target in ipairs({sealed_candles, sealed_footprints}) do
-    if redis.call('HEXISTS', target, day) == 1 then
-      redis.call('ZADD', unarchived, version, (i == 1 and 'candles:' or 'footprints:') .. day)
+  for _, series in ipairs(all) do
+    if redis.call('HEXISTS', series.sealed, day) == 1 then
+      redis.call('ZADD', unarchived, version, series.name .. ':' .. day)
     end
   end
 end

@@ -1,7 +1,7 @@
 -- Mark the sealed days of a period as to be archived anew, if the store still has what that takes.
 --
 -- KEYS  1 state, 2 seals, 3 unarchived, 4 rollup, 5 sealed blocks of the series
--- ARGV  1 series ('candles', 'footprints'), 2 from (UTC ms), 3 before, 4 floor at most
+-- ARGV  1 series ('candles', 'footprints'), 2 from (UTC ms), 3 before, 4 floor at most, 5 the field that has the floor
 -- RESULT  {floor of the series, number of days marked}. Nothing is marked if the floor, before which minutes have been
 --         dropped, is higher than ARGV 4: an object that can't be read can only be made anew of all its minutes.
 --
@@ -9,7 +9,7 @@
 
 local state, seals, unarchived, rollup, blocks = unpack(KEYS)
 local series = ARGV[1]
-local floor = redis.call('HGET', state, string.sub(series, 1, -2) .. '_floor_ms') or '-1'
+local floor = redis.call('HGET', state, ARGV[5]) or '-1'
 local marked = 0
 if tonumber(floor) <= tonumber(ARGV[4]) then
   for _, seal in ipairs(redis.call('ZRANGEBYSCORE', seals, ARGV[2], '(' .. ARGV[3])) do

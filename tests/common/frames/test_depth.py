@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from common.frames import depth
 from common.frames.depth import ASK, BID, LEVELS, PACKED_SPAN, RUNS, SPANS
 from common.market.depth.chunk import SPAN, DepthChunk, PriceSpan, pack_chunk, unpack_chunk
-from common.market.depth.recorder import BookHistory, DepthLimits
+from common.market.depth.recorder import BookHistory
+from common.market.depth.runs import DepthLimits
 from common.market.rescaling import MAX_INT_64, Unfit
 from common.market.scale import Scale, Scales
 from common.market.timeframes.timeframe import MINUTE_MS

@@ -11,10 +11,10 @@ from common.store.registry import Market
 
 NOW_MS, TTL_MS = 1_700_000_000_000, 6_000
 RULES = HealthRules(TTL_MS)
-STATE = SymbolState(7, "a" * 32, NOW_MS, NOW_MS - 420, b"", b"", b"[[0]]", {}, "")
+STATE = SymbolState(7, "a" * 32, NOW_MS, NOW_MS - 420, b"[[0]]", {}, "")
 HELD = SymbolOwner("a" * 32, "host:1", 1, NOW_MS - 100)
 MARKET = Market(Instrument("V:A", 2, 3, "contiguous"), {"kind": "venue"})
-VIEW = View(STATE, HELD, {"mode": "LIVE", "source": "inbox"}, NOW_MS, [], [], [], None)
+VIEW = View(STATE, HELD, {"mode": "LIVE", "source": "inbox"}, NOW_MS, [], [], None)
 
 
 @pytest.mark.parametrize(

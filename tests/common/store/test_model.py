@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from common.errors import FleetError
 from common.market.builder.builder import Checkpoint
 from common.market.instrument import Instrument
+from common.series import FOOTPRINTS, MINUTE_SERIES
 from common.store.client import commit_client
 from common.store.format import CHUNKED_COVERAGE
 from common.store.instrument import DataInstrument
@@ -113,8 +114,7 @@ class Machine(RuleBasedStateMachine):
             self.token(token, offset),
             self.seq(offset),
             *ids,
-            candle_floor_ms=floors[0],
-            footprint_floor_ms=floors[1],
+            floors_ms={name: ms for name, ms in zip(MINUTE_SERIES, floors, strict=True) if ms is not None},
             **fields,
         )
         self.both(lambda store: store.commit(made))
@@ -160,7 +160,7 @@ def shown(model: StoreModel) -> dict[str, Any]:
     t = model.tables
     found: dict[str, Any] = {
         KEYS.candles: [(packed, float(open_ms)) for open_ms, packed in sorted(t.candles.items())],
-        KEYS.footprints: [(packed, float(open_ms)) for open_ms, packed in sorted(t.footprints.items())],
+        KEYS.minutes(FOOTPRINTS): [(packed, float(open_ms)) for open_ms, packed in sorted(t.footprints.items())],
         KEYS.dirty: [(b"%d" % day, float(seq)) for day, seq in sorted(t.dirty.items(), key=_by_score)],
         KEYS.events: [(event_id.encode(), {b"event": event}) for event_id, event in t.events],
         KEYS.gaps: {gap_id.encode(): gap for gap_id, gap in t.gaps.items()},

@@ -1,17 +1,21 @@
 """What readers see: one look is one moment of the store."""
 
+from dataclasses import replace
+
 import anyio
 import pytest
 from redis.asyncio import Redis
 
 from common.market.builder.builder import Checkpoint
 from common.market.builder.gaps import Gap
+from common.series import FOOTPRINTS, MINUTE_SERIES
 from common.store.reads import AMENDED_KEPT, Amendment, Range, SymbolOwner, SymbolReader
 from common.store.symbol import StreamBounds, SymbolStore
 from tests.kit.store.steps import MINUTE_MS, SYMBOL, claim, step
 
 A = "a" * 32
 ALL = Range(0, 1 << 50)
+LEVELS = replace(ALL, series=FOOTPRINTS)
 
 
 def minute(at: int) -> dict[int, tuple[bytes, bytes]]:
@@ -26,10 +30,10 @@ async def five_minutes(store: SymbolStore) -> None:
 
 
 async def test_a_symbol_nobody_has_written_is_empty(reader: SymbolReader) -> None:
-    view = await reader.view([ALL], ALL, 0)
+    view = await reader.view([ALL, LEVELS], 0)
     assert view.state is None
     assert view.owner == SymbolOwner("", "", 0, 0)
-    assert (view.candles, view.footprints, view.entries, view.first) == ([[]], [], [], None)
+    assert (view.minutes, view.entries, view.first) == ([[], []], [], None)
 
 
 async def test_the_state_is_that_of_the_last_commit(store: SymbolStore, reader: SymbolReader) -> None:
@@ -37,10 +41,11 @@ async def test_the_state_is_that_of_the_last_commit(store: SymbolStore, reader: 
     checkpoint = Checkpoint(77, b"\x00candle", b"\xfffootprint", b"[[0],[1,9,10,90]]", b'{"duplicate":3}')
     health = {"mode": "LIVE", "source": "test"}
     await store.commit(step(A, 0, 1, position="here", checkpoint=checkpoint, health=health))
-    view = await reader.view(footprints=ALL)
+    view = await reader.view([LEVELS])
     assert view.state
     assert (view.state.seq, view.state.token, view.state.position) == (1, A, "here")
-    assert (view.state.watermark_ms, view.state.candle, view.state.footprint) == (77, b"\x00candle", b"\xfffootprint")
+    assert view.state.watermark_ms == 77
+    assert view.state.open == {"candles": b"\x00candle", "footprints": b"\xfffootprint"}
     assert view.state.refused == {"duplicate": 3}
     assert [span.last for span in view.state.coverage("contiguous").spans()] == [9]
     assert view.state.cursor == f"1-{A}"
@@ -74,16 +79,14 @@ async def test_times_are_of_the_servers_clock(store: SymbolStore, reader: Symbol
 async def test_a_range_is_right_open_ascending_and_counted_from_its_end(
     reader: SymbolReader, wanted: Range, opens: list[int]
 ) -> None:
-    view = await reader.view([wanted], wanted)
-    assert view.candles == [[b"c%d" % at for at in opens]]
-    assert view.footprints == [b"f%d" % at for at in opens]
+    view = await reader.view([wanted, replace(wanted, series=FOOTPRINTS)])
+    assert view.minutes == [[b"c%d" % at for at in opens], [b"f%d" % at for at in opens]]
 
 
 @pytest.mark.usefixtures("five_minutes")
 async def test_several_ranges_are_read_at_once(reader: SymbolReader) -> None:
     view = await reader.view([Range(0, MINUTE_MS), ALL])
-    assert [len(candles) for candles in view.candles] == [1, 5]
-    assert view.footprints == []
+    assert [len(candles) for candles in view.minutes] == [1, 5]
 
 
 @pytest.mark.usefixtures("five_minutes")
@@ -133,12 +136,12 @@ async def test_a_view_is_one_moment_of_a_store_that_is_being_written(client: Red
         group.start_soon(write)
         seq = 0
         while seq < commits:
-            view = await reader.view([ALL, Range(0, 1 << 50, newest=1)], ALL, 0)
+            view = await reader.view([ALL, Range(0, 1 << 50, newest=1), LEVELS], 0)
             seq = view.state.seq if view.state else 0
-            assert len(view.candles[0]) == len(view.footprints) == len(view.entries) == seq
+            assert len(view.minutes[0]) == len(view.minutes[2]) == len(view.entries) == seq
             assert view.owner.token == A
             if seq:
-                assert view.candles[1] == [b"c%d" % (seq - 1)]
+                assert view.minutes[1] == [b"c%d" % (seq - 1)]
                 assert view.state and view.state.position == f"after {seq}"
             looks += 1
     assert looks > 10
@@ -187,9 +190,10 @@ async def test_coverage_that_changed_otherwise_than_by_growing_is_told(
 async def test_floors_only_rise(store: SymbolStore, reader: SymbolReader) -> None:
     await claim(store, A)
     for seq, floor_ms in enumerate([None, 5, 3, 9]):
-        await store.commit(step(A, seq, candle_floor_ms=floor_ms, footprint_floor_ms=floor_ms))
+        floors_ms = {} if floor_ms is None else dict.fromkeys(MINUTE_SERIES, floor_ms)
+        await store.commit(step(A, seq, floors_ms=floors_ms))
         state = (await reader.view()).state
-        assert state and state.candle_floor_ms == state.footprint_floor_ms == [-1, 5, 5, 9][seq]
+        assert state and state.candle_floor_ms == state.floor_ms(FOOTPRINTS) == [-1, 5, 5, 9][seq]
 
 
 def at_minute(minutes: int) -> Checkpoint:

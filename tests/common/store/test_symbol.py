@@ -11,6 +11,7 @@ from common.market.candle import LIVE
 from common.market.coding import codec
 from common.market.footprint import Footprint
 from common.market.trade import BUY, MAX_ID, MAX_TS_MS, Trade, Trades
+from common.series import FOOTPRINTS
 from common.store.keys import SymbolKeys
 from common.store.lease import NOTHING_SEEN, LeaseObservation
 from common.store.symbol import Claim, StreamBounds, SymbolStore
@@ -137,7 +138,7 @@ async def test_a_commit_writes_all_its_parts(client: Redis, store: SymbolStore) 
     fields = {b"token": A.encode(), b"n": b"2", b"watermark_ms": b"5", b"trades": packed}
     assert found[KEYS.trades] == [(b"1-0", fields)]
     assert await score_members(client, KEYS.candles) == [(b"c0", 0), (b"c1", MINUTE_MS)]
-    assert await score_members(client, KEYS.footprints) == [(b"f0", 0), (b"f1", MINUTE_MS)]
+    assert await score_members(client, KEYS.minutes(FOOTPRINTS)) == [(b"f0", 0), (b"f1", MINUTE_MS)]
     assert found[KEYS.events] == [(b"1-1", {b"event": b"x"}), (b"1-2", {b"event": b"y"})]
     assert found[KEYS.health] == {b"mode": b"LIVE", b"source": b"test"}
     assert found[KEYS.owner][b"beats"] == b"2"
@@ -217,15 +218,15 @@ async def test_a_correction_replaces_the_minute(client: Redis, store: SymbolStor
     await store.commit(step(A, 0, 1, minutes={0: (b"c0", b"f0"), MINUTE_MS: (b"c1", b"f1")}))
     await store.commit(step(A, 1, 2, minutes={0: (b"c0 amended", b"f0 amended")}))
     assert await score_members(client, KEYS.candles) == [(b"c0 amended", 0), (b"c1", MINUTE_MS)]
-    assert await score_members(client, KEYS.footprints) == [(b"f0 amended", 0), (b"f1", MINUTE_MS)]
+    assert await score_members(client, KEYS.minutes(FOOTPRINTS)) == [(b"f0 amended", 0), (b"f1", MINUTE_MS)]
 
 
 async def test_each_series_is_kept_from_its_own_floor_on(client: Redis, store: SymbolStore) -> None:
     minutes = {at * MINUTE_MS: (b"c%d" % at, b"f%d" % at) for at in range(4)}
     await claim(store, A)
-    await store.commit(step(A, 0, 1, minutes=minutes, candle_floor_ms=MINUTE_MS, footprint_floor_ms=3 * MINUTE_MS))
+    await store.commit(step(A, 0, 1, minutes=minutes, floors_ms={"candles": MINUTE_MS, "footprints": 3 * MINUTE_MS}))
     assert await score_members(client, KEYS.candles) == [(b"c%d" % at, at * MINUTE_MS) for at in (1, 2, 3)]
-    assert await score_members(client, KEYS.footprints) == [(b"f3", 3 * MINUTE_MS)]
+    assert await score_members(client, KEYS.minutes(FOOTPRINTS)) == [(b"f3", 3 * MINUTE_MS)]
     await store.commit(step(A, 1, 2))
     assert len(await score_members(client, KEYS.candles)) == 3
 
@@ -377,7 +378,7 @@ async def test_stored_minutes_are_read_by_their_opens(store: SymbolStore) -> Non
 async def test_a_minute_whose_footprint_is_dropped_keeps_its_candle(store: SymbolStore) -> None:
     minute = a_minute(0)
     await claim(store, A)
-    await store.commit(step(A, 0, 1, minutes={0: pack_minute(minute)}, footprint_floor_ms=MINUTE_MS))
+    await store.commit(step(A, 0, 1, minutes={0: pack_minute(minute)}, floors_ms={"footprints": MINUTE_MS}))
     assert await store.minutes([0]) == {0: Minute(minute.candle, Footprint())}
 
 

@@ -18,7 +18,7 @@ from common.market.timeframes.timeframe import MINUTE_MS, Timeframe
 from common.market.trade import Trades
 from feed.bars.closed import joined
 from feed.bars.recipe import BarRecipe
-from feed.reading.history import FrameCache
+from feed.reading.frame_cache import FrameCache
 from tests.kit.frames import built, candles_frame, levels_frame
 from tests.kit.strategies import LAW, MINUTE_TIMEFRAMES, SESSION_MINUTE_TIMEFRAMES, START_MS, candles, trades
 
@@ -56,7 +56,7 @@ def test_bars_of_minutes_without_their_order_keys_are_those_of_whole_minutes(
     recipe = BarRecipe.candles(timeframe)
     sealed = [blocks.pack_candles([codec.pack_candle(minute)]) for minute in minutes]
     expected = resample(candles_frame(minutes), timeframe).select(list(SHOWN))
-    for shown in (recipe.minutes.decode(list(map(codec.pack_candle, minutes))), recipe.minutes.decode_blocks(sealed)):
+    for shown in (recipe.minutes.decode(list(map(codec.pack_candle, minutes))), recipe.minutes.unseal(sealed)):
         assert joined(recipe, map(recipe.merge, _parts(shown, cuts))).equals(expected)
     flat = [fill_flat(bars, timeframe, START_MS, START_MS + 90 * MINUTE_MS) for bars in (expected, recipe.merge(shown))]
     assert flat[0].equals(flat[1])

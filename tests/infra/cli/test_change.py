@@ -18,7 +18,7 @@ import orjson
 import pytest
 from redis.asyncio import Redis
 
-from common.market.builder import builder
+from common.market.builder import validity
 from common.market.instrument import Instrument
 from common.market.timeframes.timeframe import day_of
 from common.market.trade import BUY, Trade
@@ -227,7 +227,7 @@ async def test_coverage_since_1970_is_told_by_doctor_and_cut_by_the_command_it_n
     async with commit_client(redis_url) as client:
         writer = await Writer.begun(client, instrument=INSTRUMENT)
         with monkeypatch.context() as patch:
-            patch.setattr(builder, "MIN_TS_MS", 0)
+            patch.setattr(validity, "MIN_TS_MS", 0)
             await writer.commit(Trade(0, 0, 100, 5, BUY))
         await writer.store.release(writer.token)
     async with live(redis_url) as (client, pusher), served(redis_url) as feed:

@@ -186,8 +186,8 @@ def test_of_what_is_due_the_oldest_is_named() -> None:
 
 def test_a_symbol_is_behind_when_a_day_is_over_since_more_than_one() -> None:
     now_ms = 10 * DAY_MS + 1
-    fine = Upkeep(now_ms, 0, 9 * DAY_MS, -1, -1, (9 * DAY_MS,), (2 * DAY_MS,))
-    slow = Upkeep(now_ms, 0, 9 * DAY_MS, -1, -1, (8 * DAY_MS, 9 * DAY_MS), ())
+    fine = Upkeep(now_ms, 0, 9 * DAY_MS, {}, (9 * DAY_MS,), (2 * DAY_MS,))
+    slow = Upkeep(now_ms, 0, 9 * DAY_MS, {}, (8 * DAY_MS, 9 * DAY_MS), ())
     assert checks.behind({"A": fine}, archiving=False).level is Level.OK
     finding = checks.behind({"A": fine, "B": slow}, archiving=True)
     assert finding.level is Level.WARN
@@ -198,7 +198,7 @@ def test_a_symbol_is_behind_when_a_day_is_over_since_more_than_one() -> None:
 
 
 def test_trades_that_wait_for_too_long_and_those_that_are_lost_are_told() -> None:
-    fine = Upkeep(0, 0, 0, -1, -1, (), (), trades_waiting=100)
+    fine = Upkeep(0, 0, 0, {}, (), (), trades_waiting=100)
     many, lost = replace(fine, trades_waiting=1_001), replace(fine, trades_lost=((0, 1), (DAY_MS, DAY_MS + 1)))
     assert checks.trades({"A": many, "B": lost}, None).level is Level.OK
     assert checks.trades({"A": fine, "B": fine}, 100) == Finding(Level.OK, "trades", "200 wait for the archive")
@@ -222,9 +222,9 @@ def test_whatever_is_not_ok_says_what_to_do() -> None:
         checks.leases([]),
         checks.queue(JobsView(0, (), 0, ()), ""),
         checks.failed_jobs([FAILURE]),
-        checks.behind({"A": Upkeep(3 * DAY_MS, 0, -1, -1, -1, (0,), ())}, archiving=False),
-        checks.trades({"A": Upkeep(0, 0, 0, -1, -1, (), (), trades_waiting=2)}, 1),
-        checks.trades({"A": Upkeep(0, 0, 0, -1, -1, (), (), trades_lost=((0, 1),))}, 1),
+        checks.behind({"A": Upkeep(3 * DAY_MS, 0, -1, {}, (0,), ())}, archiving=False),
+        checks.trades({"A": Upkeep(0, 0, 0, {}, (), (), trades_waiting=2)}, 1),
+        checks.trades({"A": Upkeep(0, 0, 0, {}, (), (), trades_lost=((0, 1),))}, 1),
     ]
     assert all(finding.advice for finding in findings)
 

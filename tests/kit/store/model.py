@@ -16,6 +16,7 @@ from common.market.coding import codec
 from common.market.footprint import Footprint
 from common.market.timeframes.timeframe import day_of
 from common.market.trade import MAX_TS_MS, Trades
+from common.series import CANDLES, FOOTPRINTS
 from common.store.instrument import DataInstrument
 from common.store.lease import LeaseObservation
 from common.store.symbol import Claim, Commit, StreamBounds
@@ -130,11 +131,11 @@ class StoreModel:
                 t.footprints.pop(open_ms, None)
                 if footprint and open_ms >= t.footprint_floor_ms:
                     t.footprints[open_ms] = footprint
-        if commit.candle_floor_ms is not None:
-            t.candle_floor_ms = max(t.candle_floor_ms, commit.candle_floor_ms)
+        if CANDLES.name in commit.floors_ms:
+            t.candle_floor_ms = max(t.candle_floor_ms, commit.floors_ms[CANDLES.name])
             t.candles = _from(t.candles, t.candle_floor_ms)
-        if commit.footprint_floor_ms is not None:
-            t.footprint_floor_ms = max(t.footprint_floor_ms, commit.footprint_floor_ms)
+        if FOOTPRINTS.name in commit.floors_ms:
+            t.footprint_floor_ms = max(t.footprint_floor_ms, commit.floors_ms[FOOTPRINTS.name])
             t.footprints = _from(t.footprints, t.footprint_floor_ms)
         t.events += [(f"{seq}-{at}", event) for at, event in enumerate(commit.events, 1)]
         del t.events[: -self.bounds.events]

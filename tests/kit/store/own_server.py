@@ -13,7 +13,8 @@ from pathlib import Path
 
 import redis
 
-from infra.local import die_with_parent, embedded
+from infra.local import die_with_parent
+from infra.local.server_binary import server_binary
 from tests.kit.support import wait_until
 
 CHUNK_BYTES = 1 << 16
@@ -35,7 +36,7 @@ def own_server(*flags: str, folder: Path | None = None) -> Iterator[OwnServer]:
     with tempfile.TemporaryDirectory(prefix="fleet-test-") as short:
         path = Path(short) / "s"
         where = str(folder or short)
-        command = [embedded.server_binary(), "--port", "0", "--unixsocket", str(path), "--dir", where, "--save", ""]
+        command = [server_binary(), "--port", "0", "--unixsocket", str(path), "--dir", where, "--save", ""]
         whole = [*_dying_with_us(), *command, "--logfile", f"{where}/server.log", *flags]
         process = subprocess.Popen(whole, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:

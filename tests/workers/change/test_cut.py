@@ -10,7 +10,7 @@ import pytest
 from redis.asyncio import Redis
 
 from common.errors import BadInput, Fenced
-from common.market.builder import builder
+from common.market.builder import validity
 from common.market.builder.builder import Floor
 from common.market.builder.spans import Hole, IdSpan
 from common.market.coding import codec
@@ -18,6 +18,7 @@ from common.market.instrument import Ids
 from common.market.manifest import ManifestEntry
 from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, day_of
 from common.market.trade import BUY, Trade
+from common.series import CANDLES, FOOTPRINTS
 from common.store.client import commit_client
 from common.store.cut import Wrong, wrong_times
 from common.store.keys import ROLLED, SymbolKeys
@@ -31,6 +32,7 @@ from workers.change.claim import Claimant
 from workers.change.cut import Cutter
 
 EVERYTHING = Range(0, 1 << 50)
+BOTH = [EVERYTHING, replace(EVERYTHING, series=FOOTPRINTS)]
 S = INSTRUMENT.symbol
 KEYS = SymbolKeys(S)
 FIRST_MS = day_of(START_MS) + DAY_MS
@@ -42,7 +44,7 @@ async def cut_history(client: Redis, market: Market, from_ms: int) -> int:
 
 
 async def view_of(client: Redis, symbol: str = INSTRUMENT.symbol) -> View:
-    return await SymbolReader(client, symbol).view([EVERYTHING], EVERYTHING, 0, 0, EVERYTHING)
+    return await SymbolReader(client, symbol).view(BOTH, 0, 0, EVERYTHING)
 
 
 def days(writer: Writer, first_ms: int, count: int, rng: random.Random) -> list[list[Trade]]:
@@ -67,11 +69,10 @@ async def shown(client: Redis, symbol: str) -> dict[str, Any]:
     sealed = [seal.day_ms for seal in view.seals]
     assert view.state
     return {
-        "minutes": view.candles,
-        "footprints": view.footprints,
+        "minutes": view.minutes,
         "seals": view.seals,
-        "candle blocks": await reader.blocks("candles", sealed) if sealed else [],
-        "footprint blocks": await reader.blocks("footprints", sealed) if sealed else [],
+        "candle blocks": await reader.blocks(CANDLES, sealed) if sealed else [],
+        "footprint blocks": await reader.blocks(FOOTPRINTS, sealed) if sealed else [],
         "open": view.state.candle,
         "rolled": [await client.zrange(SymbolKeys(symbol).rolled(series), 0, -1) for series in ROLLED],
         "watermark": view.state.watermark_ms,
@@ -81,7 +82,7 @@ async def shown(client: Redis, symbol: str) -> dict[str, Any]:
 @pytest.fixture(autouse=True)
 def earlier(monkeypatch: pytest.MonkeyPatch) -> None:
     """What an earlier release took for the time of a trade is taken here."""
-    monkeypatch.setattr(builder, "MIN_TS_MS", 0)
+    monkeypatch.setattr(validity, "MIN_TS_MS", 0)
 
 
 @pytest.fixture
@@ -112,7 +113,7 @@ async def test_what_lies_before_the_day_is_as_if_it_had_never_been(writer: Write
     assert await shown(client, INSTRUMENT.symbol) == await shown(client, "TEST:OTHER")
     state = (await view_of(client)).state
     assert state and wrong_times(market, state) is None
-    assert state.candle_floor_ms == state.footprint_floor_ms == begins_ms
+    assert state.candle_floor_ms == state.floor_ms(FOOTPRINTS) == begins_ms
     coverage = state.coverage(writer.instrument.ids)
     assert [(span.from_ms, span.to_ms) for span in coverage.spans()] == [(begins_ms, batches[-1][-1].ts_ms)]
     # Nothing is owed to the days that are gone.
@@ -154,7 +155,7 @@ async def test_a_cut_that_is_killed_may_be_done_again(
     await cut_history(client, market, FIRST_MS + DAY_MS)
     state = (await view_of(client)).state
     assert state and wrong_times(market, state) is None
-    assert all(codec.candle_open(member) >= FIRST_MS + DAY_MS for member in (await view_of(client)).candles[0])
+    assert all(codec.candle_open(member) >= FIRST_MS + DAY_MS for member in (await view_of(client)).minutes[0])
 
 
 async def test_gaps_go_with_what_was_around_them(client: Redis) -> None:
@@ -185,7 +186,7 @@ async def test_minutes_that_a_clock_dropped_in_advance_may_come(writer: Writer, 
     ahead_ms = day_of(writer.now_ms) - 400 * DAY_MS
     floors: dict[Any, Any] = {"candle_floor_ms": ahead_ms, "footprint_floor_ms": ahead_ms}
     await client.hset(KEYS.state, mapping=floors)
-    for key in (KEYS.candles, KEYS.footprints):
+    for key in (KEYS.candles, KEYS.minutes(FOOTPRINTS)):
         await client.zremrangebyscore(key, "-inf", f"({ahead_ms}")
     state = (await view_of(client)).state
     assert state and wrong_times(market, state) == Wrong(None, ahead_ms)
@@ -199,7 +200,7 @@ async def test_minutes_that_a_clock_dropped_in_advance_may_come(writer: Writer, 
         await writer.commit(row)
     view = await view_of(client)
     assert view.state and view.state.refused == {} and wrong_times(market, view.state) is None
-    candles = [codec.unpack_candle(packed) for packed in [*view.candles[0], view.state.candle]]
+    candles = [codec.unpack_candle(packed) for packed in [*view.minutes[0], view.state.candle]]
     assert sum(candle.trades for candle in candles) == len(second)
     assert all(candle.rev == 0 for candle in candles)
     assert view.state.watermark_ms == second[-1].ts_ms
@@ -241,7 +242,7 @@ async def test_minutes_that_retention_has_dropped_are_not_called_there(writer: W
     await client.hset(KEYS.state, mapping=floors)
     await cut_history(client, market, FIRST_MS + DAY_MS)
     state = (await view_of(client)).state
-    assert state and (state.candle_floor_ms, state.footprint_floor_ms) == (FIRST_MS + DAY_MS, FIRST_MS + 2 * DAY_MS)
+    assert state and (state.candle_floor_ms, state.floor_ms(FOOTPRINTS)) == (FIRST_MS + DAY_MS, FIRST_MS + 2 * DAY_MS)
 
 
 async def test_the_archive_is_not_read_any_more_for_what_was_cut(writer: Writer, client: Redis) -> None:

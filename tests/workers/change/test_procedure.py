@@ -19,6 +19,7 @@ from common.market.timeframes.periods import DAY
 from common.market.timeframes.timeframe import DAY_MS, Timeframe, minute_of
 from common.market.trade import Trade
 from common.market.walk import Walk
+from common.series import FOOTPRINTS
 from common.store.calendars import CalendarStore, adopt
 from common.store.change import ChangeStart
 from common.store.client import commit_client
@@ -151,7 +152,7 @@ async def test_it_is_as_if_it_had_been_so_from_the_beginning(client: Redis, redi
         pack = rescaling.footprint if "footprints" in key else rescaling.candle
         if "late" not in key:
             assert changed[key] == [[pack(member), score] for member, score in written[key]]
-    for key in (KEYS.footprints, KEYS.candles):
+    for key in (KEYS.minutes(FOOTPRINTS), KEYS.candles):
         for member, _ in changed[key]:
             again = codec.pack_candle(codec.unpack_candle(member)) if key == KEYS.candles else member
             assert again == member

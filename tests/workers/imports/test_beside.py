@@ -16,8 +16,8 @@ import pytest
 
 from common.errors import BadInput
 from common.market.builder.builder import Minute, candle_of, unpack_minute
-from common.market.builder.coverage import IdCoverage
 from common.market.builder.gaps import NOT_IMPORTED, REPAIRED, UNFILLABLE, Gap
+from common.market.builder.id_coverage import IdCoverage
 from common.market.builder.spans import Hole, IdSpan
 from common.market.candle import LIVE
 from common.market.coding import codec
@@ -25,6 +25,7 @@ from common.market.footprint import Footprint
 from common.market.instrument import Ids, Instrument
 from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, day_of, minute_of
 from common.market.trade import SIDE_NAMES, Trade, Trades
+from common.series import FOOTPRINTS
 from common.store.client import commit_client
 from common.store.owners import Owners
 from common.store.reads import SymbolReader, View
@@ -130,7 +131,7 @@ class Fed:
             found.footprints[growing.candle.open_ms] = found.open[1]
         assert {at: told(candle) for at, candle in minutes.items()} == {at: m.candle for at, m in expected.items()}
         state = (await self.view()).state
-        floor_ms = state.footprint_floor_ms if state else 0
+        floor_ms = state.floor_ms(FOOTPRINTS) if state else 0
         kept = {at: codec.unpack_footprint(member)[1] for at, member in found.footprints.items()}
         assert kept == {at: m.footprint for at, m in expected.items() if at >= floor_ms}
 

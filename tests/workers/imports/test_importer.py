@@ -26,6 +26,7 @@ from common.market.coding import blocks, codec
 from common.market.instrument import Ids, Instrument
 from common.market.timeframes.timeframe import DAY_MS
 from common.market.trade import SIDE_NAMES
+from common.series import CANDLES, FOOTPRINTS
 from common.settings import Settings
 from common.store.client import commit_client
 from common.store.imports import MAX_STEP_DAYS, ImportedDay, ImportStep, ImportStore
@@ -38,7 +39,8 @@ from infra.paths import ROOT
 from tests.kit.support import wait_until
 from workers.imports import files
 from workers.imports.candles import CandleFile
-from workers.imports.days import Day, steps
+from workers.imports.day import Day
+from workers.imports.days import steps
 from workers.imports.files import ImportFile
 from workers.imports.importer import Importer
 from workers.imports.reach import Reach
@@ -54,6 +56,7 @@ pytestmark = pytest.mark.anyio
 INSTRUMENT = Instrument("TEST:IMPORT", 2, 4, "contiguous")
 FIRST_MS = 1_700_006_400_000 - 6 * 3_600_000  # 18:00 of a UTC day
 EVERYTHING = Range(0, 1 << 50)
+BOTH = [EVERYTHING, replace(EVERYTHING, series=FOOTPRINTS)]
 HEADER = "ts_ms,price,size,side,id"
 
 
@@ -112,31 +115,31 @@ class Stored:
 
 async def view_of(url: str, instrument: Instrument = INSTRUMENT) -> View:
     async with commit_client(url) as client:
-        return await SymbolReader(client, instrument.symbol).view([EVERYTHING], EVERYTHING, 0, 0)
+        return await SymbolReader(client, instrument.symbol).view(BOTH, 0, 0)
 
 
 async def stored(url: str, instrument: Instrument = INSTRUMENT) -> Stored:
     async with commit_client(url) as client:
         reader = SymbolReader(client, instrument.symbol)
-        view = await reader.view([EVERYTHING], EVERYTHING, 0, 0)
+        view = await reader.view(BOTH, 0, 0)
         days = [seal.day_ms for seal in view.seals]
-        candle_blocks = await reader.blocks("candles", days) if days else []
-        footprint_blocks = await reader.blocks("footprints", days) if days else []
+        candle_blocks = await reader.blocks(CANDLES, days) if days else []
+        footprint_blocks = await reader.blocks(FOOTPRINTS, days) if days else []
         ledger = await reader.gaps()
     for seal, candle_block, footprint_block in zip(view.seals, candle_blocks, footprint_blocks, strict=True):
-        assert candle_block and blocks.digest(candle_block) == seal.candle_digest
-        assert len(blocks.candle_members(candle_block)) == seal.candles
+        assert candle_block and blocks.digest(candle_block) == seal.digest(CANDLES)
+        assert len(blocks.candle_members(candle_block)) == seal.count(CANDLES)
         # Retention drops footprints sooner.
-        assert footprint_block is None or blocks.digest(footprint_block) == seal.footprint_digest
-    candles = [m for block in candle_blocks if block for m in blocks.candle_members(block)] + view.candles[0]
-    footprints = [m for block in footprint_blocks if block for m in blocks.footprint_members(block)] + view.footprints
+        assert footprint_block is None or blocks.digest(footprint_block) == seal.digest(FOOTPRINTS)
+    candles = [m for block in candle_blocks if block for m in blocks.candle_members(block)] + view.minutes[0]
+    footprints = [m for block in footprint_blocks if block for m in blocks.footprint_members(block)] + view.minutes[1]
     opens = [codec.candle_open(member) for member in candles]
     assert len(set(opens)) == len(opens), "a minute lies both open and sealed"
     assert view.state
     return Stored(
         dict(sorted(zip(opens, candles, strict=True))),
         {codec.footprint_open(member): member for member in footprints},
-        (view.state.candle, view.state.footprint),
+        (view.state.candle, view.state.open_of(FOOTPRINTS)),
         view.state.watermark_ms,
         orjson.dumps(view.state.coverage(instrument.ids).dump()),
         view.state.refused,
@@ -200,7 +203,7 @@ async def test_a_day_is_refused_from_who_lost_the_symbol_or_its_place(redis_url:
         )
         claim = await store.claim("mine", NOTHING_SEEN, "test")
         assert isinstance(claim, Claim)
-        staged = Staged((1, 0), ("0" * 16, ""))
+        staged = Staged({"candles": 1}, {"candles": "0" * 16})
         # The second day's blocks do not lie ready; of the first nothing is kept.
         both = [ImportedDay(day_ms, None), ImportedDay(day_ms + DAY_MS, staged)]
         step = ImportStep("mine", claim.seq, both, day_ms, day_ms, "", checkpoint)
@@ -224,7 +227,7 @@ def assert_no_trades_are_kept(view: View) -> None:
 async def test_a_first_import_within_one_day_lies_open(redis_url: str, tmp_path: Path) -> None:
     await imported(redis_url, [written(tmp_path / "a.csv", rows(50, days=0.1))])
     view = await view_of(redis_url)
-    assert not view.seals and len(view.candles[0]) > 10
+    assert not view.seals and len(view.minutes[0]) > 10
     assert_no_trades_are_kept(view)
 
 
@@ -582,7 +585,7 @@ async def test_within_retention_what_is_older_is_left_out_and_can_come_later(red
     newest_ms = view.state.watermark_ms // DAY_MS * DAY_MS
     assert (done.days, done.too_old, done.bare) == (5, 4, 0)
     assert min(found.candles) // DAY_MS * DAY_MS == view.state.candle_floor_ms == newest_ms - 4 * DAY_MS
-    assert min(found.footprints) // DAY_MS * DAY_MS == view.state.footprint_floor_ms
+    assert min(found.footprints) // DAY_MS * DAY_MS == view.state.floor_ms(FOOTPRINTS)
     again = await imported(redis_url, [path], candle_days=4, footprint_days=4)
     whole = await stored(redis_url)
     async with commit_client(redis_url) as client:
@@ -657,7 +660,7 @@ async def test_a_floor_that_rose_above_nothing_goes_back_to_what_is_imported_for
     done = await imported(redis_url, [older], archive_url="/somewhere", candle_days=2, footprint_days=1)
     view, found = await view_of(redis_url), await stored(redis_url)
     first_ms = FIRST_MS // DAY_MS * DAY_MS
-    assert view.state and (view.state.candle_floor_ms, view.state.footprint_floor_ms) == (first_ms, first_ms)
+    assert view.state and (view.state.candle_floor_ms, view.state.floor_ms(FOOTPRINTS)) == (first_ms, first_ms)
     async with commit_client(redis_url) as client:
         await client.flushall()
     await imported(redis_url, [written(tmp_path / "whole.csv", lines)])

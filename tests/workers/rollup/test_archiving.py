@@ -25,6 +25,7 @@ from common.market.builder.late import Merged
 from common.market.coding import codec
 from common.market.timeframes.timeframe import DAY_MS, MINUTE, MINUTE_MS, Timeframe, day_of
 from common.market.trade import Trades
+from common.series import MINUTE_SERIES
 from common.store.client import commit_client
 from common.store.keys import SymbolKeys
 from common.store.registry import Market
@@ -86,8 +87,8 @@ async def archive_all(client: Redis, archive: Archive) -> None:
 
 async def sealed(client: Redis) -> dict[str, pl.DataFrame]:
     """The sealed minutes, as the archive is to have them."""
-    candles: Any = await client.hgetall(STORE_KEYS.sealed_candles)
-    footprints: Any = await client.hgetall(STORE_KEYS.sealed_footprints)
+    candles: Any = await client.hgetall(STORE_KEYS.sealed("candles"))
+    footprints: Any = await client.hgetall(STORE_KEYS.sealed("footprints"))
     return {
         "candles": decode.sealed_candles([block for _, block in sorted(candles.items())]),
         "footprints": decode.sealed_footprints([block for _, block in sorted(footprints.items())]),
@@ -107,7 +108,7 @@ async def drop_before(writer: Writer, floor_ms: int) -> None:
     changes = writer.builder.apply(writer.builder.accept(Trades(), writer.now_ms), writer.now_ms, {})
     head = CommitHead(writer.token, writer.seq, "", {}, format=writer.format)
     commit = make_commit(head, writer.builder, changes, writer.retention)
-    await writer.store.commit(replace(commit, candle_floor_ms=floor_ms, footprint_floor_ms=floor_ms))
+    await writer.store.commit(replace(commit, floors_ms=dict.fromkeys(MINUTE_SERIES, floor_ms)))
     writer.seq += 1
 
 
@@ -154,7 +155,7 @@ async def test_what_is_dropped_stays_in_the_archive_and_what_it_lacks_is_not_dro
     seals: Any = await client.zrange(STORE_KEYS.seals, 0, -1, withscores=True)
     left = {int(score) for _, score in seals}
     assert left == {today_ms - DAY_MS}
-    for name in (STORE_KEYS.sealed_candles, STORE_KEYS.sealed_footprints):
+    for name in (STORE_KEYS.sealed("candles"), STORE_KEYS.sealed("footprints")):
         assert set(map(int, await client.hkeys(name))) == left
     # A period that has both: what is dropped, and days that are sealed now.
     writer.retention = KEEP_ALL
@@ -339,7 +340,7 @@ async def test_a_job_that_is_held_up_before_it_writes_undoes_nothing(
         await archive_all(client, archive)
         whole.update(await sealed(client))
         await drop_before(writer, day_of(writer.now_ms))
-        assert not await client.exists(STORE_KEYS.sealed_candles)
+        assert not await client.exists(STORE_KEYS.sealed("candles"))
 
     def held_up(self: Archive, version: Version, frame: pl.DataFrame, late: Merged) -> Receipt:
         monkeypatch.undo()
@@ -394,7 +395,7 @@ async def test_what_reaches_into_a_silent_archive_gets_503_and_nothing_else_does
 async def mark_unarchived(client: Redis) -> None:
     """As if the days had been sealed just now."""
     version: Any = await client.hincrby(STORE_KEYS.rollup, "version", 1)
-    days: Any = await client.hkeys(STORE_KEYS.sealed_candles)
+    days: Any = await client.hkeys(STORE_KEYS.sealed("candles"))
     marks = {f"{name}:{int(day)}": version for name in BOTH for day in days}
     await client.zadd(STORE_KEYS.unarchived, marks)
 

@@ -16,6 +16,7 @@ from common.market.coding import blocks, codec
 from common.market.coding.named import CorruptBlock
 from common.market.timeframes.periods import DAY, MONTH, WEEK
 from common.market.timeframes.timeframe import DAY_MS, Timeframe, day_of
+from common.series import MINUTE_SERIES
 from common.store.client import commit_client
 from common.store.keys import SymbolKeys
 from common.store.registry import Market
@@ -52,8 +53,8 @@ async def minutes(client: Redis, series: str = "candles") -> dict[int, bytes]:
     """Sealed and open ones."""
     unpack = blocks.candle_members if series == "candles" else blocks.footprint_members
     open_of = codec.candle_open if series == "candles" else codec.footprint_open
-    sealed: Any = await client.hvals(KEYS.sealed_candles if series == "candles" else KEYS.sealed_footprints)
-    unsealed: Any = await client.zrange(KEYS.candles if series == "candles" else KEYS.footprints, 0, -1)
+    sealed: Any = await client.hvals(KEYS.sealed(series))
+    unsealed: Any = await client.zrange(KEYS.minutes(MINUTE_SERIES[series]), 0, -1)
     return {open_of(member): member for member in [m for block in sealed for m in unpack(block)] + unsealed}
 
 
@@ -123,7 +124,7 @@ async def test_a_day_is_sealed_and_its_open_minutes_are_gone(client: Redis, writ
     assert (await store.due()).days == (day_ms,)
     assert await roll_day(client, MARKET, day_ms)
     assert await client.zcount(KEYS.candles, day_ms, day_ms + DAY_MS - 1) == 0
-    assert await client.hkeys(KEYS.sealed_candles) == [b"%d" % day_ms]
+    assert await client.hkeys(KEYS.sealed("candles")) == [b"%d" % day_ms]
     assert await client.exists(KEYS.staged) == 0
     assert await client.hget(KEYS.state, "sealed_to_ms") == b"%d" % (day_ms + DAY_MS)
     assert await store.due() == Due((), (("candles", day_ms), ("footprints", day_ms)))
@@ -212,7 +213,7 @@ async def test_a_day_that_fails_is_told_and_does_not_hold_up_the_others(
     assert await store.mark(days[0], days[-1]) == days
     # One is corrected, and its block can't be read any more.
     await writer.commit(writer.trade(days[2] + 5_000))
-    await client.hset(KEYS.sealed_candles, str(days[2]), b"nothing that was sealed")
+    await client.hset(KEYS.sealed("candles"), str(days[2]), b"nothing that was sealed")
     with pytest.raises(CorruptBlock):
         await roll_days(client, MARKET, days[0], days[-1] + DAY_MS)
     assert (await store.due()).days == (days[2],)

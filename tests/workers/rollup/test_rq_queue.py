@@ -13,12 +13,13 @@ from redis.asyncio import Redis
 
 from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS
 from common.errors import StoreUnavailable
+from common.series import MINUTE_SERIES
 from common.store.client import commit_client
 from common.store.clock_lease import ClockLease, clock_holder
 from common.store.jobs import QUEUED, FailedJob, Jobs, failure
 from common.store.keys import FAILURES
 from tests.kit.support import FakeClock
-from workers.clock.due import ARCHIVED_BY, in_turn
+from workers.clock.due import in_turn
 from workers.clock.ticker import Ticker
 from workers.rollup import rq_queue
 from workers.rollup.rq_queue import DEAD_S, SIGN_TTL_S, STRAY_S, JobQueue, rq_client
@@ -88,7 +89,9 @@ def test_the_wait_of_a_job_that_fails_again_grows_up_to_an_hour() -> None:
 
 
 def test_what_is_archived_is_cut_as_the_archive_cuts_it() -> None:
-    assert {rows.name: rows.period for rows in (CANDLE_ROWS, FOOTPRINT_ROWS)} == ARCHIVED_BY
+    assert {rows.name: rows.period for rows in (CANDLE_ROWS, FOOTPRINT_ROWS)} == {
+        name: series.archive_period for name, series in MINUTE_SERIES.items()
+    }
 
 
 async def test_two_clocks_enqueue_once(client: Redis, rq: "redis.Redis", clock: FakeClock) -> None:

@@ -75,7 +75,7 @@ async def rolled(client: Redis) -> dict[str, dict[int, Candle]]:
 
 
 async def minutes(client: Redis) -> list[Candle]:
-    sealed: Any = await client.hvals(KEYS.sealed_candles)
+    sealed: Any = await client.hvals(KEYS.sealed("candles"))
     opened: Any = await client.zrange(KEYS.candles, 0, -1)
     members = [member for block in sealed for member in blocks.candle_members(block)] + opened
     return [codec.unpack_candle(member) for member in members]

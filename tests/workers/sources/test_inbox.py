@@ -12,8 +12,8 @@ from redis.asyncio import Redis
 
 from common.clock import JudgedClock
 from common.errors import OperatorError
-from common.market.builder.builder import BAD_ID, BAD_TIME
 from common.market.builder.coverage import DUPLICATE
+from common.market.builder.validity import BAD_ID, BAD_TIME
 from common.market.coding import codec
 from common.market.instrument import Instrument
 from common.market.trade import BUY, SELL, UNKNOWN, Trade

@@ -12,6 +12,7 @@ from common.market.builder.builder import Builder, pack_minute
 from common.market.candle import IMPORT
 from common.market.instrument import Instrument
 from common.market.trade import Trade, Trades
+from common.series import FOOTPRINTS
 from common.settings import Settings
 from common.store.client import commit_client
 from common.store.reads import Range, SymbolReader, View
@@ -27,6 +28,7 @@ pytestmark = pytest.mark.anyio
 
 INSTRUMENT = Instrument("TEST:REPLAY", 2, 4, "contiguous")
 EVERYTHING = Range(0, 1 << 50)
+BOTH = [EVERYTHING, replace(EVERYTHING, series=FOOTPRINTS)]
 
 
 def recorded(path: Path, count: int = 3_000, *, shuffled: bool = False) -> Path:
@@ -51,7 +53,7 @@ def replayer(url: str, source: Replay, market: Market | None = None, **settings:
 
 async def stored(url: str) -> View:
     async with commit_client(url) as client:
-        return await SymbolReader(client, INSTRUMENT.symbol).view([EVERYTHING], EVERYTHING, 0)
+        return await SymbolReader(client, INSTRUMENT.symbol).view(BOTH, 0)
 
 
 async def read_all(source: Replay, limit: int) -> list[Trade]:
@@ -123,10 +125,10 @@ async def test_a_replay_stores_what_the_builder_makes_of_the_file(
     changes = builder.step(trades, max(trades.ts_ms), {})
     found = await stored(redis_url)
     expected = [pack_minute(minute) for _, minute in sorted(changes.closed.items())]
-    assert list(zip(found.candles[0], found.footprints, strict=True)) == expected
+    assert list(zip(*found.minutes, strict=True)) == expected
     assert found.state is not None
     assert found.state.coverage("contiguous") == builder.coverage
-    assert (found.state.candle, found.state.footprint) == pack_minute(builder.open) if builder.open else False
+    assert (found.state.candle, found.state.open_of(FOOTPRINTS)) == pack_minute(builder.open) if builder.open else False
     assert found.health["mode"] == "CLOSED" and not found.owner.token
 
 

@@ -15,7 +15,8 @@ import pytest
 from redis.asyncio import Redis
 
 from common.clock import HOLD_MS, JudgedClock, SystemClock
-from common.market.builder.builder import FUTURE, MAX_AHEAD_MS, Builder, pack_minute
+from common.market.builder.builder import Builder, pack_minute
+from common.market.builder.validity import FUTURE, MAX_AHEAD_MS
 from common.market.candle import IMPORT, LIVE, Candle
 from common.market.coding import codec
 from common.market.instrument import Instrument

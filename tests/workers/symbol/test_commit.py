@@ -228,12 +228,12 @@ def test_a_step_in_which_only_time_passed_tells_of_no_bars() -> None:
 def test_where_retention_ends_is_asked_when_a_minute_is_written(batches: tuple[Trades, ...]) -> None:
     commit = commit_of(*batches, retention=Retention(3, 2))
     today_ms = day_of(START_MS + MINUTE_MS)
-    assert (commit.candle_floor_ms, commit.footprint_floor_ms) == (today_ms - 3 * DAY_MS, today_ms - 2 * DAY_MS)
+    assert commit.floors_ms == {"candles": today_ms - 3 * DAY_MS, "footprints": today_ms - 2 * DAY_MS}
 
 
 def test_while_no_minute_is_written_nothing_is_dropped() -> None:
     commit = commit_of(MINUTE, retention=Retention(3, 2))
-    assert (commit.candle_floor_ms, commit.footprint_floor_ms) == (None, None)
+    assert commit.floors_ms == {}
 
 
 def test_an_amendment_beyond_retention_is_told_while_its_minute_is_kept() -> None:

@@ -15,6 +15,7 @@ from common.market.builder import coverage
 from common.market.builder.builder import Builder
 from common.market.builder.coverage import TOO_MANY_HOLES
 from common.market.builder.gaps import Ledger
+from common.market.builder.id_coverage import IdCoverage
 from common.market.builder.spans import Hole
 from common.market.coding import codec
 from common.market.instrument import Instrument
@@ -63,13 +64,13 @@ async def replayed(url: str, path: Path, instrument: Instrument = SYMBOL) -> Pro
     return progress
 
 
-async def read(url: str, symbol: str = SYMBOL.symbol) -> tuple[coverage.IdCoverage, Ledger]:
+async def read(url: str, symbol: str = SYMBOL.symbol) -> tuple[IdCoverage, Ledger]:
     async with commit_client(url) as client:
         reader = SymbolReader(client, symbol)
         state = (await reader.view()).state
         assert state
         found = state.coverage("contiguous")
-        assert isinstance(found, coverage.IdCoverage)
+        assert isinstance(found, IdCoverage)
         return found, await reader.gaps()
 
 

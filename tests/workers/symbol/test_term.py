@@ -8,9 +8,10 @@ from dataclasses import replace
 import pytest
 
 from common.errors import Fenced, Stale, StoreUnavailable
-from common.market.builder.builder import BELOW_FLOOR, candle_of, unpack_minute
+from common.market.builder.builder import candle_of, unpack_minute
 from common.market.builder.gaps import DISCONNECT, ID_JUMP, REPAIRED, REPAIRING, START, UNFILLABLE
 from common.market.builder.spans import Hole, IdSpan
+from common.market.builder.validity import BELOW_FLOOR
 from common.market.candle import BACKFILL, LIVE
 from common.market.coding.codec import unpack_candle
 from common.market.instrument import Instrument

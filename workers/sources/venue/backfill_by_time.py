@@ -10,7 +10,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from common.market.builder.coverage import RecentCoverage
+from common.market.builder.recent_coverage import RecentCoverage
 from common.market.candle import BACKFILL, Candle
 from common.market.timeframes.timeframe import MINUTE_MS, minute_of
 from common.market.trade import Trades
@@ -22,8 +22,8 @@ log = logging.getLogger(__name__)
 
 # Trades may be printed, and come, a little out of order: a stretch begins so long before the newest.
 OVERLAP_MS = 5_000
-# A stretch is fetched in parts of this length. The last 50,000 ids are known (coverage.RECENT_IDS), so of a long one
-# only the newest trades may be had.
+# A stretch is fetched in parts of this length. The last 50,000 ids are known (RECENT_IDS of recent_coverage), so of a
+# long one only the newest trades may be had.
 PART_MS = 10 * MINUTE_MS
 # A trade of the stream that can't be used is asked for after so long, with those that followed it.
 MISSED_MS = 10_000

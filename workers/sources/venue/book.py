@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, replace
 from common.clock import Clock
 from common.errors import RetryableError
 from common.market.depth.chunk import DepthChunk, pack_chunk
-from common.market.depth.recorder import BookHistory, DepthLimits
+from common.market.depth.recorder import BookHistory
+from common.market.depth.runs import DepthLimits
 from common.market.depth.sync import Rule
 from common.market.rescaling import Unfit
 from common.market.scale import Scales

@@ -11,7 +11,7 @@ from itertools import chain
 from typing import Any
 
 from common.clock import Clock
-from common.market.builder.builder import BAD_ID, BAD_SIZE, BAD_TIME
+from common.market.builder.validity import BAD_ID, BAD_SIZE, BAD_TIME
 from common.market.candle import Candle
 from common.market.instrument import check_symbol
 from common.market.timeframes.timeframe import MINUTE_MS

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import orjson
 
-from common.market.builder.builder import BAD_ID, BAD_TIME
+from common.market.builder.validity import BAD_ID, BAD_TIME
 from common.market.trade import BUY, MAX_TS_MS, SELL, Trade
 from workers.venues.shared.base import Closing, DepthEvent, Event, Listing, NoTrade, QuoteEvent, Refused
 from workers.venues.shared.fields import (

@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
-from common.market.builder.builder import BAD_ID
+from common.market.builder.validity import BAD_ID
 from workers.venues.shared.fields import BadField, shown
 
 # Ids from here on are hashes.

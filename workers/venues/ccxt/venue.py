@@ -15,22 +15,27 @@ import random
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import Any, NoReturn
 
 from common.clock import Clock
-from common.market.builder.builder import BAD_TIME
 from common.market.candle import Candle
-from common.market.instrument import Instrument
 from common.market.timeframes.timeframe import MINUTE_MS
-from common.market.trade import MAX_LOTS, MAX_TS_MS, SIDE_CODES, UNKNOWN, Trade, Trades
+from common.market.trade import Trade, Trades
 from workers.venues.ccxt.client import POLLED, TRADES_KEPT, Clients, check_installed
 from workers.venues.ccxt.ids import Ids
+from workers.venues.ccxt.wire import (
+    OLDEST_MS,
+    _text,
+    candle_from,
+    changed,
+    depth_event,
+    fleet_name,
+    listing_of,
+    trades_of,
+)
 from workers.venues.names import exchange_of
 from workers.venues.shared.answers import (
-    candle_of,
     closed_before,
-    decimals_of,
     opens_of,
     readable,
     reading,
@@ -53,8 +58,9 @@ from workers.venues.shared.base import (
     unheard,
 )
 from workers.venues.shared.budget import CONNECT, RequestBudget
-from workers.venues.shared.fields import BAD_SHAPE, MISSHAPEN, BadField, FieldScales, refused
-from workers.venues.shared.live import LOST, MAX_DOUBLINGS, STALLED, THROTTLED, UNREACHABLE, Mailbox, Timing
+from workers.venues.shared.fields import BAD_SHAPE, BadField, FieldScales, refused
+from workers.venues.shared.live import LOST, MAX_DOUBLINGS, STALLED, THROTTLED, UNREACHABLE, Timing
+from workers.venues.shared.mailbox import Mailbox
 from workers.venues.shared.stall import StallDetector
 
 log = logging.getLogger(__name__)
@@ -63,15 +69,8 @@ log = logging.getLogger(__name__)
 REACH_MS = 3_600_000
 # How often trades are asked for where there is no stream of them.
 POLL_MS = 2_000
-# A stream may begin with the last trades, of which none that counts is older; ccxt reads a time out of anything.
-OLDEST_MS = 86_400_000
 # Events of a book at most so often, of so many levels a side: ccxt gives all of it each time.
 BOOK_MS, BOOK_LEVELS = 250, 1_000
-# The step where an exchange states none, or one that moves with the price (significant digits); also the finest size:
-# of 18 decimals no size above 0.01 would fit.
-USUAL_STEP, MAX_SIZE_DECIMALS = "1e-8", 8
-# Ways ccxt states a precision: decimals, and steps.
-_DECIMAL_PLACES, _TICK_SIZE = 2, 4
 
 
 class CcxtVenue:
@@ -107,7 +106,7 @@ class CcxtVenue:
         if len(found) != 1:
             raise VenueError(f"{self.name} lists {len(found)} markets by the name of {name!r}, expected one")
         with reading("load_markets"):
-            return _listing(self.name, found[0], client.precisionMode)
+            return listing_of(self.name, found[0], client.precisionMode)
 
     async def stream(self, listings: Sequence[Listing], *, depth: bool, quotes: bool) -> AsyncGenerator[Event, None]:
         mailbox = Mailbox()
@@ -148,7 +147,7 @@ class CcxtVenue:
         end_ms, since_ms = closed_before(to_ms, self._clock.now_ms()), from_ms
         while since_ms < end_ms:
             rows = await self._ask("fetch_ohlcv", listing.name, "1m", since_ms)
-            candles += readable("fetch_ohlcv", rows, lambda row: _candle(market, row), self.on_refused)
+            candles += readable("fetch_ohlcv", rows, lambda row: candle_from(market, row), self.on_refused)
             last_ms = max(opens_of(rows), default=-1)
             since_ms = last_ms + MINUTE_MS if last_ms >= since_ms else since_ms + REACH_MS
         return within(candles, from_ms, end_ms)
@@ -157,7 +156,7 @@ class CcxtVenue:
         found = await self._ask("fetch_order_book", listing.name)
         with reading("fetch_order_book"):
             bids, asks = (self._levels(FieldScales(listing), found[side]) for side in ("bids", "asks"))
-            return _depth(listing.name, found, bids, asks, snapshot=True)
+            return depth_event(listing.name, found, bids, asks, snapshot=True)
 
     async def server_time_ms(self) -> int:
         return int(await self._ask("fetch_time"))
@@ -177,7 +176,7 @@ class CcxtVenue:
         # As many as the exchange gives by itself: ccxt does not know how many it may be asked for.
         rows = await self._ask("fetch_trades", market.name, since_ms)
         with reading("fetch_trades"):
-            trades, left_out = _trades(market, rows, Ids())
+            trades, left_out = trades_of(market, rows, Ids())
         self._tell(left_out)
         return sorted(trade for trade in trades if trade.ts_ms >= since_ms)
 
@@ -291,7 +290,7 @@ class CcxtVenue:
             await self._clock.sleep_ms(POLL_MS)
 
     def _deliver(self, line: "Line", rows: Any) -> None:
-        trades, left_out = _trades(line.market, rows, line.ids, self._clock.now_ms() - OLDEST_MS)
+        trades, left_out = trades_of(line.market, rows, line.ids, self._clock.now_ms() - OLDEST_MS)
         line.mailbox.put(left_out)
         if trades:
             line.is_fruitful = True
@@ -323,8 +322,8 @@ class CcxtVenue:
                 async with self._clients.telling(client, "watch_order_book"):
                     book = await client.watch_order_book(listing.name)
                     bids, asks = (self._levels(market, book[side]) for side in ("bids", "asks"))
-                changes = (bids, asks) if before is None else (_changes(before[0], bids), _changes(before[1], asks))
-                mailbox.put([_depth(listing.name, book, *changes, snapshot=before is None)])
+                changes = (bids, asks) if before is None else (changed(before[0], bids), changed(before[1], asks))
+                mailbox.put([depth_event(listing.name, book, *changes, snapshot=before is None)])
                 before = bids, asks
                 await mailbox.room()
                 await self._clock.sleep_ms(BOOK_MS)
@@ -356,90 +355,6 @@ class Line:
         if not self.is_connected:
             self.is_connected = True
             self.mailbox.put([Connected(at_ms)])
-
-
-def fleet_name(name: str) -> str:
-    """ccxt's name of a market as a symbol of the fleet says it."""
-    return name.upper().replace("/", "-")
-
-
-def _listing(venue: str, found: dict[str, Any], mode: int) -> Listing:
-    price_step, size_step = (_step(found["precision"].get(kind), mode) for kind in ("price", "amount"))
-    most = (found.get("limits") or {}).get("amount", {}).get("max")
-    decimals = decimals_of(price_step), _size_decimals(min(decimals_of(size_step), MAX_SIZE_DECIMALS), most)
-    instrument = Instrument(f"{venue}:{fleet_name(found['symbol'])}", *decimals, "unique")
-    size_step_lots = int(Decimal(size_step).scaleb(instrument.size_decimals))
-    return Listing(found["symbol"], instrument, instrument.price_ticks(price_step), max(1, size_step_lots))
-
-
-def _step(precision: float | None, mode: int) -> str:
-    if precision is None or mode not in (_DECIMAL_PLACES, _TICK_SIZE):
-        return USUAL_STEP
-    return repr(precision) if mode == _TICK_SIZE else str(Decimal(1).scaleb(-int(precision)))
-
-
-def _size_decimals(least: int, most_size: float | None) -> int:
-    """More than the step's, as far as the greatest order fits: orders older than a coarser step keep their size."""
-    if not most_size:
-        return least
-    fitting = (places for places in range(MAX_SIZE_DECIMALS, least, -1) if most_size * 10**places < MAX_LOTS)
-    return next(fitting, least)
-
-
-def _trades(
-    market: FieldScales, rows: list[dict[str, Any]], ids: Ids, oldest_ms: int = 0
-) -> tuple[list[Trade], list[Refused]]:
-    """Trades out of ccxt's, in their order; and those that are no good."""
-    trades, left_out = list[Trade](), list[Refused]()
-    for row in rows:
-        try:
-            trade = _trade(market, row, ids)
-            if trade.ts_ms < oldest_ms:
-                raise BadField(BAD_TIME, f"trade of {trade.ts_ms} ms, expected none before {oldest_ms}")
-            trades.append(trade)
-        except (BadField, *MISSHAPEN) as error:
-            left_out.append(refused(error)._replace(ts_ms=_time(row)))
-    return trades, left_out
-
-
-def _time(row: Any) -> int:
-    """When a trade that is no good was made; -1: who knows."""
-    ts_ms = row.get("timestamp") if isinstance(row, dict) else None
-    return ts_ms if type(ts_ms) is int and 0 <= ts_ms < MAX_TS_MS else -1
-
-
-def _trade(market: FieldScales, row: dict[str, Any], ids: Ids) -> Trade:
-    ts_ms = row["timestamp"]
-    price, size = _text(row["price"]), _text(row["amount"])
-    side = SIDE_CODES.get(row.get("side") or "", UNKNOWN)
-    return market.trade(ts_ms, ids.of(row.get("id"), ts_ms, price, size, side), price, size, side)
-
-
-def _text(number: Any) -> str:
-    """The shortest that reads as the same float, in plain digits: of up to 15 it is what the exchange wrote."""
-    text = repr(number)
-    return format(Decimal(text), "f") if type(number) is float and "e" in text else text
-
-
-def _candle(market: FieldScales, row: list[Any]) -> Candle | None:
-    # An empty minute may be there as a flat candle.
-    if not row[5]:
-        return None
-    opened, high, low, closed, volume = map(_text, row[1:6])
-    return candle_of(market, row[0], (opened, high, low, closed), volume)
-
-
-def _changes(before: dict[int, int], after: dict[int, int]) -> dict[int, int]:
-    gone = dict.fromkeys(before.keys() - after.keys(), 0)
-    return gone | {price: size for price, size in after.items() if before.get(price) != size}
-
-
-def _depth(
-    name: str, book: Mapping[str, Any], bids: dict[int, int], asks: dict[int, int], *, snapshot: bool
-) -> DepthEvent:
-    # Not ccxt's nonce: what an exchange counts in it is its own affair, and diffs of diffs skip some.
-    ts_ms = book.get("timestamp")
-    return DepthEvent(name, ts_ms if ts_ms else -1, -1, -1, -1, [*bids.items()], [*asks.items()], snapshot)
 
 
 def _guard(client: Any, mailbox: Mailbox) -> None:

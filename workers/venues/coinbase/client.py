@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from common.clock import Clock
-from common.market.builder.builder import BAD_TIME
+from common.market.builder.validity import BAD_TIME
 from common.market.candle import Candle
 from common.market.instrument import check_symbol
 from common.market.timeframes.timeframe import MINUTE_MS

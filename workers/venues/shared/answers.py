@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from common.errors import BadInput
 from common.market import units
-from common.market.builder.builder import BAD_PRICE, BAD_SIZE, BAD_TIME
+from common.market.builder.validity import BAD_PRICE, BAD_SIZE, BAD_TIME
 from common.market.candle import BACKFILL, Candle
 from common.market.instrument import Instrument
 from common.market.timeframes.timeframe import MINUTE_MS

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from common.errors import BadInput
 from common.market import units
-from common.market.builder.builder import BAD_ID, BAD_PRICE, BAD_SIDE, BAD_SIZE, BAD_TIME
+from common.market.builder.validity import BAD_ID, BAD_PRICE, BAD_SIDE, BAD_SIZE, BAD_TIME
 from common.market.trade import BUY, MAX_ID, MAX_LOTS, MAX_TICKS, MAX_TS_MS, SELL, Trade, Trades
 from workers.venues.shared.base import Listing, Refused, TradesEvent
 

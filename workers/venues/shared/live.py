@@ -11,8 +11,7 @@
 import asyncio
 import logging
 import random
-from collections import deque
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -31,6 +30,7 @@ from workers.venues.shared.base import (
     TradesEvent,
 )
 from workers.venues.shared.budget import CONNECT, RequestBudget
+from workers.venues.shared.mailbox import Mailbox
 from workers.venues.shared.rest import THROTTLE_STATUSES, retry_after_ms
 from workers.venues.shared.stall import StallDetector, StallLimits
 
@@ -39,8 +39,6 @@ log = logging.getLogger(__name__)
 # Why a socket was lost: closed by the venue in order, lost without, suspected by us, or not to be had at all.
 CLOSED, LOST, STALLED, UNREACHABLE, THROTTLED = "closed", "lost", "stalled", "unreachable", "throttled"
 
-# Events waiting for their reader, beyond which sockets wait; the venue then cuts us, and that is noticed.
-MAILBOX_EVENTS = 4_096
 # Greatest frame: Coinbase sends a whole book of some MB at once.
 MAX_FRAME_BYTES = 1 << 24
 # A venue that does not answer our close is not waited for.
@@ -75,46 +73,6 @@ class Timing:
     overlap_most_ms: int = 30_000
     check_ms: int = 500
     patience: StallLimits = StallLimits()
-
-
-class Mailbox:
-    """Events from sockets to one reader, in order. Bounded by those who put, who wait while it is `full`."""
-
-    def __init__(self) -> None:
-        self._events: deque[Event] = deque()
-        self._filled, self._room = asyncio.Event(), asyncio.Event()
-        self._error: BaseException | None = None
-
-    def put(self, events: Iterable[Event]) -> None:
-        self._events.extend(events)
-        self._filled.set()
-
-    @property
-    def full(self) -> bool:
-        return len(self._events) >= MAILBOX_EVENTS
-
-    async def room(self) -> None:
-        while self.full:
-            self._room.clear()
-            await self._room.wait()
-
-    async def take(self) -> list[Event]:
-        """All there is; waits for the first. Raises what ended a keeper."""
-        while not self._events:
-            if self._error is not None:
-                raise self._error
-            self._filled.clear()
-            await self._filled.wait()
-        events = list(self._events)
-        self._events.clear()
-        self._room.set()
-        return events
-
-    def watch(self, keeper: "asyncio.Task[None]") -> None:
-        """A keeper runs for ever; should it end by an error of ours, its reader is to know."""
-        if not keeper.cancelled():
-            self._error = keeper.exception()
-            self._filled.set()
 
 
 async def follow(

@@ -6,7 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.market.builder.builder import (
+from common.market.builder.builder import MAX_VOLUME_LOTS, Builder, Changes, Floor, floor_of, unpack_minute
+from common.market.builder.coverage import DUPLICATE, TOO_LATE
+from common.market.builder.recent import CONFLICT, Conflict
+from common.market.builder.recent_coverage import RecentCoverage
+from common.market.builder.validity import (
     BAD_ID,
     BAD_PRICE,
     BAD_SIDE,
@@ -15,16 +19,8 @@ from common.market.builder.builder import (
     BELOW_FLOOR,
     FUTURE,
     MAX_AHEAD_MS,
-    MAX_VOLUME_LOTS,
     OVERFLOW,
-    Builder,
-    Changes,
-    Floor,
-    floor_of,
-    unpack_minute,
 )
-from common.market.builder.coverage import DUPLICATE, TOO_LATE, RecentCoverage
-from common.market.builder.recent import CONFLICT, Conflict
 from common.market.candle import BACKFILL, SIMULATED, Candle
 from common.market.instrument import Instrument
 from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.market.builder.builder import FUTURE
-from common.market.builder.coverage import Coverage, IdCoverage, RecentCoverage
+from common.market.builder.coverage import Coverage
+from common.market.builder.id_coverage import IdCoverage
+from common.market.builder.recent_coverage import RecentCoverage
+from common.market.builder.validity import FUTURE
 from common.market.candle import Candle, merge_all
 from common.market.footprint import Footprint
 from common.market.instrument import Ids, Instrument

@@ -6,16 +6,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from common.market.builder import spans as spans_module
-from common.market.builder.coverage import (
-    DUPLICATE,
-    TOO_LATE,
-    TOO_MANY_HOLES,
-    Coverage,
-    IdCoverage,
-    RecentCoverage,
-    empty_coverage,
-    load_coverage,
-)
+from common.market.builder.coverage import DUPLICATE, TOO_LATE, TOO_MANY_HOLES, Coverage
+from common.market.builder.coverage_kinds import empty_coverage, load_coverage
+from common.market.builder.id_coverage import IdCoverage
+from common.market.builder.recent_coverage import RecentCoverage
 from common.market.builder.spans import Hole, IdSpan
 from common.market.trade import Trades
 from tests.kit.strategies import LAW

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.market.builder import gaps as gaps_module
-from common.market.builder.coverage import IdCoverage
 from common.market.builder.gaps import (
     DISCONNECT,
     ID_JUMP,
@@ -24,6 +23,7 @@ from common.market.builder.gaps import (
     Gap,
     Ledger,
 )
+from common.market.builder.id_coverage import IdCoverage
 from common.market.builder.spans import Hole, IdSpan
 
 # Ids 10 to 19 are missing, and one trade takes 10 ms.

@@ -9,15 +9,8 @@ from hypothesis import strategies as st
 from common.errors import BadInput
 from common.market.depth.book import bounds
 from common.market.depth.chunk import DepthChunk, PriceSpan, Run, pack_chunk, unpack_chunk
-from common.market.depth.recorder import (
-    MAX_AHEAD_MS,
-    MAX_BEHIND_MS,
-    MAX_SILENT_MS,
-    MAX_SPANS,
-    MIN_REACH_TICKS,
-    BookHistory,
-    DepthLimits,
-)
+from common.market.depth.recorder import MAX_AHEAD_MS, MAX_BEHIND_MS, MAX_SILENT_MS, MAX_SPANS, BookHistory
+from common.market.depth.runs import MIN_REACH_TICKS, DepthLimits
 from common.market.timeframes.timeframe import MINUTE_MS
 from tests.kit.book_model import FIRST_MID, Move, Side, Venue, Watched, feed_all, moves, within
 from tests.kit.strategies import LAW, START_MS

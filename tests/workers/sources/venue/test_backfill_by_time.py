@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from common.market.builder.builder import Minute, candle_of
-from common.market.builder.coverage import RecentCoverage
 from common.market.builder.gaps import Ledger
+from common.market.builder.recent_coverage import RecentCoverage
 from common.market.candle import LIVE, Candle
 from common.market.footprint import Footprint
 from common.market.instrument import Instrument

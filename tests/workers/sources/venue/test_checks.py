@@ -10,8 +10,8 @@ import pytest
 
 from common.errors import StoreUnavailable
 from common.market.builder.builder import Minute, candle_of
-from common.market.builder.coverage import IdCoverage
 from common.market.builder.gaps import Ledger
+from common.market.builder.id_coverage import IdCoverage
 from common.market.candle import LIVE, Candle
 from common.market.coding.codec import unpack_candle
 from common.market.footprint import Footprint

@@ -7,8 +7,8 @@ from typing import get_args
 
 import pytest
 
-from common.market.builder.coverage import IdCoverage
 from common.market.builder.gaps import REPAIRED
+from common.market.builder.id_coverage import IdCoverage
 from common.market.timeframes.timeframe import MINUTE_MS
 from common.store.book import BookReader
 from infra.exchange import (

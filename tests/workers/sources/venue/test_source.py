@@ -5,9 +5,9 @@ from urllib.parse import parse_qs
 import orjson
 import pytest
 
-from common.market.builder.builder import BELOW_FLOOR
 from common.market.builder.gaps import DISCONNECT, ID_JUMP, REPAIRED, START, UNFILLABLE
 from common.market.builder.spans import Hole
+from common.market.builder.validity import BELOW_FLOOR
 from common.market.candle import BACKFILL, LIVE
 from common.market.coding.codec import unpack_candle
 from common.market.timeframes.timeframe import MINUTE_MS, minute_of

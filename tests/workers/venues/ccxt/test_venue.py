@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from common.clock import SystemClock
 from common.errors import BadInput, OperatorError
-from common.market.builder.builder import BAD_ID, BAD_PRICE, BAD_SIZE, BAD_TIME
+from common.market.builder.validity import BAD_ID, BAD_PRICE, BAD_SIZE, BAD_TIME
 from common.market.instrument import Instrument
 from common.market.trade import MAX_LOTS, MAX_TICKS, UNKNOWN, Trade
 from infra.exchange import Exchange, Garbage, Reset, Stall, Throttle
@@ -23,8 +23,10 @@ from tests.kit.strategies import LAW
 from tests.kit.support import FakeClock
 from tests.workers.venues.history import all_between, spans, within
 from workers.venues.ccxt import venue as ccxt_venue
+from workers.venues.ccxt import wire
 from workers.venues.ccxt.ids import HASHED, Ids
-from workers.venues.ccxt.venue import CcxtVenue, fleet_name
+from workers.venues.ccxt.venue import CcxtVenue
+from workers.venues.ccxt.wire import fleet_name
 from workers.venues.names import VenueMarket, exchange_of, is_known, venue_of
 from workers.venues.shared.base import (
     Connected,
@@ -138,7 +140,7 @@ def test_steps_of_every_way_to_state_a_precision(
         "precision": {"price": price, "amount": amount},
         "limits": {"amount": {"min": None, "max": most}},
     }
-    listing = ccxt_venue._listing("CCXT.X", found, mode)
+    listing = wire.listing_of("CCXT.X", found, mode)
     assert listing.instrument == Instrument("CCXT.X:A-B", *decimals, "unique")
     assert (listing.price_step_ticks, listing.size_step_lots) == steps
 
@@ -155,7 +157,7 @@ def test_floats_of_fifteen_digits_come_back_exactly(ticks: int, lots: int, place
         "amount": float(instrument.size_text(lots)),
         "side": None,
     }
-    (trade,), left_out = ccxt_venue._trades(FieldScales(Listing("A/B", instrument, 1, 1)), [row], Ids())
+    (trade,), left_out = wire.trades_of(FieldScales(Listing("A/B", instrument, 1, 1)), [row], Ids())
     assert trade == Trade(1_700_000_000_000, 7, ticks, lots, UNKNOWN) and not left_out
 
 
@@ -173,36 +175,34 @@ def test_floats_of_fifteen_digits_come_back_exactly(ticks: int, lots: int, place
     ],
 )
 def test_a_bad_row_is_refused_with_its_reason_and_the_rest_is_taken(change: dict[str, Any], reason: str) -> None:
-    trades, left_out = ccxt_venue._trades(FieldScales(LISTING), [ROW, ROW | change, ROW | {"id": "8"}], Ids())
+    trades, left_out = wire.trades_of(FieldScales(LISTING), [ROW, ROW | change, ROW | {"id": "8"}], Ids())
     assert [trade.id for trade in trades] == [7, 8]
     assert [each.reason for each in left_out] == [reason]
 
 
 def test_a_row_of_another_shape_is_refused() -> None:
     rows: list[Any] = [{}, None, {**ROW, "side": [1]}, []]
-    trades, left_out = ccxt_venue._trades(FieldScales(LISTING), rows, Ids())
+    trades, left_out = wire.trades_of(FieldScales(LISTING), rows, Ids())
     assert not trades and left_out[0].reason == MISSING_FIELD and len(left_out) == 4
 
 
 def test_a_stream_brings_nothing_from_long_ago() -> None:
     rows = [ROW, ROW | {"id": "8", "timestamp": 1}]
-    trades, left_out = ccxt_venue._trades(FieldScales(LISTING), rows, Ids(), ROW["timestamp"] - 5)
+    trades, left_out = wire.trades_of(FieldScales(LISTING), rows, Ids(), ROW["timestamp"] - 5)
     assert len(trades) == 1 and [each.reason for each in left_out] == [BAD_TIME]
 
 
 def test_an_id_unlike_those_before_is_no_good() -> None:
     named = [ROW | {"id": str(at)} for at in range(20)]
-    trades, left_out = ccxt_venue._trades(
-        FieldScales(LISTING), [*named, ROW | {"id": None}, ROW | {"id": "True"}], Ids()
-    )
+    trades, left_out = wire.trades_of(FieldScales(LISTING), [*named, ROW | {"id": None}, ROW | {"id": "True"}], Ids())
     assert len(trades) == 20 and [each.reason for each in left_out] == [BAD_ID, BAD_ID]
     texts = [ROW | {"id": each} for each in ("12", "a1", "7", "c3")]
-    assert len(ccxt_venue._trades(FieldScales(LISTING), texts, Ids())[0]) == 4
+    assert len(wire.trades_of(FieldScales(LISTING), texts, Ids())[0]) == 4
 
 
 def test_equal_trades_without_an_id_are_two() -> None:
     rows = [ROW | {"id": None}, ROW | {"id": None}, ROW | {"id": ""}]
-    trades, _ = ccxt_venue._trades(FieldScales(LISTING), rows, Ids())
+    trades, _ = wire.trades_of(FieldScales(LISTING), rows, Ids())
     assert len({trade.id for trade in trades}) == 3 and all(trade.id >= HASHED for trade in trades)
 
 
@@ -233,7 +233,7 @@ async def test_a_page_never_cuts_a_millisecond(page: int, monkeypatch: pytest.Mo
     rows = [ROW | {"id": str(at), "timestamp": 1_000 + at // page} for at in range(page * 5)]
 
     async def asked(market: FieldScales, since_ms: int) -> list[Trade]:
-        found, _ = ccxt_venue._trades(market, rows, Ids())
+        found, _ = wire.trades_of(market, rows, Ids())
         return [trade for trade in found if trade.ts_ms >= since_ms][: page + 1]
 
     venue = CcxtVenue(FakeClock(), OpenBudget(), VENUE)

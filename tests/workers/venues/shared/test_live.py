@@ -17,7 +17,8 @@ from tests.kit.support import AttentiveClock, wait_until_async
 from tests.workers.venues.server import Exchange, exchange
 from workers.venues.shared.base import Closing, Connected, DepthEvent, Disconnected, Event, Refused, TradesEvent
 from workers.venues.shared.budget import CONNECT, OpenBudget
-from workers.venues.shared.live import MAILBOX_EVENTS, SocketFeed, Timing, follow
+from workers.venues.shared.live import SocketFeed, Timing, follow
+from workers.venues.shared.mailbox import MAILBOX_EVENTS
 from workers.venues.shared.stall import StallLimits
 
 # Everything happens within a second, so that what should not happen can be seen not to. Silence is judged by a clock on

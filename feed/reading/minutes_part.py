@@ -1,0 +1,114 @@
+"""How minutes that lie open and those of sealed days are put together."""
+
+from dataclasses import dataclass
+from itertools import groupby
+
+import polars as pl
+
+from common.frames.minutes import MinuteFrames
+from common.market.timeframes.timeframe import DAY_MS
+from common.series import MinuteSeries
+from common.store.reads import Range, Seal, View
+
+
+@dataclass(frozen=True, slots=True)
+class MinutesPart:
+    """All minutes that open in `[from_ms, to_ms)`, ascending, as of `view`. `ended`: no others lie in the range.
+
+    In several frames: to put a year's together costs as much as to make something of it.
+    """
+
+    view: View
+    frames: list[pl.DataFrame]
+    from_ms: int
+    to_ms: int
+    ended: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DayStretch:
+    """Minutes of sealed days, all that open in `[from_ms, to_ms)`. `is_cut`: the days have more that were asked for."""
+
+    frame: pl.DataFrame
+    from_ms: int
+    to_ms: int
+    is_cut: bool = False
+
+
+def may_be_sealed(series: MinuteSeries, view: View, wanted: Range, found: list[bytes]) -> bool:
+    """Whether minutes of the range may lie in a sealed day."""
+    if view.state is None or wanted.start_ms >= view.state.sealed_to_ms:
+        return False
+    full = wanted.newest is not None and len(found) == wanted.newest
+    return not (full and series.codec.open_of(found[0]) >= view.state.sealed_to_ms)
+
+
+def open_part(
+    frames: MinuteFrames, view: View, wanted: Range, found: list[bytes], limit: int | None = None
+) -> MinutesPart:
+    """The open minutes alone. `limit`: how many were asked for at most."""
+    limit = limit or wanted.oldest or wanted.newest
+    minutes, open_of = frames.decode(found), frames.series.codec.open_of
+    if limit is None or len(found) < limit:
+        return MinutesPart(view, [minutes], wanted.start_ms, wanted.end_ms, ended=True)
+    if wanted.oldest is not None:
+        return MinutesPart(view, [minutes], wanted.start_ms, open_of(found[-1]) + 1, ended=False)
+    return MinutesPart(view, [minutes], open_of(found[0]), wanted.end_ms, ended=False)
+
+
+def stretches_of(series: MinuteSeries, view: View, wanted: Range) -> list[list[Seal]]:
+    """The sealed days of the range, by the stretches they are kept in: the outer ones may reach beyond it."""
+    # A seal stays until all series have dropped the day.
+    floor_ms = view.state.floor_ms(series) if view.state else -1
+    stretches = [list(days) for _, days in groupby(view.seals, lambda seal: series.archive_period.open_of(seal.day_ms))]
+    sealed = ([day for day in days if day.digest(series) and day.day_ms >= floor_ms] for days in stretches)
+    return [
+        days
+        for days in sealed
+        if days and days[0].day_ms < wanted.end_ms and days[-1].day_ms + DAY_MS > wanted.start_ms
+    ]
+
+
+def chosen_of(series: MinuteSeries, stretches: list[list[Seal]], wanted: Range) -> list[list[Seal]]:
+    """Stretches that surely have as many minutes as asked for; those at the edges may lie outside with most of them."""
+    limit = wanted.oldest if wanted.oldest is not None else wanted.newest
+    if limit is None:
+        return stretches
+    order = stretches if wanted.oldest is not None else stretches[::-1]
+    chosen, count = [], 0
+    for days in order:
+        if count >= limit:
+            break
+        chosen.append(days)
+        inside = (day for day in days if wanted.start_ms <= day.day_ms and day.day_ms + DAY_MS <= wanted.end_ms)
+        count += sum(day.count(series) for day in inside)
+    return chosen if wanted.oldest is not None else chosen[::-1]
+
+
+def joined_with(sealed: list[pl.DataFrame], opened: pl.DataFrame, from_ms: int, to_ms: int) -> list[pl.DataFrame]:
+    """Return the frames cut to `[from_ms, to_ms)`, ascending and disjoint: of a minute in two, the open one counts."""
+    frames = [within(frame, from_ms, to_ms) for frame in sealed]
+    opened = within(opened, from_ms, to_ms)
+    if opened.is_empty():
+        return frames or [opened]
+    first_ms = opened["open_ms"][0]
+    later = [frame for frame in frames if not frame.is_empty() and frame["open_ms"][-1] >= first_ms]
+    if later:
+        kept = pl.concat(later).join(opened.select("open_ms").unique(), on="open_ms", how="anti")
+        opened = pl.concat([kept, opened]).sort("open_ms", maintain_order=True)
+    return [*frames[: len(frames) - len(later)], opened]
+
+
+def within(frame: pl.DataFrame, from_ms: int, to_ms: int) -> pl.DataFrame:
+    """Rows that open in `[from_ms, to_ms)`, of an ascending frame: nothing is copied."""
+    opens = frame["open_ms"]
+    if not len(opens) or (from_ms <= opens[0] and opens[-1] < to_ms):
+        return frame
+    first, end = opens.search_sorted(from_ms, "left"), opens.search_sorted(to_ms, "left")
+    return frame.slice(first, end - first)
+
+
+def cut_to(minutes: pl.DataFrame, wanted: Range) -> pl.DataFrame:
+    if wanted.oldest is not None:
+        return minutes.head(wanted.oldest)
+    return minutes if wanted.newest is None else minutes.tail(wanted.newest)
