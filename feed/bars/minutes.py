@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from common.market.coding.bar_json import as_partial
+from common.market.coding.bar_json import run_of
 from common.market.instrument import Instrument
 from common.market.timeframes.timeframe import MINUTE_MS
 from common.series import CANDLES
@@ -131,6 +131,5 @@ def _cut_of(tail: Tail | None, bounds: Bounds, cover: KnownCoverage, instrument:
     if growing:
         opens.append(growing.open_ms)
         pieces.append(piece_of(growing, instrument, is_final=False))
-    for at in cover.partial_among(opens, tail.timeframe):
-        pieces[at] = as_partial(pieces[at])
-    return Page(pieces, *covered_span(opens, tail.timeframe, bounds))
+    run = run_of(pieces, cover.partial_among(opens, tail.timeframe))
+    return Page([run] if run else [], *covered_span(opens, tail.timeframe, bounds))

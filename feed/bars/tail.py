@@ -20,7 +20,7 @@ import polars as pl
 from common.frames.bars import bars_json
 from common.market.candle import Candle
 from common.market.coding import codec
-from common.market.coding.bar_json import bar_json
+from common.market.coding.bar_json import bar_json, open_ended
 from common.market.instrument import Instrument
 from common.market.timeframes.timeframe import MINUTE_MS, Timeframe, minute_of
 from common.store.reads import AMENDED_KEPT, Range, SymbolState, View
@@ -43,7 +43,7 @@ ROUNDS = 64
 class Tail:
     """As of commit (seq, token): all closed bars that open in `[from_ms, to_ms)`, and the growing bar so far.
 
-    `pieces` are the bars' JSON without `partial`, which coverage decides later. `base`: the closed minutes in
+    `pieces` are the bars' JSON, open-ended: coverage decides later which are partial. `base`: the closed minutes in
     `[to_ms, base_to_ms)`, merged; `open`: the open minute. Lists are never changed.
     """
 
@@ -159,12 +159,13 @@ def _open_minute(state: SymbolState, timeframe: Timeframe) -> Candle | None:
 
 
 def piece_of(bar: Candle, instrument: Instrument, *, is_final: bool) -> bytes:
-    return bar_json(bar, instrument, is_final=is_final).encode()
+    return open_ended(bar_json(bar, instrument, is_final=is_final).encode())
 
 
 def pieces_of(bars: pl.DataFrame, instrument: Instrument) -> list[bytes]:
     """The same for a frame of closed bars."""
-    return bars_json(bars.with_columns(is_final=pl.lit(True), partial=pl.lit(False)), instrument)
+    flagged = bars.with_columns(is_final=pl.lit(True), partial=pl.lit(False))
+    return list(map(open_ended, bars_json(flagged, instrument)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from common.market.timeframes.timeframe import MINUTE, Timeframe
 from feed.reading.bounds import Window
 from feed.wire.answers import Form
 from feed.wire.parameter_types import OneOf, Parsed, Time, Whole
-from feed.wire.params import Given, Parameter
+from feed.wire.params import FORM, Given, Parameter
 
 TIMEFRAME = Parameter(
     "timeframe", Parsed(Timeframe.parse), MINUTE, "Length of a bar: a number and ms, s, m, h, d, w or M."
@@ -18,7 +18,7 @@ END: Parameter[int | None] = Parameter(
     "end", Time(not_before="start"), None, "Until when, itself not included: ms since 1970 or a UTC time."
 )
 LIMIT = Parameter("limit", Whole(), 500, "Most of them in one answer.")
-FORMAT: Parameter[Form] = Parameter("format", OneOf(get_args(Form)), "json", "How the answer is written.")
+FORMAT: Parameter[Form] = Parameter(FORM, OneOf(get_args(Form)), "json", "How the answer is written.")
 
 
 def window_of(given: Given) -> Window:

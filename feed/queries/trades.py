@@ -220,6 +220,6 @@ def _newest(parts: Sequence[pl.DataFrame], query: TradesQuery) -> pl.DataFrame:
 ENDPOINT = Endpoint(
     "/v1/trades/{symbol}",
     "Trades of a range, the newest or the oldest of them.",
-    Parameters((START, END, TRADES_LIMIT, TAKE, FORMAT), TradesQuery.of),
+    Parameters((START, END, TRADES_LIMIT, FORMAT, TAKE), TradesQuery.of),
     answer,
 )

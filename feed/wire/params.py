@@ -12,6 +12,9 @@ from common.errors import BadInput
 from common.market.instrument import Instrument
 from feed.wire.parameter_types import MAX_SHOWN, ParameterType, Scope
 
+# The name of the parameter that says how an answer is written.
+FORM = "format"
+
 T = TypeVar("T")
 Q = TypeVar("Q")
 # The text that was given of a parameter, None where there is none.
@@ -42,14 +45,15 @@ class Given:
 
 @dataclass(frozen=True, slots=True)
 class Parameters(Generic[Q]):
-    """What a question is asked with, in the order in which it is looked at, and the query that is made of it."""
+    """What a question is asked with, in the order in which it is read, and the query that is made of it."""
 
     declared: tuple[Parameter[Any], ...]
     query: Callable[[Given], Q]
 
     @property
     def names(self) -> list[str]:
-        return [parameter.name for parameter in self.declared]
+        """As a sentence tells them: how the answer is written comes last, wherever it is read."""
+        return sorted((parameter.name for parameter in self.declared), key=FORM.__eq__)
 
     @property
     def needs_instrument(self) -> bool:

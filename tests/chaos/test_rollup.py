@@ -350,7 +350,7 @@ async def test_two_months_under_fire_are_as_if_nothing_had_happened(tmp_path: Pa
 
 GUARDS = {
     "open minutes are removed, and nobody is told of the block": (
-        "redis.call('ZADD', seals, day, table.concat({day, unpack(ARGV, seal + 1, seal + 4)}, ':'))",
+        "redis.call('ZADD', seals, day, table.concat({day, unpack(ARGV, seal + 1, seal + 2 * #all)}, ':'))",
         "",
     ),
     "a trade that came since the job read is lost": ("(redis.call('ZSCORE', dirty, day) or '') ~= ARGV[4]", "false"),

@@ -6,6 +6,8 @@
 Numbers are the shortest text of the exact decimal: written from integers, never by way of a float.
 """
 
+from collections.abc import Iterable
+
 from common.market.candle import Candle
 from common.market.instrument import Instrument
 
@@ -23,9 +25,17 @@ def bar_json(candle: Candle, instrument: Instrument, *, is_final: bool, partial:
     )
 
 
-def as_partial(bar: bytes) -> bytes:
-    """The same bar as a partial one: coverage may decide that long after the rest was written."""
-    return bar[:-1] + b',"partial":true}'
+def open_ended(bar: bytes) -> bytes:
+    """Return a bar without its closing brace: whether it is partial is told before that, and may be known far later."""
+    return bar[:-1]
+
+
+def run_of(bars: list[bytes], partial: Iterable[int]) -> bytes:
+    """Return open-ended bars, closed, with commas between them. `partial`: the positions of those that are. Changes
+    the list."""
+    for at in partial:
+        bars[at] += b',"partial":true'
+    return b"},".join(bars) + b"}" if bars else b""
 
 
 def _bool(value: bool) -> str:

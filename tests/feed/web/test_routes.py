@@ -9,6 +9,7 @@ import pytest
 
 import feed.queries
 from common.errors import BadInput
+from feed.queries import candles, trades
 from feed.queries.endpoint import Endpoint
 from feed.queries.parameters import LIMIT
 from feed.queries.trades import MAX_TRADES, TRADES_LIMIT
@@ -64,6 +65,17 @@ def test_a_default_is_never_beyond_what_may_be_asked_for(limit_max: int) -> None
         assert read_request(b"", read, limit_max) == min(500, most)
         with pytest.raises(BadInput, match=f"^limit is {most + 1}, expected 1 to {most}$"):
             read_request(b"limit=%d" % (most + 1), read, limit_max)
+
+
+def test_of_two_wrong_values_the_one_read_first_is_told() -> None:
+    told: list[tuple[bytes, Endpoint[Any, Any], str]] = [
+        (b"take=x&format=x", trades.ENDPOINT, "format"),
+        (b"format=x&fill=x", candles.ENDPOINT, "fill"),
+        (b"limit=x&start=2&end=1", candles.ENDPOINT, "start"),
+    ]
+    for text, endpoint, name in told:
+        with pytest.raises(BadInput, match=f"^{name} "):
+            read_request(text, endpoint.parameters, 500)
 
 
 def test_a_message_is_refused_by_the_same_declarations() -> None:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.market.candle import Candle
-from common.market.coding.bar_json import bar_json
+from common.market.coding.bar_json import bar_json, open_ended, run_of
 from common.market.instrument import Instrument
 from tests.kit.strategies import LAW, candles, instruments
 
@@ -16,6 +16,15 @@ def test_a_bar_reads_as_documented() -> None:
         '{"t":1736690400000,"o":8.12,"h":8.18,"l":8.1,"c":8.15,"v":124553,"bv":70110,"q":1014230.55,"n":812'
         ',"isFinal":false,"rev":0,"source":"live"}'
     )
+
+
+@LAW
+@given(st.lists(st.tuples(candles(), st.booleans()), max_size=4), instruments())
+def test_bars_that_are_partial_are_told_later(bars: list[tuple[Candle, bool]], instrument: Instrument) -> None:
+    pieces = [open_ended(bar_json(candle, instrument, is_final=True).encode()) for candle, _ in bars]
+    run = run_of(pieces, {at for at, (_, partial) in enumerate(bars) if partial})
+    texts = [bar_json(candle, instrument, is_final=True, partial=partial) for candle, partial in bars]
+    assert run.decode() == ",".join(texts)
 
 
 @LAW
