@@ -44,6 +44,8 @@ from workers.change import claim, procedure
 from workers.change.procedure import Changer
 from workers.change.request import Request
 
+pytestmark = pytest.mark.chaos
+
 S, KEYS = INSTRUMENT.symbol, SymbolKeys(INSTRUMENT.symbol)
 EXAMPLES = int(os.environ.get("CHANGE_EXAMPLES", 10))
 STEPS = 12

@@ -168,6 +168,7 @@ async def fleet(redis_url: str, tmp_path: Path) -> AsyncIterator[Fleet]:
         yield made
 
 
+@pytest.mark.chaos
 @pytest.mark.parametrize(("seed", "instrument"), [(0, INSTRUMENT), (2, EURUSD)])
 async def test_whatever_comes_late_and_whichever_job_dies_every_answer_is_the_truth(
     redis_url: str, tmp_path: Path, seed: int, instrument: Instrument

@@ -25,6 +25,7 @@ from feed.reading.bounds import Window
 from tests.common.market.timeframes.test_calendar_exceptions import ms
 from tests.kit.asked import candles_of
 from tests.kit.writer import Writer
+from tests.scale import scaled
 from workers.rollup.day import roll_day, roll_days
 
 pytestmark = pytest.mark.anyio
@@ -112,7 +113,7 @@ async def bars_of(client: Redis, timeframe: str) -> dict[int, int]:
     return {bar["t"]: bar["n"] for bar in answer["bars"]}
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(scaled(3)))
 async def test_whatever_is_said_of_a_calendar_roll_ups_and_answers_are_by_what_is_known_now(
     client: Redis, writer: Writer, seed: int
 ) -> None:

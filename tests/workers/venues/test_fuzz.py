@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from common.market.trade import SIDE_NAMES
+from tests.scale import scaled
 from tests.workers.venues.recorded import Plain, binance_frames, listing, listings_of, trades_in, venue_frames
 from workers.venues.binance.wire import BinanceParser
 from workers.venues.coinbase.client import CoinbaseParser
@@ -24,7 +25,7 @@ from workers.venues.kraken.client import KrakenParser
 from workers.venues.kraken.v1 import KrakenV1Parser
 from workers.venues.shared.base import Listing, Parser, Refused
 
-FRAMES = 200_000
+FRAMES = scaled(200_000)
 SEED = 20_240_808
 # Whole books are left out: a mutation of one level among thousands shows nothing that a small one does not.
 LONGEST = 1_500

@@ -1,5 +1,7 @@
 """An exchange of ccxt as a source in a term: ids say nothing of what is missing, and yet the truth comes out."""
 
+import pytest
+
 from common.market.candle import BACKFILL, LIVE
 from common.market.coding.codec import unpack_candle
 from common.market.timeframes.timeframe import MINUTE_MS
@@ -7,6 +9,8 @@ from infra.exchange import Reset
 from tests.kit.ccxt_line import ccxt_line, come_to_rest
 from tests.kit.support import wait_until_async
 from tests.kit.venue_line import exchange_of, pass_market_time
+
+pytestmark = pytest.mark.process
 
 
 async def test_a_new_market_is_live_and_has_its_history(redis_url: str) -> None:

@@ -17,6 +17,8 @@ from tests.kit.fakes import START_MS
 from tests.kit.support import wait_until_async
 from tests.kit.venue_line import NAME, Line, bare, come_to_rest, exchange_of, line, pass_market_time
 
+pytestmark = pytest.mark.process
+
 
 async def test_a_new_market_is_live_at_once_and_its_history_comes_behind(redis_url: str) -> None:
     async with line(exchange_of(history_ms=15 * MINUTE_MS), redis_url, history_ms=10 * MINUTE_MS) as made:
