@@ -28,7 +28,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from common.archive.archive import Archive
-from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS, SERIES, TRADE_ROWS
+from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS, TRADE_ROWS
 from common.errors import StoreUnavailable
 from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, Timeframe, day_of
 from common.market.trade import Trade
@@ -43,12 +43,12 @@ from feed.queries.candles import CandleQuery
 from feed.queries.queries import Queries
 from feed.reading.bounds import Window
 from infra.local import die_with_parent, embedded
+from tests.kit.archive.days import archive_all
 from tests.kit.asked import candles_of
 from tests.kit.bars_oracle import of_applied
 from tests.kit.support import wait_until_async
 from tests.kit.writer import INSTRUMENT, START_MS, Writer
 from workers.clock.due import due_work
-from workers.rollup.archiving import archive_period
 from workers.rollup.older import older_minutes
 from workers.rollup.trades import archive_trades
 from workers.symbol.commit import Retention
@@ -235,11 +235,6 @@ def archived(archive: Archive) -> list[pl.DataFrame]:
     ]
 
 
-async def archive_all(client: Redis, archive: Archive) -> None:
-    for series, day_ms in (await RollupStore(client, INSTRUMENT.symbol).due()).archive:
-        await archive_period(client, MARKET, archive, series, SERIES[series].period.open_of(day_ms))
-
-
 # On a machine that does much else; alone it takes a quarter of a minute.
 @pytest.mark.timeout(180)
 async def test_two_months_under_fire_are_as_if_nothing_had_happened(tmp_path: Path) -> None:
@@ -267,7 +262,7 @@ async def test_two_months_under_fire_are_as_if_nothing_had_happened(tmp_path: Pa
                 await writer.commit(trade)
                 checker.truth.append(bars(writer))
             await writer.roll_up()
-            await archive_all(client, calm)
+            await archive_all(client, calm, MARKET)
             writer.retention, writer.older = Retention(KEPT_DAYS, KEPT_DAYS), partial(older_minutes, calm)
             next_id, last_ms = writer.next_id, writer.now_ms
             await drop(writer)
@@ -279,7 +274,7 @@ async def test_two_months_under_fire_are_as_if_nothing_had_happened(tmp_path: Pa
                 checker.truth.append(bars(writer))
             assert await client.zcard(keys.late("candles")) == FAR
             await writer.roll_up()
-            await archive_all(client, calm)
+            await archive_all(client, calm, MARKET)
             await archive_trades(client, MARKET, calm)
             undisturbed = await stored(client, keys)
             assert len(undisturbed["1d"]) == len(undisturbed["told"]) >= DAYS

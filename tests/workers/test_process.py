@@ -1,10 +1,7 @@
 """`python -m workers` as a process: it serves the wanted fleet, and it ends in order."""
 
 import asyncio
-import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import orjson
@@ -15,8 +12,8 @@ from common.market.instrument import Instrument
 from common.settings import Settings
 from common.store.keys import SymbolKeys
 from common.store.registry import Market, open_store
-from infra.local import die_with_parent
 from tests.kit.processes import hanging_main
+from tests.kit.processes.worker import start
 from tests.kit.store.leaks import leaks
 from tests.kit.support import wait_until
 from workers.run import SETTINGS_VARIABLE, WorkerSettings
@@ -39,11 +36,6 @@ async def want(url: str) -> None:
     async with open_store(url) as registry:
         for symbol in SYMBOLS:
             await registry.add_symbol(Market(Instrument(symbol, 2, 3, "contiguous"), {"kind": "simulator"}))
-
-
-def start(module: str = "workers", **environment: str) -> "subprocess.Popen[str]":
-    command = [sys.executable, die_with_parent.__file__, str(os.getpid()), sys.executable, "-m", module]
-    return subprocess.Popen(command, env=os.environ | environment, stderr=subprocess.PIPE, text=True)
 
 
 def seq(store: redis.Redis, symbol: str) -> int:

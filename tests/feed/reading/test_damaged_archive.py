@@ -16,10 +16,10 @@ from common.market.manifest import Fault
 from common.market.timeframes.timeframe import DAY_MS
 from infra.doctor import checks
 from infra.doctor.audit import Auditor, find_faults
+from tests.kit.archive.days import FIRST_MS, MARKET, archive_all, drop_before, write_days
 from tests.kit.archive.trades import archive_trades
 from tests.kit.served import Served, served
 from tests.kit.writer import INSTRUMENT, Writer
-from tests.workers.rollup.test_archiving import FIRST_MS, MARKET, archive_all, drop_before, write_days
 
 S, DAYS = INSTRUMENT.symbol, 3
 # Of a day that the archive alone has.

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from tests.kit.folding import Folding
+from tests.kit.imports import INSTRUMENT, imported, replayed, rows, written
 from tests.kit.served import Served, served
 from tests.kit.support import wait_until_async
 from tests.workers.imports import test_trades as with_archive
-from tests.workers.imports.test_importer import INSTRUMENT, imported, replayed, rows, written
 
 pytestmark = pytest.mark.anyio
 

@@ -14,12 +14,12 @@ from common.store.keys import SymbolKeys
 from common.store.rollups import RollupStore
 from infra.cli.calendars import read_file
 from infra.paths import ROOT
-from tests.common.market.timeframes.test_calendar_exceptions import ms
 from tests.golden.data import folder
 from tests.kit.processes.command import Fleet
+from tests.kit.processes.rollup import START_S, clock, rollup_of_fleet
 from tests.kit.served import Served, served
 from tests.kit.support import wait_until_async
-from tests.workers.rollup.test_process import START_S, clock, rollup_of_fleet
+from tests.kit.times import ms
 
 pytestmark = pytest.mark.process
 

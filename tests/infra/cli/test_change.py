@@ -29,10 +29,10 @@ from common.store.keys import SYMBOLS, SYMBOLS_VERSION, SymbolKeys
 from common.store.reads import SymbolReader
 from common.store.registry import Market, Registry
 from infra import cli
+from tests.kit.processes.worker import start
 from tests.kit.served import Served, served
 from tests.kit.support import wait_until_async
 from tests.kit.writer import Writer
-from tests.workers.test_process import start
 
 pytestmark = pytest.mark.process
 

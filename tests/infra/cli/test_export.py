@@ -16,9 +16,9 @@ from common.market.trade import Trade
 from common.store.client import commit_client
 from infra.cli import app, export
 from tests.kit.archive.trades import archive_trades
+from tests.kit.imports import INSTRUMENT, imported, replayed, rows, stored, written
 from tests.kit.writer import INSTRUMENT as FED
 from tests.kit.writer import Writer, random_step, some_trades
-from tests.workers.imports.test_importer import INSTRUMENT, imported, replayed, rows, stored, written
 
 S = INSTRUMENT.symbol
 

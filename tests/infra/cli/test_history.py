@@ -17,11 +17,11 @@ from common.store.keys import CLOCK, FAILURES, FORMAT_KEY, SYMBOLS_VERSION, Symb
 from common.store.registry import Market
 from common.store.rollups import RollupStore
 from infra.doctor.audit import Auditor, Object
+from tests.kit.archive.days import archive_all
 from tests.kit.processes.command import Fleet
+from tests.kit.processes.rollup import START_S, clock, rollup_of_fleet
 from tests.kit.support import wait_until_async
 from tests.kit.writer import INSTRUMENT, START_MS, Writer
-from tests.workers.rollup.test_process import START_S, clock, rollup_of_fleet
-from workers.rollup.archiving import archive_period
 from workers.rollup.trades import archive_trades
 from workers.rollup.work import ARCHIVE, ROLL, Work, is_of
 from workers.symbol.commit import Retention
@@ -58,7 +58,7 @@ def archive(place: Path) -> Archive:
 @pytest.fixture
 async def archived(client: Redis, writer: Writer, archive: Archive) -> Archive:
     await writer.roll_up()
-    await archive_all(client, archive)
+    await archive_all(client, archive, MARKET)
     return archive
 
 
@@ -66,12 +66,6 @@ async def archived(client: Redis, writer: Writer, archive: Archive) -> Archive:
 def fleet(redis_url: str, tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> Fleet:
     monkeypatch.setenv("FLEET_ARCHIVE_URL", str(place))
     return Fleet(redis_url, tmp_path / "data")
-
-
-async def archive_all(client: Redis, archive: Archive) -> None:
-    """What the archive jobs do."""
-    for series, day_ms in (await RollupStore(client, S).due()).archive:
-        await archive_period(client, MARKET, archive, series, SERIES[series].period.open_of(day_ms))
 
 
 async def wrong(client: Redis, archive: Archive) -> dict[str, tuple[str, ...]]:
@@ -109,7 +103,7 @@ async def test_an_archive_is_well_while_the_symbol_goes_on(client: Redis, archiv
     assert await wrong(client, archived) == {}
     await writer.roll_up()
     assert await wrong(client, archived) == {}
-    await archive_all(client, archived)
+    await archive_all(client, archived, MARKET)
     assert await wrong(client, archived) == {}
     # Nothing but the archive has the first days any more.
     writer.retention = Retention(candle_days=2, footprint_days=2)
@@ -141,7 +135,7 @@ async def test_what_differs_is_told_by_object_and_repaired_by_the_queue(
     assert await repaired(client, archived, MONTH) == "the queue writes it anew, with 4 sealed days"
     for where in (DAY, lost, torn):
         assert await repaired(client, archived, where) == "the queue writes it anew, with 1 sealed days"
-    await archive_all(client, archived)
+    await archive_all(client, archived, MARKET)
     assert await wrong(client, archived) == {}
 
 
@@ -168,7 +162,7 @@ async def test_what_was_dropped_before_there_was_an_archive_holds_nothing_up(
     # The seals stay, for the candles do.
     writer.retention = Retention(candle_days=400, footprint_days=2)
     await writer.commit(writer.trade(writer.now_ms + 60_000))
-    await archive_all(client, archive)
+    await archive_all(client, archive, MARKET)
     assert (await RollupStore(client, S).due()).archive == ()
     assert archive.periods(FOOTPRINT_ROWS, S) == [TODAY_MS + 2 * DAY_MS, TODAY_MS + 3 * DAY_MS]
     assert await wrong(client, archive) == {}
@@ -192,7 +186,7 @@ async def test_what_is_archived_anew_while_it_is_checked_is_no_difference(
         if late:
             await writer.commit(late.pop())
             await writer.roll_up()
-            await archive_all(client, archived)
+            await archive_all(client, archived, MARKET)
         return await candles(self, where, version)
 
     monkeypatch.setattr(Auditor, "_candles", meanwhile)
@@ -209,7 +203,7 @@ async def test_the_trades_of_a_day_make_its_footprints(
     assert await wrong(client, archived) == {}
     await writer.commit(writer.trade(START_MS + 1_000))
     await writer.roll_up()
-    await archive_all(client, archived)
+    await archive_all(client, archived, MARKET)
     assert await wrong(client, archived) == {}
     await archive_trades(client, MARKET, archived)
     rewrite(archived, days[0], lambda rows: rows.slice(1))

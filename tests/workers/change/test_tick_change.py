@@ -19,9 +19,9 @@ from common.store.keys import SymbolKeys
 from common.store.registry import Market, Registry
 from infra.exchange import Address, Exchange, Simulation, listing_of, serving
 from infra.exchange import ExchangeMarket as ExchangeMarket
+from tests.kit.processes.worker import start
 from tests.kit.served import Served, served
 from tests.kit.support import wait_until_async
-from tests.workers.test_process import start
 
 pytestmark = pytest.mark.process
 

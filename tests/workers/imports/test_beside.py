@@ -36,13 +36,12 @@ from common.store.wanted import WantedFleet
 from infra import exchange as local
 from infra.exchange.simulation import FIRST_TRADE_ID
 from infra.paths import ROOT
-from tests.kit import venue_line
+from tests.kit import imports, venue_line
 from tests.kit.folding import Folding
 from tests.kit.served import Served, served
 from tests.kit.support import AttentiveClock, wait_until_async
 from tests.kit.venue_line import EASY, NAME, SETTINGS, SPEED, Line, told
 from tests.kit.writer import Applied
-from tests.workers.imports import test_importer
 from tests.workers.rollup import test_late
 from tests.workers.rollup.test_late import Fleet
 from workers.imports.candles import CandleFile
@@ -74,7 +73,7 @@ def written(path: Path, trades: Trades, instrument: Instrument) -> Path:
         f"{t.ts_ms},{instrument.price_text(t.price_ticks)},{instrument.size_text(t.size_lots)},{SIDE_NAMES[t.side]},{t.id}"
         for t in trades.rows()
     )
-    return test_importer.written(path, list(rows))
+    return imports.written(path, list(rows))
 
 
 @dataclass
@@ -119,7 +118,7 @@ class Fed:
 
     async def assert_true(self, older: Trades) -> None:
         """Every minute is that of the trades that coverage has, and there is none too many or too few."""
-        found = await test_importer.stored(self.url, self.line.instrument)
+        found = await imports.stored(self.url, self.line.instrument)
         trades = Trades()
         for span in IdCoverage.load(orjson.loads(found.coverage)).spans():
             trades += self.truth(older, span.first, span.last)
@@ -238,7 +237,7 @@ async def test_history_is_imported_beside_live_trades_killed_and_run_again(redis
         state = (await made.view()).state
         # Where its stream and what it fetched met, the worker may have had a trade twice.
         before = state.refused.get("duplicate", 0) if state else 0
-        imported = await test_importer.imported(redis_url, [path], made.line.instrument, **kept)
+        imported = await imports.imported(redis_url, [path], made.line.instrument, **kept)
         assert imported.trades == expected.last - expected.first + 1
         assert imported.refused["duplicate"] - before == len(rest) - imported.trades
         (span,) = await made.come_back(1)
@@ -292,10 +291,10 @@ async def test_what_can_not_be_joined_with_live_trades_is_refused(
     async with commit_client(redis_url) as client:
         await Registry(client).add_symbol(Market(instrument, source))
     path = tmp_path / "a.csv"
-    path.write_text(f"{test_importer.HEADER}\n{text}\n" if text == OURS else f"{text}\n", "utf-8")
+    path.write_text(f"{imports.HEADER}\n{text}\n" if text == OURS else f"{text}\n", "utf-8")
     with pytest.raises(BadInput, match=sentence):
-        await test_importer.imported(redis_url, [path], instrument)
-    view = await test_importer.view_of(redis_url, instrument)
+        await imports.imported(redis_url, [path], instrument)
+    view = await imports.view_of(redis_url, instrument)
     assert view.state is None and not view.owner.token
 
 
@@ -305,7 +304,7 @@ async def test_candles_have_no_ids_and_are_refused_beside_live_trades(redis_url:
         await Registry(client).add_symbol(Market(instrument, REAL))
     path = tmp_path / "a.csv"
     path.write_text("open_ms,open,high,low,close,volume\n60000,1,1,1,1,1\n", "utf-8")
-    work = test_importer.importer(redis_url, [], instrument)
+    work = imports.importer(redis_url, [], instrument)
     work.files = [CandleFile(path, instrument)]
     with pytest.raises(BadInput, match="has candles, without ids"):
         await work.run()
@@ -354,7 +353,7 @@ async def import_older(redis_url: str, path: Path, dropped: Fleet) -> None:
     written(path, Trades.of(older + writer.missing), writer.instrument)
     watermark_ms = writer.builder.watermark_ms
     while True:
-        work = test_importer.importer(redis_url, [path], writer.instrument, archive_url="there")
+        work = imports.importer(redis_url, [path], writer.instrument, archive_url="there")
         work.sources, work.older = writer.sources, dropped.archive
         try:
             await work.run()

@@ -14,7 +14,7 @@ from common.market.builder.recent import CONFLICT
 from common.market.timeframes.timeframe import DAY_MS
 from common.store.client import commit_client
 from common.store.keys import SymbolKeys
-from tests.workers.imports.test_importer import FIRST_MS, INSTRUMENT, importer, replayed, rows, stored, view_of, written
+from tests.kit.imports import FIRST_MS, INSTRUMENT, importer, replayed, rows, stored, view_of, written
 from tests.workers.imports.test_trades import archived, trades_of
 from workers.imports import again, files
 from workers.imports.work import Done

@@ -21,17 +21,8 @@ from common.store.health import Upkeep, upkeep_of
 from common.store.keys import SymbolKeys
 from common.store.registry import Market
 from infra.paths import ROOT
+from tests.kit.imports import FIRST_MS, INSTRUMENT, command, emptied, importer, rows, sealed_count, written
 from tests.kit.support import wait_until
-from tests.workers.imports.test_importer import (
-    FIRST_MS,
-    INSTRUMENT,
-    command,
-    emptied,
-    importer,
-    rows,
-    sealed_count,
-    written,
-)
 from workers.imports.candles import CandleFile
 from workers.imports.files import ImportFile
 from workers.imports.work import Done

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import random
-from dataclasses import replace
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -18,34 +17,28 @@ from redis.asyncio import Redis
 from common.archive.archive import Archive, Version
 from common.archive.objects import RetryPolicy
 from common.archive.parquet import Receipt
-from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS, SERIES
+from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS
 from common.frames import decode
 from common.market.builder.late import Merged
 from common.market.coding import codec
 from common.market.timeframes.timeframe import DAY_MS, MINUTE, MINUTE_MS, Timeframe, day_of
-from common.market.trade import Trades
-from common.series import MINUTE_SERIES
-from common.store.keys import SymbolKeys
-from common.store.registry import Market
 from common.store.rollups import Due, RollupStore
 from feed.queries.candles import CandleQuery
 from feed.queries.queries import Queries
 from feed.reading.bounds import Window
+from tests.kit.archive.days import BOTH, FIRST_MS, MARKET, STORE_KEYS, archive_all, drop_before, write_days
 from tests.kit.archive.s3 import BUCKET, S3
 from tests.kit.asked import candles_of
+from tests.kit.processes.rollup import START_S, process
 from tests.kit.served import Served, served
 from tests.kit.support import wait_until_async
-from tests.kit.writer import INSTRUMENT, KEEP_ALL, START_MS, Writer, random_step
-from tests.workers.rollup.test_process import START_S, process
+from tests.kit.writer import INSTRUMENT, KEEP_ALL, Writer, random_step
 from workers.rollup.archiving import archive_period
 from workers.rollup.older import older_minutes
-from workers.symbol.commit import CommitHead, Retention, make_commit
+from workers.symbol.commit import Retention
 
-MARKET, STORE_KEYS = Market(INSTRUMENT), SymbolKeys(INSTRUMENT.symbol)
-FIRST_MS = day_of(START_MS) + DAY_MS
 # FIRST_MS is the 15th of November 2023: the archive's candles are in two objects.
 DAYS = 18
-BOTH = frozenset({"candles", "footprints"})
 S3_URL = f"s3://{BUCKET}/fleet/a"
 RANGES = 1_000
 SYMBOL = f"candles/{INSTRUMENT.symbol}"
@@ -60,20 +53,6 @@ async def writer(client: Redis) -> Writer:
 @pytest.fixture
 def store(client: Redis) -> RollupStore:
     return RollupStore(client, INSTRUMENT.symbol)
-
-
-async def write_days(writer: Writer, days: int, count: int = 40) -> None:
-    """Random trades of so many days, and the first of the next."""
-    rng, first_ms = random.Random(days), max(FIRST_MS, day_of(writer.now_ms))
-    for day_ms in range(first_ms, first_ms + days * DAY_MS, DAY_MS):
-        times = sorted(rng.randrange(day_ms, day_ms + DAY_MS) for _ in range(count))
-        await writer.commit(*(writer.trade(at, rng.randint(9_900, 10_100), side=rng.randrange(3)) for at in times))
-    await writer.commit(writer.trade(first_ms + days * DAY_MS))
-
-
-async def archive_all(client: Redis, archive: Archive) -> None:
-    for series, day_ms in (await RollupStore(client, INSTRUMENT.symbol).due()).archive:
-        await archive_period(client, MARKET, archive, series, SERIES[series].period.open_of(day_ms))
 
 
 async def sealed(client: Redis) -> dict[str, pl.DataFrame]:
@@ -92,15 +71,6 @@ def archived(archive: Archive) -> dict[str, pl.DataFrame]:
 
 def assert_same(found: dict[str, pl.DataFrame], expected: dict[str, pl.DataFrame]) -> None:
     assert all(found[name].equals(frame) and len(frame) for name, frame in expected.items())
-
-
-async def drop_before(writer: Writer, floor_ms: int) -> None:
-    """A commit that writes nothing, of a worker that keeps minutes from `floor_ms` on."""
-    changes = writer.builder.apply(writer.builder.accept(Trades(), writer.now_ms), writer.now_ms, {})
-    head = CommitHead(writer.token, writer.seq, "", {}, format=writer.format)
-    commit = make_commit(head, writer.builder, changes, writer.retention)
-    await writer.store.commit(replace(commit, floors_ms=dict.fromkeys(MINUTE_SERIES, floor_ms)))
-    writer.seq += 1
 
 
 async def floors(client: Redis) -> tuple[int, int]:

@@ -2,11 +2,8 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from glob import glob
 from pathlib import Path
 from typing import Any
@@ -23,7 +20,8 @@ from common.store.client import commit_client
 from common.store.jobs import QUEUE, FailedJob
 from common.store.keys import CLOCK, FAILURES
 from common.store.rollups import RollupStore
-from infra.local import die_with_parent, embedded
+from infra.local import embedded
+from tests.kit.processes.rollup import LEASE_MS, START_S, clock, rollup, rollup_of_fleet
 from tests.kit.processes.supervised import is_alive
 from tests.kit.support import wait_until, wait_until_async, waited_s
 from tests.kit.writer import START_MS, Writer
@@ -33,35 +31,11 @@ from workers.rollup.work import Work
 
 pytestmark = pytest.mark.process
 
-RETRY_MS = 20
-LEASE_MS = 600
-# Importing takes a second on a busy machine.
-START_S = 20
-
 
 @pytest.fixture
 def rq(redis_url: str) -> "Iterator[redis.Redis]":
     with rq_client(redis_url) as made:
         yield made
-
-
-@contextmanager
-def process(*command: str, **environment: str) -> "Iterator[subprocess.Popen[bytes]]":
-    dying = [sys.executable, die_with_parent.__file__, str(os.getpid()), sys.executable, "-m", *command]
-    started = subprocess.Popen(dying, env=os.environ | environment, stderr=subprocess.DEVNULL)
-    with started:
-        try:
-            yield started
-        finally:
-            started.kill()
-
-
-def rollup(url: str) -> Any:
-    return process("tests.kit.processes.rollup_main", url, str(RETRY_MS))
-
-
-def clock(url: str, **more: str) -> Any:
-    return process("workers.clock", REDIS_URL=url, FLEET_LEASE_TTL_MS=str(LEASE_MS), FLEET_CLOCK_TICK_MS="50", **more)
 
 
 def texts(rq: "redis.Redis", key: str) -> list[str]:
@@ -93,10 +67,6 @@ def ticking(rq: "redis.Redis", work: Work, condition: Callable[[], object]) -> C
         return bool(condition())
 
     return hold
-
-
-def rollup_of_fleet(url: str, archive: Path) -> Any:
-    return process("workers.rollup", REDIS_URL=url, FLEET_ARCHIVE_URL=str(archive))
 
 
 @pytest.mark.parametrize("killed", ["child", "parent", "both"])

@@ -23,11 +23,11 @@ from common.store.registry import Market
 from common.store.rescale import RescaleStore
 from common.store.rollups import RollupStore
 from infra.doctor import checks
+from tests.kit.archive.days import BOTH, drop_before, write_days
 from tests.kit.archive.trades import archive_trades
 from tests.kit.served import served
 from tests.kit.writer import INSTRUMENT, Writer
 from tests.workers.change.test_procedure import answers
-from tests.workers.rollup.test_archiving import BOTH, drop_before, write_days
 from workers.change.procedure import Changer
 from workers.change.request import Request
 from workers.clock.due import due_work

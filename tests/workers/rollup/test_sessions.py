@@ -22,8 +22,8 @@ from common.store.rollups import RollupStore
 from feed.queries.candles import CandleQuery
 from feed.queries.queries import Queries
 from feed.reading.bounds import Window
-from tests.common.market.timeframes.test_calendar_exceptions import ms
 from tests.kit.asked import candles_of
+from tests.kit.times import ms
 from tests.kit.writer import Writer
 from tests.scale import scaled
 from workers.rollup.day import roll_day, roll_days

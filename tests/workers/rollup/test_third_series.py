@@ -34,7 +34,6 @@ from common.store.imports import ImportStore
 from common.store.keys import SymbolKeys
 from common.store.reads import Range, SymbolReader
 from common.store.registry import Market
-from common.store.rollups import RollupStore
 from common.store.symbol import Commit
 from feed.bars.closed import read_closed
 from feed.bars.recipe import BarRecipe
@@ -43,6 +42,7 @@ from feed.reading.frame_cache import FrameCache
 from feed.reading.history import History
 from infra.doctor.audit import Auditor
 from tests.kit import writer as writing
+from tests.kit.archive.days import archive_all
 from tests.kit.writer import INSTRUMENT, START_MS, Writer
 from workers.change.claim import Claimant
 from workers.change.cut import Cutter
@@ -51,7 +51,6 @@ from workers.change.request import Request
 from workers.clock.due import due_work
 from workers.imports.day import Day
 from workers.imports.joined import reads_as, sealed
-from workers.rollup.archiving import archive_period
 from workers.rollup.older import older_minutes
 from workers.symbol.commit import Retention, make_commit
 
@@ -192,11 +191,6 @@ def expected(writer: Writer, series: MinuteSeries) -> dict[int, int]:
     return {ms: lots for ms, lots in sums.items() if series.period.open_of(ms) == ms and ms < closed_ms}
 
 
-async def archive_all(client: Redis, archive: Archive) -> None:
-    for series, day_ms in (await RollupStore(client, INSTRUMENT.symbol).due()).archive:
-        await archive_period(client, MARKET, archive, series, SERIES[series].period.open_of(day_ms))
-
-
 async def read(
     client: Redis, frames: MinuteFrames, archive: Archive, instrument: Instrument = INSTRUMENT
 ) -> dict[int, int]:
@@ -229,7 +223,7 @@ async def test_it_is_written_sealed_archived_dropped_and_read(
     per_day = Counter(day_of(open_ms) for open_ms in expected(writer, series))
     assert {seal.day_ms: seal.count(series) for seal in seals} == per_day
     assert (series.name,) in {work.rest for work in await due_work(client, archiving=True)}
-    await archive_all(client, archive)
+    await archive_all(client, archive, MARKET)
     assert dict(archive.read(SERIES[series.name], INSTRUMENT, 0, 1 << 42).rows()) == expected(writer, series)
     # What the archive has is dropped; late trades of it wait for the archive, and are read until it has them.
     writer.retention = Retention(2, 1)
@@ -242,7 +236,7 @@ async def test_it_is_written_sealed_archived_dropped_and_read(
     assert await client.zcard(SYMBOL_KEYS.late(series.name)) == 1
     assert await read(client, frames, archive) == expected(writer, series)
     await writer.roll_up()
-    await archive_all(client, archive)
+    await archive_all(client, archive, MARKET)
     assert not await client.exists(SYMBOL_KEYS.late(series.name))
     assert await read(client, frames, archive) == expected(writer, series)
     auditor = Auditor(client, MARKET, archive)

@@ -29,11 +29,11 @@ from common.store.registry import Market
 from common.store.symbol import StreamBounds
 from common.store.trade_archive import TradeArchive, Waiting, waiting
 from tests.kit.archive.s3 import BUCKET, S3
+from tests.kit.processes.rollup import START_S, process
 from tests.kit.store.steps import step
 from tests.kit.strategies import LAW
 from tests.kit.support import FakeClock, wait_until_async
 from tests.kit.writer import INSTRUMENT, START_MS, Writer, random_step
-from tests.workers.rollup.test_process import START_S, process
 from workers.clock.due import due_work, is_due
 from workers.replay import ArchivingStore
 from workers.rollup import trades as job

@@ -26,9 +26,9 @@ from common.store.reads import SymbolReader
 from common.store.registry import Market, Registry
 from infra.bench.base import process
 from tests.golden.data import folder
+from tests.kit.imports import imported, stored
 from tests.kit.shell import LATE_MS, Shell
 from tests.kit.support import wait_until_async
-from tests.workers.imports.test_importer import imported, stored
 from tests.workers.sources.test_replay import replayer
 from workers.recordings import TradeFile
 from workers.replay import KIND

@@ -1,7 +1,5 @@
 """What people say of a calendar counts: sessions added, days dropped, other closes."""
 
-from datetime import UTC, datetime
-
 import pytest
 
 from common.errors import BadInput
@@ -9,6 +7,7 @@ from common.market.timeframes.calendar_exceptions import NO_EXCEPTIONS, Calendar
 from common.market.timeframes.calendars import sessions_of, unfit
 from common.market.timeframes.session import Sessions
 from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, Timeframe
+from tests.kit.times import ms
 
 DAY = Timeframe(1, "d")
 
@@ -21,10 +20,6 @@ def corrected(calendar: str, *days: tuple[str, str | None, str | None], hours: s
     found = sessions_of(calendar, "UTC", hours, made(*days))
     assert found
     return found
-
-
-def ms(text: str) -> int:
-    return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()) * 1000
 
 
 def span(sessions: Sessions, date: str) -> tuple[int, int] | None:
