@@ -83,6 +83,9 @@ class Machine(RuleBasedStateMachine):
         self.trades: list[tuple[int, int, Decimal, Decimal]] = []
         self.writer = self.run(Writer.begun(self.client))
         self.kept = Queries(self.client, 6_000)
+        # Without trades every change fits.
+        for _ in range(3):
+            self.trade()
 
     async def connected(self) -> Redis:
         client = commit_client(self.url)
