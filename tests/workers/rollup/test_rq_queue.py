@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 
 from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS
 from common.errors import StoreUnavailable
+from common.market.timeframes.timeframe import Timeframe
 from common.series import MINUTE_SERIES
 from common.store.clock_lease import ClockLease, clock_holder
 from common.store.jobs import QUEUED, FailedJob, Jobs, failure
@@ -81,9 +82,9 @@ def test_the_wait_of_a_job_that_fails_again_grows_up_to_an_hour() -> None:
 
 
 def test_what_is_archived_is_cut_as_the_archive_cuts_it() -> None:
-    assert {rows.name: rows.period for rows in (CANDLE_ROWS, FOOTPRINT_ROWS)} == {
-        name: series.archive_period for name, series in MINUTE_SERIES.items()
-    }
+    cut = {"candles": Timeframe(1, "M"), "footprints": Timeframe(1, "d")}
+    assert {rows.name: rows.period for rows in (CANDLE_ROWS, FOOTPRINT_ROWS)} == cut
+    assert {name: series.archive_period for name, series in MINUTE_SERIES.items()} == cut
 
 
 async def test_two_clocks_enqueue_once(client: Redis, rq: "redis.Redis", clock: FakeClock) -> None:
