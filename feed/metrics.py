@@ -11,7 +11,7 @@ from common.store.jobs import JobsView
 from common.store.reads import View
 from common.store.registry import Market
 
-# An answer out of a tail takes 1 ms, a year read anew some 300 ms.
+# An answer out of a tail takes 1 ms, a year read again some 300 ms.
 LATENCY_BUCKETS_S = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.048)
 
 
@@ -56,7 +56,7 @@ class Metrics:
         workers: WorkerCounts | None,
         rules: HealthRules,
     ) -> bytes:
-        """Everything in the text format; the gauges of symbols and venues are made anew, so a removed one is gone."""
+        """Everything in the text format; the gauges of symbols and venues are made again, so a removed one is gone."""
         symbols = CollectorRegistry()
         seq = Gauge("fleet_seq", "Commits of a symbol", ["symbol"], registry=symbols)
         refused = Gauge("fleet_trades_refused", "Trades refused, by reason", ["symbol", "reason"], registry=symbols)

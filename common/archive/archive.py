@@ -84,7 +84,7 @@ class Archive:
         """Read a period that is to be replaced.
 
         `expected`: what was confirmed of it; ArchiveDamaged if it is not there, or is an older one.
-        `may_be_missing`: whoever asks can make it anew, so it is as if it had not been archived.
+        `may_be_missing`: whoever asks can make it again, so it is as if it had not been archived.
         """
         label = Label(series, instrument, period_ms)
         table = self._found(label, None if may_be_missing else expected)
@@ -135,7 +135,7 @@ class Archive:
         try:
             receipt(found.data, label, self._objects.where(label.path))
         except ArchiveDamaged:
-            # Superseded: it has been made anew meanwhile.
+            # Superseded: it has been made again meanwhile.
             with suppress(Superseded):
                 self.replace(Version(label, None, found, expected=expected), series.schema.to_frame())
 

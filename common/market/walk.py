@@ -7,7 +7,7 @@ import orjson
 
 @dataclass(slots=True)
 class Walk:
-    """The market's state. Where it is left off is a position; the randomness after it starts anew."""
+    """The market's state. Where it is left off is a position; the randomness after it starts again."""
 
     next_id: int
     price_ticks: int

@@ -36,7 +36,7 @@ class InstrumentMismatch(OperatorError):
 
 
 class InstrumentChanged(RetryableError):
-    """A symbol's data is of another instrument than when the reader looked: read the symbol anew."""
+    """A symbol's data is of another instrument than when the reader looked: read the symbol again."""
 
 
 @dataclass(frozen=True, slots=True)

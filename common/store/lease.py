@@ -39,7 +39,7 @@ class Observer:
         return sighting if now_ms - since_ms >= self.lease_ttl_ms else NOTHING_SEEN
 
     def note(self, symbol: str, sighting: LeaseObservation, now_ms: int) -> None:
-        """Note a BUSY reply. A changed pair starts the symbol's wait anew."""
+        """Note a BUSY reply. A changed pair starts the symbol's wait again."""
         if self.seen.get(symbol, (NOTHING_SEEN, 0))[0] != sighting:
             self.seen[symbol] = (sighting, now_ms)
 

@@ -287,7 +287,7 @@ class RollupStore:
         return tuple(map(int, days))
 
     async def unarchive(self, name: str, from_ms: int, end_ms: int, floor_most_ms: int) -> tuple[int, int]:
-        """Mark the sealed days of `[from_ms, end_ms)` to be archived anew; return the series' floor, and how many.
+        """Mark the sealed days of `[from_ms, end_ms)` to be archived again; return the series' floor, and how many.
 
         None of them if the floor, before which minutes have been dropped, is above `floor_most_ms`.
         """

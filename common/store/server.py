@@ -26,7 +26,7 @@ MIN_VERSION = (6, 2)
 # It may keep everything, or it is no store.
 SAFE_POLICY = "noeviction"
 UNKNOWN = "unknown"
-# How often a watch looks, in seconds. A server that was started anew so many times within this time keeps falling.
+# How often a watch looks, in seconds. A server that was started again so many times within this time keeps falling.
 LOOK_EVERY_S = 5.0
 MANY_STARTS, STARTS_WITHIN_S = 3, 60.0
 

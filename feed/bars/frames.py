@@ -53,7 +53,7 @@ async def read_frame(source: BarSource, window: Window, *, flat: bool = False) -
 
 
 async def read_page(source: BarSource, window: Window) -> PageRead:
-    """Read candles anew, as JSON."""
+    """Read candles again, as JSON."""
     read = await read_frame(source, window)
     return await page_of(source.data, read), read.view, read.cover
 

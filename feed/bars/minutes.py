@@ -45,7 +45,7 @@ async def read_with_open(source: ClosedSource, recipe: BarRecipe, bounds: Bounds
 
 
 async def tail_page(source: ClosedSource, window: Window) -> PageRead:
-    """Cut a page out of the tail where that reaches; else it is read anew."""
+    """Cut a page out of the tail where that reaches; else it is read again."""
     data, timeframe = source.data, source.grid.timeframe
     bounds, recipe = Bounds.of(window, timeframe), BarRecipe.candles(timeframe)
     older = partial(source.closed, recipe)

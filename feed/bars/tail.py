@@ -5,7 +5,7 @@ again first. Answers are cut out of it, so there is no moment at which an answer
 requests need no lock between them.
 
 Why what it says is true. A commit is named by (seq, token), and under one token the store never goes back (a worker
-that meets a store at another seq claims anew). So with the token unchanged and seq not smaller, the store is the one
+that meets a store at another seq claims again). So with the token unchanged and seq not smaller, the store is the one
 the tail was read from plus later commits. Those can change a closed minute only by amending it, which commit.lua notes
 in `state.amended`, or by dropping it, which shows in `candle_floor_ms`. Anything else has opened since.
 """
@@ -140,7 +140,7 @@ class Tail:
         ).above(state.candle_floor_ms)
 
     def above(self, floor_ms: int) -> "Tail":
-        """Let go of bars that lost minutes to retention. Who asks for them gets what is left, read anew."""
+        """Let go of bars that lost minutes to retention. Who asks for them gets what is left, read again."""
         if floor_ms <= max(self.floor_ms, self.from_ms):
             return replace(self, floor_ms=floor_ms) if floor_ms != self.floor_ms else self
         from_ms = min(grid_at(self.timeframe, floor_ms), self.to_ms)
@@ -249,7 +249,7 @@ async def _follow(
     extra: Sequence[Span] = (),
     since_seq: int | None = None,
 ) -> TailReading:
-    """Bring `tail` up to a new view. Usually one read; an amendment costs a second one, a new token begins anew."""
+    """Bring `tail` up to a new view. Usually one read; an amendment costs a second one, a new token begins again."""
     spans: list[Span] = []
     for _ in range(ROUNDS):
         view = await history.view(_ranges(tail, spans, extra), since_seq=since_seq)

@@ -1,7 +1,7 @@
 """All minutes of a symbol as one: those that lie open in Redis, the sealed days, and the archive.
 
 Three places, and a minute counts from the first of them that has it: an amendment of a sealed day is written open,
-until the day is sealed anew. The archive is asked for what Redis has dropped: minutes that open before the floor. What
+until the day is sealed again. The archive is asked for what Redis has dropped: minutes that open before the floor. What
 late trades make of those is kept in Redis until the archive has it, and is merged here; an object says what it has.
 
 What is open, and which blocks are sealed, is read in one transaction; blocks are named by their digest, so they may
@@ -50,7 +50,7 @@ from feed.reading.minutes_part import (
 MAX_LEVELS_AT_ONCE = 1 << 19
 # Of an open minute, about: a candle, or a level.
 PACKED_ROW_BYTES = 64
-# A day sealed anew between two commands is read once more.
+# A day sealed again between two commands is read once more.
 ATTEMPTS = 8
 
 
@@ -216,7 +216,7 @@ class History:
     async def _part(
         self, frames: MinuteFrames, view: View, wanted: Range, found: list[bytes], most_open: int | None = None
     ) -> MinutesPart | None:
-        """Join open minutes and sealed days of one view. None if a day has been sealed anew since."""
+        """Join open minutes and sealed days of one view. None if a day has been sealed again since."""
         limit = most_open or wanted.oldest or wanted.newest
         opened = await self._opened(frames, view, wanted, found, limit)
         stretches = stretches_of(frames.series, view, wanted)
@@ -241,7 +241,7 @@ class History:
     async def _stretch(
         self, frames: MinuteFrames, days: list[Seal], scales: Scales, wanted: Range
     ) -> DayStretch | None:
-        """Return the minutes of sealed days. None if one has been sealed anew since."""
+        """Return the minutes of sealed days. None if one has been sealed again since."""
         series = frames.series
         digests = tuple(day.digest(series) for day in days)
         from_ms, to_ms = days[0].day_ms, days[-1].day_ms + DAY_MS

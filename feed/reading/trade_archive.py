@@ -52,7 +52,7 @@ class Overtaken(StoreUnavailable):
 
 
 async def retry_when_overtaken(read: Callable[[], Awaitable[T]]) -> T:
-    """Return what `read` does; it begins anew, from a new view, when it is overtaken."""
+    """Return what `read` does; it begins again, from a new view, when it is overtaken."""
     for _ in range(ATTEMPTS - 1):
         with suppress(Overtaken):
             return await read()

@@ -73,7 +73,7 @@ class SymbolInUse:
             self.standing = standing_of(view, self.market, rules)
 
     def end(self, error: FleetError) -> None:
-        """The symbol is not what it was: whoever listens has to ask anew."""
+        """The symbol is not what it was: whoever listens has to ask again."""
         for series in list(self.series.values()):
             for listener in list(series.listeners):
                 listener.end(error)
@@ -245,7 +245,7 @@ class Hub:
         self._any_changed.set()
 
     async def _follow_changes(self) -> None:
-        """Begin symbols that have been changed anew, for all who listen: each is given a snapshot."""
+        """Begin changed symbols again, for all who listen: each is given a snapshot."""
         while True:
             await self._any_changed.wait()
             self._any_changed.clear()

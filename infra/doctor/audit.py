@@ -111,7 +111,7 @@ class Auditor:
         raise StoreUnavailable(f"{self.symbol} changed under every attempt to check its {where}")
 
     async def repair(self, where: Object, found: ObjectFaults) -> str:
-        """Have an object made anew, as far as Redis has what that takes; return what has been done, as a sentence.
+        """Have an object made again, as far as Redis has what that takes; return what has been done, as a sentence.
 
         One that can't be read is cleared, and only if Redis has dropped nothing of its period.
         """
@@ -129,7 +129,7 @@ class Auditor:
         return f"the queue writes it anew, with {days} sealed days"
 
     async def _marks(self, series: ArchiveSeries, from_ms: int, to_ms: int) -> _Marks:
-        # Seals first: a day that is sealed anew between the reads is pending in the second, or its seal another.
+        # Seals first: a day that is sealed again between the reads is pending in the second, or its seal another.
         view = await self._reader.view(seals_from_ms=from_ms)
         due = await self._store.due()
         ours = {*due.days, *(day_ms for name, day_ms in due.archive if name == series.name)}
@@ -196,7 +196,7 @@ class Auditor:
         return ObjectFaults(tuple(_unlike_levels(applied, levels)) if len(applied) else ("it is not there",))
 
     async def _sealed(self, series: ArchiveSeries, marks: _Marks) -> dict[int, pl.DataFrame] | None:
-        """Return the days as Redis has them. None if one has been sealed anew, or dropped."""
+        """Return the days as Redis has them. None if one has been sealed again, or dropped."""
         seals = marks.settled
         if not seals:
             return {}

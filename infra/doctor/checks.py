@@ -229,7 +229,7 @@ def due(works: Sequence[Work]) -> Finding:
 
 
 def behind(upkeep: Mapping[str, Upkeep], *, archiving: bool) -> Finding:
-    """`upkeep`: by symbol. A day is done some seconds after it is over; an old one is due anew when it is corrected."""
+    """`upkeep`: by symbol. A day is done some seconds after it is over; an old one is due again when corrected."""
     late = {symbol: days for symbol, found in upkeep.items() if (days := found.behind(archiving=archiving))}
     if not late:
         return Finding(Level.OK, "history", "every symbol is at most a day behind")

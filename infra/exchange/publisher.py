@@ -79,7 +79,7 @@ class Publisher:
                     self._tell_kline(stream, now_ms, event_ms)
 
     def _forget_others(self, streams: list[Stream]) -> None:
-        """A stream that somebody listens to again begins anew."""
+        """A stream that is listened to once more begins again."""
         if len(self._klines) + len(self._partials) > len(streams):
             names = {stream.name for stream in streams}
             self._klines = {name: sent for name, sent in self._klines.items() if name in names}
@@ -97,7 +97,7 @@ class Publisher:
             self._publish("bookTicker", "bookTicker", lambda _: text)
 
     def _follow_book(self) -> None:
-        """A book that began anew has nothing to tell of before."""
+        """A book that began again has nothing to tell of before."""
         if self._epoch != self.market.book.epoch:
             self._epoch = self.market.book.epoch
             for sent in self._diffs.values():

@@ -44,7 +44,7 @@ Durability = Literal["always", "everysec"]
 MAX_SOCKET_PATH = 107 if sys.platform == "linux" else 103
 # A server that answers PING later than this is alive, but not usable.
 PROBE_TIMEOUT_S = 1.0
-# A start takes 10 to 40 ms. While the server says LOADING (reads its data back) the limit starts anew.
+# A start takes 10 to 40 ms. While the server says LOADING (reads its data back) the limit starts again.
 START_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 3.0
 POLL_S = 0.01

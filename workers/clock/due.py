@@ -17,7 +17,7 @@ from workers.rollup.work import ARCHIVE, RESCALE, ROLL, ROLLED_BY, Work
 log = logging.getLogger(__name__)
 
 # Trades wait for the archive until they are this part of those kept in the stream, which then never has to hold more;
-# or until their day is over; or for so long. Each time the day's object is written anew, up to 25 MB, so not often.
+# or until their day is over; or for so long. Each time the day's object is written again, up to 25 MB, so not often.
 WAITING_PART = 4
 WAITING_MOST_MS = 60 * MINUTE_MS
 

@@ -1,7 +1,7 @@
 """Sealed days into the archive: a period is written whole, read back, and only then confirmed to the store.
 
 Its object is read first, and replaced only if it is still that one. So whatever another job confirms meanwhile, and the
-store drops for it, is in what this one has read, or this one is refused and begins anew.
+store drops for it, is in what this one has read, or this one is refused and begins again.
 
 Late trades of minutes that the archive alone has come out of the store as parts (common.market.builder.late), and the
 object says which of them it has: a job that dies before it confirms merges none of them twice.
@@ -32,7 +32,7 @@ from workers.rollup.listing import ensure_listed
 
 log = logging.getLogger(__name__)
 
-# A day that is sealed anew between the commands, and an object that another job replaces, are read once more.
+# A day that is sealed again between the commands, and an object that another job replaces, are read once more.
 ATTEMPTS = 5
 
 
@@ -90,7 +90,7 @@ async def archive_period(client: Redis, market: Market, archive: Archive, series
 
 
 async def _has_all(client: Redis, market: Market, series: MinuteSeries, period_ms: int) -> bool:
-    """Whether the store has dropped nothing of the period: then an object of it that is missing is made anew."""
+    """Whether the store has dropped nothing of the period: then an object of it that is missing is made again."""
     state = (await SymbolReader(client, market.symbol).view()).state
     return state is not None and state.floor_ms(series) <= period_ms
 
@@ -98,7 +98,7 @@ async def _has_all(client: Redis, market: Market, series: MinuteSeries, period_m
 async def _sealed(
     reader: SymbolReader, frames: MinuteFrames, start_ms: int, end_ms: int
 ) -> dict[int, pl.DataFrame] | None:
-    """Return the sealed days of `[start_ms, end_ms)`. None if one has been sealed anew since its seal was read."""
+    """Return the sealed days of `[start_ms, end_ms)`. None if one has been sealed again since its seal was read."""
     series = frames.series
     view = await reader.view(seals_from_ms=start_ms)
     # A seal stays until all series have dropped the day.

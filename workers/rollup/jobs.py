@@ -80,7 +80,7 @@ async def _list_older(settings: Settings, client: Redis, market: Market) -> None
 
 
 def rescale(settings: Settings, url: str, stopping: Callable[[], bool], symbol: str, _: int) -> None:
-    """Write archived objects anew that are of another scale than their symbol."""
+    """Write archived objects again that are of another scale than their symbol."""
     from common.archive.archive import Archive
     from workers.rollup.rescaling import rescale_archive
 

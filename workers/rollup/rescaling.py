@@ -1,4 +1,4 @@
-"""Archived objects in the scale that their symbol is of now: each is read in its own, and written anew.
+"""Archived objects in the scale that their symbol is of now: each is read in its own, and written again.
 
 A reader brings them to the symbol's scale by itself, so nothing depends on when this is done. Others are told one type
 for all files of a symbol: DuckDB takes that of the first one, and rounds the rest without a word.
@@ -30,7 +30,7 @@ MAX_JOB_S = 1.0
 
 
 async def rescale_archive(client: Redis, market: Market, archive: Archive, stopping: Callable[[], bool]) -> None:
-    """Write as many objects anew as there is time for, the newest first.
+    """Write as many objects again as there is time for, the newest first.
 
     One that can't be read does not hold up the others; the first is raised once they are done.
     """

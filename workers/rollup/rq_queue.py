@@ -93,7 +93,7 @@ class JobQueue:
         return bool(length < MIN_QUEUED)
 
     def free_dead(self) -> list[str]:
-        """Forget running jobs without a sign of life; return their ids. The next tick enqueues them anew."""
+        """Forget running jobs without a sign of life; return their ids. The next tick enqueues them again."""
         with translated("look for dead jobs"):
             return self._free(lambda execution: self._client.ttl(_EXECUTION + execution) < SIGN_TTL_S - DEAD_S)
 

@@ -8,7 +8,7 @@ from common.store.keys import archived_series
 
 # Roll up the days of a UTC month that are due; write a period of a series into the archive, or all trades that wait.
 ROLL, ARCHIVE = "roll", "archive"
-# Write archived objects anew that are of another scale than their symbol.
+# Write archived objects again that are of another scale than their symbol.
 RESCALE = "rescale"
 # What one roll-up job takes: few enough days for a second, and for any change to find its job.
 ROLLED_BY = Timeframe(1, "M")

@@ -84,7 +84,7 @@ class Simulator:
         while len(trades) < limit:
             at_ms = walk.ts_ms + self._random.expovariate(self._rate(walk.ts_ms)) * 1_000
             if at_ms > until_ms:
-                # Without a trade time passes all the same; an exponential wait may be drawn anew from here.
+                # Without a trade time passes all the same; an exponential wait may be drawn again from here.
                 walk.ts_ms = max(walk.ts_ms, float(until_ms))
                 break
             walk.ts_ms = at_ms

@@ -29,7 +29,7 @@ OWNER_LOOKS_PER_LEASE = 9
 # A term that failed on its own (a broken source, say) is tried again after 1 s, 2 s, ... at most this; one that lost
 # the store begins with less: mostly it is there again at once.
 FIRST_BACKOFF_MS, FIRST_LOST_MS, MAX_BACKOFF_MS = 1_000, 250, 30_000
-# A symbol served that long is sound again: its backoff starts anew.
+# A symbol served that long is sound again: its backoff starts again.
 SOUND_AFTER_MS = 60_000
 
 

@@ -169,7 +169,7 @@ class Recorder:
             self.stop()
 
     def _move(self, book: Book, twice_mid: int, at_ms: int) -> None:
-        """Take the window anew around the middle."""
+        """Take the window again around the middle."""
         low, high = self._window(book, twice_mid)
         if (low, high) != (self._low, self._high):
             self._end_span(at_ms)

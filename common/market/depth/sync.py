@@ -91,7 +91,7 @@ class Outcome(Enum):
 
 @dataclass(slots=True)
 class BookSync:
-    """Keeps a book by a venue's rule: waits for a snapshot, follows, and waits anew after any break.
+    """Keeps a book by a venue's rule: waits for a snapshot, follows, and waits again after any break.
 
     `book` is to be read only while not `needs_snapshot`. `breaks` counts by cause.
     """

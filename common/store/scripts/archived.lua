@@ -26,7 +26,7 @@ end
 for i = 8, lost - 1, 2 do
   from = math.min(from, tonumber(ARGV[i]))
   local member = series .. ':' .. ARGV[i]
-  -- Else it was sealed anew since, and stays for the next job; or another job has confirmed it: of two that write one
+  -- Else it was sealed again since, and stays for the next job; or another job has confirmed it: of two that write one
   -- object, the later has read what the earlier wrote.
   if redis.call('ZSCORE', unarchived, member) == ARGV[i + 1] then
     redis.call('ZREM', unarchived, member)

@@ -6,7 +6,7 @@
 --       5 events to keep, 6 number of roll-ups, 7 trades of the day outside every session ('' if not known); then
 --       the series (series.lua), then
 --       key (8, 9 or 10), open_ms, candle ('' if there is none), event and message ('' if nothing changed) ...
---       and 'leave', or 'kept' (the blocks are as they were, to be archived anew), or 'seal', the number of minutes of
+--       and 'leave', or 'kept' (the blocks are as they were, to be archived again), or 'seal', the number of minutes of
 --       each series, and the digest of its staged block ('' if there is none)
 -- RESULT  {'OK', version} or {'STALE'}: the day has been written since, another job came first, or the symbol is about
 --         to be changed (stage_change.lua)

@@ -297,7 +297,7 @@ async def test_a_newcomer_does_not_wait_for_the_read_under_way(client: Redis, mo
 async def test_every_entry_comes_once_and_in_order_whatever_is_read_how(
     client: Redis, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Bursts beyond what is kept, readers that are slow, that ask for one entry, or begin anew somewhere."""
+    """Bursts beyond what is kept, readers that are slow, that ask for one entry, or begin again somewhere."""
     rng = random.Random(seed)
     monkeypatch.setattr(stream_reader, "MAX_KEPT", rng.choice((1, 2, 5, 64)))
     monkeypatch.setattr(stream_reader, "PARKED_WAIT_MS", rng.choice((5, 50)))

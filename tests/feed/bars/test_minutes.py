@@ -131,7 +131,7 @@ def test_bars_that_are_hardly_fewer_than_their_minutes_and_those_of_nothing_are_
 @LAW
 @given(st.lists(st.tuples(st.integers(0, 9), st.sampled_from(["1h", "2h", "4h"])), max_size=60))
 def test_what_is_kept_never_takes_more_than_it_may(asked: list[tuple[int, str]]) -> None:
-    """Stretches that are dropped and decoded anew, with bars of all of them: the sum stays right and below the cap."""
+    """Stretches that are dropped and decoded again, with bars of all of them: the sum stays right and below the cap."""
     decoded = FrameCache(most_bytes=150 * KIB)
     for number, text in asked:
         timeframe = Timeframe.parse(text)

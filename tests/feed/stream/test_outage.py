@@ -50,7 +50,7 @@ async def test_nothing_is_lost_when_the_subscription_is_lost(
             writer.now_ms += 7_000
             await writer.commit(writer.trade())
     await settled(client, writer, one)
-    # It was told what it had missed; it did not have to begin anew.
+    # It was told what it had missed; it did not have to begin again.
     assert one.heard.count("snapshot") == 1
     assert feed.services.metrics.outages._value.get() >= 1
     await one.leave()
@@ -133,7 +133,7 @@ async def test_commits_of_another_release_are_read_with_the_next_look(
         await hub._look(symbol)
         await settled(client, writer, *clients)
         assert not symbol.is_blind
-    # Told once until it is read, not with each message; nobody had to begin anew.
+    # Told once until it is read, not with each message; nobody had to begin again.
     assert caplog.messages.count("message not understood") == 3
     assert all(one.heard.count("snapshot") == 1 for one in clients)
     assert feed.services.metrics.outages._value.get() == 0

@@ -16,7 +16,7 @@ from pathlib import Path
 _MARK = b"$8\r\nreplayed\r\n"
 _PING = b"*2\r\n$4\r\nPING\r\n" + _MARK
 _SUBSCRIBE = b"SUBSCRIBE\r\n"
-# What a client says of itself when it connects: to be said again to a store that has been started anew.
+# What a client says of itself when it connects: to be said again to a store that has been started again.
 _GREETINGS = (b"HELLO\r\n", b"CLIENT\r\n")
 CHUNK_BYTES = 1 << 16
 

@@ -189,7 +189,7 @@ class Machine(RuleBasedStateMachine):
                 assert [_bar(bar) for bar in bars] == list(_bars(self.trades, market.instrument.anchored(timeframe)))
 
     def asked(self, queries: Queries, endpoint: Endpoint[SymbolQueries, Any], query: Any) -> dict[str, Any]:
-        """As feed.web.routes does: anew, where the symbol has been changed."""
+        """As feed.web.routes does: again, where the symbol has been changed."""
 
         async def ask() -> bytes:
             for _ in range(3):

@@ -88,7 +88,7 @@ async def test_both_trades_are_told(redis_url: str, tmp_path: Path) -> None:
 async def test_an_id_that_is_only_unique_counts_once_a_day_and_is_compared_with_its_own(
     redis_url: str, tmp_path: Path
 ) -> None:
-    """The ids of a day begin anew: what comes late is of the day before."""
+    """The ids of a day begin again: what comes late is of the day before."""
     days = [[f"{FIRST_MS + day * DAY_MS + 1_000 * n},{100 + day},1,buy,{n}" for n in range(50)] for day in range(2)]
     late = [days[0][40], other(days[0][41]), days[1][3], other(days[1][4])]
     done = await imported(

@@ -79,7 +79,7 @@ async def floors(client: Redis) -> tuple[int, int]:
 
 
 async def test_the_archive_has_what_the_minutes_are(client: Redis, writer: Writer, archive: Archive) -> None:
-    """Also after late trades, repaired gaps and another writer: days are sealed anew, and archived anew."""
+    """Also after late trades, repaired gaps and another writer: days are sealed again, and archived again."""
     rng = random.Random(1)
     for _ in range(4):
         for _ in range(40):

@@ -279,7 +279,7 @@ async def test_the_archive_is_complete_up_to_the_first_day_it_lacks(
     others = {day_ms: score for day_ms, score in scores.items() if day_ms != first_ms}
     assert await store.archived("candles", token, {first_ms: scores[first_ms]}) == min(others)
     assert await store.archived("candles", token, others) == max(scores) + DAY_MS
-    # Rolled up anew since it was read: it stays to be archived.
+    # Rolled up again since it was read: it stays to be archived.
     await writer.commit(writer.trade(first_ms + 5_000))
     await roll_all(client, store)
     assert await store.archived("candles", token, {first_ms: scores[first_ms]}) == first_ms

@@ -1,4 +1,4 @@
-"""The archive of a symbol that was changed: read in the symbol's scale at once, and written anew by the queue."""
+"""The archive of a symbol that was changed: read in the symbol's scale at once, and written again by the queue."""
 
 import asyncio
 from dataclasses import replace

@@ -94,7 +94,7 @@ class Worker:
         self.claimer = Claimer(self.fleet, place, frozenset([KIND]), self.most)
 
     def store(self, symbol: str) -> DirectStore:
-        """Made anew for each claim."""
+        """Made again for each claim."""
         self.claims.append(symbol)
         store = NotingStore(self.fleet.model(symbol), self.fleet.clock)
         if self.outage:

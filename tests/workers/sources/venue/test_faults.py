@@ -43,7 +43,7 @@ WALL_MS = int(MINUTE_MS / SPEED)
 
 @pytest.fixture
 def random() -> Random:
-    """Seeded anew each time, or again by FAULTS_SEED."""
+    """Seeded otherwise each time, or the same by FAULTS_SEED."""
     seed = int(os.environ.get("FAULTS_SEED", Random().randrange(1 << 40)))
     print(f"FAULTS_SEED={seed}")
     return Random(seed)
