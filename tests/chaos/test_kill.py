@@ -87,7 +87,7 @@ def disturb(fleet: Fleet, random: Random, faults: list[str]) -> Iterator[str]:
         yield name
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(120 + scaled(300))
 def test_kills_and_pauses_leave_no_trace(tmp_path: Path, random: Random) -> None:
     recorded = record(tmp_path, random, TRADES)
     expected = undisturbed(tmp_path / "undisturbed", recorded, random)

@@ -39,18 +39,32 @@ if ARGV[4] ~= '' then
     end
   end
 end
-local complete = tonumber(redis.call('HGET', state, 'sealed_to_ms') or '-1')
+-- Up to which open a series is complete: its days that wait for the archive, and those that are to be rolled up, are not.
+local sealed_to = tonumber(redis.call('HGET', state, 'sealed_to_ms') or '-1')
 for _, day in ipairs(redis.call('ZRANGE', dirty, 0, -1)) do
-  complete = math.min(complete, tonumber(day))
+  sealed_to = math.min(sealed_to, tonumber(day))
 end
-for _, member in ipairs(redis.call('ZRANGE', unarchived, 0, -1)) do
-  local name, day = string.match(member, '^(%a+):(%d+)$')
-  if name == series then
-    complete = math.min(complete, tonumber(day))
+local waiting = redis.call('ZRANGE', unarchived, 0, -1)
+local function complete_ms(name)
+  local complete = sealed_to
+  for _, member in ipairs(waiting) do
+    local of, day = string.match(member, '^(%a+):(%d+)$')
+    if of == name then
+      complete = math.min(complete, tonumber(day))
+    end
+  end
+  return string.format('%.0f', complete)
+end
+redis.call('HSET', archive, series .. '_ms', complete_ms(series))
+-- A day that was to be rolled up when another series was confirmed may have had nothing for it: then that is no job of
+-- its own, and is seen here.
+for _, field in ipairs(redis.call('HKEYS', archive)) do
+  local name = string.match(field, '^(%a+)_from_ms$')
+  local was = name and name ~= 'trades' and name ~= series and redis.call('HGET', archive, name .. '_ms')
+  if was and tonumber(was) < tonumber(complete_ms(name)) then
+    redis.call('HSET', archive, name .. '_ms', complete_ms(name))
   end
 end
-local complete_ms = string.format('%.0f', complete)
-redis.call('HSET', archive, series .. '_ms', complete_ms)
 if ARGV[7] ~= '' then
   note_entry(manifest, faults, series, ARGV[7])
 end
@@ -58,4 +72,4 @@ if lost > 8 then
   redis.call('HSET', archive, series .. '_from_ms', string.format('%.0f', from))
   confirm(archive, series)
 end
-return {'OK', complete_ms}
+return {'OK', redis.call('HGET', archive, series .. '_ms')}

@@ -250,6 +250,20 @@ async def test_late_trades_on_both_sides_of_the_cut(
                     assert await answers(fresh, asked) == await answers(knowing, asked)
 
 
+async def test_a_series_of_which_nothing_waits_is_complete_once_the_others_last_day_is_confirmed(
+    client: Redis, writer: Writer, archive: Archive
+) -> None:
+    """A day that was to be rolled up when its series was confirmed, and had nothing for it, left the store fuller."""
+    await write_days(writer, 2)
+    await writer.roll_up()
+    await archive_all(client, archive)
+    whole: Any = await client.hget(STORE_KEYS.archive, "footprints_ms")
+    await client.hset(STORE_KEYS.archive, "footprints_ms", FIRST_MS)
+    await client.zadd(STORE_KEYS.unarchived, {f"candles:{FIRST_MS + DAY_MS}": 1})
+    await archive_all(client, archive)
+    assert await client.hget(STORE_KEYS.archive, "footprints_ms") == whole and int(whole) == FIRST_MS + 2 * DAY_MS
+
+
 async def test_a_day_sealed_anew_while_it_is_archived_is_archived_once_more(
     client: Redis, writer: Writer, store: RollupStore, archive: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
