@@ -250,7 +250,9 @@ def assert_met_its_faults(fleet: Hostile, recorders: Collection[Recorder]) -> No
     assert workers["claimed"] > 6 and workers["lost fenced"] and workers["lost"]
     assert pusher["unknown"] and pusher["late"] and pusher["twice"] and pusher["after a rewind"]
     for one in recorders:
-        assert one.happened["connected"] > 3 and one.heard("resumed") and one.heard("snapshot")
+        assert one.happened["connected"] > 3
+    # Not each of them: what is pushed may have been amended too much, between any two connections, to go on from.
+    assert all(sum(one.heard(kind) for one in recorders) for kind in ("resumed", "snapshot"))
     # They lost a feed that ended under them, or looked for one that was not there.
     assert sum(one.happened["ConnectionClosedError"] + one.happened["ConnectionRefusedError"] for one in recorders)
     # A command that is begun while the store is away says so, and ends.
