@@ -1,5 +1,6 @@
 """Messages of a stream: values until one is sent, and then written once for all who are sent it."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -39,7 +40,7 @@ class Reply:
 
 
 @dataclass(eq=False, slots=True)
-class StreamMessage:
+class StreamMessage(ABC):
     """About a series, which `names` says as JSON, and true of commit `seq`.
 
     `about`: what newer news of the same takes the place of: a bar, by its open; gaps; health.
@@ -60,8 +61,9 @@ class StreamMessage:
         """The same for a client that has known that watermark."""
         return self
 
+    @abstractmethod
     def _written(self) -> str:
-        raise NotImplementedError
+        """As it is sent."""
 
 
 @dataclass(eq=False, slots=True)

@@ -46,23 +46,25 @@ for _, day in ipairs(redis.call('ZRANGE', dirty, 0, -1)) do
 end
 local waiting = redis.call('ZRANGE', unarchived, 0, -1)
 local function complete_ms(name)
-  local complete = sealed_to
+  local to = sealed_to
   for _, member in ipairs(waiting) do
     local of, day = string.match(member, '^(%a+):(%d+)$')
     if of == name then
-      complete = math.min(complete, tonumber(day))
+      to = math.min(to, tonumber(day))
     end
   end
-  return string.format('%.0f', complete)
+  return string.format('%.0f', to)
 end
-redis.call('HSET', archive, series .. '_ms', complete_ms(series))
+local complete = complete_ms(series)
+redis.call('HSET', archive, series .. '_ms', complete)
 -- A day that was to be rolled up when another series was confirmed may have had nothing for it: then that is no job of
 -- its own, and is seen here.
 for _, field in ipairs(redis.call('HKEYS', archive)) do
   local name = string.match(field, '^(%a+)_from_ms$')
   local was = name and name ~= 'trades' and name ~= series and redis.call('HGET', archive, name .. '_ms')
-  if was and tonumber(was) < tonumber(complete_ms(name)) then
-    redis.call('HSET', archive, name .. '_ms', complete_ms(name))
+  local now = was and complete_ms(name)
+  if was and tonumber(was) < tonumber(now) then
+    redis.call('HSET', archive, name .. '_ms', now)
   end
 end
 if ARGV[7] ~= '' then
@@ -72,4 +74,4 @@ if lost > 8 then
   redis.call('HSET', archive, series .. '_from_ms', string.format('%.0f', from))
   confirm(archive, series)
 end
-return {'OK', redis.call('HGET', archive, series .. '_ms')}
+return {'OK', complete}

@@ -4,9 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Iterable
 
-from workers.venues.shared.base import (
-    Event,
-)
+from workers.venues.shared.base import Event
 
 # Events waiting for their reader, beyond which sockets wait; the venue then cuts us, and that is noticed.
 MAILBOX_EVENTS = 4_096
