@@ -11,12 +11,13 @@ from common.clock import JudgedClock, SystemClock
 from common.errors import BadInput, StoreUnavailable
 from common.market.builder.recent import CONFLICT, Conflict
 from common.store.client import commit_client
+from common.store.commit import Commit, StreamBounds
 from common.store.format import store_format
 from common.store.owners import Owners
 from common.store.presence import REPLAY, present
 from common.store.reads import SymbolReader
 from common.store.registry import Market, Registry
-from common.store.symbol import Commit, StreamBounds, SymbolStore
+from common.store.symbol import SymbolStore
 from workers.sources.base import Batch
 from workers.sources.replay import Replay
 from workers.symbol.claims import Claimer, WorkerContext

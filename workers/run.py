@@ -15,6 +15,7 @@ from common.errors import OperatorError
 from common.market.timeframes.timeframe import MINUTE_MS
 from common.series import MINUTE_SERIES
 from common.store.client import blocking_client, commit_client
+from common.store.commit import StreamBounds
 from common.store.demand import Caps
 from common.store.lease import holder_name
 from common.store.owners import Owners
@@ -22,7 +23,7 @@ from common.store.presence import WORKER, present
 from common.store.registry import Registry
 from common.store.server import await_admission
 from common.store.stream_reader import SharedReads
-from common.store.symbol import StreamBounds, SymbolStore
+from common.store.symbol import SymbolStore
 from common.store.together import Together
 from common.store.trade_archive import TRADES
 from common.store.wanted import WantedFleet
@@ -106,7 +107,7 @@ async def work(settings: WorkerSettings) -> None:
         changes.change,
         shared,
     )
-    beats = Together(commands, "beat")
+    beats = Together(commands, "beats of many symbols")
     place = WorkerContext(
         holder=holder_name(),
         clock=clock,

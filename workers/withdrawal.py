@@ -6,9 +6,10 @@ from redis.asyncio import Redis
 
 from common.clock import JudgedClock
 from common.errors import StoreUnavailable
+from common.store.commit import StreamBounds
 from common.store.lease import NOTHING_SEEN, LeaseObservation, new_token
 from common.store.registry import Registry
-from common.store.symbol import StreamBounds, SymbolStore
+from common.store.symbol import SymbolStore
 
 
 async def withdraw(client: Redis, symbol: str, bounds: StreamBounds, clock: JudgedClock, holder: str) -> None:

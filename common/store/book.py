@@ -16,9 +16,9 @@ from common.errors import Fenced
 from common.market.depth.book import Level
 from common.market.rescaling import MAX_INT_64, Rescaling, Unfit
 from common.market.scale import Scale
+from common.store import scripts
 from common.store.client import translated
 from common.store.keys import SymbolKeys
-from common.store.script import Argument, Script
 
 # Levels kept of a side: the most one answer has. 32 kB, four times a second.
 MAX_BOOK_LEVELS = 1_000
@@ -63,7 +63,7 @@ class BookStore:
     def __init__(self, client: Redis, symbol: str, scale: Scale) -> None:
         self.keys = SymbolKeys(symbol)
         self._scale = scale
-        self._put = Script(client, "book")
+        self._put = scripts.book.of(client, self.keys)
 
     async def put(self, token: str, snapshot: BookSnapshot) -> None:
         """Replace the book. Raises Fenced, StoreUnavailable.
@@ -72,9 +72,14 @@ class BookStore:
         """
         state = LIVE if snapshot.live else BROKEN
         with translated(f"write of the book of {self.keys.symbol}"):
-            keys = [self.keys.owner, self.keys.book]
-            fields: list[Argument] = [snapshot.ts_ms, snapshot.update_id, snapshot.pack(), state, str(self._scale)]
-            result = await self._put(keys, token, *fields)
+            result = await self._put(
+                token=token,
+                ts_ms=snapshot.ts_ms,
+                update_id=snapshot.update_id,
+                levels=snapshot.pack(),
+                state=state,
+                scale=str(self._scale),
+            )
         if result[0] == b"FENCED":
             raise Fenced(f"{self.keys.symbol} has another holder")
 

@@ -17,9 +17,9 @@ from common.market.instrument import Instrument
 from common.market.timeframes.calendar_exceptions import NO_EXCEPTIONS, CalendarExceptions, SessionException
 from common.market.timeframes.calendars import ALWAYS
 from common.market.timeframes.timeframe import DAY_MS
+from common.store import scripts
 from common.store.client import translated
 from common.store.keys import CALENDARS, SYMBOLS_VERSION, SymbolKeys
-from common.store.script import Script
 
 # What a changed session may change: its week and, where it is the first or last of a month, that month's first days.
 REACH_MS = 8 * DAY_MS
@@ -31,7 +31,7 @@ ATTEMPTS = 5
 class CalendarStore:
     def __init__(self, client: Redis) -> None:
         self._client = client
-        self._set = Script(client, "set_calendar")
+        self._set = scripts.set_calendar.of(client)
 
     async def all(self) -> dict[str, CalendarExceptions]:
         """By calendar; those without exceptions are not among them."""
@@ -49,7 +49,12 @@ class CalendarStore:
                 text: Any = await self._client.hget(CALENDARS, calendar)
             changed = exceptions_of(text).changed(added, removed)
             with translated(f"write of calendar {calendar}"):
-                status, *_ = await self._set([CALENDARS], calendar, text or b"", orjson.dumps(changed.dump()))
+                status, *_ = await self._set(
+                    calendars=CALENDARS,
+                    calendar=calendar,
+                    exceptions=text or b"",
+                    changed=orjson.dumps(changed.dump()),
+                )
                 if status == b"OK":
                     # Whoever keeps the registry reads it again.
                     await self._client.incr(SYMBOLS_VERSION)
@@ -111,15 +116,16 @@ async def adopt(client: Redis, instruments: Iterable[Instrument]) -> dict[str, i
         pipe.hget(SymbolKeys(each.symbol).rollup, ADOPTED)
     with translated("read of the calendars that days were made by"):
         found = [Adopted(text or b"") for text in await pipe.execute()]
-    script, marked = Script(client, "adopt"), dict[str, int]()
+    marked: dict[str, int] = {}
     for instrument, before in zip(named, found, strict=True):
         calendar, exceptions = instrument.calendar, instrument.exceptions
         if before.is_older_than(calendar, exceptions):
-            k, spans = SymbolKeys(instrument.symbol), before.lacking(calendar, exceptions)
-            keys = [k.state, k.dirty, k.seals, k.candles, k.rollup, k.archive, k.outside]
+            script = scripts.adopt.of(client, SymbolKeys(instrument.symbol))
             text = orjson.dumps({"calendar": calendar, **exceptions.dump()})
             with translated(f"marking of days of {instrument.symbol}"):
-                status, *rest = await script(keys, before.text, text, *(ms for span in spans for ms in span))
+                status, *rest = await script(
+                    known=before.text, exceptions=text, spans=before.lacking(calendar, exceptions)
+                )
             if status == b"OK":
                 marked[instrument.symbol] = int(rest[0])
     return marked

@@ -13,13 +13,13 @@ from redis.asyncio import Redis
 
 from common.errors import Stale
 from common.market.coding import codec
-from common.market.trade import Trades
 from common.series import MINUTE_SERIES
+from common.store import scripts
 from common.store.client import translated
+from common.store.commit import check
 from common.store.keys import SymbolKeys
 from common.store.reads import SymbolState, ask, older_of, state_of
-from common.store.script import Argument, Script
-from common.store.symbol import check, flat
+from common.store.script import Rows
 
 # What one command reads or writes: some 5 MB, and few milliseconds in which the store does nothing else.
 PAGE = 2_000
@@ -96,8 +96,8 @@ class ChangeStore:
         self.keys = SymbolKeys(symbol)
         self._client = client
         self._events_kept = events_kept
-        self._stage = Script(client, "stage_change")
-        self._change = Script(client, "change")
+        self._stage = scripts.stage_change.of(client, self.keys)
+        self._change = scripts.change.of(client, self.keys)
 
     async def begin(self, token: str) -> None:
         """Take the place of any change that was begun before. What it has laid down is dropped."""
@@ -168,52 +168,50 @@ class ChangeStore:
     async def put(self, token: str, key: str, rows: Sequence[ScoredMember]) -> None:
         """Lay members of a series down in its shadow."""
         for at in range(0, len(rows), PAGE):
-            await self._staged(token, key, "put", *flat(rows[at : at + PAGE]))
+            await self._staged(token, key, "put", rows[at : at + PAGE])
 
     async def cut(self, token: str, key: str, spans: Iterable[tuple[int, int]]) -> None:
         """Take scores, both ends included, out of the shadow of a series."""
-        bounds = list(flat(spans))
-        if bounds:
-            await self._staged(token, key, "cut", *bounds)
+        rows = list(spans)
+        if rows:
+            await self._staged(token, key, "cut", rows)
 
     async def add(self, token: str, entries: Sequence[StoredEntry]) -> None:
         """Lay entries of the trade stream down, ascending."""
         for at in range(0, len(entries), PAGE):
-            await self._staged(token, self.keys.trades, "add", *flat(entries[at : at + PAGE]))
+            await self._staged(token, self.keys.trades, "add", entries[at : at + PAGE])
 
     async def hold(self, token: str, for_ms: int) -> None:
         """Have no roll-up taken in for so long."""
-        await self._staged(token, self.keys.trades, "hold", for_ms)
+        await self._staged(token, self.keys.trades, "hold", [(for_ms,)])
 
     async def finish(self, change: Change) -> None:
         """Raises Fenced, Stale, StoreUnavailable."""
         k = self.keys
-        keys = [k.owner, k.state, k.trades, k.rollup, k.dirty, k.gaps, k.events, k.rescale, k.book]
-        keys += [k.changing, k.outside, k.coverage, *(each for key in k.rewritten() for each in (key, k.shadow(key)))]
         with translated(f"change of {k.symbol}"):
-            result = await self._change(keys, *self._arguments(change))
+            result = await self._change(
+                rewritten=[each for key in k.rewritten() for each in (key, k.shadow(key))],
+                token=change.token,
+                seq=change.seq,
+                next_seq=change.seq + 1,
+                version=change.version,
+                no_trades=codec.NO_TRADES,
+                events_kept=self._events_kept,
+                rolled_from_ms=change.rolled_from_ms,
+                with_shadows=change.with_shadows,
+                with_rescale=change.rescale,
+                with_chunks=change.chunks is not None,
+                state_fields=change.state,
+                chunks=change.chunks or {},
+                days=change.dirty,
+                gap_puts=change.gaps,
+                event_texts=change.events,
+                messages=change.messages,
+            )
         check(result, k.symbol, change.seq)
 
-    def _arguments(self, change: Change) -> list[Argument]:
-        counts = [len(change.state), len(change.dirty), len(change.gaps), len(change.events), len(change.messages)]
-        chunks = change.chunks or {}
-        from_ms = "" if change.rolled_from_ms is None else change.rolled_from_ms
-        return [
-            *(change.token, change.seq, change.seq + 1, change.version),
-            *(codec.pack_trades(Trades()), self._events_kept),
-            *("1" if change.with_shadows else "", from_ms, "1" if change.rescale else ""),
-            *counts,
-            "" if change.chunks is None else len(chunks),
-            *flat(change.state.items()),
-            *flat(chunks.items()),
-            *change.dirty,
-            *flat(change.gaps.items()),
-            *change.events,
-            *flat(change.messages),
-        ]
-
-    async def _staged(self, token: str, key: str, *arguments: Argument) -> None:
+    async def _staged(self, token: str, key: str, how: str, rows: Rows) -> None:
         with translated(f"change of {key}"):
-            status, *_ = await self._stage([self.keys.changing, self.keys.shadow(key)], token, *arguments)
+            status, *_ = await self._stage(shadow=self.keys.shadow(key), token=token, how=how, rows=rows)
         if status == b"STALE":
             raise Stale(f"another change of {self.keys.symbol} has begun")

@@ -7,16 +7,16 @@ from typing import Any
 
 from redis.asyncio import Redis
 
+from common.store import scripts
 from common.store.client import translated
 from common.store.keys import CLOCK
-from common.store.script import Script
 
 
 class ClockLease:
     """One process's view of it. `token`: unique to the process, its name first."""
 
     def __init__(self, client: Redis, token: str, ttl_ms: int) -> None:
-        self._hold = Script(client, "hold")
+        self._hold = scripts.hold.of(client)
         self._token = token
         self._ttl_ms = ttl_ms
 
@@ -30,7 +30,7 @@ class ClockLease:
 
     async def _ask(self, ttl_ms: int) -> bool:
         with translated("lease of the clock"):
-            (word,) = await self._hold([CLOCK], self._token, ttl_ms)
+            (word,) = await self._hold(right=CLOCK, token=self._token, ttl_ms=ttl_ms)
         return bool(word == b"OK")
 
 

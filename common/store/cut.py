@@ -7,12 +7,12 @@ from redis.asyncio import Redis
 
 from common.market.timeframes.timeframe import MINUTE_MS, minute_of
 from common.market.trade import MIN_TS_MS
+from common.store import scripts
 from common.store.client import translated
-from common.store.keys import ROLLED, SymbolKeys, archived_series, series_arguments
+from common.store.commit import check
+from common.store.keys import SymbolKeys, archived_series
 from common.store.reads import SymbolState
 from common.store.registry import Market
-from common.store.script import Script
-from common.store.symbol import check
 
 
 class Wrong(NamedTuple):
@@ -50,11 +50,14 @@ def wrong_times(market: Market, state: SymbolState) -> Wrong | None:
 async def drop_before(client: Redis, symbol: str, token: str, seq: int, cut: HistoryCut) -> None:
     """Drop minutes, days and what is archived of them, but leave coverage as it is. Raises Fenced, Stale."""
     k = SymbolKeys(symbol)
-    keys = [k.owner, k.state, k.seals, k.dirty, k.rollup, k.unarchived, k.archive, k.outside]
-    keys += [*map(k.rolled, ROLLED), k.faults, k.archived("trades"), *k.of_series()]
     with translated(f"cut of {symbol}"):
-        script = Script(client, "cut")
-        bounds = (cut.archived[series] for series in archived_series())
-        head = (token, seq, cut.day_ms, cut.grows_ms, cut.newest_ms)
-        result = await script(keys, *head, *series_arguments(), *bounds)
+        result = await scripts.cut.of(client, k)(
+            manifest=k.archived("trades"),
+            token=token,
+            seq=seq,
+            day=cut.day_ms,
+            grows=cut.grows_ms,
+            newest_ms=cut.newest_ms,
+            bounds=[cut.archived[series] for series in archived_series()],
+        )
     check(result, symbol, seq)

@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 from redis.asyncio import Redis
 
+from common.store import scripts
 from common.store.bulk import Bulk
 from common.store.client import translated
 from common.store.keys import ALL_STREAMS, SymbolKeys, streams_key
-from common.store.script import Script
 
 # How long a symbol is served after somebody last asked for it: a chart that is switched back and forth keeps it.
 DEMAND_TTL_MS = 30_000
@@ -55,13 +55,13 @@ class StreamSlot:
         self._client = client
         self._symbol = symbol
         self._places = ((streams_key(venue), caps.of_venue), (ALL_STREAMS, caps.in_all))
-        self._slot = Script(client, "slot")
+        self._slot = scripts.slot.of(client)
 
     async def take(self) -> bool:
         """Take the place, or keep it; False where there is none. To be called again within SLOT_TTL_MS."""
         with translated(f"place for a stream of {self._symbol}"):
             for key, most in self._places:
-                result = await self._slot([key], self._symbol, most, SLOT_TTL_MS)
+                result = await self._slot(places=key, who=self._symbol, most=most, for_ms=SLOT_TTL_MS)
                 if result[0] == b"FULL":
                     await self._leave()
                     return False

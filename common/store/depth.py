@@ -1,16 +1,15 @@
 """The history of a symbol's book in the store: a chunk a minute, written by the symbol's holder alone."""
 
-from collections.abc import Iterable, Mapping
-from itertools import chain
+from collections.abc import Mapping
 from typing import Any
 
 from redis.asyncio import Redis
 
 from common.errors import Fenced
 from common.market.timeframes.timeframe import minute_of
+from common.store import scripts
 from common.store.client import translated
 from common.store.keys import SymbolKeys
-from common.store.script import Argument, Script
 
 
 class DepthStore:
@@ -19,7 +18,7 @@ class DepthStore:
     def __init__(self, client: Redis, symbol: str, kept: int) -> None:
         self.keys = SymbolKeys(symbol)
         self._kept = kept
-        self._put = Script(client, "depth")
+        self._put = scripts.depth.of(client, self.keys)
 
     async def put(self, token: str, chunks: Mapping[int, bytes]) -> int:
         """Write packed chunks by open_ms, and return how many are kept. Raises Fenced, StoreUnavailable.
@@ -27,9 +26,7 @@ class DepthStore:
         After StoreUnavailable the outcome is unknown; to put the same chunks again is harmless.
         """
         with translated(f"write of {len(chunks)} depth chunks of {self.keys.symbol}"):
-            keys = [self.keys.owner, self.keys.depth]
-            pairs: Iterable[Argument] = chain.from_iterable(chunks.items())
-            status, *kept = await self._put(keys, token, self._kept, *pairs)
+            status, *kept = await self._put(token=token, kept=self._kept, chunks=chunks)
         if status == b"FENCED":
             raise Fenced(f"{self.keys.symbol} has another holder")
         return int(kept[0])

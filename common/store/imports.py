@@ -14,13 +14,14 @@ from common.market.coding import codec
 from common.market.manifest import ManifestEntry
 from common.market.timeframes.timeframe import DAY_MS
 from common.series import MINUTE_SERIES
+from common.store import scripts
 from common.store.client import translated
+from common.store.commit import check, coverage_fields
 from common.store.instrument import DataInstrument
-from common.store.keys import SymbolKeys, series_arguments
+from common.store.keys import SymbolKeys
 from common.store.reads import Spans
 from common.store.rollups import Staged, StoredMinutes
-from common.store.script import Argument, Script
-from common.store.symbol import check, coverage_fields, flat
+from common.store.script import Argument
 
 # What one step takes: a day of a busy market alone, or small days together. The script takes some 50 us a day.
 MAX_STEP_DAYS = 64
@@ -75,7 +76,7 @@ class ImportStore:
         self.keys = SymbolKeys(symbol)
         self._client = client
         self._events_kept = events_kept
-        self._import = Script(client, "import")
+        self._import = scripts.import_.of(client, self.keys)
 
     async def read(self, days: Sequence[int]) -> list[Mapping[str, StoredMinutes]]:
         """Return what is stored of each day, by series."""
@@ -94,14 +95,6 @@ class ImportStore:
 
     async def write(self, step: ImportStep) -> None:
         """Take in the days. Raises Fenced, Stale, StoreUnavailable."""
-        k = self.keys
-        keys = [k.owner, k.state, k.trades, k.events, k.gaps, k.dirty, k.seals, k.staged, k.archive, k.outside]
-        keys += [k.coverage, k.archived("trades"), k.faults, *k.of_series()]
-        with translated(f"import of days of {k.symbol}"):
-            result = await self._import(keys, *self._arguments(step))
-        check(result, k.symbol, step.seq)
-
-    def _arguments(self, step: ImportStep) -> Sequence[Argument]:
         checkpoint = step.checkpoint
         state: dict[str, Argument] = {
             "candle": checkpoint.candle,
@@ -111,19 +104,32 @@ class ImportStore:
             "import_position": step.position,
             **coverage_fields(checkpoint, step.format),
         }
-        head: list[Argument] = [step.token, step.seq, step.seq + 1, checkpoint.watermark_ms]
-        head += [codec.NO_TRADES, self._events_kept, step.first_ms, step.last_ms]
-        lost = ";".join(f"{from_ms}:{to_ms}" for from_ms, to_ms in step.lost)
-        head += ["archived" if step.archived else "", lost]
-        counted = step.days, state, step.gaps, step.forgotten, step.events, step.messages, step.entries
-        head += map(len, counted)
-        head.append(len(checkpoint.chunks) if checkpoint.is_chunked else "")
-        head += [*series_arguments(), *flat(map(_day_arguments, step.days))]
-        head += [*flat(state.items()), *flat(checkpoint.chunks.items()), *flat(step.gaps.items())]
-        entries = (entry.dump() for entry in step.entries)
-        return [*head, *step.forgotten, *step.events, *flat(step.messages), *entries]
+        with translated(f"import of days of {self.keys.symbol}"):
+            result = await self._import(
+                manifest=self.keys.archived("trades"),
+                token=step.token,
+                seq=step.seq,
+                next_seq=step.seq + 1,
+                watermark_ms=checkpoint.watermark_ms,
+                no_trades=codec.NO_TRADES,
+                events_kept=self._events_kept,
+                first_ms=step.first_ms,
+                last_ms=step.last_ms,
+                lost_spans=";".join(f"{from_ms}:{to_ms}" for from_ms, to_ms in step.lost),
+                archived=step.archived,
+                with_chunks=checkpoint.is_chunked,
+                days=map(_day_row, step.days),
+                state_fields=state,
+                chunks=checkpoint.chunks,
+                gap_puts=step.gaps,
+                forgotten=step.forgotten,
+                event_texts=step.events,
+                messages=step.messages,
+                entries=[entry.dump() for entry in step.entries],
+            )
+        check(result, self.keys.symbol, step.seq)
 
 
-def _day_arguments(day: ImportedDay) -> tuple[Argument, ...]:
+def _day_row(day: ImportedDay) -> tuple[Argument, ...]:
     staged, outside = day.staged or Staged({}, {}), "" if day.outside is None else day.outside
     return (day.day_ms, "seal" if day.staged else "leave", *staged.arguments(), outside)

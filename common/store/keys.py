@@ -94,10 +94,9 @@ def budget_key(venue: str) -> str:
     return f"{{{venue}}}:budget"
 
 
-def series_arguments() -> list[str | bytes | int]:
-    """How many series of minutes there are, the name of each and the field of its floor, as scripts list them."""
-    names = (name for series in MINUTE_SERIES.values() for name in (series.name, series.floor))
-    return [len(MINUTE_SERIES), *names]
+def series_arguments() -> list[str]:
+    """The name of each series of minutes and the field of its floor, as scripts list them (series.lua)."""
+    return [name for series in MINUTE_SERIES.values() for name in (series.name, series.floor)]
 
 
 def archived_series() -> list[str]:
@@ -159,6 +158,18 @@ class SymbolKeys:
     def rolled(self, series: str) -> str:
         """Stored roll-ups of `1d`, `1w` or `1M`; also the channel that tells of them."""
         return self._name(f"candles:{series}")
+
+    @property
+    def daily(self) -> str:
+        return self.rolled("1d")
+
+    @property
+    def weekly(self) -> str:
+        return self.rolled("1w")
+
+    @property
+    def monthly(self) -> str:
+        return self.rolled("1M")
 
     @property
     def changing(self) -> str:

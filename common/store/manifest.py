@@ -13,9 +13,9 @@ import orjson
 from redis.asyncio import Redis
 
 from common.market.manifest import Fault, ManifestEntry
+from common.store import scripts
 from common.store.client import translated
 from common.store.keys import SymbolKeys
-from common.store.script import Script
 
 # Entries read at once: a month's days, and one more to know whether there are any left.
 PAGE = 32
@@ -103,24 +103,23 @@ class Manifest:
         """Add to what is known what a listing has shown. False if something was confirmed meanwhile."""
         members = [entry.dump() for entry in entries]
         with translated(f"listing of what is archived of {self._symbol}"):
-            script = Script(self._client, "list_archive")
-            status, *_ = await script([self._keys.archive, self._key], self._series, version, *members)
+            script = scripts.list_archive.of(self._client, self._keys)
+            status, *_ = await script(manifest=self._key, series=self._series, version=version, entries=members)
         return bool(status == b"OK")
 
     async def give_up(self, period_ms: int, last_ms: int | None) -> bool:
         """An object is lost, and what it alone had: up to `last_ms`, None: nothing. False if it was never confirmed."""
-        keys = [self._keys.archive, self._key, self._keys.faults]
         with translated(f"giving up of an object of {self._symbol}"):
-            script = Script(self._client, "give_up")
-            (status,) = await script(keys, self._series, period_ms, "" if last_ms is None else last_ms)
+            script = scripts.give_up.of(self._client, self._keys)
+            (status,) = await script(manifest=self._key, series=self._series, period=period_ms, last_ms=last_ms)
         return bool(status == b"OK")
 
     async def note_fault(self, fault: Fault) -> None:
         """An object is not what was confirmed. Known until one is confirmed in its place, or it is `sound` again."""
         text = orjson.dumps(fault.json())
         with translated(f"note of a fault in the archive of {self._symbol}"):
-            keys = [self._keys.faults, self._keys.archive]
-            await Script(self._client, "note_fault")(keys, self._field(fault.from_ms), text, MAX_FAULTS)
+            script = scripts.note_fault.of(self._client, self._keys)
+            await script(field=self._field(fault.from_ms), fault=text, most=MAX_FAULTS)
 
     async def sound(self, period_ms: int) -> None:
         """Nothing is wrong with an object any more."""

@@ -14,11 +14,11 @@ from redis.asyncio import Redis
 
 from common.errors import StoreUnavailable
 from common.release import RELEASE
+from common.store import scripts
 from common.store.client import translated
 from common.store.format import FORMAT
 from common.store.keys import PROCESSES
 from common.store.lease import holder_name
-from common.store.script import Script
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class Presence:
     """The word of this process."""
 
     def __init__(self, client: Redis, kind: str, most: int = 0, for_ms: int = PRESENT_FOR_MS) -> None:
-        self._script = Script(client, "present")
+        self._present = scripts.present.of(client)
         self._process = Process(holder_name(), kind, most=most)
         self._for_ms = for_ms
         self._said = ""
@@ -77,7 +77,9 @@ class Presence:
 
     async def _send(self, member: str, for_ms: int) -> None:
         with translated("word of this process's presence"):
-            await self._script([PROCESSES], member, self._said, for_ms, MAX_PROCESSES)
+            await self._present(
+                processes=PROCESSES, member=member, before=self._said, for_ms=for_ms, most=MAX_PROCESSES
+            )
         self._said = member
 
 

@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 
 from common.errors import BadInput, OperatorError
 from common.market.instrument import Instrument
-from common.store import format
+from common.store import format, scripts
 from common.store.calendars import with_exceptions
 from common.store.client import commit_client, translated
 from common.store.instrument import (
@@ -26,7 +26,6 @@ from common.store.instrument import (
     stored_instruments,
 )
 from common.store.keys import SYMBOLS, SYMBOLS_VERSION, SymbolKeys
-from common.store.script import Script
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +75,7 @@ class Market:
 class Registry:
     def __init__(self, client: Redis) -> None:
         self._client = client
-        self._replace = Script(client, "replace_symbol")
+        self._replace = scripts.replace_symbol.of(client)
         # Entries already complained of: they are met again at every look.
         self._told: set[str] = set()
 
@@ -148,7 +147,9 @@ class Registry:
                 return None
             market = change(_decode(symbol, text))
             with translated(f"change of {symbol}"):
-                status, *_ = await self._replace([SYMBOLS], symbol, text, _encode(market))
+                status, *_ = await self._replace(
+                    symbols=SYMBOLS, symbol=symbol, entry=text, replacement=_encode(market)
+                )
                 if status == b"OK":
                     await self._count_up()
                     return market

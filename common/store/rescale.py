@@ -1,16 +1,18 @@
 """Archived objects that may be of another scale than their symbol is now: the ledger of those that are left."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 from redis.asyncio import Redis
 
 from common.errors import Stale
 from common.market.manifest import ManifestEntry
+from common.store import scripts
 from common.store.client import translated
 from common.store.instrument import DataInstrument, data_instrument
 from common.store.keys import SymbolKeys
-from common.store.script import Script
 
 # Stands for all of them, until they have been listed.
 LIST = "list"
@@ -37,7 +39,8 @@ class RescaleStore:
     def __init__(self, client: Redis, symbol: str) -> None:
         self.keys = SymbolKeys(symbol)
         self._client = client
-        self._rescaled = Script(client, "rescaled")
+        self._list = scripts.list_rescale.of(client, self.keys)
+        self._done = scripts.rescaled.of(client, self.keys)
 
     async def left(self) -> Left | None:
         """None if nothing is."""
@@ -57,17 +60,26 @@ class RescaleStore:
         """Note all objects that there are. Raises Stale if the symbol has been changed since."""
         some = [objects[at : at + _AT_ONCE] for at in range(0, len(objects), _AT_ONCE)]
         for part in some or [()]:
-            members = (f"{series}:{period_ms}" for series, period_ms in part)
-            await self._tell([self.keys.state, self.keys.rescale], left, "listed", *members)
+            members = [f"{series}:{period_ms}" for series, period_ms in part]
+            with self._translated():
+                result = await self._list(instrument=left.text, objects=members)
+            self._check(result)
 
     async def done(self, left: Left, series: str, period_ms: int, entry: ManifestEntry | None = None) -> None:
         """An object is of the symbol's scale. `entry`: its own, if it was written. Raises Stale as `listed` does."""
-        k = self.keys
-        keys = [k.state, k.rescale, k.archived(series), k.faults]
-        await self._tell(keys, left, "done", f"{series}:{period_ms}", entry.dump() if entry else "")
+        with self._translated():
+            result = await self._done(
+                manifest=self.keys.archived(series),
+                instrument=left.text,
+                series=series,
+                period=period_ms,
+                entry=entry.dump() if entry else None,
+            )
+        self._check(result)
 
-    async def _tell(self, keys: Sequence[str], left: Left, *arguments: str) -> None:
-        with translated(f"note of what is rescaled of {self.keys.symbol}"):
-            status, *_ = await self._rescaled(keys, left.text, *arguments)
-        if status == b"STALE":
+    def _translated(self) -> AbstractContextManager[None]:
+        return translated(f"note of what is rescaled of {self.keys.symbol}")
+
+    def _check(self, result: list[Any]) -> None:
+        if result[0] == b"STALE":
             raise Stale(f"{self.keys.symbol} has been changed since its archive was looked at")

@@ -18,12 +18,13 @@ from common.market.manifest import ManifestEntry
 from common.market.scale import Scales
 from common.market.timeframes.timeframe import DAY_MS, day_of
 from common.series import CANDLES, MINUTE_SERIES, MinuteSeries, followers
+from common.store import scripts
 from common.store.calendars import ADOPTED, Adopted
 from common.store.client import translated
-from common.store.keys import ROLLED, SymbolKeys, archived_series, series_arguments
+from common.store.keys import SymbolKeys, archived_series
 from common.store.manifest import ask_whole, is_whole
 from common.store.reads import Spans, SymbolState, ask, lost_spans, older_of, state_of
-from common.store.script import Argument, Script
+from common.store.script import Argument
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +133,10 @@ class RollupStore:
         self.keys = SymbolKeys(symbol)
         self._client = client
         self._events_kept = events_kept
-        self._roll = Script(client, "roll")
-        self._archived = Script(client, "archived")
-        self._mark = Script(client, "mark")
-        self._unarchive = Script(client, "unarchive")
+        self._roll = scripts.roll.of(client, self.keys)
+        self._archived = scripts.archived.of(client, self.keys)
+        self._mark = scripts.mark.of(client, self.keys)
+        self._unarchive = scripts.unarchive.of(client, self.keys)
 
     async def due(self) -> Due:
         pipe = self._client.pipeline(transaction=True)
@@ -258,43 +259,44 @@ class RollupStore:
         `outside`: how many trades of the day are in no session; None if that is not known. Raises Stale if what was
         read is not so any more.
         """
-        k, rolled = self.keys, list(rolled)
-        keys = [k.state, k.dirty, k.rollup, k.seals, k.staged, k.unarchived, k.events]
-        at = {series: number for number, series in enumerate(ROLLED, len(keys) + 1)}
-        keys += [*(k.rolled(series) for series in ROLLED), k.outside, k.changing, *k.of_series()]
-        rows: list[Argument] = [
-            value for r in rolled for value in (at[r.series], r.open_ms, r.candle, r.event, r.message)
-        ]
-        if isinstance(staged, Staged):
-            seal: list[Argument] = ["seal", *staged.arguments()]
-        else:
-            seal = [staged or "leave"]
-        head: list[Argument] = [mark.token, mark.version, day_ms, mark.score, self._events_kept, len(rolled)]
-        head.append("" if outside is None else outside)
-        with translated(f"roll-up of day {day_ms} of {k.symbol}"):
-            status, *_ = await self._roll(keys, *head, *series_arguments(), *rows, *seal)
+        with translated(f"roll-up of day {day_ms} of {self.keys.symbol}"):
+            status, *_ = await self._roll(
+                token=mark.token,
+                version=mark.version,
+                day=day_ms,
+                score=mark.score,
+                events_kept=self._events_kept,
+                outside_count=outside,
+                how="seal" if isinstance(staged, Staged) else staged or "leave",
+                seal=staged.arguments() if isinstance(staged, Staged) else (),
+                rolled=[(r.series, r.open_ms, r.candle, r.event, r.message) for r in rolled],
+            )
         if status == b"STALE":
-            raise Stale(f"day {day_ms} of {k.symbol} has been written since it was read")
+            raise Stale(f"day {day_ms} of {self.keys.symbol} has been written since it was read")
 
     async def mark(self, first_day_ms: int, last_day_ms: int) -> tuple[int, ...]:
         """Mark days, both included, to be rolled up once more: those that are over and have minutes here. Return them.
 
         A day of which minutes have been dropped is left alone.
         """
-        k = self.keys
-        with translated(f"marking of days of {k.symbol}"):
-            days = await self._mark([k.state, k.dirty, k.seals, k.candles], first_day_ms, last_day_ms)
+        with translated(f"marking of days of {self.keys.symbol}"):
+            days = await self._mark(first_day=first_day_ms, last_day=last_day_ms)
         return tuple(map(int, days))
 
-    async def unarchive(self, name: str, from_ms: int, end_ms: int, floor_most_ms: int) -> tuple[int, int]:
+    async def unarchive(self, name: str, from_ms: int, end_ms: int, max_floor_ms: int) -> tuple[int, int]:
         """Mark the sealed days of `[from_ms, end_ms)` to be archived again; return the series' floor, and how many.
 
-        None of them if the floor, before which minutes have been dropped, is above `floor_most_ms`.
+        None of them if the floor, before which minutes have been dropped, is above `max_floor_ms`.
         """
-        k, floor = self.keys, MINUTE_SERIES[name].floor
-        keys = [k.state, k.seals, k.unarchived, k.rollup, k.sealed(name)]
-        with translated(f"marking of {name} of {k.symbol}"):
-            floor_ms, count = await self._unarchive(keys, name, from_ms, end_ms, floor_most_ms, floor)
+        with translated(f"marking of {name} of {self.keys.symbol}"):
+            floor_ms, count = await self._unarchive(
+                blocks=self.keys.sealed(name),
+                series=name,
+                floor_field=MINUTE_SERIES[name].floor,
+                from_ms=from_ms,
+                end_ms=end_ms,
+                max_floor_ms=max_floor_ms,
+            )
         return int(floor_ms), int(count)
 
     async def unarchived(self, series: str) -> tuple[str, dict[int, str]]:
@@ -335,13 +337,19 @@ class RollupStore:
         `lost`: days that are nowhere any more, and will not be archived. `late`: the parts that it has now, too.
         `entry`: of the object that was written, if one was.
         """
-        k = self.keys
-        keys = [k.state, k.unarchived, k.dirty, k.archive, k.late(series), k.archived(series), k.faults]
-        merged: list[Argument] = [late.seq, late.start_ms, late.end_ms] if late else ["", "", ""]
-        merged.append(entry.dump() if entry else "")
-        pairs: list[Argument] = [value for item in scores.items() for value in item]
-        with translated(f"confirmation of the archive of {k.symbol}"):
-            status, *rest = await self._archived(keys, token, series, len(scores), *merged, *pairs, *lost)
+        with translated(f"confirmation of the archive of {self.keys.symbol}"):
+            status, *rest = await self._archived(
+                late=self.keys.late(series),
+                manifest=self.keys.archived(series),
+                token=token,
+                series=series,
+                merged_seq=late.seq if late else None,
+                merged_from_ms=late.start_ms if late else None,
+                merged_end_ms=late.end_ms if late else None,
+                entry=entry.dump() if entry else None,
+                days=scores,
+                lost=lost,
+            )
         if status == b"STALE":
-            raise Stale(f"{k.symbol} has another writer since its {series} were archived")
+            raise Stale(f"{self.keys.symbol} has another writer since its {series} were archived")
         return int(rest[0])

@@ -4,15 +4,13 @@ Every write is a compare-and-set on the owner's token and on `seq`, and is sent 
 unknown: the caller drops what it has in memory and claims again under a new token.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import chain
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Protocol
 
 from redis.asyncio import Redis
 
-from common.errors import Fenced, Stale
 from common.market.builder.builder import Checkpoint, Minute, unpack_minute
 from common.market.builder.gaps import Ledger
 from common.market.coding import codec
@@ -20,14 +18,15 @@ from common.market.footprint import Footprint
 from common.market.scale import Scales
 from common.market.timeframes.timeframe import day_of
 from common.market.trade import MAX_TS_MS, Trades
-from common.series import CANDLES, FOOTPRINTS, MINUTE_SERIES
+from common.series import CANDLES, FOOTPRINTS
+from common.store import scripts
 from common.store.client import translated
+from common.store.commit import Commit, StreamBounds, check
 from common.store.format import CHUNKED_COVERAGE, FORMAT, known
 from common.store.instrument import DataInstrument, data_instrument
-from common.store.keys import SymbolKeys, series_arguments
+from common.store.keys import SymbolKeys
 from common.store.lease import LeaseObservation
 from common.store.reads import SymbolReader
-from common.store.script import Argument, Script
 from common.store.together import Together
 
 # Entries of the trade stream fetched at once while restoring: at most some 30 MB on the way.
@@ -55,50 +54,6 @@ class Claim:
     data: DataInstrument | None = None
     # How the symbol is written (common.store.format).
     format: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Commit:
-    """One atomic step. `seq` is where the writer stands; the step makes it `seq + 1`.
-
-    `minutes`: closed and amended ones by open_ms, packed: a member of each series in the order of MINUTE_SERIES (empty,
-    or left out at the end, where there is none); of minutes that the store has not got, what their late trades make.
-    `position`: where the source goes on after this step.
-    `gaps`: the gaps that changed (Gap.dump), by id; `forgotten`: ids of those to be dropped.
-    `text_ids`: ids of trades that are no numbers, to be remembered; `note`: the source's own, kept with `position`.
-    `floors_ms`: by series, drop minutes that open before; what is not there drops none. `import_position`: of an
-    import, the same as `position`; None leaves it as it is.
-    """
-
-    token: str
-    seq: int
-    trade_count: int
-    trades: bytes
-    position: str
-    checkpoint: Checkpoint
-    minutes: Mapping[int, Sequence[bytes]]
-    events: list[bytes]
-    messages: list[tuple[str, bytes]]
-    health: dict[str, str] = field(default_factory=dict)
-    gaps: dict[str, bytes] = field(default_factory=dict)
-    forgotten: list[str] = field(default_factory=list)
-    floors_ms: Mapping[str, int] = field(default_factory=dict)
-    import_position: str | None = None
-    text_ids: Sequence[str] = ()
-    note: str | None = None
-    # What instrument all of it is of, to be stored. None leaves what is: that changes only under a claim of its own.
-    data: DataInstrument | None = None
-    # The form in which it is written, not older than the one that the symbol is in.
-    format: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class StreamBounds:
-    """How much of a symbol's streams is kept. `archived`: series of which only what the archive has is dropped."""
-
-    trades: int
-    events: int
-    archived: frozenset[str] = frozenset()
 
 
 class Timekeeper(Protocol):
@@ -130,15 +85,10 @@ class SymbolStore:
         self._clock = clock
         # Of sealed blocks, as of our claim.
         self._scales: Scales | None = None
-        k = self.keys
-        keys = [k.owner, k.state, k.trades, k.events, k.health, k.gaps, k.dirty, k.seals, k.archive, k.unarchived]
-        # Put together once, and not with every commit.
-        self._commit_keys = [*keys, k.text_ids, k.coverage, *k.of_series()]
-        self._series = series_arguments()
-        self._claim = Script(client, "claim")
-        self._commit = Script(client, "commit")
-        self._beat = beats or Script(client, "beat")
-        self._release = Script(client, "release")
+        self._claim = scripts.claim.of(client, self.keys)
+        self._commit = scripts.commit.of(client, self.keys)
+        self._beat = scripts.beat.through(beats, self.keys) if beats else scripts.beat.of(client, self.keys)
+        self._release = scripts.release.of(client, self.keys)
 
     async def claim(
         self, token: str, stale: LeaseObservation, holder: str, *, force: bool = False
@@ -148,10 +98,15 @@ class SymbolStore:
         `force`: take it from a holder that lives, too, unless that one has taken it by force. Raises NewerFormat.
         """
         k, asked_ms = self.keys, self._boot_ms()
-        how: list[Argument] = ["force" if force else "", FORMAT]
         with translated(f"claim of {k.symbol}"):
-            keys = [k.owner, k.state, k.coverage]
-            status, *rest = await self._claim(keys, token, stale.token, stale.beats, holder, *how)
+            status, *rest = await self._claim(
+                token=token,
+                holder=holder,
+                seen_token=stale.token,
+                seen_beats=stale.beats,
+                force=force,
+                newest_format=FORMAT,
+            )
         if status == b"NEWER":
             known(int(rest[0]), k.symbol)
         if status == b"BUSY":
@@ -164,24 +119,45 @@ class SymbolStore:
 
     async def commit(self, commit: Commit) -> int:
         """Apply one step and return how many listen to the trades channel. Raises Fenced, Stale, StoreUnavailable."""
-        k, asked_ms = self.keys, self._boot_ms()
-        with translated(f"commit {commit.seq + 1} of {k.symbol}"):
-            result = await self._commit(self._commit_keys, *self._arguments(commit))
-        check(result, k.symbol, commit.seq)
+        asked_ms = self._boot_ms()
+        with translated(f"commit {commit.seq + 1} of {self.keys.symbol}"):
+            result = await self._commit(
+                token=commit.token,
+                seq=commit.seq,
+                next_seq=commit.seq + 1,
+                trade_count=commit.trade_count,
+                packed_trades=commit.trades,
+                watermark_ms=commit.checkpoint.watermark_ms,
+                trades_kept=self._bounds.trades,
+                events_kept=self._bounds.events,
+                archived_series=",".join(sorted(self._bounds.archived)),
+                coverage_shape=commit.coverage_shape(),
+                floors=commit.floors(),
+                new_text_ids=commit.text_ids,
+                state_fields=commit.state_fields(),
+                chunks=commit.checkpoint.chunks,
+                health_fields=commit.health,
+                gap_puts=commit.gaps,
+                forgotten=commit.forgotten,
+                minutes=commit.minute_rows(),
+                event_texts=commit.events,
+                messages=commit.messages,
+            )
+        check(result, self.keys.symbol, commit.seq)
         self._hear(result[2], asked_ms)
         return int(result[1])
 
     async def beat(self, token: str, seq: int, health: dict[str, str]) -> None:
-        keys, asked_ms = [self.keys.owner, self.keys.state, self.keys.health], self._boot_ms()
+        asked_ms = self._boot_ms()
         with translated(f"beat of {self.keys.symbol}"):
-            result = await self._beat(keys, token, seq, *flat(health.items()))
+            result = await self._beat(token=token, seq=seq, fields=health)
         check(result, self.keys.symbol, seq)
         self._hear(result[1], asked_ms)
 
     async def release(self, token: str, health: Mapping[str, str] = MappingProxyType({})) -> None:
         """Give the symbol back. `health`: what is to be told of it until the next holder says otherwise."""
         with translated(f"release of {self.keys.symbol}"):
-            await self._release([self.keys.owner, self.keys.health], token, *flat(health.items()))
+            await self._release(token=token, fields=health)
 
     async def minutes(self, opens: Iterable[int]) -> dict[int, Minute]:
         """Return the stored ones among the closed minutes named by their opens."""
@@ -273,57 +249,6 @@ class SymbolStore:
         if self._clock:
             self._clock.heard(int(now_ms), asked_ms)
 
-    def _arguments(self, c: Commit) -> Iterable[Argument]:
-        state: dict[str, Argument] = {
-            "candle": c.checkpoint.candle,
-            "footprint": c.checkpoint.footprint,
-            "refused": c.checkpoint.refused,
-            "newest_ms": c.checkpoint.newest_ms,
-            "position": c.position,
-            **coverage_fields(c.checkpoint, c.format),
-        }
-        if c.import_position is not None:
-            state["import_position"] = c.import_position
-        if c.data:
-            state["instrument"] = c.data.dump()
-        if c.note is not None:
-            state["source_note"] = c.note
-        head: list[Argument] = [c.token, c.seq, c.seq + 1, c.trade_count, c.trades, c.checkpoint.watermark_ms]
-        floors = (c.floors_ms.get(name, "") for name in MINUTE_SERIES)
-        counts = [len(state), len(c.health), len(c.gaps), len(c.forgotten)]
-        counts += [len(c.minutes), len(c.events), len(c.messages)]
-        none = (b"",) * len(MINUTE_SERIES)
-        minutes: Iterable[tuple[Argument, ...]] = (
-            (open_ms, *packed, *none[len(packed) :]) for open_ms, packed in c.minutes.items()
-        )
-        chunks = c.checkpoint.chunks
-        shape = ("reshaped" if c.checkpoint.is_reshaped else "grown") if c.checkpoint.is_chunked else ""
-        return chain(
-            head,
-            [self._bounds.trades, self._bounds.events],
-            counts,
-            [",".join(sorted(self._bounds.archived)), len(c.text_ids), shape, len(chunks)],
-            self._series,
-            floors,
-            c.text_ids,
-            flat(state.items()),
-            flat(chunks.items()),
-            flat(c.health.items()),
-            flat(c.gaps.items()),
-            c.forgotten,
-            flat(minutes),
-            c.events,
-            flat(c.messages),
-            [self.keys.trades],
-        )
-
-
-def coverage_fields(checkpoint: Checkpoint, form: int) -> dict[str, Argument]:
-    """What the state says of coverage, and of the format: the first has no number."""
-    if not checkpoint.is_chunked:
-        return {"coverage": checkpoint.coverage}
-    return {"newest_span": checkpoint.coverage, "format": form}
-
 
 def _pairs(found: list[bytes]) -> dict[bytes, bytes]:
     return dict(zip(found[::2], found[1::2], strict=True))
@@ -353,18 +278,6 @@ def _claim_of(epoch: int, state: dict[bytes, bytes], chunks: dict[bytes, bytes],
 def _minute(candle: bytes, footprints: list[bytes]) -> Minute:
     """Footprints are kept for less long: a late trade of an old minute finds only its candle to add to."""
     return unpack_minute(candle, footprints[0]) if footprints else Minute(codec.unpack_candle(candle), Footprint())
-
-
-def check(result: list[Any], symbol: str, seq: int) -> None:
-    """Raise what a script refused a write with."""
-    if result[0] == b"FENCED":
-        raise Fenced(f"{symbol} has another holder")
-    if result[0] == b"STALE":
-        raise Stale(f"{symbol} is not at seq {seq} any more")
-
-
-def flat(groups: Iterable[tuple[Argument, ...]]) -> Iterable[Argument]:
-    return chain.from_iterable(groups)
 
 
 def _joined(batches: Iterable[bytes]) -> Trades:

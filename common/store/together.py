@@ -1,4 +1,4 @@
-"""One script for many symbols: its calls of one moment go to the store in one round trip, and on disk in one write.
+"""Scripts of many symbols: calls of one moment go to the store in one round trip, and on disk in one write.
 
 Fifty idle symbols of a process give fifty signs of life a second, all in the same moment (workers.symbol.term). Each by
 itself is a command, a reply and an fsync.
@@ -9,35 +9,37 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from redis.asyncio import Redis
+from redis.commands.core import AsyncScript
 from redis.exceptions import NoScriptError, ResponseError
 
 from common.errors import StoreUnavailable
-from common.store.bulk import Argument, BulkExchange
-from common.store.script import Script
+from common.store.bulk import BulkExchange
+from common.store.script import Alone, Argument
 
 # A call waits that long for others of its moment.
 GATHER_S = 0.002
 
 
 class _Call(NamedTuple):
+    script: AsyncScript
     keys: Sequence[str]
-    arguments: tuple[Argument, ...]
+    arguments: Sequence[Argument]
     reply: "asyncio.Future[list[Any]]"
 
 
 class Together:
-    """`scripts/<name>.lua` like a Script. Each call has its own outcome, and none is sent twice."""
+    """A Runner of scripts. Each call has its own outcome, and none is sent twice. `doing`: what for, in errors."""
 
-    def __init__(self, client: Redis, name: str) -> None:
-        self._script = Script(client, name)
-        self._exchange = BulkExchange(client, f"script {name} of many symbols")
+    def __init__(self, client: Redis, doing: str) -> None:
+        self._alone = Alone(client)
+        self._exchange = BulkExchange(client, doing)
         self._calls: list[_Call] = []
         # Else a task that nothing refers to may be collected before it has ended.
         self._sending: set[asyncio.Task[None]] = set()
 
-    async def __call__(self, keys: Sequence[str], *arguments: Argument) -> list[Any]:
+    async def run(self, script: AsyncScript, keys: Sequence[str], arguments: Sequence[Argument]) -> list[Any]:
         loop = asyncio.get_running_loop()
-        call = _Call(keys, arguments, loop.create_future())
+        call = _Call(script, keys, arguments, loop.create_future())
         self._calls.append(call)
         if len(self._calls) == 1:
             loop.call_later(GATHER_S, self._start)
@@ -52,7 +54,7 @@ class Together:
     async def _send(self, calls: list[_Call]) -> None:
         try:
             replies = await self._exchange.send(
-                ("EVALSHA", self._script.digest, len(call.keys), *call.keys, *call.arguments) for call in calls
+                ("EVALSHA", call.script.sha, len(call.keys), *call.keys, *call.arguments) for call in calls
             )
         except Exception as error:
             for call in calls:
@@ -69,7 +71,7 @@ class Together:
 
     async def _send_alone(self, call: _Call) -> None:
         try:
-            reply = await self._script(call.keys, *call.arguments)
+            reply = await self._alone.run(call.script, call.keys, call.arguments)
         except Exception as error:
             _fail(call, error)
         else:

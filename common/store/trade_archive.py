@@ -13,10 +13,10 @@ from redis.asyncio import Redis
 from common.errors import Stale
 from common.market.instrument import Instrument
 from common.market.manifest import ManifestEntry
+from common.store import scripts
 from common.store.client import translated
 from common.store.keys import SymbolKeys
 from common.store.reads import Spans, SymbolReader, lost_spans
-from common.store.script import Script
 
 TRADES = "trades"
 
@@ -58,7 +58,7 @@ class TradeArchive:
         self.keys = SymbolKeys(symbol)
         self.reader = SymbolReader(client, symbol, instrument)
         self._client = client
-        self._confirm = Script(client, "archived_trades")
+        self._confirm = scripts.archived_trades.of(client, self.keys)
 
     async def standing(self) -> ArchiveStanding | None:
         """None before the first commit."""
@@ -94,13 +94,18 @@ class TradeArchive:
         Raises Stale if another job came first, or the symbol is not what it was `before` the trades were read.
         """
         # Of a commit in between it is not known how many trades there were up to it.
-        applied = before.applied if seq == before.seq else ""
-        archived_seq = "" if before.archived_seq is None else before.archived_seq
-        arguments = [before.token, archived_seq, seq, watermark_ms, applied, before.from_ms]
-        arguments += [entry.dump() for entry in entries]
-        k = self.keys
+        applied = before.applied if seq == before.seq else None
         with translated(f"confirmation of the archived trades of {self.keys.symbol}"):
-            status, *_ = await self._confirm([k.state, k.archive, k.archived(TRADES), k.faults], *arguments)
+            status, *_ = await self._confirm(
+                manifest=self.keys.archived(TRADES),
+                token=before.token,
+                known_seq=before.archived_seq,
+                seq=seq,
+                watermark_ms=watermark_ms,
+                applied=applied,
+                from_ms=before.from_ms,
+                entries=[entry.dump() for entry in entries],
+            )
         if status == b"STALE":
             raise Stale(f"{self.keys.symbol} has changed since its trades were archived up to commit {seq}")
         return replace(before, archived_seq=seq)

@@ -12,10 +12,11 @@ from common.market.coding import blocks
 from common.market.instrument import Instrument
 from common.market.timeframes.timeframe import DAY_MS
 from common.market.trade import Trade, Trades
+from common.store.commit import StreamBounds
 from common.store.keys import SymbolKeys
 from common.store.lease import NOTHING_SEEN, new_token
 from common.store.registry import Market, Registry
-from common.store.symbol import Claim, StreamBounds, SymbolStore
+from common.store.symbol import Claim, SymbolStore
 from workers.symbol.commit import CommitHead, Retention, make_commit
 
 HEAVY = Instrument("BENCH:HEAVY", 2, 8, "contiguous")

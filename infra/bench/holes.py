@@ -14,9 +14,10 @@ from redis.asyncio import Redis
 from common.market.candle import IMPORT
 from common.market.instrument import Instrument
 from common.settings import Settings
+from common.store.commit import Commit
 from common.store.lease import holder_name
 from common.store.registry import Market
-from common.store.symbol import Commit, SymbolStore
+from common.store.symbol import SymbolStore
 from infra.bench.base import Figure, store
 from infra.bench.replay import write_trades
 from workers.recordings import TradeFile

@@ -21,11 +21,12 @@ from common.market.instrument import Instrument
 from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS
 from common.market.trade import Trade, Trades
 from common.store.client import commit_client
+from common.store.commit import StreamBounds
 from common.store.keys import SymbolKeys
 from common.store.lease import NOTHING_SEEN, new_token
 from common.store.registry import Market, Registry
 from common.store.rollups import RollupStore
-from common.store.symbol import Claim, StreamBounds, SymbolStore
+from common.store.symbol import Claim, SymbolStore
 from infra.bench.base import PATIENCE_S, Figure, ask, feed, percentile, process, store
 from workers.rollup.day import roll_day
 from workers.symbol.commit import CommitHead, Retention, make_commit

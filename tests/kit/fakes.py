@@ -11,8 +11,9 @@ from common.market.builder.id_coverage import IdCoverage
 from common.market.candle import LIVE
 from common.market.instrument import Instrument
 from common.market.trade import BUY, MAX_TS_MS, Trade, Trades
+from common.store.commit import Commit, StreamBounds
 from common.store.lease import NOTHING_SEEN
-from common.store.symbol import Claim, Commit, StreamBounds
+from common.store.symbol import Claim
 from tests.kit.store.model import DirectStore, StoreModel
 from tests.kit.support import FakeClock
 from workers.sources.base import NEVER, Applied, Batch

@@ -19,10 +19,11 @@ from common.market.timeframes.timeframe import MINUTE_MS, minute_of
 from common.market.trade import Trades
 from common.store.budget import BudgetStore, Limit
 from common.store.client import commit_client
+from common.store.commit import StreamBounds
 from common.store.demand import Caps, StreamSlot
 from common.store.keys import SymbolKeys
 from common.store.lease import NOTHING_SEEN
-from common.store.symbol import Claim, StreamBounds
+from common.store.symbol import Claim
 from infra.exchange import (
     Address,
     Exchange,

@@ -10,13 +10,14 @@ from common.market.builder.builder import Builder
 from common.market.candle import LIVE
 from common.market.instrument import Instrument
 from common.market.trade import Trade, Trades
+from common.store.commit import StreamBounds
 from common.store.format import CHUNKED_COVERAGE, FORMAT
 from common.store.instrument import DataInstrument
 from common.store.keys import SymbolKeys
 from common.store.lease import NOTHING_SEEN, LeaseObservation, new_token
 from common.store.registry import Market, Registry
 from common.store.rollups import RollupStore
-from common.store.symbol import Claim, StreamBounds, SymbolStore
+from common.store.symbol import Claim, SymbolStore
 from workers.rollup.day import Older, roll_day
 from workers.symbol.commit import CommitHead, Retention, make_commit
 

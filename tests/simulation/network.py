@@ -13,9 +13,10 @@ from common.errors import FleetError, StoreUnavailable
 from common.market.builder.builder import Minute
 from common.market.builder.gaps import Ledger
 from common.market.trade import MAX_TS_MS, Trades
+from common.store.commit import Commit
 from common.store.lease import LeaseObservation
 from common.store.registry import Market
-from common.store.symbol import Claim, Commit
+from common.store.symbol import Claim
 from tests.kit.store.model import StoreModel, Tables
 from tests.simulation.scheduler import Task, World, suspend
 

@@ -14,9 +14,9 @@ from common.market.candle import LIVE
 from common.market.coding import codec
 from common.market.instrument import Ids, Instrument
 from common.market.timeframes.timeframe import DAY_MS, minute_of
+from common.store.commit import StreamBounds
 from common.store.format import FORMAT
 from common.store.registry import Market
-from common.store.symbol import StreamBounds
 from tests.kit.oracle import Outcome, Step, differences, single_pass
 from tests.kit.store.model import StoreModel
 from tests.simulation.market import Recording, RecordingSource

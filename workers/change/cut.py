@@ -23,11 +23,12 @@ from common.market.coding import codec
 from common.market.timeframes.timeframe import MINUTE_MS, day_of, minute_of
 from common.market.trade import MIN_TS_MS, Trades
 from common.store.client import commit_client, translated
+from common.store.commit import Commit, StreamBounds
 from common.store.cut import HistoryCut, drop_before
 from common.store.lease import new_token
 from common.store.messages import NEWEST, WHOLE, CommitMessage
 from common.store.registry import Market, Registry
-from common.store.symbol import Claim, Commit, StreamBounds, SymbolStore
+from common.store.symbol import Claim, SymbolStore
 from workers.change.claim import Claimant
 
 log = logging.getLogger(__name__)

@@ -34,13 +34,14 @@ from common.market.walk import rescaled
 from common.series import CANDLES, MINUTE_SERIES
 from common.store.change import Change, ChangeStart, ChangeStore
 from common.store.client import commit_client
+from common.store.commit import StreamBounds
 from common.store.format import CHUNKED_COVERAGE, store_format
 from common.store.instrument import DataInstrument
 from common.store.lease import new_token
 from common.store.messages import NEWEST, WHOLE, CommitMessage
 from common.store.reads import SymbolReader
 from common.store.registry import Market, Registry
-from common.store.symbol import StreamBounds, SymbolStore
+from common.store.symbol import SymbolStore
 from workers.change.claim import Claimant
 from workers.change.ids import given_up, made_unique
 from workers.change.request import Request, check_ids

@@ -10,8 +10,8 @@ from redis.asyncio import Redis
 from common.archive.archive import Archive
 from common.clock import JudgedClock, SystemClock
 from common.market.builder.recent import CONFLICT, Conflict
+from common.store.commit import StreamBounds
 from common.store.registry import Market, Registry
-from common.store.symbol import StreamBounds
 from workers.imports.files import Readable
 from workers.imports.reach import Reach, keep_longer
 from workers.symbol.commit import Retention

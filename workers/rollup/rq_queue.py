@@ -8,7 +8,6 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain
 from typing import Any
 from uuid import uuid4
 
@@ -19,9 +18,9 @@ from rq import Queue
 from rq.exceptions import DuplicateJobError
 from rq.serializers import JSONSerializer
 
+from common.store import scripts
 from common.store.client import COMMAND_TIMEOUT_S, translated
 from common.store.jobs import QUEUE, QUEUED, RUNNING, WORKERS, job_of
-from common.store.script import text_of
 from workers.rollup.work import Work
 
 # A job is some days of one symbol: a second or two. A longer one is stuck.
@@ -66,7 +65,7 @@ class JobQueue:
     def __init__(self, client: Redis, monotonic_s: Callable[[], float] = time.monotonic) -> None:
         self._client = client
         self._queue = Queue(QUEUE, connection=client, serializer=JSONSerializer)
-        self._put_in_order = client.register_script(text_of("put_in_order"))
+        self._put_in_order = client.register_script(scripts.put_in_order.text())
         self._monotonic_s = monotonic_s
         # Jobs that RQ refuses as known although they are neither queued nor running, and since when.
         self._strays: dict[str, float] = {}
@@ -83,7 +82,7 @@ class JobQueue:
             refused = {work.job for work in missing if not self._enqueue(work)}
             self._delete_strays(refused)
             if queued and missing:
-                self._put_in_order([QUEUED], list(chain.from_iterable(_rounds(works))))
+                self._put_in_order([QUEUED], scripts.put_in_order.pack(queued=QUEUED, rounds=_rounds(works)))
         return len(missing) - len(refused)
 
     def is_low(self) -> bool:

@@ -15,10 +15,10 @@ from common.market.instrument import Instrument
 from common.market.timeframes.timeframe import MINUTE_MS
 from common.market.trade import SIDE_NAMES, Trades
 from common.series import CANDLES, MINUTE_SERIES, MinuteSeries
+from common.store.commit import Commit
 from common.store.keys import SymbolKeys
 from common.store.messages import NEWEST, WHOLE, CommitMessage
 from common.store.registry import Market
-from common.store.symbol import Commit
 from workers.sources.base import Mismatch
 
 # How a mismatch names the fields of a candle, and how it writes them.

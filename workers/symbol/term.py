@@ -19,11 +19,12 @@ from common.market.builder.recent_coverage import RECENT_IDS
 from common.market.instrument import Instrument
 from common.market.scale import Scales
 from common.market.trade import Trades
+from common.store.commit import Commit
 from common.store.format import CHUNKED_COVERAGE, written
 from common.store.health import BACKFILLING, CLOSED, LIVE, Tally, failure_of
 from common.store.instrument import DataInstrument, check_instrument
 from common.store.lease import LeaseObservation
-from common.store.symbol import Claim, Commit
+from common.store.symbol import Claim
 from workers.sources.base import NEVER, Applied, Batch, Source
 from workers.symbol import doubt
 from workers.symbol.commit import CommitHead, Retention, make_commit

@@ -1,8 +1,7 @@
 -- Take over the exceptions of a symbol's calendar, and mark the days as to be rolled up that they change.
 --
--- KEYS  1 state, 2 dirty, 3 seals, 4 candles, 5 rollup, 6 archive, 7 outside
--- ARGV  1 the exceptions by which days have been marked so far ('' if none), 2 those from now on; then
---       first day, last day ... of each stretch that may differ (their opens, UTC ms)
+-- known: the exceptions by which days have been marked so far ('' if none); exceptions: those from now on
+-- spans: first day, last day (their opens, UTC ms) of each stretch that may differ
 -- RESULT  {'OK', number of days marked} or {'STALE'}: another process came first
 --
 -- rollup: field exceptions, those of a calendar as JSON (common.store.calendars). version, as roll.lua has it, is raised:
@@ -11,12 +10,10 @@
 -- dirty: as commit.lua has it; also days of which the archive alone has the minutes.
 -- outside: of the day that is not over an import has counted; by these sessions it is counted once it is.
 
-local state, dirty, seals, candles, rollup, archive, outside = unpack(KEYS)
-
 -- with days.lua
 -- with outside.lua
 
-if (redis.call('HGET', rollup, 'exceptions') or '') ~= ARGV[1] then
+if (redis.call('HGET', rollup, 'exceptions') or '') ~= known then
   return {'STALE'}
 end
 local seq = redis.call('HGET', state, 'seq')
@@ -30,7 +27,7 @@ local function mark(day)
   marked = marked + 1
 end
 
-for i = 3, #ARGV, 2 do
+for i = spans.first, spans.last, 2 do
   local first, last = tonumber(ARGV[i]), tonumber(ARGV[i + 1])
   for _, day in ipairs(days_between(state, seals, candles, first, last)) do
     mark(day)
@@ -42,6 +39,6 @@ for i = 3, #ARGV, 2 do
     mark(string.format('%.0f', day))
   end
 end
-redis.call('HSET', rollup, 'exceptions', ARGV[2])
+redis.call('HSET', rollup, 'exceptions', exceptions)
 redis.call('HINCRBY', rollup, 'version', 1)
 return {'OK', marked}

@@ -1,29 +1,26 @@
 -- Confirm days that the archive has, read back and found equal.
 --
--- KEYS  1 state, 2 unarchived, 3 dirty, 4 archive, 5 late parts of the series, 6 archived:<series>, 7 faults
--- ARGV  1 token of the state as it was read, 2 series, 3 number of days archived
---       4 the newest commit whose late parts were merged ('' if none were), of minutes that open from 5 on, before 6;
---       7 the entry of the object that was written, as manifest.lua has it ('' if none was); then day, score ...: those
---       days, as they were in unarchived then; then days that are lost: neither sealed nor archived
+-- late, manifest: of the series, late parts and archived:<series>
+-- token: of the state as it was read; series: its name
+-- merged_seq: the newest commit whose late parts were merged ('' if none were), of minutes that open from merged_from_ms
+--       on, before merged_end_ms
+-- entry: of the object that was written, as manifest.lua has it ('' if none was)
+-- days: day, score ... that are archived, as they were in unarchived then; lost: days neither sealed nor archived
 -- RESULT  {'OK', ms up to which the series is complete in the archive} or {'STALE'}
 --
 -- archive, of each series: <series>_ms, all closed minutes that open before are in the archive, as they are now;
 --          <series>_from_ms, the first day that ever was archived; <series>_version, raised with every confirmation.
 
-local state, unarchived, dirty, archive, late, manifest, faults = unpack(KEYS)
-
 -- with manifest.lua
 
-local series = ARGV[2]
-if (redis.call('HGET', state, 'token') or '') ~= ARGV[1] then
+if (redis.call('HGET', state, 'token') or '') ~= token then
   return {'STALE'}
 end
 local from = tonumber(redis.call('HGET', archive, series .. '_from_ms') or '') or math.huge
-local lost = 8 + 2 * tonumber(ARGV[3])
-for i = lost, #ARGV do
+for i = lost.first, lost.last do
   redis.call('ZREM', unarchived, series .. ':' .. ARGV[i])
 end
-for i = 8, lost - 1, 2 do
+for i = days.first, days.last, 2 do
   from = math.min(from, tonumber(ARGV[i]))
   local member = series .. ':' .. ARGV[i]
   -- Else it was sealed again since, and stays for the next job; or another job has confirmed it: of two that write one
@@ -32,9 +29,9 @@ for i = 8, lost - 1, 2 do
     redis.call('ZREM', unarchived, member)
   end
 end
-if ARGV[4] ~= '' then
-  for _, part in ipairs(redis.call('ZRANGEBYSCORE', late, ARGV[5], '(' .. ARGV[6])) do
-    if tonumber(string.match(part, '^%w+:(%d+):')) <= tonumber(ARGV[4]) then
+if merged_seq ~= '' then
+  for _, part in ipairs(redis.call('ZRANGEBYSCORE', late, merged_from_ms, '(' .. merged_end_ms)) do
+    if tonumber(string.match(part, '^%w+:(%d+):')) <= tonumber(merged_seq) then
       redis.call('ZREM', late, part)
     end
   end
@@ -67,10 +64,10 @@ for _, field in ipairs(redis.call('HKEYS', archive)) do
     redis.call('HSET', archive, name .. '_ms', now)
   end
 end
-if ARGV[7] ~= '' then
-  note_entry(manifest, faults, series, ARGV[7])
+if entry ~= '' then
+  note_entry(manifest, faults, series, entry)
 end
-if lost > 8 then
+if days.first <= days.last then
   redis.call('HSET', archive, series .. '_from_ms', string.format('%.0f', from))
   confirm(archive, series)
 end

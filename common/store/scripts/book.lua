@@ -1,7 +1,6 @@
 -- Write a symbol's current order book: it replaces the one before. Only the holder of the symbol may.
 --
--- KEYS  1 owner, 2 book
--- ARGV  1 token, 2 ts_ms, 3 update_id, 4 packed levels, 5 state, 6 scale
+-- token: of the writer
 -- RESULT  {'OK'} or {'FENCED'} (another holder)
 --
 -- book: ts_ms      venue time of the last event in it
@@ -12,11 +11,9 @@
 --       token      its writer's: a book that a former holder left behind is not live
 -- The book depends on nothing else in the store and writing it twice is writing it once, so `seq` is not compared.
 
-local owner, book = KEYS[1], KEYS[2]
-
-if redis.call('HGET', owner, 'token') ~= ARGV[1] then
+if redis.call('HGET', owner, 'token') ~= token then
   return {'FENCED'}
 end
-redis.call('HSET', book, 'token', ARGV[1], 'ts_ms', ARGV[2], 'update_id', ARGV[3], 'levels', ARGV[4], 'state', ARGV[5],
-  'scale', ARGV[6])
+redis.call('HSET', book, 'token', token, 'ts_ms', ts_ms, 'update_id', update_id, 'levels', levels, 'state', state,
+  'scale', scale)
 return {'OK'}

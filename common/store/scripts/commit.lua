@@ -1,19 +1,14 @@
 -- One atomic step of a symbol: trades, candles, footprints, checkpoint, events, publication. All or nothing: the
 -- checks come first, then the one write that may be refused (XADD trades), then the rest.
 --
--- KEYS  1 owner, 2 state, 3 trades, 4 events, 5 health, 6 gaps, 7 dirty, 8 seals, 9 archive, 10 unarchived, 11 text ids,
---       12 coverage; then the series (series.lua)
--- ARGV  1 token, 2 seq the caller stands at, 3 the next seq
---       4 number of trades, 5 packed trades, 6 watermark_ms
---       7 trades to keep, 8 events to keep
---       9 number of state pairs, 10 of health pairs, 11 of gaps, 12 of forgotten gaps, 13 of minutes, 14 of events,
---       15 of messages; 16 archived series ('candles,footprints,trades'): what the archive has not got is not dropped;
---       17 number of text ids; 18 where coverage is stored by chunks 'reshaped' or 'grown', else ''; 19 number of its
---       chunks; then
---       the series (series.lua), of each what opens before is dropped (ms; '' drops none), then
---       text id ... state field, value ... chunk number, chunk ... health field, value ... gap id, gap ... gap id ...
---       open_ms, a member of each series ... event ...
---       channel, message ... and last the channel whose number of subscribers is asked for
+-- token, seq: where the caller stands; next_seq: the one after
+-- trade_count, packed_trades, watermark_ms: of the step; trades_kept, events_kept: at most
+-- archived_series: 'candles,footprints,trades': what the archive has not got of them is not dropped
+-- coverage_shape: where coverage is stored by chunks 'reshaped' or 'grown', else ''
+-- floors: of each series, before which open (ms) is dropped; '' drops none
+-- new_text_ids: text id ...; state_fields: field, value ...; chunks: number, chunk ...; health_fields: field, value ...
+-- gap_puts: id, gap ...; forgotten: gap id ...; minutes: open_ms, a member of each series ...
+-- event_texts; messages: channel, message ...
 -- RESULT  {'OK', subscribers, server time in ms}, {'FENCED'} (another holder) or {'STALE'} (the store is not where the
 --         caller left it)
 --
@@ -38,12 +33,8 @@
 --   candle_floor_ms, footprint_floor_ms, ...   minutes that open before have been dropped
 -- Numbers stay text: Lua 5.1 writes large ones with 14 digits.
 
-local owner, state, trades, events, health, gaps, dirty, seals, archive, unarchived, text_ids, coverage = unpack(KEYS)
-local seq, next_seq, count = ARGV[2], ARGV[3], tonumber(ARGV[4])
+local count = tonumber(trade_count)
 local AMENDED_KEPT, DAY_MS, MAX_LATE, MAX_WAITING, MAX_TEXT_IDS = 16, 86400000, 20000, 10, 10000
-
--- with series.lua
-local all, floors_at = listed_series(20)
 
 -- Coverage as it is stored whole (JSON) without what grows with every trade: the end of its newest span. Id spans are
 -- [first, last, from_ms, to_ms], the one span of time is [window, floor_ms, from_ms, to_ms].
@@ -76,7 +67,7 @@ local function oldest_day(series)
 end
 
 local function is_archived(name)
-  return string.find(ARGV[16], name, 1, true)
+  return string.find(archived_series, name, 1, true)
 end
 
 -- Keep what late trades make of a minute that has been dropped, if the archive has it. True if it is kept.
@@ -90,8 +81,8 @@ local function keep_late(series, open_ms, packed)
     redis.call('HINCRBY', archive, 'late_lost', 1)
     return false
   end
-  redis.call('ZADD', series.late, open_ms, ARGV[1] .. ':' .. ARGV[3] .. ':' .. packed)
-  redis.call('ZADD', unarchived, '-' .. ARGV[3], series.name .. ':' .. string.format('%.0f', open - open % DAY_MS))
+  redis.call('ZADD', series.late, open_ms, token .. ':' .. next_seq .. ':' .. packed)
+  redis.call('ZADD', unarchived, '-' .. next_seq, series.name .. ':' .. string.format('%.0f', open - open % DAY_MS))
   return true
 end
 
@@ -130,11 +121,11 @@ local function floors_now()
   for i, series in ipairs(all) do
     fields[i] = series.floor
   end
-  local floors = redis.call('HMGET', state, unpack(fields))
+  local found = redis.call('HMGET', state, unpack(fields))
   for i = 1, #all do
-    floors[i] = tonumber(floors[i] or '-1')
+    found[i] = tonumber(found[i] or '-1')
   end
-  return floors
+  return found
 end
 
 -- The least and the greatest time of packed trades: 8 bytes, then 33 a trade, the times first.
@@ -147,7 +138,7 @@ local function span(packed)
   return {from_ms, to_ms}
 end
 
-if redis.call('HGET', owner, 'token') ~= ARGV[1] then
+if redis.call('HGET', owner, 'token') ~= token then
   return {'FENCED'}
 end
 if (redis.call('HGET', state, 'seq') or '0') ~= seq then
@@ -155,12 +146,13 @@ if (redis.call('HGET', state, 'seq') or '0') ~= seq then
 end
 
 local entry = next_seq .. '-0'
-redis.call('XADD', trades, entry, 'token', ARGV[1], 'n', ARGV[4], 'watermark_ms', ARGV[6], 'trades', ARGV[5])
+redis.call('XADD', trades, entry, 'token', token, 'n', trade_count, 'watermark_ms', watermark_ms,
+  'trades', packed_trades)
 
 -- The stream is bounded by trades, not by entries: an entry holds 1 trade or 10,000. The step count is bounded too,
 -- so that a smaller bound is reached little by little.
 local was = redis.call('HMGET', state, 'watermark_ms', 'coverage', 'amended', 'kept', 'applied')
-local most = tonumber(ARGV[7])
+local most = tonumber(trades_kept)
 local kept, applied = tonumber(was[4] or '0') + count, tonumber(was[5] or '0') + count
 local archives, archived_seq, dropped = is_archived('trades'), nil, {}
 for _ = 1, 64 do
@@ -191,54 +183,49 @@ local time = redis.call('TIME')
 local now_ms = time[1] .. string.sub(string.format('%06d', time[2]), 1, 3)
 redis.call('HINCRBY', owner, 'beats', 1)
 redis.call('HSET', owner, 'beat_ms', now_ms)
-redis.call('HSET', state, 'seq', next_seq, 'token', ARGV[1], 'watermark_ms', ARGV[6], 'kept', kept,
+redis.call('HSET', state, 'seq', next_seq, 'token', token, 'watermark_ms', watermark_ms, 'kept', kept,
   'applied', string.format('%.0f', applied))
 if count > 0 then
   redis.call('HSET', state, 'updated_ms', now_ms)
 end
 
-local at = floors_at + #all
-if ARGV[17] ~= '0' then
+if new_text_ids.first <= new_text_ids.last then
   local last = tonumber(redis.call('ZRANGE', text_ids, -1, -1, 'WITHSCORES')[2] or '0')
-  for i = 1, tonumber(ARGV[17]) do
-    redis.call('ZADD', text_ids, string.format('%.0f', last + i), ARGV[at])
-    at = at + 1
+  for at = new_text_ids.first, new_text_ids.last do
+    last = last + 1
+    redis.call('ZADD', text_ids, string.format('%.0f', last), ARGV[at])
   end
   redis.call('ZREMRANGEBYRANK', text_ids, 0, -MAX_TEXT_IDS - 1)
 end
-for _ = 1, tonumber(ARGV[9]) do
+for at = state_fields.first, state_fields.last, 2 do
   redis.call('HSET', state, ARGV[at], ARGV[at + 1])
-  at = at + 2
 end
-if ARGV[18] == '' then
+if coverage_shape == '' then
   if was[2] and shape(was[2]) ~= shape(redis.call('HGET', state, 'coverage')) then
     redis.call('HSET', state, 'reshaped_seq', next_seq)
   end
 else
-  at = write_chunks(state, coverage, at, tonumber(ARGV[19]))
-  if ARGV[18] == 'reshaped' then
+  write_chunks(state, coverage, chunks)
+  if coverage_shape == 'reshaped' then
     redis.call('HSET', state, 'reshaped_seq', next_seq)
   end
 end
-for _ = 1, tonumber(ARGV[10]) do
+for at = health_fields.first, health_fields.last, 2 do
   redis.call('HSET', health, ARGV[at], ARGV[at + 1])
-  at = at + 2
 end
-for _ = 1, tonumber(ARGV[11]) do
+for at = gap_puts.first, gap_puts.last, 2 do
   redis.call('HSET', gaps, ARGV[at], ARGV[at + 1])
-  at = at + 2
 end
-for _ = 1, tonumber(ARGV[12]) do
+for at = forgotten.first, forgotten.last do
   redis.call('HDEL', gaps, ARGV[at])
-  at = at + 1
 end
 local closed_before_ms = tonumber(was[1] or '-1')
 local from_ms, to_ms
 local days = {}
-local floors = floors_now()
-for _ = 1, tonumber(ARGV[13]) do
+local were = floors_now()
+for at = minutes.first, minutes.last, 1 + #all do
   local open_ms, open = ARGV[at], tonumber(ARGV[at])
-  local is_here = open >= floors[1]
+  local is_here = open >= were[1]
   local kept = is_here
   if is_here then
     for _, series in ipairs(all) do
@@ -257,14 +244,13 @@ for _ = 1, tonumber(ARGV[13]) do
   end
   for i = 2, kept and #all or 1 do
     local packed = ARGV[at + i]
-    if packed ~= '' and open < floors[i] then
+    if packed ~= '' and open < were[i] then
       -- The candle may be there, but what the worker has made of the footprint is of the late trades alone.
       keep_late(all[i], open_ms, packed)
     elseif packed ~= '' and is_here then
       redis.call('ZADD', all[i].open, open_ms, packed)
     end
   end
-  at = at + 1 + #all
 end
 for day_ms in pairs(days) do
   redis.call('ZADD', dirty, next_seq, string.format('%.0f', day_ms))
@@ -279,19 +265,20 @@ if from_ms then
 end
 local drops = false
 for i = #all, 1, -1 do
-  drop(all[i], ARGV[floors_at + i - 1])
-  drops = drops or ARGV[floors_at + i - 1] ~= ''
+  local floor_ms = ARGV[floors.first + i - 1]
+  drop(all[i], floor_ms)
+  drops = drops or floor_ms ~= ''
 end
 if drops then
   -- A seal names the blocks of all series, and goes with the last of them.
   redis.call('ZREMRANGEBYSCORE', seals, '-inf', string.format('%.0f', math.min(unpack(floors_now())) - DAY_MS))
 end
-for i = 1, tonumber(ARGV[14]) do
-  redis.call('XADD', events, 'MAXLEN', '~', ARGV[8], next_seq .. '-' .. i, 'event', ARGV[at])
-  at = at + 1
+for at = event_texts.first, event_texts.last do
+  local id = next_seq .. '-' .. at - event_texts.first + 1
+  redis.call('XADD', events, 'MAXLEN', '~', events_kept, id, 'event', ARGV[at])
 end
-for _ = 1, tonumber(ARGV[15]) do
+for at = messages.first, messages.last, 2 do
   redis.call('PUBLISH', ARGV[at], ARGV[at + 1])
-  at = at + 2
 end
-return {'OK', redis.call('PUBSUB', 'NUMSUB', ARGV[at])[2], now_ms}
+-- The channel of the trades has the name of their stream.
+return {'OK', redis.call('PUBSUB', 'NUMSUB', trades)[2], now_ms}

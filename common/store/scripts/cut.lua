@@ -1,10 +1,9 @@
 -- Cut a symbol's history: of what opens before a day nothing is left, in whichever series.
 --
--- KEYS  1 owner, 2 state, 3 seals, 4 dirty, 5 rollup, 6 unarchived, 7 archive, 8 outside, 9 candles:1d, 10 candles:1w,
---       11 candles:1M, 12 faults, 13 archived:trades; then the series (series.lua)
--- ARGV  1 token, 2 seq the caller stands at, 3 the day (its open, UTC ms), 4 the minute that grows, or would next,
---       5 the time of the newest trade; then the series (series.lua), then of each, and at last of trades: entries of
---       archived:<series> whose period opens before are forgotten
+-- manifest: archived:trades
+-- token, seq: where the caller stands; day: its open, UTC ms; grows: the minute that grows, or would next
+-- newest_ms: the time of the newest trade
+-- bounds: of each series, and at last of trades: entries of archived:<series> whose period opens before are forgotten
 -- RESULT  {'OK'}, {'FENCED'} (another holder) or {'STALE'} (the store is not where the caller left it)
 --
 -- The floor of each series in state: minutes that open before the day are none, as with those dropped already.
@@ -12,14 +11,11 @@
 -- Harmless to repeat. All keys as commit.lua and roll.lua have them. Weeks and months that the day lies in are made
 -- again of what is left: the first day that has minutes is dirty. rollup.version: jobs under way have read what is gone.
 
-local owner, state, seals, dirty, rollup, unarchived, archive, outside = unpack(KEYS)
-local FAULTS, ARCHIVED_TRADES = KEYS[12], KEYS[13]
-local day, grows, newest = ARGV[3], ARGV[4], tonumber(ARGV[5])
+local newest = tonumber(newest_ms)
 local DAY_MS = 86400000
 
 -- with outside.lua
 -- with manifest.lua
--- with series.lua
 
 local function floor_of(field)
   local was = tonumber(redis.call('HGET', state, field) or '-1')
@@ -29,14 +25,13 @@ local function floor_of(field)
   return string.format('%.0f', math.max(was, tonumber(day)))
 end
 
-if redis.call('HGET', owner, 'token') ~= ARGV[1] then
+if redis.call('HGET', owner, 'token') ~= token then
   return {'FENCED'}
 end
-if (redis.call('HGET', state, 'seq') or '0') ~= ARGV[2] then
+if (redis.call('HGET', state, 'seq') or '0') ~= seq then
   return {'STALE'}
 end
 
-local all, bounds_at = listed_series(6)
 local before = '(' .. day
 for _, series in ipairs(all) do
   local floor = floor_of(series.floor)
@@ -48,7 +43,7 @@ for _, seal in ipairs(redis.call('ZRANGEBYSCORE', seals, '-inf', before)) do
   local sealed = string.match(seal, '^%d+')
   for _, series in ipairs(all) do redis.call('HDEL', series.sealed, sealed) end
 end
-for _, key in ipairs({seals, KEYS[9], KEYS[10], KEYS[11]}) do
+for _, key in ipairs({seals, daily, weekly, monthly}) do
   redis.call('ZREMRANGEBYSCORE', key, '-inf', before)
 end
 for _, member in ipairs(redis.call('ZRANGE', dirty, 0, -1)) do
@@ -71,16 +66,16 @@ local function forget(name, archived, bound)
     redis.call('ZREMRANGEBYSCORE', archived, '-inf', '(' .. bound)
     confirm(archive, name)
   end
-  for _, field in ipairs(redis.call('HKEYS', FAULTS)) do
+  for _, field in ipairs(redis.call('HKEYS', faults)) do
     local series, period = string.match(field, '^(%a+):(-?%d+)$')
-    if series == name and tonumber(period) < tonumber(bound) then redis.call('HDEL', FAULTS, field) end
+    if series == name and tonumber(period) < tonumber(bound) then redis.call('HDEL', faults, field) end
   end
 end
 
 for i, series in ipairs(all) do
-  forget(series.name, series.archived, ARGV[bounds_at + i - 1])
+  forget(series.name, series.archived, ARGV[bounds.first + i - 1])
 end
-forget('trades', ARCHIVED_TRADES, ARGV[bounds_at + #all])
+forget('trades', manifest, ARGV[bounds.last])
 
 local first = math.huge
 local minute = redis.call('ZRANGE', all[1].open, 0, 0, 'WITHSCORES')[2]
@@ -88,7 +83,7 @@ if minute then first = tonumber(minute) - tonumber(minute) % DAY_MS end
 local seal = redis.call('ZRANGE', seals, 0, 0, 'WITHSCORES')[2]
 if seal then first = math.min(first, tonumber(seal)) end
 if first < math.huge then
-  redis.call('ZADD', dirty, ARGV[2], string.format('%.0f', first))
+  redis.call('ZADD', dirty, seq, string.format('%.0f', first))
 end
 redis.call('HINCRBY', rollup, 'version', 1)
 return {'OK'}

@@ -1,13 +1,10 @@
 -- Give up an object that is lost: nobody looks for it any more, and what it alone had is lost from now on.
 --
--- KEYS  1 archive, 2 archived:<series>, 3 faults
--- ARGV  1 series, 2 the period's open, 3 the last ms of what it alone had ('' if that was nothing)
+-- manifest: archived:<series>
+-- series: its name; period: its open; last_ms: of what it alone had ('' if that was nothing)
 -- RESULT  {'OK'} or {'UNKNOWN'}: no such object was ever confirmed
 --
 -- archived:<series>: its entry stays, with -2 rows (manifest.lua), until another object takes its place.
-
-local archive, manifest, faults = unpack(KEYS)
-local series, period = ARGV[1], ARGV[2]
 
 -- with lost.lua
 
@@ -19,7 +16,7 @@ local generation = string.match(was, '^[^:]*:[^:]*:[^:]*:(-?%d+):')
 redis.call('ZREMRANGEBYSCORE', manifest, period, period)
 redis.call('ZADD', manifest, period, period .. ':-2::' .. generation .. ':-1')
 redis.call('HDEL', faults, series .. ':' .. period)
-if ARGV[3] ~= '' then
-  lose(archive, series, {{tonumber(period), tonumber(ARGV[3])}})
+if last_ms ~= '' then
+  lose(archive, series, {{tonumber(period), tonumber(last_ms)}})
 end
 return {'OK'}

@@ -1,13 +1,10 @@
 -- Take, keep or give up a right that one process has at a time, and that ends by itself.
 --
--- KEYS  1 right
--- ARGV  1 token of who asks, 2 for how long (ms; 0: give it up)
+-- right: the key; token: of who asks; ttl_ms: for how long (0: give it up)
 -- RESULT  {'OK'}  or  {'BUSY'}: somebody else has it
 --
 -- right: the holder's token; the key expires with the right. The server's clock decides, so this guards no data: it
 -- only keeps two processes from doing the same work.
-
-local right, token, ttl_ms = KEYS[1], ARGV[1], ARGV[2]
 
 local holder = redis.call('GET', right)
 if holder and holder ~= token then

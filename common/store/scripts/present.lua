@@ -1,8 +1,8 @@
 -- Say that a process is there, or that it is gone; forget those that have not said so for too long.
 --
--- KEYS  1 processes
--- ARGV  1 member, 2 the same process's member of before, '' at first, 3 ms until it is forgotten, 0: it is gone,
---       4 most members
+-- processes: the key
+-- member; before: the same process's member until now, '' at first; for_ms: until it is forgotten, 0: it is gone
+-- most: members at most
 -- RESULT  {'OK'}
 --
 -- processes: a sorted set, `<host>:<pid> <kind> <held> <most> <release>/<format>` by the server's time (ms) until which
@@ -11,14 +11,14 @@
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now_ms)
-if ARGV[2] ~= ARGV[1] then
-  redis.call('ZREM', KEYS[1], ARGV[2])
+redis.call('ZREMRANGEBYSCORE', processes, '-inf', now_ms)
+if before ~= member then
+  redis.call('ZREM', processes, before)
 end
-if ARGV[3] == '0' then
-  redis.call('ZREM', KEYS[1], ARGV[1])
+if for_ms == '0' then
+  redis.call('ZREM', processes, member)
 else
-  redis.call('ZADD', KEYS[1], now_ms + ARGV[3], ARGV[1])
-  redis.call('ZREMRANGEBYRANK', KEYS[1], 0, -ARGV[4] - 1)
+  redis.call('ZADD', processes, now_ms + for_ms, member)
+  redis.call('ZREMRANGEBYRANK', processes, 0, -most - 1)
 end
 return {'OK'}

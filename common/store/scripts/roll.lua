@@ -1,13 +1,10 @@
 -- Take in what a job made of one day's minutes: roll-ups, and the day itself as sealed blocks. All or nothing.
 --
--- KEYS  1 state, 2 dirty, 3 rollup, 4 seals, 5 staged, 6 unarchived, 7 events, 8 candles:1d, 9 candles:1w,
---       10 candles:1M, 11 outside, 12 changing; then the series (series.lua)
--- ARGV  1 token of the state, 2 version of the rollup, 3 day (its open, UTC ms), 4 its score in dirty: as they were read
---       5 events to keep, 6 number of roll-ups, 7 trades of the day outside every session ('' if not known); then
---       the series (series.lua), then
---       key (8, 9 or 10), open_ms, candle ('' if there is none), event and message ('' if nothing changed) ...
---       and 'leave', or 'kept' (the blocks are as they were, to be archived again), or 'seal', the number of minutes of
---       each series, and the digest of its staged block ('' if there is none)
+-- token, version, score: of the state, of the rollup, and of the day in dirty, as they were read; day: its open, UTC ms
+-- events_kept: at most; outside_count: trades of the day outside every session ('' if not known)
+-- how: 'leave', or 'kept' (the blocks are as they were, to be archived again), or 'seal', with
+-- seal: the number of minutes of each series, then the digest of its staged block of each ('' if there is none)
+-- rolled: '1d', '1w' or '1M', open_ms, candle ('' if there is none), event and message ('' if nothing changed) ...
 -- RESULT  {'OK', version} or {'STALE'}: the day has been written since, another job came first, or the symbol is about
 --         to be changed (stage_change.lua)
 --
@@ -22,30 +19,26 @@
 --         for them (commit.lua).
 -- state.sealed_to_ms: the end of the newest sealed day. outside: as outside.lua has it.
 
-local state, dirty, rollup, seals, staged, unarchived, events = unpack(KEYS)
 local DAY_MS = 86400000
-local day = ARGV[3]
+local ROLLED = {['1d'] = daily, ['1w'] = weekly, ['1M'] = monthly}
 
 -- with outside.lua
--- with series.lua
 
-local until_ms = redis.call('HGET', KEYS[12], 'until_ms')
+local until_ms = redis.call('HGET', changing, 'until_ms')
 local time = redis.call('TIME')
 if until_ms and time[1] * 1000 + math.floor(time[2] / 1000) < tonumber(until_ms) then
   return {'STALE'}
 end
-if (redis.call('HGET', state, 'token') or '') ~= ARGV[1]
-  or (redis.call('HGET', rollup, 'version') or '0') ~= ARGV[2]
-  or (redis.call('ZSCORE', dirty, day) or '') ~= ARGV[4] then
+if (redis.call('HGET', state, 'token') or '') ~= token
+  or (redis.call('HGET', rollup, 'version') or '0') ~= version
+  or (redis.call('ZSCORE', dirty, day) or '') ~= score then
   return {'STALE'}
 end
 
-local all, at = listed_series(8)
-local seal = at + 5 * tonumber(ARGV[6])
 local blocks = {}
-if ARGV[seal] == 'seal' then
+if how == 'seal' then
   for i, series in ipairs(all) do
-    local digest = ARGV[seal + #all + i]
+    local digest = ARGV[seal.first + #all + i - 1]
     local block = digest ~= '' and redis.call('HGET', staged, day .. ':' .. series.name)
     if digest ~= '' and (not block or string.sub(redis.sha1hex(block), 1, 16) ~= digest) then
       return {'STALE'}
@@ -54,49 +47,48 @@ if ARGV[seal] == 'seal' then
   end
 end
 
-local version = redis.call('HINCRBY', rollup, 'version', 1)
+local raised = redis.call('HINCRBY', rollup, 'version', 1)
 local seq = redis.call('HGET', state, 'seq')
 local newest = redis.call('XREVRANGE', events, '+', '-', 'COUNT', 1)[1]
 local newest_seq, n = string.match(newest and newest[1] or '0-0', '^(%d+)-(%d+)$')
 n = newest_seq == seq and tonumber(n) or 0
-for _ = 1, tonumber(ARGV[6]) do
-  local rolled, open_ms, candle, event = KEYS[tonumber(ARGV[at])], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
-  redis.call('ZREMRANGEBYSCORE', rolled, open_ms, open_ms)
+for at = rolled.first, rolled.last, 5 do
+  local key, open_ms, candle, event = ROLLED[ARGV[at]], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+  redis.call('ZREMRANGEBYSCORE', key, open_ms, open_ms)
   if candle ~= '' then
-    redis.call('ZADD', rolled, open_ms, candle)
+    redis.call('ZADD', key, open_ms, candle)
   end
   if event ~= '' then
     n = n + 1
-    redis.call('XADD', events, 'MAXLEN', '~', ARGV[5], seq .. '-' .. n, 'event', event)
-    redis.call('PUBLISH', rolled, ARGV[at + 4])
+    redis.call('XADD', events, 'MAXLEN', '~', events_kept, seq .. '-' .. n, 'event', event)
+    redis.call('PUBLISH', key, ARGV[at + 4])
     redis.call('PUBLISH', events, event)
   end
-  at = at + 5
 end
 
 redis.call('ZREM', dirty, day)
-note_outside(KEYS[11], day, ARGV[7])
-if ARGV[seal] == 'seal' then
+note_outside(outside, day, outside_count)
+if how == 'seal' then
   local last_ms = string.format('%.0f', tonumber(day) + DAY_MS - 1)
   for i, series in ipairs(all) do
     if blocks[i] then
       redis.call('HSET', series.sealed, day, blocks[i])
-      redis.call('ZADD', unarchived, version, series.name .. ':' .. day)
+      redis.call('ZADD', unarchived, raised, series.name .. ':' .. day)
     end
     redis.call('HDEL', staged, day .. ':' .. series.name)
     redis.call('ZREMRANGEBYSCORE', series.open, day, last_ms)
   end
   redis.call('ZREMRANGEBYSCORE', seals, day, day)
-  redis.call('ZADD', seals, day, table.concat({day, unpack(ARGV, seal + 1, seal + 2 * #all)}, ':'))
+  redis.call('ZADD', seals, day, table.concat({day, unpack(ARGV, seal.first, seal.last)}, ':'))
   local end_ms = tonumber(day) + DAY_MS
   if end_ms > tonumber(redis.call('HGET', state, 'sealed_to_ms') or '-1') then
     redis.call('HSET', state, 'sealed_to_ms', string.format('%.0f', end_ms))
   end
-elseif ARGV[seal] == 'kept' then
+elseif how == 'kept' then
   for _, series in ipairs(all) do
     if redis.call('HEXISTS', series.sealed, day) == 1 then
-      redis.call('ZADD', unarchived, version, series.name .. ':' .. day)
+      redis.call('ZADD', unarchived, raised, series.name .. ':' .. day)
     end
   end
 end
-return {'OK', version}
+return {'OK', raised}

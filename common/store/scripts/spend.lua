@@ -1,14 +1,13 @@
 -- Take weight from a venue's budget, which all processes of the fleet share.
 --
--- KEYS  1 budget
--- ARGV  1 weight, then limit, window_ms, bucket_ms of each limit
+-- budget: the key; weight; limits: limit, window_ms, bucket_ms of each
 -- RESULT  {'OK', 0}  or  {'WAIT', ms}: nothing was taken, try again then
 --
 -- budget: <window_ms>:<bucket start, ms> -> weight spent in that bucket; cooldown_until_ms: no request before.
 -- A window slides over its buckets, the oldest counted whole: no window of the venue's own, wherever it begins, can
 -- hold more than the limit.
 
-local budget, weight = KEYS[1], tonumber(ARGV[1])
+weight = tonumber(weight)
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 
@@ -19,7 +18,7 @@ end
 
 local fields = redis.call('HGETALL', budget)
 local wait_ms, spends = 0, {}
-for i = 2, #ARGV, 3 do
+for i = limits.first, limits.last, 3 do
   local limit, window_ms, bucket_ms = tonumber(ARGV[i]), tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
   local used, buckets = 0, {}
   for j = 1, #fields, 2 do

@@ -1,7 +1,7 @@
 -- Lay down part of what a change of a symbol's instrument makes of one series, beside the series itself.
 --
--- KEYS  1 changing, 2 the shadow of a series
--- ARGV  1 token of the change, then
+-- shadow: of a series
+-- token: of the change; how, and rows of it:
 --       'cut', from, to, ...             (of a sorted set: drop the scores between, both included)
 --       or 'put', score, member, ...     (of a sorted set)
 --       or 'add', id, token, n, watermark_ms, trades, ...    (of the stream, ascending)
@@ -11,24 +11,22 @@
 -- changing: fields token, and until_ms (change.lua). Shadows are deleted when a change begins, and become the series in
 --           change.lua; what a change that was killed has left of them is dropped by the next.
 
-local changing, shadow = KEYS[1], KEYS[2]
-
-if redis.call('HGET', changing, 'token') ~= ARGV[1] then
+if redis.call('HGET', changing, 'token') ~= token then
   return {'STALE'}
 end
-if ARGV[2] == 'cut' then
-  for at = 3, #ARGV, 2 do
+if how == 'cut' then
+  for at = rows.first, rows.last, 2 do
     redis.call('ZREMRANGEBYSCORE', shadow, ARGV[at], ARGV[at + 1])
   end
-elseif ARGV[2] == 'hold' then
+elseif how == 'hold' then
   local time = redis.call('TIME')
-  redis.call('HSET', changing, 'until_ms', string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[3]))
-elseif ARGV[2] == 'put' then
-  for at = 3, #ARGV, 2 do
+  redis.call('HSET', changing, 'until_ms', string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[rows.first]))
+elseif how == 'put' then
+  for at = rows.first, rows.last, 2 do
     redis.call('ZADD', shadow, ARGV[at], ARGV[at + 1])
   end
 else
-  for at = 3, #ARGV, 5 do
+  for at = rows.first, rows.last, 5 do
     redis.call('XADD', shadow, ARGV[at], 'token', ARGV[at + 1], 'n', ARGV[at + 2], 'watermark_ms', ARGV[at + 3],
       'trades', ARGV[at + 4])
   end

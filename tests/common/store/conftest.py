@@ -3,8 +3,9 @@
 import pytest
 from redis.asyncio import Redis
 
+from common.store.commit import StreamBounds
 from common.store.reads import SymbolReader
-from common.store.symbol import StreamBounds, SymbolStore
+from common.store.symbol import SymbolStore
 from tests.kit.store.both import client
 from tests.kit.store.steps import SYMBOL
 

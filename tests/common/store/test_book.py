@@ -13,9 +13,10 @@ from common.market.scale import Scale
 from common.market.trade import MAX_LOTS, MAX_TICKS
 from common.store.book import MAX_BOOK_LEVELS, BookReader, BookSnapshot, BookStore
 from common.store.client import commit_client
+from common.store.commit import StreamBounds
 from common.store.keys import SymbolKeys
 from common.store.registry import Registry
-from common.store.symbol import StreamBounds, SymbolStore
+from common.store.symbol import SymbolStore
 from tests.kit.store.steps import SYMBOL, claim, everything
 from tests.kit.strategies import LAW
 

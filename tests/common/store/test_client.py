@@ -12,8 +12,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from common.errors import Stale, StoreUnavailable
 from common.store.client import COMMAND_TIMEOUT_S, MAX_CONNECTIONS, blocking_client, commit_client, translated
+from common.store.commit import StreamBounds
 from common.store.keys import SymbolKeys
-from common.store.symbol import StreamBounds, SymbolStore
+from common.store.symbol import SymbolStore
 from tests.kit.store.proxy import Proxy, proxied
 from tests.kit.store.steps import SYMBOL, claim, step, trades
 from tests.kit.support import wait_until_async

@@ -14,10 +14,11 @@ from common.market.depth.recorder import BookHistory
 from common.market.depth.runs import DepthLimits
 from common.market.timeframes.timeframe import MINUTE_MS
 from common.store.client import commit_client
+from common.store.commit import StreamBounds
 from common.store.depth import DepthReader, DepthStore
 from common.store.keys import SymbolKeys
 from common.store.lease import NOTHING_SEEN
-from common.store.symbol import StreamBounds, SymbolStore
+from common.store.symbol import SymbolStore
 from tests.kit.book_model import FIRST_MID, Move, Venue
 from tests.kit.strategies import START_MS
 from workers.venues.binance.book_rule import BinanceSpotRule

@@ -8,6 +8,7 @@ from redis.asyncio import Redis
 from common.errors import NewerFormat, OperatorError
 from common.market.instrument import Instrument
 from common.store import format
+from common.store.commit import StreamBounds
 from common.store.format import FORMAT, known, store_format, symbols_by_format, written
 from common.store.keys import FORMAT_KEY, PROCESSES, SYMBOLS, SYMBOLS_VERSION, SymbolKeys
 from common.store.lease import NOTHING_SEEN
@@ -15,7 +16,7 @@ from common.store.messages import WHOLE, CommitMessage
 from common.store.presence import WORKER, Process
 from common.store.reads import SymbolReader
 from common.store.registry import Market, Registry
-from common.store.symbol import Claim, StreamBounds, SymbolStore
+from common.store.symbol import Claim, SymbolStore
 from common.store.upgrading import upgrade
 from tests.kit.store.recorded import CONTIGUOUS, UNIQUE, restore
 from tests.kit.store.steps import SYMBOL, claim, everything, step

@@ -7,9 +7,10 @@ from redis.asyncio import Redis
 from common.market.instrument import Instrument
 from common.store import keys
 from common.store.client import commit_client
+from common.store.commit import StreamBounds
 from common.store.keys import SymbolKeys
 from common.store.registry import Market, Registry
-from common.store.symbol import StreamBounds, SymbolStore
+from common.store.symbol import SymbolStore
 from tests.kit.store.leaks import documented, leaks
 from tests.kit.store.steps import claim, step
 

@@ -16,11 +16,12 @@ from common.market.builder.builder import Checkpoint
 from common.market.instrument import Instrument
 from common.series import FOOTPRINTS, MINUTE_SERIES
 from common.store.client import commit_client
+from common.store.commit import Commit, StreamBounds
 from common.store.format import CHUNKED_COVERAGE
 from common.store.instrument import DataInstrument
 from common.store.keys import SymbolKeys
 from common.store.lease import NOTHING_SEEN, LeaseObservation
-from common.store.symbol import Commit, StreamBounds, SymbolStore
+from common.store.symbol import SymbolStore
 from tests.kit.store.both import fake
 from tests.kit.store.model import DirectStore, StoreModel
 from tests.kit.store.steps import MINUTE_MS, SYMBOL, everything, step

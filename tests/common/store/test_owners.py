@@ -9,10 +9,11 @@ from redis.asyncio import Redis
 from common.errors import StoreUnavailable
 from common.store.bulk import Bulk
 from common.store.client import commit_client
+from common.store.commit import StreamBounds
 from common.store.keys import SymbolKeys
 from common.store.lease import NOTHING_SEEN, LeaseObservation
 from common.store.owners import Owners
-from common.store.symbol import StreamBounds, SymbolStore
+from common.store.symbol import SymbolStore
 
 TOKEN = "a" * 32
 

@@ -9,8 +9,9 @@ from redis.asyncio import Redis
 from common.market.builder.builder import Checkpoint
 from common.market.builder.gaps import Gap
 from common.series import FOOTPRINTS, MINUTE_SERIES
+from common.store.commit import StreamBounds
 from common.store.reads import AMENDED_KEPT, Amendment, Range, SymbolOwner, SymbolReader
-from common.store.symbol import StreamBounds, SymbolStore
+from common.store.symbol import SymbolStore
 from tests.kit.store.steps import MINUTE_MS, SYMBOL, claim, step
 
 A = "a" * 32

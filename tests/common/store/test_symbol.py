@@ -12,9 +12,10 @@ from common.market.coding import codec
 from common.market.footprint import Footprint
 from common.market.trade import BUY, MAX_ID, MAX_TS_MS, Trade, Trades
 from common.series import FOOTPRINTS
+from common.store.commit import StreamBounds
 from common.store.keys import SymbolKeys
 from common.store.lease import NOTHING_SEEN, LeaseObservation
-from common.store.symbol import Claim, StreamBounds, SymbolStore
+from common.store.symbol import Claim, SymbolStore
 from tests.kit.store.steps import MINUTE_MS, SYMBOL, claim, everything, step, trades
 from tests.kit.support import PATIENCE_S
 

@@ -17,9 +17,10 @@ from common.market.footprint import Footprint
 from common.market.timeframes.timeframe import day_of
 from common.market.trade import MAX_TS_MS, Trades
 from common.series import CANDLES, FOOTPRINTS
+from common.store.commit import Commit, StreamBounds
 from common.store.instrument import DataInstrument
 from common.store.lease import LeaseObservation
-from common.store.symbol import Claim, Commit, StreamBounds
+from common.store.symbol import Claim
 
 # A step of the trimming loop in commit.lua drops one entry; it makes at most that many a commit.
 TRIM_STEPS = 64

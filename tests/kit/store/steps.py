@@ -7,8 +7,9 @@ from redis.asyncio import Redis
 from common.market.builder.builder import Checkpoint
 from common.market.coding import codec
 from common.market.trade import BUY, Trade, Trades
+from common.store.commit import Commit
 from common.store.lease import NOTHING_SEEN
-from common.store.symbol import Claim, Commit, SymbolStore
+from common.store.symbol import Claim, SymbolStore
 
 SYMBOL = "TEST:A"
 MINUTE_MS = 60_000

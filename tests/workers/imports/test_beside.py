@@ -27,11 +27,12 @@ from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, day_of, minute
 from common.market.trade import SIDE_NAMES, Trade, Trades
 from common.series import FOOTPRINTS
 from common.store.client import commit_client
+from common.store.commit import StreamBounds
 from common.store.owners import Owners
 from common.store.reads import SymbolReader, View
 from common.store.registry import Market, Registry
 from common.store.rollups import RollupStore
-from common.store.symbol import StreamBounds, SymbolStore
+from common.store.symbol import SymbolStore
 from common.store.wanted import WantedFleet
 from infra import exchange as local
 from infra.exchange.simulation import FIRST_TRADE_ID

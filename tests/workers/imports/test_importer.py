@@ -24,12 +24,13 @@ from common.market.instrument import Ids
 from common.market.timeframes.timeframe import DAY_MS
 from common.series import FOOTPRINTS
 from common.store.client import commit_client
+from common.store.commit import StreamBounds
 from common.store.imports import MAX_STEP_DAYS, ImportedDay, ImportStep, ImportStore
 from common.store.lease import NOTHING_SEEN
 from common.store.reads import SymbolReader, View
 from common.store.registry import Market, open_store
 from common.store.rollups import RollupStore, Staged
-from common.store.symbol import Claim, StreamBounds, SymbolStore
+from common.store.symbol import Claim, SymbolStore
 from infra.paths import ROOT
 from tests.kit.imports import (
     FIRST_MS,

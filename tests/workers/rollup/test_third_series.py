@@ -30,11 +30,11 @@ from common.market.trade import BUY, SELL
 from common.series import MINUTE_SERIES, BlockCodec, MinuteCodec, MinuteSeries
 from common.store import keys
 from common.store.client import commit_client
+from common.store.commit import Commit
 from common.store.imports import ImportStore
 from common.store.keys import SymbolKeys
 from common.store.reads import Range, SymbolReader
 from common.store.registry import Market
-from common.store.symbol import Commit
 from feed.bars.closed import read_closed
 from feed.bars.recipe import BarRecipe
 from feed.reading.bounds import Bounds

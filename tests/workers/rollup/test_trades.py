@@ -22,11 +22,11 @@ from common.frames.schema import TRADES
 from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, day_of
 from common.market.trade import Trade
 from common.store.client import commit_client
+from common.store.commit import StreamBounds
 from common.store.health import upkeep_of
 from common.store.jobs import Jobs
 from common.store.keys import SymbolKeys
 from common.store.registry import Market
-from common.store.symbol import StreamBounds
 from common.store.trade_archive import TradeArchive, Waiting, waiting
 from tests.kit.archive.s3 import BUCKET, S3
 from tests.kit.processes.rollup import START_S, process

@@ -18,11 +18,12 @@ from common.market.coding import codec
 from common.market.instrument import Instrument
 from common.market.trade import BUY, SELL, UNKNOWN, Trade
 from common.store import script
+from common.store.commit import StreamBounds
 from common.store.keys import SymbolKeys
 from common.store.lease import NOTHING_SEEN
 from common.store.registry import Market
 from common.store.stream_reader import OwnReader
-from common.store.symbol import Claim, StreamBounds, SymbolStore
+from common.store.symbol import Claim, SymbolStore
 from tests.kit.fakes import NOTHING_APPLIED, SETTINGS
 from tests.kit.store.steps import step
 from tests.kit.support import FakeClock

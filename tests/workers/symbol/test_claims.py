@@ -12,9 +12,9 @@ from common.clock import JudgedClock, SystemClock
 from common.errors import BadInput, RetryableError, Stale, StoreUnavailable
 from common.market.instrument import Instrument
 from common.market.trade import Trades
+from common.store.commit import StreamBounds
 from common.store.lease import LeaseObservation
 from common.store.registry import Market
-from common.store.symbol import StreamBounds
 from tests.kit.fakes import SETTINGS, NotingStore, ScriptedSource, trades
 from tests.kit.store.model import DirectStore, StoreModel
 from tests.kit.support import FakeClock, wait_until_async

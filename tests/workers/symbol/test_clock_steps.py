@@ -22,11 +22,12 @@ from common.market.coding import codec
 from common.market.instrument import Instrument
 from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, minute_of
 from common.market.trade import BUY, Trade, Trades
+from common.store.commit import StreamBounds
 from common.store.health import CLOCK, DEGRADED
 from common.store.keys import SymbolKeys
 from common.store.lease import NOTHING_SEEN
 from common.store.stream_reader import OwnReader
-from common.store.symbol import Claim, StreamBounds
+from common.store.symbol import Claim
 from infra.exchange import MarketClock
 from tests.kit.fakes import SETTINGS, TOKEN, NotingStore
 from tests.kit.imports import importer

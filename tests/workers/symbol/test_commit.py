@@ -16,9 +16,9 @@ from common.market.coding import codec
 from common.market.instrument import Instrument
 from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, day_of
 from common.market.trade import BUY, SELL, SIDE_NAMES, UNKNOWN, Trade, Trades
+from common.store.commit import Commit
 from common.store.keys import SymbolKeys
 from common.store.messages import CommitMessage
-from common.store.symbol import Commit
 from tests.kit import strategies
 from tests.kit.strategies import LAW
 from workers.symbol.commit import CommitHead, Retention, make_commit

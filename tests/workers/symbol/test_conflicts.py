@@ -13,11 +13,12 @@ from common.market.builder.coverage import DUPLICATE
 from common.market.builder.recent import CONFLICT, RECENT_TRADES
 from common.market.instrument import Ids
 from common.market.trade import BUY, SELL, Trade, Trades
+from common.store.commit import StreamBounds
 from common.store.keys import SymbolKeys
 from common.store.lease import NOTHING_SEEN
 from common.store.registry import Market
 from common.store.stream_reader import OwnReader
-from common.store.symbol import Claim, StreamBounds, SymbolStore
+from common.store.symbol import Claim, SymbolStore
 from tests.kit.fakes import INSTRUMENT, SETTINGS, START_MS, Bench, NotingStore
 from tests.kit.support import FakeClock
 from workers.sources.base import Batch

@@ -16,7 +16,7 @@ from common.market.candle import BACKFILL, LIVE
 from common.market.coding.codec import unpack_candle
 from common.market.instrument import Instrument
 from common.market.trade import Trades
-from common.store.symbol import StreamBounds
+from common.store.commit import StreamBounds
 from tests.kit.fakes import MINUTE_MS, SETTINGS, START_MS, Bench, trades
 from tests.kit.store.model import StoreModel
 from workers.sources.base import Batch

@@ -7,12 +7,13 @@ from redis.asyncio import Redis
 
 from common.clock import JudgedClock
 from common.store.client import commit_client
+from common.store.commit import StreamBounds
 from common.store.demand import Caps
 from common.store.keys import SymbolKeys
 from common.store.owners import Owners
 from common.store.registry import Market as Wanted
 from common.store.registry import Registry
-from common.store.symbol import StreamBounds, SymbolStore
+from common.store.symbol import SymbolStore
 from common.store.wanted import WantedFleet
 from infra.exchange import Exchange, ExchangeMarket, MarketClock, Simulation, listing_of, serving
 from tests.kit.support import AttentiveClock, wait_until_async
