@@ -6,7 +6,7 @@ the series, with the new instrument. Killed before that script, nothing has chan
 """
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from redis.asyncio import Redis
@@ -18,8 +18,8 @@ from common.store import scripts
 from common.store.client import translated
 from common.store.commit import check
 from common.store.keys import SymbolKeys
-from common.store.reads import SymbolState, ask, older_of, state_of
 from common.store.script import Rows
+from common.store.state import StatePart, SymbolState
 
 # What one command reads or writes: some 5 MB, and few milliseconds in which the store does nothing else.
 PAGE = 2_000
@@ -117,19 +117,18 @@ class ChangeStore:
 
     async def look(self) -> ChangeStart | None:
         """None before the first commit."""
-        k, opens = self.keys, list(MINUTE_SERIES.values())
+        k, asked = self.keys, StatePart(self.keys.symbol, list(MINUTE_SERIES.values()))
         pipe = self._client.pipeline(transaction=True)
-        ask(pipe, k, opens)
+        asked.ask(pipe, k)
         pipe.hget(k.rollup, "version")
         pipe.zrange(k.seals, 0, -1, withscores=True)
         pipe.hmget(k.archive, [*(f"{name}_from_ms" for name in MINUTE_SERIES), "trades_seq"])
         with translated(f"look at {k.symbol}"):
-            values, chunks, version, seals, archived = await pipe.execute()
-        state = state_of(values, k.symbol, opens)
+            answers = iter(await pipe.execute())
+        state = asked.read(answers)
         if state is None:
             return None
-        if state.is_chunked:
-            state = replace(state, older=older_of(chunks))
+        version, seals, archived = answers
         mark = ShadowMark(state.token, state.seq, (version or b"0").decode())
         days = tuple(sorted(int(score) for _, score in seals))
         return ChangeStart(state, mark, days, any(value is not None for value in archived), int(archived[0] or -1))

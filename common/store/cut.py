@@ -11,8 +11,8 @@ from common.store import scripts
 from common.store.client import translated
 from common.store.commit import check
 from common.store.keys import SymbolKeys, archived_series
-from common.store.reads import SymbolState
 from common.store.registry import Market
+from common.store.state import SymbolState
 
 
 class Wrong(NamedTuple):

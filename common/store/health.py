@@ -25,11 +25,12 @@ from common.errors import FleetError, Stale, StoreUnavailable
 from common.market.manifest import Fault
 from common.market.timeframes.timeframe import DAY_MS, day_of
 from common.series import MINUTE_SERIES
+from common.store.archived import Spans, lost_spans
 from common.store.client import translated
 from common.store.instrument import InstrumentMismatch
 from common.store.keys import SymbolKeys
 from common.store.manifest import faults_of
-from common.store.reads import Spans, View, lost_spans
+from common.store.reads import View
 from common.store.registry import Market
 from common.store.rescale import LIST
 from common.store.trade_archive import ask_waiting, waiting_of

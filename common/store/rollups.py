@@ -6,7 +6,7 @@ twice or beside another does no harm, and a queue that forgets a job costs time 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Literal
 
@@ -19,12 +19,13 @@ from common.market.scale import Scales
 from common.market.timeframes.timeframe import DAY_MS, day_of
 from common.series import CANDLES, MINUTE_SERIES, MinuteSeries, followers
 from common.store import scripts
+from common.store.archived import Spans, lost_spans
 from common.store.calendars import ADOPTED, Adopted
 from common.store.client import translated
 from common.store.keys import SymbolKeys, archived_series
 from common.store.manifest import ask_whole, is_whole
-from common.store.reads import Spans, SymbolState, ask, lost_spans, older_of, state_of
 from common.store.script import Argument
+from common.store.state import StatePart, SymbolState
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +183,8 @@ class RollupStore:
         """
         days = list(range(day_of(min(from_ms, day_ms)), max(to_ms, day_ms + DAY_MS), DAY_MS))
         pipe = self._client.pipeline(transaction=True)
-        ask(pipe, self.keys)
+        asked = StatePart(self.keys.symbol)
+        asked.ask(pipe, self.keys)
         pipe.hmget(self.keys.rollup, ("version", ADOPTED))
         pipe.zmscore(self.keys.dirty, list(map(str, (day_ms, *others))))
         pipe.zrangebyscore(self.keys.candles, days[0], f"({days[-1] + DAY_MS}")
@@ -196,15 +198,16 @@ class RollupStore:
         for series, (start_ms, end_ms) in rolled.items():
             pipe.zrangebyscore(self.keys.rolled(series), start_ms, f"({end_ms}")
         with translated(f"read of day {day_ms} of {self.keys.symbol}"):
-            values, chunks, (version, adopted), (score, *scores), candles, *rest = await pipe.execute()
-        others_open = {follower.name: rest.pop(0) for follower in followers()}
-        sealed, seals, late, (archived_from_ms, lost), archived, *found = rest
-        state = state_of(values, self.keys.symbol)
+            answers = iter(await pipe.execute())
+        state = asked.read(answers)
+        (version, adopted), (score, *scores), candles = next(answers), next(answers), next(answers)
+        others_open = {follower.name: next(answers) for follower in followers()}
+        sealed, seals, late, (archived_from_ms, lost), archived, *found = answers
         if state is None or score is None or day_ms + DAY_MS > state.watermark_ms:
             return None
         return DayReading(
             RollupMark(state.token, (version or b"0").decode(), str(int(score))),
-            replace(state, older=older_of(chunks)),
+            state,
             StoredMinutes({day: block for day, block in zip(days, sealed, strict=True) if block}, candles),
             others_open,
             bool(seals),

@@ -14,9 +14,10 @@ from common.errors import Stale
 from common.market.instrument import Instrument
 from common.market.manifest import ManifestEntry
 from common.store import scripts
+from common.store.archived import Spans, lost_spans
 from common.store.client import translated
 from common.store.keys import SymbolKeys
-from common.store.reads import Spans, SymbolReader, lost_spans
+from common.store.reads import SymbolReader
 
 TRADES = "trades"
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from common.errors import BadInput
 from common.market.coding import codec
 from common.market.timeframes.timeframe import Timeframe
-from common.store.reads import TradeEntry, View
+from common.store.parts import TradeEntry
+from common.store.reads import View
 from feed.bars.live import BarGrid, Live, Update
 from feed.reading.bounds import Span
 from feed.reading.coverage import KnownCoverage
@@ -76,7 +77,7 @@ def touched_since(
 
     `step_ms`: of the times that are looked at. For bars of whole minutes the minutes will do, and are far fewer.
     """
-    state, entries = view.state, [entry for entry in view.entries if entry.seq >= cursor.seq]
+    state, entries = view.state, [entry for entry in view.stream.entries if entry.seq >= cursor.seq]
     if state is None or not entries or (entries[0].seq, entries[0].token) != (cursor.seq, cursor.token):
         return None
     if known is None and state.reshaped_seq > cursor.seq:

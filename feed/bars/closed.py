@@ -14,7 +14,8 @@ from common.frames.resample import resample
 from common.market.candle import Candle
 from common.market.coding import codec
 from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, Timeframe
-from common.store.reads import Range, View
+from common.store.parts import Range
+from common.store.reads import View
 from feed.bars.recipe import BarRecipe
 from feed.reading.bounds import ATTEMPTS, FOREVER_MS, Bounds, grid_at
 from feed.reading.budget import QueryBudget

@@ -15,7 +15,9 @@ from common.market.coding import codec
 from common.market.timeframes.periods import DAY, periods
 from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, Timeframe
 from common.series import CANDLES
-from common.store.reads import Range, View, touches
+from common.store.archived import touches
+from common.store.parts import Days, Entries, Minutes, Range
+from common.store.reads import View
 from feed.bars.changes import ROUNDS, BarChanges, Cursor, Touched, touched_since
 from feed.bars.closed import Closed, candles_of, cut, grow
 from feed.bars.data import SymbolData
@@ -121,15 +123,16 @@ async def read_days(
     most = bounds.limit * timeframe.n * _DAYS_OF[timeframe.unit]
     stored = Range.some(bounds.start_ms, bounds.end_ms, most, oldest_first=bounds.oldest_first)
     # First only which days are dirty: it is cheap, and all the rest is then read at once.
-    view = await history.view(days=NOTHING)
+    view = await history.view(Days(NOTHING))
     for _ in range(ATTEMPTS):
         spans = _to_be_made(view, timeframe, bounds)
         if sum(end - start for start, end in spans) > MAX_DIRTY_MS:
             return None
-        view = await history.view([Range(*span) for span in spans], days=stored, since_seq=since_seq)
+        minutes = Minutes(*(Range(*span) for span in spans))
+        view = await history.view(minutes, Days(stored), *Entries.since(since_seq))
         if set(_to_be_made(view, timeframe, bounds)) <= set(spans):
             bars = _bars(view, spans, timeframe)
-            ended = len(view.days) < most and len(bars) <= bounds.limit
+            ended = len(view.days.candles) < most and len(bars) <= bounds.limit
             return Closed(
                 view,
                 cut(bars, bounds),
@@ -145,7 +148,7 @@ def _to_be_made(view: View, timeframe: Timeframe, bounds: Bounds) -> list[Span]:
         return []
     watermark_ms, floor_ms = max(view.state.watermark_ms, 0), view.state.candle_floor_ms
     # Of a day before the floor, or one whose minutes are lost, nothing is left but what was made of it.
-    touched = [(day_ms, day_ms + DAY_MS) for day_ms in view.dirty if day_ms >= floor_ms]
+    touched = [(day_ms, day_ms + DAY_MS) for day_ms in view.days.dirty if day_ms >= floor_ms]
     touched.append((watermark_ms, watermark_ms + 1))
     touched += [(max(first, floor_ms), min(last + DAY_MS, watermark_ms)) for first, last in _otherwise(view, timeframe)]
     days = (day for span in touched for day in periods(DAY.anchored(timeframe.sessions), *span))
@@ -157,11 +160,11 @@ def _to_be_made(view: View, timeframe: Timeframe, bounds: Bounds) -> list[Span]:
 def _otherwise(view: View, timeframe: Timeframe) -> list[Span]:
     """Days that were stored before what is known of the calendar now, and have not been marked since."""
     sessions = timeframe.sessions
-    return view.adopted.lacking(sessions.calendar, sessions.exceptions) if sessions else []
+    return view.days.adopted.lacking(sessions.calendar, sessions.exceptions) if sessions else []
 
 
 def _bars(view: View, spans: list[Span], timeframe: Timeframe) -> pl.DataFrame:
-    days = decode.candles(view.days)
+    days = decode.candles(view.days.candles)
     for start_ms, end_ms in spans:
         days = days.filter(~pl.col("open_ms").is_between(start_ms, end_ms, closed="left"))
     minutes = decode.candles([member for members in view.minutes for member in members])

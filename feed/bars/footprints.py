@@ -9,7 +9,7 @@ from common.errors import BadInput
 from common.frames.footprint import footprints_json
 from common.market.instrument import Instrument
 from common.market.timeframes.timeframe import Timeframe
-from common.store.reads import SymbolState
+from common.store.state import SymbolState
 from feed.bars.frames import flagged
 from feed.bars.page import Page, covered_span, next_page
 from feed.bars.recipe import BarRecipe

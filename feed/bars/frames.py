@@ -11,8 +11,9 @@ from common.market.instrument import Instrument
 from common.market.timeframes.timeframe import Timeframe
 from common.market.trade import MAX_TS_MS
 from common.series import CANDLES, MinuteSeries
-from common.store.reads import SymbolState, View
+from common.store.reads import View
 from common.store.registry import Market
+from common.store.state import SymbolState
 from feed.bars.data import SymbolData
 from feed.bars.page import More, Page, covered_span, next_page
 from feed.bars.recipe import BarRecipe

@@ -18,8 +18,9 @@ from common.market.coding import codec
 from common.market.instrument import Ids, Instrument
 from common.market.timeframes.timeframe import Timeframe
 from common.market.trade import Trades
+from common.store.archived import Spans
 from common.store.messages import CommitMessage
-from common.store.reads import Spans, SymbolState
+from common.store.state import SymbolState
 from feed.reading.coverage import EMPTY, KnownCoverage
 
 # Bars shorter than a minute kept for late trades: most come within seconds.

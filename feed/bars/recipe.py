@@ -12,7 +12,7 @@ from common.frames.minutes import FOOTPRINT_FRAMES, SHOWN_FRAMES, MinuteFrames
 from common.frames.resample import resample
 from common.frames.schema import TRADES
 from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, Timeframe
-from common.store.reads import SymbolState
+from common.store.state import SymbolState
 from feed.reading.tape import bars_of
 
 # Minutes fetched by one command: 2.4 MB and some 10 ms, in which the store does nothing else.

@@ -23,7 +23,9 @@ from common.market.coding import codec
 from common.market.coding.bar_json import bar_json, open_ended
 from common.market.instrument import Instrument
 from common.market.timeframes.timeframe import MINUTE_MS, Timeframe, minute_of
-from common.store.reads import AMENDED_KEPT, Range, SymbolState, View
+from common.store.parts import Entries, Minutes, Range
+from common.store.reads import View
+from common.store.state import AMENDED_KEPT, SymbolState
 from feed.bars.closed import Closed, merged
 from feed.bars.recipe import CHUNK
 from feed.reading.bounds import FOREVER_MS, Bounds, Span, grid_at, united
@@ -252,7 +254,7 @@ async def _follow(
     """Bring `tail` up to a new view. Usually one read; an amendment costs a second one, a new token begins again."""
     spans: list[Span] = []
     for _ in range(ROUNDS):
-        view = await history.view(_ranges(tail, spans, extra), since_seq=since_seq)
+        view = await history.view(Minutes(*_ranges(tail, spans, extra)), *Entries.since(since_seq))
         asked = view.minutes[len(view.minutes) - len(extra) :]
         if view.state is None:
             return TailReading(None, view, asked)

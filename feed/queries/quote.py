@@ -10,7 +10,7 @@ from common.market.coding import codec
 from common.market.depth.book import Level
 from common.market.instrument import Instrument
 from common.store.book import BookSnapshot
-from common.store.reads import Range
+from common.store.parts import Minutes, Range
 from feed.queries.book import is_live, last_book
 from feed.queries.endpoint import Endpoint
 from feed.queries.queries import SymbolQueries
@@ -24,7 +24,7 @@ Number = orjson.Fragment | None
 
 async def answer(symbol: SymbolQueries, query: None) -> SymbolAnswer:
     instrument, newest_closed = symbol.market.instrument, Range(0, FOREVER_MS, newest=1)
-    book, view = await asyncio.gather(last_book(symbol), symbol.data().history.view([newest_closed]))
+    book, view = await asyncio.gather(last_book(symbol), symbol.data().history.view(Minutes(newest_closed)))
     packed = [view.state.candle] if view.state and view.state.candle else view.minutes[0]
     newest = codec.unpack_candle(packed[0]) if packed else None
     fields = {

@@ -20,7 +20,8 @@ import polars as pl
 from common.errors import StoreUnavailable
 from common.frames import decode
 from common.frames.schema import TRADES
-from common.store.reads import TradeEntry, View
+from common.store.parts import TradeEntry
+from common.store.reads import View
 from feed.bars.data import SymbolData
 from feed.bars.page import More
 from feed.queries.candles import check_whole

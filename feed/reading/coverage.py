@@ -21,8 +21,9 @@ from common.market.coding.packed import Ints
 from common.market.instrument import Ids
 from common.market.manifest import Fault
 from common.market.timeframes.timeframe import Timeframe
+from common.store.archived import Spans, touches
 from common.store.older import NO_OLDER, OlderSpans
-from common.store.reads import Spans, SymbolState, touches
+from common.store.state import SymbolState
 
 # Holes that one answer names. Where there are more, those next to each other are named as one.
 MAX_HOLES_TOLD = 1_000

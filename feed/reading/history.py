@@ -29,7 +29,8 @@ from common.market.manifest import ManifestEntry
 from common.market.scale import Scales
 from common.market.timeframes.timeframe import DAY_MS
 from common.series import CANDLES, MINUTE_SERIES, MinuteSeries
-from common.store.reads import Late, Range, Seal, SymbolReader, View
+from common.store.parts import Late, Minutes, Part, Range, Seal, Seals
+from common.store.reads import SymbolReader, View
 from feed.reading import archived
 from feed.reading.archived import Periods, with_others
 from feed.reading.budget import UNLIMITED, QueryBudget
@@ -72,29 +73,27 @@ class History:
     def symbol(self) -> str:
         return self._instrument.symbol
 
-    async def view(
-        self, minutes: Sequence[Range] = (), *, since_seq: int | None = None, days: Range | None = None
-    ) -> View:
+    async def view(self, *parts: Part) -> View:
         """As SymbolReader.view, with the minutes that are sealed, and of a range without a limit the archived ones.
 
-        `minutes`: of candles.
+        Minutes are those of candles.
         """
-        ask = partial(self.store.view, minutes, since_seq=since_seq, days=days)
+        minutes = [wanted for part in parts if isinstance(part, Minutes) for wanted in part.ranges]
         for _ in range(ATTEMPTS):
-            view = await ask()
+            view = await self.store.view(*parts)
             asked = list(zip(minutes, view.minutes, strict=True))
             lacking = [wanted.start_ms for wanted, found in asked if may_be_sealed(CANDLES, view, wanted, found)]
             if not lacking:
                 return self._kept_of(view)
-            view = await ask(seals_from_ms=min(lacking), late=self._late_of(minutes))
+            view = await self.store.view(*parts, Seals(min(lacking)), *self._late_of(minutes))
             asked = list(zip(minutes, view.minutes, strict=True))
-            parts = [await self._part(CANDLE_FRAMES, view, wanted, found) for wanted, found in asked]
-            if all(parts):
+            read = [await self._part(CANDLE_FRAMES, view, wanted, found) for wanted, found in asked]
+            if all(read):
                 try:
                     older = [await self._older(view, wanted) for wanted in minutes]
                 except Superseded:
                     continue
-                frames = [[*before, *part.frames] for before, part in zip(older, parts, strict=True) if part]
+                frames = [[*before, *part.frames] for before, part in zip(older, read, strict=True) if part]
                 whole = [cut_to(pl.concat(each), wanted) for each, wanted in zip(frames, minutes, strict=True)]
                 return self._kept_of(replace(view, minutes=list(map(encode.candles, whole))))
         raise self.changing()
@@ -107,10 +106,10 @@ class History:
         series, forward = frames.series, wanted.oldest is not None
         limited = Range.some(wanted.start_ms, wanted.end_ms, most_open, oldest_first=forward, series=series)
         for _ in range(ATTEMPTS):
-            view = await self.store.view([limited])
+            view = await self.store.view(Minutes(limited))
             floor_ms = self._archived_to(series, view)
             if wanted.start_ms < floor_ms and (wanted.oldest is not None or wanted.end_ms <= floor_ms):
-                view = await self.store.view(late=_late_from(series, wanted.start_ms))
+                view = await self.store.view(_late_from(series, wanted.start_ms))
                 if self._archived_to(series, view) == floor_ms:
                     with suppress(Superseded):
                         return await self._of_archive(frames, view, wanted, floor_ms)
@@ -118,7 +117,8 @@ class History:
             if not may_be_sealed(series, view, limited, view.minutes[0]):
                 return self._up_to_archive(frames, wanted, await self._opened(frames, view, limited, view.minutes[0]))
             # Whole stretches, as they are kept.
-            view = await self.store.view([limited], seals_from_ms=series.archive_period.open_of(wanted.start_ms))
+            seals = Seals(series.archive_period.open_of(wanted.start_ms))
+            view = await self.store.view(Minutes(limited), seals)
             part = await self._part(frames, view, wanted, view.minutes[0], most_open)
             if part and self._archived_to(series, view) == floor_ms:
                 return self._up_to_archive(frames, wanted, part)
@@ -128,10 +128,10 @@ class History:
         """What is raised where it was another one at every attempt to read it."""
         return StoreUnavailable(f"{self.symbol} changed under every attempt to read it")
 
-    def _late_of(self, candles: Sequence[Range]) -> Late | None:
+    def _late_of(self, candles: Sequence[Range]) -> list[Late]:
         """What `_older` needs: late trades of ranges without a limit."""
         starts = [wanted.start_ms for wanted in candles if wanted.newest is None and wanted.oldest is None]
-        return _late_from(CANDLES, min(starts)) if self._archive and starts else None
+        return [_late_from(CANDLES, min(starts))] if self._archive and starts else []
 
     async def _older(self, view: View, wanted: Range) -> list[pl.DataFrame]:
         """What the archive alone has of a range without a limit: of bars that began before what Redis has dropped."""
@@ -142,7 +142,7 @@ class History:
 
     def _archived_to(self, series: MinuteSeries, view: View) -> int:
         """Where the archive's part ends: at what Redis has dropped. -1 if there is none."""
-        known = view.archived.get(series.name)
+        known = view.archived.minutes.get(series.name)
         if self._archive is None or view.state is None or known is None or known.from_ms < 0:
             return -1
         return view.state.floor_ms(series)
@@ -154,7 +154,7 @@ class History:
         floors = dict(view.state.floors_ms)
         for name, series in MINUTE_SERIES.items():
             if self._archived_to(series, view) >= 0:
-                floors[name] = min(view.state.floor_ms(series), view.archived[name].from_ms)
+                floors[name] = min(view.state.floor_ms(series), view.archived.minutes[name].from_ms)
         return replace(view, state=replace(view.state, floors_ms=floors))
 
     def _up_to_archive(self, frames: MinuteFrames, wanted: Range, part: MinutesPart) -> MinutesPart:
@@ -190,7 +190,7 @@ class History:
         """Return a period with the late trades of it. In one version they only ever become more."""
         assert self._archive is not None and view.state is not None
         series = frames.series
-        version = view.archived[series.name].version
+        version = view.archived.minutes[series.name].version
         end_ms = series.archive_period.next_open(period_ms)
         late = [part for part in view.late if period_ms <= part.open_ms < end_ms]
         newest = max((part.seq, part.token) for part in late) if late else None

@@ -8,7 +8,8 @@ import polars as pl
 from common.frames.minutes import MinuteFrames
 from common.market.timeframes.timeframe import DAY_MS
 from common.series import MinuteSeries
-from common.store.reads import Range, Seal, View
+from common.store.parts import Range, Seal
+from common.store.reads import View
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ the store cuts its stream. It begins with the stream's oldest entry; feed.readin
 """
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,7 +20,9 @@ from common.market.candle import LIVE
 from common.market.coding import codec
 from common.market.instrument import Instrument
 from common.market.timeframes.timeframe import Timeframe
-from common.store.reads import Range, SymbolReader, SymbolState, TradeEntry, View
+from common.store.parts import Entries, Minutes, Part, Range, TradeEntry
+from common.store.reads import SymbolReader, View
+from common.store.state import SymbolState
 from feed.reading.bounds import FOREVER_MS, Bounds
 
 # Entries fetched by one command.
@@ -126,7 +128,7 @@ def bars_of(trades: pl.DataFrame, timeframe: Timeframe, sources: int) -> pl.Data
 class ReadView(Protocol):
     """Reads a view: what the store alone has, or all that is kept."""
 
-    def __call__(self, minutes: Sequence[Range], *, since_seq: int | None) -> Awaitable[View]: ...
+    def __call__(self, *parts: Part) -> Awaitable[View]: ...
 
 
 class Tapes:
@@ -143,7 +145,8 @@ class Tapes:
         for _ in range(ROUNDS):
             tape = tape or await _load(store)
             seqs = [seq for seq in (tape.seq if tape else None, since_seq) if seq is not None]
-            view = await read_view([Range(0, FOREVER_MS, newest=1)], since_seq=min(seqs, default=None))
+            newest = Minutes(Range(0, FOREVER_MS, newest=1))
+            view = await read_view(newest, *Entries.since(min(seqs, default=None)))
             if view.state is None:
                 return TapeView(None, view, -1, LIVE)
             tape = _followed(tape, view)
@@ -174,12 +177,12 @@ async def _load(store: SymbolReader) -> Tape | None:
 
 def _followed(tape: Tape | None, view: View) -> Tape | None:
     """Return the tape up to the view, cut where the stream is; None if it is not of the same stream."""
-    if tape is None or view.first is None:
+    if tape is None or view.stream.first is None:
         return None
-    newer = [entry for entry in view.entries if entry.seq >= tape.seq]
+    newer = [entry for entry in view.stream.entries if entry.seq >= tape.seq]
     if not newer or (newer[0].seq, newer[0].token) != (tape.seq, tape.token):
         return None
-    return tape.then(newer[1:]).since(view.first.seq)
+    return tape.then(newer[1:]).since(view.stream.first.seq)
 
 
 def _at_the_end(ts_ms: pl.Series, timeframe: Timeframe, spans: int, *, oldest: bool) -> pl.Expr:
@@ -193,7 +196,7 @@ def _at_the_end(ts_ms: pl.Series, timeframe: Timeframe, spans: int, *, oldest: b
 
 def _from_ms(view: View) -> int:
     """Entries that are gone had trades up to the watermark of the first one that is left, at most."""
-    return view.first.watermark_ms if view.first and view.first.seq > 1 else -1
+    return view.stream.first.watermark_ms if view.stream.first and view.stream.first.seq > 1 else -1
 
 
 def _sources(state: SymbolState, newest: list[bytes]) -> int:

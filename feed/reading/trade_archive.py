@@ -27,7 +27,8 @@ from common.market.instrument import Instrument
 from common.market.manifest import Fault, ManifestEntry
 from common.market.scale import Scale
 from common.market.timeframes.timeframe import DAY_MS, Timeframe, day_of
-from common.store.reads import ArchivedTrades, Spans, SymbolReader, View
+from common.store.archived import ArchivedTrades, Spans
+from common.store.reads import SymbolReader, View
 from feed.reading import archived
 from feed.reading.archived import Faulty, Periods
 from feed.reading.bounds import ATTEMPTS, grid_at
@@ -146,11 +147,11 @@ class TradeHistory:
 
     def has(self, view: View) -> bool:
         """Whether there are archived trades."""
-        return self._archive is not None and view.archived_trades is not None
+        return self._archive is not None and view.archived.trades is not None
 
     def kept(self, view: View, cut_ms: int) -> Kept:
         """`cut_ms`: up to then trades may have been cut off the stream; -1 if none were."""
-        known = view.archived_trades
+        known = view.archived.trades
         if cut_ms < 0 or known is None or not self.has(view):
             return Kept(cut_ms)
         return Kept(min(known.from_ms, cut_ms), known.lost)
@@ -168,7 +169,7 @@ class TradeHistory:
         self, taped: TapeView, start_ms: int, end_ms: int, *, oldest_first: bool
     ) -> AsyncGenerator[Piece, None]:
         """Yield what was traded in `[start_ms, end_ms)`, whose end is not after the cut's, piece by piece."""
-        known = taped.view.archived_trades
+        known = taped.view.archived.trades
         if known is None or start_ms >= end_ms:
             return
         reached_ms, read, at = (start_ms if oldest_first else end_ms), 0, 0

@@ -17,8 +17,9 @@ from common.market.depth.book import Level
 from common.market.instrument import Instrument
 from common.market.manifest import Fault
 from common.store.health import HealthRules, health_of
-from common.store.reads import SymbolState, View
+from common.store.reads import View
 from common.store.registry import Market
+from common.store.state import SymbolState
 from feed.bars.live import ShownBar
 from feed.bars.page import Page
 from feed.reading.coverage import KnownCoverage

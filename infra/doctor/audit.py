@@ -24,9 +24,12 @@ from common.market.manifest import UNKNOWN, Fault, ManifestEntry
 from common.market.scale import Scales
 from common.market.timeframes.timeframe import DAY_MS, SECOND_MS
 from common.series import CANDLES, MINUTE_SERIES
-from common.store.reads import Seal, SymbolReader, SymbolState, touches
+from common.store.archived import touches
+from common.store.parts import Seal, Seals
+from common.store.reads import SymbolReader
 from common.store.registry import Market
 from common.store.rollups import RollupStore
+from common.store.state import SymbolState
 from common.store.trade_archive import ArchiveStanding, TradeArchive
 from workers.rollup.trades import by_day, united, waiting_trades
 
@@ -130,7 +133,7 @@ class Auditor:
 
     async def _marks(self, series: ArchiveSeries, from_ms: int, to_ms: int) -> _Marks:
         # Seals first: a day that is sealed again between the reads is pending in the second, or its seal another.
-        view = await self._reader.view(seals_from_ms=from_ms)
+        view = await self._reader.view(Seals(from_ms))
         due = await self._store.due()
         ours = {*due.days, *(day_ms for name, day_ms in due.archive if name == series.name)}
         floor_ms = _floor_ms(series, view.state)
@@ -141,7 +144,7 @@ class Auditor:
         ]
         pending = ours.union(day_ms for _, day_ms in due.archive)
         scales = view.state.scales(self._instrument) if view.state else Scales.unchanged(self._instrument.scale)
-        return _Marks(settled, pending, view.archived[CANDLE_ROWS.name].version, scales)
+        return _Marks(settled, pending, view.archived.minutes[CANDLE_ROWS.name].version, scales)
 
     async def _check(self, where: Object, marks: _Marks) -> ObjectFaults | None:
         """None if Redis has changed meanwhile."""

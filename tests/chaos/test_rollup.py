@@ -36,6 +36,7 @@ from common.series import FOOTPRINTS, MINUTE_SERIES
 from common.store import script
 from common.store.client import commit_client
 from common.store.keys import SymbolKeys
+from common.store.parts import Seals
 from common.store.reads import SymbolReader
 from common.store.registry import Market
 from common.store.rollups import RollupStore
@@ -300,7 +301,7 @@ async def test_two_months_under_fire_are_as_if_nothing_had_happened(tmp_path: Pa
 
             async def is_sealed(day_ms: int) -> bool:
                 with suppress(StoreUnavailable):
-                    view = await SymbolReader(client, INSTRUMENT.symbol).view(seals_from_ms=day_ms)
+                    view = await SymbolReader(client, INSTRUMENT.symbol).view(Seals(day_ms))
                     return any(seal.day_ms == day_ms for seal in view.seals)
                 return False
 

@@ -17,7 +17,8 @@ from common.market.trade import SIDE_NAMES
 from common.series import CANDLES, FOOTPRINTS
 from common.settings import Settings
 from common.store.client import commit_client
-from common.store.reads import Range, SymbolReader, View
+from common.store.parts import Entries, Minutes, Range, Seals
+from common.store.reads import SymbolReader, View
 from common.store.registry import Market
 from workers.imports.files import ImportFile
 from workers.imports.importer import Importer
@@ -30,7 +31,7 @@ from workers.sources.replay import Replay
 INSTRUMENT = Instrument("TEST:IMPORT", 2, 4, "contiguous")
 FIRST_MS = 1_700_006_400_000 - 6 * 3_600_000  # 18:00 of a UTC day
 EVERYTHING = Range(0, 1 << 50)
-BOTH = [EVERYTHING, replace(EVERYTHING, series=FOOTPRINTS)]
+BOTH = Minutes(EVERYTHING, replace(EVERYTHING, series=FOOTPRINTS))
 HEADER = "ts_ms,price,size,side,id"
 
 
@@ -89,13 +90,13 @@ class Stored:
 
 async def view_of(url: str, instrument: Instrument = INSTRUMENT) -> View:
     async with commit_client(url) as client:
-        return await SymbolReader(client, instrument.symbol).view(BOTH, 0, 0)
+        return await SymbolReader(client, instrument.symbol).view(BOTH, Entries(0), Seals(0))
 
 
 async def stored(url: str, instrument: Instrument = INSTRUMENT) -> Stored:
     async with commit_client(url) as client:
         reader = SymbolReader(client, instrument.symbol)
-        view = await reader.view(BOTH, 0, 0)
+        view = await reader.view(BOTH, Entries(0), Seals(0))
         days = [seal.day_ms for seal in view.seals]
         candle_blocks = await reader.blocks(CANDLES, days) if days else []
         footprint_blocks = await reader.blocks(FOOTPRINTS, days) if days else []

@@ -25,7 +25,8 @@ from common.store.client import commit_client
 from common.store.health import CLOCK
 from common.store.jobs import Jobs
 from common.store.keys import SymbolKeys
-from common.store.reads import Range, SymbolReader, View
+from common.store.parts import Entries, Minutes, Range
+from common.store.reads import SymbolReader, View
 from common.store.registry import Market, Registry
 from infra.exchange import listing_of, serving
 from infra.local import die_with_parent
@@ -66,7 +67,7 @@ class Symbol:
     expected: list[Trade] = field(default_factory=list)
 
     async def view(self) -> View:
-        return await SymbolReader(self.client, self.market.symbol).view([EVERYTHING], 0)
+        return await SymbolReader(self.client, self.market.symbol).view(Minutes(EVERYTHING), Entries(0))
 
     async def reason(self) -> str | None:
         return (await self.view()).health.get("reason")
@@ -76,7 +77,7 @@ class Symbol:
         return state.seq if state else 0
 
     async def applied(self) -> list[Trade]:
-        return [row for entry in (await self.view()).entries for row in codec.unpack_trades(entry.trades).rows()]
+        return [row for entry in (await self.view()).stream.entries for row in codec.unpack_trades(entry.trades).rows()]
 
     async def assert_undisturbed(self) -> None:
         """All is there once, nothing was refused, dropped or closed before its time."""

@@ -13,7 +13,9 @@ from common.market.builder.gaps import UNFILLABLE, Gap, Ledger
 from common.market.builder.recent_coverage import RECENT_IDS, RecentCoverage
 from common.market.coding import codec
 from common.market.trade import Trades
-from common.store.reads import SymbolReader, SymbolState, TradeEntry
+from common.store.parts import TradeEntry
+from common.store.reads import SymbolReader
+from common.store.state import SymbolState
 
 # Entries of the stream read at once.
 _PAGE = 1_000

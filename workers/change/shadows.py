@@ -10,7 +10,7 @@ from common.market.trade import MAX_TS_MS
 from common.series import CANDLES, MINUTE_SERIES, MinuteSeries
 from common.store.change import PAGE, ChangeStart, ChangeStore, ScoredMember, ShadowMark, StoredEntry
 from common.store.keys import ROLLED
-from common.store.reads import AMENDED_KEPT
+from common.store.state import AMENDED_KEPT
 
 # Later than any minute there is.
 FOREVER_MS = 2 * MAX_TS_MS

@@ -17,7 +17,7 @@ from common.archive.series import CANDLE_ROWS, SERIES
 from common.errors import StoreUnavailable
 from common.market.builder.builder import pack_minute
 from common.series import CANDLES
-from common.store.reads import Archived
+from common.store.archived import Archived
 from common.store.registry import Market
 from common.store.rollups import RollupStore
 from workers.imports.day import Day

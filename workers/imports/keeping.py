@@ -75,7 +75,7 @@ def keeping(
     # Whole candles can't be merged into what the archive has: which of them it has is not known.
     of_trades = not any(file.of_minutes for file in order.files)
     if older and was_dropped and of_trades and found.keys() <= archived:
-        below = Below(client, market, older, view.archived, day_of(oldest_ms))
+        below = Below(client, market, older, view.archived.minutes, day_of(oldest_ms))
         dropped_ms = {series: below.floor(series, floor_ms) for series, floor_ms in found.items()}
         return Keeping(order, archived, is_within, dropped_ms, below)
     # The floor also rises above a symbol that is younger: there was nothing to drop, and it goes back.

@@ -12,8 +12,8 @@ from redis.asyncio import Redis
 
 from common.archive.archive import Archive
 from common.market.manifest import ManifestEntry
+from common.store.archived import Spans
 from common.store.manifest import Manifest
-from common.store.reads import Spans
 from common.store.registry import Market
 from common.store.trade_archive import TRADES, TradeArchive
 from workers.imports.again import compared_with_archive

@@ -25,6 +25,7 @@ from common.market.coding import blocks
 from common.market.timeframes.timeframe import DAY_MS
 from common.series import MinuteSeries
 from common.store.manifest import Manifest
+from common.store.parts import Seals
 from common.store.reads import SymbolReader
 from common.store.registry import Market
 from common.store.rollups import RollupStore
@@ -100,7 +101,7 @@ async def _sealed(
 ) -> dict[int, pl.DataFrame] | None:
     """Return the sealed days of `[start_ms, end_ms)`. None if one has been sealed again since its seal was read."""
     series = frames.series
-    view = await reader.view(seals_from_ms=start_ms)
+    view = await reader.view(Seals(start_ms))
     # A seal stays until all series have dropped the day.
     kept_ms = max(start_ms, view.state.floor_ms(series)) if view.state else start_ms
     seals = [seal for seal in view.seals if kept_ms <= seal.day_ms < end_ms and seal.digest(series)]

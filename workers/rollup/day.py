@@ -30,9 +30,9 @@ from common.market.scale import Scales
 from common.market.timeframes.periods import DAY, MONTH, WEEK, Period, Plan, periods, rolled_up
 from common.market.timeframes.timeframe import DAY_MS, Timeframe, day_of
 from common.series import CANDLES, MINUTE_SERIES, MinuteSeries, followers
+from common.store.archived import touches
 from common.store.calendars import adopt
 from common.store.instrument import InstrumentChanged
-from common.store.reads import touches
 from common.store.registry import Market
 from common.store.rollups import DayReading, Rolled, RollupStore, Staged, StoredMinutes
 

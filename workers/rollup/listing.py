@@ -18,8 +18,10 @@ from common.market.manifest import ManifestEntry
 from common.market.timeframes.periods import DAY
 from common.market.timeframes.timeframe import DAY_MS, Timeframe, day_of
 from common.series import FOOTPRINTS, MINUTE_SERIES
+from common.store.archived import touches
 from common.store.manifest import Manifest
-from common.store.reads import Range, SymbolReader, touches
+from common.store.parts import Days, Range, Seals
+from common.store.reads import SymbolReader
 from common.store.registry import Market
 
 log = logging.getLogger(__name__)
@@ -62,17 +64,17 @@ def holes(series: ArchiveSeries, found: Collection[int], days: Iterable[int]) ->
 
 async def _witnesses(client: Redis, market: Market, series: ArchiveSeries, there: dict[str, list[int]]) -> set[int]:
     """Return UTC days that have, or had, something of a series."""
-    view = await SymbolReader(client, market.symbol).view(seals_from_ms=0, days=Range(0, 1 << 53))
+    view = await SymbolReader(client, market.symbol).view(Seals(0), Days(Range(0, 1 << 53)))
     if series is CANDLE_ROWS:
-        stored = {day_of(codec.candle_open(member)) for member in view.days}
+        stored = {day_of(codec.candle_open(member)) for member in view.days.candles}
         return stored | {*there[FOOTPRINT_ROWS.name], *there[TRADE_ROWS.name]}
     if series.name in MINUTE_SERIES:
         sealed = {seal.day_ms for seal in view.seals if seal.count(MINUTE_SERIES[series.name])}
         return sealed | {*there[TRADE_ROWS.name]}
-    known = view.archived_trades
+    known = view.archived.trades
     lost = known.lost if known else ()
     days = {seal.day_ms for seal in view.seals if seal.count(FOOTPRINTS)} | {*there[FOOTPRINT_ROWS.name]}
-    days |= _days_within(market.instrument.anchored(DAY), map(codec.candle_open, view.days))
+    days |= _days_within(market.instrument.anchored(DAY), map(codec.candle_open, view.days.candles))
     return {day_ms for day_ms in days if not touches(lost, day_ms, day_ms + DAY_MS)}
 
 

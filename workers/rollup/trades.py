@@ -23,7 +23,8 @@ from common.market.instrument import Instrument
 from common.market.manifest import ManifestEntry
 from common.market.timeframes.timeframe import DAY_MS
 from common.store.manifest import Manifest
-from common.store.reads import SymbolReader, TradeEntry
+from common.store.parts import TradeEntry
+from common.store.reads import SymbolReader
 from common.store.registry import Market
 from common.store.trade_archive import TRADES, ArchiveStanding, TradeArchive
 from workers.rollup.listing import ensure_listed

@@ -5,16 +5,18 @@ from dataclasses import replace
 import pytest
 
 from common.market.instrument import Instrument
+from common.store.archived import ArchivedAll
 from common.store.health import FAILED_FOR_MS, STALE_AFTER_MS, HealthRules, Tally, health_of, mode_of
-from common.store.reads import SymbolOwner, SymbolState, View
+from common.store.reads import SymbolOwner, View
 from common.store.registry import Market
+from common.store.state import SymbolState
 
 NOW_MS, TTL_MS = 1_700_000_000_000, 6_000
 RULES = HealthRules(TTL_MS)
 STATE = SymbolState(7, "a" * 32, NOW_MS, NOW_MS - 420, b"[[0]]", {}, "")
 HELD = SymbolOwner("a" * 32, "host:1", 1, NOW_MS - 100)
 MARKET = Market(Instrument("V:A", 2, 3, "contiguous"), {"kind": "venue"})
-VIEW = View(STATE, HELD, {"mode": "LIVE", "source": "inbox"}, NOW_MS, [], [], None)
+VIEW = View(STATE, HELD, {"mode": "LIVE", "source": "inbox"}, ArchivedAll({}, None), NOW_MS)
 
 
 @pytest.mark.parametrize(

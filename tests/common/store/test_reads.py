@@ -10,7 +10,9 @@ from common.market.builder.builder import Checkpoint
 from common.market.builder.gaps import Gap
 from common.series import FOOTPRINTS, MINUTE_SERIES
 from common.store.commit import StreamBounds
-from common.store.reads import AMENDED_KEPT, Amendment, Range, SymbolOwner, SymbolReader
+from common.store.parts import Entries, Minutes, Range
+from common.store.reads import SymbolOwner, SymbolReader
+from common.store.state import AMENDED_KEPT, Amendment
 from common.store.symbol import SymbolStore
 from tests.kit.store.steps import MINUTE_MS, SYMBOL, claim, step
 
@@ -31,10 +33,10 @@ async def five_minutes(store: SymbolStore) -> None:
 
 
 async def test_a_symbol_nobody_has_written_is_empty(reader: SymbolReader) -> None:
-    view = await reader.view([ALL, LEVELS], 0)
+    view = await reader.view(Minutes(ALL, LEVELS), Entries(0))
     assert view.state is None
     assert view.owner == SymbolOwner("", "", 0, 0)
-    assert (view.minutes, view.entries, view.first) == ([[], []], [], None)
+    assert (view.minutes, view.stream.entries, view.stream.first) == ([[], []], [], None)
 
 
 async def test_the_state_is_that_of_the_last_commit(store: SymbolStore, reader: SymbolReader) -> None:
@@ -42,7 +44,7 @@ async def test_the_state_is_that_of_the_last_commit(store: SymbolStore, reader: 
     checkpoint = Checkpoint(77, b"\x00candle", b"\xfffootprint", b"[[0],[1,9,10,90]]", b'{"duplicate":3}')
     health = {"mode": "LIVE", "source": "test"}
     await store.commit(step(A, 0, 1, position="here", checkpoint=checkpoint, health=health))
-    view = await reader.view([LEVELS])
+    view = await reader.view(Minutes(LEVELS))
     assert view.state
     assert (view.state.seq, view.state.token, view.state.position) == (1, A, "here")
     assert view.state.watermark_ms == 77
@@ -80,21 +82,21 @@ async def test_times_are_of_the_servers_clock(store: SymbolStore, reader: Symbol
 async def test_a_range_is_right_open_ascending_and_counted_from_its_end(
     reader: SymbolReader, wanted: Range, opens: list[int]
 ) -> None:
-    view = await reader.view([wanted, replace(wanted, series=FOOTPRINTS)])
+    view = await reader.view(Minutes(wanted, replace(wanted, series=FOOTPRINTS)))
     assert view.minutes == [[b"c%d" % at for at in opens], [b"f%d" % at for at in opens]]
 
 
 @pytest.mark.usefixtures("five_minutes")
 async def test_several_ranges_are_read_at_once(reader: SymbolReader) -> None:
-    view = await reader.view([Range(0, MINUTE_MS), ALL])
+    view = await reader.view(Minutes(Range(0, MINUTE_MS), ALL))
     assert [len(candles) for candles in view.minutes] == [1, 5]
 
 
 @pytest.mark.usefixtures("five_minutes")
 async def test_entries_since_a_commit_include_it(reader: SymbolReader) -> None:
-    view = await reader.view(since_seq=4)
-    assert [entry.seq for entry in view.entries] == [4, 5]
-    assert view.first and view.first.seq == 1
+    view = await reader.view(Entries(4))
+    assert [entry.seq for entry in view.stream.entries] == [4, 5]
+    assert view.stream.first and view.stream.first.seq == 1
     assert [entry.seq for entry in await reader.entries(after_seq=2, count=2)] == [3, 4]
 
 
@@ -137,9 +139,9 @@ async def test_a_view_is_one_moment_of_a_store_that_is_being_written(client: Red
         group.start_soon(write)
         seq = 0
         while seq < commits:
-            view = await reader.view([ALL, Range(0, 1 << 50, newest=1), LEVELS], 0)
+            view = await reader.view(Minutes(ALL, Range(0, 1 << 50, newest=1), LEVELS), Entries(0))
             seq = view.state.seq if view.state else 0
-            assert len(view.minutes[0]) == len(view.minutes[2]) == len(view.entries) == seq
+            assert len(view.minutes[0]) == len(view.minutes[2]) == len(view.stream.entries) == seq
             assert view.owner.token == A
             if seq:
                 assert view.minutes[1] == [b"c%d" % (seq - 1)]

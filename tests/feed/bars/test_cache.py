@@ -9,8 +9,8 @@ from redis.asyncio import Redis
 
 from common.market.instrument import Instrument
 from common.market.timeframes.timeframe import Timeframe
-from common.store.reads import AMENDED_KEPT
 from common.store.registry import Market
+from common.store.state import AMENDED_KEPT
 from feed.bars.tail import Tails
 from feed.queries.candles import CandleQuery
 from feed.queries.queries import Queries

@@ -3,7 +3,6 @@
 import csv
 import io
 import random
-from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -16,7 +15,8 @@ from common.market.builder.gaps import DISCONNECT, UNFILLABLE, Gap
 from common.market.candle import SIMULATED
 from common.market.timeframes.timeframe import DAY_MS, Timeframe
 from common.store.keys import SymbolKeys
-from common.store.reads import Range, SymbolReader, View
+from common.store.parts import Minutes, Part, Range
+from common.store.reads import SymbolReader, View
 from feed.bars.days import MAX_DIRTY_MS
 from tests.kit.bars_oracle import expected
 from tests.kit.served import Served, served
@@ -324,9 +324,10 @@ async def test_days_that_wait_for_their_roll_up_are_not_read_all_at_once(
 ) -> None:
     read, asked = SymbolReader.view, list[Range]()
 
-    async def noting(self: SymbolReader, candles: Sequence[Range] = (), *rest: Any, **more: Any) -> View:
+    async def noting(self: SymbolReader, *parts: Part) -> View:
+        candles = [wanted for part in parts if isinstance(part, Minutes) for wanted in part.ranges]
         asked.extend(wanted for wanted in candles if wanted.newest is None and wanted.oldest is None)
-        return await read(self, candles, *rest, **more)
+        return await read(self, *parts)
 
     await roll_days(writer, 20)
     monkeypatch.setattr(SymbolReader, "view", noting)

@@ -16,7 +16,8 @@ from common.market.coding import codec
 from common.market.instrument import Instrument
 from common.market.trade import SIDE_NAMES, Trade
 from common.store.keys import SymbolKeys
-from common.store.reads import SymbolReader, TradeEntry
+from common.store.parts import TradeEntry
+from common.store.reads import SymbolReader
 from tests.kit.served import Served
 from tests.kit.writer import INSTRUMENT, START_MS, Writer, random_step, some_trades
 from workers.recordings.text import csv_chunks

@@ -17,8 +17,8 @@ from common.archive.series import TRADE_ROWS
 from common.market.instrument import Instrument
 from common.market.manifest import ManifestEntry
 from common.market.timeframes.timeframe import DAY_MS, day_of
+from common.store.archived import ArchivedTrades
 from common.store.keys import SymbolKeys
-from common.store.reads import ArchivedTrades
 from feed.reading import trade_archive
 from feed.reading.archived import Periods
 from tests.feed.queries.test_trades import newest

@@ -21,7 +21,8 @@ from common.series import CANDLES, FOOTPRINTS
 from common.store.cut import Wrong, wrong_times
 from common.store.keys import ROLLED, SymbolKeys
 from common.store.lease import NOTHING_SEEN, LeaseObservation
-from common.store.reads import Range, SymbolReader, View
+from common.store.parts import Days, Entries, Minutes, Range, Seals
+from common.store.reads import SymbolReader, View
 from common.store.registry import Market
 from common.store.rollups import RollupStore
 from tests.kit.writer import INSTRUMENT, START_MS, Writer
@@ -30,7 +31,7 @@ from workers.change.claim import Claimant
 from workers.change.cut import Cutter
 
 EVERYTHING = Range(0, 1 << 50)
-BOTH = [EVERYTHING, replace(EVERYTHING, series=FOOTPRINTS)]
+BOTH = Minutes(EVERYTHING, replace(EVERYTHING, series=FOOTPRINTS))
 S = INSTRUMENT.symbol
 KEYS = SymbolKeys(S)
 FIRST_MS = day_of(START_MS) + DAY_MS
@@ -42,7 +43,7 @@ async def cut_history(client: Redis, market: Market, from_ms: int) -> int:
 
 
 async def view_of(client: Redis, symbol: str = INSTRUMENT.symbol) -> View:
-    return await SymbolReader(client, symbol).view(BOTH, 0, 0, EVERYTHING)
+    return await SymbolReader(client, symbol).view(BOTH, Entries(0), Seals(0), Days(EVERYTHING))
 
 
 def days(writer: Writer, first_ms: int, count: int, rng: random.Random) -> list[list[Trade]]:
@@ -122,7 +123,8 @@ async def test_whoever_served_the_symbol_is_fenced_and_goes_on_from_what_is_left
     await writer.claim()
     writer.now_ms = batches[2][-1].ts_ms
     await writer.commit(*batches[2])
-    applied = [row for entry in (await view_of(client)).entries for row in codec.unpack_trades(entry.trades).rows()]
+    entries = (await view_of(client)).stream.entries
+    applied = [row for entry in entries for row in codec.unpack_trades(entry.trades).rows()]
     assert applied[-40:] == batches[2]
     # The ids that are left are known still.
     await writer.commit(*batches[1])
@@ -255,5 +257,5 @@ async def test_the_archive_is_not_read_any_more_for_what_was_cut(writer: Writer,
         # What is not there is known not to be: nothing is listed once more, which would bring it back.
         assert ([entry.period_ms for entry in known_now.entries], known_now.is_whole) == (expected, True)
         assert (await manifest.version(), [*(await manifest.outline()).faulty]) == ("1", [last_ms])
-    archived = (await view_of(client)).archived
+    archived = (await view_of(client)).archived.minutes
     assert (archived["candles"].from_ms, archived["footprints"].from_ms) == (last_ms, last_ms)

@@ -120,13 +120,13 @@ async def test_a_day_is_refused_from_who_lost_the_symbol_or_its_place(redis_url:
             with pytest.raises(error):
                 await days.write(refused)
     after = await view_of(redis_url)
-    assert (after.state, after.seals, after.entries) == (before.state, before.seals, before.entries)
+    assert (after.state, after.seals, after.stream.entries) == (before.state, before.seals, before.stream.entries)
 
 
 def assert_no_trades_are_kept(view: View) -> None:
     """Bars of seconds are made of the kept trades: they begin where the import ended, and say so."""
-    assert view.state and view.first and view.entries == [view.first]
-    assert (view.first.seq > 1, view.first.watermark_ms) == (True, view.state.watermark_ms)
+    assert view.state and view.stream.first and view.stream.entries == [view.stream.first]
+    assert (view.stream.first.seq > 1, view.stream.first.watermark_ms) == (True, view.state.watermark_ms)
 
 
 async def test_a_first_import_within_one_day_lies_open(redis_url: str, tmp_path: Path) -> None:

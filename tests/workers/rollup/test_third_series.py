@@ -33,7 +33,8 @@ from common.store.client import commit_client
 from common.store.commit import Commit
 from common.store.imports import ImportStore
 from common.store.keys import SymbolKeys
-from common.store.reads import Range, SymbolReader
+from common.store.parts import Range, Seals
+from common.store.reads import SymbolReader
 from common.store.registry import Market
 from feed.bars.closed import read_closed
 from feed.bars.recipe import BarRecipe
@@ -219,7 +220,7 @@ async def test_it_is_written_sealed_archived_dropped_and_read(
     await writer.commit(writer.trade(FIRST_MS + DAY_MS + 7, lots=1_000, side=SELL))
     assert await read(client, frames, archive) == expected(writer, series)
     await writer.roll_up()
-    seals = (await SymbolReader(client, INSTRUMENT.symbol).view(seals_from_ms=0)).seals
+    seals = (await SymbolReader(client, INSTRUMENT.symbol).view(Seals(0))).seals
     per_day = Counter(day_of(open_ms) for open_ms in expected(writer, series))
     assert {seal.day_ms: seal.count(series) for seal in seals} == per_day
     assert (series.name,) in {work.rest for work in await due_work(client, archiving=True)}

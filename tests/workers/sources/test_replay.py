@@ -15,7 +15,8 @@ from common.market.trade import Trade, Trades
 from common.series import FOOTPRINTS
 from common.settings import Settings
 from common.store.client import commit_client
-from common.store.reads import Range, SymbolReader, View
+from common.store.parts import Entries, Minutes, Range
+from common.store.reads import SymbolReader, View
 from common.store.registry import Market, Registry
 from tests.kit.fakes import NOTHING_APPLIED
 from tests.kit.support import FakeClock
@@ -28,7 +29,7 @@ pytestmark = pytest.mark.anyio
 
 INSTRUMENT = Instrument("TEST:REPLAY", 2, 4, "contiguous")
 EVERYTHING = Range(0, 1 << 50)
-BOTH = [EVERYTHING, replace(EVERYTHING, series=FOOTPRINTS)]
+BOTH = Minutes(EVERYTHING, replace(EVERYTHING, series=FOOTPRINTS))
 
 
 def recorded(path: Path, count: int = 3_000, *, shuffled: bool = False) -> Path:
@@ -53,7 +54,7 @@ def replayer(url: str, source: Replay, market: Market | None = None, **settings:
 
 async def stored(url: str) -> View:
     async with commit_client(url) as client:
-        return await SymbolReader(client, INSTRUMENT.symbol).view(BOTH, 0)
+        return await SymbolReader(client, INSTRUMENT.symbol).view(BOTH, Entries(0))
 
 
 async def read_all(source: Replay, limit: int) -> list[Trade]:
