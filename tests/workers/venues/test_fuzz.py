@@ -23,7 +23,7 @@ from workers.venues.binance.wire import BinanceParser
 from workers.venues.coinbase.client import CoinbaseParser
 from workers.venues.kraken.client import KrakenParser
 from workers.venues.kraken.v1 import KrakenV1Parser
-from workers.venues.shared.base import Listing, Parser, Refused
+from workers.venues.shared.base import Listing, Parser, Refused, TradesEvent
 
 FRAMES = scaled(200_000)
 SEED = 20_240_808
@@ -124,16 +124,20 @@ class Careless:
         self._parser, self._wrong = parser, wrong
 
     def parse(self, frame: bytes | str) -> Sequence[Any]:
-        events = self._parser.parse(frame)
-        for event in events:
-            if (trades := getattr(event, "trades", None)) is None:
-                continue
-            column = {"price": trades.price_ticks, "size": trades.size_lots, "time": trades.ts_ms, "id": trades.ids}
-            if self._wrong == "side":
-                trades.sides = bytes([1 - trades.sides[0]])
-            else:
-                column[self._wrong][0] += 1
-        return events
+        return [
+            self._changed(event) if isinstance(event, TradesEvent) else event for event in self._parser.parse(frame)
+        ]
+
+    def _changed(self, event: TradesEvent) -> TradesEvent:
+        ts_ms, trade_id, ticks, lots, side = event.rows[0]
+        wrong = {
+            "time": (ts_ms + 1, trade_id, ticks, lots, side),
+            "id": (ts_ms, trade_id + 1, ticks, lots, side),
+            "price": (ts_ms, trade_id, ticks + 1, lots, side),
+            "size": (ts_ms, trade_id, ticks, lots + 1, side),
+            "side": (ts_ms, trade_id, ticks, lots, 1 - side),
+        }
+        return event._replace(rows=[wrong[self._wrong], *event.rows[1:]])
 
 
 def _fuzz(wire: Wire, count: int = FRAMES) -> Counter[str]:

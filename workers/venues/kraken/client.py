@@ -7,7 +7,9 @@ to 18 digits long: they are kept as text.
 A market has three names: `BTC/USD` in v2, `XBTUSD` in REST, `KRAKEN:XBT-USD` or `KRAKEN:BTC-USD` in the fleet.
 """
 
+import re
 from collections.abc import AsyncGenerator, Callable, Sequence
+from itertools import starmap
 from typing import Any
 
 import orjson
@@ -16,7 +18,7 @@ from common.clock import Clock
 from common.market.builder.validity import BAD_TIME
 from common.market.candle import Candle
 from common.market.instrument import Instrument, check_symbol
-from common.market.trade import BUY, MAX_TS_MS, SELL, Trade, Trades
+from common.market.trade import BUY, MAX_TS_MS, SELL, Trade, TradeRow, Trades
 from workers.venues.shared.answers import (
     candle_of,
     closed_before,
@@ -83,6 +85,10 @@ _IGNORED = frozenset(("heartbeat", "status", "ohlc", "instrument"))
 _TOO_FAST = ("Rate limit", "Too many requests", "lockout")
 _PASSING = "EService"
 
+# How a frame of trades begins, and the numbers of each. A key with its colon is in no text, whose quotes are escaped.
+_TRADES = b'{"channel":"trade",'
+_NUMBERS = re.compile(rb'"price":([0-9.]+),"qty":([0-9.]+),')
+
 Message = dict[str, Any]
 Reader = Callable[[FieldScales, Message, bool], Sequence[Event]]
 
@@ -93,6 +99,19 @@ class KrakenParser:
         self._readers: dict[str, Reader] = {"book": _book, "ticker": _ticker}
 
     def parse(self, frame: bytes | str) -> Sequence[Event]:
+        return self._usual_trades(frame) or self._parse(frame)
+
+    def _usual_trades(self, frame: bytes | str) -> Sequence[Event]:
+        """Those of a frame as Kraken prints it, of which nothing is to be refused; else nothing."""
+        if not isinstance(frame, bytes) or not frame.startswith(_TRADES):
+            return ()
+        try:
+            events = self._read(_quickly(frame))
+        except (BadField, *MISSHAPEN):
+            return ()
+        return events if all(type(event) is TradesEvent for event in events) else ()
+
+    def _parse(self, frame: bytes | str) -> Sequence[Event]:
         try:
             message = exact_json(frame)
         except ValueError as error:
@@ -114,7 +133,7 @@ class KrakenParser:
 
     def _trades(self, rows: list[Message]) -> Sequence[Event]:
         """Trades by market. One that is no good does not cost the others."""
-        found: dict[str, list[Trade]] = {}
+        found: dict[str, list[TradeRow]] = {}
         events: list[Event] = []
         for row in rows:
             try:
@@ -123,7 +142,7 @@ class KrakenParser:
                 found.setdefault(market.name, []).append(trade)
             except (BadField, *MISSHAPEN) as error:
                 events.append(refused(error))
-        return [TradesEvent(name, Trades.of(trades)) for name, trades in found.items()] + events
+        return [*starmap(TradesEvent, found.items()), *events]
 
     def _market(self, row: Message) -> FieldScales:
         market = self._markets.get(row["symbol"])
@@ -255,6 +274,17 @@ def rest_name(name: str) -> str:
     return "".join(_OLD_NAMES.get(part, part) for part in name.split("/"))
 
 
+def _quickly(frame: bytes) -> Message:
+    """What exact_json makes of a frame of trades, in a third of the time. ValueError where that can't be told."""
+    message: Message = orjson.loads(frame)
+    for row, texts in zip(message["data"], _NUMBERS.findall(frame), strict=True):
+        # They are floats by now, which may have lost digits: the texts go in their places, if they are theirs.
+        if [row["price"], row["qty"]] != list(map(float, texts)):
+            raise ValueError("numbers of other rows")
+        row["price"], row["qty"] = map(bytes.decode, texts)
+    return message
+
+
 def _rows(message: Message) -> list[Message]:
     rows = message["data"]
     if type(rows) is not list or message["type"] not in ("snapshot", "update"):
@@ -262,9 +292,9 @@ def _rows(message: Message) -> list[Message]:
     return rows
 
 
-def _trade(market: FieldScales, row: Message) -> Trade:
+def _trade(market: FieldScales, row: Message) -> TradeRow:
     side = _SIDES.get(row["side"])
-    return market.trade(time_ms(row["timestamp"]), row["trade_id"], _text(row["price"]), _text(row["qty"]), side)
+    return market.row(time_ms(row["timestamp"]), row["trade_id"], _text(row["price"]), _text(row["qty"]), side)
 
 
 def _row(market: FieldScales, row: list[Any]) -> Trade:
