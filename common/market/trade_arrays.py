@@ -5,6 +5,7 @@ trades one by one, as to refuse some of them, finds lists: a column becomes one 
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from operator import mul
 
 import numpy as np
@@ -77,8 +78,8 @@ class TradeArrays(Trades):
 
     def by_minute(self) -> Iterator[Trades]:
         minutes = self._arrays[0] // MINUTE_MS
-        starts = np.flatnonzero(np.diff(minutes, prepend=minutes[:1] - 1)).tolist()
-        for start, end in zip(starts, [*starts[1:], len(self)], strict=True):
+        cuts = (np.flatnonzero(minutes[1:] != minutes[:-1]) + 1).tolist()
+        for start, end in pairwise([0, *cuts, len(self)] if self else []):
             yield self[start:end]
 
     def sums(self) -> TradeSums:
