@@ -93,9 +93,9 @@ def side_code(text: pl.Expr, names: Mapping[str, int] = SIDE_CODES) -> pl.Expr:
 def without_bad(frame: pl.DataFrame, instrument: Instrument, bad: BadLines, unit: str) -> pl.DataFrame:
     """Drop the rows with a field that could not be read; an error names the first, by `unit` and column `row`."""
     parsed = [name for name in frame.columns if name.startswith("#")]
-    wrong: pl.Series = frame.select(pl.any_horizontal(pl.col(parsed).is_null())).to_series()
-    if not wrong.any():
+    if not any(frame[name].null_count() for name in parsed):
         return frame
+    wrong: pl.Series = frame.select(pl.any_horizontal(pl.col(parsed).is_null())).to_series()
     price = f"a number of at most {instrument.price_decimals} decimals"
     size = f"a number of at most {instrument.size_decimals} decimals"
     expected = {

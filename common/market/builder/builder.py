@@ -34,7 +34,7 @@ from common.market.coding import codec
 from common.market.footprint import Footprint
 from common.market.instrument import Instrument
 from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, day_of, minute_of
-from common.market.trade import MAX_TS_MS, Trades, TradeSums
+from common.market.trade import MAX_TS_MS, Trades
 
 # What the packed candle holds; one more trade of the greatest size still fits the unsigned 64 bits.
 MAX_VOLUME_LOTS = (1 << 63) - 1
@@ -293,8 +293,8 @@ class Builder:
 
     def _add(self, minute: Minute | None, open_ms: int, run: Trades) -> Minute | None:
         """Return the minute with the run's trades in it; without those that would overflow its volume."""
-        sums = run.sums()
-        volume = sums.volume_lots + (minute.candle.volume_lots if minute else 0)
+        candle = candle_of(open_ms, run, self.sources)
+        volume = candle.volume_lots + (minute.candle.volume_lots if minute else 0)
         if volume > MAX_VOLUME_LOTS and len(run) > 1:
             # One by one, so that which of them fit does not depend on how they were cut into batches.
             for at in range(len(run)):
@@ -303,7 +303,6 @@ class Builder:
         if volume > MAX_VOLUME_LOTS:
             self.refused[OVERFLOW] += len(run)
             return minute
-        candle = _candle(open_ms, sums, len(run), self.sources)
         minute = Minute(minute.candle.merge(candle), minute.footprint) if minute else Minute(candle, Footprint())
         run.add_to(minute.footprint)
         return minute
@@ -326,15 +325,12 @@ def pack_minute(minute: Minute) -> tuple[bytes, bytes]:
 
 
 def unpack_minute(candle: bytes, footprint: bytes) -> Minute:
-    return Minute(codec.unpack_candle(candle), codec.unpack_footprint(footprint)[1])
+    return Minute(codec.unpack_candle(candle), codec.unpack_footprint(footprint)[1] if footprint else Footprint())
 
 
 def candle_of(open_ms: int, run: Trades, sources: int) -> Candle:
     """The candle of one span's trades, in any order."""
-    return _candle(open_ms, run.sums(), len(run), sources)
-
-
-def _candle(open_ms: int, sums: TradeSums, trades: int, sources: int) -> Candle:
+    sums = run.sums()
     return Candle(
         open_ms=open_ms,
         open_ticks=sums.first.price_ticks,
@@ -345,7 +341,7 @@ def _candle(open_ms: int, sums: TradeSums, trades: int, sources: int) -> Candle:
         buy_lots=sums.buy_lots,
         sell_lots=sums.sell_lots,
         turnover=sums.turnover,
-        trades=trades,
+        trades=len(run),
         first_ts_ms=sums.first.ts_ms,
         first_id=sums.first.id,
         last_ts_ms=sums.last.ts_ms,

@@ -1,6 +1,7 @@
 """The packed forms of common.market.coding.codec as numpy sees them: many members at once, whole columns."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -65,23 +66,28 @@ def levels_of(members: Sequence[bytes]) -> Ints:
 
 
 def pack_footprint(open_ms: int, footprint: Footprint) -> bytes:
-    """The same bytes as codec.pack_footprint makes. Every sum is below 2**63."""
+    """The same bytes as codec.pack_footprint makes. Every number is below 2**63."""
     prices = np.fromiter(footprint.levels, np.int64, len(footprint.levels))
-    order = np.argsort(prices)
-    sums = np.array(list(footprint.levels.values()), np.int64)[order]
-    steps = prices[order] - prices.min()
+    levels = np.column_stack([prices, np.array(list(footprint.levels.values()), np.int64)])
+    return pack_levels(open_ms, levels[np.argsort(prices)])
+
+
+def pack_levels(open_ms: int, levels: Ints) -> bytes:
+    """The same of at least one level; a line for each, as a footprint.Row, ascending by price."""
+    lowest = int(levels[0, 0])
+    steps, sums = levels[:, 0] - lowest, levels[:, 1:]
     sides = np.flatnonzero(sums[:, TRADES_AT:].any(axis=0)).tolist()
     lots, trades = sums[:, sides], sums[:, [side + TRADES_AT for side in sides]]
     price_step, lot_step = (int(np.gcd.reduce(values, axis=None)) or 1 for values in (steps, lots))
     steps, lots = steps // price_step, lots // lot_step
     shape = codec.footprint_shape(sides, int(steps[-1]), int(lots.max()), int(trades.max()))
-    rows = np.empty(len(steps), _row_type(shape))
+    rows = np.empty(len(levels), _row_type(shape))
     for at, column in enumerate((steps, *lots.T, *trades.T)):
         rows[f"f{at}"] = column
-    head = codec.FOOTPRINT_HEAD.pack(shape, len(steps), open_ms, int(prices.min()), price_step, lot_step)
-    return head + rows.tobytes()
+    return codec.FOOTPRINT_HEAD.pack(shape, len(levels), open_ms, lowest, price_step, lot_step) + rows.tobytes()
 
 
+@lru_cache
 def _row_type(shape: int) -> np.dtype[np.void]:
     return np.dtype([(f"f{at}", f"<{code}") for at, code in enumerate(codec.row_format(shape))])
 
