@@ -69,8 +69,9 @@ def _rates(venue: str, parser: Parser, form: str) -> list[Figure]:
 
 
 def _frames(form: str) -> Sequence[bytes]:
-    """Of a walk: prices come again, most sizes do not."""
+    """As recorded of Binance: nine of ten prices come again, and seven of ten sizes."""
     chance = random.Random(1)
+    usual_lots = [chance.randrange(1, 10**6) * 1_000 for _ in range(300)]
     cents, ts_ms, found = 6_000_000, START_MS, list[bytes]()
     for number in range(1, FRAMES + 1):
         ts_ms += chance.randrange(20)
@@ -80,7 +81,7 @@ def _frames(form: str) -> Sequence[bytes]:
             "ts_ms": ts_ms,
             "id": number,
             "price": cents / 100,
-            "size": chance.randrange(1, 10**9) / 1e8,
+            "size": (chance.choice(usual_lots) if chance.random() < 0.7 else chance.randrange(1, 10**9)) / 1e8,
             "is_sell": "true" if is_sell else "false",
             "taker": "sell" if is_sell else "buy",
             "maker": "buy" if is_sell else "sell",

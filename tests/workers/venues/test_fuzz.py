@@ -99,6 +99,20 @@ def test_mutated_frames_of_kraken() -> None:
     _fuzz(Wire(KrakenParser(listings), listings, KRAKEN_FRAMES, strict_kraken))
 
 
+def test_a_frame_of_kraken_that_is_read_quickly_is_read_as_the_exact_way_reads_it() -> None:
+    """Trades, refusals and what these say of it, to the last digit and the last letter."""
+    chance = random.Random(SEED)
+    parser = KrakenParser([listing("BTC/USD", 1, 8), listing("PEPE/USD", 10, 5)])
+    spans = [[match.span() for match in TOKEN.finditer(frame)] for frame in KRAKEN_FRAMES]
+    quick = 0
+    for number in range(FRAMES // 2):
+        at = chance.randrange(len(KRAKEN_FRAMES))
+        frame = _mutated(chance, KRAKEN_FRAMES[at], spans[at]) if number % 4 else KRAKEN_FRAMES[at]
+        quick += bool(parser._usual_trades(frame))
+        assert list(parser.parse(frame)) == list(parser._parse(frame)), f"seed {SEED}, frame {number}: {frame!r}"
+    assert FRAMES // 8 < quick < FRAMES // 2
+
+
 def test_mutated_frames_of_kraken_v1() -> None:
     frames = venue_frames("KRAKEN.ws.48.0") + venue_frames("KRAKEN.ws.50.0")
     rows = [m for m in map(json.loads, frames) if isinstance(m, list)]

@@ -13,7 +13,7 @@ import orjson
 
 from common.market.builder.validity import BAD_ID, BAD_TIME
 from common.market.trade import BUY, MAX_TS_MS, SELL, Trade
-from workers.venues.shared.base import Closing, DepthEvent, Event, Listing, NoTrade, QuoteEvent, Refused, TradesEvent
+from workers.venues.shared.base import Closing, DepthEvent, Event, Listing, NoTrade, QuoteEvent, Refused
 from workers.venues.shared.fields import (
     BAD_JSON,
     BAD_SEQUENCE,
@@ -76,8 +76,7 @@ class BinanceParser:
     def _trade(self, market: FieldScales, data: Message) -> Events:
         if data["e"] != self._trades or data["s"] != market.name or data.get("X", _ON_BOOK) != _ON_BOOK:
             return self._no_trade(market, data)
-        row = market.row(data["T"], data[self._id_field], data["p"], data["q"], _side(data["m"]))
-        return (TradesEvent(market.name, (row,)),)
+        return (market.event(data["T"], data[self._id_field], data["p"], data["q"], _side(data["m"])),)
 
     def _no_trade(self, market: FieldScales, data: Message) -> Events:
         """What stands in the stream of trades and is none of the market's."""

@@ -28,7 +28,7 @@ from workers.venues.shared.answers import (
     whole_millis,
     within,
 )
-from workers.venues.shared.base import DepthEvent, Event, Listing, OnRefused, QuoteEvent, Refused, TradesEvent, unheard
+from workers.venues.shared.base import DepthEvent, Event, Listing, OnRefused, QuoteEvent, Refused, unheard
 from workers.venues.shared.budget import RequestBudget
 from workers.venues.shared.fields import (
     BAD_JSON,
@@ -214,7 +214,7 @@ class Coinbase:
 
 
 def _match(market: FieldScales, message: Message) -> Sequence[Event]:
-    return (TradesEvent(market.name, (market.row(*_fields(message)),)),)
+    return (market.event(*_fields(message)),)
 
 
 def _trade(market: FieldScales, row: Message) -> Trade:

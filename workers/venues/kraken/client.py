@@ -87,7 +87,7 @@ _PASSING = "EService"
 
 # How a frame of trades begins, and the numbers of each. A key with its colon is in no text, whose quotes are escaped.
 _TRADES = b'{"channel":"trade",'
-_NUMBERS = re.compile(rb'"price":([0-9.]+),"qty":([0-9.]+),')
+_NUMBERS = re.compile(r'"price":([0-9.]+),"qty":([0-9.]+),')
 
 Message = dict[str, Any]
 Reader = Callable[[FieldScales, Message, bool], Sequence[Event]]
@@ -103,13 +103,24 @@ class KrakenParser:
 
     def _usual_trades(self, frame: bytes | str) -> Sequence[Event]:
         """Those of a frame as Kraken prints it, of which nothing is to be refused; else nothing."""
-        if not isinstance(frame, bytes) or not frame.startswith(_TRADES):
+        # A true would equal 1.0 below.
+        if not isinstance(frame, bytes) or not frame.startswith(_TRADES) or b"true" in frame:
             return ()
         try:
-            events = self._read(_quickly(frame))
+            return self._quickly(frame)
         except (BadField, *MISSHAPEN):
             return ()
-        return events if all(type(event) is TradesEvent for event in events) else ()
+
+    def _quickly(self, frame: bytes) -> Sequence[Event]:
+        """By JSON with floats, a third of the time of exact_json. Their texts are looked for beside it and compared."""
+        message, found = orjson.loads(frame), dict[str, list[TradeRow]]()
+        is_usual = message["channel"] == "trade"
+        for row, (price, size) in zip(_rows(message), _NUMBERS.findall(frame.decode()), strict=True):
+            is_usual = is_usual and float(price) == row["price"] and float(size) == row["qty"]
+            market, side = self._market(row), _SIDES.get(row["side"])
+            trade = market.row(time_ms(row["timestamp"]), row["trade_id"], price, size, side)
+            found.setdefault(market.name, []).append(trade)
+        return list(starmap(TradesEvent, found.items())) if is_usual else ()
 
     def _parse(self, frame: bytes | str) -> Sequence[Event]:
         try:
@@ -272,17 +283,6 @@ def socket_name(name: str) -> str:
 def rest_name(name: str) -> str:
     """`BTC/USD` as REST says it, `XBTUSD`."""
     return "".join(_OLD_NAMES.get(part, part) for part in name.split("/"))
-
-
-def _quickly(frame: bytes) -> Message:
-    """What exact_json makes of a frame of trades, in a third of the time. ValueError where that can't be told."""
-    message: Message = orjson.loads(frame)
-    for row, texts in zip(message["data"], _NUMBERS.findall(frame), strict=True):
-        # They are floats by now, which may have lost digits: the texts go in their places, if they are theirs.
-        if [row["price"], row["qty"]] != list(map(float, texts)):
-            raise ValueError("numbers of other rows")
-        row["price"], row["qty"] = map(bytes.decode, texts)
-    return message
 
 
 def _rows(message: Message) -> list[Message]:
