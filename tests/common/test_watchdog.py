@@ -15,7 +15,7 @@ from common import watchdog
 from common.watchdog import EXIT_CODE, LEASES, LOOKS, Watchdog
 from infra.local import die_with_parent
 from infra.paths import ROOT
-from tests.kit.support import wait_until, wait_until_async
+from tests.kit.waiting import wait_until, wait_until_async
 
 SILENCE_S = 0.3
 

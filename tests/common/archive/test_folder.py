@@ -18,7 +18,7 @@ from common.archive.series import CANDLE_ROWS
 from common.errors import ArchiveUnavailable, Superseded
 from infra.paths import ROOT
 from tests.kit.archive.rows import BTC, FEBRUARY_MS, MARCH_MS, february, period, write
-from tests.kit.support import wait_until
+from tests.kit.waiting import wait_until
 
 OBJECT = "candles/symbol=BTC/2024-02.parquet"
 

@@ -23,7 +23,7 @@ from common.store.stream_reader import (
     size_of,
 )
 from tests.kit.store.own_server import own_server
-from tests.kit.support import wait_until_async
+from tests.kit.waiting import wait_until_async
 
 STREAMS = [f"s{number}" for number in range(30)]
 

@@ -21,12 +21,12 @@ from common.store.archived import ArchivedTrades
 from common.store.keys import SymbolKeys
 from feed.reading import trade_archive
 from feed.reading.archived import Periods
-from tests.feed.queries.test_trades import newest
 from tests.kit.archive.trades import archive_trades
 from tests.kit.bars_oracle import Bars
 from tests.kit.folding import Folding
 from tests.kit.served import Served, served
-from tests.kit.support import wait_until_async
+from tests.kit.trades_oracle import newest
+from tests.kit.waiting import wait_until_async
 from tests.kit.writer import INSTRUMENT, START_MS, Writer, random_step
 
 Json = dict[str, Any]

@@ -22,7 +22,7 @@ from feed.web.unread import MAX_LOOKS, MIN_READ_BYTES, Unread, look
 from tests.feed.web import fuzzing
 from tests.kit.processes.feed import running_feed
 from tests.kit.served import Served, hear, say, served
-from tests.kit.support import wait_until_async
+from tests.kit.waiting import wait_until_async
 from tests.kit.writer import INSTRUMENT, Writer
 
 S = INSTRUMENT.symbol

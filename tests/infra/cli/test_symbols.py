@@ -17,7 +17,7 @@ from common.market.instrument import Instrument
 from common.store.registry import Market, open_store
 from infra.paths import ROOT
 from tests.kit.processes.command import Done, Fleet
-from tests.kit.support import wait_until
+from tests.kit.waiting import wait_until
 from workers.venues.registry import VENUES
 
 

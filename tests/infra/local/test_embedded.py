@@ -17,7 +17,7 @@ from common.errors import OperatorError
 from infra.local import embedded
 from infra.local import server_binary as server_binary_module
 from infra.local.server_binary import server_binary
-from tests.kit.support import wait_until
+from tests.kit.waiting import wait_until
 
 ENSURE = "import sys, pathlib; from infra.local import embedded; print(embedded.ensure(pathlib.Path(sys.argv[1])))"
 

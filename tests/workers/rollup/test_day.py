@@ -28,18 +28,6 @@ MARKET = Market(INSTRUMENT)
 SERIES = {"1d": DAY, "1w": WEEK, "1M": MONTH}
 
 
-@pytest.fixture
-async def writer(client: Redis) -> Writer:
-    made = Writer(client)
-    await made.claim()
-    return made
-
-
-@pytest.fixture
-def store(client: Redis) -> RollupStore:
-    return RollupStore(client, INSTRUMENT.symbol)
-
-
 async def minutes(client: Redis, series: str = "candles") -> dict[int, bytes]:
     """Sealed and open ones."""
     unpack = blocks.candle_members if series == "candles" else blocks.footprint_members

@@ -18,9 +18,10 @@ from common.market.footprint import Footprint
 from common.market.timeframes.timeframe import MINUTE_MS, minute_of
 from common.market.trade import Trades
 from tests.kit import venue_line
+from tests.kit.clocks import FakeClock
 from tests.kit.fakes import INSTRUMENT, START_MS, TOKEN, trades
-from tests.kit.support import FakeClock, wait_until_async
 from tests.kit.venue_line import NAME, Line, exchange_of, line, pass_market_time
+from tests.kit.waiting import wait_until_async
 from workers.sources.base import Applied, Mismatch
 from workers.sources.venue.backfill import SETTLE_MS
 from workers.sources.venue.checks import MAX_WAIT_MS, Checks

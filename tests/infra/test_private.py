@@ -11,8 +11,9 @@ import redis
 from common.archive.archive import Archive
 from common.archive.series import CANDLE_ROWS
 from common.errors import OperatorError
+from infra import private
 from infra.exchange.journal import Journal
-from infra.local import embedded, local_exchange, private
+from infra.local import embedded, local_exchange
 from tests.kit.archive.rows import BTC, FEBRUARY_MS, february, write
 from tests.kit.exchange import START_MS, simulated
 
