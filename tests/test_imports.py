@@ -230,6 +230,7 @@ def test_a_symbol_process_stays_small() -> None:
             assert not found, f"{path.relative_to(ROOT)} imports {found}"
 
 
+@pytest.mark.process
 def test_clock_and_roll_up_start_small_and_before_the_fork_without_threads() -> None:
     """Polars has threads, which don't survive the fork of a job; pandas costs 60 MB (exchange calendars bring it)."""
     modules = "workers.clock.__main__, workers.rollup.__main__"
@@ -238,6 +239,7 @@ def test_clock_and_roll_up_start_small_and_before_the_fork_without_threads() -> 
     assert found.stdout.strip() == ""
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("arguments", [["--help"], ["symbols", "list", "--help"]])
 def test_a_small_command_loads_neither_polars_nor_the_feed(arguments: list[str]) -> None:
     """Each would add half a second to a command that takes a fifth of one."""

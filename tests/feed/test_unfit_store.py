@@ -16,6 +16,8 @@ from tests.kit.store.own_server import own_server
 from tests.kit.waiting import wait_until_async
 from tests.kit.writer import INSTRUMENT, Writer
 
+pytestmark = pytest.mark.process
+
 S = INSTRUMENT.symbol
 
 

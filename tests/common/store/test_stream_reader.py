@@ -394,6 +394,7 @@ async def test_a_bug_of_the_shared_read_is_survived(client: Redis, monkeypatch: 
         await waiting
 
 
+@pytest.mark.process
 async def test_a_store_that_is_away_or_hangs_is_told_to_each_reader(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream_reader, "PARKED_WAIT_MS", 100)
     monkeypatch.setattr(stream_reader, "COMMAND_TIMEOUT_S", 0.3)

@@ -222,6 +222,7 @@ async def own_store(tmp_path: Path) -> AsyncIterator[str]:
     await asyncio.to_thread(embedded.stop, tmp_path)
 
 
+@pytest.mark.process
 async def test_without_the_store_it_is_503_and_afterwards_everything_goes_on(
     own_store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

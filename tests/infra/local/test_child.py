@@ -14,6 +14,8 @@ from infra.local.child import MAX_LINE, Backoff, Child, Output
 from tests.kit.processes.supervised import QUICK, Shown, is_alive
 from tests.kit.waiting import wait_until, wait_until_async
 
+pytestmark = pytest.mark.process
+
 # Starts a child that would live for long, says its pid, and waits to be killed.
 PARENT = """
 import asyncio, os, pathlib, sys
