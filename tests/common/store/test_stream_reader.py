@@ -24,6 +24,7 @@ from common.store.stream_reader import (
 )
 from tests.kit.store.own_server import own_server
 from tests.kit.waiting import wait_until_async
+from tests.scale import scaled
 
 STREAMS = [f"s{number}" for number in range(30)]
 
@@ -293,7 +294,7 @@ async def test_a_newcomer_does_not_wait_for_the_read_under_way(client: Redis, mo
         await third
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(scaled(6)))
 async def test_every_entry_comes_once_and_in_order_whatever_is_read_how(
     client: Redis, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

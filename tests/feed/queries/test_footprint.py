@@ -1,6 +1,7 @@
 """`GET /v1/footprint/{symbol}`."""
 
 import random
+from itertools import product
 from typing import Any
 
 import orjson
@@ -19,11 +20,7 @@ PATH = f"/v1/footprint/{S}"
 MINUTE_MS = 60_000
 
 
-@pytest.mark.parametrize("timeframe", ["1m", "15m", "1d", "1M", "1s", "90s"])
-@pytest.mark.parametrize("row", ["0.01", "0.5", "7"])
-async def test_footprints_of_any_timeframe_and_row_height_hold_every_trade_once(
-    feed: Served, writer: Writer, timeframe: str, row: str
-) -> None:
+async def test_footprints_of_any_timeframe_and_row_height_hold_every_trade_once(feed: Served, writer: Writer) -> None:
     rng = random.Random(4)
     for at in range(15):
         await writer.commit(*some_trades(writer, rng, 30))
@@ -33,9 +30,11 @@ async def test_footprints_of_any_timeframe_and_row_height_hold_every_trade_once(
             await writer.commit(writer.trade())
             await writer.roll_up()
     assert await writer.client.zcard(SymbolKeys(S).seals)
-    answer = await feed.json(PATH, timeframe=timeframe, row=row, limit=5_000)
-    assert told_sums(answer) == summed(writer.applied, Timeframe.parse(timeframe), INSTRUMENT.price_ticks(row))
-    assert answer["cursor"] == writer.cursor and answer["symbol"] == S
+    for timeframe, row in product(("1m", "15m", "1d", "1M", "1s", "90s"), ("0.01", "0.5", "7")):
+        answer = await feed.json(PATH, timeframe=timeframe, row=row, limit=5_000)
+        expected = summed(writer.applied, Timeframe.parse(timeframe), INSTRUMENT.price_ticks(row))
+        assert told_sums(answer) == expected, (timeframe, row)
+        assert answer["cursor"] == writer.cursor and answer["symbol"] == S
 
 
 def flags(answer: dict[str, Any]) -> list[tuple[Any, ...]]:

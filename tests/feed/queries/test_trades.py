@@ -21,6 +21,7 @@ from common.store.reads import SymbolReader
 from tests.kit.served import Served
 from tests.kit.trades_oracle import newest, told_trades
 from tests.kit.writer import INSTRUMENT, START_MS, Writer, random_step, some_trades
+from tests.scale import scaled
 from workers.recordings.text import csv_chunks
 
 S = INSTRUMENT.symbol
@@ -112,7 +113,7 @@ async def test_a_late_trade_stands_where_its_time_says(feed: Served, writer: Wri
     assert told_trades([late])[0] not in (await feed.json(PATH, limit=49))["trades"]
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(scaled(10)))
 async def test_answers_are_those_of_all_that_is_kept_and_never_say_complete_of_less_than_there_was(
     feed: Served, client: Redis, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:

@@ -29,6 +29,7 @@ from common.store.rollups import RollupStore
 from tests.kit.asked import all_answers
 from tests.kit.served import Served, hear, say, served
 from tests.kit.writer import INSTRUMENT, Writer, random_step
+from tests.scale import scaled
 from workers.change import procedure
 from workers.change.procedure import Changed, Changer
 from workers.change.request import Request
@@ -54,7 +55,7 @@ def finer(trade: Trade, price: int, size: int) -> Trade:
     return trade._replace(price_ticks=trade.price_ticks * 10**price, size_lots=trade.size_lots * 10**size)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(scaled(3)))
 async def test_more_decimals_change_no_number(feed: Served, client: Redis, redis_url: str, seed: int) -> None:
     writer = await filled(client, seed)
     before = await all_answers(feed, S)
@@ -159,7 +160,7 @@ async def test_what_does_not_fit_is_refused_before_anything_is_written(client: R
         assert not await client.exists(KEYS.changing, *map(KEYS.shadow, KEYS.rewritten()))
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(scaled(4)))
 async def test_what_comes_while_it_is_laid_down_is_in_it(
     feed: Served, client: Redis, redis_url: str, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -235,7 +235,7 @@ async def test_history_is_imported_beside_live_trades_killed_and_run_again(redis
         # What the gap lacks, what was there on both sides of it, and live trades.
         rest = made.truth(older, older.ids[-1_050], spans[1].last)
         path = written(tmp_path / "rest.csv", rest, made.line.instrument)
-        kept = {"lease_ttl_ms": 600, "footprint_days": 10}
+        kept: dict[str, Any] = {"lease_ttl_ms": 600, "footprint_days": 10}
         state = (await made.view()).state
         # Where its stream and what it fetched met, the worker may have had a trade twice.
         before = state.refused.get("duplicate", 0) if state else 0

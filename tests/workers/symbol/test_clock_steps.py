@@ -266,6 +266,7 @@ class SteppedClock(MarketClock):
         return super().now_ms() + SteppedClock.skew_ms
 
 
+@pytest.mark.process
 async def test_a_venue(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """All steps, one after the other."""
     exchange = exchange_of(orders_per_s=5, history_ms=3 * MINUTE_MS)

@@ -339,6 +339,7 @@ async def next_whole_minute(made: Line) -> int:
     return minute_of(made.exchange.now_ms) + MINUTE_MS
 
 
+@pytest.mark.process
 async def test_a_healthy_run_has_no_mismatch(redis_url: str) -> None:
     async with line(exchange_of(orders_per_s=20, history_ms=5 * MINUTE_MS), redis_url, 4 * MINUTE_MS) as made:
         await made.start()
@@ -350,6 +351,7 @@ async def test_a_healthy_run_has_no_mismatch(redis_url: str) -> None:
         assert not made.exchange.stats.violations
 
 
+@pytest.mark.process
 async def test_a_wrong_candle_is_told_once_with_both_values_and_counted(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -374,6 +376,7 @@ async def test_a_wrong_candle_is_told_once_with_both_values_and_counted(
         assert unpack_candle(made.model.tables.candles[event["t"]]).volume_lots == truth.volume_lots + 5
 
 
+@pytest.mark.process
 async def test_while_minutes_differ_the_symbol_is_degraded(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     tampering = True
     tampered_by(monkeypatch, Tamper(5, lambda ts_ms: tampering))
@@ -386,6 +389,7 @@ async def test_while_minutes_differ_the_symbol_is_degraded(redis_url: str, monke
         assert int(made.model.tables.health["mismatches"]) == len(told(made, "mismatch"))
 
 
+@pytest.mark.process
 async def test_a_minute_that_never_reached_us_is_a_mismatch(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its ids are accounted for, so there is no gap."""
 
