@@ -11,12 +11,12 @@ in `state.amended`, or by dropping it, which shows in `candle_floor_ms`. Anythin
 """
 
 from bisect import bisect_left
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import polars as pl
 
+from common.byte_lru import ByteLru
 from common.frames.bars import bars_json
 from common.market.candle import Candle
 from common.market.coding import codec
@@ -187,12 +187,10 @@ ReadClosed = Callable[[Bounds], Awaitable[Closed]]
 
 
 class Tails:
-    """The tails of a process, by symbol and timeframe; the least used go first."""
+    """The tails of a process, by symbol and timeframe."""
 
-    def __init__(self, most_bytes: int = MAX_BYTES) -> None:
-        self._kept: OrderedDict[Key, Tail] = OrderedDict()
-        self._most_bytes = most_bytes
-        self.bytes = 0
+    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+        self._tails: ByteLru[Key, Tail] = ByteLru(max_bytes, lambda tail: tail.size)
 
     async def read(
         self,
@@ -203,7 +201,7 @@ class Tails:
         since_seq: int | None = None,
     ) -> TailReading:
         """Return the tail as of a view that also has the minutes of `extra` and the entries since `since_seq`."""
-        tail = self._kept.get((instrument, timeframe))
+        tail = self._tails.get((instrument, timeframe))
         reading = await _follow(history, instrument, timeframe, tail, extra, since_seq)
         if reading.tail:
             self._keep(instrument, reading.tail)
@@ -216,7 +214,7 @@ class Tails:
 
         `older`: reads those that the tail does not have yet.
         """
-        tail = self._kept.get((instrument, timeframe))
+        tail = self._tails.get((instrument, timeframe))
         for _ in range(ROUNDS):
             reading = await _follow(history, instrument, timeframe, tail)
             tail = reading.tail
@@ -233,14 +231,8 @@ class Tails:
 
     def _keep(self, instrument: Instrument, tail: Tail) -> None:
         key = (instrument, tail.timeframe)
-        before = self._kept.pop(key, None)
-        if before:
-            self.bytes -= before.size
-            tail = _better(before, tail)
-        self._kept[key] = tail
-        self.bytes += tail.size
-        while self.bytes > self._most_bytes and self._kept:
-            self.bytes -= self._kept.popitem(last=False)[1].size
+        before = self._tails.get(key)
+        self._tails.put(key, _better(before, tail) if before else tail)
 
 
 async def _follow(

@@ -9,7 +9,6 @@ in a time that is not covered until then.
 """
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ import polars as pl
 from common.archive.archive import Archive
 from common.archive.parquet import Packed
 from common.archive.series import TRADE_ROWS
+from common.byte_lru import ByteLru
 from common.errors import StoreUnavailable
 from common.frames import decode
 from common.frames.schema import TRADES
@@ -108,27 +108,13 @@ class Piece:
 PackedKey = tuple[str, Scale, int, ArchivedTrades]
 
 
-class PackedDays:
-    """Days of the archive as they are stored; the least used go first."""
+class PackedDays(ByteLru[PackedKey, Packed]):
+    """Days of the archive as they are stored."""
 
-    def __init__(self, most_bytes: int = MAX_BYTES) -> None:
-        self._kept: OrderedDict[PackedKey, Packed] = OrderedDict()
-        self._most_bytes = most_bytes
-        self.bytes = 0
-        # A day is some 10 ms of work, in which nobody else would be answered.
+    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+        super().__init__(max_bytes, lambda day: len(day.data), min_count=1)
+        # A day is some 10 ms of work, in which no other question would be answered.
         self.turns = asyncio.Semaphore(THREADS)
-
-    def get(self, key: PackedKey) -> Packed | None:
-        if key in self._kept:
-            self._kept.move_to_end(key)
-        return self._kept.get(key)
-
-    def keep(self, key: PackedKey, day: Packed) -> None:
-        if key not in self._kept:
-            self._kept[key] = day
-            self.bytes += len(day.data)
-        while self.bytes > self._most_bytes and len(self._kept) > 1:
-            self.bytes -= len(self._kept.popitem(last=False)[1].data)
 
 
 class TradeHistory:
@@ -212,7 +198,7 @@ class TradeHistory:
                     day = await there.read(entry.period_ms, lambda: self._packed(entry))
             except Faulty as error:
                 return None, error.fault
-            self._days.keep(key, day)
+            self._days.put(key, day)
         return day, None
 
     def _packed(self, entry: ManifestEntry) -> Packed:
