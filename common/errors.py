@@ -31,6 +31,10 @@ class StoreUnavailable(RetryableError):
     """The store did not answer, or its answer was lost: the outcome of the last command is unknown."""
 
 
+class Overtaken(StoreUnavailable):
+    """What was read does not fit together, for it was changed in between: read all of it again (common.retry)."""
+
+
 class Fenced(RetryableError):
     """Another holder has the symbol: the commit was refused because of the token."""
 

@@ -6,10 +6,12 @@ parts, which are merged as minutes are.
 
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 import polars as pl
 
-from common.errors import ArchiveDamaged, ArchiveUnavailable
+from common.errors import ArchiveDamaged, ArchiveUnavailable, Overtaken
+from common.retry import retry_when_overtaken
 from common.store.reads import View
 from feed.bars.changes import BarChanges, Cursor, touched_since
 from feed.bars.closed import candles_of, cut, joined
@@ -18,10 +20,10 @@ from feed.bars.frames import read_page
 from feed.bars.live import RECENT_BARS, At, BarGrid, TradeLive
 from feed.bars.recipe import BarRecipe
 from feed.bars.source import BarRows, PageRead
-from feed.reading.bounds import Bounds, Span, Window, grid_at, united
+from feed.reading.bounds import ATTEMPTS, Bounds, Span, Window, grid_at, united
 from feed.reading.coverage import KnownCoverage
 from feed.reading.tape import EVERYTHING, TapeView
-from feed.reading.trade_archive import Kept, Overtaken, TradeHistory, retry_when_overtaken
+from feed.reading.trade_archive import Kept, TradeHistory
 
 # Of what has changed, in trades that are archived: each is read apart. Beyond that a fresh snapshot is due.
 MAX_PAST_SPANS = 64
@@ -33,7 +35,8 @@ class TradeSource:
     grid: BarGrid
 
     async def read(self, recipe: BarRecipe, bounds: Bounds, *, lend: bool = False) -> BarRows:
-        return await retry_when_overtaken(lambda: self._read(recipe, bounds, lend=lend))
+        symbol, attempt = self.data.instrument.symbol, partial(self._read, recipe, bounds, lend=lend)
+        return await retry_when_overtaken(attempt, symbol, attempts=ATTEMPTS)
 
     async def page(self, window: Window) -> PageRead:
         return await read_page(self, window)

@@ -14,6 +14,7 @@ from common.frames.resample import resample
 from common.market.candle import Candle
 from common.market.coding import codec
 from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, Timeframe
+from common.retry import always_changing
 from common.store.parts import Range
 from common.store.reads import View
 from feed.bars.recipe import BarRecipe
@@ -58,7 +59,7 @@ async def read_closed(history: History, recipe: BarRecipe, bounds: Bounds) -> Cl
     part = min(wanted, recipe.part)
     closed = await _read(history, recipe, bounds, Share(wanted, part, part, is_last=True))
     if closed is None:
-        raise history.changing()
+        raise always_changing(history.symbol)
     return closed
 
 

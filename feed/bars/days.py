@@ -14,6 +14,7 @@ from common.frames.resample import resample
 from common.market.coding import codec
 from common.market.timeframes.periods import DAY, periods
 from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, Timeframe
+from common.retry import always_changing
 from common.series import CANDLES
 from common.store.archived import touches
 from common.store.parts import Days, Entries, Minutes, Range
@@ -139,7 +140,7 @@ async def read_days(
                 to_end=ended or not bounds.oldest_first,
                 from_start=ended or bounds.oldest_first,
             )
-    raise history.changing()
+    raise always_changing(history.symbol)
 
 
 def _to_be_made(view: View, timeframe: Timeframe, bounds: Bounds) -> list[Span]:

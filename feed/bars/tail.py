@@ -23,6 +23,7 @@ from common.market.coding import codec
 from common.market.coding.bar_json import bar_json, open_ended
 from common.market.instrument import Instrument
 from common.market.timeframes.timeframe import MINUTE_MS, Timeframe, minute_of
+from common.retry import always_changing
 from common.store.parts import Entries, Minutes, Range
 from common.store.reads import View
 from common.store.state import AMENDED_KEPT, SymbolState
@@ -227,7 +228,7 @@ class Tails:
             if missing is None or len(tail.opens) + missing > MAX_BARS or not history.budget.has_room(0):
                 return None
             tail = await _extend(older, instrument, tail, missing)
-        raise history.changing()
+        raise always_changing(history.symbol)
 
     def _keep(self, instrument: Instrument, tail: Tail) -> None:
         key = (instrument, tail.timeframe)
@@ -261,7 +262,7 @@ async def _follow(
             tail, spans = tail.followed(view.state, head, instrument), []
             if len(head) < CHUNK:
                 return TailReading(tail, view, asked)
-    raise history.changing()
+    raise always_changing(history.symbol)
 
 
 async def _extend(older: ReadClosed, instrument: Instrument, tail: Tail, missing: int) -> Tail | None:

@@ -10,16 +10,17 @@ Where the stream ends first, or all of it is newer than the range, the rest is i
 (feed.reading.trade_archive).
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 import polars as pl
 
-from common.errors import StoreUnavailable
+from common.errors import Overtaken
 from common.frames import decode
 from common.frames.schema import TRADES
+from common.retry import retry_when_overtaken
 from common.store.parts import TradeEntry
 from common.store.reads import View
 from feed.bars.data import SymbolData
@@ -30,18 +31,20 @@ from feed.queries.parameters import END, FORMAT, LIMIT, START
 from feed.queries.queries import SymbolQueries
 from feed.reading.bounds import ATTEMPTS, FOREVER_MS
 from feed.reading.coverage import KnownCoverage
-from feed.reading.trade_archive import Kept, retry_when_overtaken
+from feed.reading.trade_archive import Kept
 from feed.wire.answers import Answer, Form, TradesAnswer, TradesTable, cursor_of, told_faults
 from feed.wire.parameter_types import OneOf, Whole
 from feed.wire.params import Given, Parameter, Parameters
 
 Take = Literal["newest", "oldest"]
+T = TypeVar("T")
 
 # Entries fetched by the first command; each further one fetches twice as many as the one before, up to the most.
 FIRST_PAGE = 64
 MAX_PAGE = 4_096
 # Of one answer: some 700 kB of JSON.
 MAX_TRADES = 10_000
+_WENT_BACK = "the store went back in time while its trades were read"
 
 TRADES_LIMIT = replace(LIMIT, type=Whole(MAX_TRADES))
 TAKE: Parameter[Take] = Parameter("take", OneOf(get_args(Take)), "newest", "Which ones, where there are more.")
@@ -109,16 +112,15 @@ async def answer(symbol: SymbolQueries, query: TradesQuery) -> Answer:
 
 async def read(data: SymbolData, query: TradesQuery) -> Sales:
     if query.take == "oldest":
-        return await retry_when_overtaken(lambda: _oldest(data, query))
-    for _ in range(ATTEMPTS):
-        found = await _of_stream(data, query)
-        if found is None:
-            continue
-        sales, cut_ms = found
-        if data.past.has(sales.view) and cut_ms >= _wanted_ms(sales.trades, query):
-            return await retry_when_overtaken(lambda: _with_archived(data, query))
-        return sales
-    raise StoreUnavailable(f"{data.store.keys.symbol} changed under every attempt to read it")
+        return await _retried(_oldest, data, query)
+    sales, cut_ms = await _retried(_of_stream, data, query)
+    if data.past.has(sales.view) and cut_ms >= _wanted_ms(sales.trades, query):
+        return await _retried(_with_archived, data, query)
+    return sales
+
+
+async def _retried(read: Callable[[SymbolData, TradesQuery], Awaitable[T]], data: SymbolData, query: TradesQuery) -> T:
+    return await retry_when_overtaken(lambda: read(data, query), data.instrument.symbol, attempts=ATTEMPTS)
 
 
 async def _oldest(data: SymbolData, query: TradesQuery) -> Sales:
@@ -167,9 +169,11 @@ async def read_on(data: SymbolData, start_ms: int, end_ms: int, most: int) -> tu
     return Sales(pl.concat([*parts, rest]), taped.view, kept), end_ms
 
 
-async def _of_stream(data: SymbolData, query: TradesQuery) -> tuple[Sales, int] | None:
-    """Read page by page, each from the oldest entry known, which it must find again. None if it does not: the store
-    went back in time. Also return the cut: up to that time trades may have been cut off the stream."""
+async def _of_stream(data: SymbolData, query: TradesQuery) -> tuple[Sales, int]:
+    """Read page by page, each from the oldest entry known, which it must find again.
+
+    Also return the cut: up to that time trades may have been cut off the stream.
+    """
     past, view = data.past, await data.store.view()
     found = TRADES.to_frame()
     if view.state is None:
@@ -180,13 +184,13 @@ async def _of_stream(data: SymbolData, query: TradesQuery) -> tuple[Sales, int] 
     while watermark_ms >= _wanted_ms(found, query):
         page, oldest = await data.store.entries_back(seq, count)
         if oldest is None:
-            return None
+            raise Overtaken(_WENT_BACK)
         cut_ms = oldest.watermark_ms if oldest.seq > 1 else -1
         # Meanwhile the stream was cut up to where we are; or all of it is newer than what is wanted.
         if oldest.seq > seq or (past.has(view) and _end_ms(query) <= cut_ms):
             break
         if not page or (page[0].token, page[0].seq) != (token, seq):
-            return None
+            raise Overtaken(_WENT_BACK)
         *newer, last = page
         if last.seq == oldest.seq:
             found = _newest([_trades(page), found], query)

@@ -12,7 +12,6 @@ import numpy as np
 import polars as pl
 
 from common.byte_lru import ByteLru
-from common.errors import StoreUnavailable
 from common.frames import bulk, decode
 from common.frames.schema import TRADES
 from common.frames.spans import held, span_end, span_open
@@ -20,6 +19,7 @@ from common.market.candle import LIVE
 from common.market.coding import codec
 from common.market.instrument import Instrument
 from common.market.timeframes.timeframe import Timeframe
+from common.retry import always_changing
 from common.store.parts import Entries, Minutes, Part, Range, TradeEntry
 from common.store.reads import SymbolReader, View
 from common.store.state import SymbolState
@@ -152,7 +152,7 @@ class Tapes:
             if tape:
                 self._tapes.put(key, tape)
                 return TapeView(tape, view, _from_ms(view), _sources(view.state, view.minutes[0]))
-        raise StoreUnavailable(f"{store.keys.symbol} changed under every attempt to read it")
+        raise always_changing(store.keys.symbol)
 
 
 async def _load(store: SymbolReader) -> Tape | None:

@@ -9,10 +9,9 @@ in a time that is not covered until then.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 import polars as pl
 
@@ -20,7 +19,7 @@ from common.archive.archive import Archive
 from common.archive.parquet import Packed
 from common.archive.series import TRADE_ROWS
 from common.byte_lru import ByteLru
-from common.errors import StoreUnavailable
+from common.errors import Overtaken
 from common.frames import decode
 from common.frames.schema import TRADES
 from common.market.instrument import Instrument
@@ -31,7 +30,7 @@ from common.store.archived import ArchivedTrades, Spans
 from common.store.reads import SymbolReader, View
 from feed.reading import archived
 from feed.reading.archived import Faulty, Periods
-from feed.reading.bounds import ATTEMPTS, grid_at
+from feed.reading.bounds import grid_at
 from feed.reading.budget import MAX_ROWS, QueryBudget
 from feed.reading.coverage import EMPTY, KnownCoverage
 from feed.reading.tape import PAGE, TapeView
@@ -44,20 +43,6 @@ MAX_TRADES = MAX_ROWS
 MAX_BYTES = 128 << 20
 # Trades decoded at once, about: fewer cost as much, for a row group is decoded whole.
 AT_ONCE = TRADE_ROWS.group_rows
-
-T = TypeVar("T")
-
-
-class Overtaken(StoreUnavailable):
-    """The stream has lost the commit that is read of: by a rewind, or because as many trades came as it keeps."""
-
-
-async def retry_when_overtaken(read: Callable[[], Awaitable[T]]) -> T:
-    """Return what `read` does; it begins again, from a new view, when it is overtaken."""
-    for _ in range(ATTEMPTS - 1):
-        with suppress(Overtaken):
-            return await read()
-    return await read()
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +200,10 @@ class TradeHistory:
             return await asyncio.to_thread(day.read, list(TRADES), *span)
 
     async def _later(self, view: View) -> pl.DataFrame:
-        """The trades of all commits after the view's."""
+        """The trades of all commits after the view's.
+
+        Raises Overtaken where the stream has lost that one: by a rewind, or as many trades came as it keeps.
+        """
         assert view.state
         entries = await self._reader.entries(view.state.seq - 1, PAGE)
         if len(entries) == PAGE or not entries or entries[0].cursor != view.state.cursor:

@@ -31,6 +31,7 @@ from common.market.timeframes.periods import DAY
 from common.market.timeframes.timeframe import DAY_MS, day_of
 from common.market.trade import Trades
 from common.market.walk import rescaled
+from common.retry import always_changing
 from common.series import CANDLES, MINUTE_SERIES
 from common.store.change import Change, ChangeStart, ChangeStore
 from common.store.client import commit_client
@@ -116,7 +117,7 @@ class _Run:
             await self._check_format()
             with suppress(Stale, Fenced):
                 return await self._swap(market, look, data, wanted, is_last=attempt == ATTEMPTS)
-        raise StoreUnavailable(f"{self._symbol} changed under every attempt to change it")
+        raise always_changing(self._symbol, "change it")
 
     async def _check_format(self) -> None:
         """Processes of a release that knows no number would take what has been changed for what it was."""
