@@ -11,10 +11,10 @@ wrong kind (it reads `true` as the price 1) is believed. Sizes are ccxt's amount
 
 import asyncio
 import logging
-import random
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NoReturn
 
 from common.clock import Clock
@@ -59,7 +59,7 @@ from workers.venues.shared.base import (
 )
 from workers.venues.shared.budget import CONNECT, RequestBudget
 from workers.venues.shared.fields import BAD_SHAPE, BadField, FieldScales, refused
-from workers.venues.shared.live import LOST, MAX_DOUBLINGS, STALLED, THROTTLED, UNREACHABLE, Timing
+from workers.venues.shared.live import LOST, STALLED, THROTTLED, UNREACHABLE, Timing
 from workers.venues.shared.mailbox import Mailbox
 from workers.venues.shared.stall import StallDetector
 
@@ -108,21 +108,10 @@ class CcxtVenue:
         with reading("load_markets"):
             return listing_of(self.name, found[0], client.precisionMode)
 
-    async def stream(self, listings: Sequence[Listing], *, depth: bool, quotes: bool) -> AsyncGenerator[Event, None]:
-        mailbox = Mailbox()
-        kept = [self._keep_trades(listing, mailbox) for listing in listings]
-        kept += [self._keep_book(listing, mailbox) for listing in listings] if depth else []
-        keepers = [asyncio.create_task(each, name=f"stream of {self.name}") for each in kept]
-        for keeper in keepers:
-            keeper.add_done_callback(mailbox.watch)
-        try:
-            while True:
-                for event in await mailbox.take():
-                    yield event
-        finally:
-            for keeper in keepers:
-                keeper.cancel()
-            await asyncio.gather(*keepers, return_exceptions=True)
+    def stream(self, listings: Sequence[Listing], *, depth: bool, quotes: bool) -> AsyncGenerator[Event, None]:
+        mailbox, name = Mailbox(), f"stream of {self.name}"
+        keep = [self._keep_trades, *([self._keep_book] if depth else [])]
+        return mailbox.events([(name, partial(each, listing, mailbox)) for each in keep for listing in listings])
 
     async def trades_from_id(self, listing: Listing, first_id: int, limit: int, at_ms: int) -> Trades:
         raise Unserved(f"{self.name} is asked for trades by time only")
@@ -210,13 +199,7 @@ class CcxtVenue:
                 "stream lost", extra={"venue": self.name, "market": listing.name, "cause": cause, "error": detail}
             )
             mailbox.put([Disconnected(self._clock.now_ms(), cause)])
-            await self._pause(line.failures, retry_ms)
-
-    async def _pause(self, failures: int, retry_ms: int = 0) -> None:
-        bound_ms = min(self._timing.backoff_ms << min(failures, MAX_DOUBLINGS), self._timing.backoff_cap_ms)
-        # Spread, so that all who were told the same time do not come back at the same time.
-        wait_ms = max(random.uniform(0, bound_ms), retry_ms * random.uniform(1, 1.1))
-        await self._clock.sleep_ms(int(wait_ms))
+            await self._clock.sleep_ms(self._timing.pause_ms(line.failures, retry_ms))
 
     async def _connection(self, line: "Line") -> str:
         """One connection until its end: why it was given up; errors are for the caller."""
@@ -306,7 +289,7 @@ class CcxtVenue:
             except (VenueUnavailable, VenueError) as error:
                 log.warning("book lost", extra={"venue": self.name, "market": listing.name, "error": str(error)})
             failures += 1
-            await self._pause(failures)
+            await self._clock.sleep_ms(self._timing.pause_ms(failures, 0))
 
     async def _follow_book(self, listing: Listing, mailbox: Mailbox) -> None:
         """All of it first, and then what has changed: a level's run is not broken where nothing happened to it."""

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from decimal import Context, Decimal
 from reprlib import Repr
@@ -11,7 +12,7 @@ from common.errors import BadInput
 from common.market import units
 from common.market.builder.validity import BAD_ID, BAD_PRICE, BAD_SIDE, BAD_SIZE, BAD_TIME
 from common.market.trade import BUY, MAX_ID, MAX_LOTS, MAX_TICKS, MAX_TS_MS, SELL, Trade, Trades
-from workers.venues.shared.base import Listing, Refused, TradesEvent
+from workers.venues.shared.base import Event, Listing, Refused, TradesEvent
 
 # Why a frame is refused, besides the builder's words for a bad field of a trade.
 BAD_JSON, BAD_SHAPE, MISSING_FIELD = "bad_json", "bad_shape", "missing_field"
@@ -78,6 +79,20 @@ def _no_constant(name: str) -> NoReturn:
 
 
 _EXACT = json.JSONDecoder(parse_float=str, parse_constant=_no_constant)
+
+
+def read_frame(
+    frame: bytes | str, loads: Callable[[bytes | str], Any], read: Callable[[Any], Sequence[Event]]
+) -> Sequence[Event]:
+    """Return the events that `read` makes of a frame's message; one that is no good is refused, never raised."""
+    try:
+        message = loads(frame)
+    except ValueError as error:
+        return (Refused(BAD_JSON, str(error)[:100]),)
+    try:
+        return read(message)
+    except (BadField, *MISSHAPEN) as error:
+        return (refused(error),)
 
 
 def refused(error: Exception) -> Refused:

@@ -74,28 +74,20 @@ class Timing:
     check_ms: int = 500
     patience: StallLimits = StallLimits()
 
+    def pause_ms(self, failures: int, retry_ms: int) -> int:
+        """How long to wait after so many failures in a row. `retry_ms`: how long the venue told us to wait, or 0."""
+        bound_ms = min(self.backoff_ms << min(failures, MAX_DOUBLINGS), self.backoff_cap_ms)
+        # Spread, so that all who were told the same time do not come back at the same time.
+        return int(max(random.uniform(0, bound_ms), retry_ms * random.uniform(1, 1.1)))
 
-async def follow(
+
+def follow(
     feeds: Sequence[SocketFeed], clock: Clock, budget: RequestBudget, timing: Timing | None = None
 ) -> AsyncGenerator[Event, None]:
     """Events of all feeds, for ever. Close it (contextlib.aclosing), and the sockets are closed."""
     mailbox = Mailbox()
-    keepers = [
-        asyncio.create_task(
-            FeedKeeper(feed, mailbox, clock, budget, timing or Timing()).run(), name=f"socket {feed.url}"
-        )
-        for feed in feeds
-    ]
-    for keeper in keepers:
-        keeper.add_done_callback(mailbox.watch)
-    try:
-        while True:
-            for event in await mailbox.take():
-                yield event
-    finally:
-        for keeper in keepers:
-            keeper.cancel()
-        await asyncio.gather(*keepers, return_exceptions=True)
+    keepers = [FeedKeeper(feed, mailbox, clock, budget, timing or Timing()) for feed in feeds]
+    return mailbox.events([(f"socket {keeper.feed.url}", keeper.run) for keeper in keepers])
 
 
 @dataclass(slots=True, eq=False)
@@ -222,10 +214,7 @@ class FeedKeeper:
         if not (self._opened or self._fruitless):
             # The very first attempt: many starting at once are spread by the budget.
             return
-        bound_ms = self.timing.backoff_ms << min(self._fruitless, MAX_DOUBLINGS)
-        wait_ms = random.uniform(0, min(bound_ms, self.timing.backoff_cap_ms))
-        # Spread, so that all who were told the same time do not come back at the same time.
-        await self.clock.sleep_ms(int(max(wait_ms, retry_ms * random.uniform(1, 1.1))))
+        await self.clock.sleep_ms(self.timing.pause_ms(self._fruitless, retry_ms))
 
     async def _dial(self) -> Link:
         await self.budget.spend(CONNECT, 1)
