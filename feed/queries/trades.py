@@ -32,7 +32,7 @@ from feed.queries.queries import SymbolQueries
 from feed.reading.bounds import ATTEMPTS, FOREVER_MS
 from feed.reading.coverage import KnownCoverage
 from feed.reading.trade_archive import Kept
-from feed.wire.answers import Answer, Form, TradesAnswer, TradesTable, cursor_of, told_faults
+from feed.wire.answers import TRADE_WRITERS, Answer, Form, TableAnswer, TradesAnswer, cursor_of, told_faults
 from feed.wire.parameter_types import OneOf, Whole
 from feed.wire.params import Given, Parameter, Parameters
 
@@ -102,7 +102,7 @@ async def answer(symbol: SymbolQueries, query: TradesQuery) -> Answer:
     more, faults = found.more(query), found.kept.faults
     if query.form != "json":
         check_whole(market, more, faults)
-        return TradesTable(found.trades, market.instrument, query.form)
+        return TableAnswer(TRADE_WRITERS, found.trades, market.instrument, query.form)
     complete = found.complete(query, found.kept.cover(found.view, market.instrument))
     fields: dict[str, object] = {"complete": complete, "cursor": cursor_of(found.view.state)}
     fields |= {"faults": told_faults(faults)} if faults else {}
