@@ -70,7 +70,7 @@ class ClockReading(NamedTuple):
     slack_ms: int = 0
 
     def at(self, boot_ms: int) -> int:
-        """What it shows then if nobody sets it."""
+        """What it shows then if it is not set."""
         return self.wall_ms + boot_ms - self.boot_ms
 
 

@@ -7,7 +7,7 @@ class FleetError(Exception):
     """Base of all errors raised on purpose. The message is one sentence: what was found, what expected."""
 
     def __str__(self) -> str:
-        # Whoever shows it shows no password of a URL, wherever the sentence came from.
+        # Wherever it is shown, and wherever the sentence came from: without the password of a URL.
         return redacted(super().__str__())
 
 
@@ -24,7 +24,7 @@ class NewerFormat(OperatorError):
 
 
 class RetryableError(FleetError):
-    """Nobody must act: try again, after dropping what was in memory."""
+    """No person must act: try again, after dropping what was in memory."""
 
 
 class StoreUnavailable(RetryableError):
@@ -54,7 +54,7 @@ class Superseded(RetryableError):
 class ArchiveDamaged(OperatorError):
     """An object of the archive is not what was written: missing, damaged, foreign, or of another schema.
 
-    `reason`: the sentence without the object's place, which is nobody's outside.
+    `reason`: the sentence without the object's place, which stays inside.
     """
 
     def __init__(self, where: str, reason: str) -> None:

@@ -147,7 +147,7 @@ class ArchivingStore(SymbolStore):
                 await self.beat(token, seq, {})
             task.result()
         finally:
-            # Whoever does not hold the symbol any more has nothing to archive, and what ends with him is not told.
+            # A replay that does not hold the symbol any more has nothing to archive, and tells no error of it.
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 

@@ -1,7 +1,7 @@
 """What calendars have otherwise than the library knows: hash `calendars`, and what has been done about it.
 
 Every market that is read comes with the exceptions of its calendar. Days that were rolled up by others are marked by
-the clock's next tick (`adopt`); until then whoever reads stored days compares the two.
+the clock's next tick (`adopt`); until then readers of stored days compare the two.
 """
 
 from collections.abc import Iterable, Sequence

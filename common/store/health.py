@@ -9,8 +9,8 @@ The modes:
     STALE         held, but without a trade for STALE_AFTER_MS
     FAILED        its last holder gave up in an error, and no other has brought anything since
     CLOSED        its source has ended: a finished replay
-    IDLE          on demand, and nobody asks for it
-    UNASSIGNED    nobody holds it, or its holder gives no sign of life
+    IDLE          on demand, and no client asks for it
+    UNASSIGNED    it has no holder, or that gives no sign of life
 
 DEGRADED and FAILED come with a reason, one word: the constants below the modes.
 """
@@ -37,7 +37,7 @@ from common.store.trade_archive import ask_waiting, waiting_of
 
 # A minute without a trade is usual for a thin market, so this says "look", not "broken".
 STALE_AFTER_MS = 60_000
-# A failed symbol is tried again within 30 s (workers/symbol/claims.py); without a sign of life for longer nobody tries.
+# A failed symbol is tried again within 30 s (workers/symbol/claims.py); without a sign of life for longer, never.
 FAILED_FOR_MS = 60_000
 # Objects of the archive that health names; all are counted.
 FAULTS_TOLD = 20

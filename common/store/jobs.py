@@ -8,7 +8,7 @@ RQ's own keys are read directly, so that the feed need not load RQ; they are sta
     rq:workers:<q>   set of worker keys; a worker's hash expires when it gives no sign of life
 
 RQ would keep a failed job under its id, and refuse the id while it does. So RQ forgets it at once, and what is to be
-known of it is a field of the hash `{}:failures`, until the job succeeds or somebody clears it.
+known of it is a field of the hash `{}:failures`, until the job succeeds or an operator clears it.
 """
 
 from collections.abc import Iterable

@@ -49,7 +49,7 @@ async def read_closed(history: History, recipe: BarRecipe, bounds: Bounds) -> Cl
     """
     wanted = at_once = bounds.limit * (recipe.timeframe.longest_ms // MINUTE_MS)
     if recipe.timeframe.sessions:
-        # Nobody knows how many minutes are in no session: read by at least a day until the bars are enough.
+        # How many minutes are in no session is not known: read by at least a day until the bars are enough.
         wanted, at_once = FOREVER_MS, max(at_once, DAY_MS // MINUTE_MS)
     share = Share(wanted, min(at_once, recipe.part), min(at_once, recipe.chunk))
     for _ in range(ATTEMPTS):

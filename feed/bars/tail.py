@@ -32,7 +32,7 @@ from feed.bars.recipe import CHUNK
 from feed.reading.bounds import FOREVER_MS, Bounds, Span, grid_at, united
 from feed.reading.history import History
 
-# Longer tails are not kept: whoever pages that far back reads on from the store.
+# Longer tails are not cached: a page that far back is read from the store.
 MAX_BARS = 20_000
 # What all tails of a process may take. A bar takes some 250 bytes.
 MAX_BYTES = 64 << 20

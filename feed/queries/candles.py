@@ -48,7 +48,7 @@ async def answer(symbol: SymbolQueries, query: CandleQuery) -> Answer:
 
 
 async def read_page(symbol: SymbolQueries, timeframe: Timeframe, window: Window) -> PageRead:
-    """Return bars as JSON, none filled in. Those of identical questions are read once, whoever asks."""
+    """Return bars as JSON, none filled in. Those of identical questions are read once, for all clients."""
     anchored = symbol.market.instrument.anchored(timeframe)
     return await symbol.queries.pages.run(
         (symbol.market.instrument, anchored, window),

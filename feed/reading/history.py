@@ -265,7 +265,7 @@ class History:
                 opened = await self.budget.run(rows, frames.by_part, block, scales)
                 return await self._busy_day(opened, wanted, (from_ms, to_ms))
             await self.budget.read(rows)
-            # A year takes 50 ms, in which nobody else would be answered.
+            # A year takes 50 ms, in which no other question would be answered.
             frame = await self.budget.run(rows, frames.unseal, fetched, scales=scales)
         self.decoded.keep(key, frame)
         return DayStretch(frame, from_ms, to_ms)

@@ -48,7 +48,7 @@ class Answer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """An answer in bytes: kept as long as somebody waits for it, or written early, within what its query may cost."""
+    """An answer in bytes: kept as long as a client waits for it, or written early, within what its query may cost."""
 
     media_type: str
     content: bytes

@@ -9,7 +9,7 @@
     release     the worker takes the symbol up again, and fetches what it missed
 
 Killed before the swap, nothing has changed, and the worker takes the symbol back a lease later. Killed after it, the
-data says what it was before, so that whoever claims the symbol next puts the registry in order. Run again, it goes on.
+data says what it was before, so that the next holder of the symbol puts the registry in order. Run again, it goes on.
 """
 
 import logging
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# What changes under it is read once more. The last attempt does all of it while nobody else writes.
+# What changes under it is read once more. The last attempt does all of it while no other writes.
 ATTEMPTS = 5
 # No roll-up is taken in for so long: far more than what is left to do takes.
 HOLD_MS = 5_000
@@ -62,7 +62,7 @@ HOLD_MS = 5_000
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """What was done. `before` and `now`: of the data; `ms`: how long nobody could write."""
+    """What was done. `before` and `now`: of the data; `ms`: how long the symbol could not be written."""
 
     before: Market
     now: Market

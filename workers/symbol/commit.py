@@ -87,7 +87,7 @@ class CommitHead:
 def make_commit(
     head: CommitHead, builder: Builder, changes: Changes, retention: Retention, *, trades_wanted: bool = False
 ) -> Commit:
-    """`trades_wanted`: whether anybody listens to the trades channel; their JSON is not written for nobody."""
+    """`trades_wanted`: whether the trades channel has listeners; without any their JSON is not written."""
     keys = SymbolKeys(builder.instrument.symbol)
     # Asked only when a minute is written: that is when a series grows, also at its old end.
     floors_ms = retention.floors_ms(builder.newest_ms) if changes.closed or changes.amended else {}

@@ -1,7 +1,7 @@
 """One term: from a won claim to the loss of it. Read, step, commit, renew; nothing in memory counts before OK.
 
 After any error the outcome of the last command is unknown. The term then ends: what is in memory is dropped, the
-right to write is given back as far as possible, and whoever claims next goes on from the last checkpoint.
+right to write is given back as far as possible, and the next claim goes on from the last checkpoint.
 """
 
 import logging

@@ -18,7 +18,7 @@ from workers.venues.shared.base import Event, Listing, Refused, TradesEvent
 BAD_JSON, BAD_SHAPE, MISSING_FIELD = "bad_json", "bad_shape", "missing_field"
 UNKNOWN_EVENT, UNKNOWN_SYMBOL, BAD_SEQUENCE = "unknown_event", "unknown_symbol", "bad_sequence"
 # Good numbers all the same: one with more decimals than the listing has (venues coarsen their steps, and older orders
-# keep theirs), and one too great for us (somebody asks 99999997 for what costs 355).
+# keep theirs), and one too great for us (an ask of 99999997 for what costs 355).
 TOO_FINE, TOO_GREAT = "too_fine", "too_great"
 # The venue's own word that something we asked for is wrong.
 VENUE_ERROR = "venue_error"

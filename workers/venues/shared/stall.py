@@ -63,7 +63,7 @@ class StallDetector:
         self._fruitless = min(self._fruitless + 1, MAX_DOUBLINGS)
 
     def wait_from(self, now_ms: int) -> None:
-        """There is a new socket. A silence that nobody suspected was that of the lost one: it teaches nothing."""
+        """There is a new socket. A silence that was not suspected was that of the lost one: it teaches nothing."""
         self._waiting_since_ms = now_ms
         if not self._fruitless:
             self.last_ms = now_ms
