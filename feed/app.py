@@ -92,7 +92,7 @@ def create_app(settings: Settings) -> Starlette:
             settings.lease_ttl_ms,
             tails=Tails(shares.tails_bytes),
             tapes=Tapes(shares.tapes_bytes),
-            decoded=FrameCache(shares.decoded_bytes),
+            frame_cache=FrameCache(shares.frames_bytes),
             packed=PackedDays(shares.packed_bytes),
             older=OlderCache(shares.older_bytes),
             answer_bytes=shares.answer_bytes,

@@ -1,6 +1,6 @@
-"""Closed bars out of the stored minutes, as read from Redis, with nothing kept in between.
+"""Closed bars out of the stored minutes, as read from Redis, with no cache in between.
 
-For timeframes made of whole minutes. What is here is the truth; feed.bars.tail keeps what was read here.
+For timeframes made of whole minutes. What is here is the truth; feed.bars.tail caches what was read here.
 """
 
 from collections.abc import Awaitable, Callable, Iterable
@@ -199,11 +199,11 @@ def _put_together(
 
 
 async def _made(history: History, recipe: BarRecipe, frame: pl.DataFrame) -> pl.DataFrame:
-    """Return the bars of minutes, kept or merged now."""
-    bars = history.decoded.merged(frame, recipe.how)
+    """Return the bars of minutes, cached or merged now."""
+    bars = history.frame_cache.merged(frame, recipe.how)
     if bars is None:
         bars = await history.budget.run(len(frame), recipe.merge, frame)
-        history.decoded.keep_merged(frame, recipe.how, bars)
+        history.frame_cache.keep_merged(frame, recipe.how, bars)
     return bars
 
 

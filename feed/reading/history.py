@@ -5,7 +5,7 @@ until the day is sealed again. The archive is asked for what Redis has dropped: 
 late trades make of those is kept in Redis until the archive has it, and is merged here; an object says what it has.
 
 What is open, and which blocks are sealed, is read in one transaction; blocks are named by their digest, so they may
-be fetched after it, and be kept decoded for as long as there is room.
+be fetched after it, and their frames are cached while there is room.
 """
 
 import asyncio
@@ -49,7 +49,7 @@ from feed.reading.minutes_part import (
     within,
 )
 
-# Levels of a day decoded at once. A busier day is decoded some minutes at a time, and not kept: all of it takes 300 MB.
+# Levels of a day decoded at once. A busier day is decoded some minutes at a time, and not cached: it takes 300 MB.
 MAX_LEVELS_AT_ONCE = 1 << 19
 # Of an open minute, about: a candle, or a level.
 PACKED_ROW_BYTES = 64
@@ -66,11 +66,11 @@ class History:
         self,
         store: SymbolReader,
         instrument: Instrument,
-        decoded: FrameCache,
+        frame_cache: FrameCache,
         archive: Archive | None = None,
         budget: QueryBudget | None = None,
     ) -> None:
-        self.store, self.decoded, self.budget = store, decoded, budget or QueryBudget.unlimited()
+        self.store, self.frame_cache, self.budget = store, frame_cache, budget or QueryBudget.unlimited()
         self._instrument, self._archive = instrument, archive
 
     @property
@@ -117,7 +117,7 @@ class History:
             return await self._of_archive(frames, view, wanted, floor_ms)
         if not may_be_sealed(series, view, limited, view.minutes[0]):
             return self._up_to_archive(frames, wanted, await self._opened(frames, view, limited, view.minutes[0]))
-        # Whole stretches, as they are kept.
+        # Whole stretches, as they are cached.
         seals = Seals(series.archive_period.open_of(wanted.start_ms))
         view = await self.store.view(Minutes(limited), seals)
         part = await self._part(frames, view, wanted, view.minutes[0], max_open)
@@ -200,13 +200,13 @@ class History:
         newest = max((part.seq, part.token) for part in late) if late else None
         scale = self._instrument.scale
         key = (self.symbol, series.name, frames.columns, period_ms, version, newest, scale)
-        frame = self.decoded.get(key)
+        frame = self.frame_cache.get(key)
         await self.budget.read(len(frame) if frame is not None else max(expected.rows, 0) if expected else 0)
         if frame is None:
             place = self._archive, SERIES[series.name], self._instrument, period_ms
             at = view.state.token, view.state.seq
             frame = await there.read(period_ms, partial(period_with, *place, late, at, frames.columns, expected))
-            self.decoded.keep(key, frame)
+            self.frame_cache.keep(key, frame)
         return frame
 
     async def _opened(
@@ -250,12 +250,12 @@ class History:
         digests = tuple(day.digest(series) for day in days)
         from_ms, to_ms = days[0].day_ms, days[-1].day_ms + DAY_MS
         key = (self.symbol, series.name, frames.columns, from_ms, digests, scales)
-        frame = self.decoded.get(key)
+        frame = self.frame_cache.get(key)
         if frame is not None:
             await self.budget.read(len(frame))
             return DayStretch(frame, from_ms, to_ms)
         # Fetched no sooner than it is decoded: a connection for each of twelve months takes longer than they do.
-        async with self.decoded.turns:
+        async with self.frame_cache.turns:
             fetched = [block for block in await self.store.blocks(series, [seal.day_ms for seal in days]) if block]
             if tuple(map(blocks.digest, fetched)) != digests:
                 return None
@@ -267,7 +267,7 @@ class History:
             await self.budget.read(rows)
             # A year takes 50 ms, in which no other question would be answered.
             frame = await self.budget.run(rows, frames.unseal, fetched, scales=scales)
-        self.decoded.keep(key, frame)
+        self.frame_cache.keep(key, frame)
         return DayStretch(frame, from_ms, to_ms)
 
     async def _busy_day(self, opened: LevelBlock, wanted: Range, day: tuple[int, int]) -> DayStretch:
@@ -296,5 +296,5 @@ def _asked(
 
 
 def _late_from(series: MinuteSeries, start_ms: int) -> Late:
-    """Late trades of whole periods, as these are kept."""
+    """Late trades of whole periods, as these are cached."""
     return Late(series, series.archive_period.open_of(start_ms))

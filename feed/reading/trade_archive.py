@@ -46,7 +46,7 @@ AT_ONCE = TRADE_ROWS.group_rows
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class TradeRetention:
     """Of which time all trades are kept: after `from_ms`, but for the spans `lost`, both ends included.
 
     `faults`: of the archive, met while reading: what is in their time is not known.
@@ -66,8 +66,8 @@ class Kept:
         """Spans of time, both ends included, of which not all can be shown."""
         return (*self.lost, *((fault.from_ms, fault.to_ms - 1) for fault in self.faults))
 
-    def without(self, piece: "Piece") -> "Kept":
-        """The same, as a piece that was read has it."""
+    def without(self, piece: "Piece") -> "TradeRetention":
+        """The same, less what a piece that was read lacks."""
         if piece.fault:
             return replace(self, faults=(*self.faults, piece.fault))
         return replace(self, lost=(*self.lost, (piece.from_ms, piece.to_ms - 1))) if piece.given_up else self
@@ -120,12 +120,12 @@ class TradeHistory:
         """Whether there are archived trades."""
         return self._archive is not None and view.archived.trades is not None
 
-    def kept(self, view: View, cut_ms: int) -> Kept:
+    def retention(self, view: View, cut_ms: int) -> TradeRetention:
         """`cut_ms`: up to then trades may have been cut off the stream; -1 if none were."""
         known = view.archived.trades
         if cut_ms < 0 or known is None or not self.has(view):
-            return Kept(cut_ms)
-        return Kept(min(known.from_ms, cut_ms), known.lost)
+            return TradeRetention(cut_ms)
+        return TradeRetention(min(known.from_ms, cut_ms), known.lost)
 
     def first_whole(self, taped: TapeView, timeframe: Timeframe) -> int | None:
         """Return the open of the first bar of which the tape has all trades; the archive helps with those before.
