@@ -151,8 +151,8 @@ class JudgedClock:
     def _is_apart(self, seen: ClockReading) -> bool:
         if self._store is None:
             return False
-        least_ms = self._store.at(seen.boot_ms)
-        return not least_ms - MAX_APART_MS <= seen.wall_ms <= least_ms + self._store.slack_ms + MAX_APART_MS
+        min_ms = self._store.at(seen.boot_ms)
+        return not min_ms - MAX_APART_MS <= seen.wall_ms <= min_ms + self._store.slack_ms + MAX_APART_MS
 
     def _read(self) -> ClockReading:
         for _ in range(MAX_READS):

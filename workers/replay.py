@@ -72,7 +72,7 @@ class Replayer:
             try:
                 self.format = await store_format(client)
                 known = await self._conflicts_counted(client)
-                self._claimer = Claimer(self, place, frozenset([KIND]), most=1)
+                self._claimer = Claimer(self, place, frozenset([KIND]), max_symbols=1)
                 async with present(client, REPLAY):
                     await self._claimer.run()
             finally:
@@ -131,10 +131,10 @@ class ArchivingStore(SymbolStore):
         super().__init__(client, symbol, bounds, clock)
         self._archive, self._beat_s = archive, beat_s
         # Whatever waits by now goes first, so that a replay stands still while the archive is away.
-        self._most = self._waiting = MAX_WAITING * bounds.trades
+        self._max_waiting = self._waiting = MAX_WAITING * bounds.trades
 
     async def commit(self, commit: Commit) -> int:
-        if self._waiting >= self._most:
+        if self._waiting >= self._max_waiting:
             await self._archive_and_beat(commit.token, commit.seq)
             self._waiting = 0
         self._waiting += commit.trade_count

@@ -102,10 +102,10 @@ class Jobs:
             alive: Any = await self._client.exists(*workers) if workers else 0
         return JobsView(queued, tuple(job_of(member.decode()) for member in running), alive, _latest_first(failures))
 
-    async def queued(self, most: int) -> list[str]:
+    async def queued(self, limit: int) -> list[str]:
         """Ids of queued jobs, the next one first."""
         with translated("read of the queue"):
-            found: Any = await self._client.lrange(QUEUED, 0, most - 1)
+            found: Any = await self._client.lrange(QUEUED, 0, limit - 1)
         return [job.decode() for job in found]
 
     async def failures(self) -> dict[str, FailedJob]:

@@ -156,8 +156,8 @@ async def _read(history: History, recipe: BarRecipe, bounds: Bounds, share: Shar
     more_ms: int | None = None
     is_done = False
     while not is_done and more_ms is None:
-        most = min(share.wanted - count, share.at_once)
-        wanted = Range.some(start_ms, end_ms, most, oldest_first=bounds.oldest_first)
+        limit = min(share.wanted - count, share.at_once)
+        wanted = Range.some(start_ms, end_ms, limit, oldest_first=bounds.oldest_first)
         rows = history.budget.rows
         part = await history.read(recipe.minutes, wanted, share.chunk)
         views.append(part.view)

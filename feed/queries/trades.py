@@ -151,8 +151,8 @@ async def _with_archived(data: SymbolData, query: TradesQuery) -> TradesRead:
     return TradesRead(found, taped.view, retention)
 
 
-async def read_on(data: SymbolData, start_ms: int, end_ms: int, most: int) -> tuple[TradesRead, int]:
-    """Read trades of `[start_ms, end_ms)`, oldest first: all, or `most` and some more, or as many as a request may.
+async def read_on(data: SymbolData, start_ms: int, end_ms: int, limit: int) -> tuple[TradesRead, int]:
+    """Read trades of `[start_ms, end_ms)`, oldest first: all, or `limit` and some more, or as many as a request may.
 
     Return them, and up to where.
     """
@@ -163,7 +163,7 @@ async def read_on(data: SymbolData, start_ms: int, end_ms: int, most: int) -> tu
     async with aclosing(archive.pieces(taped, start_ms, max(start_ms, cut_ms), oldest_first=True)) as pieces:
         async for piece in pieces:
             parts, retention = [*parts, piece.trades.select(list(TRADES))], retention.without(piece)
-            if piece.spent or sum(map(len, parts)) >= most:
+            if piece.spent or sum(map(len, parts)) >= limit:
                 return TradesRead(pl.concat(parts), taped.view, retention), piece.to_ms
     rest = taped.between(max(start_ms, cut_ms), end_ms).select(list(TRADES)).sort("ts_ms", "id")
     return TradesRead(pl.concat([*parts, rest]), taped.view, retention), end_ms

@@ -117,8 +117,8 @@ class Auditor:
             return "not repaired: Redis keeps no days of trades"
         if not found.damaged and not found.outdated:
             return "not repaired: Redis has nothing to compare it with"
-        most_ms = where.period_ms if found.damaged else where.end_ms
-        floor_ms, days = await self._store.unarchive(where.series.name, where.period_ms, where.end_ms, most_ms)
+        max_ms = where.period_ms if found.damaged else where.end_ms
+        floor_ms, days = await self._store.unarchive(where.series.name, where.period_ms, where.end_ms, max_ms)
         if not days:
             why = f"has dropped what is before {_time(floor_ms)}" if floor_ms > where.period_ms else "has not sealed it"
             return f"not repaired: Redis {why}"

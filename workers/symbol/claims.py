@@ -87,13 +87,13 @@ class Wanted(Protocol):
 
 
 class Claimer:
-    """Holds up to `most` symbols, a task each."""
+    """Holds up to `max_symbols` symbols, a task each."""
 
-    def __init__(self, registry: Wanted, place: WorkerContext, kinds: frozenset[str], most: int) -> None:
+    def __init__(self, registry: Wanted, place: WorkerContext, kinds: frozenset[str], max_symbols: int) -> None:
         self._registry = registry
         self._place = place
         self._kinds = kinds
-        self._most = most
+        self._max_symbols = max_symbols
         self._observer = Observer(place.settings.lease_ttl_ms)
         # Our monotonic time of the next look at all owners.
         self._look_at_ms = 0
@@ -167,7 +167,7 @@ class Claimer:
 
     @property
     def _is_full(self) -> bool:
-        return len(self._held) >= self._most
+        return len(self._held) >= self._max_symbols
 
     async def _claimable(self) -> list[str]:
         now_ms, lease_ttl_ms = self._place.clock.monotonic_ms(), self._place.settings.lease_ttl_ms

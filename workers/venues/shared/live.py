@@ -61,7 +61,7 @@ class Timing:
     """All in ms. A planned renewal comes `renew_ms` to `renew_ms + renew_spread_ms` after the opening.
 
     At a renewal the old socket is read for `overlap_ms` after the new one's first event, which is waited for
-    `overlap_most_ms` at most.
+    `overlap_max_ms` at most.
     """
 
     backoff_ms: int = 500
@@ -70,7 +70,7 @@ class Timing:
     renew_ms: int = 23 * 3_600_000
     renew_spread_ms: int = 50 * 60_000
     overlap_ms: int = 3_000
-    overlap_most_ms: int = 30_000
+    overlap_max_ms: int = 30_000
     check_ms: int = 500
     patience: StallLimits = StallLimits()
 
@@ -185,9 +185,9 @@ class FeedKeeper:
         """Read both until the new link delivers, and a little longer: what the old one has is on its way."""
         fed = asyncio.create_task(new.fed.wait())
         ends: set[asyncio.Task[str]] = {old.pump, new.pump}
-        most_s, more_s = self.timing.overlap_most_ms / 1_000, self.timing.overlap_ms / 1_000
+        max_s, more_s = self.timing.overlap_max_ms / 1_000, self.timing.overlap_ms / 1_000
         try:
-            await asyncio.wait({fed, *ends}, timeout=most_s, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({fed, *ends}, timeout=max_s, return_when=asyncio.FIRST_COMPLETED)
             await asyncio.wait(ends, timeout=more_s, return_when=asyncio.FIRST_COMPLETED)
         finally:
             fed.cancel()
@@ -303,7 +303,7 @@ class FeedKeeper:
         if not link.fed.is_set() and not self._tracks:
             # Nothing was ever delivered: of these markets no pace is known.
             bound_ms = patience.unknown_ms << min(self._fruitless, MAX_DOUBLINGS)
-            return now_ms - link.opened_ms > min(bound_ms, patience.most_ms)
+            return now_ms - link.opened_ms > min(bound_ms, patience.max_ms)
         return bool(suspects)
 
     def _start_waiting(self, now_ms: int) -> None:
