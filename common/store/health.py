@@ -156,24 +156,22 @@ def mode_of(view: View, market: Market, lease_ttl_ms: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Upkeep:
-    """What is kept of a symbol's past, and what the queue has still to do for it. Times in ms UTC; -1: there is none.
-
-    `from_ms`: the day of the oldest candle, also where the archive alone has it. `sealed_to_ms`: the end of the newest
-    sealed day. `archived_to_ms`: by series of minutes, up to where the archive is complete. `due`: finished days to be
-    rolled up; `unarchived`: days of a series to be archived, each by its series; both ascend. `late`: candles and
-    footprints of minutes that the archive alone has, whose late trades wait for it; `late_lost`: had no room to wait.
-    `trades_to_ms`: up to which watermark the archive has the trades; `trades_waiting`: how many it has not got;
-    `trades_lost`: where it never will have all.
-    """
+    """The history of a symbol, and what the queue has still to do for it. Times in ms UTC; -1: there is none."""
 
     watermark_ms: int
+    # The day of the oldest candle, also where the archive alone has it.
     from_ms: int
+    # The end of the newest sealed day.
     sealed_to_ms: int
+    # By series of minutes, up to where the archive is complete.
     archived_to_ms: Mapping[str, int]
+    # Finished days to be rolled up, and days to be archived, once for each series; both ascend.
     due: tuple[int, ...]
     unarchived: tuple[int, ...]
+    # Candles and footprints of minutes that the archive alone has: whose late trades wait for it, or had no room to.
     late: int = 0
     late_lost: int = 0
+    # Up to which watermark the archive has the trades; how many it has not got; when it never will have all.
     trades_to_ms: int = -1
     trades_waiting: int = 0
     trades_lost: Spans = ()

@@ -32,10 +32,12 @@ WEB, WORKER, ROLLUP, CLOCK, IMPORT, REPLAY = "web", "worker", "rollup", "clock",
 
 
 class Process(NamedTuple):
-    """`name`: `<host>:<pid>`. `held`: symbols it serves, `max_symbols`: how many it would; both 0 where it claims none."""
+    """A process as it says that it is there."""
 
+    # `<host>:<pid>`.
     name: str
     kind: str
+    # Symbols it serves, and how many it would; both 0 where it claims none.
     held: int = 0
     max_symbols: int = 0
     release: str = RELEASE

@@ -35,23 +35,21 @@ SOUND_AFTER_MS = 60_000
 
 @dataclass(frozen=True, slots=True)
 class WorkerContext:
-    """How a process makes what a term needs, and whom it tells.
-
-    `owners(symbols)`: who holds them now, None for one that is free; a symbol that can't be looked at is left out.
-    `on_end(symbol, error)`: a term ended, because its source did (None) or in an error that is not about the store.
-    `follow(market, instrument)`: register what a change that was cut off has made of the data already.
-    `spawn`: let a term run beside the others; the simulation has a scheduler of its own.
-    """
+    """How a process makes what a term needs, and whom it tells."""
 
     holder: str
     clock: JudgedClock
     settings: TermSettings
+    # Who holds these symbols now, None for one that is free; one that can't be looked at is left out.
     owners: Callable[[Sequence[str]], Awaitable[Mapping[str, LeaseObservation | None]]]
     stores: Callable[[str], Store]
     sources: Callable[[Market], Source]
     on_progress: Callable[[Progress, Batch], None] = lambda progress, batch: None
+    # A term of the symbol ended, because its source did (None) or in an error that is not about the store.
     on_end: Callable[[str, Exception | None], None] = lambda symbol, error: None
+    # Register what a change that was cut off has made of the data already.
     follow: Callable[[Market, Instrument], Awaitable[object]] | None = None
+    # Let a term run beside the others; the simulation has a scheduler of its own.
     spawn: Callable[[Coroutine[Any, Any, None]], Awaitable[None]] = asyncio.create_task
 
 
