@@ -21,7 +21,8 @@ from common.store.symbol import SymbolStore
 from workers.sources.base import Batch
 from workers.sources.replay import Replay
 from workers.symbol.claims import Claimer, WorkerContext
-from workers.symbol.term import BEATS_PER_LEASE, Progress, TermSettings
+from workers.symbol.heartbeat import BEATS_PER_LEASE, beating
+from workers.symbol.term import Progress, TermSettings
 from workers.withdrawal import withdraw
 
 KIND = "replay"
@@ -143,9 +144,7 @@ class ArchivingStore(SymbolStore):
     async def _archive_and_beat(self, token: str, seq: int) -> None:
         task = asyncio.ensure_future(self._archive())
         try:
-            while not (await asyncio.wait({task}, timeout=self._beat_s))[0]:
-                await self.beat(token, seq, {})
-            task.result()
+            await beating(task, lambda: self.beat(token, seq, {}), self._beat_s)
         finally:
             # A replay that does not hold the symbol any more has nothing to archive, and tells no error of it.
             task.cancel()

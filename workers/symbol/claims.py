@@ -17,7 +17,8 @@ from common.store.lease import LeaseObservation, Observer, new_token
 from common.store.registry import Market
 from common.store.symbol import Claim
 from workers.sources.base import Batch, Source
-from workers.symbol.term import Progress, Store, Term, TermSettings
+from workers.symbol.store import Store
+from workers.symbol.term import Progress, Term, TermSettings
 
 log = logging.getLogger(__name__)
 
