@@ -56,8 +56,7 @@ def written(path: Path, lines: Sequence[str]) -> Path:
 
 
 def importer(url: str, paths: Sequence[Path], instrument: Instrument = INSTRUMENT, **more: object) -> Importer:
-    fields = Settings().model_dump(include=set(WorkerSettings.__dataclass_fields__))
-    made = WorkerSettings(**fields | {"redis_url": url, "commit_interval_ms": 0} | more)
+    made = WorkerSettings.of(Settings(), **{"redis_url": url, "commit_interval_ms": 0} | more)
     chosen = [ImportFile(path, instrument) for path in paths]
     return Importer(url, Market(instrument, {"kind": KIND}), chosen, IMPORT, made.term, made.bounds, "test")
 
@@ -77,8 +76,7 @@ async def replayed(
     url: str, path: Path, instrument: Instrument = INSTRUMENT, archive: Path | None = None, **more: object
 ) -> None:
     """`archive`: where the jobs are to put the trades; they are not run here."""
-    fields = Settings().model_dump(include=set(WorkerSettings.__dataclass_fields__))
-    made = WorkerSettings(**fields | {"redis_url": url, "commit_interval_ms": 0} | _archiving(archive) | more)
+    made = WorkerSettings.of(Settings(), **{"redis_url": url, "commit_interval_ms": 0} | _archiving(archive) | more)
     replay = Replay([TradeFile(path, instrument)], IMPORT)
     work = Replayer(url, Market(instrument, {"kind": KIND}), replay, made.term, made.bounds, "test")
     await work.run()

@@ -8,6 +8,5 @@ from workers.sources.replay import Replay
 
 
 def replayer(url: str, market: Market, source: Replay, **settings: object) -> Replayer:
-    fields = Settings().model_dump(include=set(WorkerSettings.__dataclass_fields__))
-    made = WorkerSettings(**fields | {"redis_url": url, "commit_interval_ms": 0, "batch_trades": 100} | settings)
+    made = WorkerSettings.of(Settings(), **{"redis_url": url, "commit_interval_ms": 0, "batch_trades": 100} | settings)
     return Replayer(url, market, source, made.term, made.bounds, "test")
