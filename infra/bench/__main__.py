@@ -2,7 +2,7 @@
 
 import typer
 
-from infra.cli.bench import bench
+from infra.bench.report import bench
 
 if __name__ == "__main__":
     typer.run(bench)

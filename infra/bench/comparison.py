@@ -7,7 +7,7 @@ from statistics import median
 
 from infra.bench.base import Figure
 
-# As figures write them: `677,608 trades/s`, `p50 5.7 x (3.61 ms)`, `0.14 s`; what is part of a word, as in p50, is none.
+# As figures write them: `677,608 trades/s`, `p50 5.7 x (3.61 ms)`, `0.14 s`. Part of a word, as in p50, is none.
 _NUMBER = re.compile(r"(?<![\w.])(\d[\d,]*(?:\.\d+)?)\s*([^\s\d(),;]*)")
 
 

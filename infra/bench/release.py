@@ -71,7 +71,7 @@ def _python(folder: Path, venv: Path) -> str:
         return sys.executable
     subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
     python = str(venv / "bin" / "python")
-    subprocess.run([python, "-m", "pip", "install", "--quiet", "--editable", f"{folder}[dev]"], check=True)
+    subprocess.run([python, "-m", "pip", "install", "--quiet", "--quiet", "--editable", f"{folder}[dev]"], check=True)
     return python
 
 

@@ -1,4 +1,4 @@
-"""`fleet bench`"""
+"""`fleet bench`: rows measured, beside those of another release if asked for, as a table or as JSON."""
 
 import json
 from collections.abc import Callable, Iterable
