@@ -29,7 +29,14 @@ PARTS = (
 ALLOWED = {
     "common.market": {"common.errors"},
     "common.frames": {"common.market", "common.series", "common.errors"},
-    "common.store": {"common.market", "common.series", "common.errors", "common.release"},
+    "common.store": {
+        "common.market",
+        "common.series",
+        "common.byte_lru",
+        "common.errors",
+        "common.release",
+        "common.retry",
+    },
     "common.archive": {"common.market", "common.series", "common.frames", "common.errors"},
     "common.series": {"common.market"},
     "common": {"common.errors"},

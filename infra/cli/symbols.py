@@ -180,7 +180,7 @@ def _inbox(stream: str | None, trim: bool | None) -> dict[str, object]:
 
 
 def _kind(symbol: str, source: SourceKind | None, stream: str | None) -> SourceKind:
-    """Where a symbol's trades come from, if nobody says so: from the venue that its prefix names."""
+    """Where a symbol's trades come from, if it is not said: from the venue that its prefix names."""
     if source is not None:
         return source
     return SourceKind.VENUE if venues.place_of(symbol) and stream is None else SourceKind.INBOX

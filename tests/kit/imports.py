@@ -53,8 +53,7 @@ def written(path: Path, lines: Sequence[str]) -> Path:
 
 
 def importer(url: str, paths: Sequence[Path], instrument: Instrument = INSTRUMENT, **more: object) -> Importer:
-    fields = Settings().model_dump(include=set(WorkerSettings.__dataclass_fields__))
-    made = WorkerSettings(**fields | {"redis_url": url, "commit_interval_ms": 0} | more)
+    made = WorkerSettings.of(Settings(), **{"redis_url": url, "commit_interval_ms": 0} | more)
     chosen = [ImportFile(path, instrument) for path in paths]
     return Importer(url, Market(instrument, {"kind": KIND}), chosen, IMPORT, made.term, made.bounds, "test")
 
@@ -67,8 +66,7 @@ async def imported(url: str, paths: Sequence[Path], instrument: Instrument = INS
 
 
 async def replayed(url: str, path: Path, instrument: Instrument = INSTRUMENT) -> None:
-    fields = Settings().model_dump(include=set(WorkerSettings.__dataclass_fields__))
-    made = WorkerSettings(**fields | {"redis_url": url, "commit_interval_ms": 0})
+    made = WorkerSettings.of(Settings(), redis_url=url, commit_interval_ms=0)
     replay = Replay([TradeFile(path, instrument)], IMPORT)
     work = Replayer(url, Market(instrument, {"kind": KIND}), replay, made.term, made.bounds, "test")
     await work.run()

@@ -1,7 +1,7 @@
 """Days of an import that the store has dropped: the archive alone has what there was of them.
 
 Their minutes go the way of late trades (common.market.builder.late). They are committed together with the coverage that
-says so, readers merge them into what the archive has, and its objects name what they have got. So whoever dies, and
+says so, readers merge them into what the archive has, and its objects name what they have got. So whatever dies, and
 whenever, each trade is in every answer, and in the archive in the end, once.
 """
 

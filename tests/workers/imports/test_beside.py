@@ -166,7 +166,7 @@ async def fed(redis_url: str) -> AsyncIterator[Fed]:
             stores=lambda symbol: SymbolStore(client, symbol, StreamBounds(100_000, 10_000)),
             sources=lambda market: line._source(),
         )
-        made = Fed(line, redis_url, Claimer(WantedFleet(client), place, frozenset(["venue"]), most=1))
+        made = Fed(line, redis_url, Claimer(WantedFleet(client), place, frozenset(["venue"]), max_symbols=1))
         exchange.speed = SPEED
         serving = asyncio.create_task(made.claimer.run())
         try:

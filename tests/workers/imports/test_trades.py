@@ -51,9 +51,8 @@ async def imported(url: str, paths: list[Path], folder: Path | None, **more: Any
 
 
 async def replayed(url: str, path: Path, folder: Path | None, **more: Any) -> None:
-    fields = Settings().model_dump(include=set(WorkerSettings.__dataclass_fields__))
-    fields |= {"redis_url": url, "commit_interval_ms": 0, "archive_url": folder and str(folder)}
-    made = WorkerSettings(**fields | more)
+    changed = {"redis_url": url, "commit_interval_ms": 0, "archive_url": folder and str(folder)}
+    made = WorkerSettings.of(Settings(), **changed | more)
     replay = Replay([TradeFile(path, INSTRUMENT)], IMPORT)
     work = Replayer(url, Market(INSTRUMENT, {"kind": KIND}), replay, made.term, made.bounds, "test")
     await work.run()
@@ -125,9 +124,8 @@ async def test_a_replay_waits_for_the_archive_where_the_queue_is_too_slow(
 ) -> None:
     """Without that, what the stream can't hold is lost."""
     path, archive = written(tmp_path / "a.csv", rows(3_000)), Archive.open(str(folder))
-    fields = Settings().model_dump(include=set(WorkerSettings.__dataclass_fields__))
-    fields |= {"redis_url": redis_url, "archive_url": str(folder), "trades_kept": 20, "batch_trades": 10}
-    made = WorkerSettings(**fields | {"commit_interval_ms": 0})
+    changed = {"redis_url": redis_url, "archive_url": str(folder), "trades_kept": 20, "batch_trades": 10}
+    made = WorkerSettings.of(Settings(), commit_interval_ms=0, **changed)
     replay, market = Replay([TradeFile(path, INSTRUMENT)], IMPORT), Market(INSTRUMENT, {"kind": KIND})
     work = Replayer(redis_url, market, replay, made.term, made.bounds, "test")
     work.archive = (lambda client, market: archive_trades(client, market, archive)) if by_itself else None

@@ -46,8 +46,7 @@ def recorded(path: Path, count: int = 3_000, *, shuffled: bool = False) -> Path:
 
 
 def replayer(url: str, source: Replay, market: Market | None = None, **settings: object) -> Replayer:
-    fields = Settings().model_dump(include=set(WorkerSettings.__dataclass_fields__))
-    made = WorkerSettings(**fields | {"redis_url": url, "commit_interval_ms": 0, "batch_trades": 100} | settings)
+    made = WorkerSettings.of(Settings(), **{"redis_url": url, "commit_interval_ms": 0, "batch_trades": 100} | settings)
     market = market or Market(INSTRUMENT, {"kind": KIND})
     return Replayer(url, market, source, made.term, made.bounds, "test")
 

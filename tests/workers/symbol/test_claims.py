@@ -373,7 +373,7 @@ def real(fleet: Fleet, script: list[Batch | Exception]) -> Claimer:
         stores=lambda symbol: DirectStore(fleet.model(symbol)),
         sources=source,
     )
-    return Claimer(fleet, place, frozenset([KIND]), most=3)
+    return Claimer(fleet, place, frozenset([KIND]), max_symbols=3)
 
 
 class Endless(ScriptedSource):

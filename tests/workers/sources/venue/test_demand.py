@@ -71,7 +71,7 @@ async def test_a_symbol_on_demand_is_streamed_only_while_somebody_asks_for_it(re
             stores=lambda symbol: SymbolStore(client, symbol, StreamBounds(1_000, 1_000)),
             sources=lambda market: SOURCES[market.kind](market, SourceContext(client, client, clock, caps=Caps(9, 9))),
         )
-        claimer = Claimer(WantedFleet(client), place, frozenset(SOURCES), most=1)
+        claimer = Claimer(WantedFleet(client), place, frozenset(SOURCES), max_symbols=1)
         running = asyncio.create_task(claimer.run())
 
         def streamed() -> list[str]:
