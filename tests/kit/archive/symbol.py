@@ -20,6 +20,7 @@ from common.market.instrument import Instrument
 from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, Timeframe, day_of
 from common.market.trade import Trade
 from common.store.client import commit_client
+from common.store.minute_archive import MinuteArchive
 from common.store.registry import Market
 from common.store.rollups import Due, RollupStore
 from feed.bars.footprints import FootprintQuery
@@ -73,7 +74,7 @@ class ArchivedSymbol:
         """Archive about half of what is due, or all; `dies`: the jobs write their objects and confirm nothing."""
         with pytest.MonkeyPatch.context() as patch:
             if dies:
-                patch.setattr(RollupStore, "archived", _die)
+                patch.setattr(MinuteArchive, "archived", _die)
             for series, day_ms in (await self.store.due()).archive:
                 if rng.random() < 0.5:
                     await self.archive_one(series, day_ms)

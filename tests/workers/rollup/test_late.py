@@ -25,7 +25,7 @@ from common.market.timeframes.periods import DAY
 from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, Timeframe
 from common.store import script
 from common.store.health import upkeep_of
-from common.store.rollups import RollupStore
+from common.store.minute_archive import MinuteArchive
 from feed.queries.candles import CandleQuery
 from feed.reading.bounds import Window
 from tests.kit.archive.days import FIRST_MS
@@ -91,16 +91,17 @@ async def test_what_comes_while_a_job_writes_is_for_the_next_one(
     fleet: ArchivedSymbol, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await late_trade(fleet)
-    confirm, other_ms = RollupStore.archived, FIRST_MS + 90 * MINUTE_MS
+    confirm, other_ms = MinuteArchive.archived, FIRST_MS + 90 * MINUTE_MS
 
-    async def after_more(self: RollupStore, *args: Any) -> int:
+    async def after_more(self: MinuteArchive, *args: Any) -> int:
         monkeypatch.undo()
         await late_trade(fleet, other_ms)
         return await confirm(self, *args)
 
-    monkeypatch.setattr(RollupStore, "archived", after_more)
+    monkeypatch.setattr(MinuteArchive, "archived", after_more)
     await fleet.archive_one("candles", FIRST_MS)
-    assert [part.open_ms for part in (await fleet.store.late("candles", 0, 1 << 43)).parts] == [other_ms]
+    archive = MinuteArchive(fleet.client, fleet.market.symbol)
+    assert [part.open_ms for part in (await archive.late("candles", 0, 1 << 43)).parts] == [other_ms]
     assert await due(fleet) == ["candles", "footprints"]
     await fleet.check()
     await fleet.settle()
