@@ -64,8 +64,9 @@ def _rates(venue: str, parser: Parser, form: str) -> list[Figure]:
             while not live.is_empty:
                 live.take(FRAMES_KEPT)
 
-    what = {f"trade frames of {venue} parsed, one core": parse, "the same, and made a batch for a commit": take}
-    return [Figure(text, "", f"{best_rate(FRAMES, run) / 1_000:,.0f} k frames/s") for text, run in what.items()]
+    what = f"trade frames of {venue} parsed, one core"
+    runs = {what: parse, f"{what}, and made a batch for a commit": take}
+    return [Figure(text, "", f"{best_rate(FRAMES, run) / 1_000:,.0f} k/s") for text, run in runs.items()]
 
 
 def _frames(form: str) -> Sequence[bytes]:

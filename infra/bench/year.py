@@ -62,9 +62,9 @@ def measure() -> list[Figure]:
     ]
 
 
-def _ms(what: str, times_s: list[float], most_ms: float) -> Figure:
+def _ms(what: str, times_s: list[float], max_ms: float) -> Figure:
     found_ms = percentile(times_s, 0.5) * 1e3
-    return Figure(f"{what}, p50", f"<= {most_ms:.0f} ms", f"{found_ms:.1f} ms", found_ms <= most_ms)
+    return Figure(f"{what}, p50", f"<= {max_ms:.0f} ms", f"{found_ms:.1f} ms", found_ms <= max_ms)
 
 
 class Times(NamedTuple):

@@ -22,8 +22,8 @@ from common.store.keys import SymbolKeys
 from common.store.messages import CommitMessage
 from common.store.registry import Market
 from common.store.rollups import RollupStore
+from tests.kit.replays import replayer
 from tests.kit.store.steps import everything
-from tests.workers.sources.test_replay import replayer
 from workers.recordings import TradeFile, parquet
 from workers.replay import KIND
 from workers.rollup.day import roll_day
@@ -83,7 +83,7 @@ async def all_that_is_stored(url: str, instrument: Instrument, files: list[Path]
     async with commit_client(url) as client:
         await client.flushall()
         for path in files:
-            work = replayer(url, Replay([TradeFile(path, instrument)], 4), market, batch_trades=BATCH)
+            work = replayer(url, market, Replay([TradeFile(path, instrument)], 4), batch_trades=BATCH)
             await work.run()
             assert work.ended
             for day_ms in (await RollupStore(client, instrument.symbol).due()).days:
@@ -124,7 +124,7 @@ async def test_a_commit_is_told_with_its_trades_though_they_are_sent_once(redis_
     async with commit_client(redis_url) as client, client.pubsub() as pubsub:
         await pubsub.subscribe(keys.commits)
         market = Market(instrument, {"kind": KIND})
-        await replayer(redis_url, Replay([TradeFile(path, instrument)], 4), market, batch_trades=BATCH).run()
+        await replayer(redis_url, market, Replay([TradeFile(path, instrument)], 4), batch_trades=BATCH).run()
         entries: Any = await client.xrange(keys.trades)
         told = [message async for message in _messages(pubsub, len(entries))]
     kept = [(int(fields[b"n"]), fields[b"trades"]) for _, fields in entries]
