@@ -26,6 +26,7 @@ from common.market.timeframes.timeframe import DAY_MS, SECOND_MS
 from common.retry import retry_when_overtaken
 from common.series import CANDLES, MINUTE_SERIES
 from common.store.archived import touches
+from common.store.minute_archive import MinuteArchive
 from common.store.parts import Seal, Seals
 from common.store.reads import SymbolReader
 from common.store.registry import Market
@@ -78,7 +79,8 @@ class Auditor:
 
     def __init__(self, client: Redis, market: Market, archive: Archive) -> None:
         self._reader = SymbolReader(client, market.symbol, market.instrument)
-        self._store = RollupStore(client, market.symbol)
+        self._rollups = RollupStore(client, market.symbol)
+        self._minutes = MinuteArchive(client, market.symbol)
         self._trades = TradeArchive(client, market.symbol, market.instrument)
         self._instrument, self._archive = market.instrument, archive
         # Footprints are archived by day, candles by month: the month read last, by its open and version.
@@ -118,7 +120,7 @@ class Auditor:
         if not found.damaged and not found.outdated:
             return "not repaired: Redis has nothing to compare it with"
         max_ms = where.period_ms if found.damaged else where.end_ms
-        floor_ms, days = await self._store.unarchive(where.series.name, where.period_ms, where.end_ms, max_ms)
+        floor_ms, days = await self._minutes.unarchive(where.series.name, where.period_ms, where.end_ms, max_ms)
         if not days:
             why = f"has dropped what is before {_time(floor_ms)}" if floor_ms > where.period_ms else "has not sealed it"
             return f"not repaired: Redis {why}"
@@ -129,7 +131,7 @@ class Auditor:
     async def _marks(self, series: ArchiveSeries, from_ms: int, to_ms: int) -> _Marks:
         # Seals first: a day that is sealed again between the reads is pending in the second, or its seal another.
         view = await self._reader.view(Seals(from_ms))
-        due = await self._store.due()
+        due = await self._rollups.due()
         ours = {*due.days, *(day_ms for name, day_ms in due.archive if name == series.name)}
         floor_ms = _floor_ms(series, view.state)
         settled = [

@@ -26,10 +26,10 @@ from common.market.timeframes.timeframe import DAY_MS
 from common.retry import retry_when_overtaken
 from common.series import MinuteSeries
 from common.store.manifest import Manifest
+from common.store.minute_archive import MinuteArchive
 from common.store.parts import Seals
 from common.store.reads import SymbolReader
 from common.store.registry import Market
-from common.store.rollups import RollupStore
 from workers.rollup.listing import ensure_listed
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ async def archive_period(client: Redis, market: Market, archive: Archive, series
 
 async def _archive(client: Redis, market: Market, archive: Archive, series: str, period_ms: int) -> bool:
     frames, rows = FRAMES[series], SERIES[series]
-    store, manifest = RollupStore(client, market.symbol), Manifest(client, market.symbol, series)
+    store, manifest = MinuteArchive(client, market.symbol), Manifest(client, market.symbol, series)
     end_ms = rows.period.next_open(period_ms)
     expected = await manifest.entry(period_ms)
     before = await asyncio.to_thread(

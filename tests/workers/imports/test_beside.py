@@ -28,10 +28,10 @@ from common.market.trade import SIDE_NAMES, Trade, Trades
 from common.series import FOOTPRINTS
 from common.store.client import commit_client
 from common.store.commit import StreamBounds
+from common.store.minute_archive import MinuteArchive
 from common.store.owners import Owners
 from common.store.reads import SymbolReader, View
 from common.store.registry import Market, Registry
-from common.store.rollups import RollupStore
 from common.store.symbol import SymbolStore
 from common.store.wanted import WantedFleet
 from infra import exchange as local
@@ -374,7 +374,7 @@ async def import_older(redis_url: str, path: Path, dropped: Fleet) -> None:
 
 def dying_now_and_then(monkeypatch: pytest.MonkeyPatch, count: int) -> list[int]:
     """Have so many confirmations of the archive never come: objects are written, and the import dies."""
-    confirm, deaths, calls = RollupStore.archived, list[int](), 0
+    confirm, deaths, calls = MinuteArchive.archived, list[int](), 0
 
     async def archived(*args: Any, **more: Any) -> int:
         nonlocal calls
@@ -384,5 +384,5 @@ def dying_now_and_then(monkeypatch: pytest.MonkeyPatch, count: int) -> list[int]
             raise test_late.Died
         return await confirm(*args, **more)
 
-    monkeypatch.setattr(RollupStore, "archived", archived)
+    monkeypatch.setattr(MinuteArchive, "archived", archived)
     return deaths

@@ -22,6 +22,7 @@ from common.frames import decode
 from common.market.builder.late import Merged
 from common.market.coding import codec
 from common.market.timeframes.timeframe import DAY_MS, MINUTE, MINUTE_MS, Timeframe, day_of
+from common.store.minute_archive import MinuteArchive
 from common.store.rollups import Due, RollupStore
 from feed.queries.candles import CandleQuery
 from feed.queries.queries import Queries
@@ -269,15 +270,15 @@ async def test_a_day_sealed_anew_while_it_is_archived_is_archived_once_more(
 ) -> None:
     await write_days(writer, 2)
     await writer.roll_up()
-    confirm, late = RollupStore.archived, [writer.trade(FIRST_MS, 20_000)]
+    confirm, late = MinuteArchive.archived, [writer.trade(FIRST_MS, 20_000)]
 
-    async def after_more(self: RollupStore, *args: Any) -> int:
+    async def after_more(self: MinuteArchive, *args: Any) -> int:
         if late:
             await writer.commit(late.pop())
             await writer.roll_up()
         return await confirm(self, *args)
 
-    monkeypatch.setattr(RollupStore, "archived", after_more)
+    monkeypatch.setattr(MinuteArchive, "archived", after_more)
     await archive_period(client, MARKET, archive, "candles", CANDLE_ROWS.period.open_of(FIRST_MS))
     assert [due for due in (await store.due()).archive if due[0] == "candles"] == [("candles", FIRST_MS)]
     await writer.commit(writer.trade(writer.now_ms + MINUTE_MS))

@@ -30,6 +30,7 @@ from common.market.trade import Trade
 from common.store import script
 from common.store.client import commit_client
 from common.store.health import upkeep_of
+from common.store.minute_archive import MinuteArchive
 from common.store.registry import Market
 from common.store.rollups import Due, RollupStore
 from feed.bars.footprints import FootprintQuery
@@ -87,7 +88,7 @@ class Fleet:
         """Archive about half of what is due, or all; `dies`: the jobs write their objects and confirm nothing."""
         with pytest.MonkeyPatch.context() as patch:
             if dies:
-                patch.setattr(RollupStore, "archived", _die)
+                patch.setattr(MinuteArchive, "archived", _die)
             for series, day_ms in (await self.store.due()).archive:
                 if rng.random() < 0.5:
                     await self.archive_one(series, day_ms)
@@ -211,16 +212,17 @@ async def due(fleet: Fleet) -> list[str]:
 
 async def test_what_comes_while_a_job_writes_is_for_the_next_one(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     await late_trade(fleet)
-    confirm, other_ms = RollupStore.archived, FIRST_MS + 90 * MINUTE_MS
+    confirm, other_ms = MinuteArchive.archived, FIRST_MS + 90 * MINUTE_MS
 
-    async def after_more(self: RollupStore, *args: Any) -> int:
+    async def after_more(self: MinuteArchive, *args: Any) -> int:
         monkeypatch.undo()
         await late_trade(fleet, other_ms)
         return await confirm(self, *args)
 
-    monkeypatch.setattr(RollupStore, "archived", after_more)
+    monkeypatch.setattr(MinuteArchive, "archived", after_more)
     await fleet.archive_one("candles", FIRST_MS)
-    assert [part.open_ms for part in (await fleet.store.late("candles", 0, 1 << 43)).parts] == [other_ms]
+    archive = MinuteArchive(fleet.client, fleet.market.symbol)
+    assert [part.open_ms for part in (await archive.late("candles", 0, 1 << 43)).parts] == [other_ms]
     assert await due(fleet) == ["candles", "footprints"]
     await fleet.check()
     await fleet.settle()
