@@ -19,11 +19,11 @@ from common.settings import load
 from common.store.client import commit_client
 from common.store.jobs import Jobs
 from common.store.registry import Market, open_store
-from infra import venues
 from infra.cli.change import change
 from infra.cli.options import DataOption, SymbolArgument, TradingHours, store_url
+from infra.local import venues
+from infra.local.venues import Demand
 from infra.paths import data_folder
-from infra.venues import Demand
 from workers.rollup.work import is_of
 from workers.venues.names import VENUE_NAMES
 

@@ -14,8 +14,8 @@ import orjson
 
 from common.errors import OperatorError
 from common.market.timeframes.timeframe import MINUTE_MS
+from infra import private
 from infra.exchange.market import ExchangeMarket
-from infra.local import private
 
 # Market time between two states: the most that happens a second time before the history that is wanted begins.
 SPAN_MS = 10 * MINUTE_MS

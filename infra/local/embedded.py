@@ -32,7 +32,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from common.errors import OperatorError
-from infra.local import private
+from infra import private
 from infra.local.server_binary import server_binary
 
 # What a data folder holds: the store, and the exchange of infra.local.local_exchange.

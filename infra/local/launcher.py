@@ -23,8 +23,8 @@ from common.store.server import StoreWatch, admit
 from common.store.upgrading import upgrade
 from common.store.wanted import WantedFleet
 from feed.access import Access
-from infra import venues
-from infra.local import embedded, local_exchange, markets, private, procfile
+from infra import private
+from infra.local import embedded, local_exchange, markets, procfile, venues
 from infra.local.child import Output
 from infra.local.local_exchange import LocalExchange
 from infra.local.supervisor import STOP_SIGNALS, Supervisor, SupervisorHooks, handled

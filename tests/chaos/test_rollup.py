@@ -47,7 +47,7 @@ from infra.local import die_with_parent, embedded
 from tests.kit.archive.days import archive_all
 from tests.kit.asked import candles_of
 from tests.kit.bars_oracle import of_applied
-from tests.kit.support import wait_until_async
+from tests.kit.waiting import wait_until_async
 from tests.kit.writer import INSTRUMENT, START_MS, Writer
 from workers.clock.due import due_work
 from workers.rollup.older import older_minutes

@@ -15,8 +15,9 @@ from common.store.client import commit_client
 from common.store.presence import Process, processes
 from infra.local import die_with_parent, procfile
 from infra.paths import ROOT
+from tests.kit.ports import reserved_port
 from tests.kit.store.leaks import leaks
-from tests.kit.support import reserved_port, wait_until_async
+from tests.kit.waiting import wait_until_async
 
 pytestmark = pytest.mark.process
 

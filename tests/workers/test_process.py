@@ -15,7 +15,7 @@ from common.store.registry import Market, open_store
 from tests.kit.processes import hanging_main
 from tests.kit.processes.worker import start
 from tests.kit.store.leaks import leaks
-from tests.kit.support import wait_until
+from tests.kit.waiting import wait_until
 from workers.run import SETTINGS_VARIABLE, WorkerSettings
 
 pytestmark = pytest.mark.process

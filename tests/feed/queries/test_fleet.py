@@ -18,7 +18,7 @@ from common.store.minute_archive import MinuteArchive
 from common.store.presence import WORKER, present, processes
 from feed.queries.health import FAILURES_TOLD
 from tests.kit.served import Served, hear, say, served
-from tests.kit.support import wait_until_async
+from tests.kit.waiting import wait_until_async
 from tests.kit.writer import INSTRUMENT, START_MS, Writer
 
 S = INSTRUMENT.symbol

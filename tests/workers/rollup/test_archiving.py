@@ -32,7 +32,7 @@ from tests.kit.archive.s3 import BUCKET, S3
 from tests.kit.asked import candles_of
 from tests.kit.processes.rollup import START_S, process
 from tests.kit.served import Served, served
-from tests.kit.support import wait_until_async
+from tests.kit.waiting import wait_until_async
 from tests.kit.writer import INSTRUMENT, KEEP_ALL, Writer, random_step
 from workers.rollup.archiving import archive_period
 from workers.rollup.older import older_minutes
@@ -46,14 +46,9 @@ SYMBOL = f"candles/{INSTRUMENT.symbol}"
 
 
 @pytest.fixture
-async def writer(client: Redis) -> Writer:
-    """A registered symbol of which only what the archive has is dropped."""
-    return await Writer.begun(client, archived=BOTH)
-
-
-@pytest.fixture
-def store(client: Redis) -> RollupStore:
-    return RollupStore(client, INSTRUMENT.symbol)
+def writer_options() -> dict[str, Any]:
+    """Only what the archive has is dropped."""
+    return {"archived": BOTH}
 
 
 async def sealed(client: Redis) -> dict[str, pl.DataFrame]:

@@ -21,24 +21,13 @@ from common.store.minute_archive import MinuteArchive
 from common.store.registry import Market
 from common.store.rollups import Due, RollupStore
 from tests.kit.writer import INSTRUMENT, START_MS, Writer, random_step
+from tests.scale import scaled
 from workers.rollup import day as day_job
 from workers.rollup.day import roll_day, roll_days
 
 KEYS = SymbolKeys(INSTRUMENT.symbol)
 MARKET = Market(INSTRUMENT)
 SERIES = {"1d": DAY, "1w": WEEK, "1M": MONTH}
-
-
-@pytest.fixture
-async def writer(client: Redis) -> Writer:
-    made = Writer(client)
-    await made.claim()
-    return made
-
-
-@pytest.fixture
-def store(client: Redis) -> RollupStore:
-    return RollupStore(client, INSTRUMENT.symbol)
 
 
 async def minutes(client: Redis, series: str = "candles") -> dict[int, bytes]:
@@ -83,7 +72,7 @@ async def roll_all(client: Redis, store: RollupStore) -> None:
         assert await roll_day(client, MARKET, day_ms)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(scaled(3)))
 async def test_whatever_was_written_the_roll_ups_are_those_of_the_minutes(
     client: Redis, writer: Writer, store: RollupStore, seed: int
 ) -> None:
@@ -291,7 +280,7 @@ async def test_the_archive_is_complete_up_to_the_first_day_it_lacks(
     assert list((await archive.unarchived("candles"))[1]) == [first_ms]
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", range(scaled(2)))
 async def test_days_marked_anew_come_out_the_same(client: Redis, writer: Writer, store: RollupStore, seed: int) -> None:
     rng = random.Random(seed)
     for _ in range(60):

@@ -29,10 +29,11 @@ from common.store.keys import SymbolKeys
 from common.store.registry import Market
 from common.store.trade_archive import TradeArchive, Waiting, waiting
 from tests.kit.archive.s3 import BUCKET, S3
+from tests.kit.clocks import FakeClock
 from tests.kit.processes.rollup import START_S, process
 from tests.kit.store.steps import step
 from tests.kit.strategies import LAW
-from tests.kit.support import FakeClock, wait_until_async
+from tests.kit.waiting import wait_until_async
 from tests.kit.writer import INSTRUMENT, START_MS, Writer, random_step
 from workers.clock.due import due_work, is_due
 from workers.replay import ArchivingStore
@@ -46,9 +47,9 @@ KEPT = 100
 
 
 @pytest.fixture
-async def writer(client: Redis) -> Writer:
+def writer_options() -> dict[str, Any]:
     """Of its stream only what the archive has is dropped."""
-    return await Writer.begun(client, archived=ALL, trades_kept=KEPT)
+    return {"archived": ALL, "trades_kept": KEPT}
 
 
 @pytest.fixture

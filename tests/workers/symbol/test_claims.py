@@ -15,9 +15,10 @@ from common.market.trade import Trades
 from common.store.commit import StreamBounds
 from common.store.lease import LeaseObservation
 from common.store.registry import Market
+from tests.kit.clocks import FakeClock
 from tests.kit.fakes import SETTINGS, NotingStore, ScriptedSource, trades
 from tests.kit.store.model import DirectStore, StoreModel
-from tests.kit.support import FakeClock, wait_until_async
+from tests.kit.waiting import wait_until_async
 from workers.sources.base import Batch, Source
 from workers.symbol.claims import FIRST_LOST_MS, MAX_BACKOFF_MS, Claimer, Failures, WorkerContext
 

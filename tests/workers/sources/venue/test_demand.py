@@ -16,8 +16,9 @@ from common.store.registry import Registry
 from common.store.symbol import SymbolStore
 from common.store.wanted import WantedFleet
 from infra.exchange import Exchange, ExchangeMarket, MarketClock, Simulation, listing_of, serving
-from tests.kit.support import AttentiveClock, wait_until_async
+from tests.kit.clocks import AttentiveClock
 from tests.kit.venue_line import EASY, SETTINGS, SPEED, Line
+from tests.kit.waiting import wait_until_async
 from workers.sources import SOURCES, SourceContext
 from workers.sources.venue.following import REST, WS
 from workers.symbol.claims import Claimer, WorkerContext

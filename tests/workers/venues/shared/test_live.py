@@ -13,7 +13,8 @@ import pytest
 from websockets.asyncio.server import ServerConnection
 
 from common.market.trade import Trades
-from tests.kit.support import AttentiveClock, wait_until_async
+from tests.kit.clocks import AttentiveClock
+from tests.kit.waiting import wait_until_async
 from tests.workers.venues.server import Exchange, exchange
 from workers.venues.shared.base import Closing, Connected, DepthEvent, Disconnected, Event, Refused, TradesEvent
 from workers.venues.shared.budget import CONNECT, OpenBudget
