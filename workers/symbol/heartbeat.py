@@ -9,7 +9,7 @@ from common.clock import Clock
 from workers.symbol.store import Store
 
 # Signs of life per lease: two may be lost before anybody takes the symbol over.
-BEATS_PER_LEASE = 6
+BEATS_PER_LEASE = 4
 
 T = TypeVar("T")
 

@@ -33,7 +33,7 @@ from workers.symbol.verdicts import Faults, Inspection, Verdicts
 log = logging.getLogger(__name__)
 
 # Between reads a term notices that it is to stop; so no read may wait for longer, however long the lease.
-MAX_WAIT_MS = 1_000
+MAX_WAIT_MS = 1_500
 
 
 @dataclass(frozen=True, slots=True)
