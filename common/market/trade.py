@@ -114,9 +114,11 @@ class Trades:
             bytes([self.sides[i] for i in indices]),
         )
 
-    def span_ms(self) -> tuple[int, int]:
-        """The least and the greatest time."""
-        return min(self.ts_ms), max(self.ts_ms)
+    def oldest_ms(self) -> int:
+        return min(self.ts_ms)
+
+    def newest_ms(self) -> int:
+        return max(self.ts_ms)
 
     def bounds(self) -> TradeBounds:
         ids, prices, sizes = self.ids, self.price_ticks, self.size_lots
@@ -128,29 +130,30 @@ class Trades:
         # The comparison with a range runs in C: a fifth of the cost of a loop.
         return self.ids == list(range(first, first + len(self.ids)))
 
-    def by_minute(self) -> Iterator["Trades"]:
-        """Cut where the minute changes, in the order the trades came."""
-        if self and len(set(map(minute_of, self.span_ms()))) == 1:
-            yield self
+    def by_minute(self) -> Iterator[tuple[int, "Trades"]]:
+        """Cut where the minute changes, in the order the trades came: each run with the open of its minute."""
+        if self and (open_ms := minute_of(self.oldest_ms())) == minute_of(self.newest_ms()):
+            yield open_ms, self
             return
         start = 0
-        for _, group in groupby(self.ts_ms, minute_of):
+        for open_ms, group in groupby(self.ts_ms, minute_of):
             end = start + sum(1 for _ in group)
-            yield self[start:end]
+            yield open_ms, self[start:end]
             start = end
 
     def sums(self) -> TradeSums:
         """Of trades in any order. Every pass over the columns runs in C."""
         first, last = self._ends()
+        prices, sizes, sides = self.price_ticks, self.size_lots, self.sides
         return TradeSums(
-            first=self.row(first),
-            last=self.row(last),
-            lowest_ticks=min(self.price_ticks),
-            highest_ticks=max(self.price_ticks),
-            volume_lots=sum(self.size_lots),
-            buy_lots=sum(compress(self.size_lots, self.sides.translate(_IS_BUY))),
-            sell_lots=sum(compress(self.size_lots, self.sides.translate(_IS_SELL))),
-            turnover=sum(map(mul, self.price_ticks, self.size_lots)),
+            self.row(first),
+            self.row(last),
+            min(prices),
+            max(prices),
+            sum(sizes),
+            sum(compress(sizes, sides.translate(_IS_BUY))),
+            sum(compress(sizes, sides.translate(_IS_SELL))),
+            sum(map(mul, prices, sizes)),
         )
 
     def add_to(self, footprint: Footprint) -> None:

@@ -35,7 +35,7 @@ class TradeArrays(Trades):
 
     def __init__(self, columns: Sequence[Ints], sides: bytes) -> None:
         """`columns`: times, ids, prices and sizes."""
-        # The places of the lists stay empty until somebody asks for one.
+        # The places of the lists stay empty until one is asked for.
         self._arrays = columns
         self.sides = sides
 
@@ -64,8 +64,11 @@ class TradeArrays(Trades):
         ts_ms, trade_id, ticks, lots = (int(column[at]) for column in self._arrays)
         return Trade(ts_ms, trade_id, ticks, lots, self.sides[at])
 
-    def span_ms(self) -> tuple[int, int]:
-        return _span(self._arrays[0])
+    def oldest_ms(self) -> int:
+        return int(self._arrays[0].min())
+
+    def newest_ms(self) -> int:
+        return int(self._arrays[0].max())
 
     def bounds(self) -> TradeBounds:
         _, ids, prices, sizes = self._arrays
@@ -76,11 +79,11 @@ class TradeArrays(Trades):
         # The ends first: a difference of int64 may wrap.
         return int(ids[-1]) - int(ids[0]) == len(ids) - 1 and bool((ids[1:] - ids[:-1] == 1).all())
 
-    def by_minute(self) -> Iterator[Trades]:
+    def by_minute(self) -> Iterator[tuple[int, Trades]]:
         minutes = self._arrays[0] // MINUTE_MS
         cuts = (np.flatnonzero(minutes[1:] != minutes[:-1]) + 1).tolist()
         for start, end in pairwise([0, *cuts, len(self)] if self else []):
-            yield self[start:end]
+            yield int(minutes[start]) * MINUTE_MS, self[start:end]
 
     def sums(self) -> TradeSums:
         _, _, prices, sizes = self._arrays

@@ -181,8 +181,7 @@ class Builder:
         """Return the trades to apply. Every other one is counted in `refused`, by reason."""
         if not trades:
             return trades
-        oldest_ms, newest_ms = trades.span_ms()
-        newest_ms = max(self.newest_ms, newest_ms)
+        oldest_ms, newest_ms = trades.oldest_ms(), max(self.newest_ms, trades.newest_ms())
         is_kept = oldest_ms >= self.floor.least_taken(newest_ms)
         is_valid = all_valid(trades, oldest_ms, newest_ms, now_ms)
         if is_kept and is_valid and self.coverage.extend(trades):
@@ -234,7 +233,7 @@ class Builder:
     def late_minutes(self, accepted: Trades) -> list[int]:
         """Opens of minutes that were closed before this batch and get a late trade in it."""
         closed_before = minute_of(self.watermark_ms)
-        if not accepted or self.watermark_ms < 0 or accepted.span_ms()[0] >= closed_before:
+        if not accepted or self.watermark_ms < 0 or accepted.oldest_ms() >= closed_before:
             return []
         return sorted({minute_of(ts_ms) for ts_ms in accepted.ts_ms if ts_ms < closed_before})
 
@@ -246,8 +245,7 @@ class Builder:
         """
         changes = Changes(accepted, codec.pack_trades(accepted))
         self.recent.add(changes.packed)
-        for run in accepted.by_minute():
-            open_ms = minute_of(run.row(0).ts_ms)
+        for open_ms, run in accepted.by_minute():
             if open_ms + MINUTE_MS <= self.watermark_ms:
                 self._amend(changes, stored, open_ms, run)
             else:
@@ -279,7 +277,7 @@ class Builder:
 
     def _grow(self, changes: Changes, open_ms: int, run: Trades) -> None:
         self._pass(open_ms, changes)
-        self.watermark_ms = max(self.watermark_ms, run.span_ms()[1])
+        self.watermark_ms = max(self.watermark_ms, run.newest_ms())
         self.open = self._add(self.open, open_ms, run)
 
     def _amend(self, changes: Changes, stored: Mapping[int, Minute], open_ms: int, run: Trades) -> None:

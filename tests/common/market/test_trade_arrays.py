@@ -39,10 +39,10 @@ HOWEVER_FEW = patch.object(trade_arrays, "MIN_TRADES", 0)
 def test_all_that_is_asked_of_a_batch_is_answered_as_by_lists(ascending: Trades, data: st.DataObject) -> None:
     whole = data.draw(mixed(ascending))
     same = as_arrays(whole)
-    for ask in ("span_ms", "bounds", "counts_on", "sums", "_ends"):
+    for ask in ("oldest_ms", "newest_ms", "bounds", "counts_on", "sums", "_ends"):
         assert getattr(same, ask)() == getattr(whole, ask)(), ask
     assert list(same.by_minute()) == list(whole.by_minute())
-    assert all(type(run) is TradeArrays for run in same.by_minute())
+    assert all(type(run) is TradeArrays for _, run in same.by_minute())
     assert codec.pack_trades(same) == codec.pack_trades(whole)
     assert same == whole and whole == same and len(same) == len(whole)
     assert list(same.rows()) == list(whole.rows())
@@ -58,9 +58,9 @@ def test_all_that_is_asked_of_a_batch_is_answered_as_by_lists(ascending: Trades,
 def test_a_footprint_grows_by_them_as_by_lists(whole: Trades, more: Trades) -> None:
     expected, found = Footprint(), Footprint()
     for some in (whole, more):
-        for run in some.by_minute():
+        for _, run in some.by_minute():
             run.add_to(expected)
-        for run in as_arrays(some).by_minute():
+        for _, run in as_arrays(some).by_minute():
             run.add_to(found)
     assert found == expected
     assert codec.pack_footprint(START_MS, found) == codec.pack_footprint(START_MS, expected)
