@@ -39,7 +39,7 @@ class Answer(Protocol):
     @property
     def media_type(self) -> str: ...
 
-    def body(self) -> bytes: ...
+    def body(self) -> bytes | memoryview: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +47,13 @@ class Written:
     """An answer in bytes: kept as long as somebody waits for it, or written early, within what its query may cost."""
 
     media_type: str
-    content: bytes
+    content: bytes | memoryview
 
     @classmethod
     def of(cls, answer: Answer) -> "Written":
         return answer if isinstance(answer, cls) else cls(answer.media_type, answer.body())
 
-    def body(self) -> bytes:
+    def body(self) -> bytes | memoryview:
         return self.content
 
 
@@ -152,7 +152,7 @@ class BarsTable:
     def media_type(self) -> str:
         return TABLES[self.form]
 
-    def body(self) -> bytes:
+    def body(self) -> bytes | memoryview:
         return (bars_csv if self.form == "csv" else bars_arrow)(self.bars, self.instrument)
 
 
