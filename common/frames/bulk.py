@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from common.frames.places import PricePlaces, sums
-from common.frames.resample import MAX_INT64
+from common.frames.runs import MAX_INT64
 from common.frames.schema import CANDLES, LEVEL_LOTS, LEVEL_TRADES, LEVELS, conform
 from common.frames.spans import held, opens_of, span_open
 from common.market.timeframes.timeframe import MINUTE, Timeframe

@@ -3,13 +3,14 @@
 For timeframes made of whole minutes. What is here is the truth; feed.bars.tail keeps what was read here.
 """
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import polars as pl
 
 from common.errors import BadInput
 from common.frames import decode
+from common.frames.minutes import MinuteRows
 from common.frames.resample import resample
 from common.market.candle import Candle
 from common.market.coding import codec
@@ -73,7 +74,7 @@ async def with_lender(
             break
         part = await history.read(recipe.minutes, Range(0, start_ms, newest=1), 1)
         if fit([closed.view, part.view], recipe):
-            return closed, recipe.merge(pl.concat(part.frames).tail(1))
+            return closed, recipe.merge(part.last())
     return closed, recipe.minutes.decode([])
 
 
@@ -160,8 +161,8 @@ async def _read(history: History, recipe: BarRecipe, bounds: Bounds, share: Shar
         rows = history.budget.rows
         part = await history.read(recipe.minutes, wanted, share.chunk)
         views.append(part.view)
-        count += sum(map(recipe.count, part.frames))
-        made = [await _made(history, recipe, frame) for frame in part.frames]
+        count += sum(map(recipe.minute_count, part.pieces))
+        made = await _made(history, recipe, part.pieces)
         parts = parts + made if bounds.oldest_first else made + parts
         start_ms = part.to_ms if bounds.oldest_first else start_ms
         end_ms = end_ms if bounds.oldest_first else part.from_ms
@@ -197,13 +198,15 @@ def _put_together(
     return wanted, len(wanted) == len(bars)
 
 
-async def _made(history: History, recipe: BarRecipe, frame: pl.DataFrame) -> pl.DataFrame:
-    """Return the bars of minutes, kept or merged now."""
-    bars = history.decoded.merged(frame, recipe.how)
-    if bars is None:
-        bars = await history.budget.run(len(frame), recipe.merge, frame)
-        history.decoded.keep_merged(frame, recipe.how, bars)
-    return bars
+async def _made(history: History, recipe: BarRecipe, pieces: Sequence[MinuteRows]) -> list[pl.DataFrame]:
+    """Return the bars of each piece: kept ones, and all others made in one go."""
+    kept = [history.decoded.merged(piece, recipe.how) for piece in pieces]
+    lacking = [piece for piece, bars in zip(pieces, kept, strict=True) if bars is None]
+    made = await history.budget.run(sum(map(len, lacking)), recipe.bars, lacking)
+    for piece, bars in zip(lacking, made, strict=True):
+        history.decoded.keep_merged(piece, recipe.how, bars)
+    following = iter(made)
+    return [next(following) if bars is None else bars for bars in kept]
 
 
 def _whole_to(timeframe: Timeframe, parts: list[pl.DataFrame], reached_ms: int, bounds: Bounds) -> int | None:

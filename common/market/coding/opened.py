@@ -1,0 +1,182 @@
+"""Sealed blocks of candles, opened but not decoded: all that a bar shows, in a quarter of the room of its columns.
+
+A column stays what a block holds of it (common.market.coding.blocks): what its neighbours do not already say, as narrow
+as it is. The order keys are left out.
+
+What is opened is within bounds in which the plain arithmetic of 64 bits holds: whoever puts the columns together
+(common.frames.sealed) need not look. Blocks beyond them, as hardly a market has them, and those of another scale are
+not opened: they are to be decoded, in 128 bits.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from common.market.coding.blocks import CandleContent, candle_contents
+from common.market.coding.limbs import Column, Scratch, chain, lines_of
+from common.market.coding.packed import Ints
+from common.market.scale import Scales
+from common.market.timeframes.timeframe import MINUTE_MS
+
+_MAX_INT64 = (1 << 63) - 1
+# Of trades and revs: no sum of them leaves 64 bits.
+MAX_COUNT = (1 << 32) - 1
+
+
+class Columns(NamedTuple):
+    """What a block says of each minute; `z`: zigzagged."""
+
+    # z, ms by which it opens later than a minute after the one before.
+    later: Column
+    # z, the open less the close before it.
+    gap: Column
+    # z, the close less the open.
+    body: Column
+    # z, the high above both, and the low below.
+    up: Column
+    down: Column
+    buy: Column
+    sell: Column
+    # z
+    unknown: Column
+    # z, the turnover less volume x price.
+    left: Column
+    trades: Column
+    rev: Column
+    sources: Column
+
+
+# Their places among the columns of a block, and that of what is left of a turnover beyond 64 bits.
+_SHOWN = (*range(9), 10, 15, 16)
+_LEFT_HIGH = 9
+
+
+class Greatest(NamedTuple):
+    """What no minute is beyond, either way, in the steps that the days share."""
+
+    price: int
+    volume: int
+    turnover: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OpenedCandles:
+    """Minutes of some days, at least one, ascending. Arrays have a number a day."""
+
+    counts: Ints
+    # When the first and the last minute of each open.
+    first_ms: Ints
+    last_ms: Ints
+    # What the columns of each go on from: the open of the minute before, ms, and the close before.
+    before_ms: Ints
+    before_close: Ints
+    # The steps that a day counts in, as so many of the steps that all share.
+    price_factor: Ints
+    lot_factor: Ints
+    price_step: int
+    lot_step: int
+    greatest: Greatest
+    columns: Columns
+
+    def __len__(self) -> int:
+        return int(self.counts.sum())
+
+    @property
+    def nbytes(self) -> int:
+        return sum(column.nbytes for column in self.columns)
+
+    def some(self, days: slice) -> "OpenedCandles":
+        """Some of the days, at least one: nothing is copied."""
+        ends = np.cumsum(self.counts)
+        rows = slice(int(ends[days.start] - self.counts[days.start]), int(ends[days.stop - 1]))
+        names = ("counts", "first_ms", "last_ms", "before_ms", "before_close", "price_factor", "lot_factor")
+        cut: dict[str, Any] = {name: getattr(self, name)[days] for name in names}
+        return replace(self, columns=Columns(*(column.some(rows) for column in self.columns)), **cut)
+
+    def opens(self, scratch: Scratch) -> Ints:
+        """When each minute opens."""
+        return opens_of(self.columns.later, self.counts, self.before_ms, scratch)
+
+
+def opens_of(later: Column, counts: Ints, before_ms: Ints, scratch: Scratch) -> Ints:
+    rows = int(counts.sum())
+    opens: Ints = scratch.take("opens", np.int64, rows)
+    if later.limbs:
+        np.add(later.signed("later", rows, scratch), np.int64(MINUTE_MS), out=opens)
+    else:
+        opens.fill(MINUTE_MS + (later.constant >> 1 ^ -(later.constant & 1)))
+    chain(opens, counts, before_ms)
+    return opens
+
+
+def opened(sealed: Sequence[bytes], scales: Scales | None, scratch: Scratch) -> OpenedCandles | None:
+    """Open blocks of candles, at least one. None where they are to be decoded (common.market.coding.blocks.candles)."""
+    contents = candle_contents(sealed, scales)
+    if contents is None:
+        return None
+    lines = lines_of([content.planes for content in contents], [content.widths for content in contents])
+    if len(lines[_LEFT_HIGH]):
+        return None
+    columns = Columns(*(Column.of(lines[place]) for place in _SHOWN))
+    made = _days(contents, columns, scratch)
+    return made if made and _hold(made) else None
+
+
+def _days(contents: Sequence[CandleContent], columns: Columns, scratch: Scratch) -> OpenedCandles | None:
+    """None where times or prices may leave 64 bits on the way."""
+    counts = np.array([content.rows for content in contents], np.int64)
+    heads = [np.array(column, np.int64) for column in zip(*(content.head for content in contents), strict=True)]
+    before_ms, before_close, _, price_steps, lot_steps = heads
+    rows = int(counts.sum())
+    furthest_ms = _furthest(before_ms) + rows * (MINUTE_MS + columns.later.furthest())
+    furthest_close = _furthest(before_close) + rows * (columns.gap.furthest() + columns.body.furthest())
+    if max(furthest_ms, furthest_close) > _MAX_INT64:
+        return None
+    opens = opens_of(columns.later, counts, before_ms, scratch)
+    ends = np.cumsum(counts)
+    price_step, lot_step = int(np.gcd.reduce(price_steps)), int(np.gcd.reduce(lot_steps))
+    price_factor, lot_factor = price_steps // price_step, lot_steps // lot_step
+    greatest = _greatest(columns, counts, before_close, (int(price_factor.max()), int(lot_factor.max())), scratch)
+    return OpenedCandles(
+        counts=counts,
+        first_ms=opens[ends - counts],
+        last_ms=opens[ends - 1],
+        before_ms=before_ms,
+        before_close=before_close,
+        price_factor=price_factor,
+        lot_factor=lot_factor,
+        price_step=price_step,
+        lot_step=lot_step,
+        greatest=greatest,
+        columns=columns,
+    )
+
+
+def _greatest(
+    columns: Columns, counts: Ints, before_close: Ints, factors: tuple[int, int], scratch: Scratch
+) -> Greatest:
+    """`factors`: the greatest of prices and of lots. Closes are looked at one by one: no sum of steps is near them."""
+    rows = int(counts.sum())
+    gap, body = columns.gap.signed("gap", rows, scratch), columns.body.signed("body", rows, scratch)
+    close = np.add(gap, body, out=scratch.take("close", np.int64, rows), dtype=np.int64)
+    chain(close, counts, before_close)
+    price = _furthest(close) + columns.body.furthest() + max(columns.up.furthest(), columns.down.furthest())
+    volume = columns.buy.greatest() + columns.sell.greatest() + columns.unknown.furthest()
+    turnover = volume * price + columns.left.furthest()
+    price_factor, lot_factor = factors
+    return Greatest(price * price_factor, volume * lot_factor, turnover * price_factor * lot_factor)
+
+
+def _hold(days: OpenedCandles) -> bool:
+    """Whether the minutes ascend, and neither they nor the sum of two prices, or of so many counts, leave 64 bits."""
+    greatest, columns = days.greatest, days.columns
+    furthest = max(2 * greatest.price * days.price_step, greatest.volume * days.lot_step, greatest.turnover)
+    counted = max(columns.trades.greatest(), columns.rev.greatest())
+    ascend = bool((days.first_ms[1:] > days.last_ms[:-1]).all())
+    return furthest <= _MAX_INT64 and counted <= MAX_COUNT and ascend
+
+
+def _furthest(values: Ints) -> int:
+    return max(int(values.max()), -int(values.min()))
