@@ -34,7 +34,13 @@ class Runs:
 
     def reduced(self, function: np.ufunc, values: Values) -> Values:
         """A new array: Polars makes columns of arrays without copying them."""
-        found: Values = values.copy() if self.longest == 1 else function.reduceat(values, self.starts)
+        is_one_number, found = not values.strides[0], values[:0]
+        if is_one_number and function is np.add:
+            found = values[0] * (self.lasts - self.starts + 1)
+        elif is_one_number or self.longest == 1:
+            found = values[self.starts]
+        else:
+            found = function.reduceat(values, self.starts)
         return found
 
     def sums(self, values: Ints, step: int = 1, greatest: int | None = None) -> pl.Series:
@@ -46,9 +52,12 @@ class Runs:
             sums = self.reduced(np.add, values)
             return pl.Series(sums if step == 1 else sums * step)
         # Half of the bits at a time: neither sum leaves 64 bits, however many rows there are.
-        halves = {"low": self.reduced(np.add, values & _LOW_HALF), "high": self.reduced(np.add, values >> _HALF)}
-        whole = pl.col("high").cast(pl.Int128) * (1 << _HALF) + pl.col("low")
-        return pl.DataFrame(halves).select(whole * pl.lit(step, pl.Int128)).to_series()
+        low, high = (self.reduced(np.add, half) for half in (values & _LOW_HALF, values >> _HALF))
+        return (_wide(high) * _wide([1 << _HALF]) + _wide(low)) * _wide([step])
 
     def _fit(self, step: int, greatest: int | None) -> bool:
         return greatest is not None and self.longest * step * greatest <= MAX_INT64
+
+
+def _wide(values: Values | list[int]) -> pl.Series:
+    return pl.Series(values).cast(pl.Int128)

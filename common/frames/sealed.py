@@ -14,7 +14,7 @@ import polars as pl
 from common.frames.runs import Runs, Values
 from common.frames.schema import LOTS, SHOWN, conform
 from common.frames.spans import inside, opens_of
-from common.market.coding.limbs import Scratch, chain
+from common.market.coding.limbs import Column, Scratch, chain
 from common.market.coding.opened import MAX_COUNT, OpenedCandles, opened
 from common.market.coding.packed import Ints
 from common.market.scale import Scales
@@ -89,12 +89,13 @@ class SealedCandles:
 
     def _merged(self, opens: Ints, runs: Runs, rows: slice | Ints, scratch: Scratch) -> pl.DataFrame:
         """Merge each run of those rows into a bar, of which the opens are given."""
-        bars = {"open_ms": pl.Series(opens)}
+        bars: dict[str, Values | pl.Series] = {"open_ms": opens}
         for name, values in self._columns(scratch):
             bars[name] = self._of_runs(name, values[rows], runs)
-        return conform(pl.DataFrame([bars[name].alias(name) for name in SHOWN]), SHOWN)
+        # A list of series: Polars takes longer over a dictionary than it takes to make most of the columns.
+        return conform(pl.DataFrame([pl.Series(name, bars[name]) for name in SHOWN]), SHOWN)
 
-    def _of_runs(self, name: str, values: Values, runs: Runs) -> pl.Series:
+    def _of_runs(self, name: str, values: Values, runs: Runs) -> Values | pl.Series:
         days = self.days
         if name in LOTS:
             return runs.sums(values, days.lot_step, days.greatest.volume)
@@ -103,8 +104,8 @@ class SealedCandles:
         if name in ("trades", "rev"):
             return runs.sums(values, greatest=MAX_COUNT)
         if name == "sources":
-            return pl.Series(runs.reduced(np.bitwise_or, values))
-        return pl.Series(np.multiply(_PRICE_OF[name](runs, values), days.price_step, dtype=np.int64))
+            return runs.reduced(np.bitwise_or, values)
+        return np.multiply(_PRICE_OF[name](runs, values), days.price_step, dtype=np.int64)
 
     def _columns(self, scratch: Scratch) -> Iterator[tuple[str, Values]]:
         """Yield the columns but the opens, in the steps that the days share: each is good until the next is taken."""
@@ -126,9 +127,9 @@ class SealedCandles:
         yield "low_ticks", _times(low, price_factor)
         high += low
         typical = np.right_shift(high, 1, out=high)
-        buy = columns.buy.numbers(scratch.take("buy", np.int64, rows), scratch)
+        buy = columns.buy.numbers(scratch.take("buy", np.int64, rows))
         yield "buy_lots", _times(buy, lot_factor)
-        sell = columns.sell.numbers(scratch.take("sell", np.int64, rows), scratch)
+        sell = columns.sell.numbers(scratch.take("sell", np.int64, rows))
         yield "sell_lots", _times(sell, lot_factor)
         volume = np.add(buy, sell, out=buy)
         if columns.unknown.limbs or columns.unknown.constant:
@@ -137,9 +138,14 @@ class SealedCandles:
         turnover = np.multiply(volume, typical, out=volume)
         turnover += columns.left.signed("left", rows, scratch)
         yield "turnover", _times(_times(turnover, price_factor), lot_factor)
-        yield "trades", columns.trades.numbers(sell, scratch)
-        yield "rev", columns.rev.numbers(sell, scratch)
-        yield "sources", columns.sources.numbers(scratch.take("sources", np.uint8, rows), scratch)
+        yield "trades", _counts(columns.trades, sell)
+        yield "rev", _counts(columns.rev, sell)
+        yield "sources", _counts(columns.sources, scratch.take("sources", np.uint8, rows))
+
+
+def _counts(column: Column, out: Values) -> Values:
+    """Without writing them, where all are the same."""
+    return column.numbers(out) if column.limbs else np.broadcast_to(out.dtype.type(column.constant), len(out))
 
 
 def _by_row(factors: Ints, counts: Ints) -> Ints | None:

@@ -5,6 +5,7 @@ For timeframes made of whole minutes. What is here is the truth; feed.bars.tail 
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import polars as pl
 
@@ -223,20 +224,33 @@ def _whole_to(timeframe: Timeframe, parts: list[pl.DataFrame], reached_ms: int, 
 
 def joined(recipe: BarRecipe, parts: Iterable[pl.DataFrame]) -> pl.DataFrame:
     """Put bars of ascending parts, at least one, together. Where two of them share a span, it is merged."""
-    found, parts = list[pl.DataFrame](), list(parts)
-    for part in parts:
-        if part.is_empty():
-            continue
-        if not found or found[-1]["open_ms"][-1] < part["open_ms"][0]:
-            found.append(part)
-            continue
-        before = found.pop()
-        # Usually one bar: the rest of a year is not merged again.
-        at = before["open_ms"].search_sorted(part["open_ms"][0], "left")
-        to = part["open_ms"].search_sorted(before["open_ms"][-1], "right")
-        shared = recipe.merge(pl.concat([before.slice(at), part.slice(0, to)]))
-        found += [each for each in (before.slice(0, at), shared, part.slice(to)) if not each.is_empty()]
-    return pl.concat(found or parts[:1])
+    parts = list(parts)
+    found = [part for part in parts if not part.is_empty()]
+    alone = [slice(0, len(part)) for part in found]
+    for number, (before, after) in enumerate(pairwise(found)):
+        first_ms, last_ms = after["open_ms"][0], before["open_ms"][-1]
+        if first_ms <= last_ms:
+            alone[number] = slice(alone[number].start, int(before["open_ms"].search_sorted(first_ms, "left")))
+            alone[number + 1] = slice(int(after["open_ms"].search_sorted(last_ms, "right")), len(after))
+    return pl.concat(_woven(recipe, found, alone) or parts[:1])
+
+
+def _woven(recipe: BarRecipe, parts: list[pl.DataFrame], alone: list[slice]) -> list[pl.DataFrame]:
+    """Rows that are `alone` in their spans stay as they are; all others, of a year a few, are merged at once."""
+    shared = [rest for part, some in zip(parts, alone, strict=True) for rest in _without(part, some) if len(rest)]
+    if not shared:
+        return parts
+    merged, woven = recipe.merge(pl.concat(shared)), list[pl.DataFrame]()
+    for part, some in zip(parts, alone, strict=True):
+        if some.start < some.stop:
+            at = int(merged["open_ms"].search_sorted(part["open_ms"][some.start], "left"))
+            woven += [merged[:at], part[some]]
+            merged = merged[at:]
+    return [piece for piece in (*woven, merged) if len(piece)]
+
+
+def _without(part: pl.DataFrame, some: slice) -> tuple[pl.DataFrame, ...]:
+    return (part[: some.start], part[some.stop :]) if some.start < some.stop else (part,)
 
 
 def _bars(recipe: BarRecipe, parts: list[pl.DataFrame]) -> int:

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 import polars as pl
 
 from common.frames.bars import bars_json
@@ -85,9 +84,9 @@ def flagged(frame: pl.DataFrame, timeframe: Timeframe, cover: KnownCoverage, sta
     growing_ms = timeframe.open_of(max(state.watermark_ms, 0)) if state else 0
     # In one piece from here on. Beside the columns, and not by expressions: these take as long as to write the bars.
     frame = frame.rechunk()
-    opens, partial = frame["open_ms"].to_numpy(), np.zeros(len(frame), np.bool_)
-    partial[sorted(cover.partial_among(opens, timeframe))] = True
-    return frame.hstack([pl.Series("partial", partial), pl.Series("is_final", opens < growing_ms)])
+    opens = frame["open_ms"].to_numpy()
+    flags = {"partial": cover.partial_flags(opens, timeframe), "is_final": opens < growing_ms}
+    return frame.hstack([pl.Series(name, each) for name, each in flags.items()])
 
 
 def filled(bars: pl.DataFrame, timeframe: Timeframe, bounds: Bounds, state: SymbolState | None) -> pl.DataFrame:

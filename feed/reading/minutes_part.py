@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 import polars as pl
 
@@ -72,13 +71,24 @@ def stretches_of(series: MinuteSeries, view: View, wanted: Range) -> list[list[S
     """The sealed days of the range, by the stretches they are kept in: the outer ones may reach beyond it."""
     # A seal stays until all series have dropped the day.
     floor_ms = view.state.floor_ms(series) if view.state else -1
-    stretches = [list(days) for _, days in groupby(view.seals, lambda seal: series.archive_period.open_of(seal.day_ms))]
-    sealed = ([day for day in days if day.digest(series) and day.day_ms >= floor_ms] for days in stretches)
+    sealed = (
+        [day for day in days if day.digest(series) and day.day_ms >= floor_ms] for days in _by_period(series, view)
+    )
     return [
         days
         for days in sealed
         if days and days[0].day_ms < wanted.end_ms and days[-1].day_ms + DAY_MS > wanted.start_ms
     ]
+
+
+def _by_period(series: MinuteSeries, view: View) -> list[list[Seal]]:
+    stretches, end_ms = list[list[Seal]](), 0
+    for seal in view.seals:
+        if seal.day_ms >= end_ms:
+            stretches.append([])
+            end_ms = series.archive_period.next_open(series.archive_period.open_of(seal.day_ms))
+        stretches[-1].append(seal)
+    return stretches
 
 
 def chosen_of(series: MinuteSeries, stretches: list[list[Seal]], wanted: Range) -> list[list[Seal]]:

@@ -12,6 +12,10 @@ Numbers = npt.NDArray[np.unsignedinteger[Any]]
 Signed = npt.NDArray[np.signedinteger[Any]]
 Bytes = npt.NDArray[np.uint8]
 
+Starts = Sequence[int] | Ints
+# One group of all rows.
+WHOLE: Starts = (0,)
+
 # Bytes of the limbs of a column, the lowest first, by its width.
 _LIMBS = ((), (1,), (2,), (2, 1), (4,), (4, 1), (4, 2), (4, 2, 1), (8,))
 
@@ -59,33 +63,31 @@ class Column(NamedTuple):
         """Bytes of a number."""
         return sum(limb.itemsize for limb in self.limbs)
 
-    def greatest(self) -> int:
-        """No number is greater: of one limb the greatest, of several not much more."""
+    def greatest(self, starts: Starts = WHOLE) -> list[int]:
+        """Per group of rows: none is greater. Of one limb it is the greatest, of several not much more."""
         if not self.limbs:
-            return self.constant
+            return [self.constant] * len(starts)
         top = self.limbs[-1]
-        return ((int(top.max()) + 1) << 8 * (self.width - top.itemsize)) - 1
+        shift = 8 * (self.width - top.itemsize)
+        return [((most + 1) << shift) - 1 for most in np.maximum.reduceat(top, starts).tolist()]
 
-    def furthest(self) -> int:
-        """No number is further from 0, where they are zigzagged."""
-        return (self.greatest() + 1) >> 1
+    def furthest(self, starts: Starts = WHOLE) -> list[int]:
+        """The same of what is zigzagged: none is further from 0."""
+        return [(most + 1) >> 1 for most in self.greatest(starts)]
 
     def some(self, rows: slice) -> "Column":
         return self._replace(limbs=tuple(limb[rows] for limb in self.limbs))
 
-    def numbers(self, out: npt.NDArray[Any], scratch: Scratch) -> npt.NDArray[Any]:
+    def numbers(self, out: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Write the numbers to `out`, which is as wide as they are, and return it."""
         if not self.limbs:
             out.fill(self.constant)
             return out
-        np.copyto(out, self.limbs[0], casting="unsafe")
-        shift = 8 * self.limbs[0].itemsize
-        for limb in self.limbs[1:]:
-            higher = scratch.take("higher", out.dtype, len(out))
-            np.copyto(higher, limb, casting="unsafe")
-            np.left_shift(higher, shift, out=higher)
-            np.bitwise_or(out, higher, out=out)
-            shift += 8 * limb.itemsize
+        *lower, top = self.limbs
+        np.copyto(out, top, casting="unsafe")
+        for limb in reversed(lower):
+            np.left_shift(out, 8 * limb.itemsize, out=out)
+            np.bitwise_or(out, limb, out=out)
         return out
 
     def signed(self, name: str, rows: int, scratch: Scratch) -> Signed:
@@ -94,7 +96,7 @@ class Column(NamedTuple):
         if len(self.limbs) == 1:
             zigzagged: npt.NDArray[Any] = self.limbs[0]
         else:
-            zigzagged = self.numbers(scratch.take("zigzagged", kind, rows), scratch)
+            zigzagged = self.numbers(scratch.take("zigzagged", kind, rows))
         sign = np.bitwise_and(zigzagged, 1, out=scratch.take("sign", kind, rows))
         np.negative(sign, out=sign)
         half = np.right_shift(zigzagged, 1, out=scratch.take(name, kind, rows))

@@ -129,16 +129,14 @@ def _days(contents: Sequence[CandleContent], columns: Columns, scratch: Scratch)
     counts = np.array([content.rows for content in contents], np.int64)
     heads = [np.array(column, np.int64) for column in zip(*(content.head for content in contents), strict=True)]
     before_ms, before_close, _, price_steps, lot_steps = heads
-    rows = int(counts.sum())
-    furthest_ms = _furthest(before_ms) + rows * (MINUTE_MS + columns.later.furthest())
-    furthest_close = _furthest(before_close) + rows * (columns.gap.furthest() + columns.body.furthest())
-    if max(furthest_ms, furthest_close) > _MAX_INT64:
+    rows, (later,), (gap,), (body,) = int(counts.sum()), *(each.furthest() for each in columns[:3])
+    furthest = _furthest(before_ms) + rows * (MINUTE_MS + later), _furthest(before_close) + rows * (gap + body)
+    if max(furthest) > _MAX_INT64:
         return None
     opens = opens_of(columns.later, counts, before_ms, scratch)
     ends = np.cumsum(counts)
-    price_step, lot_step = int(np.gcd.reduce(price_steps)), int(np.gcd.reduce(lot_steps))
+    price_step, lot_step = np.gcd.reduce(price_steps), np.gcd.reduce(lot_steps)
     price_factor, lot_factor = price_steps // price_step, lot_steps // lot_step
-    greatest = _greatest(columns, counts, before_close, (int(price_factor.max()), int(lot_factor.max())), scratch)
     return OpenedCandles(
         counts=counts,
         first_ms=opens[ends - counts],
@@ -147,33 +145,46 @@ def _days(contents: Sequence[CandleContent], columns: Columns, scratch: Scratch)
         before_close=before_close,
         price_factor=price_factor,
         lot_factor=lot_factor,
-        price_step=price_step,
-        lot_step=lot_step,
-        greatest=greatest,
+        price_step=int(price_step),
+        lot_step=int(lot_step),
+        greatest=_greatest(columns, counts, before_close, price_factor, lot_factor, scratch),
         columns=columns,
     )
 
 
 def _greatest(
-    columns: Columns, counts: Ints, before_close: Ints, factors: tuple[int, int], scratch: Scratch
+    columns: Columns, counts: Ints, before_close: Ints, price_factor: Ints, lot_factor: Ints, scratch: Scratch
 ) -> Greatest:
-    """`factors`: the greatest of prices and of lots. Closes are looked at one by one: no sum of steps is near them."""
+    """Of all days at once if they count in the same steps, else of each in its own. Closes are looked at one by one."""
     rows = int(counts.sum())
+    is_same = bool((price_factor == 1).all() and (lot_factor == 1).all())
+    starts = np.zeros(1, np.int64) if is_same else np.cumsum(counts) - counts
     gap, body = columns.gap.signed("gap", rows, scratch), columns.body.signed("body", rows, scratch)
     close = np.add(gap, body, out=scratch.take("close", np.int64, rows), dtype=np.int64)
     chain(close, counts, before_close)
-    price = _furthest(close) + columns.body.furthest() + max(columns.up.furthest(), columns.down.furthest())
-    volume = columns.buy.greatest() + columns.sell.greatest() + columns.unknown.furthest()
-    turnover = volume * price + columns.left.furthest()
-    price_factor, lot_factor = factors
-    return Greatest(price * price_factor, volume * lot_factor, turnover * price_factor * lot_factor)
+    closes = np.maximum(np.maximum.reduceat(close, starts), -np.minimum.reduceat(close, starts)).tolist()
+    furthest = (getattr(columns, name).furthest(starts) for name in ("body", "up", "down", "unknown", "left"))
+    bought, sold = columns.buy.greatest(starts), columns.sell.greatest(starts)
+    found = [
+        _of_group(*group)
+        for group in zip(closes, *furthest, bought, sold, price_factor.tolist(), lot_factor.tolist(), strict=False)
+    ]
+    return Greatest(*map(max, zip(*found, strict=True)))
+
+
+def _of_group(
+    close: int, body: int, up: int, down: int, unknown: int, left: int, bought: int, sold: int, price: int, lot: int
+) -> Greatest:
+    """`price`, `lot`: the factors of a group of days; all else is the furthest of its columns."""
+    price_ticks, volume = close + body + max(up, down), bought + sold + unknown
+    return Greatest(price_ticks * price, volume * lot, (volume * price_ticks + left) * price * lot)
 
 
 def _hold(days: OpenedCandles) -> bool:
     """Whether the minutes ascend, and neither they nor the sum of two prices, or of so many counts, leave 64 bits."""
     greatest, columns = days.greatest, days.columns
     furthest = max(2 * greatest.price * days.price_step, greatest.volume * days.lot_step, greatest.turnover)
-    counted = max(columns.trades.greatest(), columns.rev.greatest())
+    counted = max(*columns.trades.greatest(), *columns.rev.greatest())
     ascend = bool((days.first_ms[1:] > days.last_ms[:-1]).all())
     return furthest <= _MAX_INT64 and counted <= MAX_COUNT and ascend
 
