@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol, overload
 
+import numpy as np
 import polars as pl
 
 from common.frames import decode, schema
@@ -92,8 +93,13 @@ def within(minutes: MinuteRows, from_ms: int, to_ms: int) -> MinuteRows:
     opens = minutes["open_ms"]
     if not len(opens) or (from_ms <= opens[0] and opens[-1] < to_ms):
         return minutes
-    first, end = opens.search_sorted(from_ms, "left"), opens.search_sorted(to_ms, "left")
+    first, end = place_of(minutes, from_ms), place_of(minutes, to_ms)
     return minutes.slice(first, end - first)
+
+
+def place_of(rows: pl.DataFrame, ms: int) -> int:
+    """The first row that opens then or later, of rows that ascend. Polars makes a query of the same search."""
+    return int(np.searchsorted(rows["open_ms"].to_numpy(), ms))
 
 
 def last_open_ms(minutes: MinuteRows) -> int:

@@ -64,8 +64,8 @@ def _runs_merged(candles: pl.DataFrame, opens: npt.NDArray[np.int64]) -> pl.Data
     runs = Runs.of(opens)
     found = {name: candles[name].to_numpy() for name in candles.columns if name not in ("open_ms", "turnover")}
     merged: dict[str, Values | pl.Series] = {"open_ms": opens[runs.starts]}
-    merged |= {name: found[name][runs.starts] for name in _among(candles, _FIRST)}
-    merged |= {name: found[name][runs.lasts] for name in _among(candles, _LAST)}
+    merged |= {name: runs.first(found[name]) for name in _among(candles, _FIRST)}
+    merged |= {name: runs.last(found[name]) for name in _among(candles, _LAST)}
     merged |= {name: runs.reduced(function, found[name]) for function, names in _REDUCTIONS.items() for name in names}
     merged |= {name: runs.sums(found[name]) for name in LOTS}
     merged["turnover"] = runs.sums(turnover.to_numpy())

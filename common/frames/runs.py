@@ -10,6 +10,7 @@ import polars as pl
 from common.market.coding.packed import Ints
 
 Values = npt.NDArray[Any]
+Places = npt.NDArray[np.intp] | Ints
 
 MAX_INT64 = (1 << 63) - 1
 _HALF = 32
@@ -20,27 +21,37 @@ _LOW_HALF = (1 << _HALF) - 1
 class Runs:
     """Where each begins, and its last row."""
 
-    starts: npt.NDArray[np.intp]
-    lasts: npt.NDArray[np.intp]
+    starts: Places
+    lasts: Places
     # Rows of the longest.
     longest: int
 
     @classmethod
     def of(cls, names: Values) -> "Runs":
         """Runs of equal names, of at least one row."""
-        edges = np.flatnonzero(names[1:] != names[:-1])
-        starts, lasts = np.append(-1, edges) + 1, np.append(edges, len(names) - 1)
+        return cls.at(np.append(-1, np.flatnonzero(names[1:] != names[:-1])) + 1, len(names))
+
+    @classmethod
+    def at(cls, starts: Places, rows: int) -> "Runs":
+        """Runs that begin there, of so many rows in all."""
+        lasts = np.append(starts[1:], rows) - 1
         return cls(starts, lasts, int((lasts - starts).max()) + 1)
 
+    def first(self, values: Values) -> Values:
+        return values.copy() if self.longest == 1 else values[self.starts]
+
+    def last(self, values: Values) -> Values:
+        return values.copy() if self.longest == 1 else values[self.lasts]
+
     def reduced(self, function: np.ufunc, values: Values) -> Values:
-        """A new array: Polars makes columns of arrays without copying them."""
+        """A new array, as all here are: Polars makes columns of arrays without copying them."""
         is_one_number, found = not values.strides[0], values[:0]
-        if is_one_number and function is np.add:
+        if self.longest == 1:
+            found = values.copy()
+        elif is_one_number and function is np.add:
             found = values[0] * (self.lasts - self.starts + 1)
-        elif is_one_number or self.longest == 1:
-            found = values[self.starts]
         else:
-            found = function.reduceat(values, self.starts)
+            found = values[self.starts] if is_one_number else function.reduceat(values, self.starts)
         return found
 
     def sums(self, values: Ints, step: int = 1, greatest: int | None = None) -> pl.Series:

@@ -11,7 +11,7 @@ import polars as pl
 
 from common.errors import BadInput
 from common.frames import decode
-from common.frames.minutes import MinuteRows
+from common.frames.minutes import MinuteRows, place_of
 from common.frames.resample import resample
 from common.market.candle import Candle
 from common.market.coding import codec
@@ -81,8 +81,10 @@ async def with_lender(
 
 def with_open(closed: Closed, recipe: BarRecipe, bounds: Bounds) -> pl.DataFrame:
     """Return the bars with the open minute merged in, cut to the bounds."""
-    # Days have order keys as well.
-    bars, packed = closed.bars.select(recipe.minutes.columns), recipe.open(closed.view.state)
+    bars, packed = closed.bars, recipe.open(closed.view.state)
+    if tuple(bars.columns) != recipe.minutes.columns:
+        # Days have order keys as well.
+        bars = bars.select(recipe.minutes.columns)
     if packed and closed.to_end:
         minute = recipe.minutes.decode([packed])
         if bounds.start_ms <= minute["open_ms"][0] < bounds.end_ms:
@@ -104,11 +106,11 @@ def cut(bars: pl.DataFrame, bounds: Bounds) -> pl.DataFrame:
 
 def _before(bars: pl.DataFrame, ms: int) -> pl.DataFrame:
     """Rows that open before then, of an ascending frame: nothing is copied."""
-    return bars.head(int(bars["open_ms"].search_sorted(ms, "left")))
+    return bars.head(place_of(bars, ms))
 
 
 def _since(bars: pl.DataFrame, ms: int) -> pl.DataFrame:
-    return bars.slice(int(bars["open_ms"].search_sorted(ms, "left")))
+    return bars.slice(place_of(bars, ms))
 
 
 def merged(members: list[bytes], timeframe: Timeframe) -> list[Candle]:
@@ -230,8 +232,8 @@ def joined(recipe: BarRecipe, parts: Iterable[pl.DataFrame]) -> pl.DataFrame:
     for number, (before, after) in enumerate(pairwise(found)):
         first_ms, last_ms = after["open_ms"][0], before["open_ms"][-1]
         if first_ms <= last_ms:
-            alone[number] = slice(alone[number].start, int(before["open_ms"].search_sorted(first_ms, "left")))
-            alone[number + 1] = slice(int(after["open_ms"].search_sorted(last_ms, "right")), len(after))
+            alone[number] = slice(alone[number].start, place_of(before, first_ms))
+            alone[number + 1] = slice(place_of(after, last_ms + 1), len(after))
     return pl.concat(_woven(recipe, found, alone) or parts[:1])
 
 
@@ -243,7 +245,7 @@ def _woven(recipe: BarRecipe, parts: list[pl.DataFrame], alone: list[slice]) -> 
     merged, woven = recipe.merge(pl.concat(shared)), list[pl.DataFrame]()
     for part, some in zip(parts, alone, strict=True):
         if some.start < some.stop:
-            at = int(merged["open_ms"].search_sorted(part["open_ms"][some.start], "left"))
+            at = place_of(merged, part["open_ms"][some.start])
             woven += [merged[:at], part[some]]
             merged = merged[at:]
     return [piece for piece in (*woven, merged) if len(piece)]

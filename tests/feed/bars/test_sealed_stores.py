@@ -137,7 +137,8 @@ async def answer(queries: Queries, market: Market, query: CandleQuery) -> Any:
         return found
     bars, rest = found.split(b'],"cursor":')
     told = orjson.loads(b'{"cursor":' + rest)
-    del told["health"]["lastUpdateMsAgo"]
+    # Of the clock: the lease of a slow run passes.
+    del told["health"]
     return bars, told
 
 
