@@ -70,7 +70,7 @@ class ClockReading(NamedTuple):
     slack_ms: int = 0
 
     def at(self, boot_ms: int) -> int:
-        """What it shows then if nobody sets it."""
+        """What it shows then if it is not set."""
         return self.wall_ms + boot_ms - self.boot_ms
 
 
@@ -151,8 +151,8 @@ class JudgedClock:
     def _is_apart(self, seen: ClockReading) -> bool:
         if self._store is None:
             return False
-        least_ms = self._store.at(seen.boot_ms)
-        return not least_ms - MAX_APART_MS <= seen.wall_ms <= least_ms + self._store.slack_ms + MAX_APART_MS
+        min_ms = self._store.at(seen.boot_ms)
+        return not min_ms - MAX_APART_MS <= seen.wall_ms <= min_ms + self._store.slack_ms + MAX_APART_MS
 
     def _read(self) -> ClockReading:
         for _ in range(MAX_READS):

@@ -7,7 +7,7 @@ class FleetError(Exception):
     """Base of all errors raised on purpose. The message is one sentence: what was found, what expected."""
 
     def __str__(self) -> str:
-        # Whoever shows it shows no password of a URL, wherever the sentence came from.
+        # Wherever it is shown, and wherever the sentence came from: without the password of a URL.
         return redacted(super().__str__())
 
 
@@ -24,11 +24,15 @@ class NewerFormat(OperatorError):
 
 
 class RetryableError(FleetError):
-    """Nobody must act: try again, after dropping what was in memory."""
+    """No person must act: try again, after dropping what was in memory."""
 
 
 class StoreUnavailable(RetryableError):
     """The store did not answer, or its answer was lost: the outcome of the last command is unknown."""
+
+
+class Overtaken(StoreUnavailable):
+    """What was read does not fit together, for it was changed in between: read all of it again (common.retry)."""
 
 
 class Fenced(RetryableError):
@@ -50,7 +54,7 @@ class Superseded(RetryableError):
 class ArchiveDamaged(OperatorError):
     """An object of the archive is not what was written: missing, damaged, foreign, or of another schema.
 
-    `reason`: the sentence without the object's place, which is nobody's outside.
+    `reason`: the sentence without the object's place, which stays inside.
     """
 
     def __init__(self, where: str, reason: str) -> None:

@@ -33,7 +33,7 @@ def setup(level: str = "info", form: Format = "auto", stream: TextIO | None = No
 
 
 def _crashed(kind: type[BaseException], error: BaseException, where: TracebackType | None) -> None:
-    """A bug ends the process with Python's own traceback, but for what nobody may see."""
+    """A bug ends the process with Python's own traceback, but for what must not be seen."""
     sys.stderr.write(redacted("".join(traceback.format_exception(kind, error, where))))
 
 

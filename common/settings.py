@@ -23,7 +23,7 @@ from common.redact import HIDDEN, redacted_url
 PREFIX = "FLEET_"
 REDIS_URL = "REDIS_URL"
 PORT = "PORT"
-# A token of whoever asks a feed (`fleet watch`): no setting of the fleet.
+# The token of a client of a feed (`fleet watch`): no setting of the fleet.
 TOKEN = "FLEET_TOKEN"
 # Names with our prefix that others read: that one, and the recorded data of the tests.
 FOREIGN_NAMES = frozenset({"FLEET_TEST_DATA", TOKEN})
@@ -298,7 +298,7 @@ def _text(field: str, value: object) -> str:
 
 
 def _check_name(name: str) -> None:
-    # pydantic-settings takes a misspelt name for somebody else's and starts with the default.
+    # pydantic-settings takes a misspelt name for another program's and starts with the default.
     known = {variable(field) for field in Settings.model_fields}
     if not name.upper().startswith(PREFIX) or name.upper() in known | FOREIGN_NAMES:
         return

@@ -36,7 +36,7 @@ def main() -> int:
     )
     if app.state.access.is_open:
         logging.getLogger(__name__).warning("feed is open to everybody who reaches it: FLEET_API_TOKENS is none")
-    # uvicorn ends in order and then raises the signal again, for whoever handled it before: nobody, so that we end
+    # uvicorn ends in order and then raises the signal again, for its handler before: there is none, so that we end
     # with 0.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)

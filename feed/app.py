@@ -39,7 +39,7 @@ from feed.web.places import ProxiedPlaces
 from feed.web.routes import routes
 from feed.wire import errors
 
-# Somebody waits for the answer.
+# A client waits for the answer.
 IMPATIENT = RetryPolicy(connect_s=2, request_s=10, retries=1, retry_s=5)
 
 # How long a browser believes that it may ask.
@@ -92,7 +92,7 @@ def create_app(settings: Settings) -> Starlette:
             settings.lease_ttl_ms,
             tails=Tails(shares.tails_bytes),
             tapes=Tapes(shares.tapes_bytes),
-            decoded=FrameCache(shares.decoded_bytes),
+            frame_cache=FrameCache(shares.frames_bytes),
             packed=PackedDays(shares.packed_bytes),
             older=OlderCache(shares.older_bytes),
             answer_bytes=shares.answer_bytes,
@@ -128,7 +128,7 @@ def create_app(settings: Settings) -> Starlette:
         exception_handlers={kind: errors.answer for kind in errors.HANDLED},
         lifespan=lifespan,
     )
-    # A redirect would repeat the Host header of whoever asks.
+    # A redirect would repeat the client's Host header.
     app.router.redirect_slashes = False
     app.state.access, app.state.connections, app.state.refusal = access, connections, None
     return app

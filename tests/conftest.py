@@ -8,9 +8,15 @@ import redis
 
 from common.settings import FOREIGN_NAMES, PORT, PREFIX, REDIS_URL
 from infra.local import embedded
-from tests.kit.support import FakeClock
+from tests.kit.clocks import FakeClock
 
-pytest_plugins = ("tests.kit.selection", "tests.kit.store.clients", "tests.kit.archive.s3")
+pytest_plugins = (
+    "tests.kit.selection",
+    "tests.kit.calendars",
+    "tests.kit.store.clients",
+    "tests.kit.store.writing",
+    "tests.kit.archive.s3",
+)
 
 
 @pytest.fixture

@@ -29,7 +29,14 @@ PARTS = (
 ALLOWED = {
     "common.market": {"common.errors"},
     "common.frames": {"common.market", "common.series", "common.errors"},
-    "common.store": {"common.market", "common.series", "common.errors", "common.release"},
+    "common.store": {
+        "common.market",
+        "common.series",
+        "common.byte_lru",
+        "common.errors",
+        "common.release",
+        "common.retry",
+    },
     "common.archive": {"common.market", "common.series", "common.frames", "common.errors"},
     "common.series": {"common.market"},
     "common": {"common.errors"},
@@ -86,6 +93,22 @@ ROOMS: dict[str, set[str]] = {
     "common.market.coding": {"common.market.timeframes"},
     "common.market.builder": {"common.market.timeframes", "common.market.coding"},
     "common.market.timeframes": set(),
+    "infra.exchange": set(),
+    "infra.doctor": set(),
+    "infra.local": {"infra.exchange"},
+    "infra.bench": {"infra.local"},
+    "infra.cli": {"infra.local", "infra.doctor"},
+}
+# What of the product each room of infra may import, beside all of `common`: the rooms below it have their own rules.
+INFRA: dict[str, set[str]] = {
+    # A venue of its own: it is asked over the wire, like any other.
+    "infra.exchange": {"workers.recordings"},
+    # It reads what is stored, and asks nothing that writes.
+    "infra.doctor": {"workers.rollup"},
+    "infra.local": {"workers.venues", "feed.access"},
+    # It measures what runs from outside, and the worker's own loops.
+    "infra.bench": {"workers"},
+    "infra.cli": {"workers", "feed"},
 }
 # What reads, makes bars and speaks of neither a client nor a metric: these know nothing of the process around them.
 KNOWS_NO_PROCESS = {"feed.reading", "feed.bars", "feed.wire"}
@@ -159,6 +182,29 @@ def test_rooms_import_only_downward(room: str) -> None:
             assert not (room in KNOWS_NO_PROCESS and is_of_process), f"{path.relative_to(ROOT)} imports {module}"
 
 
+@pytest.mark.parametrize("room", INFRA)
+def test_rooms_of_infra_import_no_more_of_the_product_than_they_are_for(room: str) -> None:
+    for path in sorted((ROOT / room.replace(".", "/")).rglob("*.py")):
+        for module in imports(path):
+            is_product = module.partition(".")[0] in ("workers", "feed")
+            allowed = any(module == each or module.startswith(each + ".") for each in INFRA[room])
+            assert allowed or not is_product, f"{path.relative_to(ROOT)} imports {module}"
+
+
+def test_no_room_of_infra_is_without_a_rule() -> None:
+    rooms = {f"infra.{place.parent.name}" for place in (ROOT / "infra").glob("*/__init__.py")}
+    assert rooms == set(INFRA) == {room for room in ROOMS if room.startswith("infra.")}
+
+
+def test_what_tests_share_lives_in_the_kit() -> None:
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tests"):
+                names = [*(node.module or "").split("."), *(alias.name for alias in node.names)]
+                shared = [name for name in names if name.startswith("test_")]
+                assert not shared, f"{path.relative_to(ROOT)} imports {shared}"
+
+
 @pytest.mark.parametrize("part", ["feed", "workers", "infra"])
 def test_only_the_store_speaks_redis(part: str) -> None:
     """Others hand its client on, and name its type; the bench measures it."""
@@ -191,6 +237,7 @@ def test_a_symbol_process_stays_small() -> None:
             assert not found, f"{path.relative_to(ROOT)} imports {found}"
 
 
+@pytest.mark.process
 def test_clock_and_roll_up_start_small_and_before_the_fork_without_threads() -> None:
     """Polars has threads, which don't survive the fork of a job; pandas costs 60 MB (exchange calendars bring it)."""
     modules = "workers.clock.__main__, workers.rollup.__main__"
@@ -199,6 +246,7 @@ def test_clock_and_roll_up_start_small_and_before_the_fork_without_threads() -> 
     assert found.stdout.strip() == ""
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("arguments", [["--help"], ["symbols", "list", "--help"]])
 def test_a_small_command_loads_neither_polars_nor_the_feed(arguments: list[str]) -> None:
     """Each would add half a second to a command that takes a fifth of one."""

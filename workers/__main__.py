@@ -16,13 +16,12 @@ from workers.run import SETTINGS_VARIABLE, WorkerSettings
 
 def main() -> int:
     try:
-        settings = settings_module.load()
-        url = settings.store_url
+        loaded = settings_module.load()
+        settings = WorkerSettings.of(loaded, redis_url=loaded.store_url)
     except OperatorError as error:
         print(error, file=sys.stderr)
         return 1
-    fields = settings.model_dump(include=set(WorkerSettings.__dataclass_fields__)) | {"redis_url": url}
-    environment = {**os.environ, SETTINGS_VARIABLE: orjson.dumps(fields).decode()}
+    environment = {**os.environ, SETTINGS_VARIABLE: orjson.dumps(settings).decode()}
     os.execve(sys.executable, [sys.executable, "-m", "workers.run"], environment)
 
 

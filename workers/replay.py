@@ -21,7 +21,8 @@ from common.store.symbol import SymbolStore
 from workers.sources.base import Batch
 from workers.sources.replay import Replay
 from workers.symbol.claims import Claimer, WorkerContext
-from workers.symbol.term import BEATS_PER_LEASE, Progress, TermSettings
+from workers.symbol.heartbeat import BEATS_PER_LEASE, beating
+from workers.symbol.term import Progress, TermSettings
 from workers.withdrawal import withdraw
 
 KIND = "replay"
@@ -72,7 +73,7 @@ class Replayer:
             try:
                 self.format = await store_format(client)
                 known = await self._conflicts_counted(client)
-                self._claimer = Claimer(self, place, frozenset([KIND]), most=1)
+                self._claimer = Claimer(self, place, frozenset([KIND]), max_symbols=1)
                 async with present(client, REPLAY):
                     await self._claimer.run()
             finally:
@@ -131,10 +132,10 @@ class ArchivingStore(SymbolStore):
         super().__init__(client, symbol, bounds, clock)
         self._archive, self._beat_s = archive, beat_s
         # Whatever waits by now goes first, so that a replay stands still while the archive is away.
-        self._most = self._waiting = MAX_WAITING * bounds.trades
+        self._max_waiting = self._waiting = MAX_WAITING * bounds.trades
 
     async def commit(self, commit: Commit) -> int:
-        if self._waiting >= self._most:
+        if self._waiting >= self._max_waiting:
             await self._archive_and_beat(commit.token, commit.seq)
             self._waiting = 0
         self._waiting += commit.trade_count
@@ -143,11 +144,9 @@ class ArchivingStore(SymbolStore):
     async def _archive_and_beat(self, token: str, seq: int) -> None:
         task = asyncio.ensure_future(self._archive())
         try:
-            while not (await asyncio.wait({task}, timeout=self._beat_s))[0]:
-                await self.beat(token, seq, {})
-            task.result()
+            await beating(task, lambda: self.beat(token, seq, {}), self._beat_s)
         finally:
-            # Whoever does not hold the symbol any more has nothing to archive, and what ends with him is not told.
+            # A replay that does not hold the symbol any more has nothing to archive, and tells no error of it.
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 

@@ -5,7 +5,8 @@ import os
 import random
 import signal
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING
 
 import orjson
 
@@ -35,6 +36,10 @@ from workers.symbol.claims import Claimer, WorkerContext
 from workers.symbol.commit import Retention
 from workers.symbol.term import TermSettings
 
+if TYPE_CHECKING:
+    # A worker never loads it (workers.__main__).
+    from common.settings import Settings
+
 # Where `workers.__main__` puts the checked settings.
 SETTINGS_VARIABLE = "WORKER_SETTINGS"
 
@@ -63,6 +68,12 @@ class WorkerSettings:
     log_level: str
     log_format: log.Format
     unsafe_store: bool = False
+
+    @classmethod
+    def of(cls, settings: "Settings", **changed: object) -> "WorkerSettings":
+        """`changed`: fields that are otherwise than there, as the URL of a store that is our own."""
+        taken = settings.model_dump(include={each.name for each in fields(cls)})
+        return cls(**taken | changed)
 
     @property
     def term(self) -> TermSettings:

@@ -1,4 +1,4 @@
-"""The archive as its callers see it: frames in, frames out. Every call blocks; whoever has an event loop uses a thread.
+"""The archive as its callers see it: frames in, frames out. Every call blocks; beside an event loop use a thread.
 
 Errors: ArchiveUnavailable where trying again may help; Superseded where another writer came first; ArchiveDamaged where
 an object is not what was written; BadInput where a frame is not of its series and period.
@@ -84,7 +84,7 @@ class Archive:
         """Read a period that is to be replaced.
 
         `expected`: what was confirmed of it; ArchiveDamaged if it is not there, or is an older one.
-        `may_be_missing`: whoever asks can make it again, so it is as if it had not been archived.
+        `may_be_missing`: the caller can make it again, so it is as if it had not been archived.
         """
         label = Label(series, instrument, period_ms)
         table = self._found(label, None if may_be_missing else expected)

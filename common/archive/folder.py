@@ -1,7 +1,7 @@
 """An archive in a folder of this machine.
 
 A writer fills a file below `tmp/`, which it keeps locked, and renames it into its place: a killed one leaves a file
-there that nobody has locked, and the next one removes it. So `tmp/` and the series must be on one file system.
+there that is not locked, and the next one removes it. So `tmp/` and the series must be on one file system.
 Between the look at what is to be replaced and the renaming it holds a lock on the object's folder, which readers don't
 ask for, and which a killed one lets go.
 """

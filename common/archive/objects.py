@@ -57,7 +57,7 @@ class Objects(Protocol):
         ...
 
     def check_there(self, folder: str) -> None:
-        """To be asked when an object is missing: raise ArchiveUnavailable if the folder is, which nobody removes."""
+        """To be asked when an object is missing: raise ArchiveUnavailable if the folder is, which is never removed."""
         ...
 
     def replace(self, path: str, data: bytes, check: Callable[[bytes], object], replacing: str | None) -> None:

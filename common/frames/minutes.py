@@ -57,7 +57,7 @@ class MinuteFrames:
 CANDLE_FRAMES = MinuteFrames(
     CANDLES, schema.CANDLES, decode.candles, decode.sealed_candles, partial(resample, timeframe=MINUTE)
 )
-# Candles for bars that are shown: minutes come in order, so nobody asks for their order keys.
+# Candles for bars that are shown: minutes come in order, so their order keys are not needed.
 SHOWN_FRAMES = replace(
     CANDLE_FRAMES,
     schema=schema.SHOWN,

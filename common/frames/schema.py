@@ -42,7 +42,7 @@ CANDLES = pl.Schema(
 LOTS = ("volume_lots", "buy_lots", "sell_lots")
 # By which candles of one span are put in order.
 ORDER_KEYS = ("first_ts_ms", "first_id", "last_ts_ms", "last_id")
-# What is shown of a candle: all but the order keys, for whoever has them in order.
+# What is shown of a candle: all but the order keys, for readers that have them in order.
 SHOWN = pl.Schema({name: dtype for name, dtype in CANDLES.items() if name not in ORDER_KEYS})
 
 # One row per price level (or row of levels) and candle: common.market.footprint.Row, with its candle's open.

@@ -10,7 +10,7 @@ from common.errors import BadInput
 
 # Twice what any venue uses; keeps 10**decimals inside 64 bits.
 MAX_DECIMALS = 18
-# A longer text is not a number somebody meant; it also bounds the work spent on hostile input.
+# A longer text is no number that was meant; it also bounds the work spent on hostile input.
 MAX_TEXT = 64
 
 _PLAIN = re.compile(r"[+-]?[0-9]+(?:\.[0-9]*)?|[+-]?\.[0-9]+", re.ASCII)

@@ -27,7 +27,7 @@ class Limit(NamedTuple):
 
 
 class Throttles(NamedTuple):
-    """How often a venue has refused, by what was asked for; the last refusal; how long nobody asks now."""
+    """How often a venue has refused, by what was asked for; the last refusal; how long it is not asked now."""
 
     times: dict[str, int]
     last: dict[str, Any]
@@ -53,7 +53,7 @@ class BudgetStore:
         return int(wait_ms)
 
     async def cool_down(self, span_ms: int, endpoint: str, what: dict[str, object]) -> int:
-        """Let nobody ask for `span_ms`; return how long it is in all, for another cooldown may last longer."""
+        """Let no process ask for `span_ms`; return how long it is in all, for another cooldown may last longer."""
         with translated(f"cooldown of {self._key}"):
             _, left_ms = await self._cooldown(
                 budget=self._key, span_ms=span_ms, throttle=orjson.dumps(what), endpoint=endpoint
@@ -67,7 +67,7 @@ class BudgetStore:
             await self._witness(budget=self._key, window_ms=window_ms, bucket_ms=bucket_ms, used=used)
 
     async def cooldown_ms(self) -> int:
-        """How much longer nobody may ask; 0 while everybody may."""
+        """How much longer no process may ask; 0 while all may."""
         with translated(f"read of {self._key}"):
             until_ms = await self._client.hget(self._key, "cooldown_until_ms")
             seconds, micros = await self._client.time()

@@ -1,7 +1,7 @@
 """What calendars have otherwise than the library knows: hash `calendars`, and what has been done about it.
 
 Every market that is read comes with the exceptions of its calendar. Days that were rolled up by others are marked by
-the clock's next tick (`adopt`); until then whoever reads stored days compares the two.
+the clock's next tick (`adopt`); until then readers of stored days compare the two.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,11 +12,12 @@ from typing import Any
 import orjson
 from redis.asyncio import Redis
 
-from common.errors import BadInput, OperatorError, Stale
+from common.errors import BadInput, OperatorError, Overtaken
 from common.market.instrument import Instrument
 from common.market.timeframes.calendar_exceptions import NO_EXCEPTIONS, CalendarExceptions, SessionException
 from common.market.timeframes.calendars import ALWAYS
 from common.market.timeframes.timeframe import DAY_MS
+from common.retry import retry_when_overtaken
 from common.store import scripts
 from common.store.client import translated
 from common.store.keys import CALENDARS, SYMBOLS_VERSION, SymbolKeys
@@ -25,7 +26,6 @@ from common.store.keys import CALENDARS, SYMBOLS_VERSION, SymbolKeys
 REACH_MS = 8 * DAY_MS
 # Field of `{S}:rollup`.
 ADOPTED = "exceptions"
-ATTEMPTS = 5
 
 
 class CalendarStore:
@@ -44,22 +44,25 @@ class CalendarStore:
         self, calendar: str, added: Sequence[SessionException] = (), removed: Sequence[int] = ()
     ) -> CalendarExceptions:
         """Add exceptions, in place of those of the same dates, and remove those of some labels. Return what is now."""
-        for _ in range(ATTEMPTS):
-            with translated(f"read of calendar {calendar}"):
-                text: Any = await self._client.hget(CALENDARS, calendar)
-            changed = exceptions_of(text).changed(added, removed)
-            with translated(f"write of calendar {calendar}"):
-                status, *_ = await self._set(
-                    calendars=CALENDARS,
-                    calendar=calendar,
-                    exceptions=text or b"",
-                    changed=orjson.dumps(changed.dump()),
-                )
-                if status == b"OK":
-                    # Whoever keeps the registry reads it again.
-                    await self._client.incr(SYMBOLS_VERSION)
-                    return changed
-        raise Stale(f"calendar {calendar} changed under every attempt to write it")
+        return await retry_when_overtaken(
+            lambda: self._change(calendar, added, removed), f"calendar {calendar}", "write it"
+        )
+
+    async def _change(
+        self, calendar: str, added: Sequence[SessionException], removed: Sequence[int]
+    ) -> CalendarExceptions:
+        with translated(f"read of calendar {calendar}"):
+            text: Any = await self._client.hget(CALENDARS, calendar)
+        changed = exceptions_of(text).changed(added, removed)
+        with translated(f"write of calendar {calendar}"):
+            status, *_ = await self._set(
+                calendars=CALENDARS, calendar=calendar, exceptions=text or b"", changed=orjson.dumps(changed.dump())
+            )
+            if status != b"OK":
+                raise Overtaken(f"calendar {calendar} was changed by another")
+            # Those who keep the registry read it again.
+            await self._client.incr(SYMBOLS_VERSION)
+            return changed
 
 
 async def with_exceptions(client: Redis, instruments: Iterable[Instrument]) -> list[Instrument]:

@@ -32,7 +32,7 @@ TURN_TIMEOUT_S = 20.0
 def commit_client(url: str) -> Redis:
     """For commands that answer at once: commits, claims, reads. Nothing is ever sent twice.
 
-    Whoever finds all connections in use waits for one, in order.
+    A caller that finds all connections in use waits for one, in order.
     """
     return _client(url, COMMAND_TIMEOUT_S, MAX_CONNECTIONS)
 
@@ -129,7 +129,7 @@ def _cancellable(connection_class: type[AbstractConnection]) -> type[AbstractCon
 
 @contextmanager
 def translated(doing: str) -> Iterator[None]:
-    """Turn whatever the client raises into StoreUnavailable: the outcome is unknown, and nobody may guess it."""
+    """Turn whatever the client raises into StoreUnavailable: the outcome is unknown, and must not be guessed."""
     try:
         yield
     except (RedisError, OSError) as error:

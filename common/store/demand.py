@@ -10,14 +10,14 @@ from common.store.bulk import Bulk
 from common.store.client import translated
 from common.store.keys import ALL_STREAMS, SymbolKeys, streams_key
 
-# How long a symbol is served after somebody last asked for it: a chart that is switched back and forth keeps it.
+# How long a symbol is served after it was last asked for: a chart that is switched back and forth keeps it.
 DEMAND_TTL_MS = 30_000
 # How long a place for a stream is kept for one who gives no sign of life.
 SLOT_TTL_MS = 30_000
 
 
 class Demand:
-    """The demand keys: set by a feed whose clients subscribe, gone when nobody renews them."""
+    """The demand keys: set by a feed whose clients subscribe, gone unless a feed renews them."""
 
     def __init__(self, client: Redis) -> None:
         self._client = client
@@ -33,7 +33,7 @@ class Demand:
             await pipe.execute()
 
     async def asked(self, symbols: Sequence[str]) -> set[str]:
-        """Those of the symbols that somebody asks for. Quick where the same symbols are asked about again."""
+        """Those of the symbols that a client asks for. Quick where the same symbols are asked about again."""
         if self._looked_at != symbols:
             self._looked_at = list(symbols)
             self._look.prepare(("EXISTS", SymbolKeys(symbol).demand) for symbol in symbols)

@@ -9,8 +9,8 @@ The modes:
     STALE         held, but without a trade for STALE_AFTER_MS
     FAILED        its last holder gave up in an error, and no other has brought anything since
     CLOSED        its source has ended: a finished replay
-    IDLE          on demand, and nobody asks for it
-    UNASSIGNED    nobody holds it, or its holder gives no sign of life
+    IDLE          on demand, and no client asks for it
+    UNASSIGNED    it has no holder, or that gives no sign of life
 
 DEGRADED and FAILED come with a reason, one word: the constants below the modes.
 """
@@ -37,7 +37,7 @@ from common.store.trade_archive import ask_waiting, waiting_of
 
 # A minute without a trade is usual for a thin market, so this says "look", not "broken".
 STALE_AFTER_MS = 60_000
-# A failed symbol is tried again within 30 s (workers/symbol/claims.py); without a sign of life for longer nobody tries.
+# A failed symbol is tried again within 30 s (workers/symbol/claims.py); without a sign of life for longer, never.
 FAILED_FOR_MS = 60_000
 # Objects of the archive that health names; all are counted.
 FAULTS_TOLD = 20
@@ -156,24 +156,22 @@ def mode_of(view: View, market: Market, lease_ttl_ms: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Upkeep:
-    """What is kept of a symbol's past, and what the queue has still to do for it. Times in ms UTC; -1: there is none.
-
-    `from_ms`: the day of the oldest candle, also where the archive alone has it. `sealed_to_ms`: the end of the newest
-    sealed day. `archived_to_ms`: by series of minutes, up to where the archive is complete. `due`: finished days to be
-    rolled up; `unarchived`: days of a series to be archived, each by its series; both ascend. `late`: candles and
-    footprints of minutes that the archive alone has, whose late trades wait for it; `late_lost`: had no room to wait.
-    `trades_to_ms`: up to which watermark the archive has the trades; `trades_waiting`: how many it has not got;
-    `trades_lost`: where it never will have all.
-    """
+    """The history of a symbol, and what the queue has still to do for it. Times in ms UTC; -1: there is none."""
 
     watermark_ms: int
+    # The day of the oldest candle, also where the archive alone has it.
     from_ms: int
+    # The end of the newest sealed day.
     sealed_to_ms: int
+    # By series of minutes, up to where the archive is complete.
     archived_to_ms: Mapping[str, int]
+    # Finished days to be rolled up, and days to be archived, once for each series; both ascend.
     due: tuple[int, ...]
     unarchived: tuple[int, ...]
+    # Candles and footprints of minutes that the archive alone has: whose late trades wait for it, or had no room to.
     late: int = 0
     late_lost: int = 0
+    # Up to which watermark the archive has the trades; how many it has not got; when it never will have all.
     trades_to_ms: int = -1
     trades_waiting: int = 0
     trades_lost: Spans = ()

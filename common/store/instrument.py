@@ -1,7 +1,7 @@
 """The instrument that a symbol's data is of. It is stored with the data, and the data is read by it and by no other.
 
 The registry says what a symbol is to be; the data says what it is. They differ while a change is under way, and when
-somebody has put another entry into the registry: then the data is still read as it is, but nobody writes.
+another entry has been put into the registry: then the data is still read as it is, but not written.
 """
 
 from collections.abc import Iterable, Iterator, Mapping

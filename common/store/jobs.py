@@ -8,7 +8,7 @@ RQ's own keys are read directly, so that the feed need not load RQ; they are sta
     rq:workers:<q>   set of worker keys; a worker's hash expires when it gives no sign of life
 
 RQ would keep a failed job under its id, and refuse the id while it does. So RQ forgets it at once, and what is to be
-known of it is a field of the hash `{}:failures`, until the job succeeds or somebody clears it.
+known of it is a field of the hash `{}:failures`, until the job succeeds or an operator clears it.
 """
 
 from collections.abc import Iterable
@@ -102,10 +102,10 @@ class Jobs:
             alive: Any = await self._client.exists(*workers) if workers else 0
         return JobsView(queued, tuple(job_of(member.decode()) for member in running), alive, _latest_first(failures))
 
-    async def queued(self, most: int) -> list[str]:
+    async def queued(self, limit: int) -> list[str]:
         """Ids of queued jobs, the next one first."""
         with translated("read of the queue"):
-            found: Any = await self._client.lrange(QUEUED, 0, most - 1)
+            found: Any = await self._client.lrange(QUEUED, 0, limit - 1)
         return [job.decode() for job in found]
 
     async def failures(self) -> dict[str, FailedJob]:

@@ -41,7 +41,7 @@ symbols, and an ACL may name them.
 | {S}:archived:candles | zset   | archived, list_archive | feed, jobs, doctor | an object a month                   |
 | {S}:archived:footprints | zset | archived, list_archive | feed, jobs, doctor | an object a day                    |
 | {S}:archived:trades | zset    | archived_trades, import, list_archive | feed, jobs, doctor | an object a day       |
-| {S}:faults          | hash    | whoever reads the archive | feed, doctor | manifest.MAX_FAULTS fields         |
+| {S}:faults          | hash    | readers of the archive    | feed, doctor | manifest.MAX_FAULTS fields         |
 | {S}:late:candles    | zset    | commit, archived    | jobs, feed         | MAX_LATE of commit.lua                 |
 | {S}:late:footprints | zset    | commit, archived    | archive jobs, feed | MAX_LATE of commit.lua                 |
 | {S}:depth           | zset    | depth               | worker, feed       | chunks kept, one a minute              |
@@ -62,7 +62,7 @@ What is older than a day goes from all series of a symbol by cut (fleet symbols 
 
 The last one is in the queue's Redis, beside RQ's own keys `rq:*` (docs/queue.md); all others are in the store.
 
-Channels: {S}:candles:1m, 1d, 1w and 1M and {S}:events (JSON), {S}:trades (JSON, while somebody listens), {S}:commits
+Channels: {S}:candles:1m, 1d, 1w and 1M and {S}:events (JSON), {S}:trades (JSON, while it has listeners), {S}:commits
 (packed, for the feed; common.store.messages).
 """
 

@@ -58,7 +58,7 @@ class Observer:
         return min((since_ms for _, since_ms in self.seen.values()), default=now_ms) + self.lease_ttl_ms - now_ms
 
     def forget_all_but(self, symbols: Collection[str]) -> None:
-        """Those that nobody wants any more are not due for ever."""
+        """Those that are not wanted any more are not due for ever."""
         if len(self.seen) > len(symbols):
             wanted = set(symbols)
             self.seen = {symbol: seen for symbol, seen in self.seen.items() if symbol in wanted}

@@ -4,9 +4,10 @@ Under one token a symbol's commits follow each other, and `reshaped_seq` names t
 had changed than the end of its newest span. So with both as they were, all other spans are as they were.
 """
 
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from common.byte_lru import ByteLru
 
 # What all that are kept may take, as they are stored.
 MAX_BYTES = 64 << 20
@@ -32,27 +33,23 @@ UNKNOWN_OLDER = OlderSpans()
 
 
 class OlderCache:
-    """Of a process, by symbol; the least used go first."""
+    """Those of a process, by symbol, each of one commit."""
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
-        self._kept: OrderedDict[str, tuple[str, int, OlderSpans]] = OrderedDict()
-        self._max_bytes = max_bytes
-        self.bytes = 0
+        # Token, reshaped_seq, and the spans as of then.
+        self._found: ByteLru[str, tuple[str, int, OlderSpans]] = ByteLru(max_bytes, _size_of, min_count=1)
 
     def has(self, symbol: str) -> bool:
-        return symbol in self._kept
+        return symbol in self._found
 
     def get(self, symbol: str, token: str, reshaped_seq: int) -> OlderSpans | None:
-        """Return what is kept, if it is of this commit; else None."""
-        kept = self._kept.get(symbol)
-        if kept is None or kept[:2] != (token, reshaped_seq):
-            return None
-        self._kept.move_to_end(symbol)
-        return kept[2]
+        """Return the spans of a symbol as of this commit; None if there are none, or others."""
+        found = self._found.get(symbol)
+        return found[2] if found and found[:2] == (token, reshaped_seq) else None
 
     def keep(self, symbol: str, token: str, reshaped_seq: int, older: OlderSpans) -> None:
-        before = self._kept.pop(symbol, None)
-        self.bytes += older.size - (before[2].size if before else 0)
-        self._kept[symbol] = token, reshaped_seq, older
-        while self.bytes > self._max_bytes and len(self._kept) > 1:
-            self.bytes -= self._kept.popitem(last=False)[1][2].size
+        self._found.put(symbol, (token, reshaped_seq, older))
+
+
+def _size_of(found: tuple[str, int, OlderSpans]) -> int:
+    return found[2].size

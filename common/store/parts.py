@@ -35,10 +35,10 @@ class Range:
 
     @classmethod
     def some(
-        cls, start_ms: int, end_ms: int, most: int, *, oldest_first: bool, series: MinuteSeries = CANDLES
+        cls, start_ms: int, end_ms: int, limit: int, *, oldest_first: bool, series: MinuteSeries = CANDLES
     ) -> "Range":
         """At most that many, from the one end or the other."""
-        newest, oldest = (None, most) if oldest_first else (most, None)
+        newest, oldest = (None, limit) if oldest_first else (limit, None)
         return cls(start_ms, end_ms, newest, oldest, series)
 
     def ask(self, pipe: Any, key: str) -> None:

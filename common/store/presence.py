@@ -32,25 +32,27 @@ WEB, WORKER, ROLLUP, CLOCK, IMPORT, REPLAY = "web", "worker", "rollup", "clock",
 
 
 class Process(NamedTuple):
-    """`name`: `<host>:<pid>`. `held`: symbols it serves, `most`: how many it would; both 0 where it claims none."""
+    """A process as it says that it is there."""
 
+    # `<host>:<pid>`.
     name: str
     kind: str
+    # Symbols it serves, and how many it would; both 0 where it claims none.
     held: int = 0
-    most: int = 0
+    max_symbols: int = 0
     release: str = RELEASE
     format: int = FORMAT
 
     def member(self) -> str:
-        return f"{self.name} {self.kind} {self.held} {self.most} {self.release}/{self.format}"
+        return f"{self.name} {self.kind} {self.held} {self.max_symbols} {self.release}/{self.format}"
 
     @classmethod
     def parse(cls, member: str) -> "Process | None":
         """None where another release says it otherwise."""
         with suppress(ValueError):
-            name, kind, held, most, build = member.split(" ")
+            name, kind, held, max_symbols, build = member.split(" ")
             release, _, form = build.rpartition("/")
-            return cls(name, kind, int(held), int(most), release, int(form))
+            return cls(name, kind, int(held), int(max_symbols), release, int(form))
         return None
 
 
@@ -62,9 +64,9 @@ def workers_wanted(symbols: int, per_worker: int, spares: int) -> int:
 class Presence:
     """The word of this process."""
 
-    def __init__(self, client: Redis, kind: str, most: int = 0, for_ms: int = PRESENT_FOR_MS) -> None:
+    def __init__(self, client: Redis, kind: str, max_symbols: int = 0, for_ms: int = PRESENT_FOR_MS) -> None:
         self._present = scripts.present.of(client)
-        self._process = Process(holder_name(), kind, most=most)
+        self._process = Process(holder_name(), kind, max_symbols=max_symbols)
         self._for_ms = for_ms
         self._said = ""
 
@@ -84,9 +86,11 @@ class Presence:
 
 
 @asynccontextmanager
-async def present(client: Redis, kind: str, most: int = 0, held: Callable[[], int] = lambda: 0) -> AsyncIterator[None]:
+async def present(
+    client: Redis, kind: str, max_symbols: int = 0, held: Callable[[], int] = lambda: 0
+) -> AsyncIterator[None]:
     """Say so for the length of the block. A store that is away is no trouble of the block's: it is told again later."""
-    presence = Presence(client, kind, most)
+    presence = Presence(client, kind, max_symbols)
     saying = asyncio.create_task(_keep_saying(presence, held))
     try:
         yield

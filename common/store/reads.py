@@ -22,7 +22,7 @@ from common.store.state import StatePart, SymbolState, check_instrument
 
 @dataclass(frozen=True, slots=True)
 class SymbolOwner:
-    """`token` is empty while nobody holds the symbol; `beat_ms` is the server's time of the last sign of life."""
+    """`token` is empty while the symbol has no holder; `beat_ms` is the server's time of the last sign of life."""
 
     token: str
     holder: str

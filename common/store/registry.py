@@ -62,7 +62,7 @@ class Market:
 
     @property
     def on_demand(self) -> bool:
-        """Served only while somebody asks for it."""
+        """Served only while a client asks for it."""
         return self.source.get("demand") == "on_demand"
 
     def as_stored(self, data: DataInstrument | None) -> "Market":

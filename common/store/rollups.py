@@ -105,16 +105,6 @@ class DayReading:
 
 
 @dataclass(frozen=True, slots=True)
-class LateParts:
-    """Parts of minutes that open in `[start_ms, end_ms)`: all that there were at commit `seq`."""
-
-    seq: int
-    start_ms: int
-    end_ms: int
-    parts: list[LatePart]
-
-
-@dataclass(frozen=True, slots=True)
 class Staged:
     """A day that lies ready in the store: by series, how many members it has, and the digest of its block."""
 
@@ -135,9 +125,7 @@ class RollupStore:
         self._client = client
         self._events_kept = events_kept
         self._roll = scripts.roll.of(client, self.keys)
-        self._archived = scripts.archived.of(client, self.keys)
         self._mark = scripts.mark.of(client, self.keys)
-        self._unarchive = scripts.unarchive.of(client, self.keys)
 
     async def due(self) -> Due:
         pipe = self._client.pipeline(transaction=True)
@@ -285,74 +273,3 @@ class RollupStore:
         with translated(f"marking of days of {self.keys.symbol}"):
             days = await self._mark(first_day=first_day_ms, last_day=last_day_ms)
         return tuple(map(int, days))
-
-    async def unarchive(self, name: str, from_ms: int, end_ms: int, max_floor_ms: int) -> tuple[int, int]:
-        """Mark the sealed days of `[from_ms, end_ms)` to be archived again; return the series' floor, and how many.
-
-        None of them if the floor, before which minutes have been dropped, is above `max_floor_ms`.
-        """
-        with translated(f"marking of {name} of {self.keys.symbol}"):
-            floor_ms, count = await self._unarchive(
-                blocks=self.keys.sealed(name),
-                series=name,
-                floor_field=MINUTE_SERIES[name].floor,
-                from_ms=from_ms,
-                end_ms=end_ms,
-                max_floor_ms=max_floor_ms,
-            )
-        return int(floor_ms), int(count)
-
-    async def unarchived(self, series: str) -> tuple[str, dict[int, str]]:
-        """Return the state's token and the days of `series` to be archived, with their scores."""
-        pipe = self._client.pipeline(transaction=True)
-        pipe.hget(self.keys.state, "token")
-        pipe.zrange(self.keys.unarchived, 0, -1, withscores=True)
-        with translated(f"read of what is to be archived of {self.keys.symbol}"):
-            token, pairs = await pipe.execute()
-        split = ((*member.decode().split(":"), str(int(score))) for member, score in pairs)
-        return (token or b"").decode(), {int(day): score for name, day, score in split if name == series}
-
-    async def late_count(self, series: str) -> int:
-        """Return how many parts wait for the archive."""
-        with translated(f"read of late trades of {self.keys.symbol}"):
-            return int(await self._client.zcard(self.keys.late(series)))
-
-    async def late(self, series: str, start_ms: int, end_ms: int) -> LateParts:
-        """Return what late trades make of minutes of `[start_ms, end_ms)` that the archive alone has."""
-        pipe = self._client.pipeline(transaction=True)
-        pipe.hget(self.keys.state, "seq")
-        pipe.zrangebyscore(self.keys.late(series), start_ms, f"({end_ms}", withscores=True)
-        with translated(f"read of late trades of {self.keys.symbol}"):
-            seq, pairs = await pipe.execute()
-        return LateParts(int(seq or 0), start_ms, end_ms, [LatePart.of(*pair) for pair in pairs])
-
-    async def archived(
-        self,
-        series: str,
-        token: str,
-        scores: Mapping[int, str],
-        lost: Sequence[int] = (),
-        late: LateParts | None = None,
-        entry: ManifestEntry | None = None,
-    ) -> int:
-        """Confirm days that the archive has. Return up to where (ms) the series is complete there. Raises Stale.
-
-        `lost`: days that are nowhere any more, and will not be archived. `late`: the parts that it has now, too.
-        `entry`: of the object that was written, if one was.
-        """
-        with translated(f"confirmation of the archive of {self.keys.symbol}"):
-            status, *rest = await self._archived(
-                late=self.keys.late(series),
-                manifest=self.keys.archived(series),
-                token=token,
-                series=series,
-                merged_seq=late.seq if late else None,
-                merged_from_ms=late.start_ms if late else None,
-                merged_end_ms=late.end_ms if late else None,
-                entry=entry.dump() if entry else None,
-                days=scores,
-                lost=lost,
-            )
-        if status == b"STALE":
-            raise Stale(f"{self.keys.symbol} has another writer since its {series} were archived")
-        return int(rest[0])

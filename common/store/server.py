@@ -200,7 +200,7 @@ class StoreWatch:
             try:
                 await self.look()
             except StoreUnavailable:
-                pass  # whoever asks it something meets that, too
+                pass  # the next command meets that, too
             except Exception:
                 log.exception("look at the store failed")
             await asyncio.sleep(LOOK_EVERY_S)

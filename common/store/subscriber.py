@@ -54,7 +54,7 @@ class Subscriber:
         self._changed.set()
 
     def drop(self, channel: str) -> None:
-        """Whoever adds the channel again gets a new subscription, and `on_subscribed` for it."""
+        """A channel that is added again gets a new subscription, and `on_subscribed` for it."""
         self._wanted.discard(channel)
         self._dropped.add(channel)
         self._changed.set()
@@ -116,5 +116,5 @@ class Subscriber:
 
 
 async def _as_it_is(response: Any) -> Any:
-    """The client's own handler writes every message out as text, for a log that nobody reads."""
+    """The client's own handler writes every message out as text, for a log that is not read."""
     return response

@@ -9,13 +9,13 @@ from common.store.demand import Demand
 from common.store.format import store_format
 from common.store.registry import Market, Registry
 
-# The registry is read whole that often even if its version stands still: whoever wrote to the hash by hand, or died
+# The registry is read whole that often even if its version stands still: one who wrote to the hash by hand, or died
 # between the two writes of a change, is met then.
 FULL_READ_S = 30.0
 
 
 class WantedFleet:
-    """Symbols that are always served, and those on demand that somebody asks for.
+    """Symbols that are always served, and those on demand that a client asks for.
 
     A look costs one GET, and one EXISTS for each symbol on demand; the registry itself is read when it has changed.
     """

@@ -6,10 +6,12 @@ parts, which are merged as minutes are.
 
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 import polars as pl
 
-from common.errors import ArchiveDamaged, ArchiveUnavailable
+from common.errors import ArchiveDamaged, ArchiveUnavailable, Overtaken
+from common.retry import retry_when_overtaken
 from common.store.reads import View
 from feed.bars.changes import BarChanges, Cursor, touched_since
 from feed.bars.closed import candles_of, cut, joined
@@ -18,13 +20,13 @@ from feed.bars.frames import read_page
 from feed.bars.live import RECENT_BARS, At, BarGrid, TradeLive
 from feed.bars.recipe import BarRecipe
 from feed.bars.source import BarRows, PageRead
-from feed.reading.bounds import Bounds, Span, Window, grid_at, united
+from feed.reading.bounds import ATTEMPTS, Bounds, Span, Window, grid_at, united
 from feed.reading.coverage import KnownCoverage
 from feed.reading.tape import EVERYTHING, TapeView
-from feed.reading.trade_archive import Kept, Overtaken, TradeHistory, retry_when_overtaken
+from feed.reading.trade_archive import TradeHistory, TradeRetention
 
 # Of what has changed, in trades that are archived: each is read apart. Beyond that a fresh snapshot is due.
-MAX_PAST_SPANS = 64
+MAX_ARCHIVED_SPANS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,8 @@ class TradeSource:
     grid: BarGrid
 
     async def read(self, recipe: BarRecipe, bounds: Bounds, *, lend: bool = False) -> BarRows:
-        return await retry_when_overtaken(lambda: self._read(recipe, bounds, lend=lend))
+        symbol, attempt = self.data.instrument.symbol, partial(self._read, recipe, bounds, lend=lend)
+        return await retry_when_overtaken(attempt, symbol, attempts=ATTEMPTS)
 
     async def page(self, window: Window) -> PageRead:
         return await read_page(self, window)
@@ -60,26 +63,26 @@ class TradeSource:
         return BarChanges(live, [self.grid.update(bar, live.at, touched.was_ms) for bar in candles_of(bars)])
 
     async def _read(self, recipe: BarRecipe, bounds: Bounds, *, lend: bool) -> BarRows:
-        past, taped = self.data.past, await self.data.tape()
-        found = await read_traded(past, taped, recipe, bounds)
+        archive, taped = self.data.trade_archive, await self.data.tape()
+        found = await read_bars(archive, taped, recipe, bounds)
         lender = None
         if lend:
             before = Bounds(0, bounds.reached(found.more_ms).start_ms, 1, oldest_first=False)
-            lender = (await read_traded(past, taped, recipe, before)).bars
-        cover = found.kept.cover(taped.view, self.data.instrument)
+            lender = (await read_bars(archive, taped, recipe, before)).bars
+        cover = found.retention.cover(taped.view, self.data.instrument)
         return BarRows(found.bars, taped.view, cover, found.more_ms, lender)
 
     async def _changed(self, taped: TapeView, spans: list[Span]) -> pl.DataFrame | None:
         """Read the bars that open in these spans; None if that is too much of the archive, or not there as it was."""
-        past, recipe = self.data.past, BarRecipe.candles(self.grid.timeframe)
-        cut_ms = past.first_whole(taped, recipe.timeframe) or 0
+        archive, recipe = self.data.trade_archive, BarRecipe.candles(self.grid.timeframe)
+        cut_ms = archive.first_whole(taped, recipe.timeframe) or 0
         older = [span for span in spans if span[0] < cut_ms]
-        if len(older) > MAX_PAST_SPANS:
+        if len(older) > MAX_ARCHIVED_SPANS:
             return None
         parts: list[pl.DataFrame] = []
         for from_ms, to_ms in older:
-            found = await read_traded(past, taped, recipe, replace(EVERYTHING, start_ms=from_ms, end_ms=to_ms))
-            if found.more_ms is not None or found.kept.faults:
+            found = await read_bars(archive, taped, recipe, replace(EVERYTHING, start_ms=from_ms, end_ms=to_ms))
+            if found.more_ms is not None or found.retention.faults:
                 return None
             parts.append(found.bars)
         newer = spans[len(older) :]
@@ -91,10 +94,10 @@ class TradeSource:
 
     async def _live(self, taped: TapeView) -> TradeLive:
         """The newest bars of which the tape has all trades; only the growing one may be of the archive, too."""
-        past, state, timeframe = self.data.past, taped.view.state, self.grid.timeframe
+        archive, state, timeframe = self.data.trade_archive, taped.view.state, self.grid.timeframe
         growing_ms = timeframe.open_of(max(state.watermark_ms, 0)) if state else 0
-        first_ms, kept = timeframe.open_of(max(taped.from_ms, 0)), Kept(taped.from_ms)
-        cut_ms = past.first_whole(taped, timeframe)
+        first_ms, retention = timeframe.open_of(max(taped.from_ms, 0)), TradeRetention(taped.from_ms)
+        cut_ms = archive.first_whole(taped, timeframe)
         if cut_ms is not None:
             first_ms = min(cut_ms, growing_ms)
         bounds = replace(EVERYTHING, start_ms=first_ms, limit=RECENT_BARS + 1)
@@ -102,11 +105,11 @@ class TradeSource:
         if cut_ms is not None:
             # Where the archive does not answer, the growing bar is partial.
             with suppress(ArchiveUnavailable, ArchiveDamaged):
-                found = await read_traded(past, taped, BarRecipe.candles(timeframe), bounds)
-                bars, kept = found.bars, found.kept
+                found = await read_bars(archive, taped, BarRecipe.candles(timeframe), bounds)
+                bars, retention = found.bars, found.retention
         recent = candles_of(bars.tail(RECENT_BARS))
         from_ms = recent[0].open_ms if len(bars) > len(recent) else first_ms
-        at = At.of(state, self.data.instrument.ids, kept.from_ms + 1, kept.lacks)
+        at = At.of(state, self.data.instrument.ids, retention.from_ms + 1, retention.lacks)
         return TradeLive(self.grid, at, {bar.open_ms: bar for bar in recent}, from_ms, taped.sources)
 
 
@@ -119,26 +122,28 @@ class TradeBars:
     """
 
     bars: pl.DataFrame
-    kept: Kept
+    retention: TradeRetention
     more_ms: int | None = None
 
 
-async def read_traded(past: TradeHistory, taped: TapeView, recipe: BarRecipe, bounds: Bounds) -> TradeBars:
+async def read_bars(archive: TradeHistory, taped: TapeView, recipe: BarRecipe, bounds: Bounds) -> TradeBars:
     """Read at most `bounds.limit` bars. Raises Overtaken."""
-    cut_ms = past.first_whole(taped, recipe.timeframe)
+    cut_ms = archive.first_whole(taped, recipe.timeframe)
     if cut_ms is None:
-        return TradeBars(_of_tape(taped, recipe, bounds), Kept(taped.from_ms))
-    kept = past.kept(taped.view, taped.from_ms)
+        return TradeBars(_of_tape(taped, recipe, bounds), TradeRetention(taped.from_ms))
+    retention = archive.retention(taped.view, taped.from_ms)
     until_ms = min(bounds.end_ms, cut_ms)
     newer = _of_tape(taped, recipe, replace(bounds, start_ms=max(bounds.start_ms, until_ms)))
     if bounds.start_ms >= until_ms or (not bounds.oldest_first and newer["open_ms"].n_unique() >= bounds.limit):
-        return TradeBars(newer, kept)
-    parts, more_ms, kept = await _of_past(past, taped, recipe, replace(bounds, end_ms=until_ms), newer, kept)
+        return TradeBars(newer, retention)
+    parts, more_ms, retention = await _of_archive(
+        archive, taped, recipe, replace(bounds, end_ms=until_ms), newer, retention
+    )
     bars = joined(recipe, parts)
     if more_ms is not None:
         whole = pl.col("open_ms") < more_ms if bounds.oldest_first else pl.col("open_ms") >= more_ms
         bars = bars.filter(whole)
-    return TradeBars(cut(bars, bounds), kept, more_ms)
+    return TradeBars(cut(bars, bounds), retention, more_ms)
 
 
 def _of_tape(taped: TapeView, recipe: BarRecipe, bounds: Bounds) -> pl.DataFrame:
@@ -147,25 +152,30 @@ def _of_tape(taped: TapeView, recipe: BarRecipe, bounds: Bounds) -> pl.DataFrame
     return cut(bars.filter(inside), bounds)
 
 
-async def _of_past(
-    past: TradeHistory, taped: TapeView, recipe: BarRecipe, bounds: Bounds, newer: pl.DataFrame, kept: Kept
-) -> tuple[list[pl.DataFrame], int | None, Kept]:
+async def _of_archive(
+    archive: TradeHistory,
+    taped: TapeView,
+    recipe: BarRecipe,
+    bounds: Bounds,
+    newer: pl.DataFrame,
+    retention: TradeRetention,
+) -> tuple[list[pl.DataFrame], int | None, TradeRetention]:
     """Put older bars before `newer` until they are more than the limit: of the last one a part may lack.
 
-    Or until a request's share has been read, and a bar is whole: then also where that one begins, or ends. And `kept`,
-    less what could not be read.
+    Or until a request's share has been read, and a bar is whole: then also where that one begins, or ends. And
+    `retention`, less what could not be read.
     """
     timeframe, forward = recipe.timeframe, bounds.oldest_first
     parts = [] if forward else [newer]
-    async with aclosing(past.pieces(taped, bounds.start_ms, bounds.end_ms, oldest_first=forward)) as pieces:
+    async with aclosing(archive.pieces(taped, bounds.start_ms, bounds.end_ms, oldest_first=forward)) as pieces:
         async for piece in pieces:
-            made = await past.budget.run(len(piece.trades), recipe.of_trades, piece.trades, taped.sources)
-            kept = kept.without(piece)
+            made = await archive.budget.run(len(piece.trades), recipe.of_trades, piece.trades, taped.sources)
+            retention = retention.without(piece)
             parts = [*parts, made] if forward else [made, *parts]
             # Neighbours share one at most.
             if sum(part["open_ms"].n_unique() for part in parts) - len(parts) >= bounds.limit:
-                return parts, None, kept
+                return parts, None, retention
             whole_ms = timeframe.open_of(piece.to_ms) if forward else grid_at(timeframe, piece.from_ms)
             if piece.spent and bounds.start_ms < whole_ms < bounds.end_ms:
-                return parts, whole_ms, kept
-    return ([*parts, newer] if forward else parts), None, kept
+                return parts, whole_ms, retention
+    return ([*parts, newer] if forward else parts), None, retention

@@ -1,6 +1,6 @@
-"""Closed bars out of the stored minutes, as read from Redis, with nothing kept in between.
+"""Closed bars out of the stored minutes, as read from Redis, with no cache in between.
 
-For timeframes made of whole minutes. What is here is the truth; feed.bars.tail keeps what was read here.
+For timeframes made of whole minutes. What is here is the truth; feed.bars.tail caches what was read here.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -16,6 +16,7 @@ from common.frames.resample import resample
 from common.market.candle import Candle
 from common.market.coding import codec
 from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, Timeframe
+from common.retry import always_changing
 from common.store.parts import Range
 from common.store.reads import View
 from feed.bars.recipe import BarRecipe
@@ -50,7 +51,7 @@ async def read_closed(history: History, recipe: BarRecipe, bounds: Bounds) -> Cl
     """
     wanted = at_once = bounds.limit * (recipe.timeframe.longest_ms // MINUTE_MS)
     if recipe.timeframe.sessions:
-        # Nobody knows how many minutes are in no session: read by at least a day until the bars are enough.
+        # How many minutes are in no session is not known: read by at least a day until the bars are enough.
         wanted, at_once = FOREVER_MS, max(at_once, DAY_MS // MINUTE_MS)
     share = Share(wanted, min(at_once, recipe.part), min(at_once, recipe.chunk))
     for _ in range(ATTEMPTS):
@@ -60,7 +61,7 @@ async def read_closed(history: History, recipe: BarRecipe, bounds: Bounds) -> Cl
     part = min(wanted, recipe.part)
     closed = await _read(history, recipe, bounds, Share(wanted, part, part, is_last=True))
     if closed is None:
-        raise history.changing()
+        raise always_changing(history.symbol)
     return closed
 
 
@@ -159,8 +160,8 @@ async def _read(history: History, recipe: BarRecipe, bounds: Bounds, share: Shar
     more_ms: int | None = None
     is_done = False
     while not is_done and more_ms is None:
-        most = min(share.wanted - count, share.at_once)
-        wanted = Range.some(start_ms, end_ms, most, oldest_first=bounds.oldest_first)
+        limit = min(share.wanted - count, share.at_once)
+        wanted = Range.some(start_ms, end_ms, limit, oldest_first=bounds.oldest_first)
         rows = history.budget.rows
         part = await history.read(recipe.minutes, wanted, share.chunk)
         views.append(part.view)
@@ -202,14 +203,14 @@ def _put_together(
 
 
 async def _made(history: History, recipe: BarRecipe, pieces: Sequence[MinuteRows]) -> list[pl.DataFrame]:
-    """Return the bars of each piece: kept ones, and all others made in one go."""
-    kept = [history.decoded.merged(piece, recipe.how) for piece in pieces]
-    lacking = [piece for piece, bars in zip(pieces, kept, strict=True) if bars is None]
+    """Return the bars of each piece: cached ones, and all others made in one go."""
+    cached = [history.frame_cache.merged(piece, recipe.how) for piece in pieces]
+    lacking = [piece for piece, bars in zip(pieces, cached, strict=True) if bars is None]
     made = await history.budget.run(sum(map(len, lacking)), recipe.bars, lacking)
     for piece, bars in zip(lacking, made, strict=True):
-        history.decoded.keep_merged(piece, recipe.how, bars)
+        history.frame_cache.keep_merged(piece, recipe.how, bars)
     following = iter(made)
-    return [next(following) if bars is None else bars for bars in kept]
+    return [next(following) if bars is None else bars for bars in cached]
 
 
 def _whole_to(timeframe: Timeframe, parts: list[pl.DataFrame], reached_ms: int, bounds: Bounds) -> int | None:

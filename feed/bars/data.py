@@ -23,7 +23,7 @@ class SymbolData:
     # The trades of its stream, with those of other symbols.
     tapes: Tapes
     # The trades before those.
-    past: TradeHistory
+    trade_archive: TradeHistory
 
     @property
     def budget(self) -> QueryBudget:

@@ -14,6 +14,7 @@ from common.frames.resample import resample
 from common.market.coding import codec
 from common.market.timeframes.periods import DAY, periods
 from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, Timeframe
+from common.retry import always_changing
 from common.series import CANDLES
 from common.store.archived import touches
 from common.store.parts import Days, Entries, Minutes, Range
@@ -120,8 +121,8 @@ async def read_days(
     history: History, timeframe: Timeframe, bounds: Bounds, since_seq: int | None = None
 ) -> Closed | None:
     """Read bars of a timeframe of days. None if too many days have yet to be rolled up: the minutes are to be read."""
-    most = bounds.limit * timeframe.n * _DAYS_OF[timeframe.unit]
-    stored = Range.some(bounds.start_ms, bounds.end_ms, most, oldest_first=bounds.oldest_first)
+    limit = bounds.limit * timeframe.n * _DAYS_OF[timeframe.unit]
+    stored = Range.some(bounds.start_ms, bounds.end_ms, limit, oldest_first=bounds.oldest_first)
     # First only which days are dirty: it is cheap, and all the rest is then read at once.
     view = await history.view(Days(NOTHING))
     for _ in range(ATTEMPTS):
@@ -132,14 +133,14 @@ async def read_days(
         view = await history.view(minutes, Days(stored), *Entries.since(since_seq))
         if set(_to_be_made(view, timeframe, bounds)) <= set(spans):
             bars = _bars(view, spans, timeframe)
-            ended = len(view.days.candles) < most and len(bars) <= bounds.limit
+            ended = len(view.days.candles) < limit and len(bars) <= bounds.limit
             return Closed(
                 view,
                 cut(bars, bounds),
                 to_end=ended or not bounds.oldest_first,
                 from_start=ended or bounds.oldest_first,
             )
-    raise history.changing()
+    raise always_changing(history.symbol)
 
 
 def _to_be_made(view: View, timeframe: Timeframe, bounds: Bounds) -> list[Span]:

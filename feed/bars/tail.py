@@ -11,18 +11,19 @@ in `state.amended`, or by dropping it, which shows in `candle_floor_ms`. Anythin
 """
 
 from bisect import bisect_left
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import polars as pl
 
+from common.byte_lru import ByteLru
 from common.frames.bars import bars_json
 from common.market.candle import Candle
 from common.market.coding import codec
 from common.market.coding.bar_json import bar_json, open_ended
 from common.market.instrument import Instrument
 from common.market.timeframes.timeframe import MINUTE_MS, Timeframe, minute_of
+from common.retry import always_changing
 from common.store.parts import Entries, Minutes, Range
 from common.store.reads import View
 from common.store.state import AMENDED_KEPT, SymbolState
@@ -31,7 +32,7 @@ from feed.bars.recipe import CHUNK
 from feed.reading.bounds import FOREVER_MS, Bounds, Span, grid_at, united
 from feed.reading.history import History
 
-# Longer tails are not kept: whoever pages that far back reads on from the store.
+# Longer tails are not cached: a page that far back is read from the store.
 MAX_BARS = 20_000
 # What all tails of a process may take. A bar takes some 250 bytes.
 MAX_BYTES = 64 << 20
@@ -187,12 +188,10 @@ ReadClosed = Callable[[Bounds], Awaitable[Closed]]
 
 
 class Tails:
-    """The tails of a process, by symbol and timeframe; the least used go first."""
+    """The tails of a process, by symbol and timeframe."""
 
-    def __init__(self, most_bytes: int = MAX_BYTES) -> None:
-        self._kept: OrderedDict[Key, Tail] = OrderedDict()
-        self._most_bytes = most_bytes
-        self.bytes = 0
+    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+        self._tails: ByteLru[Key, Tail] = ByteLru(max_bytes, lambda tail: tail.size)
 
     async def read(
         self,
@@ -203,7 +202,7 @@ class Tails:
         since_seq: int | None = None,
     ) -> TailReading:
         """Return the tail as of a view that also has the minutes of `extra` and the entries since `since_seq`."""
-        tail = self._kept.get((instrument, timeframe))
+        tail = self._tails.get((instrument, timeframe))
         reading = await _follow(history, instrument, timeframe, tail, extra, since_seq)
         if reading.tail:
             self._keep(instrument, reading.tail)
@@ -216,7 +215,7 @@ class Tails:
 
         `older`: reads those that the tail does not have yet.
         """
-        tail = self._kept.get((instrument, timeframe))
+        tail = self._tails.get((instrument, timeframe))
         for _ in range(ROUNDS):
             reading = await _follow(history, instrument, timeframe, tail)
             tail = reading.tail
@@ -229,18 +228,12 @@ class Tails:
             if missing is None or len(tail.opens) + missing > MAX_BARS or not history.budget.has_room(0):
                 return None
             tail = await _extend(older, instrument, tail, missing)
-        raise history.changing()
+        raise always_changing(history.symbol)
 
     def _keep(self, instrument: Instrument, tail: Tail) -> None:
         key = (instrument, tail.timeframe)
-        before = self._kept.pop(key, None)
-        if before:
-            self.bytes -= before.size
-            tail = _better(before, tail)
-        self._kept[key] = tail
-        self.bytes += tail.size
-        while self.bytes > self._most_bytes and self._kept:
-            self.bytes -= self._kept.popitem(last=False)[1].size
+        before = self._tails.get(key)
+        self._tails.put(key, _better(before, tail) if before else tail)
 
 
 async def _follow(
@@ -269,7 +262,7 @@ async def _follow(
             tail, spans = tail.followed(view.state, head, instrument), []
             if len(head) < CHUNK:
                 return TailReading(tail, view, asked)
-    raise history.changing()
+    raise always_changing(history.symbol)
 
 
 async def _extend(older: ReadClosed, instrument: Instrument, tail: Tail, missing: int) -> Tail | None:

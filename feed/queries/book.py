@@ -1,4 +1,4 @@
-"""`GET /v1/book/{symbol}`: the current book. Whoever has lost the market must not look like one who sees it: `live`."""
+"""`GET /v1/book/{symbol}`: the current book. `live`: whether it is of now, or of before the market was lost."""
 
 import asyncio
 

@@ -18,7 +18,7 @@ from feed.queries.queries import SymbolQueries
 from feed.reading.archived import Faulty
 from feed.reading.bounds import Window
 from feed.reading.budget import QueryBudget
-from feed.wire.answers import Answer, BarsAnswer, BarsTable, Form, Written
+from feed.wire.answers import BAR_WRITERS, Answer, BarsAnswer, Form, TableAnswer, Written
 from feed.wire.parameter_types import OneOf
 from feed.wire.params import Given, Parameter, Parameters
 
@@ -48,7 +48,7 @@ async def answer(symbol: SymbolQueries, query: CandleQuery) -> Answer:
 
 
 async def read_page(symbol: SymbolQueries, timeframe: Timeframe, window: Window) -> PageRead:
-    """Return bars as JSON, none filled in. Those of identical questions are read once, whoever asks."""
+    """Return bars as JSON, none filled in. Those of identical questions are read once, for all clients."""
     anchored = symbol.market.instrument.anchored(timeframe)
     return await symbol.queries.pages.run(
         (symbol.market.instrument, anchored, window),
@@ -72,7 +72,7 @@ async def _of_frame(symbol: SymbolQueries, query: CandleQuery, budget: QueryBudg
         page = await page_of(source.data, read)
         return await bars_answer(symbol, query.timeframe, (page, read.view, read.cover))
     check_whole(symbol.market, read.more, read.cover.faults)
-    table = BarsTable(read.frame, symbol.market.instrument, query.form)
+    table = TableAnswer(BAR_WRITERS, read.frame, symbol.market.instrument, query.form)
     return Written(table.media_type, await budget.run(len(read.frame), table.body))
 
 

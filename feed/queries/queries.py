@@ -46,7 +46,7 @@ class Queries:
     lease_ttl_ms: int
     tails: Tails = field(default_factory=Tails)
     tapes: Tapes = field(default_factory=Tapes)
-    decoded: FrameCache = field(default_factory=FrameCache)
+    frame_cache: FrameCache = field(default_factory=FrameCache)
     packed: PackedDays = field(default_factory=PackedDays)
     workers: QueryThreads = field(default_factory=QueryThreads)
     lanes: Lanes = field(default_factory=lambda: Lanes(large_places=2))
@@ -106,9 +106,9 @@ class SymbolQueries:
     def data(self, budget: QueryBudget | None = None) -> SymbolData:
         """Without a budget: for what is bounded otherwise."""
         shared, store, instrument = self.queries, self.reader, self.market.instrument
-        history = History(store, instrument, shared.decoded, shared.archive, budget)
-        past = TradeHistory(store, instrument, shared.packed, shared.archive, budget)
-        return SymbolData(instrument, history, shared.tails, shared.tapes, past)
+        history = History(store, instrument, shared.frame_cache, shared.archive, budget)
+        trade_archive = TradeHistory(store, instrument, shared.packed, shared.archive, budget)
+        return SymbolData(instrument, history, shared.tails, shared.tapes, trade_archive)
 
     def source(self, timeframe: Timeframe, budget: QueryBudget | None = None) -> BarSource:
         """Where its bars of that length come from."""

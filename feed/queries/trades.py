@@ -10,16 +10,17 @@ Where the stream ends first, or all of it is newer than the range, the rest is i
 (feed.reading.trade_archive).
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 import polars as pl
 
-from common.errors import StoreUnavailable
+from common.errors import Overtaken
 from common.frames import decode
 from common.frames.schema import TRADES
+from common.retry import retry_when_overtaken
 from common.store.parts import TradeEntry
 from common.store.reads import View
 from feed.bars.data import SymbolData
@@ -30,18 +31,20 @@ from feed.queries.parameters import END, FORMAT, LIMIT, START
 from feed.queries.queries import SymbolQueries
 from feed.reading.bounds import ATTEMPTS, FOREVER_MS
 from feed.reading.coverage import KnownCoverage
-from feed.reading.trade_archive import Kept, retry_when_overtaken
-from feed.wire.answers import Answer, Form, TradesAnswer, TradesTable, cursor_of, told_faults
+from feed.reading.trade_archive import TradeRetention
+from feed.wire.answers import TRADE_WRITERS, Answer, Form, TableAnswer, TradesAnswer, cursor_of, told_faults
 from feed.wire.parameter_types import OneOf, Whole
 from feed.wire.params import Given, Parameter, Parameters
 
 Take = Literal["newest", "oldest"]
+T = TypeVar("T")
 
 # Entries fetched by the first command; each further one fetches twice as many as the one before, up to the most.
 FIRST_PAGE = 64
 MAX_PAGE = 4_096
 # Of one answer: some 700 kB of JSON.
 MAX_TRADES = 10_000
+_WENT_BACK = "the store went back in time while its trades were read"
 
 TRADES_LIMIT = replace(LIMIT, type=Whole(MAX_TRADES))
 TAKE: Parameter[Take] = Parameter("take", OneOf(get_args(Take)), "newest", "Which ones, where there are more.")
@@ -63,7 +66,7 @@ class TradesQuery:
 
 
 @dataclass(frozen=True, slots=True)
-class Sales:
+class TradesRead:
     """A TRADES frame ascending by (ts_ms, id), the view it is true of, and of which time all trades are kept.
 
     `more_ms`: where to go on: before the answer was full, as much had been read as a request may.
@@ -71,7 +74,7 @@ class Sales:
 
     trades: pl.DataFrame
     view: View
-    kept: Kept
+    retention: TradeRetention
     more_ms: int | None = None
 
     def complete(self, query: TradesQuery, cover: KnownCoverage) -> bool:
@@ -96,97 +99,98 @@ class Sales:
 async def answer(symbol: SymbolQueries, query: TradesQuery) -> Answer:
     market = symbol.market
     found = await symbol.queries.weighed(lambda budget: read(symbol.data(budget), query))
-    more, faults = found.more(query), found.kept.faults
+    more, faults = found.more(query), found.retention.faults
     if query.form != "json":
         check_whole(market, more, faults)
-        return TradesTable(found.trades, market.instrument, query.form)
-    complete = found.complete(query, found.kept.cover(found.view, market.instrument))
+        return TableAnswer(TRADE_WRITERS, found.trades, market.instrument, query.form)
+    complete = found.complete(query, found.retention.cover(found.view, market.instrument))
     fields: dict[str, object] = {"complete": complete, "cursor": cursor_of(found.view.state)}
     fields |= {"faults": told_faults(faults)} if faults else {}
     fields |= {"next": more} if more else {}
     return TradesAnswer(market, found.trades, {**fields, "health": symbol.health(found.view)})
 
 
-async def read(data: SymbolData, query: TradesQuery) -> Sales:
+async def read(data: SymbolData, query: TradesQuery) -> TradesRead:
     if query.take == "oldest":
-        return await retry_when_overtaken(lambda: _oldest(data, query))
-    for _ in range(ATTEMPTS):
-        found = await _of_stream(data, query)
-        if found is None:
-            continue
-        sales, cut_ms = found
-        if data.past.has(sales.view) and cut_ms >= _wanted_ms(sales.trades, query):
-            return await retry_when_overtaken(lambda: _with_archived(data, query))
-        return sales
-    raise StoreUnavailable(f"{data.store.keys.symbol} changed under every attempt to read it")
+        return await _retried(_oldest, data, query)
+    found, cut_ms = await _retried(_of_stream, data, query)
+    if data.trade_archive.has(found.view) and cut_ms >= _wanted_ms(found.trades, query):
+        return await _retried(_with_archived, data, query)
+    return found
 
 
-async def _oldest(data: SymbolData, query: TradesQuery) -> Sales:
+async def _retried(read: Callable[[SymbolData, TradesQuery], Awaitable[T]], data: SymbolData, query: TradesQuery) -> T:
+    return await retry_when_overtaken(lambda: read(data, query), data.instrument.symbol, attempts=ATTEMPTS)
+
+
+async def _oldest(data: SymbolData, query: TradesQuery) -> TradesRead:
     end_ms = _end_ms(query)
     found, to_ms = await read_on(data, query.start_ms or 0, end_ms, query.limit)
     whole = len(found.trades) >= query.limit or to_ms == end_ms
     return replace(found, trades=found.trades.head(query.limit), more_ms=None if whole else to_ms)
 
 
-async def _with_archived(data: SymbolData, query: TradesQuery) -> Sales:
+async def _with_archived(data: SymbolData, query: TradesQuery) -> TradesRead:
     """Read back from the end, of the tape what is after the cut, and before it piece by piece."""
-    past, taped = data.past, await data.tapes.read(data.store, data.store.view)
+    archive, taped = data.trade_archive, await data.tapes.read(data.store, data.store.view)
     end_ms = _end_ms(query)
     cut_ms = min(taped.from_ms + 1, end_ms)
-    kept = past.kept(taped.view, taped.from_ms)
+    retention = archive.retention(taped.view, taped.from_ms)
     found = _newest([taped.between(max(cut_ms, query.start_ms or 0), end_ms)], query)
-    if len(found) == query.limit or not past.has(taped.view):
-        return Sales(found, taped.view, kept)
-    async with aclosing(past.pieces(taped, query.start_ms or 0, cut_ms, oldest_first=False)) as pieces:
+    if len(found) == query.limit or not archive.has(taped.view):
+        return TradesRead(found, taped.view, retention)
+    async with aclosing(archive.pieces(taped, query.start_ms or 0, cut_ms, oldest_first=False)) as pieces:
         async for piece in pieces:
-            kept = kept.without(piece)
+            retention = retention.without(piece)
             older = piece.trades.select(list(TRADES)).tail(query.limit - len(found))
             found = pl.concat([older, found])
             if len(found) == query.limit:
                 break
             if piece.spent and piece.from_ms > (query.start_ms or 0):
-                return Sales(found, taped.view, kept, piece.from_ms)
-    return Sales(found, taped.view, kept)
+                return TradesRead(found, taped.view, retention, piece.from_ms)
+    return TradesRead(found, taped.view, retention)
 
 
-async def read_on(data: SymbolData, start_ms: int, end_ms: int, most: int) -> tuple[Sales, int]:
-    """Read trades of `[start_ms, end_ms)`, oldest first: all, or `most` and some more, or as many as a request may.
+async def read_on(data: SymbolData, start_ms: int, end_ms: int, limit: int) -> tuple[TradesRead, int]:
+    """Read trades of `[start_ms, end_ms)`, oldest first: all, or `limit` and some more, or as many as a request may.
 
     Return them, and up to where.
     """
-    past, taped = data.past, await data.tapes.read(data.store, data.store.view)
-    kept = past.kept(taped.view, taped.from_ms)
-    cut_ms = min(taped.from_ms + 1, end_ms) if past.has(taped.view) else start_ms
+    archive, taped = data.trade_archive, await data.tapes.read(data.store, data.store.view)
+    retention = archive.retention(taped.view, taped.from_ms)
+    cut_ms = min(taped.from_ms + 1, end_ms) if archive.has(taped.view) else start_ms
     parts: list[pl.DataFrame] = []
-    async with aclosing(past.pieces(taped, start_ms, max(start_ms, cut_ms), oldest_first=True)) as pieces:
+    async with aclosing(archive.pieces(taped, start_ms, max(start_ms, cut_ms), oldest_first=True)) as pieces:
         async for piece in pieces:
-            parts, kept = [*parts, piece.trades.select(list(TRADES))], kept.without(piece)
-            if piece.spent or sum(map(len, parts)) >= most:
-                return Sales(pl.concat(parts), taped.view, kept), piece.to_ms
+            parts, retention = [*parts, piece.trades.select(list(TRADES))], retention.without(piece)
+            if piece.spent or sum(map(len, parts)) >= limit:
+                return TradesRead(pl.concat(parts), taped.view, retention), piece.to_ms
     rest = taped.between(max(start_ms, cut_ms), end_ms).select(list(TRADES)).sort("ts_ms", "id")
-    return Sales(pl.concat([*parts, rest]), taped.view, kept), end_ms
+    return TradesRead(pl.concat([*parts, rest]), taped.view, retention), end_ms
 
 
-async def _of_stream(data: SymbolData, query: TradesQuery) -> tuple[Sales, int] | None:
-    """Read page by page, each from the oldest entry known, which it must find again. None if it does not: the store
-    went back in time. Also return the cut: up to that time trades may have been cut off the stream."""
-    past, view = data.past, await data.store.view()
+async def _of_stream(data: SymbolData, query: TradesQuery) -> tuple[TradesRead, int]:
+    """Read page by page, each from the oldest entry known, which it must find again.
+
+    Also return the cut: up to that time trades may have been cut off the stream.
+    """
+    archive, view = data.trade_archive, await data.store.view()
     found = TRADES.to_frame()
     if view.state is None:
-        return Sales(found, view, Kept(-1)), -1
+        return TradesRead(found, view, TradeRetention(-1)), -1
     # `token`, `seq`, `watermark_ms`: of the entry to go on with, which is still to be read.
     token, seq, watermark_ms = view.state.token, view.state.seq, view.state.watermark_ms
     cut_ms, count = watermark_ms, FIRST_PAGE
     while watermark_ms >= _wanted_ms(found, query):
         page, oldest = await data.store.entries_back(seq, count)
         if oldest is None:
-            return None
+            raise Overtaken(_WENT_BACK)
         cut_ms = oldest.watermark_ms if oldest.seq > 1 else -1
         # Meanwhile the stream was cut up to where we are; or all of it is newer than what is wanted.
-        if oldest.seq > seq or (past.has(view) and _end_ms(query) <= cut_ms):
+        if oldest.seq > seq or (archive.has(view) and _end_ms(query) <= cut_ms):
             break
         if not page or (page[0].token, page[0].seq) != (token, seq):
-            return None
+            raise Overtaken(_WENT_BACK)
         *newer, last = page
         if last.seq == oldest.seq:
             found = _newest([_trades(page), found], query)
@@ -194,7 +198,7 @@ async def _of_stream(data: SymbolData, query: TradesQuery) -> tuple[Sales, int] 
         found = _newest([_trades(newer), found], query)
         token, seq, watermark_ms = last.token, last.seq, last.watermark_ms
         count = min(2 * count, MAX_PAGE)
-    return Sales(found, view, past.kept(view, cut_ms)), cut_ms
+    return TradesRead(found, view, archive.retention(view, cut_ms)), cut_ms
 
 
 def _wanted_ms(found: pl.DataFrame, query: TradesQuery) -> int:

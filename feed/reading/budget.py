@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class QueryBudget:
-    """Of one query. Without `workers` all is worked out in place; without a `place` nobody else is waited for."""
+    """Of one query. Without `workers` all is worked out in place; without a `place` no other query is waited for."""
 
     workers: QueryThreads | None = None
     place: LanePlace | None = None

@@ -5,25 +5,27 @@ until the day is sealed again. The archive is asked for what Redis has dropped: 
 late trades make of those is kept in Redis until the archive has it, and is merged here; an object says what it has.
 
 What is open, and which blocks are sealed, is read in one transaction; blocks are named by their digest, so they may
-be fetched after it, and be kept for as long as there is room.
+be fetched after it, and be cached for as long as there is room.
 """
 
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
+from typing import TypeVar
 
 import polars as pl
 
 from common.archive.archive import Archive
 from common.archive.late import period_with
 from common.archive.series import SERIES
-from common.errors import StoreUnavailable, Superseded
+from common.errors import Overtaken, Superseded
 from common.frames import encode
 from common.frames.minutes import CANDLE_FRAMES, MinuteFrames, MinuteRows, within
 from common.market.instrument import Instrument
 from common.market.manifest import ManifestEntry
 from common.market.scale import Scales
+from common.retry import retry_when_overtaken
 from common.series import CANDLES, MINUTE_SERIES, MinuteSeries
 from common.store.parts import Late, Minutes, Part, Range, Seals
 from common.store.reads import SymbolReader, View
@@ -48,6 +50,8 @@ PACKED_ROW_BYTES = 64
 # A day sealed again between two commands is read once more.
 ATTEMPTS = 8
 
+T = TypeVar("T")
+
 
 class History:
     """All minutes of one symbol, for a query of this budget. `store`: reads what the store alone has."""
@@ -56,11 +60,11 @@ class History:
         self,
         store: SymbolReader,
         instrument: Instrument,
-        decoded: FrameCache,
+        frame_cache: FrameCache,
         archive: Archive | None = None,
         budget: QueryBudget | None = None,
     ) -> None:
-        self.store, self.decoded, self.budget = store, decoded, budget or QueryBudget.unlimited()
+        self.store, self.frame_cache, self.budget = store, frame_cache, budget or QueryBudget.unlimited()
         self._instrument, self._archive = instrument, archive
 
     @property
@@ -72,55 +76,51 @@ class History:
 
         Minutes are those of candles.
         """
-        minutes = [wanted for part in parts if isinstance(part, Minutes) for wanted in part.ranges]
-        for _ in range(ATTEMPTS):
-            view = await self.store.view(*parts)
-            asked = list(zip(minutes, view.minutes, strict=True))
-            lacking = [wanted.start_ms for wanted, found in asked if may_be_sealed(CANDLES, view, wanted, found)]
-            if not lacking:
-                return self._kept_of(view)
-            view = await self.store.view(*parts, Seals(min(lacking)), *self._late_of(minutes))
-            asked = list(zip(minutes, view.minutes, strict=True))
-            read = [await self._part(CANDLE_FRAMES, view, wanted, found) for wanted, found in asked]
-            if all(read):
-                try:
-                    older = [await self._older(view, wanted) for wanted in minutes]
-                except Superseded:
-                    continue
-                frames = [[*before, *part.frames] for before, part in zip(older, read, strict=True) if part]
-                whole = [cut_to(pl.concat(each), wanted) for each, wanted in zip(frames, minutes, strict=True)]
-                return self._kept_of(replace(view, minutes=list(map(encode.candles, whole))))
-        raise self.changing()
+        return await self._retried(lambda: self._view(parts))
 
-    async def read(self, frames: MinuteFrames, wanted: Range, most_open: int) -> MinutesPart:
+    async def _view(self, parts: tuple[Part, ...]) -> View:
+        minutes = [wanted for part in parts if isinstance(part, Minutes) for wanted in part.ranges]
+        view = await self.store.view(*parts)
+        asked = list(zip(minutes, view.minutes, strict=True))
+        lacking = [wanted.start_ms for wanted, found in asked if may_be_sealed(CANDLES, view, wanted, found)]
+        if not lacking:
+            return self._kept_of(view)
+        view = await self.store.view(*parts, Seals(min(lacking)), *self._late_of(minutes))
+        asked = list(zip(minutes, view.minutes, strict=True))
+        read = [await self._part(CANDLE_FRAMES, view, wanted, found) for wanted, found in asked]
+        older = [await self._older(view, wanted) for wanted in minutes]
+        frames = [[*before, *part.frames] for before, part in zip(older, read, strict=True)]
+        whole = [cut_to(pl.concat(each), wanted) for each, wanted in zip(frames, minutes, strict=True)]
+        return self._kept_of(replace(view, minutes=list(map(encode.candles, whole))))
+
+    async def read(self, frames: MinuteFrames, wanted: Range, max_open: int) -> MinutesPart:
         """Return minutes of `wanted`, beginning at the end that is asked for: at least one if there are any.
 
-        As many as asked for, unless they are not sealed yet and more than `most_open`; or some more.
+        As many as asked for, unless they are not sealed yet and more than `max_open`; or some more.
         """
-        series, forward = frames.series, wanted.oldest is not None
-        limited = Range.some(wanted.start_ms, wanted.end_ms, most_open, oldest_first=forward, series=series)
-        for _ in range(ATTEMPTS):
-            view = await self.store.view(Minutes(limited))
-            floor_ms = self._archived_to(series, view)
-            if wanted.start_ms < floor_ms and (wanted.oldest is not None or wanted.end_ms <= floor_ms):
-                view = await self.store.view(_late_from(series, wanted.start_ms))
-                if self._archived_to(series, view) == floor_ms:
-                    with suppress(Superseded):
-                        return await self._of_archive(frames, view, wanted, floor_ms)
-                continue
-            if not may_be_sealed(series, view, limited, view.minutes[0]):
-                return self._up_to_archive(frames, wanted, await self._opened(frames, view, limited, view.minutes[0]))
-            # Whole stretches, as they are kept.
-            seals = Seals(series.archive_period.open_of(wanted.start_ms))
-            view = await self.store.view(Minutes(limited), seals)
-            part = await self._part(frames, view, wanted, view.minutes[0], most_open)
-            if part and self._archived_to(series, view) == floor_ms:
-                return self._up_to_archive(frames, wanted, part)
-        raise self.changing()
+        return await self._retried(lambda: self._read(frames, wanted, max_open))
 
-    def changing(self) -> StoreUnavailable:
-        """What is raised where it was another one at every attempt to read it."""
-        return StoreUnavailable(f"{self.symbol} changed under every attempt to read it")
+    async def _read(self, frames: MinuteFrames, wanted: Range, max_open: int) -> MinutesPart:
+        series, forward = frames.series, wanted.oldest is not None
+        limited = Range.some(wanted.start_ms, wanted.end_ms, max_open, oldest_first=forward, series=series)
+        view = await self.store.view(Minutes(limited))
+        floor_ms = self._archived_to(series, view)
+        if wanted.start_ms < floor_ms and (forward or wanted.end_ms <= floor_ms):
+            view = await self.store.view(_late_from(series, wanted.start_ms))
+            self._check_archived_to(series, view, floor_ms)
+            return await self._of_archive(frames, view, wanted, floor_ms)
+        if not may_be_sealed(series, view, limited, view.minutes[0]):
+            return self._up_to_archive(frames, wanted, await self._opened(frames, view, limited, view.minutes[0]))
+        # Whole stretches, as they are cached.
+        seals = Seals(series.archive_period.open_of(wanted.start_ms))
+        view = await self.store.view(Minutes(limited), seals)
+        part = await self._part(frames, view, wanted, view.minutes[0], max_open)
+        self._check_archived_to(series, view, floor_ms)
+        return self._up_to_archive(frames, wanted, part)
+
+    async def _retried(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        by = (Overtaken, Superseded)
+        return await retry_when_overtaken(attempt, self.symbol, by=by, attempts=ATTEMPTS)
 
     def _late_of(self, candles: Sequence[Range]) -> list[Late]:
         """What `_older` needs: late trades of ranges without a limit."""
@@ -140,6 +140,10 @@ class History:
         if self._archive is None or view.state is None or known is None or known.from_ms < 0:
             return -1
         return view.state.floor_ms(series)
+
+    def _check_archived_to(self, series: MinuteSeries, view: View, floor_ms: int) -> None:
+        if self._archived_to(series, view) != floor_ms:
+            raise Overtaken(f"the store dropped {series.name} of {self.symbol} while they were read")
 
     def _kept_of(self, view: View) -> View:
         """The view with the floors of all that is kept: with an archive, these are where it begins."""
@@ -190,13 +194,13 @@ class History:
         newest = max((part.seq, part.token) for part in late) if late else None
         scale = self._instrument.scale
         key = (self.symbol, series.name, frames.columns, period_ms, version, newest, scale)
-        frame = self.decoded.get(key)
+        frame = self.frame_cache.get(key)
         await self.budget.read(len(frame) if frame is not None else max(expected.rows, 0) if expected else 0)
         if frame is None:
             place = self._archive, SERIES[series.name], self._instrument, period_ms
             at = view.state.token, view.state.seq
             frame = await there.read(period_ms, partial(period_with, *place, late, at, frames.columns, expected))
-            self.decoded.keep(key, frame)
+            self.frame_cache.keep(key, frame)
         return frame
 
     async def _opened(
@@ -208,17 +212,15 @@ class History:
         return part
 
     async def _part(
-        self, frames: MinuteFrames, view: View, wanted: Range, found: list[bytes], most_open: int | None = None
-    ) -> MinutesPart | None:
-        """Join open minutes and sealed days of one view. None if a day has been sealed again since."""
-        limit = most_open or wanted.oldest or wanted.newest
+        self, frames: MinuteFrames, view: View, wanted: Range, found: list[bytes], max_open: int | None = None
+    ) -> MinutesPart:
+        """Join open minutes and sealed days of one view."""
+        limit = max_open or wanted.oldest or wanted.newest
         opened = await self._opened(frames, view, wanted, found, limit)
         stretches = stretches_of(frames.series, view, wanted)
         chosen = chosen_of(frames.series, stretches, wanted)
         scales = view.state.scales(self._instrument) if view.state else Scales.unchanged(self._instrument.scale)
-        known = await SealedDays(self.store, self.decoded, self.budget).read(frames, chosen, scales, wanted)
-        if known is None:
-            return None
+        known = await SealedDays(self.store, self.frame_cache, self.budget).read(frames, chosen, scales, wanted)
         # What ends the part: days that were not chosen, or the rest of a day that is cut.
         ends = [stretch for stretch in known if stretch.is_cut]
         if len(chosen) < len(stretches):
@@ -245,5 +247,5 @@ def _asked(
 
 
 def _late_from(series: MinuteSeries, start_ms: int) -> Late:
-    """Late trades of whole periods, as these are kept."""
+    """Late trades of whole periods, as these are cached."""
     return Late(series, series.archive_period.open_of(start_ms))

@@ -2,7 +2,7 @@
 
 How much a query reads is known only as it goes on. It begins as a light one; before it reads more than such a one may,
 it takes a place among those that may. If none is free, it lets go of all it has read and begins again when its turn
-comes: so whoever waits holds nothing, and no light query is behind a large one.
+comes: so one that waits holds nothing, and no light query is behind a large one.
 
 Only heavy ones are ever refused. Who reads less waits for its turn, however long. While clients have yet to read much
 of what was answered, no large one begins.
@@ -85,7 +85,7 @@ class Lanes:
         return self._unsent_bytes() <= self._max_unsent_bytes
 
     async def _until_read(self) -> None:
-        # What a transport has sent it tells nobody.
+        # A transport does not tell what it has sent.
         while not self._has_memory():  # noqa: ASYNC110
             await asyncio.sleep(LOOK_EVERY_S)
 

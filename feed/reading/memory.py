@@ -13,15 +13,15 @@ _BASE_MB = 192
 _QUERY_MB = 224
 # An answer takes several times its bytes until it is put together: with less than 1 GB it is shorter.
 _ANSWERS = 32
-# Of what is left for keeping, in tenths: decoded minutes, packed days of trades, tapes, tails, coverage.
-_DECODED, _PACKED, _TAPES, _TAILS, _OLDER = 5, 2, 1, 1, 1
+# Of what is left for caches, in tenths: frames of minutes, packed days of trades, tapes, tails, coverage.
+_FRAMES, _PACKED, _TAPES, _TAILS, _OLDER = 5, 2, 1, 1, 1
 
 
 @dataclass(frozen=True, slots=True)
 class Shares:
     """Bytes that each cache may take, and one answer; how many queries that read much may be under way at once."""
 
-    decoded_bytes: int
+    frames_bytes: int
     packed_bytes: int
     tapes_bytes: int
     tails_bytes: int
@@ -35,4 +35,4 @@ class Shares:
         places = max(1, left_mb * 6 // 10 // _QUERY_MB)
         tenth = (left_mb * 3 // 10 << 20) // 10
         answer = min(MAX_ANSWER_BYTES, (memory_mb << 20) // _ANSWERS)
-        return cls(_DECODED * tenth, _PACKED * tenth, _TAPES * tenth, _TAILS * tenth, _OLDER * tenth, answer, places)
+        return cls(_FRAMES * tenth, _PACKED * tenth, _TAPES * tenth, _TAILS * tenth, _OLDER * tenth, answer, places)

@@ -1,7 +1,7 @@
-"""Minutes of sealed days: all that are not kept fetched by one command, and opened in one go.
+"""Minutes of sealed days: all that are not cached are fetched by one command, and opened in one go.
 
-A block is known by its digest, so what was read of it is kept for as long as there is room: of candles what they are
-sealed as, without its compression, which is a quarter of a frame of them; of other series their frame.
+A block is known by its digest, so what was read of it is cached for as long as there is room: of candles what is sealed
+of them, without its compression, a quarter of the room of their frame; of other series their frame.
 """
 
 from collections.abc import Hashable, Sequence
@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import polars as pl
 
+from common.errors import Overtaken
 from common.frames.minutes import MinuteFrames, MinuteRows
 from common.market.coding import blocks
 from common.market.coding.limbs import Scratch
@@ -23,7 +24,7 @@ from feed.reading.budget import UNLIMITED, QueryBudget
 from feed.reading.frame_cache import FrameCache
 from feed.reading.minutes_part import DayStretch
 
-# Levels of a day decoded at once. A busier day is decoded some minutes at a time, and not kept: all of it takes 300 MB.
+# Levels of a day decoded at once. A busier day is decoded some minutes at a time, and not cached: it takes 300 MB.
 MAX_LEVELS_AT_ONCE = 1 << 19
 
 
@@ -40,23 +41,23 @@ class SealedDays:
     """Those of one symbol, for a query of this budget."""
 
     store: SymbolReader
-    decoded: FrameCache
+    cache: FrameCache
     budget: QueryBudget
 
     async def read(
         self, frames: MinuteFrames, stretches: Sequence[list[Seal]], scales: Scales, wanted: Range
-    ) -> list[DayStretch] | None:
-        """Return the minutes of each stretch of days. None if one of them has been sealed again since."""
-        kept, lacking = list[DayStretch](), list[list[Seal]]()
+    ) -> list[DayStretch]:
+        """Return the minutes of each stretch of days. Raises Overtaken where one has been sealed again since."""
+        cached, lacking = list[DayStretch](), list[list[Seal]]()
         for days in stretches:
-            minutes = self.decoded.get(self._key(frames, days, scales))
+            minutes = self.cache.get(self._key(frames, days, scales))
             if minutes is None:
                 lacking.append(days)
             else:
-                kept.append(DayStretch(minutes, *_span(days)))
-        await self.budget.read(sum(len(stretch.minutes) for stretch in kept))
+                cached.append(DayStretch(minutes, *_span(days)))
+        await self.budget.read(sum(len(stretch.minutes) for stretch in cached))
         read = await self._read(frames, lacking, scales, wanted) if lacking else []
-        return None if read is None else sorted([*kept, *read], key=lambda stretch: stretch.from_ms)
+        return sorted([*cached, *read], key=lambda stretch: stretch.from_ms)
 
     def _key(self, frames: MinuteFrames, days: Sequence[Seal], scales: Scales) -> Hashable:
         digests = tuple(day.digest(frames.series) for day in days)
@@ -64,24 +65,22 @@ class SealedDays:
 
     async def _read(
         self, frames: MinuteFrames, stretches: Sequence[list[Seal]], scales: Scales, wanted: Range
-    ) -> list[DayStretch] | None:
-        # Fetched no sooner than there is a turn to open it: who waits holds nothing.
-        async with self.decoded.turns:
+    ) -> list[DayStretch]:
+        # Fetched no sooner than there is a turn to open it: what waits holds nothing.
+        async with self.cache.turns:
             fetched = await self._fetched(frames.series, stretches)
-            if fetched is None:
-                return None
             is_limited = wanted.oldest is not None or wanted.newest is not None
             busy = [each for each in fetched if frames.by_part and is_limited and each.rows > MAX_LEVELS_AT_ONCE]
             opened = await self._opened(frames, [each for each in fetched if each not in busy], scales)
             return opened + [await self._busy_day(frames, each, scales, wanted) for each in busy]
 
-    async def _fetched(self, series: MinuteSeries, stretches: Sequence[list[Seal]]) -> list[SealedStretch] | None:
+    async def _fetched(self, series: MinuteSeries, stretches: Sequence[list[Seal]]) -> list[SealedStretch]:
         seals = [seal for days in stretches for seal in days]
         found = [block for block in await self.store.blocks(series, [seal.day_ms for seal in seals]) if block]
         rows = sum(seal.count(series) for seal in seals)
         digests = await self.budget.run(rows, lambda: list(map(blocks.digest, found)))
         if digests != [seal.digest(series) for seal in seals]:
-            return None
+            raise Overtaken(f"a day of {self.store.keys.symbol} was sealed again while it was read")
         rows_of, following = series.codec.blocks().rows, iter(found)
         sealed = [[next(following) for _ in days] for days in stretches]
         return [
@@ -91,10 +90,10 @@ class SealedDays:
     async def _opened(self, frames: MinuteFrames, fetched: Sequence[SealedStretch], scales: Scales) -> list[DayStretch]:
         rows = sum(each.rows for each in fetched)
         await self.budget.read(rows)
-        # A year takes 30 ms, in which nobody else would be answered.
+        # A year takes 30 ms, in which no other question would be answered.
         opened = await self.budget.run(rows, _open, frames, fetched, scales)
         for each, minutes in zip(fetched, opened, strict=True):
-            self.decoded.keep(self._key(frames, each.days, scales), minutes)
+            self.cache.keep(self._key(frames, each.days, scales), minutes)
         return [DayStretch(minutes, *_span(each.days)) for each, minutes in zip(fetched, opened, strict=True)]
 
     async def _busy_day(

@@ -15,7 +15,7 @@ class SingleFlight(Generic[T]):
 
     async def run(self, key: Hashable, answer: Callable[[], Coroutine[Any, Any, T]]) -> T:
         task = self._flying.get(key)
-        # One that has just ended answers whoever waited. Who asks again of it would get it at once, and may ask again,
+        # One that has just ended answers those who waited. Who asks it again would get it at once, and may ask again,
         # for ever: nothing else runs meanwhile.
         if task is None or task.done():
             task = self._flying[key] = asyncio.create_task(answer())
@@ -27,5 +27,5 @@ class SingleFlight(Generic[T]):
         if self._flying.get(key) is task:
             del self._flying[key]
         if not task.cancelled():
-            # Looked at, or an error that nobody waits for any more is reported as forgotten.
+            # Looked at, or an error that is not waited for any more is reported as forgotten.
             task.exception()

@@ -4,7 +4,6 @@ A Tape is a value like a Tail, and simpler: trades are facts, so it only grows a
 the store cuts its stream. It begins with the stream's oldest entry; feed.reading.trade_archive reads what is older.
 """
 
-from collections import OrderedDict
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Protocol
@@ -12,7 +11,7 @@ from typing import Protocol
 import numpy as np
 import polars as pl
 
-from common.errors import StoreUnavailable
+from common.byte_lru import ByteLru
 from common.frames import bulk, decode
 from common.frames.schema import TRADES
 from common.frames.spans import held, span_end, span_open
@@ -20,6 +19,7 @@ from common.market.candle import LIVE
 from common.market.coding import codec
 from common.market.instrument import Instrument
 from common.market.timeframes.timeframe import Timeframe
+from common.retry import always_changing
 from common.store.parts import Entries, Minutes, Part, Range, TradeEntry
 from common.store.reads import SymbolReader, View
 from common.store.state import SymbolState
@@ -132,16 +132,15 @@ class ReadView(Protocol):
 
 
 class Tapes:
-    """The tapes of a process, by symbol and instrument; the least used go first."""
+    """The tapes of a process, by symbol and instrument."""
 
-    def __init__(self, most_bytes: int = MAX_BYTES) -> None:
-        self._kept: OrderedDict[tuple[str, Instrument | None], Tape] = OrderedDict()
-        self._most_bytes = most_bytes
+    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+        self._tapes: ByteLru[tuple[str, Instrument | None], Tape] = ByteLru(max_bytes, _bytes, min_count=1)
 
     async def read(self, store: SymbolReader, read_view: ReadView, since_seq: int | None = None) -> TapeView:
         """Return the tape as of a view, by `read_view`, that also has the entries since `since_seq`."""
         key = store.keys.symbol, store.instrument
-        tape = self._kept.get(key)
+        tape = self._tapes.get(key)
         for _ in range(ROUNDS):
             tape = tape or await _load(store)
             seqs = [seq for seq in (tape.seq if tape else None, since_seq) if seq is not None]
@@ -151,15 +150,9 @@ class Tapes:
                 return TapeView(None, view, -1, LIVE)
             tape = _followed(tape, view)
             if tape:
-                self._keep(key, tape)
+                self._tapes.put(key, tape)
                 return TapeView(tape, view, _from_ms(view), _sources(view.state, view.minutes[0]))
-        raise StoreUnavailable(f"{store.keys.symbol} changed under every attempt to read it")
-
-    def _keep(self, key: tuple[str, Instrument | None], tape: Tape) -> None:
-        self._kept[key] = tape
-        self._kept.move_to_end(key)
-        while len(self._kept) > 1 and sum(_bytes(kept) for kept in self._kept.values()) > self._most_bytes:
-            self._kept.popitem(last=False)
+        raise always_changing(store.keys.symbol)
 
 
 async def _load(store: SymbolReader) -> Tape | None:

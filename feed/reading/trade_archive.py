@@ -9,18 +9,17 @@ in a time that is not covered until then.
 """
 
 import asyncio
-from collections import OrderedDict
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 import polars as pl
 
 from common.archive.archive import Archive
 from common.archive.parquet import Packed
 from common.archive.series import TRADE_ROWS
-from common.errors import StoreUnavailable
+from common.byte_lru import ByteLru
+from common.errors import Overtaken
 from common.frames import decode
 from common.frames.schema import TRADES
 from common.market.instrument import Instrument
@@ -31,7 +30,7 @@ from common.store.archived import ArchivedTrades, Spans
 from common.store.reads import SymbolReader, View
 from feed.reading import archived
 from feed.reading.archived import Faulty, Periods
-from feed.reading.bounds import ATTEMPTS, grid_at
+from feed.reading.bounds import grid_at
 from feed.reading.budget import MAX_ROWS, QueryBudget
 from feed.reading.coverage import EMPTY, KnownCoverage
 from feed.reading.tape import PAGE, TapeView
@@ -45,23 +44,9 @@ MAX_BYTES = 128 << 20
 # Trades decoded at once, about: fewer cost as much, for a row group is decoded whole.
 AT_ONCE = TRADE_ROWS.group_rows
 
-T = TypeVar("T")
-
-
-class Overtaken(StoreUnavailable):
-    """The stream has lost the commit that is read of: by a rewind, or because as many trades came as it keeps."""
-
-
-async def retry_when_overtaken(read: Callable[[], Awaitable[T]]) -> T:
-    """Return what `read` does; it begins again, from a new view, when it is overtaken."""
-    for _ in range(ATTEMPTS - 1):
-        with suppress(Overtaken):
-            return await read()
-    return await read()
-
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class TradeRetention:
     """Of which time all trades are kept: after `from_ms`, but for the spans `lost`, both ends included.
 
     `faults`: of the archive, met while reading: what is in their time is not known.
@@ -81,8 +66,8 @@ class Kept:
         """Spans of time, both ends included, of which not all can be shown."""
         return (*self.lost, *((fault.from_ms, fault.to_ms - 1) for fault in self.faults))
 
-    def without(self, piece: "Piece") -> "Kept":
-        """The same, as a piece that was read has it."""
+    def without(self, piece: "Piece") -> "TradeRetention":
+        """The same, less what a piece that was read lacks."""
         if piece.fault:
             return replace(self, faults=(*self.faults, piece.fault))
         return replace(self, lost=(*self.lost, (piece.from_ms, piece.to_ms - 1))) if piece.given_up else self
@@ -108,27 +93,13 @@ class Piece:
 PackedKey = tuple[str, Scale, int, ArchivedTrades]
 
 
-class PackedDays:
-    """Days of the archive as they are stored; the least used go first."""
+class PackedDays(ByteLru[PackedKey, Packed]):
+    """Days of the archive as they are stored."""
 
-    def __init__(self, most_bytes: int = MAX_BYTES) -> None:
-        self._kept: OrderedDict[PackedKey, Packed] = OrderedDict()
-        self._most_bytes = most_bytes
-        self.bytes = 0
-        # A day is some 10 ms of work, in which nobody else would be answered.
+    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+        super().__init__(max_bytes, lambda day: len(day.data), min_count=1)
+        # A day is some 10 ms of work, in which no other question would be answered.
         self.turns = asyncio.Semaphore(THREADS)
-
-    def get(self, key: PackedKey) -> Packed | None:
-        if key in self._kept:
-            self._kept.move_to_end(key)
-        return self._kept.get(key)
-
-    def keep(self, key: PackedKey, day: Packed) -> None:
-        if key not in self._kept:
-            self._kept[key] = day
-            self.bytes += len(day.data)
-        while self.bytes > self._most_bytes and len(self._kept) > 1:
-            self.bytes -= len(self._kept.popitem(last=False)[1].data)
 
 
 class TradeHistory:
@@ -149,12 +120,12 @@ class TradeHistory:
         """Whether there are archived trades."""
         return self._archive is not None and view.archived.trades is not None
 
-    def kept(self, view: View, cut_ms: int) -> Kept:
+    def retention(self, view: View, cut_ms: int) -> TradeRetention:
         """`cut_ms`: up to then trades may have been cut off the stream; -1 if none were."""
         known = view.archived.trades
         if cut_ms < 0 or known is None or not self.has(view):
-            return Kept(cut_ms)
-        return Kept(min(known.from_ms, cut_ms), known.lost)
+            return TradeRetention(cut_ms)
+        return TradeRetention(min(known.from_ms, cut_ms), known.lost)
 
     def first_whole(self, taped: TapeView, timeframe: Timeframe) -> int | None:
         """Return the open of the first bar of which the tape has all trades; the archive helps with those before.
@@ -212,7 +183,7 @@ class TradeHistory:
                     day = await there.read(entry.period_ms, lambda: self._packed(entry))
             except Faulty as error:
                 return None, error.fault
-            self._days.keep(key, day)
+            self._days.put(key, day)
         return day, None
 
     def _packed(self, entry: ManifestEntry) -> Packed:
@@ -229,7 +200,10 @@ class TradeHistory:
             return await asyncio.to_thread(day.read, list(TRADES), *span)
 
     async def _later(self, view: View) -> pl.DataFrame:
-        """The trades of all commits after the view's."""
+        """The trades of all commits after the view's.
+
+        Raises Overtaken where the stream has lost that one: by a rewind, or as many trades came as it keeps.
+        """
         assert view.state
         entries = await self._reader.entries(view.state.seq - 1, PAGE)
         if len(entries) == PAGE or not entries or entries[0].cursor != view.state.cursor:

@@ -1,6 +1,6 @@
 """One WebSocket client: what waits for it, and the task that sends it.
 
-Nobody ever waits for a client. News replaces what waits about the same bar, so a client that reads slowly gets the
+A client is never waited for. News replaces what waits about the same bar, so a client that reads slowly gets the
 newest state of each bar instead of every step. What waits is bounded; at the bound it is dropped, the client is told
 (`lag`) and gets a snapshot as soon as it reads again. A client that does not read at all is cut off (feed.web.unread).
 """

@@ -73,7 +73,7 @@ class SymbolInUse:
             self.standing = standing_of(view, self.market, rules)
 
     def end(self, error: FleetError) -> None:
-        """The symbol is not what it was: whoever listens has to ask again."""
+        """The symbol is not what it was: its listeners have to ask again."""
         for series in list(self.series.values()):
             for listener in list(series.listeners):
                 listener.end(error)
@@ -100,7 +100,7 @@ class SymbolInUse:
 
 
 class Hub:
-    """Keeps a LiveSeries for everything somebody listens to, and nothing else."""
+    """Keeps a LiveSeries for everything that has listeners, and nothing else."""
 
     def __init__(self, queries: Queries, pubsub: Redis, metrics: Metrics) -> None:
         self._queries = queries
@@ -217,7 +217,7 @@ class Hub:
                     log.exception("look failed", extra={"symbol": feed.market.symbol})
 
     async def _keep_demand(self) -> None:
-        """Ask for the symbols on demand that somebody listens to: at once, and again before that is forgotten."""
+        """Ask for the symbols on demand that have listeners: at once, and again before that is forgotten."""
         while True:
             symbols = [feed.market.symbol for feed in self.feeds if feed.market.on_demand]
             try:

@@ -1,4 +1,4 @@
-"""One symbol and timeframe that somebody listens to.
+"""One symbol and timeframe that has listeners.
 
 A LiveSeries follows its symbol's commits one by one. Where it can't (feed.bars.live says when), it reads what changed
 since the last commit it knows, while messages wait. So an outage, a missed message, an amendment and a takeover are one
@@ -117,8 +117,8 @@ class LiveSeries:
             self._push(Notice(self.names, self.live.at.seq, kind, self.live.at.cursor, content))
 
     def bar_messages(self, before: str, at: At, updates: list[Update]) -> Iterator[BarMessage]:
-        """Messages of bars that changed together. Whoever is cut off between two of them must resume before all of
-        them, so only the last one carries the new cursor."""
+        """Messages of bars that changed together. A client that is cut off between two of them must resume before all
+        of them, so only the last one carries the new cursor."""
         for update in updates:
             cursor = at.cursor if update is updates[-1] else before
             yield BarMessage(self.names, at.seq, update.open_ms, cursor, update, self.market.instrument)

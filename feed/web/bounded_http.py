@@ -67,7 +67,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         if self._refusal:
-            # Answered only now: what nobody has read would make a reset of it.
+            # Answered only now: what has not been read would make a reset of it.
             self.refuse(self._refusal)
         elif self._unparsed or self.pipeline or len(data) > PIECE_BYTES:
             self._unparsed += data

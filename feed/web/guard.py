@@ -54,7 +54,7 @@ class Guard:
             if status == 0:
                 await STOPPING.response()(scope, receive, guarded_send)
         finally:
-            # By the route's pattern: a label per symbol, or per path that somebody makes up, would never end.
+            # By the route's pattern: a label per symbol, or per path that a client makes up, would never end.
             route = getattr(scope.get("route"), "path", "none")
             self._metrics.answered(route, status, time.perf_counter() - began_s)
 

@@ -1,4 +1,4 @@
-"""`/healthz`, `/readyz` and `/metrics`: for whoever runs the process."""
+"""`/healthz`, `/readyz` and `/metrics`: for those who run the process."""
 
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request

@@ -37,7 +37,7 @@ class Server(uvicorn.Server):
 
 
 class WatchedServer(Server):
-    """Ends the process should its loop hang: nobody is answered by then, not even `/healthz`."""
+    """Ends the process should its loop hang: no request is answered by then, not even `/healthz`."""
 
     lease_ttl_ms = 0
 

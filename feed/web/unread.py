@@ -1,4 +1,4 @@
-"""Answers and messages that nobody reads: found by a look at every connection, once a second."""
+"""Answers and messages that are not read: found by a look at every connection, once a second."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

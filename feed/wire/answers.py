@@ -1,6 +1,6 @@
 """Answers: values, each of which writes itself. What is JSON already is put together: no bar is written twice."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import ClassVar, Literal, Protocol
@@ -29,6 +29,10 @@ TableForm = Literal["csv", "arrow"]
 JSON = "application/json"
 TABLES: dict[TableForm, str] = {"csv": "text/csv", "arrow": "application/vnd.apache.arrow.stream"}
 
+TableWriters = Mapping[TableForm, Callable[[pl.DataFrame, Instrument], bytes | memoryview]]
+BAR_WRITERS: TableWriters = {"csv": bars_csv, "arrow": bars_arrow}
+TRADE_WRITERS: TableWriters = {"csv": trades_csv, "arrow": trades_arrow}
+
 # Cursor before the first commit.
 NO_COMMIT = "0-"
 
@@ -44,7 +48,7 @@ class Answer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """An answer in bytes: kept as long as somebody waits for it, or written early, within what its query may cost."""
+    """An answer in bytes: kept as long as a client waits for it, or written early, within what its query may cost."""
 
     media_type: str
     content: bytes | memoryview
@@ -141,10 +145,11 @@ class CurrentAnswer:
 
 
 @dataclass(frozen=True, slots=True)
-class BarsTable:
-    """A bars frame (common.frames.bars)."""
+class TableAnswer:
+    """A frame, and how frames of its kind are written."""
 
-    bars: pl.DataFrame
+    writers: TableWriters
+    rows: pl.DataFrame
     instrument: Instrument
     form: TableForm
 
@@ -153,23 +158,7 @@ class BarsTable:
         return TABLES[self.form]
 
     def body(self) -> bytes | memoryview:
-        return (bars_csv if self.form == "csv" else bars_arrow)(self.bars, self.instrument)
-
-
-@dataclass(frozen=True, slots=True)
-class TradesTable:
-    """A TRADES frame."""
-
-    trades: pl.DataFrame
-    instrument: Instrument
-    form: TableForm
-
-    @property
-    def media_type(self) -> str:
-        return TABLES[self.form]
-
-    def body(self) -> bytes:
-        return (trades_csv if self.form == "csv" else trades_arrow)(self.trades, self.instrument)
+        return self.writers[self.form](self.rows, self.instrument)
 
 
 @dataclass(frozen=True, slots=True)

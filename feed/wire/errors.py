@@ -70,7 +70,7 @@ _HTTP = {
 
 
 def failure_of(error: Exception) -> ErrorAnswer:
-    """Return what to tell a client. Errors nobody foresaw are logged here, and only here."""
+    """Return what to tell a client. Unforeseen errors are logged here, and only here."""
     if isinstance(error, BadInput):
         return ErrorAnswer(400, "bad_input", str(error))
     if isinstance(error, UnknownSymbol):

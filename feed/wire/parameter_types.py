@@ -78,28 +78,28 @@ class Parsed(ParameterType[T_co]):
 
 @dataclass(frozen=True, slots=True)
 class Whole(ParameterType[int]):
-    """From 1 to `most`; None: to as many bars as one request may ask for."""
+    """From 1 to `max_value`; None: to as many bars as one request may ask for."""
 
-    most: int | None = None
+    max_value: int | None = None
 
     def read(self, name: str, text: str, scope: Scope) -> int:
-        most = self._most(scope)
+        limit = self._limit(scope)
         if not _WHOLE.fullmatch(text):
             raise BadInput(f"{name} is {text[:MAX_SHOWN]!r}, expected a whole number")
-        if not 1 <= int(text) <= most:
-            raise BadInput(f"{name} is {text[:MAX_SHOWN]}, expected 1 to {most}")
+        if not 1 <= int(text) <= limit:
+            raise BadInput(f"{name} is {text[:MAX_SHOWN]}, expected 1 to {limit}")
         return int(text)
 
     def bounded(self, default: Any, scope: Scope) -> Any:
-        return min(default, self._most(scope))
+        return min(default, self._limit(scope))
 
     def text_of(self, name: str, value: object) -> str:
         if type(value) is not int:
             raise BadInput(f"{name} is {shown(value)}, expected a whole number")
         return str(value)
 
-    def _most(self, scope: Scope) -> int:
-        return scope.limit_max if self.most is None else self.most
+    def _limit(self, scope: Scope) -> int:
+        return scope.limit_max if self.max_value is None else self.max_value
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
-"""Parameters: declared by whoever answers, and read and refused here, for requests and for messages of a stream.
+"""Parameters: declared by those who answer, and read and refused here, for requests and for messages of a stream.
 
-Unknown and repeated parameters are refused: a misspelt `limt=` that is ignored is a wrong answer nobody notices.
+Unknown and repeated parameters are refused: a misspelt `limt=` that is ignored is a wrong answer that goes unnoticed.
 """
 
 from collections.abc import Callable, Iterable, Mapping

@@ -119,11 +119,11 @@ def owner(url: str, symbol: str) -> dict[bytes, bytes]:
 
 
 async def await_owner(url: str, symbol: str, other_than: bytes = b"") -> bytes:
-    """Wait until somebody (else) holds the symbol; return the token."""
+    """Wait until there is a holder of the symbol, or another one; return the token."""
     deadline_s = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline_s:
         token = owner(url, symbol).get(b"token", b"")
         if token not in (b"", other_than):
             return token
         await asyncio.sleep(0.005)
-    raise TimeoutError(f"nobody took {symbol} within {PATIENCE_S} s")
+    raise TimeoutError(f"{symbol} was not taken within {PATIENCE_S} s")

@@ -70,11 +70,11 @@ def measure() -> list[Figure]:
     ]
 
 
-def _healthz(what: str, waits: Waits, most_ms: float | None) -> Figure:
+def _healthz(what: str, waits: Waits, max_ms: float | None) -> Figure:
     found_ms = percentile(waits.healthz, 0.99)
-    target = f"<= {most_ms:g} ms" if most_ms else ""
+    target = f"<= {max_ms:g} ms" if max_ms else ""
     measured = f"{found_ms:.1f} ms (p50 {percentile(waits.healthz, 0.5):.1f} ms)"
-    return Figure(f"{what}: /healthz, p99", target, measured, None if most_ms is None else found_ms <= most_ms)
+    return Figure(f"{what}: /healthz, p99", target, measured, None if max_ms is None else found_ms <= max_ms)
 
 
 async def _measure(url: str) -> tuple[Waits, Waits, Waits, Waits]:

@@ -83,12 +83,12 @@ def _without_times(member: bytes) -> bytes:
     return codec.pack_candle(replace(candle, first_ts_ms=ends[0], last_ts_ms=ends[1]))
 
 
-def _size(what: str, size: float, most: float | None) -> Figure:
-    target = f"<= {most:.0f} bytes" if most else ""
-    return Figure(what, target, f"{size:.2f} bytes", None if most is None else size <= most)
+def _size(what: str, size: float, limit: float | None) -> Figure:
+    target = f"<= {limit:.0f} bytes" if limit else ""
+    return Figure(what, target, f"{size:.2f} bytes", None if limit is None else size <= limit)
 
 
-def _time(what: str, run: Callable[[], object], most: float | None) -> Figure:
+def _time(what: str, run: Callable[[], object], limit: float | None) -> Figure:
     """The best of some rounds: the machine's other work is not what is measured."""
     times = []
     for _ in range(ROUNDS):
@@ -96,5 +96,5 @@ def _time(what: str, run: Callable[[], object], most: float | None) -> Figure:
         run()
         times.append(time.perf_counter() - started_s)
     best = min(times) * 1e3
-    target = f"<= {most:.0f} ms" if most else ""
-    return Figure(what, target, f"{best:.1f} ms", None if most is None else best <= most)
+    target = f"<= {limit:.0f} ms" if limit else ""
+    return Figure(what, target, f"{best:.1f} ms", None if limit is None else best <= limit)

@@ -92,9 +92,8 @@ def _commit_s(runs: Sequence[Run]) -> float:
 
 
 async def _replayed(path: Path) -> Run:
-    fields = Settings().model_dump(include=set(WorkerSettings.__dataclass_fields__))
     with store() as url:
-        settings = WorkerSettings(**fields | {"redis_url": url})
+        settings = WorkerSettings.of(Settings(), redis_url=url)
         replay, market = Replay([TradeFile(path, INSTRUMENT)], IMPORT), Market(INSTRUMENT, {"kind": KIND})
         work = TimedReplayer(url, market, replay, settings.term, settings.bounds, holder_name())
         started_s = time.perf_counter()

@@ -37,8 +37,7 @@ def measure() -> list[Figure]:
 
 def _replayer(url: str, path: Path) -> Replayer:
     instrument = Instrument("BENCH:REPLAY", 2, 8, "contiguous")
-    fields = Settings().model_dump(include=set(WorkerSettings.__dataclass_fields__))
-    settings = WorkerSettings(**fields | {"redis_url": url})
+    settings = WorkerSettings.of(Settings(), redis_url=url)
     files = [TradeFile(path, instrument)]
     market = Market(instrument, {"kind": KIND})
     return Replayer(url, market, Replay(files, IMPORT), settings.term, settings.bounds, holder_name())

@@ -41,9 +41,9 @@ async def _measure(path: Path, count: int) -> list[Figure]:
                 await asyncio.to_thread(sparse.import_candles, url, path, symbol)
             newest_s, all_s = await _rolled_up(url, client, symbols)
     what = f"{count} x {sparse.DAYS:,} days of {sparse.MINUTES_A_DAY} minutes, {CALENDAR}, rolled up by one process"
-    most_s = count * MAX_S_A_SYMBOL
+    max_s = count * MAX_S_A_SYMBOL
     return [
-        Figure(what, f"<= {most_s:.0f} s", f"{all_s:.1f} s", all_s <= most_s),
+        Figure(what, f"<= {max_s:.0f} s", f"{all_s:.1f} s", all_s <= max_s),
         Figure(
             f"the newest {NEWEST} days of each of them",
             f"<= {MAX_NEWEST_S:.0f} s",

@@ -90,7 +90,7 @@ def _parse_depth() -> Figure:
 
 
 def _best_rate(count: int, run: Callable[[], object]) -> float:
-    """By processor time: what one core can do, whoever else has the others."""
+    """By processor time: what one core can do, whatever the others do."""
     times_s = []
     for _ in range(5):
         started_s = time.process_time()

@@ -39,6 +39,10 @@ COMMANDS = {
     "archive": LazyCommand(
         "infra.cli.archive:app", "The archive: list what is there, verify that it is what it should be."
     ),
+    "bench": LazyCommand(
+        "infra.bench.report:bench",
+        "Measure every figure the project claims, each row on a store and processes of its own.",
+    ),
     "token": LazyCommand("infra.cli.tokens:app", "Tokens for the feed."),
 }
 

@@ -23,6 +23,7 @@ from common.market.instrument import Instrument
 from common.market.manifest import Fault
 from common.market.timeframes.timeframe import Timeframe
 from common.market.trade import MAX_TS_MS, SIDE_NAMES
+from common.retry import retry_when_overtaken
 from common.settings import Settings, load
 from common.store.client import commit_client
 from common.store.registry import Market
@@ -30,8 +31,7 @@ from feed.bars.frames import read_frame
 from feed.queries.queries import Queries
 from feed.queries.trades import read_on
 from feed.reading.archived import Faulty
-from feed.reading.bounds import Window
-from feed.reading.trade_archive import retry_when_overtaken
+from feed.reading.bounds import ATTEMPTS, Window
 from feed.wire.parameter_types import time_of
 from infra.cli.options import DataOption, store_session
 from infra.cli.replay import progress_bar
@@ -147,8 +147,8 @@ async def _trades(queries: Queries, market: Market, span: _Span) -> AsyncIterato
     start_ms, first_ms = span.start_ms, None
     while start_ms < span.end_ms:
         page = partial(read_on, data, start_ms, span.end_ms, PAGE_TRADES)
-        found, start_ms = await retry_when_overtaken(page)
-        _check_sound(market, found.kept.faults)
+        found, start_ms = await retry_when_overtaken(page, market.symbol, attempts=ATTEMPTS)
+        _check_sound(market, found.retention.faults)
         if not found.trades.is_empty():
             first_ms, state = first_ms or found.trades["ts_ms"][0], found.view.state
             goal_ms = min(span.end_ms, state.watermark_ms if state else start_ms)

@@ -20,7 +20,7 @@ from common.store.lease import holder_name
 from common.store.registry import Market, open_store
 from infra.cli.options import DataOption, TradingHours, date_text, store_session
 from infra.cli.refused import exit_by, print_conflicts, print_refused
-from infra.cli.replay import IdsChoice, SourceChoice, ids_of, progress_bar, worker_settings
+from infra.cli.replay import IdsChoice, SourceChoice, ids_of, progress_bar
 from workers.imports.candles import CandleFile
 from workers.imports.files import ImportFile
 from workers.imports.importer import Importer
@@ -28,6 +28,7 @@ from workers.imports.reach import Reach
 from workers.imports.target import is_fed
 from workers.imports.work import Done
 from workers.replay import KIND
+from workers.run import WorkerSettings
 
 app = typer.Typer(help="Import files in bulk: history by the day, faster than a replay.", no_args_is_help=True)
 
@@ -186,7 +187,7 @@ def _say_what_waits(known: Market | None) -> None:
 
 
 def _importer(settings: Settings, url: str, market: Market, sources: int) -> Importer:
-    worker = worker_settings(settings, url)
+    worker = WorkerSettings.of(settings, redis_url=url)
     archive = Archive.open(settings.archive_url, settings.archive_s3_endpoint) if settings.archive_url else None
     of_trades = archive if settings.archive_trades else None
     return Importer(url, market, [], sources, worker.term, worker.bounds, holder_name(), of_trades, archive)

@@ -84,7 +84,7 @@ def replay(
     instrument = Instrument(symbol, price_decimals, size_decimals, ids_of(ids, lambda: _first_ids(trade_files)))
     bits = SIMULATED if source is SourceChoice.SIMULATED else IMPORT
     with store_session(settings, data) as url:
-        replay_settings = worker_settings(settings, url)
+        replay_settings = WorkerSettings.of(settings, redis_url=url)
         replayer = Replayer(
             url=url,
             market=Market(instrument, {"kind": KIND, "simulated": bits == SIMULATED}),
@@ -174,7 +174,3 @@ def ids_of(choice: IdsChoice, beginning: Callable[[], Sequence[int]]) -> Ids:
 def _first_ids(files: list[TradeFile]) -> list[int]:
     first = next(files[0].chunks(), None)
     return first.trades.ids if first else []
-
-
-def worker_settings(settings: Settings, url: str) -> WorkerSettings:
-    return WorkerSettings(**settings.model_dump(include=set(WorkerSettings.__dataclass_fields__)) | {"redis_url": url})

@@ -19,11 +19,11 @@ from common.settings import load
 from common.store.client import commit_client
 from common.store.jobs import Jobs
 from common.store.registry import Market, open_store
-from infra import venues
 from infra.cli.change import change
 from infra.cli.options import DataOption, SymbolArgument, TradingHours, store_url
+from infra.local import venues
+from infra.local.venues import Demand
 from infra.paths import data_folder
-from infra.venues import Demand
 from workers.rollup.work import is_of
 from workers.venues.names import VENUE_NAMES
 
@@ -180,7 +180,7 @@ def _inbox(stream: str | None, trim: bool | None) -> dict[str, object]:
 
 
 def _kind(symbol: str, source: SourceKind | None, stream: str | None) -> SourceKind:
-    """Where a symbol's trades come from, if nobody says so: from the venue that its prefix names."""
+    """Where a symbol's trades come from, if it is not said: from the venue that its prefix names."""
     if source is not None:
         return source
     return SourceKind.VENUE if venues.place_of(symbol) and stream is None else SourceKind.INBOX

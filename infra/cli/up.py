@@ -5,9 +5,8 @@ from typing import Annotated
 import typer
 
 from common.settings import load
-from infra import venues
 from infra.cli.options import DataOption
-from infra.local import launcher, markets
+from infra.local import launcher, markets, venues
 from workers.venues.names import VENUE_NAMES
 
 

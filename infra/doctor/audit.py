@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 
 from common.archive.archive import Archive
 from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS, SERIES, TRADE_ROWS, ArchiveSeries
-from common.errors import ArchiveDamaged, StoreUnavailable
+from common.errors import ArchiveDamaged, Overtaken
 from common.frames import bulk
 from common.frames.minutes import FRAMES
 from common.frames.schema import TRADES
@@ -23,8 +23,10 @@ from common.market.coding import blocks
 from common.market.manifest import UNKNOWN, Fault, ManifestEntry
 from common.market.scale import Scales
 from common.market.timeframes.timeframe import DAY_MS, SECOND_MS
+from common.retry import retry_when_overtaken
 from common.series import CANDLES, MINUTE_SERIES
 from common.store.archived import touches
+from common.store.minute_archive import MinuteArchive
 from common.store.parts import Seal, Seals
 from common.store.reads import SymbolReader
 from common.store.registry import Market
@@ -33,8 +35,6 @@ from common.store.state import SymbolState
 from common.store.trade_archive import ArchiveStanding, TradeArchive
 from workers.rollup.trades import by_day, united, waiting_trades
 
-# What changes while it is looked at is looked at once more.
-ATTEMPTS = 5
 _VOLUMES = ["volume_lots", "buy_lots", "sell_lots"]
 
 
@@ -79,7 +79,8 @@ class Auditor:
 
     def __init__(self, client: Redis, market: Market, archive: Archive) -> None:
         self._reader = SymbolReader(client, market.symbol, market.instrument)
-        self._store = RollupStore(client, market.symbol)
+        self._rollups = RollupStore(client, market.symbol)
+        self._minutes = MinuteArchive(client, market.symbol)
         self._trades = TradeArchive(client, market.symbol, market.instrument)
         self._instrument, self._archive = market.instrument, archive
         # Footprints are archived by day, candles by month: the month read last, by its open and version.
@@ -106,12 +107,8 @@ class Auditor:
         return [day_ms for day_ms in days if standing and _is_whole(Object(TRADE_ROWS, day_ms), standing)]
 
     async def check(self, where: Object) -> ObjectFaults:
-        for _ in range(ATTEMPTS):
-            marks = await self._marks(where.series, where.period_ms, where.end_ms)
-            found = await (self._check_trades if where.series is TRADE_ROWS else self._check)(where, marks)
-            if found and await self._marks(where.series, where.period_ms, where.end_ms) == marks:
-                return found
-        raise StoreUnavailable(f"{self.symbol} changed under every attempt to check its {where}")
+        # What changes while it is looked at is looked at once more.
+        return await retry_when_overtaken(lambda: self._check(where), self.symbol, f"check its {where}")
 
     async def repair(self, where: Object, found: ObjectFaults) -> str:
         """Have an object made again, as far as Redis has what that takes; return what has been done, as a sentence.
@@ -122,8 +119,8 @@ class Auditor:
             return "not repaired: Redis keeps no days of trades"
         if not found.damaged and not found.outdated:
             return "not repaired: Redis has nothing to compare it with"
-        most_ms = where.period_ms if found.damaged else where.end_ms
-        floor_ms, days = await self._store.unarchive(where.series.name, where.period_ms, where.end_ms, most_ms)
+        max_ms = where.period_ms if found.damaged else where.end_ms
+        floor_ms, days = await self._minutes.unarchive(where.series.name, where.period_ms, where.end_ms, max_ms)
         if not days:
             why = f"has dropped what is before {_time(floor_ms)}" if floor_ms > where.period_ms else "has not sealed it"
             return f"not repaired: Redis {why}"
@@ -134,7 +131,7 @@ class Auditor:
     async def _marks(self, series: ArchiveSeries, from_ms: int, to_ms: int) -> _Marks:
         # Seals first: a day that is sealed again between the reads is pending in the second, or its seal another.
         view = await self._reader.view(Seals(from_ms))
-        due = await self._store.due()
+        due = await self._rollups.due()
         ours = {*due.days, *(day_ms for name, day_ms in due.archive if name == series.name)}
         floor_ms = _floor_ms(series, view.state)
         settled = [
@@ -146,16 +143,24 @@ class Auditor:
         scales = view.state.scales(self._instrument) if view.state else Scales.unchanged(self._instrument.scale)
         return _Marks(settled, pending, view.archived.minutes[CANDLE_ROWS.name].version, scales)
 
-    async def _check(self, where: Object, marks: _Marks) -> ObjectFaults | None:
-        """None if Redis has changed meanwhile."""
+    async def _check(self, where: Object) -> ObjectFaults:
+        marks = await self._marks(where.series, where.period_ms, where.end_ms)
+        found = await (self._check_trades if where.series is TRADE_ROWS else self._check_minutes)(where, marks)
+        if await self._marks(where.series, where.period_ms, where.end_ms) != marks:
+            raise self._changed
+        return found
+
+    @property
+    def _changed(self) -> Overtaken:
+        return Overtaken(f"Redis changed what it has of {self.symbol} while it was checked")
+
+    async def _check_minutes(self, where: Object, marks: _Marks) -> ObjectFaults:
         try:
             rows, expected = await self._read(where)
             month = await self._candles(where, marks.version)
         except ArchiveDamaged as error:
             return ObjectFaults((str(error),), damaged=True)
         sealed = await self._sealed(where.series, marks)
-        if sealed is None:
-            return None
         if rows is None:
             return _not_there(expected, outdated=bool(sealed))
         outdated = list(_otherwise(rows, sealed))
@@ -172,7 +177,7 @@ class Auditor:
             return None, expected
         return await asyncio.to_thread(self._archive.read_period, *args, expected=expected), expected
 
-    async def _check_trades(self, where: Object, marks: _Marks) -> ObjectFaults | None:
+    async def _check_trades(self, where: Object, marks: _Marks) -> ObjectFaults:
         """The same of a day of trades, which are compared with its archived footprints."""
         args = self._instrument, where.period_ms
         before = await self._trades.standing()
@@ -187,7 +192,7 @@ class Auditor:
         waiting = dict(by_day(await waiting_trades(self._trades, before)))
         after = await self._trades.standing()
         if after is None or after.archived_seq != before.archived_seq:
-            return None
+            raise self._changed
         try:
             levels = await asyncio.to_thread(self._archive.read_period, FOOTPRINT_ROWS, *args)
         except ArchiveDamaged:
@@ -198,8 +203,8 @@ class Auditor:
         applied = united(rows, waiting.get(where.period_ms, TRADES.to_frame()))
         return ObjectFaults(tuple(_unlike_levels(applied, levels)) if len(applied) else ("it is not there",))
 
-    async def _sealed(self, series: ArchiveSeries, marks: _Marks) -> dict[int, pl.DataFrame] | None:
-        """Return the days as Redis has them. None if one has been sealed again, or dropped."""
+    async def _sealed(self, series: ArchiveSeries, marks: _Marks) -> dict[int, pl.DataFrame]:
+        """Return the days as Redis has them. Raises Overtaken if one has been sealed again, or dropped."""
         seals = marks.settled
         if not seals:
             return {}
@@ -207,7 +212,7 @@ class Auditor:
         found = await self._reader.blocks(frames.series, [seal.day_ms for seal in seals])
         known = [block for block in found if block]
         if list(map(blocks.digest, known)) != [_digest(series, seal) for seal in seals]:
-            return None
+            raise self._changed
         days = (seal.day_ms for seal in seals)
         return {day_ms: frames.unseal([block], scales=marks.scales) for day_ms, block in zip(days, known, strict=True)}
 

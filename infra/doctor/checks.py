@@ -123,7 +123,7 @@ def processes(found: Sequence[Process], wanted: int, per_worker: int) -> Finding
     """`wanted`: symbols that want a worker now; `per_worker`: how many one takes, as it is set here."""
     kinds = Counter(process.kind for process in found)
     workers = [process for process in found if process.kind == WORKER]
-    room = sum(process.most for process in workers)
+    room = sum(process.max_symbols for process in workers)
     told = [f"{len(workers)} workers with room for {room} symbols, {wanted} are wanted"]
     told += [f"{count} {kind}" for kind, count in sorted(kinds.items()) if kind != WORKER]
     builds = Counter(f"{process.release} (format {process.format})" for process in found)

@@ -5,7 +5,7 @@
     GET  /_admin/truth/{symbol}/trades?from_id=&to_id=      all trades, also hidden ones, and where the tape ends
     GET  /_admin/truth/{symbol}/klines?interval=&from_ms=&to_ms=
     GET  /_admin/truth/{symbol}/book?update_id=             the book right after an update; the newest without
-    GET  /_admin/truth/{symbol}/missed                      trade ids nobody was sent
+    GET  /_admin/truth/{symbol}/missed                      trade ids that were not sent
     GET  /_admin/faults, POST /_admin/faults                the log; inject `{"kind": "drop", "symbol": ..., ...}`
     POST /_admin/time {"advance_ms": 1000} | {"speed": 60}
 

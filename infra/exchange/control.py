@@ -109,11 +109,11 @@ def _names(request: dict[str, Any]) -> list[str]:
     return names
 
 
-def _property(request: dict[str, Any], most: int) -> list[Any]:
+def _property(request: dict[str, Any], limit: int) -> list[Any]:
     params = request.get("params")
     if not isinstance(params, list) or not params or not isinstance(params[0], str):
         raise Invalid(2, "Invalid request: property name must be a string")
-    if len(params) > most:
+    if len(params) > limit:
         raise Invalid(2, "Invalid request: too many parameters")
     return params
 

@@ -1,4 +1,4 @@
-"""The exchange: markets that happen, told to whoever listens, spoiled where a fault says so.
+"""The exchange: markets that happen, told to those who listen, spoiled where a fault says so.
 
 Market time moves by `advance`, or by itself at `speed` times the wall clock while the exchange is served. Limits, pings
 and the like go by the wall clock.
@@ -97,7 +97,7 @@ class Exchange:
         return self.markets[symbol]
 
     def missed(self, symbol: str) -> list[tuple[int, int]]:
-        """Trade ids between the first and the last that went out on `@trade`, and that went out to nobody.
+        """Trade ids between the first and the last that went out on `@trade`, and that did not go out.
 
         What was sent need not have arrived: a reset loses what was on its way.
         """
@@ -200,7 +200,7 @@ class Exchange:
         heapq.heappush(self._planned, _Planned(at_ms, next(self._order), fault))
 
     def _without_gap(self, market: ExchangeMarket, happening: Happening) -> Happening:
-        """Leave out trades that a gap swallows. It waits until somebody would have got them."""
+        """Leave out trades that a gap swallows. It waits until a client would have got them."""
         if not happening.trades or not self._heard(market.symbol):
             return happening
         for injection in self.faults.active():

@@ -12,8 +12,8 @@ TRADING, HALT = "TRADING", "HALT"
 
 
 def rate_limits(rules: Rules) -> list[dict[str, Any]]:
-    def limit(kind: str, interval: str, number: int, most: int) -> dict[str, Any]:
-        return {"rateLimitType": kind, "interval": interval, "intervalNum": number, "limit": most}
+    def limit(kind: str, interval: str, number: int, count: int) -> dict[str, Any]:
+        return {"rateLimitType": kind, "interval": interval, "intervalNum": number, "limit": count}
 
     return [
         limit("REQUEST_WEIGHT", "MINUTE", 1, rules.weight_limit),

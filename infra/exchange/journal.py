@@ -14,8 +14,8 @@ import orjson
 
 from common.errors import OperatorError
 from common.market.timeframes.timeframe import MINUTE_MS
+from infra import private
 from infra.exchange.market import ExchangeMarket
-from infra.local import private
 
 # Market time between two states: the most that happens a second time before the history that is wanted begins.
 SPAN_MS = 10 * MINUTE_MS
@@ -28,7 +28,7 @@ class Journal:
         self.history_ms = history_ms
         self._folder = folder
         with self._told():
-            # The market it keeps is a simulated one, but whoever can write to it makes our trades.
+            # The market it keeps is a simulated one, but who can write to it makes our trades.
             private.narrow(private.adopt(folder, _is_ours))
 
     def start_ms(self, markets: list[ExchangeMarket], now_ms: int) -> int:
@@ -42,7 +42,7 @@ class Journal:
     def begin(self, market: ExchangeMarket, at_ms: int) -> None:
         """Have the market go on at `at_ms` where it was left, or begin there.
 
-        One that was left long ago has been halted since: nobody waits for days of trades that nobody has seen.
+        One that was left long ago has been halted since: days of trades that were never seen are not waited for.
         """
         times = [known_ms for known_ms in self._times(market.symbol) if known_ms <= at_ms]
         if not times:

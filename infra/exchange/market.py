@@ -42,7 +42,7 @@ class ExchangeMarket:
 
     def state(self) -> dict[str, Any]:
         """Everything that the rest follows from: of a simulated market only."""
-        assert isinstance(self.driver, Simulation), "a recording is begun anew"
+        assert isinstance(self.driver, Simulation), "a recording begins again"
         return {
             "driver": self.driver.state(),
             "price_decimals": self.listing.instrument.price_decimals,
@@ -55,7 +55,7 @@ class ExchangeMarket:
 
     def resume(self, state: dict[str, Any]) -> None:
         """Go on from there, in place of `begin`. What was before is forgotten; ids of all kinds go on."""
-        assert isinstance(self.driver, Simulation), "a recording is begun anew"
+        assert isinstance(self.driver, Simulation), "a recording begins again"
         price_decimals = state.get("price_decimals", self.listing.instrument.price_decimals)
         if price_decimals > self.listing.instrument.price_decimals:
             self.listing = self.driver.listing = self.listing.finer(price_decimals)
@@ -88,7 +88,7 @@ class ExchangeMarket:
         return Happening(ts_ms, trades, aggregates)
 
     def happen_until(self, end_ms: int) -> None:
-        """Make all that is due by then happen, told to nobody."""
+        """Make all that is due by then happen, untold."""
         while (due_ms := self.due_ms) is not None and due_ms <= end_ms:
             self.happen()
 
@@ -118,5 +118,5 @@ class ExchangeMarket:
             self.hidden_minutes = {open_ms for open_ms in self.hidden_minutes if open_ms >= self.minutes.opens[0]}
 
     def trades(self, first_id: int = 0, last_id: int = MAX_ID) -> Trades:
-        """The truth: all trades kept with ids in `[first_id, last_id]`, also those nobody is told of."""
+        """The truth: all trades kept with ids in `[first_id, last_id]`, also those that are not told."""
         return self.tape.columns(self.tape.at_id(first_id), self.tape.at_id(last_id + 1))

@@ -95,12 +95,12 @@ class Params:
             raise Rejected(-1108, f"Parameter '{name}' overflowed.")
         return int(text)
 
-    def limit(self, default: int, most: int) -> int:
+    def limit(self, default: int, max_limit: int) -> int:
         """How many rows; more than the route gives is cut."""
         found = self.whole("limit")
         if found == 0:
             raise Rejected(-1130, "Data sent for parameter 'limit' is not valid.")
-        return min(default if found is None else found, most)
+        return min(default if found is None else found, max_limit)
 
     def start_ms(self, name: str = "startTime") -> int | None:
         """Milliseconds or microseconds; a start inside a millisecond is after it."""

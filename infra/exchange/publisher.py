@@ -1,4 +1,4 @@
-"""What happens in a market, as messages on its streams. Written only where somebody listens."""
+"""What happens in a market, as messages on its streams. Written only where it has listeners."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ class Audience(Protocol):
     def wants(self, stream: str) -> bool: ...
 
     def streams_of(self, symbol: str) -> list[Stream]:
-        """Streams of the market that somebody listens to."""
+        """Streams of the market that have listeners."""
 
     def publish(self, message: Message) -> None: ...
 

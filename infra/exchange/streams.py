@@ -58,7 +58,7 @@ def parse(name: str) -> Stream | None:
 
 
 class Message:
-    """One message, written once for each form in which somebody wants it.
+    """One message, written once for each form in which it is wanted.
 
     `first_id..last_id`: the trades in it, for those that are of trades.
     """

@@ -181,7 +181,7 @@ def _dying_with_us(*command: str) -> list[str]:
 
 
 async def _relay(read_fd: int, emit: Callable[[bytes], None]) -> None:
-    """Hand each line written to the pipe to `emit`, until nobody holds its other end."""
+    """Hand each line written to the pipe to `emit`, until its other end is closed."""
     reader = asyncio.StreamReader(limit=MAX_LINE)
     pipe = os.fdopen(read_fd, "rb", buffering=0)
     transport, _ = await asyncio.get_running_loop().connect_read_pipe(

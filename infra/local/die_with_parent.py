@@ -1,7 +1,7 @@
 """Run a command that does not outlive its parent: python die_with_parent.py PARENT_PID COMMAND [ARGUMENT ...]
 
 A launcher that was killed can't stop anybody, and workers without one would run on for ever, unseen. So the kernel is
-asked to send SIGKILL when the parent is gone: SIGKILL, since nobody is left to follow up a SIGTERM, and the commit
+asked to send SIGKILL when the parent is gone: SIGKILL, since no process is left to follow up a SIGTERM, and the commit
 protocol covers it. Linux only; elsewhere the command just runs.
 
 The kernel means the parent's *thread*: start this from a main thread. A program of its own and not `preexec_fn`, as

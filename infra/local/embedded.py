@@ -1,7 +1,7 @@
 """The embedded store: one Redis-compatible server per data folder, on a Unix socket, every commit on disk.
 
     <data_dir>/store/   s             the socket (in /tmp when this path is too long for one)
-                        lock          held by whoever starts or stops the server, while doing so
+                        lock          held by the process that starts or stops the server
                         server.lock   held by the server itself, with its pid: locked as long as it lives
                         users.lock    shared by everybody at work; who leaves last stops the server
                         server.log, server.log.1, appendonlydir/
@@ -32,7 +32,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from common.errors import OperatorError
-from infra.local import private
+from infra import private
 from infra.local.server_binary import server_binary
 
 # What a data folder holds: the store, and the exchange of infra.local.local_exchange.
@@ -191,7 +191,7 @@ def _start(place: StorePlace, durability: Durability) -> None:
     try:
         _await_ready(place, child)
     except BaseException:
-        # Whoever interrupts a start must not leave half of one behind.
+        # An interrupted start must not leave half of one behind.
         child.kill()
         child.wait()
         _reap(place)
@@ -278,7 +278,7 @@ def _await_gone(place: StorePlace, timeout_s: float) -> bool:
 
 
 def _server_pid(place: StorePlace) -> int | None:
-    """The running server's pid. The caller holds `lock`: nobody is between starting one and writing its pid."""
+    """The running server's pid. The caller holds `lock`: no process is between starting one and writing its pid."""
     _reap(place)
     with _opened(place.folder / "server.lock") as lock:
         return None if _try_lock(lock) else int(os.pread(lock, PID_BYTES, 0))

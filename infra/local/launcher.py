@@ -23,8 +23,8 @@ from common.store.server import StoreWatch, admit
 from common.store.upgrading import upgrade
 from common.store.wanted import WantedFleet
 from feed.access import Access
-from infra import venues
-from infra.local import embedded, local_exchange, markets, private, procfile
+from infra import private
+from infra.local import embedded, local_exchange, markets, procfile, venues
 from infra.local.child import Output
 from infra.local.local_exchange import LocalExchange
 from infra.local.supervisor import STOP_SIGNALS, Supervisor, SupervisorHooks, handled
@@ -55,7 +55,7 @@ def run(settings: Settings, wanted: WantedMarkets) -> None:
 
 
 def check_port_free(host: str, port: int, way_out: str = "choose another with --port", who: str = "the feed") -> None:
-    """Raise OperatorError if nobody could listen there. Asked before anything is started."""
+    """Raise OperatorError if it can't be listened on. Asked before anything is started."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
@@ -84,7 +84,7 @@ def child_environ(settings: Settings, url: str, *, text_logs: bool) -> dict[str,
     if text_logs and settings.log_format == "auto":
         # To a process our pipe is no terminal; we know that a person reads along.
         found[variable("log_format")] = "text"
-    # The token is of whoever asks, not of the fleet.
+    # The token is the client's, not the fleet's.
     ours = {name: value for name, value in os.environ.items() if name != settings_module.TOKEN}
     return {**ours, **found}
 

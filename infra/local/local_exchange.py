@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import OperatorError
-from infra.local import private
+from infra import private
 
 # What it trades unless told otherwise.
 USUAL_NAMES = ("BTCUSDT", "ETHUSDT")

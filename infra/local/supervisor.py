@@ -41,7 +41,7 @@ class SupervisorHooks:
     wanted_workers: Callable[[], Awaitable[int]]
     # What to announce once the feed answers; None until then.
     ready_line: Callable[[], Awaitable[str | None]]
-    # Start the store again if it has died; nothing to do when it is somebody else's.
+    # Start the store again if it has died; nothing to do when it is not ours.
     keep_store: Callable[[], Awaitable[None]]
     # What must be done before anything but the helpers is started. Its FleetError ends the fleet.
     prepare: Callable[[], Awaitable[None]] | None = None
@@ -90,7 +90,7 @@ class Supervisor:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(job) for job in jobs]
             await self._stop_asked.wait()
-            # Only so that nobody waits for an answer: a library may swallow it, and then their loops see the stop.
+            # Only so that no caller waits for an answer: a library may swallow it, and then their loops see the stop.
             for task in tasks:
                 task.cancel()
 
@@ -111,7 +111,7 @@ class Supervisor:
         return not self._stop_asked.is_set()
 
     def _scale(self, kind: str, count: int) -> None:
-        """Start what is missing. Nobody is stopped: a worker too many is a spare."""
+        """Start what is missing. Nothing is stopped: a worker too many is a spare."""
         command = self.helpers[kind] if kind in self.helpers else self.commands[kind]
         running = self._children.setdefault(kind, [])
         while len(running) < count:
@@ -131,7 +131,7 @@ class Supervisor:
             await self._pause(self.watch_s)
 
     async def _start_others(self) -> None:
-        """What nobody waits for is started once the feed answers: until then it would only take its time."""
+        """What is not waited for is started once the feed answers: until then it would only take its time."""
         with suppress(TimeoutError):
             async with asyncio.timeout(OTHERS_WAIT_S):
                 await self._announced.wait()

@@ -27,7 +27,7 @@ from infra.local import die_with_parent
 from tests.chaos.store import MortalStore
 from tests.chaos.worker_main import UNGUARDED
 from tests.kit.oracle import Outcome, Step
-from tests.kit.support import wait_until
+from tests.kit.waiting import wait_until
 from workers.run import SETTINGS_VARIABLE, WorkerSettings
 
 LEASE_MS = 500

@@ -29,8 +29,9 @@ from tests.chaos.processes import Processes, Running
 from tests.chaos.pusher import Pusher
 from tests.chaos.store import MortalStore
 from tests.chaos.symbols import PUSHED, TRADED, VENUE_NAME, register, replay
+from tests.kit.ports import reserved_port
 from tests.kit.store.proxy import Proxy
-from tests.kit.support import reserved_port, wait_until_async
+from tests.kit.waiting import wait_until_async
 
 LEASE_MS = 600
 # How long a process is stopped: from a moment to more than a lease; the store to more than a command may take.

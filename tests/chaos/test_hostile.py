@@ -31,7 +31,7 @@ from tests.chaos.truth import Truth, bare
 from tests.kit.folding import Fold
 from tests.kit.oracle import MISSING, Step, lineage
 from tests.kit.store.leaks import leaks
-from tests.kit.support import wait_until_async
+from tests.kit.waiting import wait_until_async
 from workers.clock.due import due_work
 
 pytestmark = pytest.mark.chaos

@@ -21,7 +21,7 @@ from tests.chaos.fleet import LEASE_MS, Fleet
 from tests.chaos.recording import KIND, hurry_flag, write_recording
 from tests.kit.oracle import Outcome, differences, single_pass
 from tests.kit.store.leaks import leaks
-from tests.kit.support import wait_until
+from tests.kit.waiting import wait_until
 from tests.scale import scaled
 
 pytestmark = pytest.mark.chaos

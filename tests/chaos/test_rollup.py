@@ -47,7 +47,7 @@ from infra.local import die_with_parent, embedded
 from tests.kit.archive.days import archive_all
 from tests.kit.asked import candles_of
 from tests.kit.bars_oracle import of_applied
-from tests.kit.support import wait_until_async
+from tests.kit.waiting import wait_until_async
 from tests.kit.writer import INSTRUMENT, START_MS, Writer
 from workers.clock.due import due_work
 from workers.rollup.older import older_minutes
@@ -346,10 +346,10 @@ async def test_two_months_under_fire_are_as_if_nothing_had_happened(tmp_path: Pa
 
 GUARDS = {
     "open minutes are removed, and nobody is told of the block": (
-        "redis.call('ZADD', seals, day, table.concat({day, unpack(ARGV, seal + 1, seal + 2 * #all)}, ':'))",
+        "redis.call('ZADD', seals, day, table.concat({day, unpack(ARGV, seal.first, seal.last)}, ':'))",
         "",
     ),
-    "a trade that came since the job read is lost": ("(redis.call('ZSCORE', dirty, day) or '') ~= ARGV[4]", "false"),
+    "a trade that came since the job read is lost": ("(redis.call('ZSCORE', dirty, day) or '') ~= score", "false"),
 }
 
 

@@ -30,8 +30,7 @@ def without_checks(text: str) -> str:
 
 def main() -> None:
     if SETTINGS_VARIABLE not in os.environ:
-        fields = settings.load().model_dump(include=set(run.WorkerSettings.__dataclass_fields__))
-        os.environ[SETTINGS_VARIABLE] = orjson.dumps(fields).decode()
+        os.environ[SETTINGS_VARIABLE] = orjson.dumps(run.WorkerSettings.of(settings.load())).decode()
     SOURCES[KIND] = lambda market, means: RecordingFile.of(market, means.clock)
     if not os.environ.get(UNGUARDED):
         run.main()

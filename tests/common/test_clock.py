@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from common.clock import HOLD_MS, MAX_READ_MS, Clock, JudgedClock, SystemClock
-from tests.kit.support import FakeClock
+from tests.kit.clocks import FakeClock
 
 SECOND_MS, HOUR_MS, DAY_MS = 1_000, 3_600_000, 86_400_000
 STEPS_MS = [-3 * SECOND_MS, -2 * HOUR_MS, HOUR_MS, 24 * HOUR_MS, 500 * DAY_MS]

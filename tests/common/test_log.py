@@ -92,6 +92,7 @@ class Odd:
     __repr__ = __str__
 
 
+@pytest.mark.process
 def test_a_bug_that_ends_a_process_shows_no_password() -> None:
     code = f"from common import log; log.setup(); raise RuntimeError({SECRET!r})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)

@@ -138,6 +138,7 @@ def test_every_setting_says_what_it_means() -> None:
     assert all(value == default for _, value, default, _ in rows)
 
 
+@pytest.mark.process
 def test_importing_settings_loads_no_heavy_library() -> None:
     heavy = "{'polars', 'numpy', 'redis', 'rich', 'typer', 'starlette'}"
     code = f"import sys, {settings.__name__}; print({heavy} & set(sys.modules))"

@@ -15,7 +15,7 @@ from common import watchdog
 from common.watchdog import EXIT_CODE, LEASES, LOOKS, Watchdog
 from infra.local import die_with_parent
 from infra.paths import ROOT
-from tests.kit.support import wait_until, wait_until_async
+from tests.kit.waiting import wait_until, wait_until_async
 
 SILENCE_S = 0.3
 
@@ -81,6 +81,7 @@ def start(hang: str, idle_s: float) -> "subprocess.Popen[str]":
     )
 
 
+@pytest.mark.process
 def test_a_process_whose_loop_hangs_ends_with_code_70_and_says_where() -> None:
     process = start("time.sleep(1000)", 0)
     _, log = process.communicate(timeout=20)
@@ -88,12 +89,14 @@ def test_a_process_whose_loop_hangs_ends_with_code_70_and_says_where() -> None:
     assert "event loop hangs, process ends" in log and ", in main" in log
 
 
+@pytest.mark.process
 def test_a_process_that_hangs_in_its_log_ends_too() -> None:
     process = start("import logging; [each.acquire() for each in logging.getLogger().handlers]; time.sleep(1000)", 0)
     process.communicate(timeout=20)
     assert process.returncode == EXIT_CODE
 
 
+@pytest.mark.process
 def test_a_process_that_was_paused_as_a_whole_goes_on() -> None:
     process = start("os._exit(0)", 3)
     assert process.stdout and process.stdout.readline() == "up\n"
@@ -105,6 +108,7 @@ def test_a_process_that_was_paused_as_a_whole_goes_on() -> None:
     assert process.returncode == 0
 
 
+@pytest.mark.process
 @pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reason="this kernel does not tell who waits for a core")
 def test_a_process_that_gets_no_core_goes_on() -> None:
     """It has 1 % of one, beside a process that keeps it busy."""

@@ -1,21 +1,5 @@
-"""Fixtures of the feed: a store, a writer, and a served feed that reads what is written."""
+"""A served feed that reads what a writer has written."""
 
-from collections.abc import AsyncIterator
+from tests.kit.served import feed
 
-import pytest
-from redis.asyncio import Redis
-
-from tests.kit.served import Served, served
-from tests.kit.writer import Writer
-
-
-@pytest.fixture
-async def writer(client: Redis) -> Writer:
-    """A registered, claimed symbol without a commit."""
-    return await Writer.begun(client)
-
-
-@pytest.fixture
-async def feed(redis_url: str) -> AsyncIterator[Served]:
-    async with served(redis_url) as found:
-        yield found
+__all__ = ["feed"]

@@ -19,8 +19,10 @@ from websockets.exceptions import ConnectionClosed
 
 from common.settings import variable
 from common.store.client import commit_client
+from tests.kit.ports import reserved_port
+from tests.kit.processes.delay import waited_s
 from tests.kit.store.own_server import own_server
-from tests.kit.support import reserved_port, wait_until_async, waited_s
+from tests.kit.waiting import wait_until_async
 from tests.kit.writer import INSTRUMENT, Writer
 
 pytestmark = pytest.mark.process

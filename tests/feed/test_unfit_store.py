@@ -13,8 +13,10 @@ from common.store.client import commit_client
 from common.store.keys import SYMBOLS
 from tests.kit.served import Served, hear, say, served
 from tests.kit.store.own_server import own_server
-from tests.kit.support import wait_until_async
+from tests.kit.waiting import wait_until_async
 from tests.kit.writer import INSTRUMENT, Writer
+
+pytestmark = pytest.mark.process
 
 S = INSTRUMENT.symbol
 

@@ -3,6 +3,7 @@
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable
+from functools import cache
 
 import polars as pl
 import pytest
@@ -109,6 +110,7 @@ def test_coinbase_books_are_never_crossed() -> None:
 # The history of ETHUSDT.
 
 
+@cache
 def _eth_history(limits: DepthLimits) -> list[bytes]:
     history = BookHistory.new(BinanceSpotRule(), limits)
     diffs = [event for event in books.eth_usdt() if isinstance(event, DepthEvent)]

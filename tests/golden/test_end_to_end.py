@@ -19,7 +19,8 @@ from infra.paths import ROOT
 from tests.golden import recordings
 from tests.golden.data import folder
 from tests.golden.recordings import OHLCV, Recording
-from tests.kit.support import reserved_port, wait_until
+from tests.kit.ports import reserved_port
+from tests.kit.waiting import wait_until
 
 pytestmark = pytest.mark.process
 

@@ -16,7 +16,7 @@ from tests.kit.processes.launched import fleet, port, project, ready_line, said_
 from tests.kit.served import Served, served
 from tests.kit.store.own_server import own_server
 from tests.kit.store.small_disk import SmallDisk, small_disk
-from tests.kit.support import wait_until, wait_until_async
+from tests.kit.waiting import wait_until, wait_until_async
 from tests.kit.writer import INSTRUMENT, Writer
 
 pytestmark = pytest.mark.process

@@ -13,8 +13,8 @@ from common.store.format import FORMAT
 from common.store.keys import FORMAT_KEY
 from infra.local import procfile
 from infra.paths import ROOT
+from tests.kit.ports import reserved_port
 from tests.kit.store.recorded import restore
-from tests.kit.support import reserved_port
 
 pytestmark = pytest.mark.process
 

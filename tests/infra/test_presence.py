@@ -15,8 +15,9 @@ from common.store.client import commit_client
 from common.store.presence import Process, processes
 from infra.local import die_with_parent, procfile
 from infra.paths import ROOT
+from tests.kit.ports import reserved_port
 from tests.kit.store.leaks import leaks
-from tests.kit.support import reserved_port, wait_until_async
+from tests.kit.waiting import wait_until_async
 
 pytestmark = pytest.mark.process
 
@@ -41,7 +42,8 @@ async def test_each_kind_of_process_is_present_until_it_stops(redis_url: str) ->
         async with commit_client(redis_url) as client:
             await wait_until_async(lambda: _are(client, set(commands)), timeout_s=30)
             found = {process.kind: process for process in await processes(client)}
-            assert {kind: process.most for kind, process in found.items()} == dict.fromkeys(commands, 0) | {"worker": 7}
+            symbols = {kind: process.max_symbols for kind, process in found.items()}
+            assert symbols == dict.fromkeys(commands, 0) | {"worker": 7}
             assert all(_pid(found[kind]) == child.pid for kind, child in children.items())
             # RQ hears a signal only from here on.
             await wait_until_async(lambda: _has_rollup_begun(client))

@@ -15,7 +15,7 @@ from infra.local import procfile
 from infra.paths import ROOT
 from tests.kit.processes.launched import fleet, port, project, ready_line, said_before, stop
 from tests.kit.store.own_server import OwnServer, own_server
-from tests.kit.support import wait_until
+from tests.kit.waiting import wait_until
 
 pytestmark = pytest.mark.process
 

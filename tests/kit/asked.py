@@ -1,6 +1,6 @@
-"""Endpoints asked without HTTP."""
+"""Endpoints asked without HTTP, and all that a feed says of a symbol."""
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from common.store.registry import Market
 from feed.bars.footprints import FootprintQuery
@@ -8,6 +8,7 @@ from feed.queries import candles, footprint
 from feed.queries.candles import CandleQuery
 from feed.queries.endpoint import Endpoint, ask
 from feed.queries.queries import Queries, SymbolQueries
+from tests.kit.served import Served
 
 Q = TypeVar("Q")
 
@@ -22,3 +23,17 @@ async def candles_of(queries: Queries, market: Market, query: CandleQuery) -> by
 
 async def footprint_of(queries: Queries, market: Market, query: FootprintQuery) -> bytes:
     return await body_of(footprint.ENDPOINT, queries, market, query)
+
+
+async def all_answers(feed: Served, symbol: str) -> dict[Any, Any]:
+    asked = [
+        *((f"/v1/candles/{symbol}", {"timeframe": timeframe}) for timeframe in ("1m", "1h", "1d", "1w", "1s")),
+        (f"/v1/footprint/{symbol}", {"timeframe": "1h"}),
+        (f"/v1/trades/{symbol}", {"limit": "10000"}),
+        (f"/v1/gaps/{symbol}", {}),
+    ]
+    found: dict[Any, Any] = {}
+    for path, params in asked:
+        answer = await feed.json(path, **params)
+        found[path, str(params)] = {name: value for name, value in answer.items() if name not in ("cursor", "health")}
+    return found

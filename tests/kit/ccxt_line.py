@@ -17,8 +17,8 @@ from common.market.timeframes.timeframe import MINUTE_MS, minute_of
 from common.market.trade import Trades
 from common.store.client import commit_client
 from infra.exchange import Exchange, Halt, MarketClock, serving
-from tests.kit.support import wait_until_async
 from tests.kit.venue_line import NAME, QUICK, SPEED, Line, bare
+from tests.kit.waiting import wait_until_async
 from workers.sources.venue.source import VenueSource
 from workers.venues.ccxt.venue import CcxtVenue
 from workers.venues.registry import fleet_budget

@@ -14,8 +14,8 @@ from common.market.trade import BUY, MAX_TS_MS, Trade, Trades
 from common.store.commit import Commit, StreamBounds
 from common.store.lease import NOTHING_SEEN
 from common.store.symbol import Claim
+from tests.kit.clocks import FakeClock
 from tests.kit.store.model import DirectStore, StoreModel
-from tests.kit.support import FakeClock
 from workers.sources.base import NEVER, Applied, Batch
 from workers.symbol.commit import Retention
 from workers.symbol.term import Term, TermSettings

@@ -8,7 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import orjson
+import polars as pl
 
+from common.archive.archive import Archive
+from common.archive.series import TRADE_ROWS
 from common.market.candle import IMPORT
 from common.market.coding import blocks, codec
 from common.market.instrument import Instrument
@@ -53,26 +56,35 @@ def written(path: Path, lines: Sequence[str]) -> Path:
 
 
 def importer(url: str, paths: Sequence[Path], instrument: Instrument = INSTRUMENT, **more: object) -> Importer:
-    fields = Settings().model_dump(include=set(WorkerSettings.__dataclass_fields__))
-    made = WorkerSettings(**fields | {"redis_url": url, "commit_interval_ms": 0} | more)
+    made = WorkerSettings.of(Settings(), **{"redis_url": url, "commit_interval_ms": 0} | more)
     chosen = [ImportFile(path, instrument) for path in paths]
     return Importer(url, Market(instrument, {"kind": KIND}), chosen, IMPORT, made.term, made.bounds, "test")
 
 
-async def imported(url: str, paths: Sequence[Path], instrument: Instrument = INSTRUMENT, **more: object) -> Done:
-    work = importer(url, paths, instrument, **more)
+async def imported(
+    url: str, paths: Sequence[Path], instrument: Instrument = INSTRUMENT, archive: Path | None = None, **more: object
+) -> Done:
+    """`archive`: where the trades go as well."""
+    work = importer(url, paths, instrument, **_archiving(archive), **more)
+    work.archive = Archive.open(str(archive)) if archive else None
     done = await work.run()
     assert work.ended
     return done
 
 
-async def replayed(url: str, path: Path, instrument: Instrument = INSTRUMENT) -> None:
-    fields = Settings().model_dump(include=set(WorkerSettings.__dataclass_fields__))
-    made = WorkerSettings(**fields | {"redis_url": url, "commit_interval_ms": 0})
+async def replayed(
+    url: str, path: Path, instrument: Instrument = INSTRUMENT, archive: Path | None = None, **more: object
+) -> None:
+    """`archive`: where the jobs are to put the trades; they are not run here."""
+    made = WorkerSettings.of(Settings(), **{"redis_url": url, "commit_interval_ms": 0} | _archiving(archive) | more)
     replay = Replay([TradeFile(path, instrument)], IMPORT)
     work = Replayer(url, Market(instrument, {"kind": KIND}), replay, made.term, made.bounds, "test")
     await work.run()
     assert work.ended
+
+
+def _archiving(archive: Path | None) -> dict[str, object]:
+    return {"archive_url": str(archive)} if archive else {}
 
 
 @dataclass(frozen=True)
@@ -120,6 +132,15 @@ async def stored(url: str, instrument: Instrument = INSTRUMENT) -> Stored:
         view.state.refused,
         [(gap.id, gap.state) for gap in ledger.gaps.values()],
     )
+
+
+def archived_trades(folder: Path) -> pl.DataFrame:
+    return Archive.open(str(folder)).read(TRADE_ROWS, INSTRUMENT, 0, 1 << 42)
+
+
+def trades_of(*paths: Path) -> pl.DataFrame:
+    read = [each.frame for path in paths for each in ImportFile(path, INSTRUMENT).batches()]
+    return pl.concat(read).sort("ts_ms", "id")
 
 
 def emptied(url: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx2
 import orjson
+import pytest
 from starlette.applications import Starlette
 from websockets.asyncio.client import ClientConnection, connect
 
@@ -16,7 +17,7 @@ from common.settings import Settings
 from feed.app import create_app
 from feed.services import Services
 from feed.web.server import make_server
-from tests.kit.support import wait_until_async
+from tests.kit.waiting import wait_until_async
 
 
 @dataclass(slots=True)
@@ -66,6 +67,12 @@ async def served(
         server.should_exit = True
         await task
         listening.close()
+
+
+@pytest.fixture
+async def feed(redis_url: str) -> AsyncIterator[Served]:
+    async with served(redis_url) as found:
+        yield found
 
 
 async def say(connection: ClientConnection, **message: Any) -> None:

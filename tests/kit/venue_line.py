@@ -35,8 +35,9 @@ from infra.exchange import (
     listing_of,
     serving,
 )
+from tests.kit.clocks import AttentiveClock
 from tests.kit.store.model import DirectStore, StoreModel
-from tests.kit.support import AttentiveClock, wait_until_async
+from tests.kit.waiting import wait_until_async
 from workers.sources.venue.source import VenueSource, book_stores
 from workers.symbol.commit import Retention
 from workers.symbol.term import Term, TermSettings

@@ -138,7 +138,9 @@ class Simulation:
             sources=lambda market: RecordingSource(self.recording, clock, self._source_fails, self.tells_complete),
             spawn=lambda term: self.world.spawn(process, term),
         )
-        claimer = Claimer(RemoteRegistry(self.network, self.market, self.server), place, frozenset([KIND]), most=1)
+        claimer = Claimer(
+            RemoteRegistry(self.network, self.market, self.server), place, frozenset([KIND]), max_symbols=1
+        )
         self.workers.append(Worker(process, clock, claimer))
         self.world.spawn(process, self._look(claimer, clock, process))
 

@@ -31,8 +31,8 @@ from common.store.registry import Market, Registry
 from infra.exchange import listing_of, serving
 from infra.local import die_with_parent
 from tests.kit.processes.faked_clock import RIGHT, STEPS, FakedClock
-from tests.kit.support import wait_until_async
 from tests.kit.venue_line import NAME, exchange_of
+from tests.kit.waiting import wait_until_async
 from workers.rollup.rq_queue import JobQueue, rq_client
 from workers.rollup.work import Work
 

@@ -15,7 +15,7 @@ from common.store.registry import Market, open_store
 from tests.kit.processes import hanging_main
 from tests.kit.processes.worker import start
 from tests.kit.store.leaks import leaks
-from tests.kit.support import wait_until
+from tests.kit.waiting import wait_until
 from workers.run import SETTINGS_VARIABLE, WorkerSettings
 
 pytestmark = pytest.mark.process
@@ -81,8 +81,8 @@ def test_a_worker_whose_loop_hangs_ends_with_code_70_and_says_where(redis_url: s
             await registry.add_symbol(Market(Instrument("HANG:A", 2, 3, "contiguous"), {"kind": hanging_main.KIND}))
 
     asyncio.run(want_hanging())
-    fields = Settings().model_dump(include=set(WorkerSettings.__dataclass_fields__))
-    settings = orjson.dumps(fields | {"redis_url": redis_url, "lease_ttl_ms": 1_000, "log_format": "json"}).decode()
+    made = WorkerSettings.of(Settings(), redis_url=redis_url, lease_ttl_ms=1_000, log_format="json")
+    settings = orjson.dumps(made).decode()
     worker = start("tests.kit.processes.hanging_main", **{SETTINGS_VARIABLE: settings})
     try:
         _, log = worker.communicate(timeout=30)

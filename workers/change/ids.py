@@ -1,7 +1,7 @@
 """From ids that count on by one to ids that only name their trade: what is known of the past, said in the other way.
 
 The last 50,000 ids are known, as of any symbol with such ids; of the time before them nothing is taken any more. What
-was missing stays missing, and nobody can tell any more whether it comes.
+was missing stays missing, and whether it comes can't be told any more.
 """
 
 from collections.abc import Mapping

@@ -9,7 +9,7 @@
     release     the worker takes the symbol up again, and fetches what it missed
 
 Killed before the swap, nothing has changed, and the worker takes the symbol back a lease later. Killed after it, the
-data says what it was before, so that whoever claims the symbol next puts the registry in order. Run again, it goes on.
+data says what it was before, so that the next holder of the symbol puts the registry in order. Run again, it goes on.
 """
 
 import logging
@@ -31,6 +31,7 @@ from common.market.timeframes.periods import DAY
 from common.market.timeframes.timeframe import DAY_MS, day_of
 from common.market.trade import Trades
 from common.market.walk import rescaled
+from common.retry import always_changing
 from common.series import CANDLES, MINUTE_SERIES
 from common.store.change import Change, ChangeStart, ChangeStore
 from common.store.client import commit_client
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# What changes under it is read once more. The last attempt does all of it while nobody else writes.
+# What changes under it is read once more. The last attempt does all of it while no other writes.
 ATTEMPTS = 5
 # No roll-up is taken in for so long: far more than what is left to do takes.
 HOLD_MS = 5_000
@@ -61,7 +62,7 @@ HOLD_MS = 5_000
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """What was done. `before` and `now`: of the data; `ms`: how long nobody could write."""
+    """What was done. `before` and `now`: of the data; `ms`: how long the symbol could not be written."""
 
     before: Market
     now: Market
@@ -116,7 +117,7 @@ class _Run:
             await self._check_format()
             with suppress(Stale, Fenced):
                 return await self._swap(market, look, data, wanted, is_last=attempt == ATTEMPTS)
-        raise StoreUnavailable(f"{self._symbol} changed under every attempt to change it")
+        raise always_changing(self._symbol, "change it")
 
     async def _check_format(self) -> None:
         """Processes of a release that knows no number would take what has been changed for what it was."""

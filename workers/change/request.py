@@ -67,7 +67,7 @@ async def registered(registry: Registry, market: Market, instrument: Instrument)
 
 
 def check_ids(now: Instrument, wanted: Instrument, *, has_trades: bool) -> None:
-    """Ids that were unique were not looked at for holes: what is missing among them nobody knows."""
+    """Ids that were unique were not looked at for holes: what is missing among them is not known."""
     if (now.ids, wanted.ids) == ("unique", "contiguous") and has_trades:
         raise BadInput(
             f"symbol {now.symbol} has trades whose ids need not be contiguous: they can't become so, for nobody knows "

@@ -52,7 +52,7 @@ class Shadows:
                 return
 
     async def follow(self, look: ChangeStart) -> bool:
-        """Lay down what has changed since, of a symbol that nobody commits to. False if it can't be told what has."""
+        """Lay down what has changed since, of a symbol that is held. False if it can't be told what has."""
         spans = self._changed(look)
         if spans is None:
             return False

@@ -74,7 +74,7 @@ class Ticker:
         wanted = [work for work in works if work.job not in waiting]
         self._is_busy = bool(wanted)
         count = await asyncio.to_thread(self.queue.offer, wanted)
-        # Its time has come, and nobody wants it any more: it was done otherwise, or its symbol is gone.
+        # Its time has come, and it is not wanted any more: it was done otherwise, or its symbol is gone.
         await self.jobs.forget(failures.keys() - waiting - {work.job for work in works})
         return count
 

@@ -90,10 +90,10 @@ def _archived(archive: Archive, instrument: Instrument, day_ms: int) -> pl.DataF
         return None
 
 
-def conflicts_of(others: pl.DataFrame, most: int) -> Sequence[Conflict]:
+def conflicts_of(others: pl.DataFrame, limit: int) -> Sequence[Conflict]:
     """The first of them."""
     names = [name for name in TRADES if name != "id"]
-    rows = others.head(most).select("id", *names, *(name + _APPLIED for name in names)).rows()
+    rows = others.head(limit).select("id", *names, *(name + _APPLIED for name in names)).rows()
     return [Conflict(_trade(row[0], row[5:]), _trade(row[0], row[1:5])) for row in rows]
 
 

@@ -1,7 +1,7 @@
 """Days of an import that the store has dropped: the archive alone has what there was of them.
 
 Their minutes go the way of late trades (common.market.builder.late). They are committed together with the coverage that
-says so, readers merge them into what the archive has, and its objects name what they have got. So whoever dies, and
+says so, readers merge them into what the archive has, and its objects name what they have got. So whatever dies, and
 whenever, each trade is in every answer, and in the archive in the end, once.
 """
 
@@ -18,8 +18,8 @@ from common.errors import StoreUnavailable
 from common.market.builder.builder import pack_minute
 from common.series import CANDLES
 from common.store.archived import Archived
+from common.store.minute_archive import MinuteArchive
 from common.store.registry import Market
-from common.store.rollups import RollupStore
 from workers.imports.day import Day
 from workers.imports.joined import minutes_of
 from workers.rollup.archiving import archive_period
@@ -53,7 +53,7 @@ class Below:
 
     async def begin(self, day: Day, candles: pl.DataFrame, levels: pl.DataFrame) -> dict[int, tuple[bytes, bytes]]:
         """Return what is new of the day, packed for a commit; the archive begins with the day by then, or earlier."""
-        series, store = self._of(day.day_ms), RollupStore(self.client, self.market.symbol)
+        series, store = self._of(day.day_ms), MinuteArchive(self.client, self.market.symbol)
         for name in series:
             if (waiting := await store.late_count(name)) > MAX_WAITING:
                 raise StoreUnavailable(f"{waiting} minutes of {self.market.symbol} wait for the archive of {name}")

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from common.store.health import BACKFILLING
 from common.store.symbol import SymbolStore
-from workers.symbol.term import BEATS_PER_LEASE
+from workers.symbol.heartbeat import BEATS_PER_LEASE, beating
 
 SOURCE = "import"
 T = TypeVar("T")
@@ -27,10 +27,7 @@ class Tenure:
         return await self.alive(asyncio.create_task(asyncio.to_thread(work, *arguments)))
 
     async def alive(self, task: "asyncio.Task[T]") -> T:
-        beat_s = self.lease_ttl_ms / BEATS_PER_LEASE / 1_000
-        while not (await asyncio.wait({task}, timeout=beat_s))[0]:
-            await self.beat()
-        return task.result()
+        return await beating(task, self.beat, self.lease_ttl_ms / BEATS_PER_LEASE / 1_000)
 
     async def beat(self) -> None:
         await self.store.beat(self.token, self.seq, {"mode": BACKFILLING, "source": SOURCE})

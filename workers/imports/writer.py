@@ -125,7 +125,7 @@ class DayWriter:
             builder.open = None
         builder.watermark_ms = max(builder.watermark_ms, days[-1].end_ms)
         opens = [ms for each in made for ms in (each.candles["open_ms"].to_list() or [each.day.day_ms])]
-        # Whoever has live bars reads them again: all of a day is more than a message should carry.
+        # Readers of live bars read them again: all of a day is more than a message should carry.
         newest = [Candle(**row) for row in made[-1].candles.tail(1).rows(named=True)]
         outside = await self.tenure.meanwhile(self._outside, made)
         rows = zip(days, staged, outside, strict=True)
@@ -149,7 +149,7 @@ class DayWriter:
         await self._write_step(head, [day], [ImportedDay(day.day_ms, None)], (day.day_ms, day.day_ms), [])
         minutes = await self.tenure.alive(asyncio.create_task(below.begin(day, made.candles, made.levels)))
         head, newest_ms = replace(self._head([day], file), floor_ms=self.floor_ms), max(minutes)
-        # Whoever has live bars reads them again, as of any imported day.
+        # Readers of live bars read them again, as of any imported day.
         newest = Minute(codec.unpack_candle(minutes[newest_ms][0]), Footprint())
         changes = Changes(Trades(), amended={newest_ms: newest}, open=builder.open)
         commit = make_commit(head, builder, changes, self.work.retention)
@@ -287,7 +287,7 @@ class DayWriter:
         if self.bad_rows:
             builder.refused[BAD_LINE] += self.bad_rows
             self.bad_rows = 0
-        # The worker that comes back must not take months that nobody imported for what it has missed.
+        # The worker that comes back must not take months that were never imported for what it has missed.
         cause = NOT_IMPORTED if is_fed(self.work.market) else ID_JUMP
         gaps = self.gaps.follow(builder.coverage, cause, now_ms)
         forgotten = self.gaps.forgotten() if gaps else []

@@ -18,76 +18,74 @@ from redis.asyncio import Redis
 from common.archive.archive import Archive
 from common.archive.late import with_parts
 from common.archive.series import SERIES, ArchiveSeries
-from common.errors import Stale, StoreUnavailable, Superseded
+from common.errors import Overtaken, Stale, Superseded
 from common.frames.minutes import FRAMES, MinuteFrames
 from common.market.builder.late import merged_with
 from common.market.coding import blocks
 from common.market.timeframes.timeframe import DAY_MS
+from common.retry import retry_when_overtaken
 from common.series import MinuteSeries
 from common.store.manifest import Manifest
+from common.store.minute_archive import MinuteArchive
 from common.store.parts import Seals
 from common.store.reads import SymbolReader
 from common.store.registry import Market
-from common.store.rollups import RollupStore
 from workers.rollup.listing import ensure_listed
 
 log = logging.getLogger(__name__)
 
-# A day that is sealed again between the commands, and an object that another job replaces, are read once more.
-ATTEMPTS = 5
-
 
 async def archive_period(client: Redis, market: Market, archive: Archive, series: str, period_ms: int) -> bool:
     """Archive a period if anything of it is due; False if not."""
-    frames, rows = FRAMES[series], SERIES[series]
-    store, manifest = RollupStore(client, market.symbol), Manifest(client, market.symbol, series)
-    end_ms = rows.period.next_open(period_ms)
     await ensure_listed(client, market, archive, series)
-    for _ in range(ATTEMPTS):
-        expected = await manifest.entry(period_ms)
-        before = await asyncio.to_thread(
-            archive.version,
-            rows,
-            market.instrument,
-            period_ms,
-            expected,
-            may_be_missing=expected is not None and await _has_all(client, market, frames.series, period_ms),
-        )
-        token, scores = await store.unarchived(series)
-        due = {day_ms: score for day_ms, score in scores.items() if period_ms <= day_ms < end_ms}
-        if not due:
-            return False
-        late = await store.late(series, period_ms, end_ms)
-        sealed = await _sealed(SymbolReader(client, market.symbol, market.instrument), frames, period_ms, end_ms)
-        if sealed is None:
-            continue
-        frame = with_parts(rows, _joined(rows, before.frame, sealed), late.parts, before.late)
-        entry = None
-        if len(frame):
-            try:
-                written = await asyncio.to_thread(archive.replace, before, frame, merged_with(before.late, late.parts))
-                entry = written.entry(period_ms)
-            except Superseded:
-                continue
-        there = set(frame.select(_DAY).to_series().unique())
-        try:
-            complete_ms = await store.archived(
-                series,
-                token,
-                {day_ms: score for day_ms, score in due.items() if day_ms in there},
-                # Dropped before there was an archive.
-                [day_ms for day_ms in due if day_ms not in there],
-                late,
-                entry,
-            )
-        except Stale:
-            continue
-        log.info(
-            "archived",
-            extra={"symbol": market.symbol, "series": series, "rows": len(frame), "complete_ms": complete_ms},
-        )
-        return True
-    raise StoreUnavailable(f"{market.symbol} changed under every attempt to archive its {series}")
+    # A day that is sealed again between the commands, and an object that another job replaces, are read once more.
+    return await retry_when_overtaken(
+        lambda: _archive(client, market, archive, series, period_ms),
+        market.symbol,
+        f"archive its {series}",
+        by=(Overtaken, Stale, Superseded),
+    )
+
+
+async def _archive(client: Redis, market: Market, archive: Archive, series: str, period_ms: int) -> bool:
+    frames, rows = FRAMES[series], SERIES[series]
+    store, manifest = MinuteArchive(client, market.symbol), Manifest(client, market.symbol, series)
+    end_ms = rows.period.next_open(period_ms)
+    expected = await manifest.entry(period_ms)
+    before = await asyncio.to_thread(
+        archive.version,
+        rows,
+        market.instrument,
+        period_ms,
+        expected,
+        may_be_missing=expected is not None and await _has_all(client, market, frames.series, period_ms),
+    )
+    token, scores = await store.unarchived(series)
+    due = {day_ms: score for day_ms, score in scores.items() if period_ms <= day_ms < end_ms}
+    if not due:
+        return False
+    late = await store.late(series, period_ms, end_ms)
+    sealed = await _sealed(SymbolReader(client, market.symbol, market.instrument), frames, period_ms, end_ms)
+    frame = with_parts(rows, _joined(rows, before.frame, sealed), late.parts, before.late)
+    entry = None
+    if len(frame):
+        written = await asyncio.to_thread(archive.replace, before, frame, merged_with(before.late, late.parts))
+        entry = written.entry(period_ms)
+    there = set(frame.select(_DAY).to_series().unique())
+    complete_ms = await store.archived(
+        series,
+        token,
+        {day_ms: score for day_ms, score in due.items() if day_ms in there},
+        # Dropped before there was an archive.
+        [day_ms for day_ms in due if day_ms not in there],
+        late,
+        entry,
+    )
+    log.info(
+        "archived",
+        extra={"symbol": market.symbol, "series": series, "rows": len(frame), "complete_ms": complete_ms},
+    )
+    return True
 
 
 async def _has_all(client: Redis, market: Market, series: MinuteSeries, period_ms: int) -> bool:
@@ -96,10 +94,8 @@ async def _has_all(client: Redis, market: Market, series: MinuteSeries, period_m
     return state is not None and state.floor_ms(series) <= period_ms
 
 
-async def _sealed(
-    reader: SymbolReader, frames: MinuteFrames, start_ms: int, end_ms: int
-) -> dict[int, pl.DataFrame] | None:
-    """Return the sealed days of `[start_ms, end_ms)`. None if one has been sealed again since its seal was read."""
+async def _sealed(reader: SymbolReader, frames: MinuteFrames, start_ms: int, end_ms: int) -> dict[int, pl.DataFrame]:
+    """Return the sealed days of `[start_ms, end_ms)`."""
     series = frames.series
     view = await reader.view(Seals(start_ms))
     # A seal stays until all series have dropped the day.
@@ -108,7 +104,7 @@ async def _sealed(
     found = await reader.blocks(series, [seal.day_ms for seal in seals]) if seals else []
     known = [block for block in found if block]
     if list(map(blocks.digest, known)) != [seal.digest(series) for seal in seals]:
-        return None
+        raise Overtaken(f"a day of {reader.keys.symbol} was sealed again while it was read")
     assert reader.instrument, "made with one"
     scales = view.state.scales(reader.instrument) if view.state else None
     return {seal.day_ms: frames.unseal([block], scales=scales) for seal, block in zip(seals, known, strict=True)}

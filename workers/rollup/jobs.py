@@ -6,17 +6,16 @@ Polars is loaded by those that need it, in the forked process: its threads don't
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from functools import partial
 
 # numpy loads it when it first looks for unique values: that would be in every job's process, 10 ms of its 80.
 import numpy.ma  # noqa: F401
 from redis.asyncio import Redis
 
-from common.errors import StoreUnavailable
 from common.market.builder.late import LatePart
 from common.market.instrument import Instrument
 from common.market.manifest import ManifestEntry
+from common.retry import retry_when_overtaken
 from common.series import CANDLES
 from common.settings import Settings
 from common.store.client import commit_client
@@ -114,14 +113,14 @@ def _older(settings: Settings) -> Older | None:
 def _run(settings: Settings, symbol: str, job: Job) -> None:
     """Nothing is to be done for a symbol that has been removed."""
 
+    async def attempt(client: Redis) -> None:
+        market = await Registry(client).stored(symbol)
+        if market:
+            await job(client, market)
+
     async def run() -> None:
         async with commit_client(settings.store_url) as client:
-            for _ in range(ATTEMPTS):
-                market = await Registry(client).stored(symbol)
-                with suppress(InstrumentChanged):
-                    if market:
-                        await job(client, market)
-                    return
-            raise StoreUnavailable(f"{symbol} was changed under every attempt to work on it")
+            by = (InstrumentChanged,)
+            await retry_when_overtaken(lambda: attempt(client), symbol, "work on it", by=by, attempts=ATTEMPTS)
 
     asyncio.run(run())

@@ -73,7 +73,7 @@ class JobQueue:
     def offer(self, works: Sequence[Work]) -> int:
         """Enqueue what is neither queued nor running, up to MAX_QUEUED; return how much it was.
 
-        All that is queued is then in rounds, one job of each symbol in each: nobody's backlog goes before others.
+        All that is queued is then in rounds, one job of each symbol in each: no symbol's backlog goes before others.
         """
         with translated("enqueueing"):
             queued = {job.decode() for job in _bytes(self._client.lrange(QUEUED, 0, -1))}

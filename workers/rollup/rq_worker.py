@@ -174,7 +174,7 @@ class RollupWorker(HerokuWorker):
             self._hooks.on_sign()
 
     def main_work_horse(self, job: Job, queue: Queue) -> None:
-        """In the forked process. It leaves the process group, so nobody but the kernel ends it with its parent."""
+        """In the forked process. It leaves the process group, so only the kernel ends it with its parent."""
         if sys.platform == "linux":
             ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
             if os.getppid() != self.pid:
@@ -182,13 +182,13 @@ class RollupWorker(HerokuWorker):
         super().main_work_horse(job, queue)
 
     def handle_job_success(self, job: Job, queue: Queue, started_job_registry: Any) -> None:
-        # First: RQ forgets the job with the next line, and nobody would come back for this.
+        # First: RQ forgets the job with the next line, and this would never be done.
         self.connection.hdel(FAILURES, job.id)
         super().handle_job_success(job, queue, started_job_registry)
 
     def _failed(self, job: Job, kind: type[BaseException], error: BaseException, where: TracebackType) -> bool:
         """RQ's handler of what a job raises, and of a job that was abandoned. False: no other handler."""
-        # Also of a job that somebody else enqueued: RQ would keep it for a year.
+        # Also of a job that others enqueued: RQ would keep it for a year.
         job.failure_ttl = FAILURE_TTL_S
         if kind is not ShutDownImminentException:
             lines = str(error).strip().splitlines()

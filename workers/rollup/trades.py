@@ -16,12 +16,13 @@ from redis.asyncio import Redis
 
 from common.archive.archive import Archive
 from common.archive.series import TRADE_ROWS
-from common.errors import ArchiveUnavailable, Stale, StoreUnavailable, Superseded
+from common.errors import ArchiveUnavailable, Stale, Superseded
 from common.frames import decode
 from common.market.coding import codec
 from common.market.instrument import Instrument
 from common.market.manifest import ManifestEntry
 from common.market.timeframes.timeframe import DAY_MS
+from common.retry import ATTEMPTS, retry_when_overtaken
 from common.store.manifest import Manifest
 from common.store.parts import TradeEntry
 from common.store.reads import SymbolReader
@@ -31,8 +32,6 @@ from workers.rollup.listing import ensure_listed
 
 log = logging.getLogger(__name__)
 
-# What another job, another worker or an import changes meanwhile is read once more.
-ATTEMPTS = 5
 # Trades, and entries, taken in before the next confirmation: some 100 MB if each entry has one trade.
 MAX_TRADES = 250_000
 # Each of these entries may have a whole batch of the worker's: 270 kB.
@@ -41,16 +40,16 @@ PAGE = 256
 
 async def archive_trades(client: Redis, market: Market, archive: Archive) -> None:
     """Archive all trades that are applied by now and have not been archived."""
-    store = TradeArchive(client, market.symbol, market.instrument)
+    store, manifest = TradeArchive(client, market.symbol, market.instrument), Manifest(client, market.symbol, TRADES)
     await ensure_listed(client, market, archive, TRADES)
-    for _ in range(ATTEMPTS):
+
+    async def attempt() -> None:
         standing = await store.standing()
-        if standing is None or standing.archived_seq == standing.seq:
-            return
-        with suppress(Stale):
-            await _archive(store, market.instrument, archive, standing, Manifest(client, market.symbol, TRADES))
-            return
-    raise StoreUnavailable(f"{market.symbol} changed under every attempt to archive its trades")
+        if standing:
+            await _archive(store, market.instrument, archive, standing, manifest)
+
+    # What another job, another worker or an import changes meanwhile is read once more.
+    await retry_when_overtaken(attempt, market.symbol, "archive its trades", by=(Stale,))
 
 
 async def waiting_trades(store: TradeArchive, at: ArchiveStanding) -> pl.DataFrame:

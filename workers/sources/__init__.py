@@ -17,20 +17,21 @@ from workers.sources.simulator import Simulator
 
 @dataclass(frozen=True, slots=True)
 class SourceContext:
-    """What a source may need from the process: `commands` answers at once, `blocking` may wait.
+    """What a source may need from the process."""
 
-    `change(symbol, request)` changes what a symbol is, which ends its term; None: nothing may.
-    `backfill_ms`: how much history a new market of a venue is given. `depth_minutes`: how much of the history of a
-    venue's book is kept; 0 keeps no book. `caps`: of streams from venues.
-    """
-
+    # Answers at once.
     commands: Redis
+    # May wait.
     blocking: Redis
     clock: Clock
+    # How much history a new market of a venue is given.
     backfill_ms: int = 0
+    # How much of the history of a venue's book is kept; 0 keeps no book.
     depth_minutes: int = 0
+    # Of streams from venues.
     caps: Caps = Caps(1, 1)
     binance_key: str = field(default="", repr=False)
+    # Changes what a symbol is, which ends its term; None: nothing may.
     change: Callable[[str, Request], Awaitable[object]] | None = None
     # Of a process that may have many inboxes.
     shared: SharedReads | None = None

@@ -27,36 +27,37 @@ class Mismatch(NamedTuple):
 
 @dataclass(slots=True)
 class Batch:
-    """What one read returned.
-
-    `position` says, in the source's own words, where to go on after these trades; it is committed with them.
-    `complete_ms`: the source has no trades left from before that time, so quiet minutes may be closed up to it.
-    `backlog`: more trades are waiting. `ended`: there will never be more. `refused`: what could not be read as a
-    trade, by reason.
-
-    What follows is for sources that can ask again for what is missing. `sources`: bits of common.market.candle for
-    these trades, if not the source's own. `cause`: why holes that these trades open are there. `covered`: ids of which
-    no trade will come. `candles`: the venue's own, for closed minutes whose trades can't be had. `given_up`: holes that
-    can't be filled at all. `mismatches`: of minutes that were stored, ascending. `health`: what the source says of
-    itself (common.store.health).
-
-    And for the inbox. `text_ids`: ids that are no numbers, by which a trade is known again; `note`: what else the next
-    holder is to know. Both are committed with the position.
-    """
+    """What one read returned."""
 
     trades: Trades
+    # Where to go on after these trades, in the source's own words; it is committed with them.
     position: str
+    # The source has no trades left from before that time, so quiet minutes may be closed up to it.
     complete_ms: int = NEVER
+    # More trades are waiting; there will never be more.
     backlog: bool = False
     ended: bool = False
+    # What could not be read as a trade, by reason.
     refused: Counter[str] = field(default_factory=Counter)
+
+    # Of sources that can ask again for what is missing.
+    # Bits of common.market.candle for these trades, if not the source's own.
     sources: int = 0
+    # Why holes that these trades open are there.
     cause: str = UNKNOWN
+    # Ids of which no trade will come.
     covered: Sequence[IdSpan] = ()
+    # The venue's own, for closed minutes whose trades can't be had.
     candles: Sequence[Candle] = ()
+    # Holes that can't be filled at all.
     given_up: Sequence[Hole] = ()
+    # Of minutes that were stored, ascending.
     mismatches: Sequence[Mismatch] = ()
+    # What the source says of itself (common.store.health).
     health: Mapping[str, str] = field(default_factory=dict)
+
+    # Of the inbox, committed with the position: ids that are no numbers, by which a trade is known again; and what else
+    # the next holder is to know.
     text_ids: Sequence[str] = ()
     note: str | None = None
 

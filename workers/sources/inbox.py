@@ -58,11 +58,11 @@ class Appetite:
         """A new read."""
         self._count = self._bytes = 0
 
-    def next(self, most: int) -> int:
-        """`most`: as many are wanted at the most. At least 1 in a new read; 0 when it is full."""
+    def next(self, limit: int) -> int:
+        """`limit`: no more are wanted. At least 1 in a new read; 0 when it is full."""
         room = int((MAX_READ_BYTES - self._bytes) / self.mean_bytes)
         grown = self._asked * COUNT_GROWTH if self._count else int(MAX_READ_BYTES / self.mean_bytes)
-        self._asked = min(most, max(room, 0 if self._count else 1), max(grown, 1), MAX_COUNT)
+        self._asked = min(limit, max(room, 0 if self._count else 1), max(grown, 1), MAX_COUNT)
         return self._asked
 
     def took(self, entries: Entries) -> None:

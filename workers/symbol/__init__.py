@@ -2,6 +2,8 @@
 
 claims      which symbols this process has
 term        from a won claim to the loss of it: read, step, commit, renew
+heartbeat   its signs of life
+store       what it needs of the store
 commit      what one commit writes and publishes
 verdicts    what is said of minutes once they are closed
 conflicts   what is said of trades under an id that was applied before

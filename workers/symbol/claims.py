@@ -17,7 +17,8 @@ from common.store.lease import LeaseObservation, Observer, new_token
 from common.store.registry import Market
 from common.store.symbol import Claim
 from workers.sources.base import Batch, Source
-from workers.symbol.term import Progress, Store, Term, TermSettings
+from workers.symbol.store import Store
+from workers.symbol.term import Progress, Term, TermSettings
 
 log = logging.getLogger(__name__)
 
@@ -35,23 +36,21 @@ SOUND_AFTER_MS = 60_000
 
 @dataclass(frozen=True, slots=True)
 class WorkerContext:
-    """How a process makes what a term needs, and whom it tells.
-
-    `owners(symbols)`: who holds them now, None for one that is free; a symbol that can't be looked at is left out.
-    `on_end(symbol, error)`: a term ended, because its source did (None) or in an error that is not about the store.
-    `follow(market, instrument)`: register what a change that was cut off has made of the data already.
-    `spawn`: let a term run beside the others; the simulation has a scheduler of its own.
-    """
+    """How a process makes what a term needs, and whom it tells."""
 
     holder: str
     clock: JudgedClock
     settings: TermSettings
+    # Who holds these symbols now, None for one that is free; one that can't be looked at is left out.
     owners: Callable[[Sequence[str]], Awaitable[Mapping[str, LeaseObservation | None]]]
     stores: Callable[[str], Store]
     sources: Callable[[Market], Source]
     on_progress: Callable[[Progress, Batch], None] = lambda progress, batch: None
+    # A term of the symbol ended, because its source did (None) or in an error that is not about the store.
     on_end: Callable[[str, Exception | None], None] = lambda symbol, error: None
+    # Register what a change that was cut off has made of the data already.
     follow: Callable[[Market, Instrument], Awaitable[object]] | None = None
+    # Let a term run beside the others; the simulation has a scheduler of its own.
     spawn: Callable[[Coroutine[Any, Any, None]], Awaitable[None]] = asyncio.create_task
 
 
@@ -87,13 +86,13 @@ class Wanted(Protocol):
 
 
 class Claimer:
-    """Holds up to `most` symbols, a task each."""
+    """Holds up to `max_symbols` symbols, a task each."""
 
-    def __init__(self, registry: Wanted, place: WorkerContext, kinds: frozenset[str], most: int) -> None:
+    def __init__(self, registry: Wanted, place: WorkerContext, kinds: frozenset[str], max_symbols: int) -> None:
         self._registry = registry
         self._place = place
         self._kinds = kinds
-        self._most = most
+        self._max_symbols = max_symbols
         self._observer = Observer(place.settings.lease_ttl_ms)
         # Our monotonic time of the next look at all owners.
         self._look_at_ms = 0
@@ -167,7 +166,7 @@ class Claimer:
 
     @property
     def _is_full(self) -> bool:
-        return len(self._held) >= self._most
+        return len(self._held) >= self._max_symbols
 
     async def _claimable(self) -> list[str]:
         now_ms, lease_ttl_ms = self._place.clock.monotonic_ms(), self._place.settings.lease_ttl_ms

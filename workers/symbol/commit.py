@@ -57,29 +57,31 @@ class Retention:
 
 @dataclass(frozen=True, slots=True)
 class CommitHead:
-    """What a commit says of its writer: token, where it stands, where its source goes on, and its health if new.
-
-    `gaps` changed with this step, and gaps with the ids `forgotten` are to be dropped. `faults`: of its minutes, by
-    their open; `mismatches`: of minutes stored before. `stored`: the amended minutes that the store had. `replaced`:
-    minutes in whose place the venue's own candle came. `floor_ms`: minutes that open before had been dropped when the
-    writer began: retention may have been longer since, or shorter. `text_ids`, `note`: as in a Batch.
-    """
+    """All that a commit has besides what the builder changed."""
 
     token: str
+    # Where the writer stands, before it.
     seq: int
+    # Where the source goes on after it.
     position: str
+    # Empty if it is as it was told.
     health: dict[str, str]
+    # Those that changed with this step, and the ids of those to be dropped.
     gaps: Sequence[Gap] = ()
     forgotten: Sequence[str] = ()
+    # Of its minutes, by their open; and of minutes stored before.
     faults: Mapping[int, Sequence[str]] = field(default_factory=dict)
     mismatches: Sequence[Mismatch] = ()
+    # Opens of the amended minutes that the store had, and of those in whose place the venue's own candle came.
     stored: Collection[int] = ()
     replaced: Collection[int] = ()
+    # Minutes that open before had been dropped when the writer began: retention may have been longer since, or shorter.
     floor_ms: int = -1
     # The form in which the commit is written (common.store.format).
     format: int = 1
     # Trades that were refused because others with their ids had been applied.
     conflicts: Sequence[Conflict] = ()
+    # As in a Batch.
     text_ids: Sequence[str] = ()
     note: str | None = None
 
@@ -87,7 +89,7 @@ class CommitHead:
 def make_commit(
     head: CommitHead, builder: Builder, changes: Changes, retention: Retention, *, trades_wanted: bool = False
 ) -> Commit:
-    """`trades_wanted`: whether anybody listens to the trades channel; their JSON is not written for nobody."""
+    """`trades_wanted`: whether the trades channel has listeners; without any their JSON is not written."""
     keys = SymbolKeys(builder.instrument.symbol)
     # Asked only when a minute is written: that is when a series grows, also at its old end.
     floors_ms = retention.floors_ms(builder.newest_ms) if changes.closed or changes.amended else {}

@@ -1,66 +1,39 @@
 """One term: from a won claim to the loss of it. Read, step, commit, renew; nothing in memory counts before OK.
 
 After any error the outcome of the last command is unknown. The term then ends: what is in memory is dropped, the
-right to write is given back as far as possible, and whoever claims next goes on from the last checkpoint.
+right to write is given back as far as possible, and the next claim goes on from the last checkpoint.
 """
 
 import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 from common.clock import JudgedClock
 from common.errors import Fenced, StoreUnavailable
-from common.market.builder.builder import Builder, Changes, Floor, Minute
+from common.market.builder.builder import Builder, Changes, Floor
 from common.market.builder.gaps import Gap, Ledger
 from common.market.builder.recent import RECENT_TRADES, Conflict, RecentTrades
 from common.market.builder.recent_coverage import RECENT_IDS
 from common.market.instrument import Instrument
 from common.market.scale import Scales
 from common.market.trade import Trades
-from common.store.commit import Commit
 from common.store.format import CHUNKED_COVERAGE, written
 from common.store.health import BACKFILLING, CLOSED, LIVE, Tally, failure_of
 from common.store.instrument import DataInstrument, check_instrument
-from common.store.lease import LeaseObservation
 from common.store.symbol import Claim
 from workers.sources.base import NEVER, Applied, Batch, Source
 from workers.symbol import doubt
 from workers.symbol.commit import CommitHead, Retention, make_commit
 from workers.symbol.conflicts import Conflicts
+from workers.symbol.heartbeat import Heartbeat
+from workers.symbol.store import Store
 from workers.symbol.verdicts import Faults, Inspection, Verdicts
 
 log = logging.getLogger(__name__)
 
-# Signs of life per lease: two may be lost before anybody takes the symbol over.
-BEATS_PER_LEASE = 6
 # Between reads a term notices that it is to stop; so no read may wait for longer, however long the lease.
-MAX_WAIT_MS = 1_000
-
-
-class Store(Protocol):
-    """What a term needs of common.store.symbol.SymbolStore; the simulation has its own."""
-
-    async def claim(self, token: str, stale: LeaseObservation, holder: str) -> Claim | LeaseObservation: ...
-
-    async def commit(self, commit: Commit) -> int: ...
-
-    async def beat(self, token: str, seq: int, health: dict[str, str]) -> None: ...
-
-    async def release(self, token: str, health: Mapping[str, str] = ...) -> None: ...
-
-    async def minutes(self, opens: list[int]) -> dict[int, Minute]: ...
-
-    async def recent_trades(self, count: int) -> Trades | None: ...
-
-    async def recent_batches(self, count: int) -> list[bytes]: ...
-
-    async def taken_from_ms(self) -> int: ...
-
-    async def gaps(self) -> Ledger: ...
-
-    async def health(self) -> dict[str, str]: ...
+MAX_WAIT_MS = 1_500
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +89,9 @@ class Term:
     _seq: int = field(init=False)
     _position: str = field(init=False)
     _floor_ms: int = field(init=False)
-    # Our own monotonic time of the last sign of life, and of the last commit.
-    _beat_at_ms: int = field(init=False)
+    _heartbeat: Heartbeat = field(init=False)
+    # Our own monotonic time of the last commit.
     _commit_at_ms: int = field(init=False)
-    _health: dict[str, str] = field(default_factory=dict)
-    _health_told: dict[str, str] = field(default_factory=dict)
     # What the data does not say yet: of which instrument it is.
     _unsaid: DataInstrument | None = None
     _scales: Scales | None = None
@@ -172,8 +143,8 @@ class Term:
         self._builder.floor = Floor(settings.retention.candle_days, claim.candle_floor_ms, taken_from_ms)
         self._format = claim.format
         self._seq, self._position, self._floor_ms = claim.seq, claim.position, claim.candle_floor_ms
-        self._beat_at_ms = self.clock.monotonic_ms()
-        self._commit_at_ms = self._beat_at_ms - settings.commit_interval_ms
+        self._heartbeat = Heartbeat(self.store, self.token, self.clock, settings.lease_ttl_ms, settings.beat_phase_ms)
+        self._commit_at_ms = self._heartbeat.at_ms - settings.commit_interval_ms
         await self.source.open(claim.position, self._applied())
 
     def _applied(self) -> Applied:
@@ -208,15 +179,15 @@ class Term:
             if self.stopping():
                 return False
             self._note_health(batch)
-            await self._beat()
-            await self.clock.sleep_ms(max(1, min(self._beat_due_ms(), MAX_WAIT_MS)))
+            await self._heartbeat.beat(self._seq)
+            await self.clock.sleep_ms(max(1, min(self._heartbeat.due_ms(), MAX_WAIT_MS)))
         return True
 
     def _note_health(self, batch: Batch) -> None:
         mode = CLOSED if batch.ended else BACKFILLING if batch.backlog else LIVE
         said = {"mode": mode, "reason": "", "source": self.source.name, **batch.health}
         said |= {} if batch.ended else doubt.said(self.clock)
-        self._health = said | self._verdicts.tally.dump()
+        self._heartbeat.health = said | self._verdicts.tally.dump()
 
     def _keep_format(self) -> None:
         """The next commit is of the newest form that it may be."""
@@ -227,8 +198,8 @@ class Term:
 
     async def _take(self, batch: Batch) -> None:
         if self._is_quiet(batch):
-            if self._beat_due_ms() <= 0:
-                await self._beat()
+            if self._heartbeat.due_ms() <= 0:
+                await self._heartbeat.beat(self._seq)
         else:
             await self._take_all(batch)
         self.on_progress(self.progress, batch)
@@ -253,13 +224,12 @@ class Term:
         conflicts = self._conflicts.tell(self._builder.take_conflicts())
         self._note_health(batch)
         if changes.any or gaps or batch.covered or mismatches or conflicts or batch.position != self._position:
-            health = {} if self._health == self._health_told else self._health
             forgotten = self._gaps.forgotten() if gaps else []
             head = CommitHead(
                 self.token,
                 self._seq,
                 batch.position,
-                health,
+                self._heartbeat.news,
                 gaps,
                 forgotten,
                 faults,
@@ -273,8 +243,8 @@ class Term:
                 note=batch.note,
             )
             await self._commit(head, changes)
-        elif self._beat_due_ms() <= 0 or self._health != self._health_told:
-            await self._beat()
+        elif self._heartbeat.due_ms() <= 0 or self._heartbeat.news:
+            await self._heartbeat.beat(self._seq)
 
     async def _step(self, batch: Batch) -> tuple[Changes, Faults, Collection[int]]:
         """Also returns the opens of the late minutes that the store had."""
@@ -329,16 +299,10 @@ class Term:
         self._unsaid = None
         self._seq += 1
         self._position = head.position
-        self._alive()
-        self._commit_at_ms = self._beat_at_ms
+        self._heartbeat.given()
+        self._commit_at_ms = self._heartbeat.at_ms
         self._count(changes)
         await self.source.committed(head.position)
-
-    async def _beat(self) -> None:
-        """A sign of life, with health where it has changed since it was told."""
-        health = {} if self._health == self._health_told else self._health
-        await self.store.beat(self.token, self._seq, health)
-        self._alive()
 
     def _count(self, changes: Changes) -> None:
         self.progress.commits += 1
@@ -356,21 +320,11 @@ class Term:
 
     def _wait_ms(self) -> int:
         """How long a read may wait: until the next sign of life, or until the source's time closes a minute."""
-        wait_ms = min(self._beat_due_ms(), MAX_WAIT_MS)
+        wait_ms = min(self._heartbeat.due_ms(), MAX_WAIT_MS)
         close_ms = self._builder.next_close_ms()
         if close_ms is not None and self._complete_ms != NEVER:
             wait_ms = min(wait_ms, close_ms - self._complete_ms)
         return max(wait_ms, 1)
-
-    def _beat_due_ms(self) -> int:
-        """Until the first moment of the process's beats that comes after the last sign of life."""
-        step_ms = max(1, self.settings.lease_ttl_ms // BEATS_PER_LEASE)
-        since_ms = (self._beat_at_ms - self.settings.beat_phase_ms) % step_ms
-        return self._beat_at_ms + step_ms - since_ms - self.clock.monotonic_ms()
-
-    def _alive(self) -> None:
-        self._beat_at_ms = self.clock.monotonic_ms()
-        self._health_told = self._health
 
     async def _release_quietly(self, why: Exception) -> None:
         """Best effort: without it the spare waits out a lease."""

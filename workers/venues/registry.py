@@ -42,14 +42,9 @@ def _binance(access: VenueAccess, api: BinanceApi) -> Venue:
     return Binance(a.clock, a.budget, api, rest_url=a.rest_url, socket_url=a.socket_url, key=a.key, timing=a.timing)
 
 
-def _coinbase(access: VenueAccess) -> Venue:
+def _one_socket(access: VenueAccess, kind: type[Coinbase | Kraken]) -> Venue:
     a = access
-    return Coinbase(a.clock, a.budget, rest_url=a.rest_url, socket_url=a.socket_url, timing=a.timing)
-
-
-def _kraken(access: VenueAccess) -> Venue:
-    a = access
-    return Kraken(a.clock, a.budget, rest_url=a.rest_url, socket_url=a.socket_url, timing=a.timing)
+    return kind(a.clock, a.budget, rest_url=a.rest_url, socket_url=a.socket_url, timing=a.timing)
 
 
 def _ccxt(name: str, access: VenueAccess) -> Venue:
@@ -85,8 +80,8 @@ VENUES: dict[str, Callable[[VenueAccess], Venue]] = {
     SPOT.name: lambda access: _binance(access, SPOT),
     USDM.name: lambda access: _binance(access, USDM),
     LOCAL: lambda access: _binance(access, _LOCAL_API),
-    Coinbase.name: _coinbase,
-    Kraken.name: _kraken,
+    Coinbase.name: lambda access: _one_socket(access, Coinbase),
+    Kraken.name: lambda access: _one_socket(access, Kraken),
 }
 
 

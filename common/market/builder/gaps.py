@@ -9,7 +9,7 @@ The ledger follows coverage: `follow` looks at how its holes have changed. A hol
 the same gap; holes next to each other that come with one commit are one gap, which so has trades between its ids that
 are there. A gap is over when no hole is left in its ids.
 
-What lies between imported history and the rest is `not_imported`: years it may be, which nobody fetches, so it is
+What lies between imported history and the rest is `not_imported`: years it may be, which are not fetched, so it is
 unfillable from the beginning, until an import brings it. It was never there, so nothing is said of how it shrinks:
 what is left of it takes its place, under its own ids.
 """
@@ -144,7 +144,7 @@ class Ledger:
         return next(iter(self._pending_at(*hole[:2])), None)
 
     def given_up(self, hole: Hole) -> bool:
-        """Whether the hole is of a gap nobody can fill."""
+        """Whether the hole is of a gap that can't be filled."""
         gap = self.gap_of(hole)
         return gap is not None and gap.state == UNFILLABLE
 
@@ -208,7 +208,7 @@ class Ledger:
         if len(self._pending) >= MAX_PENDING:
             near = max(0, bisect_left(self._pending, (gap.first, "")) - 1)
             nearest = self.gaps[self._pending[near][1]]
-            # What an import left open stays nobody's to fetch.
+            # What an import left open is still not to be fetched.
             if (nearest.cause == NOT_IMPORTED) == (gap.cause == NOT_IMPORTED):
                 self._drop(nearest)
                 gap = _joined(nearest, gap)

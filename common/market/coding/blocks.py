@@ -335,8 +335,8 @@ def _footprint_part(rows: int, content: bytes) -> planes.PlanePart:
 def _candle_columns(parts: list[planes.PlanePart], names: Sequence[str]) -> Iterator[Values]:
     """The columns of pack_candles, put together again: those asked for.
 
-    The order keys are a fourth of the work, and nobody else's: they are made only where one is asked for. All others
-    hang together, by the turnover.
+    The order keys are a fourth of the work, and no other column needs them: they are made only where one is asked
+    for. All others hang together, by the turnover.
     """
     counts = [part.rows[0] for part in parts]
     before_ms, before_close, before_id, price_steps, lot_steps = zip(*(part.head for part in parts), strict=True)

@@ -103,7 +103,7 @@ class Book:
 
     @property
     def crossed(self) -> bool:
-        """Whether somebody bids as much as somebody asks, or more. No venue leaves such orders standing."""
+        """Whether the best bid is as high as the best ask, or higher. No venue leaves such orders standing."""
         bids, asks = self.bids.keys, self.asks.keys
         return bool(bids and asks) and bids[-1] + asks[-1] >= 0
 

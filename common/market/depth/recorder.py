@@ -39,7 +39,7 @@ MAX_SPANS = 256
 # A venue's clock may run ahead of ours; a time further ahead would stop the history until that time comes. A time
 # further behind than any backlog is no time at all.
 MAX_AHEAD_MS, MAX_BEHIND_MS = 60_000, DAY_MS
-# Nobody vouches for a book that neither the venue nor the clock has spoken of for so long: we were asleep.
+# A book that neither the venue nor the clock has spoken of for so long is not to be trusted: we were asleep.
 MAX_SILENT_MS = 3 * MINUTE_MS
 
 

@@ -291,6 +291,10 @@ def replace_symbol(*, symbols: Key, symbol: str, entry: bytes, replacement: byte
 
 
 @script()
+def owners(*, owners: Keys) -> None: ...
+
+
+@script()
 def present(*, processes: Key, member: str, before: str, for_ms: int, most: int) -> None: ...
 
 

@@ -12,10 +12,10 @@
 -- event_texts; messages: channel, message ...
 -- RESULT  {'OK'}, {'FENCED'} (another holder) or {'STALE'}: the store is not what the shadows were made of
 --
--- Nobody commits meanwhile: the caller holds the symbol. A roll-up that came after the shadows were made shows by its
+-- There are no commits meanwhile: the caller holds the symbol. A roll-up that came after the shadows were made shows by its
 -- version, and none is taken in until changing.until_ms (roll.lua). What else may be gone since (late parts that the
 -- archive has got) shows by the lengths.
--- trades: as in commit.lua; the change is a commit without trades. state.reshaped_seq: whoever comes back with an older
+-- trades: as in commit.lua; the change is a commit without trades. state.reshaped_seq: a reader that comes back with an older
 --         cursor is given a new snapshot. book: says in which scale its levels are; one that does not is dropped.
 -- rollup.exceptions, outside: where roll-ups are dropped, days are made by another calendar, and say so once they are.
 -- rescale: archived objects may be of another scale now; as list_rescale.lua has it.

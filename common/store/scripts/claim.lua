@@ -1,4 +1,4 @@
--- Take the right to write a symbol, if nobody has it or its holder's heartbeat stands still; by force also if it beats.
+-- Take the right to write a symbol, if it is free or its holder's heartbeat stands still; by force also if it beats.
 --
 -- token: new, and unique per attempt; holder: for people
 -- seen_token, seen_beats: what the caller has seen unchanged for a whole lease, or '' and ''

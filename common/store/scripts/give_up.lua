@@ -1,4 +1,4 @@
--- Give up an object that is lost: nobody looks for it any more, and what it alone had is lost from now on.
+-- Give up an object that is lost: it is not looked for any more, and what it alone had is lost from now on.
 --
 -- manifest: archived:<series>
 -- series: its name; period: its open; last_ms: of what it alone had ('' if that was nothing)

@@ -1,7 +1,7 @@
 -- Take, keep or give up a right that one process has at a time, and that ends by itself.
 --
 -- right: the key; token: of who asks; ttl_ms: for how long (0: give it up)
--- RESULT  {'OK'}  or  {'BUSY'}: somebody else has it
+-- RESULT  {'OK'}  or  {'BUSY'}: another has it
 --
 -- right: the holder's token; the key expires with the right. The server's clock decides, so this guards no data: it
 -- only keeps two processes from doing the same work.

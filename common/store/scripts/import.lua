@@ -14,7 +14,7 @@
 --
 -- Blocks, seals and staged are those of roll.lua; a day that is written here is dirty, so that its roll-ups are made.
 -- state: a floor above a day goes back to it. The caller has seen to it that nothing lies, or lay, between the two.
--- trades: the stream does not get them. What it had is dropped: it would look as if it were whole. So whoever comes back
+-- trades: the stream does not get them. What it had is dropped: it would look as if it were whole. So a reader that comes back
 --         with an older cursor is given a new snapshot. archive: as archived_trades.lua has it.
 -- state.amended, state.reshaped_seq: as in commit.lua.
 

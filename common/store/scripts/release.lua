@@ -1,9 +1,9 @@
--- Give the right to write back. Harmless to repeat, and harmless once somebody else has it.
+-- Give the right to write back. Harmless to repeat, and harmless once another holder has it.
 --
 -- token: of the holder; fields: of health: why it is given back, if not in order
 -- RESULT  {'OK'}
 --
--- owner.beat_ms: as claim.lua has it. What is told of a symbol that nobody holds is true for a while only.
+-- owner.beat_ms: as claim.lua has it. What is told of a symbol without a holder is true for a while only.
 
 if redis.call('HGET', owner, 'token') == token then
   local time = redis.call('TIME')

@@ -1,4 +1,4 @@
--- The venue says how much of a window has been used: somebody else may spend from the same address.
+-- The venue says how much of a window has been used: others may spend from the same address.
 --
 -- budget: the key; window_ms, bucket_ms: of the limit; used: weight used in that window, by the venue's count
 -- RESULT  {'OK', weight added}

@@ -12,7 +12,7 @@ from common.archive.series import CANDLE_ROWS
 from common.errors import ArchiveUnavailable, OperatorError
 from tests.kit.archive.rows import BTC, FEBRUARY_MS, MARCH_MS, february, write
 from tests.kit.archive.s3 import HASTY, PROBE, S3, names
-from tests.kit.support import reserved_port
+from tests.kit.ports import reserved_port
 
 OBJECT = CANDLE_ROWS.path(BTC.symbol, FEBRUARY_MS)
 

@@ -18,7 +18,7 @@ from common.archive.series import CANDLE_ROWS
 from common.errors import ArchiveUnavailable, Superseded
 from infra.paths import ROOT
 from tests.kit.archive.rows import BTC, FEBRUARY_MS, MARCH_MS, february, period, write
-from tests.kit.support import wait_until
+from tests.kit.waiting import wait_until
 
 OBJECT = "candles/symbol=BTC/2024-02.parquet"
 
@@ -74,6 +74,7 @@ def files(root: Path) -> list[str]:
     return [str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("before", [b"old" * 1_000, None], ids=["replaced", "new"])
 def test_killed_before_any_line_it_leaves_the_old_or_the_new(tmp_path: Path, before: bytes | None) -> None:
     after = b"new" * 1_000

@@ -1,23 +1,15 @@
 """The fleet's budget at a venue: taken atomically, never more than the limit in any window."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 from redis.asyncio import Redis
 
 from common.store.budget import BudgetStore, Limit, read_throttles
-from common.store.client import commit_client
 
 pytestmark = pytest.mark.anyio
 
 MINUTE = Limit(100, 60_000)
-
-
-@pytest.fixture
-async def client(redis_url: str) -> AsyncIterator[Redis]:
-    async with commit_client(redis_url) as client:
-        yield client
 
 
 async def test_fifty_processes_at_once_get_the_limit_and_not_one_more(client: Redis) -> None:

@@ -17,7 +17,7 @@ from common.store.keys import SymbolKeys
 from common.store.symbol import SymbolStore
 from tests.kit.store.proxy import Proxy, proxied
 from tests.kit.store.steps import SYMBOL, claim, step, trades
-from tests.kit.support import wait_until_async
+from tests.kit.waiting import wait_until_async
 
 KEYS = SymbolKeys(SYMBOL)
 A = "a" * 32

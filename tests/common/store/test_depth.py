@@ -1,10 +1,8 @@
 """Depth in the store: written by the holder alone, replaced by minute, bounded; on fakeredis and on the real server."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from fakeredis import FakeAsyncRedis
 from redis.asyncio import Redis
 
 from common.errors import Fenced, StoreUnavailable
@@ -25,13 +23,6 @@ from workers.venues.binance.book_rule import BinanceSpotRule
 
 SYMBOL = "BINANCE:ETHUSDT"
 FIRST, SECOND, THIRD = (START_MS + at * MINUTE_MS for at in range(3))
-
-
-@pytest.fixture(params=["fake", "real"])
-async def client(request: pytest.FixtureRequest) -> AsyncIterator[Redis]:
-    opened = FakeAsyncRedis() if request.param == "fake" else commit_client(request.getfixturevalue("redis_url"))
-    yield opened
-    await opened.aclose()
 
 
 def _packed(chunks: list[DepthChunk]) -> dict[int, bytes]:

@@ -24,13 +24,7 @@ from tests.kit.store.steps import SYMBOL, claim, everything, step
 pytestmark = pytest.mark.anyio
 
 MARKET = Market(Instrument(SYMBOL, 2, 3), {"kind": "inbox"})
-BOUNDS = StreamBounds(trades=100, events=100)
 LEASE_MS = 300
-
-
-@pytest.fixture
-def store(client: Redis) -> SymbolStore:
-    return SymbolStore(client, SYMBOL, BOUNDS)
 
 
 async def test_a_store_that_is_new_is_in_the_newest_format(client: Redis) -> None:
@@ -126,7 +120,7 @@ async def test_what_the_first_format_holds_is_read_as_it_was_written(client: Red
     assert [span[:2] for span in coverage.spans()] == [(1, 20), (22, 39), (41, 41), (50, 60)]
     ledger = await SymbolReader(client, CONTIGUOUS).gaps()
     assert [(gap.id, gap.missing) for gap in ledger.gaps.values()] == [("21-23", 1), ("40-40", 1), ("42-49", 8)]
-    found = await SymbolStore(client, CONTIGUOUS, BOUNDS).claim("a" * 32, NOTHING_SEEN, "tests:1")
+    found = await SymbolStore(client, CONTIGUOUS, StreamBounds(100, 100)).claim("a" * 32, NOTHING_SEEN, "tests:1")
     assert isinstance(found, Claim) and found.checkpoint and found.format == 1
     assert found.checkpoint.coverage == state.coverage_json and not found.checkpoint.is_chunked
     message = CommitMessage.unpack(messages[SymbolKeys(CONTIGUOUS).commits])

@@ -14,7 +14,7 @@ from common.store.keys import PROCESSES
 from common.store.lease import holder_name
 from common.store.presence import WORKER, Presence, Process, present, processes, workers_wanted
 from infra.paths import ROOT
-from tests.kit.support import wait_until_async
+from tests.kit.waiting import wait_until_async
 
 US = Process(holder_name(), WORKER, 0, 50)
 

@@ -83,6 +83,7 @@ def evicting() -> Iterator[OwnServer]:
         yield found
 
 
+@pytest.mark.process
 async def test_a_store_that_evicts_is_refused_in_a_sentence_that_says_how_to_use_it(evicting: OwnServer) -> None:
     async with commit_client(evicting.url) as client:
         with pytest.raises(OperatorError) as caught:
@@ -94,6 +95,7 @@ async def test_a_store_that_evicts_is_refused_in_a_sentence_that_says_how_to_use
         await admit(client, unsafe=True)
 
 
+@pytest.mark.process
 async def test_a_store_that_is_too_old_is_refused(evicting: OwnServer) -> None:
     async with commit_client(evicting.url) as client:
         version = (await server_info(client)).version.removeprefix("Valkey ").encode()
@@ -109,6 +111,7 @@ async def test_a_store_of_ours_is_admitted(redis_url: str) -> None:
         await admit(client, unsafe=False)
 
 
+@pytest.mark.process
 async def test_whoever_is_started_before_the_store_waits_for_it_and_is_refused_then(evicting: OwnServer) -> None:
     asked: list[bool] = []
 
@@ -126,6 +129,7 @@ async def test_whoever_is_started_before_the_store_waits_for_it_and_is_refused_t
             await await_admission(client, unsafe=False)
 
 
+@pytest.mark.process
 async def test_a_server_that_denies_config_is_no_trouble() -> None:
     with own_server("--appendonly", "yes", "--user", *"default on nopass ~* &* +@all -config".split()) as managed:
         async with commit_client(managed.url) as client:
@@ -133,6 +137,7 @@ async def test_a_server_that_denies_config_is_no_trouble() -> None:
     assert (found.persistence, found.troubles) == ("unknown", ())
 
 
+@pytest.mark.process
 async def test_a_replica_is_told_by_the_server_itself(redis_url: str) -> None:
     with own_server("--appendonly", "yes", "--replicaof", "127.0.0.1 1") as replica:
         async with commit_client(replica.url) as client:

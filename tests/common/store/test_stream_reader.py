@@ -23,7 +23,8 @@ from common.store.stream_reader import (
     size_of,
 )
 from tests.kit.store.own_server import own_server
-from tests.kit.support import wait_until_async
+from tests.kit.waiting import wait_until_async
+from tests.scale import scaled
 
 STREAMS = [f"s{number}" for number in range(30)]
 
@@ -293,7 +294,7 @@ async def test_a_newcomer_does_not_wait_for_the_read_under_way(client: Redis, mo
         await third
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(scaled(6)))
 async def test_every_entry_comes_once_and_in_order_whatever_is_read_how(
     client: Redis, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -394,6 +395,7 @@ async def test_a_bug_of_the_shared_read_is_survived(client: Redis, monkeypatch: 
         await waiting
 
 
+@pytest.mark.process
 async def test_a_store_that_is_away_or_hangs_is_told_to_each_reader(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream_reader, "PARKED_WAIT_MS", 100)
     monkeypatch.setattr(stream_reader, "COMMAND_TIMEOUT_S", 0.3)

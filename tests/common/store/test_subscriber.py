@@ -11,7 +11,7 @@ from redis.asyncio.client import PubSub
 
 from common.store.client import blocking_client, commit_client
 from common.store.subscriber import Subscriber
-from tests.kit.support import wait_until_async
+from tests.kit.waiting import wait_until_async
 
 
 @dataclass

@@ -17,7 +17,7 @@ from common.store.keys import SymbolKeys
 from common.store.lease import NOTHING_SEEN, LeaseObservation
 from common.store.symbol import Claim, SymbolStore
 from tests.kit.store.steps import MINUTE_MS, SYMBOL, claim, everything, step, trades
-from tests.kit.support import PATIENCE_S
+from tests.kit.waiting import PATIENCE_S
 
 KEYS = SymbolKeys(SYMBOL)
 A, B = "a" * 32, "b" * 32

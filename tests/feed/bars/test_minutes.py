@@ -119,7 +119,7 @@ def test_bars_of_a_kept_stretch_are_made_once_and_those_of_a_piece_of_it_each_ti
 
 
 def test_bars_that_are_hardly_fewer_than_their_minutes_and_those_of_nothing_are_not_kept() -> None:
-    decoded = FrameCache(most_bytes=100 * KIB)
+    decoded = FrameCache(max_bytes=100 * KIB)
     for number, minutes in enumerate((_minutes(0, 60), _minutes(0, 0))):
         decoded.keep(number, minutes)
         before = decoded.bytes
@@ -133,7 +133,7 @@ def test_bars_that_are_hardly_fewer_than_their_minutes_and_those_of_nothing_are_
 @given(st.lists(st.tuples(st.integers(0, 9), st.sampled_from(["1h", "2h", "4h"])), max_size=60))
 def test_what_is_kept_never_takes_more_than_it_may(asked: list[tuple[int, str]]) -> None:
     """Stretches that are dropped and decoded again, with bars of all of them: the sum stays right and below the cap."""
-    decoded = FrameCache(most_bytes=150 * KIB)
+    decoded = FrameCache(max_bytes=150 * KIB)
     for number, text in asked:
         timeframe = Timeframe.parse(text)
         minutes = decoded.get(number)

@@ -7,7 +7,7 @@ import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import pyarrow as pa
@@ -27,9 +27,9 @@ from common.store.registry import Market
 from feed.queries.candles import CandleQuery, Fill
 from feed.queries.queries import Queries
 from feed.reading.bounds import Window
-from feed.wire.answers import Form
-from tests.common.frames.test_sealed import day_of_market
+from feed.wire.answers import BAR_WRITERS, Form, TableForm
 from tests.kit.asked import candles_of
+from tests.kit.markets import day_of_market
 from tests.kit.writer import START_MS, Writer
 from tests.scale import scaled
 
@@ -119,7 +119,7 @@ def decoding() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("feed.bars.recipe.SHOWN_FRAMES", replace(SHOWN_FRAMES, open=None))
-        patch.setattr("feed.wire.answers.bars_arrow", by_polars)
+        patch.setitem(cast(dict[TableForm, Any], BAR_WRITERS), "arrow", by_polars)
         yield
 
 

@@ -17,7 +17,7 @@ from feed.queries.market import status
 from feed.wire.errors import UnknownSymbol
 from tests.kit.folding import Folding
 from tests.kit.served import Served, hear, say
-from tests.kit.support import wait_until_async
+from tests.kit.waiting import wait_until_async
 from tests.kit.writer import Writer
 
 STOCK = Instrument("NYSE:BAC", 2, 0, "contiguous", calendar="XNYS", zone="America/New_York")

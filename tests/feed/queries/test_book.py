@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from common.market.instrument import Instrument
 from common.store.book import BookSnapshot, BookStore
 from tests.kit.served import Served, served
-from tests.kit.support import wait_until_async
+from tests.kit.waiting import wait_until_async
 from tests.kit.writer import INSTRUMENT, START_MS, Writer
 
 S = INSTRUMENT.symbol

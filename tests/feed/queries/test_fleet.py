@@ -14,11 +14,11 @@ from common.store.demand import Demand
 from common.store.health import Tally
 from common.store.jobs import QUEUED, RUNNING, failure
 from common.store.keys import FAILURES
+from common.store.minute_archive import MinuteArchive
 from common.store.presence import WORKER, present, processes
-from common.store.rollups import RollupStore
 from feed.queries.health import FAILURES_TOLD
 from tests.kit.served import Served, hear, say, served
-from tests.kit.support import wait_until_async
+from tests.kit.waiting import wait_until_async
 from tests.kit.writer import INSTRUMENT, START_MS, Writer
 
 S = INSTRUMENT.symbol
@@ -175,7 +175,7 @@ async def test_what_is_kept_and_what_is_to_be_done_for_it_is_in_health_and_metri
             "archive": None,
         }
         assert lines == [f'fleet_days_due{{symbol="{S}"}} 0.0', f'fleet_days_unarchived{{symbol="{S}"}} 4.0']
-        store = RollupStore(client, S)
+        store = MinuteArchive(client, S)
         token, scores = await store.unarchived("candles")
         await store.archived("candles", token, scores)
         assert (await told())[0]["archive"] == nothing | {"candlesTo": end_ms, "pending": 2}

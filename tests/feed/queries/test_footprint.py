@@ -1,57 +1,26 @@
 """`GET /v1/footprint/{symbol}`."""
 
 import random
-from collections import defaultdict
-from decimal import Decimal
+from itertools import product
 from typing import Any
 
 import orjson
 import pytest
 from redis.asyncio import Redis
 
-from common.market.footprint import row_of
 from common.market.timeframes.timeframe import DAY_MS, Timeframe, day_of
 from common.store.keys import SymbolKeys
+from tests.kit.footprints_oracle import summed, told_sums
 from tests.kit.served import Served
-from tests.kit.writer import INSTRUMENT, START_MS, Applied, Writer, some_trades
+from tests.kit.writer import INSTRUMENT, START_MS, Writer, some_trades
 from workers.symbol.commit import Retention
 
 S = INSTRUMENT.symbol
 PATH = f"/v1/footprint/{S}"
 MINUTE_MS = 60_000
 
-Sums = dict[int, dict[Decimal, list[int]]]
 
-
-def summed(applied: list[Applied], timeframe: Timeframe, row_ticks: int) -> Sums:
-    """Lots and trades by side, row and bar, counted one by one."""
-    bars: Sums = defaultdict(lambda: defaultdict(lambda: [0] * 6))
-    for one in applied:
-        _, _, ticks, lots, side = one.trade
-        row = bars[timeframe.open_of(one.trade.ts_ms)][Decimal(row_of(ticks, row_ticks)).scaleb(-2)]
-        row[side] += lots
-        row[side + 3] += 1
-    return bars
-
-
-def told(answer: dict[str, Any]) -> Sums:
-    found: Sums = {}
-    for bar in answer["bars"]:
-        found[bar["t"]] = {
-            Decimal(str(row["p"])): [
-                *(round(row.get(name, 0) * 1_000) for name in ("bv", "sv", "uv")),
-                *(row.get(name, 0) for name in ("bn", "sn", "un")),
-            ]
-            for row in bar["rows"]
-        }
-    return found
-
-
-@pytest.mark.parametrize("timeframe", ["1m", "15m", "1d", "1M", "1s", "90s"])
-@pytest.mark.parametrize("row", ["0.01", "0.5", "7"])
-async def test_footprints_of_any_timeframe_and_row_height_hold_every_trade_once(
-    feed: Served, writer: Writer, timeframe: str, row: str
-) -> None:
+async def test_footprints_of_any_timeframe_and_row_height_hold_every_trade_once(feed: Served, writer: Writer) -> None:
     rng = random.Random(4)
     for at in range(15):
         await writer.commit(*some_trades(writer, rng, 30))
@@ -61,9 +30,11 @@ async def test_footprints_of_any_timeframe_and_row_height_hold_every_trade_once(
             await writer.commit(writer.trade())
             await writer.roll_up()
     assert await writer.client.zcard(SymbolKeys(S).seals)
-    answer = await feed.json(PATH, timeframe=timeframe, row=row, limit=5_000)
-    assert told(answer) == summed(writer.applied, Timeframe.parse(timeframe), INSTRUMENT.price_ticks(row))
-    assert answer["cursor"] == writer.cursor and answer["symbol"] == S
+    for timeframe, row in product(("1m", "15m", "1d", "1M", "1s", "90s"), ("0.01", "0.5", "7")):
+        answer = await feed.json(PATH, timeframe=timeframe, row=row, limit=5_000)
+        expected = summed(writer.applied, Timeframe.parse(timeframe), INSTRUMENT.price_ticks(row))
+        assert told_sums(answer) == expected, (timeframe, row)
+        assert answer["cursor"] == writer.cursor and answer["symbol"] == S
 
 
 def flags(answer: dict[str, Any]) -> list[tuple[Any, ...]]:
@@ -109,7 +80,7 @@ async def test_a_long_history_of_footprints_is_read_in_parts(
         await writer.commit(*some_trades(writer, rng, 20))
     for timeframe in ("1m", "15m", "1d"):
         answer = await feed.json(PATH, timeframe=timeframe, limit=5_000)
-        assert told(answer) == summed(writer.applied, Timeframe.parse(timeframe), 1)
+        assert told_sums(answer) == summed(writer.applied, Timeframe.parse(timeframe), 1)
         newest = await feed.json(PATH, timeframe=timeframe, limit=2)
         assert newest["bars"] == answer["bars"][-2:]
 

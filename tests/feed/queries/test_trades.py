@@ -14,28 +14,18 @@ from redis.asyncio import Redis
 from common.market.candle import SIMULATED
 from common.market.coding import codec
 from common.market.instrument import Instrument
-from common.market.trade import SIDE_NAMES, Trade
+from common.market.trade import Trade
 from common.store.keys import SymbolKeys
 from common.store.parts import TradeEntry
 from common.store.reads import SymbolReader
 from tests.kit.served import Served
+from tests.kit.trades_oracle import newest, told_trades
 from tests.kit.writer import INSTRUMENT, START_MS, Writer, random_step, some_trades
+from tests.scale import scaled
 from workers.recordings.text import csv_chunks
 
 S = INSTRUMENT.symbol
 PATH = f"/v1/trades/{S}"
-
-
-def told(trades: list[Trade]) -> list[dict[str, Any]]:
-    return [
-        {"t": ts_ms, "id": trade_id, "p": ticks / 100, "q": lots / 1_000, "side": SIDE_NAMES[side]}
-        for ts_ms, trade_id, ticks, lots, side in trades
-    ]
-
-
-def newest(trades: list[Trade], start_ms: int = 0, end_ms: int = 1 << 60, limit: int = 500) -> list[dict[str, Any]]:
-    inside = sorted(trade for trade in trades if start_ms <= trade.ts_ms < end_ms)
-    return told(inside[-limit:])
 
 
 async def kept(client: Redis, symbol: str = S) -> list[Trade]:
@@ -107,7 +97,7 @@ async def test_the_newest_of_the_range_are_answered_ascending_or_on_demand_the_o
         ({"start": times[2], "limit": 2, "take": "oldest"}, trades[2:4]),
         ({"start": times[6], "limit": 5, "take": "oldest"}, trades[6:]),
     ):
-        assert (await feed.json(PATH, **asked))["trades"] == told(expected), asked
+        assert (await feed.json(PATH, **asked))["trades"] == told_trades(expected), asked
 
 
 async def test_a_late_trade_stands_where_its_time_says(feed: Served, writer: Writer) -> None:
@@ -119,11 +109,11 @@ async def test_a_late_trade_stands_where_its_time_says(feed: Served, writer: Wri
         limit, start_ms = asked.get("limit", 500), asked.get("start", 0)
         found = (await feed.json(PATH, **asked))["trades"]
         assert found == newest(everything, start_ms, limit=limit), asked
-    assert told([late])[0] in (await feed.json(PATH, limit=50))["trades"]
-    assert told([late])[0] not in (await feed.json(PATH, limit=49))["trades"]
+    assert told_trades([late])[0] in (await feed.json(PATH, limit=50))["trades"]
+    assert told_trades([late])[0] not in (await feed.json(PATH, limit=49))["trades"]
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(scaled(10)))
 async def test_answers_are_those_of_all_that_is_kept_and_never_say_complete_of_less_than_there_was(
     feed: Served, client: Redis, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
@@ -182,7 +172,7 @@ async def test_complete_says_whether_what_is_kept_reaches_back_to_the_start(feed
     assert not (await feed.json(PATH, start=trades[0].ts_ms - 1))["complete"]
     trades += await one_each(writer, 10)
     answer = await feed.json(PATH)
-    assert answer["trades"] == told(trades[10:]) and not answer["complete"]
+    assert answer["trades"] == told_trades(trades[10:]) and not answer["complete"]
     assert not (await feed.json(PATH, start=trades[9].ts_ms, limit=3))["complete"]
     # Those that were cut could be late ones of the time of the oldest that is left, but no newer ones.
     assert not (await feed.json(PATH, start=trades[10].ts_ms))["complete"]
@@ -275,7 +265,7 @@ async def test_a_stream_cut_under_the_reading_is_answered_without_what_was_cut(
     reads.between = go_on
     answer = await feed.json(PATH, start=trades[0].ts_ms)
     # Three of the first page; the fourth is read again, and is gone.
-    assert answer["trades"] == told(trades[27:])
+    assert answer["trades"] == told_trades(trades[27:])
     assert answer["cursor"] == cursor and not answer["complete"]
 
 
@@ -291,7 +281,7 @@ async def test_commits_under_the_reading_do_not_show(
 
     reads.between = go_on
     answer = await feed.json(PATH)
-    assert (answer["trades"], answer["cursor"]) == (told(trades), cursor)
+    assert (answer["trades"], answer["cursor"]) == (told_trades(trades), cursor)
     assert reads.pages > 1
 
 

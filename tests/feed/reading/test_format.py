@@ -15,7 +15,7 @@ from feed.reading.coverage import MAX_HOLES_TOLD, KnownCoverage
 from tests.kit.folding import Folding
 from tests.kit.served import Served
 from tests.kit.store.recorded import CONTIGUOUS, UNIQUE, restore
-from tests.kit.support import wait_until_async
+from tests.kit.waiting import wait_until_async
 from tests.kit.writer import INSTRUMENT, Writer
 
 pytestmark = pytest.mark.anyio

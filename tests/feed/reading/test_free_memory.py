@@ -6,6 +6,8 @@ import pytest
 
 from infra.paths import ROOT
 
+pytestmark = pytest.mark.process
+
 # What an answer takes is taken and let go of, over and over; the page faults of the last rounds are printed.
 ROUNDS = """
 import resource, sys

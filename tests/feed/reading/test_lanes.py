@@ -7,10 +7,10 @@ import pytest
 from feed.reading import lanes
 from feed.reading.lanes import MAX_LARGE_ROWS, MAX_LIGHT_ROWS, Busy, LanePlace, Lanes
 from feed.reading.memory import Shares
-from tests.feed.reading.test_budget import CANDLES, FOOTPRINT
 from tests.kit.served import Served
-from tests.kit.writer import Writer
+from tests.kit.writer import INSTRUMENT, Writer
 
+CANDLES, FOOTPRINT = f"/v1/candles/{INSTRUMENT.symbol}", f"/v1/footprint/{INSTRUMENT.symbol}"
 LIGHT, LARGE, HEAVY = MAX_LIGHT_ROWS, MAX_LARGE_ROWS, MAX_LARGE_ROWS + 1
 
 

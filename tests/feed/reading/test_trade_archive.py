@@ -21,13 +21,14 @@ from common.store.archived import ArchivedTrades
 from common.store.keys import SymbolKeys
 from feed.reading import trade_archive
 from feed.reading.archived import Periods
-from tests.feed.queries.test_trades import newest
 from tests.kit.archive.trades import archive_trades
 from tests.kit.bars_oracle import Bars
 from tests.kit.folding import Folding
 from tests.kit.served import Served, served
-from tests.kit.support import wait_until_async
+from tests.kit.trades_oracle import newest
+from tests.kit.waiting import wait_until_async
 from tests.kit.writer import INSTRUMENT, START_MS, Writer, random_step
+from tests.scale import scaled
 
 Json = dict[str, Any]
 S, ALL = INSTRUMENT.symbol, "TEST:ALL"
@@ -107,7 +108,7 @@ def without_revisions(answer: Json) -> Json:
     return answer | {"bars": bars, "symbol": "", "cursor": answer["cursor"].split("-")[0], "health": None}
 
 
-@pytest.mark.parametrize(("seed", "instrument"), [*((seed, INSTRUMENT) for seed in range(4)), (4, STOCK)])
+@pytest.mark.parametrize(("seed", "instrument"), [*((seed, INSTRUMENT) for seed in range(scaled(4))), (4, STOCK)])
 async def test_answers_are_those_of_a_stream_that_keeps_everything(
     client: Redis,
     feed: Served,
@@ -141,7 +142,7 @@ async def test_answers_are_those_of_a_stream_that_keeps_everything(
     assert stream < pair.cut.seq
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(scaled(3)))
 async def test_streams_follow_into_the_archive(client: Redis, feed: Served, archive: Archive, seed: int) -> None:
     """Late trades of archived bars: who listens, and who comes back, has the bars that history shows."""
     rng = random.Random(seed)

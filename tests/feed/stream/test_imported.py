@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 
 from tests.kit.folding import Folding
-from tests.kit.imports import INSTRUMENT, imported, replayed, rows, written
+from tests.kit.imports import INSTRUMENT, imported, replayed, rows, trades_of, written
 from tests.kit.served import Served, served
-from tests.kit.support import wait_until_async
-from tests.workers.imports import test_trades as with_archive
+from tests.kit.waiting import wait_until_async
 
 pytestmark = pytest.mark.anyio
 
@@ -47,15 +46,15 @@ async def test_imported_trades_are_all_there_with_an_archive(redis_url: str, tmp
     lines, folder = rows(3_000), tmp_path / "archive"
     parts = [written(tmp_path / f"{at}.csv", lines[at : at + 750]) for at in (750, 0, 1_500, 2_250)]
     async with served(redis_url, archive_url=str(folder)) as feed:
-        await with_archive.imported(redis_url, parts[:1], folder)
+        await imported(redis_url, parts[:1], archive=folder)
         listener = Folding(feed, INSTRUMENT.symbol, "1s", 5_000)
         listener.join()
         await agree(feed, [listener])
         for count in (2, 3, 4):
             if count < 4:
-                await with_archive.imported(redis_url, [parts[count - 1]], folder)
+                await imported(redis_url, [parts[count - 1]], archive=folder)
             else:
-                await with_archive.replayed(redis_url, parts[3], folder)
+                await replayed(redis_url, parts[3], archive=folder)
             trades = await feed.json(f"/v1/trades/{INSTRUMENT.symbol}", limit=10_000)
             assert [one["id"] for one in trades["trades"]] == ids(parts[:count]) and trades["complete"]
             bars = (await history(feed, "1s"))["bars"]
@@ -67,7 +66,7 @@ async def test_imported_trades_are_all_there_with_an_archive(redis_url: str, tmp
 
 def ids(paths: list[Path]) -> list[int]:
     """By time and id."""
-    frame = with_archive.trades_of(*paths)
+    frame = trades_of(*paths)
     return frame["id"].to_list()
 
 

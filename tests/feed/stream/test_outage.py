@@ -19,7 +19,7 @@ from infra.local import embedded
 from tests.kit.bars_oracle import expected
 from tests.kit.folding import Folding
 from tests.kit.served import Served, hear, say, served
-from tests.kit.support import wait_until_async
+from tests.kit.waiting import wait_until_async
 from tests.kit.writer import INSTRUMENT, Writer
 
 S = INSTRUMENT.symbol
@@ -222,6 +222,7 @@ async def own_store(tmp_path: Path) -> AsyncIterator[str]:
     await asyncio.to_thread(embedded.stop, tmp_path)
 
 
+@pytest.mark.process
 async def test_without_the_store_it_is_503_and_afterwards_everything_goes_on(
     own_store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,7 +16,7 @@ from feed.queries.queries import Queries
 from tests.kit.bars_oracle import expected
 from tests.kit.folding import Folding
 from tests.kit.served import Served
-from tests.kit.support import wait_until_async
+from tests.kit.waiting import wait_until_async
 from tests.kit.writer import INSTRUMENT, Saved, Writer, random_step
 from tests.scale import scaled
 

@@ -28,7 +28,7 @@ from feed.stream.series import LiveSeries
 from feed.wire import answers
 from feed.wire.messages import BarMessage, Notice, StreamMessage
 from tests.kit.served import Served, hear, say
-from tests.kit.support import wait_until_async
+from tests.kit.waiting import wait_until_async
 from tests.kit.writer import INSTRUMENT, Writer
 
 GRID = BarGrid(INSTRUMENT, MINUTE)

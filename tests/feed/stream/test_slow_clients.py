@@ -14,7 +14,7 @@ from feed.stream.client import MAX_PENDING
 from tests.kit.bars_oracle import expected
 from tests.kit.folding import Folding
 from tests.kit.served import Served, hear, say, served
-from tests.kit.support import wait_until_async
+from tests.kit.waiting import wait_until_async
 from tests.kit.writer import INSTRUMENT, Writer
 
 S = INSTRUMENT.symbol

@@ -13,7 +13,7 @@ from common.store.keys import SymbolKeys
 from common.store.registry import Market, Registry
 from feed.stream.session import BURST, MAX_BYTES, MAX_REFUSALS, MAX_SUBSCRIPTIONS
 from tests.kit.served import Served, hear, say, served
-from tests.kit.support import wait_until_async
+from tests.kit.waiting import wait_until_async
 from tests.kit.writer import INSTRUMENT, START_MS, Writer
 
 S = INSTRUMENT.symbol

@@ -22,7 +22,7 @@ from feed.web.unread import MAX_LOOKS, MIN_READ_BYTES, Unread, look
 from tests.feed.web import fuzzing
 from tests.kit.processes.feed import running_feed
 from tests.kit.served import Served, hear, say, served
-from tests.kit.support import wait_until_async
+from tests.kit.waiting import wait_until_async
 from tests.kit.writer import INSTRUMENT, Writer
 
 S = INSTRUMENT.symbol
@@ -66,6 +66,7 @@ def _value(metrics: httpx2.Response, name: str) -> float:
 # what waits to be read
 
 
+@pytest.mark.process
 async def test_pongs_that_are_not_read_cost_next_to_nothing(redis_url: str, tmp_path: Path, writer: Writer) -> None:
     pings = fuzzing.frame(fuzzing.PING, b"x" * 125) * 8_000
     async with running_feed(redis_url, tmp_path) as feed, connected(feed.port, HANDSHAKE) as (_, hostile):
@@ -325,6 +326,7 @@ def test_peers_on_this_machine_are_bounded_in_all_only() -> None:
     assert crowd.enter("10.0.0.1") and not crowd.enter("10.0.0.2")
 
 
+@pytest.mark.process
 async def test_the_file_limit_is_raised_and_what_it_has_no_room_for_is_refused_in_words(
     redis_url: str, tmp_path: Path, writer: Writer
 ) -> None:

@@ -18,8 +18,8 @@ from tests.golden.data import folder
 from tests.kit.processes.command import Fleet
 from tests.kit.processes.rollup import START_S, clock, rollup_of_fleet
 from tests.kit.served import Served, served
-from tests.kit.support import wait_until_async
 from tests.kit.times import ms
+from tests.kit.waiting import wait_until_async
 
 pytestmark = pytest.mark.process
 

@@ -31,7 +31,7 @@ from common.store.registry import Market, Registry
 from infra import cli
 from tests.kit.processes.worker import start
 from tests.kit.served import Served, served
-from tests.kit.support import wait_until_async
+from tests.kit.waiting import wait_until_async
 from tests.kit.writer import Writer
 
 pytestmark = pytest.mark.process

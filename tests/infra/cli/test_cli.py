@@ -222,6 +222,7 @@ def test_doctor_says_what_to_do_when_nothing_answers(fleet: Fleet, monkeypatch: 
     assert "secret" not in shown.out + shown.err
 
 
+@pytest.mark.process
 def test_doctor_finds_the_store_of_a_folder(fleet: Fleet, tmp_path: Path) -> None:
     shown = fleet("doctor", "--data", str(tmp_path))
     assert shown.code == 1

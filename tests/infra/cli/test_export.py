@@ -24,7 +24,7 @@ S = INSTRUMENT.symbol
 
 
 @pytest.fixture
-def store(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def url(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("REDIS_URL", redis_url)
     # Several pages.
     monkeypatch.setattr(export, "PAGE_BARS", 300)
@@ -37,11 +37,11 @@ def fleet(*arguments: str) -> str:
     return done.output
 
 
-def test_exported_candles_are_those_that_are_stored_and_import_as_what_they_were(store: str, tmp_path: Path) -> None:
-    asyncio.run(imported(store, [written(tmp_path / "a.csv", rows(4_000))]))
+def test_exported_candles_are_those_that_are_stored_and_import_as_what_they_were(url: str, tmp_path: Path) -> None:
+    asyncio.run(imported(url, [written(tmp_path / "a.csv", rows(4_000))]))
     out = tmp_path / "minutes.csv"
     assert "rows written" in fleet("export", "candles", S, "--out", str(out))
-    found = asyncio.run(stored(store))
+    found = asyncio.run(stored(url))
     frame = pl.read_csv(out, infer_schema=False)
     # The growing one is the last.
     assert frame["open_ms"].cast(pl.Int64).to_list()[:-1] == list(found.candles)
@@ -55,8 +55,8 @@ def test_exported_candles_are_those_that_are_stored_and_import_as_what_they_were
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet"])
-def test_exported_hours_are_not_imported_as_minutes(store: str, tmp_path: Path, form: str) -> None:
-    asyncio.run(imported(store, [written(tmp_path / "a.csv", rows(2_000))]))
+def test_exported_hours_are_not_imported_as_minutes(url: str, tmp_path: Path, form: str) -> None:
+    asyncio.run(imported(url, [written(tmp_path / "a.csv", rows(2_000))]))
     out = tmp_path / f"hours.{form}"
     fleet("export", "candles", S, "--out", str(out), "--timeframe", "1h", "--format", form)
     numbers = ["--symbol", "TEST:BACK", "--price-decimals", "2", "--size-decimals", "4"]
@@ -67,7 +67,7 @@ def test_exported_hours_are_not_imported_as_minutes(store: str, tmp_path: Path, 
 
 
 def test_an_import_says_what_becomes_of_days_that_are_older_than_what_is_kept(
-    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, days in (("FLEET_CANDLE_DAYS", 4), ("FLEET_FOOTPRINT_DAYS", 2)):
         monkeypatch.setenv(name, str(days))
@@ -86,8 +86,8 @@ def test_an_import_says_what_becomes_of_days_that_are_older_than_what_is_kept(
 
 
 @pytest.mark.parametrize("form", ["parquet", "arrow"])
-def test_every_form_has_the_same_rows(store: str, tmp_path: Path, form: str) -> None:
-    asyncio.run(imported(store, [written(tmp_path / "a.csv", rows(2_000))]))
+def test_every_form_has_the_same_rows(url: str, tmp_path: Path, form: str) -> None:
+    asyncio.run(imported(url, [written(tmp_path / "a.csv", rows(2_000))]))
     text, other = tmp_path / "a.csv", tmp_path / f"a.{form}"
     span = ["--timeframe", "1h", "--start", "2023-11-15T00:00:00Z", "--end", "2023-11-16T00:00:00Z"]
     fleet("export", "candles", S, "--out", str(text), *span)
@@ -97,18 +97,16 @@ def test_every_form_has_the_same_rows(store: str, tmp_path: Path, form: str) -> 
     assert frame.write_csv() == text.read_text("utf-8")
 
 
-def test_exported_trades_are_those_that_were_replayed(store: str, tmp_path: Path) -> None:
-    asyncio.run(replayed(store, written(tmp_path / "a.csv", rows(500)), replace(INSTRUMENT, ids="unique")))
+def test_exported_trades_are_those_that_were_replayed(url: str, tmp_path: Path) -> None:
+    asyncio.run(replayed(url, written(tmp_path / "a.csv", rows(500)), replace(INSTRUMENT, ids="unique")))
     fleet("export", "trades", S, "--out", str(tmp_path / "out.csv"))
     assert (tmp_path / "out.csv").read_text("utf-8") == (tmp_path / "a.csv").read_text("utf-8")
 
 
-def test_exported_trades_reach_back_into_the_archive(
-    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_exported_trades_reach_back_into_the_archive(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLEET_ARCHIVE_URL", str(tmp_path / "archive"))
     monkeypatch.setattr(export, "PAGE_TRADES", 100)
-    whole = asyncio.run(archived(store, tmp_path / "archive"))
+    whole = asyncio.run(archived(url, tmp_path / "archive"))
     out, part = tmp_path / "all.csv", tmp_path / "part.csv"
     fleet("export", "trades", FED.symbol, "--out", str(out))
     assert pl.read_csv(out)["id"].to_list() == [trade.id for trade in whole]
@@ -118,9 +116,9 @@ def test_exported_trades_reach_back_into_the_archive(
     assert pl.read_csv(part)["id"].to_list() == inside
 
 
-async def archived(store: str, folder: Path) -> list[Trade]:
+async def archived(url: str, folder: Path) -> list[Trade]:
     """All trades of a symbol, by time and id, of which the stream has the newest ten or so."""
-    client, rng = commit_client(store), random.Random(3)
+    client, rng = commit_client(url), random.Random(3)
     writer = Writer(client)
     await writer.register()
     await writer.claim()
@@ -134,8 +132,8 @@ async def archived(store: str, folder: Path) -> list[Trade]:
     return sorted(one.trade for one in writer.applied)
 
 
-def test_nothing_to_export_is_said_and_no_file_is_left(store: str, tmp_path: Path) -> None:
-    asyncio.run(imported(store, [written(tmp_path / "a.csv", rows(10))]))
+def test_nothing_to_export_is_said_and_no_file_is_left(url: str, tmp_path: Path) -> None:
+    asyncio.run(imported(url, [written(tmp_path / "a.csv", rows(10))]))
     done = CliRunner().invoke(app, ["export", "candles", S, "--out", str(tmp_path / "b.csv"), "--end", "1000"])
     assert "has nothing to export" in str(done.exception)
     assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]

@@ -20,7 +20,7 @@ from infra.doctor.audit import Auditor, Object
 from tests.kit.archive.days import archive_all
 from tests.kit.processes.command import Fleet
 from tests.kit.processes.rollup import START_S, clock, rollup_of_fleet
-from tests.kit.support import wait_until_async
+from tests.kit.waiting import wait_until_async
 from tests.kit.writer import INSTRUMENT, START_MS, Writer
 from workers.rollup.trades import archive_trades
 from workers.rollup.work import ARCHIVE, ROLL, Work, is_of
@@ -34,15 +34,12 @@ MONTH_MS = CANDLE_ROWS.period.open_of(START_MS)
 
 
 @pytest.fixture
-async def writer(client: Redis) -> Writer:
-    """A symbol with four finished days of three minutes each, and one that is not over."""
-    made = Writer(client)
-    await made.register()
-    await made.claim()
+async def writer(writer: Writer) -> Writer:
+    """Of four finished days of three minutes each, and one that is not over."""
     for number in range(5):
         opens = (START_MS + number * DAY_MS + minute * 60_000 for minute in range(3))
-        await made.commit(*(made.trade(ts_ms, ticks=10_000 + number) for ts_ms in opens))
-    return made
+        await writer.commit(*(writer.trade(ts_ms, ticks=10_000 + number) for ts_ms in opens))
+    return writer
 
 
 @pytest.fixture

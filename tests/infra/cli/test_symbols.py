@@ -17,7 +17,7 @@ from common.market.instrument import Instrument
 from common.store.registry import Market, open_store
 from infra.paths import ROOT
 from tests.kit.processes.command import Done, Fleet
-from tests.kit.support import wait_until
+from tests.kit.waiting import wait_until
 from workers.venues.registry import VENUES
 
 
@@ -70,6 +70,7 @@ def test_a_stream_of_another_collector_is_read_and_not_cut(fleet: Fleet) -> None
     assert market["ids"] == "contiguous"
 
 
+@pytest.mark.process
 def test_a_symbol_of_a_venue_is_as_its_venue_lists_it(local: Fleet, exchange_port: int) -> None:
     added = local("symbols", "add", "LOCAL:BTCUSDT", "LOCAL:ETHUSDT")
     assert (added.code, added.out) == (0, "LOCAL:BTCUSDT added\nLOCAL:ETHUSDT added\n")
@@ -95,6 +96,7 @@ def test_a_symbol_of_a_venue_is_as_its_venue_lists_it(local: Fleet, exchange_por
     assert local.market("LOCAL:ETHUSDT")["source"]["size_step_lots"] == 10_000
 
 
+@pytest.mark.process
 def test_a_symbol_may_be_streamed_on_demand(local: Fleet) -> None:
     assert local("symbols", "add", "LOCAL:BTCUSDT", "--on-demand").code == 0
     assert local.market("LOCAL:BTCUSDT")["source"]["demand"] == "on_demand"
@@ -118,6 +120,7 @@ def test_a_symbol_has_the_calendar_zone_and_hours_it_was_added_with(fleet: Fleet
     assert "NYSE:BAC" not in fleet.symbols()
 
 
+@pytest.mark.process
 def test_of_several_symbols_all_are_added_or_none(local: Fleet) -> None:
     refused = local("symbols", "add", "LOCAL:BTCUSDT", "MY:BTCUSD", "LOCAL:NOPEUSDT")
     assert refused.code == 2
@@ -146,6 +149,7 @@ def test_without_a_local_exchange_its_symbols_can_not_be_added(fleet: Fleet) -> 
     assert (result.code, result.err) == (1, f"fleet: {sentence}\n")
 
 
+@pytest.mark.process
 def test_what_is_replayed_or_imported_and_done_wants_no_worker(fleet: Fleet, tmp_path: Path) -> None:
     assert replayed(fleet, recording(tmp_path / "t.csv", 100)).code == 0
     shown = fleet("doctor").out
@@ -153,6 +157,7 @@ def test_what_is_replayed_or_imported_and_done_wants_no_worker(fleet: Fleet, tmp
     assert "OK    leftovers    none" in shown
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("command", [("replay",), ("import", "trades"), ("import", "candles")])
 def test_what_fails_before_it_has_written_anything_leaves_no_symbol(
     fleet: Fleet, tmp_path: Path, command: tuple[str, ...]
@@ -166,6 +171,7 @@ def test_what_fails_before_it_has_written_anything_leaves_no_symbol(
         assert (client.keys("{TEST:X}*"), client.hkeys("symbols")) == ([], [])
 
 
+@pytest.mark.process
 def test_what_fails_later_keeps_the_symbol_and_what_was_written(fleet: Fleet, tmp_path: Path) -> None:
     assert replayed(fleet, recording(tmp_path / "t.csv", 100)).code == 0
     bad = tmp_path / "bad.csv"
@@ -185,6 +191,7 @@ def test_doctor_names_what_a_killed_import_left(fleet: Fleet) -> None:
     assert "fleet symbols remove TEST:X --purge" in fleet("doctor").out
 
 
+@pytest.mark.process
 def test_removing_with_purge_deletes_the_data(fleet: Fleet, tmp_path: Path) -> None:
     assert replayed(fleet, recording(tmp_path / "t.csv", 100)).code == 0
     assert fleet("symbols", "remove", "TEST:X", "--purge").out == "TEST:X removed with its data\n"
@@ -224,6 +231,7 @@ def test_a_symbol_cannot_be_added_twice(fleet: Fleet) -> None:
     assert fleet("symbols", "add", "X").err == "fleet: symbol X is there already: fleet symbols list\n"
 
 
+@pytest.mark.process
 def test_a_replay_says_what_it_did_and_a_second_one_that_there_was_nothing_new(fleet: Fleet, tmp_path: Path) -> None:
     path = recording(tmp_path / "t.csv", 1_000)
     first = replayed(fleet, path)
@@ -246,12 +254,14 @@ def test_a_replay_into_a_folder_starts_a_store_and_leaves_the_data(tmp_path: Pat
     assert second.returncode == 0 and "nothing was new" in second.stdout
 
 
+@pytest.mark.process
 def test_ids_with_many_holes_are_taken_as_unique(fleet: Fleet, tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("ts_ms,price,size,side,id\n" + "".join(f"{i},1,1,buy,{i * 3}\n" for i in range(50)), "utf-8")
     assert "(unique ids)" in replayed(fleet, path).out
 
 
+@pytest.mark.process
 def test_a_bad_line_is_named_and_counted_with_skip_bad(fleet: Fleet, tmp_path: Path) -> None:
     path = recording(tmp_path / "t.csv", 10)
     with path.open("a", encoding="utf-8") as file:
@@ -263,6 +273,7 @@ def test_a_bad_line_is_named_and_counted_with_skip_bad(fleet: Fleet, tmp_path: P
     assert skipped.code == 0 and "refused so far: 1 bad_line" in skipped.out
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("more", "sentence"),
     [

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from infra.exchange import Rules
+from tests.kit.clocks import FakeClock
 from tests.kit.exchange import Served, served, still
-from tests.kit.support import FakeClock
 
 
 @pytest.fixture(scope="module")

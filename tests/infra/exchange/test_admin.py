@@ -17,7 +17,7 @@ from infra.exchange import Drop, Exchange, MarketClock, Skew
 from infra.exchange.faults import KINDS, fault_of
 from infra.paths import ROOT
 from tests.kit.exchange import START_MS, SYMBOL, Served, served, still
-from tests.kit.support import wait_until_async
+from tests.kit.waiting import wait_until_async
 
 
 async def admin(running: Served, path: str, **params: str | int) -> Any:

@@ -10,8 +10,9 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from infra.exchange import Ban, Refuse, Reset, ServerError, Shutdown, Slow, SocketCut, Stall, Throttle
 from infra.exchange.faults import Body
+from tests.kit.clocks import FakeClock
 from tests.kit.exchange import SYMBOL, served, still
-from tests.kit.support import FakeClock, wait_until_async
+from tests.kit.waiting import wait_until_async
 
 TRADES = "/ws/btcusdt@trade"
 

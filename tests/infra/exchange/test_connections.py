@@ -13,8 +13,9 @@ from websockets.frames import Frame, Opcode
 
 from infra.exchange import Rules
 from infra.exchange.connection import ExchangeConnection
+from tests.kit.clocks import FakeClock
 from tests.kit.exchange import SYMBOL, Feed, Served, served, still
-from tests.kit.support import FakeClock, wait_until_async
+from tests.kit.waiting import wait_until_async
 
 BAD_ID = "Invalid request: request ID must be an unsigned integer"
 

@@ -16,8 +16,8 @@ from infra.exchange import Exchange, ExchangeMarket, Halt, Retick
 from infra.exchange.book import ASK, BID
 from infra.exchange.journal import SPAN_MS, Journal
 from infra.paths import ROOT
+from tests.kit.clocks import FakeClock
 from tests.kit.exchange import START_MS, SYMBOL, simulated
-from tests.kit.support import FakeClock
 
 MINUTE_MS = 60_000
 HISTORY_MS = 15 * MINUTE_MS

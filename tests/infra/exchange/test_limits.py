@@ -5,8 +5,8 @@ import pytest
 
 from infra.exchange import Rules
 from infra.exchange.limits import BANNED, OK, TOO_MANY, Limiter, LimitWindow
+from tests.kit.clocks import FakeClock
 from tests.kit.exchange import SYMBOL, Served, served, still
-from tests.kit.support import FakeClock
 
 # 1,700,000,000,000 is 40 s before a full minute.
 NOW_MS = 1_700_000_000_000

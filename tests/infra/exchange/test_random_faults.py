@@ -22,8 +22,9 @@ from infra.exchange import (
     StreamGap,
 )
 from infra.exchange.ranges import Ranges
+from tests.kit.clocks import FakeClock
 from tests.kit.exchange import EASY, START_MS, SYMBOL, Feed, Served, served, simulated
-from tests.kit.support import FakeClock, wait_until_async
+from tests.kit.waiting import wait_until_async
 
 ROUNDS = 40
 

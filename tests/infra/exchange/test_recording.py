@@ -13,8 +13,8 @@ from common.market.trade import BUY, SELL, UNKNOWN, Trade
 from infra.exchange import Exchange, ExchangeMarket, Halt, Recording, StreamGap, listing_of
 from infra.exchange.depth_frames import depth_frames
 from tests.golden.data import folder
-from tests.infra.exchange.test_book_sync import LocalBook, assert_true
 from tests.kit.exchange import EASY, START_MS, SYMBOL, served
+from tests.kit.local_book import LocalBook, assert_true
 from workers.recordings import TradeFile
 
 CSV = """ts_ms,price,size,side,id

@@ -12,7 +12,9 @@ import pytest
 
 from infra.local.child import MAX_LINE, Backoff, Child, Output
 from tests.kit.processes.supervised import QUICK, Shown, is_alive
-from tests.kit.support import wait_until, wait_until_async
+from tests.kit.waiting import wait_until, wait_until_async
+
+pytestmark = pytest.mark.process
 
 # Starts a child that would live for long, says its pid, and waits to be killed.
 PARENT = """

@@ -17,7 +17,9 @@ from common.errors import OperatorError
 from infra.local import embedded
 from infra.local import server_binary as server_binary_module
 from infra.local.server_binary import server_binary
-from tests.kit.support import wait_until
+from tests.kit.waiting import wait_until
+
+pytestmark = pytest.mark.process
 
 ENSURE = "import sys, pathlib; from infra.local import embedded; print(embedded.ensure(pathlib.Path(sys.argv[1])))"
 
@@ -66,13 +68,11 @@ def kill(url: str) -> None:
     os.kill(pid_of(url), signal.SIGKILL)
 
 
-@pytest.mark.process
 def test_six_processes_at_once_start_exactly_one_server(folder: Path) -> None:
     (url,) = ensure_from_processes(folder, 6)
     assert servers_of(folder) == [pid_of(url)]
 
 
-@pytest.mark.process
 def test_after_a_kill_three_processes_start_exactly_one_with_all_data(folder: Path) -> None:
     url = embedded.ensure(folder)
     with connect(url) as client:
@@ -162,7 +162,6 @@ def test_stop_returns_when_the_server_is_gone_and_twice_is_once(folder: Path) ->
         assert client.get("kept") == "yes"
 
 
-@pytest.mark.process
 def test_stop_ends_a_server_that_another_process_started(folder: Path) -> None:
     ensure_from_processes(folder, 1)
     embedded.stop(folder)

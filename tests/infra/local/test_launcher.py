@@ -21,7 +21,7 @@ from common.store.registry import Market, open_store
 from infra.local import embedded, launcher
 from infra.paths import ROOT
 from tests.kit.processes.launched import fleet, port, project, ready_line, said_before, stop
-from tests.kit.support import wait_until
+from tests.kit.waiting import wait_until
 
 pytestmark = pytest.mark.process
 

@@ -15,7 +15,9 @@ from infra.local import supervisor
 from infra.local.child import Backoff
 from infra.local.supervisor import Supervisor, SupervisorHooks
 from tests.kit.processes.supervised import QUICK, Shown, is_alive
-from tests.kit.support import wait_until_async
+from tests.kit.waiting import wait_until_async
+
+pytestmark = pytest.mark.process
 
 # Takes a moment to stop, as a worker does that writes its last commit.
 POLITE = "trap 'sleep 0.2; echo bye; exit 0' TERM; echo up $$; while :; do sleep 0.01; done"

@@ -13,7 +13,8 @@ from pathlib import Path
 import httpx2
 
 from common.settings import variable
-from tests.kit.support import reserved_port, wait_until_async
+from tests.kit.ports import reserved_port
+from tests.kit.waiting import wait_until_async
 
 _START_S = 30.0
 

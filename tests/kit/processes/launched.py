@@ -11,7 +11,7 @@ import pytest
 
 from infra.local import embedded
 from infra.paths import ROOT
-from tests.kit.support import reserved_port
+from tests.kit.ports import reserved_port
 
 # The command as installed, but with another folder for the Procfile, and a local exchange that is up at once, on a port
 # of its own.

@@ -15,7 +15,7 @@ import redis
 
 from infra.local import die_with_parent
 from infra.local.server_binary import server_binary
-from tests.kit.support import wait_until
+from tests.kit.waiting import wait_until
 
 CHUNK_BYTES = 1 << 16
 

@@ -85,8 +85,8 @@ def earlier(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(params=IDS)
-async def writer(request: pytest.FixtureRequest, client: Redis) -> Writer:
-    return await Writer.begun(client, instrument=replace(INSTRUMENT, ids=request.param))
+def writer_options(request: pytest.FixtureRequest) -> dict[str, Any]:
+    return {"instrument": replace(INSTRUMENT, ids=request.param)}
 
 
 async def test_what_lies_before_the_day_is_as_if_it_had_never_been(writer: Writer, client: Redis) -> None:

@@ -1,7 +1,6 @@
 """A symbol is changed while it has data: everything is as if it had been so from the beginning."""
 
 import random
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
@@ -27,8 +26,10 @@ from common.store.instrument import stored_instrument
 from common.store.keys import FORMAT_KEY, SymbolKeys
 from common.store.registry import Registry
 from common.store.rollups import RollupStore
+from tests.kit.asked import all_answers
 from tests.kit.served import Served, hear, say, served
 from tests.kit.writer import INSTRUMENT, Writer, random_step
+from tests.scale import scaled
 from workers.change import procedure
 from workers.change.procedure import Changed, Changer
 from workers.change.request import Request
@@ -36,12 +37,6 @@ from workers.change.shadows import Shadows
 
 S = INSTRUMENT.symbol
 KEYS = SymbolKeys(S)
-
-
-@pytest.fixture
-async def feed(redis_url: str) -> AsyncIterator[Served]:
-    async with served(redis_url) as found:
-        yield found
 
 
 async def change(url: str, **fields: Any) -> Changed:
@@ -56,31 +51,17 @@ async def filled(client: Redis, seed: int, steps: int = 60, **options: Any) -> W
     return writer
 
 
-async def answers(feed: Served) -> dict[Any, Any]:
-    asked = [
-        *((f"/v1/candles/{S}", {"timeframe": timeframe}) for timeframe in ("1m", "1h", "1d", "1w", "1s")),
-        (f"/v1/footprint/{S}", {"timeframe": "1h"}),
-        (f"/v1/trades/{S}", {"limit": "10000"}),
-        (f"/v1/gaps/{S}", {}),
-    ]
-    found: dict[Any, Any] = {}
-    for path, params in asked:
-        answer = await feed.json(path, **params)
-        found[path, str(params)] = {name: value for name, value in answer.items() if name not in ("cursor", "health")}
-    return found
-
-
 def finer(trade: Trade, price: int, size: int) -> Trade:
     return trade._replace(price_ticks=trade.price_ticks * 10**price, size_lots=trade.size_lots * 10**size)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(scaled(3)))
 async def test_more_decimals_change_no_number(feed: Served, client: Redis, redis_url: str, seed: int) -> None:
     writer = await filled(client, seed)
-    before = await answers(feed)
+    before = await all_answers(feed, S)
     done = await change(redis_url, price_decimals=4, size_decimals=5)
     assert done.now.instrument == replace(INSTRUMENT, price_decimals=4, size_decimals=5)
-    assert await answers(feed) == before
+    assert await all_answers(feed, S) == before
     data = await stored_instrument(client, S)
     assert data and data.instrument == done.now.instrument and data.unnamed == INSTRUMENT.scale
     # It goes on, also into days that were sealed before, in numbers that did not fit.
@@ -94,10 +75,10 @@ async def test_more_decimals_change_no_number(feed: Served, client: Redis, redis
     await writer.roll_up()
     minute = (await feed.json(f"/v1/candles/{S}", timeframe="1m", limit=1, start=late.ts_ms // 60_000 * 60_000))["bars"]
     assert minute[0]["l"] <= 100.0001
-    back = await answers(feed)
+    back = await all_answers(feed, S)
     with pytest.raises(BadInput, match=f"symbol {S} can't be changed: (price|size) .* has more than"):
         await change(redis_url, price_decimals=2)
-    assert await answers(feed) == back
+    assert await all_answers(feed, S) == back
     assert not await client.exists(KEYS.changing, *map(KEYS.shadow, KEYS.rewritten()))
 
 
@@ -114,11 +95,11 @@ async def test_a_simulated_market_goes_on_at_its_price(client: Redis, redis_url:
 
 async def test_what_was_made_finer_can_be_made_coarser_again(feed: Served, client: Redis, redis_url: str) -> None:
     await filled(client, 7)
-    before, stored = await answers(feed), await everything(client)
+    before, stored = await all_answers(feed, S), await everything(client)
     await change(redis_url, price_decimals=6, size_decimals=6)
     assert await everything(client) != stored
     await change(redis_url, price_decimals=2, size_decimals=3)
-    assert await answers(feed) == before
+    assert await all_answers(feed, S) == before
     assert await everything(client) == stored
 
 
@@ -179,7 +160,7 @@ async def test_what_does_not_fit_is_refused_before_anything_is_written(client: R
         assert not await client.exists(KEYS.changing, *map(KEYS.shadow, KEYS.rewritten()))
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(scaled(4)))
 async def test_what_comes_while_it_is_laid_down_is_in_it(
     feed: Served, client: Redis, redis_url: str, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -194,11 +175,11 @@ async def test_what_comes_while_it_is_laid_down_is_in_it(
             await writer.claim()
             for _ in range(12):
                 await random_step(writer, rng)
-            told.append(await answers(feed))
+            told.append(await all_answers(feed, S))
 
     monkeypatch.setattr(Shadows, "lay", lay_meanwhile)
     await change(redis_url, price_decimals=4, size_decimals=5)
-    assert await answers(feed) == told[-1]
+    assert await all_answers(feed, S) == told[-1]
     with pytest.raises(Fenced):
         await writer.commit(writer.trade())
 
@@ -268,19 +249,19 @@ async def test_all_that_was_missing_stays_missing_when_ids_become_unique(
     for _ in range(100):
         writer.trade()
         await writer.commit(writer.trade(writer.now_ms + 700), writer.trade(writer.now_ms + 61_000))
-    before = await answers(feed)
+    before = await all_answers(feed, S)
     told = [answer for (path, _), answer in before.items() if "candles" in path]
     assert all(answer["gaps"] and any(bar.get("partial") for bar in answer["bars"]) for answer in told)
     await change(redis_url, ids="unique")
-    assert await answers(feed) == before
+    assert await all_answers(feed, S) == before
     writer.instrument = replace(INSTRUMENT, ids="unique")
     await writer.claim()
-    assert await answers(feed) == before
+    assert await all_answers(feed, S) == before
     covered = writer.builder.coverage.covers
     bars = before[f"/v1/candles/{S}", str({"timeframe": "1m"})]["bars"]
     assert [not covered(bar["t"], bar["t"] + 60_000) for bar in bars] == [bar.get("partial", False) for bar in bars]
     await writer.commit(writer.trade(writer.now_ms + 61_000))
-    after = await answers(feed)
+    after = await all_answers(feed, S)
     for asked, answer in before.items():
         if "candles" in asked[0] and asked[1] != str({"timeframe": "1s"}):
             assert after[asked]["gaps"] == answer["gaps"]

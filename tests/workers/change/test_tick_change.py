@@ -21,7 +21,7 @@ from infra.exchange import Address, Exchange, Simulation, listing_of, serving
 from infra.exchange import ExchangeMarket as ExchangeMarket
 from tests.kit.processes.worker import start
 from tests.kit.served import Served, served
-from tests.kit.support import wait_until_async
+from tests.kit.waiting import wait_until_async
 
 pytestmark = pytest.mark.process
 

@@ -28,23 +28,24 @@ from common.market.trade import SIDE_NAMES, Trade, Trades
 from common.series import FOOTPRINTS
 from common.store.client import commit_client
 from common.store.commit import StreamBounds
+from common.store.minute_archive import MinuteArchive
 from common.store.owners import Owners
 from common.store.reads import SymbolReader, View
 from common.store.registry import Market, Registry
-from common.store.rollups import RollupStore
 from common.store.symbol import SymbolStore
 from common.store.wanted import WantedFleet
 from infra import exchange as local
 from infra.exchange.simulation import FIRST_TRADE_ID
 from infra.paths import ROOT
 from tests.kit import imports, venue_line
+from tests.kit.archive.days import FIRST_MS
+from tests.kit.archive.symbol import ArchivedSymbol, Died
+from tests.kit.clocks import AttentiveClock
 from tests.kit.folding import Folding
 from tests.kit.served import Served, served
-from tests.kit.support import AttentiveClock, wait_until_async
 from tests.kit.venue_line import EASY, NAME, SETTINGS, SPEED, Line, told
+from tests.kit.waiting import wait_until_async
 from tests.kit.writer import Applied
-from tests.workers.rollup import test_late
-from tests.workers.rollup.test_late import Fleet
 from workers.imports.candles import CandleFile
 from workers.imports.target import BINANCES
 from workers.symbol.claims import Claimer, WorkerContext
@@ -166,7 +167,7 @@ async def fed(redis_url: str) -> AsyncIterator[Fed]:
             stores=lambda symbol: SymbolStore(client, symbol, StreamBounds(100_000, 10_000)),
             sources=lambda market: line._source(),
         )
-        made = Fed(line, redis_url, Claimer(WantedFleet(client), place, frozenset(["venue"]), most=1))
+        made = Fed(line, redis_url, Claimer(WantedFleet(client), place, frozenset(["venue"]), max_symbols=1))
         exchange.speed = SPEED
         serving = asyncio.create_task(made.claimer.run())
         try:
@@ -234,7 +235,7 @@ async def test_history_is_imported_beside_live_trades_killed_and_run_again(redis
         # What the gap lacks, what was there on both sides of it, and live trades.
         rest = made.truth(older, older.ids[-1_050], spans[1].last)
         path = written(tmp_path / "rest.csv", rest, made.line.instrument)
-        kept = {"lease_ttl_ms": 600, "footprint_days": 10}
+        kept: dict[str, Any] = {"lease_ttl_ms": 600, "footprint_days": 10}
         state = (await made.view()).state
         # Where its stream and what it fetched met, the worker may have had a trade twice.
         before = state.refused.get("duplicate", 0) if state else 0
@@ -316,11 +317,11 @@ def test_the_venues_that_number_trades_as_binance_does_are_venues() -> None:
 
 
 @asynccontextmanager
-async def with_dropped_days(redis_url: str, tmp_path: Path, kept: Retention) -> AsyncIterator[Fleet]:
+async def with_dropped_days(redis_url: str, tmp_path: Path, kept: Retention) -> AsyncIterator[ArchivedSymbol]:
     """A symbol of which the archive alone has the older days."""
     rng = random.Random(0)
     async with commit_client(redis_url) as client:
-        made = Fleet(client, tmp_path / "archive")
+        made = ArchivedSymbol(client, tmp_path / "archive")
         made.writer.next_id, made.writer.retention = 5_000, kept
         await made.writer.register()
         await made.writer.claim()
@@ -329,7 +330,7 @@ async def with_dropped_days(redis_url: str, tmp_path: Path, kept: Retention) -> 
             # Left out: an import brings them.
             made.writer.missing += [made.trade(rng, made.writer.now_ms) for _ in range(3)]
             await made.settle()
-        assert test_late.FIRST_MS < (await made.floors())[1]
+        assert FIRST_MS < (await made.floors())[1]
         # Written by a worker, it would have a position.
         await client.hset(made.store.keys.state, "position", "1-1")
         yield made
@@ -345,10 +346,10 @@ async def test_days_that_the_store_has_dropped_go_into_the_archive_and_into_ever
         assert len(deaths) == dying
 
 
-async def import_older(redis_url: str, path: Path, dropped: Fleet) -> None:
+async def import_older(redis_url: str, path: Path, dropped: ArchivedSymbol) -> None:
     """What was left out, and days before the first one, of which some are older than the store would keep candles."""
     rng, writer = random.Random(1), dropped.writer
-    older_ms = sorted(test_late.FIRST_MS - 1 - rng.randrange(20 * DAY_MS) for _ in range(200))
+    older_ms = sorted(FIRST_MS - 1 - rng.randrange(20 * DAY_MS) for _ in range(200))
     first_id = 5_000 - len(older_ms)
     older = [Trade(at_ms, first_id + n, 10_000 + n, n % 50, n % 2) for n, at_ms in enumerate(older_ms)]
     written(path, Trades.of(older + writer.missing), writer.instrument)
@@ -359,7 +360,7 @@ async def import_older(redis_url: str, path: Path, dropped: Fleet) -> None:
         try:
             await work.run()
             break
-        except test_late.Died:
+        except Died:
             pass
     assert (work.done.too_old, work.done.bare) == (0, 0)
     writer.applied += [Applied(trade, -1) for trade in older]
@@ -374,15 +375,15 @@ async def import_older(redis_url: str, path: Path, dropped: Fleet) -> None:
 
 def dying_now_and_then(monkeypatch: pytest.MonkeyPatch, count: int) -> list[int]:
     """Have so many confirmations of the archive never come: objects are written, and the import dies."""
-    confirm, deaths, calls = RollupStore.archived, list[int](), 0
+    confirm, deaths, calls = MinuteArchive.archived, list[int](), 0
 
     async def archived(*args: Any, **more: Any) -> int:
         nonlocal calls
         calls += 1
         if len(deaths) < count and calls % 3 == 0:
             deaths.append(calls)
-            raise test_late.Died
+            raise Died
         return await confirm(*args, **more)
 
-    monkeypatch.setattr(RollupStore, "archived", archived)
+    monkeypatch.setattr(MinuteArchive, "archived", archived)
     return deaths

@@ -14,8 +14,18 @@ from common.market.builder.recent import CONFLICT
 from common.market.timeframes.timeframe import DAY_MS
 from common.store.client import commit_client
 from common.store.keys import SymbolKeys
-from tests.kit.imports import FIRST_MS, INSTRUMENT, importer, replayed, rows, stored, view_of, written
-from tests.workers.imports.test_trades import archived, trades_of
+from tests.kit.imports import (
+    FIRST_MS,
+    INSTRUMENT,
+    archived_trades,
+    importer,
+    replayed,
+    rows,
+    stored,
+    trades_of,
+    view_of,
+    written,
+)
 from workers.imports import again, files
 from workers.imports.work import Done
 from workers.symbol.conflicts import MAX_CONFLICTS_TOLD
@@ -118,7 +128,7 @@ async def test_it_is_compared_with_the_archive_where_trades_are_archived(redis_u
     done = await imported(redis_url, written(tmp_path / "b.csv", lines), archive=folder)
     assert (done.trades, done.refused) == (0, {CONFLICT: 4, DUPLICATE: len(same)}) and ids_of(done) == wrong
     assert [event["id"] for event in await told(redis_url)] == wrong
-    assert archived(folder).equals(trades_of(whole))
+    assert archived_trades(folder).equals(trades_of(whole))
     assert replace(await stored(redis_url), refused={}) == replace(before, refused={})
     # Some that are new with them.
     more = [f"{int(LINES[-1].split(',')[0]) + n},100,1,buy,{2_999 + n}" for n in (1, 2)]

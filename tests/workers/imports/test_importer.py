@@ -46,7 +46,7 @@ from tests.kit.imports import (
     view_of,
     written,
 )
-from tests.kit.support import wait_until
+from tests.kit.waiting import wait_until
 from tests.scale import scaled
 from workers.imports import files
 from workers.imports.candles import CandleFile

@@ -7,29 +7,36 @@ import subprocess
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import polars as pl
 import pytest
 
 from common.archive.archive import Archive
-from common.archive.series import TRADE_ROWS
 from common.market.candle import IMPORT
-from common.settings import Settings
 from common.store.client import commit_client
 from common.store.health import Upkeep, upkeep_of
 from common.store.keys import SymbolKeys
 from common.store.registry import Market
 from infra.paths import ROOT
-from tests.kit.imports import FIRST_MS, INSTRUMENT, command, emptied, importer, rows, sealed_count, written
-from tests.kit.support import wait_until
+from tests.kit.imports import (
+    FIRST_MS,
+    INSTRUMENT,
+    archived_trades,
+    command,
+    emptied,
+    imported,
+    importer,
+    replayed,
+    rows,
+    sealed_count,
+    trades_of,
+    written,
+)
+from tests.kit.replays import replayer
+from tests.kit.waiting import wait_until
 from workers.imports.candles import CandleFile
-from workers.imports.files import ImportFile
-from workers.imports.work import Done
 from workers.recordings import TradeFile
-from workers.replay import KIND, Replayer
+from workers.replay import KIND
 from workers.rollup.trades import archive_trades
-from workers.run import WorkerSettings
 from workers.sources.replay import Replay
 
 pytestmark = pytest.mark.anyio
@@ -40,24 +47,6 @@ KEYS = SymbolKeys(INSTRUMENT.symbol)
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return tmp_path / "archive"
-
-
-async def imported(url: str, paths: list[Path], folder: Path | None, **more: Any) -> Done:
-    work = importer(url, paths, archive_url=folder and str(folder), **more)
-    work.archive = Archive.open(str(folder)) if folder else None
-    done = await work.run()
-    assert work.ended
-    return done
-
-
-async def replayed(url: str, path: Path, folder: Path | None, **more: Any) -> None:
-    fields = Settings().model_dump(include=set(WorkerSettings.__dataclass_fields__))
-    fields |= {"redis_url": url, "commit_interval_ms": 0, "archive_url": folder and str(folder)}
-    made = WorkerSettings(**fields | more)
-    replay = Replay([TradeFile(path, INSTRUMENT)], IMPORT)
-    work = Replayer(url, Market(INSTRUMENT, {"kind": KIND}), replay, made.term, made.bounds, "test")
-    await work.run()
-    assert work.ended
 
 
 async def job(url: str, folder: Path) -> None:
@@ -75,15 +64,6 @@ async def begins_ms(url: str) -> int:
         return int(await client.hget(KEYS.archive, "trades_from_ms") or 0)
 
 
-def archived(folder: Path) -> pl.DataFrame:
-    return Archive.open(str(folder)).read(TRADE_ROWS, INSTRUMENT, 0, 1 << 42)
-
-
-def trades_of(*paths: Path) -> pl.DataFrame:
-    read = [each.frame for path in paths for each in ImportFile(path, INSTRUMENT).batches()]
-    return pl.concat(read).sort("ts_ms", "id")
-
-
 def objects(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted((folder / "trades").rglob("*.parquet"))}
 
@@ -92,13 +72,13 @@ async def test_an_import_archives_its_trades_in_any_order(redis_url: str, tmp_pa
     lines = rows(3_000)
     parts = [written(tmp_path / f"{n}.csv", lines[n * 1_000 : n * 1_000 + 1_000]) for n in range(3)]
     for number in (1, 2, 0):
-        await imported(redis_url, [parts[number]], folder)
-    assert archived(folder).equals(trades_of(*parts))
+        await imported(redis_url, [parts[number]], archive=folder)
+    assert archived_trades(folder).equals(trades_of(*parts))
     kept = await upkeep(redis_url)
     assert (await begins_ms(redis_url), kept.trades_waiting, kept.trades_lost) == (-1, 0, ())
     before = objects(folder)
     # Nothing is new: nothing waits, nothing is written.
-    await imported(redis_url, parts, folder)
+    await imported(redis_url, parts, archive=folder)
     await job(redis_url, folder)
     assert objects(folder) == before
 
@@ -108,13 +88,13 @@ async def test_what_the_stream_has_is_archived_before_an_import_drops_it(
 ) -> None:
     lines = rows(3_000)
     parts = [written(tmp_path / f"{n}.csv", lines[n * 1_000 : n * 1_000 + 1_000]) for n in range(3)]
-    await replayed(redis_url, parts[1], folder)
-    await imported(redis_url, [parts[0]], folder)
-    assert archived(folder).equals(trades_of(*parts[:2]))
-    await replayed(redis_url, parts[2], folder)
+    await replayed(redis_url, parts[1], archive=folder)
+    await imported(redis_url, [parts[0]], archive=folder)
+    assert archived_trades(folder).equals(trades_of(*parts[:2]))
+    await replayed(redis_url, parts[2], archive=folder)
     assert (await upkeep(redis_url)).trades_waiting == 1_000
     await job(redis_url, folder)
-    assert archived(folder).equals(trades_of(*parts))
+    assert archived_trades(folder).equals(trades_of(*parts))
     kept = await upkeep(redis_url)
     assert (await begins_ms(redis_url), kept.trades_waiting, kept.trades_lost) == (-1, 0, ())
 
@@ -125,15 +105,12 @@ async def test_a_replay_waits_for_the_archive_where_the_queue_is_too_slow(
 ) -> None:
     """Without that, what the stream can't hold is lost."""
     path, archive = written(tmp_path / "a.csv", rows(3_000)), Archive.open(str(folder))
-    fields = Settings().model_dump(include=set(WorkerSettings.__dataclass_fields__))
-    fields |= {"redis_url": redis_url, "archive_url": str(folder), "trades_kept": 20, "batch_trades": 10}
-    made = WorkerSettings(**fields | {"commit_interval_ms": 0})
     replay, market = Replay([TradeFile(path, INSTRUMENT)], IMPORT), Market(INSTRUMENT, {"kind": KIND})
-    work = Replayer(redis_url, market, replay, made.term, made.bounds, "test")
+    work = replayer(redis_url, market, replay, archive_url=str(folder), trades_kept=20, batch_trades=10)
     work.archive = (lambda client, market: archive_trades(client, market, archive)) if by_itself else None
     await work.run()
     await job(redis_url, folder)
-    assert archived(folder).equals(trades_of(path)) == by_itself
+    assert archived_trades(folder).equals(trades_of(path)) == by_itself
     assert bool((await upkeep(redis_url)).trades_lost) != by_itself
 
 
@@ -143,10 +120,10 @@ async def test_what_no_archive_had_is_told_once_history_is_imported_before_it(
     """The archive begins with the import then, and lacks what was applied before there was one."""
     lines = rows(3_000)
     parts = [written(tmp_path / f"{n}.csv", lines[n * 1_000 : n * 1_000 + 1_000]) for n in range(3)]
-    await replayed(redis_url, parts[1], None, trades_kept=100, batch_trades=10)
-    await imported(redis_url, [parts[0]], folder)
+    await replayed(redis_url, parts[1], trades_kept=100, batch_trades=10)
+    await imported(redis_url, [parts[0]], archive=folder)
     (span,) = (await upkeep(redis_url)).trades_lost
-    found = archived(folder)
+    found = archived_trades(folder)
     missing = trades_of(*parts[:2]).join(found, on="id", how="anti")
     assert len(missing) == 900 and missing["ts_ms"].is_between(*span).all()
     assert not trades_of(parts[0])["ts_ms"].is_between(*span).any()
@@ -159,11 +136,11 @@ async def test_an_import_without_the_archive_tells_what_that_misses(
 ) -> None:
     lines = rows(3_000)
     parts = [written(tmp_path / f"{n}.csv", lines[n * 1_000 : n * 1_000 + 1_000]) for n in range(3)]
-    await imported(redis_url, [parts[0]], folder)
-    await replayed(redis_url, parts[1], folder)
+    await imported(redis_url, [parts[0]], archive=folder)
+    await replayed(redis_url, parts[1], archive=folder)
     # In the stream, and in no archive.
-    await imported(redis_url, [parts[2]], None)
-    found, lost = archived(folder), (await upkeep(redis_url)).trades_lost
+    await imported(redis_url, [parts[2]])
+    found, lost = archived_trades(folder), (await upkeep(redis_url)).trades_lost
     missing = trades_of(*parts).join(found, on="id", how="anti")
     assert len(missing) == 2_000
     assert all(any(first <= at <= last for first, last in lost) for at in missing["ts_ms"])
@@ -171,7 +148,7 @@ async def test_an_import_without_the_archive_tells_what_that_misses(
 
 
 async def test_a_symbol_whose_trades_were_never_archived_lacks_none(redis_url: str, tmp_path: Path) -> None:
-    await imported(redis_url, [written(tmp_path / "a.csv", rows(100))], None)
+    await imported(redis_url, [written(tmp_path / "a.csv", rows(100))])
     assert not (await upkeep(redis_url)).trades_lost
 
 
@@ -193,7 +170,7 @@ def test_killed_at_any_moment_and_run_again_every_trade_is_archived_once(
     lines = rows(4_000, days=7)
     # A file a day, so that each day is written as soon as the next one is read.
     paths = [written(tmp_path / f"{start}.csv", lines[start : start + 600]) for start in range(0, 4_000, 600)]
-    asyncio.run(imported(redis_url, paths, tmp_path / "calm"))
+    asyncio.run(imported(redis_url, paths, archive=tmp_path / "calm"))
     expected = objects(tmp_path / "calm")
     emptied(redis_url)
     environ = {**os.environ, "REDIS_URL": redis_url, "FLEET_LEASE_TTL_MS": "300", "FLEET_ARCHIVE_URL": str(folder)}
@@ -205,9 +182,9 @@ def test_killed_at_any_moment_and_run_again_every_trade_is_archived_once(
         child.kill()
         child.wait()
     assert kills, "the import was over before it could be killed"
-    asyncio.run(imported(redis_url, paths, folder, lease_ttl_ms=300))
+    asyncio.run(imported(redis_url, paths, archive=folder, lease_ttl_ms=300))
     assert len(expected) == 8 and objects(folder) == expected
-    assert archived(folder).equals(trades_of(written(tmp_path / "whole.csv", lines)))
+    assert archived_trades(folder).equals(trades_of(written(tmp_path / "whole.csv", lines)))
 
 
 def ended_or_far(child: "subprocess.Popen[bytes]", count: Callable[[], int], goal: int) -> bool:

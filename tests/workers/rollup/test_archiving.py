@@ -22,6 +22,7 @@ from common.frames import decode
 from common.market.builder.late import Merged
 from common.market.coding import codec
 from common.market.timeframes.timeframe import DAY_MS, MINUTE, MINUTE_MS, Timeframe, day_of
+from common.store.minute_archive import MinuteArchive
 from common.store.rollups import Due, RollupStore
 from feed.queries.candles import CandleQuery
 from feed.queries.queries import Queries
@@ -31,7 +32,7 @@ from tests.kit.archive.s3 import BUCKET, S3
 from tests.kit.asked import candles_of
 from tests.kit.processes.rollup import START_S, process
 from tests.kit.served import Served, served
-from tests.kit.support import wait_until_async
+from tests.kit.waiting import wait_until_async
 from tests.kit.writer import INSTRUMENT, KEEP_ALL, Writer, random_step
 from workers.rollup.archiving import archive_period
 from workers.rollup.older import older_minutes
@@ -45,14 +46,9 @@ SYMBOL = f"candles/{INSTRUMENT.symbol}"
 
 
 @pytest.fixture
-async def writer(client: Redis) -> Writer:
-    """A registered symbol of which only what the archive has is dropped."""
-    return await Writer.begun(client, archived=BOTH)
-
-
-@pytest.fixture
-def store(client: Redis) -> RollupStore:
-    return RollupStore(client, INSTRUMENT.symbol)
+def writer_options() -> dict[str, Any]:
+    """Only what the archive has is dropped."""
+    return {"archived": BOTH}
 
 
 async def sealed(client: Redis) -> dict[str, pl.DataFrame]:
@@ -269,15 +265,15 @@ async def test_a_day_sealed_anew_while_it_is_archived_is_archived_once_more(
 ) -> None:
     await write_days(writer, 2)
     await writer.roll_up()
-    confirm, late = RollupStore.archived, [writer.trade(FIRST_MS, 20_000)]
+    confirm, late = MinuteArchive.archived, [writer.trade(FIRST_MS, 20_000)]
 
-    async def after_more(self: RollupStore, *args: Any) -> int:
+    async def after_more(self: MinuteArchive, *args: Any) -> int:
         if late:
             await writer.commit(late.pop())
             await writer.roll_up()
         return await confirm(self, *args)
 
-    monkeypatch.setattr(RollupStore, "archived", after_more)
+    monkeypatch.setattr(MinuteArchive, "archived", after_more)
     await archive_period(client, MARKET, archive, "candles", CANDLE_ROWS.period.open_of(FIRST_MS))
     assert [due for due in (await store.due()).archive if due[0] == "candles"] == [("candles", FIRST_MS)]
     await writer.commit(writer.trade(writer.now_ms + MINUTE_MS))

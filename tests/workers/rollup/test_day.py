@@ -17,27 +17,17 @@ from common.market.timeframes.periods import DAY, MONTH, WEEK
 from common.market.timeframes.timeframe import DAY_MS, Timeframe, day_of
 from common.series import MINUTE_SERIES
 from common.store.keys import SymbolKeys
+from common.store.minute_archive import MinuteArchive
 from common.store.registry import Market
 from common.store.rollups import Due, RollupStore
 from tests.kit.writer import INSTRUMENT, START_MS, Writer, random_step
+from tests.scale import scaled
 from workers.rollup import day as day_job
 from workers.rollup.day import roll_day, roll_days
 
 KEYS = SymbolKeys(INSTRUMENT.symbol)
 MARKET = Market(INSTRUMENT)
 SERIES = {"1d": DAY, "1w": WEEK, "1M": MONTH}
-
-
-@pytest.fixture
-async def writer(client: Redis) -> Writer:
-    made = Writer(client)
-    await made.claim()
-    return made
-
-
-@pytest.fixture
-def store(client: Redis) -> RollupStore:
-    return RollupStore(client, INSTRUMENT.symbol)
 
 
 async def minutes(client: Redis, series: str = "candles") -> dict[int, bytes]:
@@ -82,7 +72,7 @@ async def roll_all(client: Redis, store: RollupStore) -> None:
         assert await roll_day(client, MARKET, day_ms)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(scaled(3)))
 async def test_whatever_was_written_the_roll_ups_are_those_of_the_minutes(
     client: Redis, writer: Writer, store: RollupStore, seed: int
 ) -> None:
@@ -274,22 +264,23 @@ async def test_the_archive_is_complete_up_to_the_first_day_it_lacks(
 ) -> None:
     first_ms, second_ms = await finished_day(writer), await finished_day(writer)
     await roll_all(client, store)
-    token, scores = await store.unarchived("candles")
+    archive = MinuteArchive(client, INSTRUMENT.symbol)
+    token, scores = await archive.unarchived("candles")
     assert set(scores) >= {first_ms, second_ms}
     others = {day_ms: score for day_ms, score in scores.items() if day_ms != first_ms}
-    assert await store.archived("candles", token, {first_ms: scores[first_ms]}) == min(others)
-    assert await store.archived("candles", token, others) == max(scores) + DAY_MS
+    assert await archive.archived("candles", token, {first_ms: scores[first_ms]}) == min(others)
+    assert await archive.archived("candles", token, others) == max(scores) + DAY_MS
     # Rolled up again since it was read: it stays to be archived.
     await writer.commit(writer.trade(first_ms + 5_000))
     await roll_all(client, store)
-    assert await store.archived("candles", token, {first_ms: scores[first_ms]}) == first_ms
-    assert list((await store.unarchived("candles"))[1]) == [first_ms]
+    assert await archive.archived("candles", token, {first_ms: scores[first_ms]}) == first_ms
+    assert list((await archive.unarchived("candles"))[1]) == [first_ms]
     # Confirmed by another job meanwhile: its object is there, or one that was made of it.
-    assert await store.archived("candles", token, {second_ms: scores[second_ms]}) == first_ms
-    assert list((await store.unarchived("candles"))[1]) == [first_ms]
+    assert await archive.archived("candles", token, {second_ms: scores[second_ms]}) == first_ms
+    assert list((await archive.unarchived("candles"))[1]) == [first_ms]
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", range(scaled(2)))
 async def test_days_marked_anew_come_out_the_same(client: Redis, writer: Writer, store: RollupStore, seed: int) -> None:
     rng = random.Random(seed)
     for _ in range(60):

@@ -4,9 +4,7 @@ import asyncio
 import random
 import shutil
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,155 +13,35 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from redis.asyncio import Redis
 
 from common.archive.archive import Archive
 from common.archive.parquet import Packed
-from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS, SERIES
+from common.archive.series import CANDLE_ROWS
 from common.frames import decode
 from common.market.builder.late import MAX_WRITERS, LatePart, merged_of, merged_text, merged_with
 from common.market.coding import codec
 from common.market.instrument import Instrument
 from common.market.timeframes.periods import DAY
-from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, Timeframe, day_of
-from common.market.trade import Trade
+from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, Timeframe
 from common.store import script
-from common.store.client import commit_client
 from common.store.health import upkeep_of
-from common.store.registry import Market
-from common.store.rollups import Due, RollupStore
-from feed.bars.footprints import FootprintQuery
+from common.store.minute_archive import MinuteArchive
 from feed.queries.candles import CandleQuery
-from feed.queries.queries import Queries
 from feed.reading.bounds import Window
-from tests.feed.queries.test_footprint import Sums, summed, told
-from tests.kit.asked import candles_of, footprint_of
+from tests.kit.archive.days import FIRST_MS
+from tests.kit.archive.symbol import ArchivedSymbol, with_days
+from tests.kit.asked import candles_of
 from tests.kit.bars_oracle import minutes_applied, of_applied
 from tests.kit.served import hear, say, served
 from tests.kit.strategies import LAW
-from tests.kit.writer import INSTRUMENT, START_MS, Writer
-from workers.rollup.archiving import archive_period
-from workers.rollup.older import older_minutes
-from workers.symbol.commit import Retention
+from tests.kit.writer import INSTRUMENT
 
 # Its trading day begins at 22:00 UTC: one always lies on both sides of what has been dropped, by UTC days.
 EURUSD = Instrument("FX:EURUSD", 2, 3, "contiguous", calendar="FOREX", zone="America/New_York")
-FIRST_MS = day_of(START_MS) + DAY_MS
-TIMEFRAMES = [Timeframe.parse(name) for name in ("1m", "15m", "7h", "1d", "1w")]
-FOOTPRINTS = [Timeframe.parse(name) for name in ("1m", "4h")]
-DAYS, KEPT_DAYS, KEPT_FOOTPRINT_DAYS = 8, 4, 2
-
-
-class Died(Exception):
-    """A job that is killed."""
-
-
-class Fleet:
-    """A symbol of which the archive alone has the older days, its jobs, and feeds that read it."""
-
-    def __init__(self, client: Redis, place: Path, instrument: Instrument = INSTRUMENT) -> None:
-        self.client, self.place, self.archive = client, place, Archive.open(str(place))
-        self.market, self.store = Market(instrument), RollupStore(client, instrument.symbol)
-        self.writer = Writer(client, instrument, archived=frozenset({"candles", "footprints"}))
-        self.writer.retention = Retention(KEPT_DAYS, KEPT_FOOTPRINT_DAYS)
-        self.writer.older = partial(older_minutes, self.archive)
-        self.kept = self.feed()
-
-    def feed(self) -> Queries:
-        return Queries(self.client, 6_000, archive=self.archive)
-
-    async def write_day(self, rng: random.Random, count: int = 30) -> None:
-        """Trades of the next day, and the first of the one after it; what is archived and old is dropped."""
-        day_ms = max(FIRST_MS, day_of(self.writer.now_ms))
-        times = sorted(rng.randrange(day_ms, day_ms + DAY_MS - MINUTE_MS) for _ in range(count))
-        await self.writer.commit(*(self.trade(rng, at_ms) for at_ms in times))
-        await self.writer.commit(self.writer.trade(day_ms + DAY_MS))
-        await self.writer.commit(self.writer.trade(day_ms + DAY_MS + MINUTE_MS))
-
-    def trade(self, rng: random.Random, at_ms: int) -> Trade:
-        return self.writer.trade(at_ms, rng.randint(9_000, 11_000), rng.randint(0, 50), rng.randrange(3))
-
-    async def archive_some(self, rng: random.Random, *, dies: bool = False) -> None:
-        """Archive about half of what is due, or all; `dies`: the jobs write their objects and confirm nothing."""
-        with pytest.MonkeyPatch.context() as patch:
-            if dies:
-                patch.setattr(RollupStore, "archived", _die)
-            for series, day_ms in (await self.store.due()).archive:
-                if rng.random() < 0.5:
-                    await self.archive_one(series, day_ms)
-
-    async def archive_one(self, series: str, day_ms: int) -> None:
-        period_ms = SERIES[series].period.open_of(day_ms)
-        try:
-            await archive_period(self.client, self.market, self.archive, series, period_ms)
-        except Died:
-            pass
-
-    async def settle(self) -> None:
-        """What the queue does until nothing is due."""
-        await self.writer.roll_up()
-        for series, day_ms in (await self.store.due()).archive:
-            await self.archive_one(series, day_ms)
-        assert await self.store.due() == Due((), ())
-
-    async def floors(self) -> tuple[int, int]:
-        candles, footprints = await self.client.hmget(self.store.keys.state, ["candle_floor_ms", "footprint_floor_ms"])
-        return int(candles or -1), int(footprints or -1)
-
-    def footprints(self, timeframe: Timeframe) -> Sums:
-        anchored = self.market.instrument.anchored(timeframe)
-        inside = [one for one in self.writer.applied if anchored.holds(one.trade.ts_ms)]
-        return summed(inside, anchored, 7)
-
-    async def check(self) -> None:
-        """Every answer, of a feed that keeps what it has read and of a new one, is the truth at its cursor."""
-        everything = Window(None, None, 5_000)
-        for feed in (self.kept, self.feed()):
-            for timeframe in TIMEFRAMES:
-                answer = orjson.loads(
-                    await candles_of(feed, self.market, CandleQuery(timeframe, everything, "none", "json"))
-                )
-                assert answer["cursor"] == self.writer.cursor
-                assert answer["bars"] == of_applied(self.writer, timeframe), timeframe.text
-            for timeframe in FOOTPRINTS:
-                answer = orjson.loads(await footprint_of(feed, self.market, FootprintQuery(timeframe, everything, 7)))
-                assert told(answer) == self.footprints(timeframe), timeframe.text
-
-    async def check_archive(self) -> None:
-        """The archive's rows of what the store has dropped are those of the trades."""
-        floor_ms, footprint_floor_ms = await self.floors()
-        minutes = minutes_applied(self.writer)
-        wanted = decode.candles([codec.pack_candle(minute) for minute in minutes if minute.open_ms < floor_ms])
-        assert self.archive.read(CANDLE_ROWS, self.market.instrument, 0, floor_ms).equals(wanted) and len(wanted)
-        levels = self.archive.read(FOOTPRINT_ROWS, self.market.instrument, 0, footprint_floor_ms)
-        volumes = pl.col("buy_lots") + pl.col("sell_lots") + pl.col("unknown_lots")
-        found = levels.group_by("open_ms", maintain_order=True).agg(volumes.sum())
-        older = [minute for minute in minutes if minute.open_ms < footprint_floor_ms]
-        assert found.rows() == [(minute.open_ms, minute.volume_lots) for minute in older]
-
-
-async def _die(*args: Any) -> int:
-    raise Died
-
-
-@asynccontextmanager
-async def with_days(url: str, place: Path, instrument: Instrument) -> AsyncIterator[Fleet]:
-    """Days of which the newest are sealed, and the oldest in the archive alone."""
-    async with commit_client(url) as client:
-        made, rng = Fleet(client, place, instrument), random.Random(0)
-        await made.writer.register()
-        await made.writer.claim()
-        for _ in range(DAYS):
-            await made.write_day(rng)
-            await made.settle()
-        await made.write_day(rng)
-        floor_ms, footprint_floor_ms = await made.floors()
-        assert FIRST_MS < floor_ms < footprint_floor_ms
-        yield made
 
 
 @pytest.fixture
-async def fleet(redis_url: str, tmp_path: Path) -> AsyncIterator[Fleet]:
+async def fleet(redis_url: str, tmp_path: Path) -> AsyncIterator[ArchivedSymbol]:
     async with with_days(redis_url, tmp_path / "archive", INSTRUMENT) as made:
         yield made
 
@@ -177,7 +55,7 @@ async def test_whatever_comes_late_and_whichever_job_dies_every_answer_is_the_tr
         await amend_and_kill(fleet, random.Random(seed))
 
 
-async def amend_and_kill(fleet: Fleet, rng: random.Random) -> None:
+async def amend_and_kill(fleet: ArchivedSymbol, rng: random.Random) -> None:
     writer, keys = fleet.writer, fleet.store.keys
     await fleet.check()
     for _ in range(10):
@@ -201,26 +79,29 @@ async def amend_and_kill(fleet: Fleet, rng: random.Random) -> None:
     assert not await fleet.client.exists(keys.late("candles"), keys.late("footprints"))
 
 
-async def late_trade(fleet: Fleet, at_ms: int = FIRST_MS + 7 * MINUTE_MS) -> None:
+async def late_trade(fleet: ArchivedSymbol, at_ms: int = FIRST_MS + 7 * MINUTE_MS) -> None:
     await fleet.writer.commit(fleet.trade(random.Random(1), at_ms))
 
 
-async def due(fleet: Fleet) -> list[str]:
+async def due(fleet: ArchivedSymbol) -> list[str]:
     return [series for series, day_ms in (await fleet.store.due()).archive if day_ms == FIRST_MS]
 
 
-async def test_what_comes_while_a_job_writes_is_for_the_next_one(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_comes_while_a_job_writes_is_for_the_next_one(
+    fleet: ArchivedSymbol, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await late_trade(fleet)
-    confirm, other_ms = RollupStore.archived, FIRST_MS + 90 * MINUTE_MS
+    confirm, other_ms = MinuteArchive.archived, FIRST_MS + 90 * MINUTE_MS
 
-    async def after_more(self: RollupStore, *args: Any) -> int:
+    async def after_more(self: MinuteArchive, *args: Any) -> int:
         monkeypatch.undo()
         await late_trade(fleet, other_ms)
         return await confirm(self, *args)
 
-    monkeypatch.setattr(RollupStore, "archived", after_more)
+    monkeypatch.setattr(MinuteArchive, "archived", after_more)
     await fleet.archive_one("candles", FIRST_MS)
-    assert [part.open_ms for part in (await fleet.store.late("candles", 0, 1 << 43)).parts] == [other_ms]
+    archive = MinuteArchive(fleet.client, fleet.market.symbol)
+    assert [part.open_ms for part in (await archive.late("candles", 0, 1 << 43)).parts] == [other_ms]
     assert await due(fleet) == ["candles", "footprints"]
     await fleet.check()
     await fleet.settle()
@@ -229,7 +110,7 @@ async def test_what_comes_while_a_job_writes_is_for_the_next_one(fleet: Fleet, m
 
 
 async def test_an_answer_holds_nothing_that_came_after_its_cursor(
-    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+    fleet: ArchivedSymbol, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nor does a roll-up: between the look at the store and at the archive a late trade comes, and a job writes it."""
     read, loop, kept = Archive.packed, asyncio.get_running_loop(), fleet.feed()
@@ -259,7 +140,7 @@ async def test_an_answer_holds_nothing_that_came_after_its_cursor(
     await fleet.check()
 
 
-async def test_a_month_that_had_no_trade_gets_its_first(fleet: Fleet) -> None:
+async def test_a_month_that_had_no_trade_gets_its_first(fleet: ArchivedSymbol) -> None:
     """Its object is not there: nothing was archived of a month of silence."""
     rng, writer = random.Random(2), fleet.writer
     silent_ms = FIRST_MS + 40 * DAY_MS
@@ -275,7 +156,7 @@ async def test_a_month_that_had_no_trade_gets_its_first(fleet: Fleet) -> None:
     await fleet.check_archive()
 
 
-async def test_days_weeks_and_months_are_told_as_amended(fleet: Fleet) -> None:
+async def test_days_weeks_and_months_are_told_as_amended(fleet: ArchivedSymbol) -> None:
     await fleet.settle()
     before: Any = await fleet.client.xrevrange(fleet.store.keys.events, count=1)
     await late_trade(fleet)
@@ -289,7 +170,7 @@ async def test_days_weeks_and_months_are_told_as_amended(fleet: Fleet) -> None:
     assert all(bar["rev"] == 1 for bar in amended.values())
 
 
-async def test_a_day_that_was_written_into_the_archive_itself_is_rolled_up(fleet: Fleet) -> None:
+async def test_a_day_that_was_written_into_the_archive_itself_is_rolled_up(fleet: ArchivedSymbol) -> None:
     """As by an import of what is older than all the store ever had."""
     day_ms, keys = FIRST_MS - 3 * DAY_MS, fleet.store.keys
     await fleet.settle()
@@ -304,7 +185,7 @@ async def test_a_day_that_was_written_into_the_archive_itself_is_rolled_up(fleet
     assert codec.unpack_candle(found[0]) == minute
 
 
-async def test_a_day_of_which_minutes_are_lost_stays_as_it_was_made(fleet: Fleet) -> None:
+async def test_a_day_of_which_minutes_are_lost_stays_as_it_was_made(fleet: ArchivedSymbol) -> None:
     """Of what is left of its minutes no candle of the day is made, by the queue or by the feed."""
     await fleet.settle()
     keys, day_ms = fleet.store.keys, FIRST_MS + DAY_MS
@@ -321,7 +202,7 @@ async def test_a_day_of_which_minutes_are_lost_stays_as_it_was_made(fleet: Fleet
     assert await fleet.client.zrange(keys.rolled("1d"), 0, -1) == before
 
 
-async def test_without_an_archive_what_was_made_of_dropped_minutes_stays(fleet: Fleet) -> None:
+async def test_without_an_archive_what_was_made_of_dropped_minutes_stays(fleet: ArchivedSymbol) -> None:
     """Or with another one, that has nothing of them."""
     await fleet.settle()
     keys, writer = fleet.store.keys, fleet.writer
@@ -338,7 +219,7 @@ async def test_without_an_archive_what_was_made_of_dropped_minutes_stays(fleet: 
 
 
 async def test_a_full_store_says_how_many_it_did_not_take(
-    fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fleet: ArchivedSymbol, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scripts = tmp_path / "scripts"
     shutil.copytree(script._FOLDER, scripts)
@@ -358,7 +239,7 @@ async def test_a_full_store_says_how_many_it_did_not_take(
     assert (found["late"], found["lateLost"]) == (0, 2)
 
 
-async def test_a_subscriber_is_told_of_the_whole_minute(fleet: Fleet, redis_url: str) -> None:
+async def test_a_subscriber_is_told_of_the_whole_minute(fleet: ArchivedSymbol, redis_url: str) -> None:
     at_ms = minutes_applied(fleet.writer)[3].open_ms
     async with served(redis_url, archive_url=str(fleet.place)) as feed, feed.connect() as connection:
         for timeframe in ("1m", "1h", "1d"):

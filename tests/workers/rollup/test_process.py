@@ -21,9 +21,10 @@ from common.store.jobs import QUEUE, FailedJob
 from common.store.keys import CLOCK, FAILURES
 from common.store.rollups import RollupStore
 from infra.local import embedded
+from tests.kit.processes.delay import waited_s
 from tests.kit.processes.rollup import LEASE_MS, START_S, clock, rollup, rollup_of_fleet
 from tests.kit.processes.supervised import is_alive
-from tests.kit.support import wait_until, wait_until_async, waited_s
+from tests.kit.waiting import wait_until, wait_until_async
 from tests.kit.writer import START_MS, Writer
 from workers.clock.due import due_work
 from workers.rollup.rq_queue import JobQueue, rq_client

@@ -25,9 +25,9 @@ from common.store.rollups import RollupStore
 from infra.doctor import checks
 from tests.kit.archive.days import BOTH, drop_before, write_days
 from tests.kit.archive.trades import archive_trades
+from tests.kit.asked import all_answers
 from tests.kit.served import served
 from tests.kit.writer import INSTRUMENT, Writer
-from tests.workers.change.test_procedure import answers
 from workers.change.procedure import Changer
 from workers.change.request import Request
 from workers.clock.due import due_work
@@ -74,12 +74,12 @@ async def test_the_archive_is_read_as_it_was_and_written_anew(client: Redis, red
     archive = Archive.open(str(tmp_path))
     await archived(client, archive)
     async with served(redis_url, archive_url=str(tmp_path)) as feed:
-        before = await answers(feed)
+        before = await all_answers(feed, S)
     async with served(redis_url, archive_url=str(tmp_path)) as feed:
-        await answers(feed)
+        await all_answers(feed, S)
         await change(redis_url, archive, price_decimals=4, size_decimals=5)
         # Of a feed that keeps what it has read, and of a new one.
-        assert await answers(feed) == before
+        assert await all_answers(feed, S) == before
     stored = rows(archive)
     kept = await upkeep_of(client, S)
     assert kept.to_rescale == -1 and checks.scales({S: kept}).level is checks.Level.WARN
@@ -95,7 +95,7 @@ async def test_the_archive_is_read_as_it_was_and_written_anew(client: Redis, red
     assert types(tmp_path) == {"Decimal(precision=19, scale=4)"}
     assert all(frame.equals(stored[name]) for name, frame in rows(archive).items())
     async with served(redis_url, archive_url=str(tmp_path)) as feed:
-        assert await answers(feed) == before
+        assert await all_answers(feed, S) == before
     query = f"SELECT max(high) FROM '{tmp_path}/candles/*/*.parquet'"
     (highest,) = (await asyncio.to_thread(lambda: duckdb.connect().execute(query).fetchall()))[0]
     assert highest == Decimal(max(rows(archive)["candles"]["high_ticks"])) / 10**4

@@ -18,7 +18,7 @@ from common.series import MINUTE_SERIES
 from common.store.clock_lease import ClockLease, clock_holder
 from common.store.jobs import QUEUED, FailedJob, Jobs, failure
 from common.store.keys import FAILURES
-from tests.kit.support import FakeClock
+from tests.kit.clocks import FakeClock
 from workers.clock.due import in_turn
 from workers.clock.ticker import Ticker
 from workers.rollup import rq_queue

@@ -37,15 +37,20 @@ FIRST_MS, DAYS = ms("2024-01-15"), 60
 
 
 @pytest.fixture
-async def writer(client: Redis) -> Writer:
+def writer_options() -> dict[str, Any]:
+    return {"instrument": PLAIN}
+
+
+@pytest.fixture
+async def writer(writer: Writer) -> Writer:
     """Sixty days with some minutes each, in sessions and between them, on Saturdays and Sundays as well."""
-    made, rng = await Writer.begun(client, instrument=PLAIN), random.Random(4)
+    rng = random.Random(4)
     for number in range(DAYS):
         moments = sorted(rng.sample(range(24 * 60), 12))
         times = (FIRST_MS + number * DAY_MS + minute * MINUTE_MS + rng.randrange(MINUTE_MS) for minute in moments)
-        await made.commit(*(made.trade(ts_ms, ticks=rng.randint(9_000, 11_000)) for ts_ms in times))
-    await made.commit(made.trade(FIRST_MS + (DAYS + 40) * DAY_MS))
-    return made
+        await writer.commit(*(writer.trade(ts_ms, ticks=rng.randint(9_000, 11_000)) for ts_ms in times))
+    await writer.commit(writer.trade(FIRST_MS + (DAYS + 40) * DAY_MS))
+    return writer
 
 
 async def market(client: Redis) -> Market:

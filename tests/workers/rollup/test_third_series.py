@@ -7,7 +7,7 @@ committed, amended, sealed, archived, dropped, merged with late trades and read,
 import random
 import struct
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -29,7 +29,6 @@ from common.market.timeframes.timeframe import DAY_MS, MINUTE, MINUTE_MS, Timefr
 from common.market.trade import BUY, SELL
 from common.series import MINUTE_SERIES, BlockCodec, MinuteCodec, MinuteSeries
 from common.store import keys
-from common.store.client import commit_client
 from common.store.commit import Commit
 from common.store.imports import ImportStore
 from common.store.keys import SymbolKeys
@@ -120,7 +119,7 @@ def told(period: Timeframe, archive_period: Timeframe) -> MinuteFrames:
     params=[(MINUTE, Timeframe(1, "d")), (HOUR, Timeframe(1, "M"))], ids=["minutes by day", "hours by month"]
 )
 def frames(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> MinuteFrames:
-    """All that has to be told of it. Set up before the store, which is looked through for unknown keys at the end."""
+    """All that has to be told of it."""
     made = told(*request.param)
     monkeypatch.setitem(MINUTE_SERIES, made.series.name, made.series)
     monkeypatch.setitem(FRAMES, made.series.name, made)
@@ -154,20 +153,13 @@ def delta_of(candle: bytes) -> bytes:
 
 
 @pytest.fixture
-async def client(frames: MinuteFrames, redis_url: str) -> AsyncIterator[Redis]:
-    made = commit_client(redis_url)
-    yield made
-    await made.aclose()
-
-
-@pytest.fixture
 def archive(tmp_path: Path) -> Archive:
     return Archive.open(str(tmp_path))
 
 
 @pytest.fixture
-async def writer(client: Redis, archive: Archive) -> Writer:
-    return await Writer.begun(client, archived=frozenset(MINUTE_SERIES), older=partial(older_minutes, archive))
+def writer_options(frames: MinuteFrames, archive: Archive) -> dict[str, Any]:
+    return {"archived": frozenset(MINUTE_SERIES), "older": partial(older_minutes, archive)}
 
 
 async def write_days(writer: Writer, days: int) -> None:

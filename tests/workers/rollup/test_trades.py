@@ -29,10 +29,11 @@ from common.store.keys import SymbolKeys
 from common.store.registry import Market
 from common.store.trade_archive import TradeArchive, Waiting, waiting
 from tests.kit.archive.s3 import BUCKET, S3
+from tests.kit.clocks import FakeClock
 from tests.kit.processes.rollup import START_S, process
 from tests.kit.store.steps import step
 from tests.kit.strategies import LAW
-from tests.kit.support import FakeClock, wait_until_async
+from tests.kit.waiting import wait_until_async
 from tests.kit.writer import INSTRUMENT, START_MS, Writer, random_step
 from workers.clock.due import due_work, is_due
 from workers.replay import ArchivingStore
@@ -46,9 +47,9 @@ KEPT = 100
 
 
 @pytest.fixture
-async def writer(client: Redis) -> Writer:
+def writer_options() -> dict[str, Any]:
     """Of its stream only what the archive has is dropped."""
-    return await Writer.begun(client, archived=ALL, trades_kept=KEPT)
+    return {"archived": ALL, "trades_kept": KEPT}
 
 
 @pytest.fixture
@@ -358,7 +359,7 @@ async def test_a_replay_that_is_fenced_while_it_archives_goes_no_further(client:
 async def under_fire(writer: Writer, url: str, folder: Path, kills: list[int], flaw: str = "") -> bool:
     """Whether all trades are archived once, after jobs that were killed at these calls, each with more to do.
 
-    A job makes some 60 to 85 of those calls (archive_main).
+    A job makes some 90 to 115 of those calls (archive_main).
     """
     rng, archive, killed = random.Random(3), Archive.open(str(folder)), 0
     first_ms = day_of(START_MS) + DAY_MS - 60_000
@@ -380,7 +381,7 @@ async def under_fire(writer: Writer, url: str, folder: Path, kills: list[int], f
 async def test_killed_at_any_moment_it_archives_every_trade_once(
     writer: Writer, redis_url: str, tmp_path: Path
 ) -> None:
-    assert await under_fire(writer, redis_url, tmp_path, random.sample(range(1, 65), 4))
+    assert await under_fire(writer, redis_url, tmp_path, random.sample(range(1, 90), 4))
 
 
 @pytest.mark.process
@@ -389,4 +390,4 @@ async def test_a_job_that_does_it_otherwise_is_found_out(
     writer: Writer, redis_url: str, tmp_path: Path, flaw: str
 ) -> None:
     # The second lives, and goes on where the first one was.
-    assert not await under_fire(writer, redis_url, tmp_path, [65, 1_000], flaw)
+    assert not await under_fire(writer, redis_url, tmp_path, [97, 1_000], flaw)

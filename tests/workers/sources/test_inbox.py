@@ -24,9 +24,9 @@ from common.store.lease import NOTHING_SEEN
 from common.store.registry import Market
 from common.store.stream_reader import OwnReader
 from common.store.symbol import Claim, SymbolStore
+from tests.kit.clocks import FakeClock
 from tests.kit.fakes import NOTHING_APPLIED, SETTINGS
 from tests.kit.store.steps import step
-from tests.kit.support import FakeClock
 from workers.sources import inbox
 from workers.sources.base import Batch
 from workers.sources.inbox import Inbox

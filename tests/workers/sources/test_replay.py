@@ -13,21 +13,21 @@ from common.market.candle import IMPORT
 from common.market.instrument import Instrument
 from common.market.trade import Trade, Trades
 from common.series import FOOTPRINTS
-from common.settings import Settings
 from common.store.client import commit_client
 from common.store.parts import Entries, Minutes, Range
 from common.store.reads import SymbolReader, View
 from common.store.registry import Market, Registry
+from tests.kit.clocks import FakeClock
 from tests.kit.fakes import NOTHING_APPLIED
-from tests.kit.support import FakeClock
+from tests.kit.replays import replayer
 from workers.recordings import TradeFile, text
-from workers.replay import KIND, Replayer
-from workers.run import WorkerSettings
+from workers.replay import KIND
 from workers.sources.replay import Replay
 
 pytestmark = pytest.mark.anyio
 
 INSTRUMENT = Instrument("TEST:REPLAY", 2, 4, "contiguous")
+MARKET = Market(INSTRUMENT, {"kind": KIND})
 EVERYTHING = Range(0, 1 << 50)
 BOTH = Minutes(EVERYTHING, replace(EVERYTHING, series=FOOTPRINTS))
 
@@ -43,13 +43,6 @@ def recorded(path: Path, count: int = 3_000, *, shuffled: bool = False) -> Path:
         rows = [row for _, row in sorted((i + rng.uniform(0, 300), row) for i, row in enumerate(rows))]
     path.write_text("ts_ms,price,size,side,id\n" + "\n".join(rows) + "\n", "utf-8")
     return path
-
-
-def replayer(url: str, source: Replay, market: Market | None = None, **settings: object) -> Replayer:
-    fields = Settings().model_dump(include=set(WorkerSettings.__dataclass_fields__))
-    made = WorkerSettings(**fields | {"redis_url": url, "commit_interval_ms": 0, "batch_trades": 100} | settings)
-    market = market or Market(INSTRUMENT, {"kind": KIND})
-    return Replayer(url, market, source, made.term, made.bounds, "test")
 
 
 async def stored(url: str) -> View:
@@ -118,7 +111,7 @@ async def test_a_replay_stores_what_the_builder_makes_of_the_file(
     redis_url: str, tmp_path: Path, shuffled: bool
 ) -> None:
     path = recorded(tmp_path / "a", shuffled=shuffled)
-    work = replayer(redis_url, Replay([TradeFile(path, INSTRUMENT)], IMPORT))
+    work = replayer(redis_url, MARKET, Replay([TradeFile(path, INSTRUMENT)], IMPORT))
     progress = await work.run()
     assert work.ended and progress.applied == 3_000
     trades = Trades.of(trade for chunk in TradeFile(path, INSTRUMENT).chunks() for trade in chunk.trades.rows())
@@ -135,12 +128,12 @@ async def test_a_replay_stores_what_the_builder_makes_of_the_file(
 
 async def test_a_stopped_replay_goes_on_and_a_finished_one_has_nothing_to_do(redis_url: str, tmp_path: Path) -> None:
     path = recorded(tmp_path / "a")
-    first = replayer(redis_url, Replay([TradeFile(path, INSTRUMENT)], IMPORT))
+    first = replayer(redis_url, MARKET, Replay([TradeFile(path, INSTRUMENT)], IMPORT))
     first.on_progress = lambda progress, batch: first.stop() if progress.applied >= 1_000 else None
     assert (await first.run()).applied == 1_000 and not first.ended
-    second = replayer(redis_url, Replay([TradeFile(path, INSTRUMENT)], IMPORT))
+    second = replayer(redis_url, MARKET, Replay([TradeFile(path, INSTRUMENT)], IMPORT))
     assert (await second.run()).applied == 2_000 and second.ended
-    third = replayer(redis_url, Replay([TradeFile(path, INSTRUMENT)], IMPORT))
+    third = replayer(redis_url, MARKET, Replay([TradeFile(path, INSTRUMENT)], IMPORT))
     assert (await third.run()).applied == 0 and third.ended
     found = await stored(redis_url)
     assert found.state is not None and not found.state.refused
@@ -153,15 +146,17 @@ async def test_a_bad_line_ends_the_replay_with_its_sentence_and_what_came_before
     with path.open("a") as file:
         file.write("1700000090000,dear,1,buy,50\n")
     with pytest.raises(BadInput, match=r"a line 52: price: 'dear' is not a decimal number"):
-        await replayer(redis_url, Replay([TradeFile(path, INSTRUMENT)], IMPORT)).run()
+        await replayer(redis_url, MARKET, Replay([TradeFile(path, INSTRUMENT)], IMPORT)).run()
     skipping = Replay([TradeFile(path, INSTRUMENT, skip_bad=True)], IMPORT)
-    progress = await replayer(redis_url, skipping).run()
+    progress = await replayer(redis_url, MARKET, skipping).run()
     assert progress.applied == 50 and progress.refused == {"bad_line": 1}
 
 
 async def test_two_replays_of_one_symbol_share_the_work_without_a_trade_twice(redis_url: str, tmp_path: Path) -> None:
     path = recorded(tmp_path / "a")
-    both = [replayer(redis_url, Replay([TradeFile(path, INSTRUMENT)], IMPORT), lease_ttl_ms=600) for _ in range(2)]
+    both = [
+        replayer(redis_url, MARKET, Replay([TradeFile(path, INSTRUMENT)], IMPORT), lease_ttl_ms=600) for _ in range(2)
+    ]
     done = await asyncio.gather(*(one.run() for one in both))
     assert sum(progress.applied for progress in done) == 3_000
     assert all(one.ended for one in both)
@@ -172,8 +167,8 @@ async def test_a_symbol_of_another_source_or_other_units_is_refused(redis_url: s
     async with commit_client(redis_url) as client:
         await Registry(client).add_symbol(Market(INSTRUMENT, {"kind": "inbox"}))
         with pytest.raises(BadInput, match="is fed by inbox: a replay needs a symbol of its own"):
-            await replayer(redis_url, source).run()
+            await replayer(redis_url, MARKET, source).run()
         await Registry(client).remove_symbol(INSTRUMENT.symbol)
         await Registry(client).add_symbol(Market(replace(INSTRUMENT, price_decimals=3), {"kind": KIND}))
         with pytest.raises(BadInput, match="differs from what was asked"):
-            await replayer(redis_url, source).run()
+            await replayer(redis_url, MARKET, source).run()

@@ -11,8 +11,8 @@ from common.market.instrument import Instrument
 from common.market.timeframes.timeframe import MINUTE_MS
 from common.market.trade import Trades
 from common.store.registry import Market
+from tests.kit.clocks import FakeClock
 from tests.kit.fakes import NOTHING_APPLIED
-from tests.kit.support import FakeClock
 from workers.sources.simulator import HISTORY_MS, TICK_MS, Simulator
 
 INSTRUMENT = Instrument("SIM:A", 2, 4, "contiguous")

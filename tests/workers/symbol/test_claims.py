@@ -15,9 +15,10 @@ from common.market.trade import Trades
 from common.store.commit import StreamBounds
 from common.store.lease import LeaseObservation
 from common.store.registry import Market
+from tests.kit.clocks import FakeClock
 from tests.kit.fakes import SETTINGS, NotingStore, ScriptedSource, trades
 from tests.kit.store.model import DirectStore, StoreModel
-from tests.kit.support import FakeClock, wait_until_async
+from tests.kit.waiting import wait_until_async
 from workers.sources.base import Batch, Source
 from workers.symbol.claims import FIRST_LOST_MS, MAX_BACKOFF_MS, Claimer, Failures, WorkerContext
 
@@ -373,7 +374,7 @@ def real(fleet: Fleet, script: list[Batch | Exception]) -> Claimer:
         stores=lambda symbol: DirectStore(fleet.model(symbol)),
         sources=source,
     )
-    return Claimer(fleet, place, frozenset([KIND]), most=3)
+    return Claimer(fleet, place, frozenset([KIND]), max_symbols=3)
 
 
 class Endless(ScriptedSource):

@@ -29,11 +29,12 @@ from common.store.lease import NOTHING_SEEN
 from common.store.stream_reader import OwnReader
 from common.store.symbol import Claim
 from infra.exchange import MarketClock
+from tests.kit.clocks import FakeClock
 from tests.kit.fakes import SETTINGS, TOKEN, NotingStore
 from tests.kit.imports import importer
 from tests.kit.store.model import StoreModel
-from tests.kit.support import FakeClock, wait_until_async
 from tests.kit.venue_line import come_to_rest, exchange_of, line, pass_market_time
+from tests.kit.waiting import wait_until_async
 from workers.recordings import TradeFile
 from workers.sources.base import Applied, Batch, Source
 from workers.sources.inbox import Inbox
@@ -265,6 +266,7 @@ class SteppedClock(MarketClock):
         return super().now_ms() + SteppedClock.skew_ms
 
 
+@pytest.mark.process
 async def test_a_venue(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """All steps, one after the other."""
     exchange = exchange_of(orders_per_s=5, history_ms=3 * MINUTE_MS)

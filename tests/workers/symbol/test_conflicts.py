@@ -19,8 +19,8 @@ from common.store.lease import NOTHING_SEEN
 from common.store.registry import Market
 from common.store.stream_reader import OwnReader
 from common.store.symbol import Claim, SymbolStore
+from tests.kit.clocks import FakeClock
 from tests.kit.fakes import INSTRUMENT, SETTINGS, START_MS, Bench, NotingStore
-from tests.kit.support import FakeClock
 from workers.sources.base import Batch
 from workers.sources.inbox import Inbox
 from workers.symbol.conflicts import MAX_CONFLICTS_TOLD

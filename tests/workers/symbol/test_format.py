@@ -19,9 +19,9 @@ from common.store.reads import SymbolReader
 from common.store.registry import Market, Registry
 from common.store.upgrading import upgrade
 from infra.bench.base import process
+from tests.kit.replays import replayer
 from tests.kit.store.recorded import CONTIGUOUS, UNIQUE, restore
-from tests.kit.support import wait_until_async
-from tests.workers.sources.test_replay import replayer
+from tests.kit.waiting import wait_until_async
 from workers.recordings import TradeFile
 from workers.replay import KIND
 from workers.sources.replay import Replay
@@ -38,7 +38,7 @@ async def replay(url: str, path: Path, symbol: str, ids: Ids, *numbers: int) -> 
     await asyncio.to_thread(path.write_text, "\n".join(["ts_ms,price,size,side,id", *rows]) + "\n")
     instrument = Instrument(symbol, 2, 3, ids)
     market = Market(instrument, {"kind": KIND, "simulated": False})
-    progress = await replayer(url, Replay([TradeFile(path, instrument)], 4), market).run()
+    progress = await replayer(url, market, Replay([TradeFile(path, instrument)], 4)).run()
     assert progress.applied == len(numbers)
 
 
@@ -143,4 +143,4 @@ async def test_a_worker_stops_in_order_when_the_store_becomes_one_of_a_later_rel
         # Given back, and not left to a lease.
         assert not await is_held()
         with pytest.raises(NewerFormat):
-            await replayer(redis_url, Replay([], 4), MARKET).run()
+            await replayer(redis_url, MARKET, Replay([], 4)).run()

@@ -27,9 +27,9 @@ from common.store.registry import Market, Registry
 from infra.bench.base import process
 from tests.golden.data import folder
 from tests.kit.imports import imported, stored
+from tests.kit.replays import replayer
 from tests.kit.shell import LATE_MS, Shell
-from tests.kit.support import wait_until_async
-from tests.workers.sources.test_replay import replayer
+from tests.kit.waiting import wait_until_async
 from workers.recordings import TradeFile
 from workers.replay import KIND
 from workers.sources.replay import Replay
@@ -58,7 +58,7 @@ def written(path: Path, lines: Sequence[Row]) -> Path:
 
 async def replayed(url: str, path: Path, instrument: Instrument = SYMBOL) -> Progress:
     market = Market(instrument, {"kind": KIND, "simulated": False})
-    work = replayer(url, Replay([TradeFile(path, instrument)], 4), market, batch_trades=1_000)
+    work = replayer(url, market, Replay([TradeFile(path, instrument)], 4), batch_trades=1_000)
     progress = await work.run()
     assert work.ended
     return progress
@@ -194,7 +194,7 @@ async def test_a_shuffled_day_is_the_same_by_replay_import_and_inbox(redis_url: 
     by_replay, by_import, by_inbox = LTC
     market = Market(replace(SYMBOL, symbol=by_replay), {"kind": KIND, "simulated": False})
     source = Replay([TradeFile(path, market.instrument)], 4)
-    progress = await replayer(redis_url, source, market, batch_trades=10_000).run()
+    progress = await replayer(redis_url, market, source, batch_trades=10_000).run()
     assert (progress.applied, progress.refused) == (len(lines), {})
     done = await imported(redis_url, [path], replace(SYMBOL, symbol=by_import))
     assert (done.trades, done.refused) == (len(lines), {})

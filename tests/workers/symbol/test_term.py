@@ -20,7 +20,8 @@ from common.store.commit import StreamBounds
 from tests.kit.fakes import MINUTE_MS, SETTINGS, START_MS, Bench, trades
 from tests.kit.store.model import StoreModel
 from workers.sources.base import Batch
-from workers.symbol.term import BEATS_PER_LEASE, MAX_WAIT_MS
+from workers.symbol.heartbeat import BEATS_PER_LEASE
+from workers.symbol.term import MAX_WAIT_MS
 
 
 @pytest.fixture

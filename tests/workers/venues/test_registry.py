@@ -1,7 +1,7 @@
 import pytest
 
 from common.errors import BadInput
-from tests.kit.support import FakeClock
+from tests.kit.clocks import FakeClock
 from workers.venues.names import VENUE_NAMES, VenueMarket, venue_of
 from workers.venues.registry import VENUES, VenueAccess, open_venue
 from workers.venues.shared.budget import OpenBudget

@@ -135,7 +135,7 @@ class Backfill(ABC):
         return self._next_of_begun() if self.begun else self._begin
 
     async def _rest(self) -> None:
-        """Wait for a change, or until something may be due that nobody tells of."""
+        """Wait for a change, or until something may be due of which there is no word."""
         self._woken.clear()
         await wait_at_most(self._woken, self.clock, HEAD_MS // 4)
 

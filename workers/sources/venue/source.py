@@ -36,7 +36,7 @@ from workers.sources.venue.backfill_by_time import BackfillByTime
 from workers.sources.venue.batch_queue import BatchQueue
 from workers.sources.venue.book import BookKeeper, BookStores
 from workers.sources.venue.checks import Checks
-from workers.sources.venue.following import WS, Following
+from workers.sources.venue.following import Following
 from workers.sources.venue.live_trades import LiveTrades, joined
 from workers.sources.venue.relisting import Relisting
 from workers.venues.registry import VenueAccess, fleet_budget, open_venue, rule_of
@@ -80,16 +80,14 @@ class VenueSource:
     _told: Counter[str] = field(default_factory=Counter)
     # Whose turn it is when live and fetched trades wait.
     _queue_is_next: bool = False
-    _is_open: bool = False
 
     @property
     def name(self) -> str:
-        return self._following.name if self._is_open else WS
+        return self._following.name
 
     async def open(self, position: str, applied: Applied) -> None:
         self._backfill = self._backfiller(position, applied)
         self._following = self._follower(applied)
-        self._is_open = True
         self.venue.on_refused = self._refuse_row
         jobs = {"live": self._following.run(), "backfill": self._backfill.run()}
         if self.change:

@@ -203,14 +203,14 @@ class Binance:
         if self._trades == "aggTrade":
             return await self._by_id("aggTrades", self._api.weights.agg_trades, PAGE, market, first_id, limit)
         if self._has_history:
-            weight, most = self._api.weights.raw_trades, self._api.raw_page
-            return await self._by_id("historicalTrades", weight, most, market, first_id, limit)
+            weight, page = self._api.weights.raw_trades, self._api.raw_page
+            return await self._by_id("historicalTrades", weight, page, market, first_id, limit)
         return await self._recent(market, first_id)
 
     async def _by_id(
-        self, endpoint: str, weight: int, most: int, market: FieldScales, first_id: int, limit: int
+        self, endpoint: str, weight: int, page: int, market: FieldScales, first_id: int, limit: int
     ) -> tuple[list[Trade], int | None]:
-        asked = min(limit, most)
+        asked = min(limit, page)
         answer = await self._get(endpoint, weight, symbol=market.name, fromId=first_id, limit=asked)
         found = readable(endpoint, answer, lambda row: trade_row(market, row, self._trades), self.on_refused)
         # Only what was asked for, so that the next page always lies behind this one.
@@ -254,8 +254,8 @@ def _printed(found: dict[str, Any], lots: dict[str, str]) -> int:
     0.0001, a level of 2292.22972 was recorded in 2024.
     """
     printed = whole(found.get("quantityPrecision", found.get("baseAssetPrecision")), BAD_SIZE, 0, MAX_DECIMALS)
-    most = scaled(lots["maxQty"], 0) * LEVEL_ORDERS
-    return next(places for places in range(printed, -1, -1) if places == 0 or most * 10**places < MAX_LOTS)
+    max_lots = scaled(lots["maxQty"], 0) * LEVEL_ORDERS
+    return next(places for places in range(printed, -1, -1) if places == 0 or max_lots * 10**places < MAX_LOTS)
 
 
 def _in_force(step: str) -> str:

@@ -11,10 +11,8 @@ wrong kind (it reads `true` as the price 1) is believed. Sizes are ccxt's amount
 
 import asyncio
 import logging
-import random
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NoReturn
 
 from common.clock import Clock
@@ -23,6 +21,7 @@ from common.market.timeframes.timeframe import MINUTE_MS
 from common.market.trade import Trade, Trades
 from workers.venues.ccxt.client import POLLED, TRADES_KEPT, Clients, check_installed
 from workers.venues.ccxt.ids import Ids
+from workers.venues.ccxt.sockets import Line, close, guard, listen
 from workers.venues.ccxt.wire import (
     OLDEST_MS,
     _text,
@@ -43,7 +42,6 @@ from workers.venues.shared.answers import (
     within,
 )
 from workers.venues.shared.base import (
-    Connected,
     DepthEvent,
     Disconnected,
     Event,
@@ -58,8 +56,8 @@ from workers.venues.shared.base import (
     unheard,
 )
 from workers.venues.shared.budget import CONNECT, RequestBudget
-from workers.venues.shared.fields import BAD_SHAPE, BadField, FieldScales, refused
-from workers.venues.shared.live import LOST, MAX_DOUBLINGS, STALLED, THROTTLED, UNREACHABLE, Timing
+from workers.venues.shared.fields import BadField, FieldScales, refused
+from workers.venues.shared.live import LOST, STALLED, THROTTLED, UNREACHABLE, Timing
 from workers.venues.shared.mailbox import Mailbox
 from workers.venues.shared.stall import StallDetector
 
@@ -108,21 +106,10 @@ class CcxtVenue:
         with reading("load_markets"):
             return listing_of(self.name, found[0], client.precisionMode)
 
-    async def stream(self, listings: Sequence[Listing], *, depth: bool, quotes: bool) -> AsyncGenerator[Event, None]:
-        mailbox = Mailbox()
-        kept = [self._keep_trades(listing, mailbox) for listing in listings]
-        kept += [self._keep_book(listing, mailbox) for listing in listings] if depth else []
-        keepers = [asyncio.create_task(each, name=f"stream of {self.name}") for each in kept]
-        for keeper in keepers:
-            keeper.add_done_callback(mailbox.watch)
-        try:
-            while True:
-                for event in await mailbox.take():
-                    yield event
-        finally:
-            for keeper in keepers:
-                keeper.cancel()
-            await asyncio.gather(*keepers, return_exceptions=True)
+    def stream(self, listings: Sequence[Listing], *, depth: bool, quotes: bool) -> AsyncGenerator[Event, None]:
+        mailbox, name = Mailbox(), f"stream of {self.name}"
+        keep = [self._keep_trades, *([self._keep_book] if depth else [])]
+        return mailbox.events([(name, partial(each, listing, mailbox)) for each in keep for listing in listings])
 
     async def trades_from_id(self, listing: Listing, first_id: int, limit: int, at_ms: int) -> Trades:
         raise Unserved(f"{self.name} is asked for trades by time only")
@@ -210,15 +197,9 @@ class CcxtVenue:
                 "stream lost", extra={"venue": self.name, "market": listing.name, "cause": cause, "error": detail}
             )
             mailbox.put([Disconnected(self._clock.now_ms(), cause)])
-            await self._pause(line.failures, retry_ms)
+            await self._clock.sleep_ms(self._timing.pause_ms(line.failures, retry_ms))
 
-    async def _pause(self, failures: int, retry_ms: int = 0) -> None:
-        bound_ms = min(self._timing.backoff_ms << min(failures, MAX_DOUBLINGS), self._timing.backoff_cap_ms)
-        # Spread, so that all who were told the same time do not come back at the same time.
-        wait_ms = max(random.uniform(0, bound_ms), retry_ms * random.uniform(1, 1.1))
-        await self._clock.sleep_ms(int(wait_ms))
-
-    async def _connection(self, line: "Line") -> str:
+    async def _connection(self, line: Line) -> str:
         """One connection until its end: why it was given up; errors are for the caller."""
         first = await self._clients.first()
         if first.id in POLLED or not first.has.get("watchTrades"):
@@ -226,7 +207,7 @@ class CcxtVenue:
         await self._budget.spend(CONNECT, 1)
         client = await self._clients.another()
         line.pace.wait_from(self._clock.monotonic_ms())
-        self._listen(client, line)
+        listen(client, line, self._clock)
         pump = asyncio.create_task(self._pump(client, line))
         try:
             while not (pump.done() or line.is_lost):
@@ -242,29 +223,9 @@ class CcxtVenue:
         finally:
             pump.cancel()
             await asyncio.gather(pump, return_exceptions=True)
-            await _closed(client)
+            await close(client)
 
-    def _listen(self, client: Any, line: "Line") -> None:
-        """Hear of the client's sockets."""
-        opened, closed, failed = client.on_connected, client.on_close, client.on_error
-        line.is_lost = False
-
-        def on_connected(socket: Any, message: Any = None) -> None:
-            opened(socket, message)
-            line.connected(self._clock.now_ms())
-
-        def on_close(socket: Any, code: Any) -> None:
-            line.is_lost = True
-            closed(socket, code)
-
-        def on_error(socket: Any, error: Any) -> None:
-            line.is_lost = True
-            failed(socket, error)
-
-        client.on_connected, client.on_close, client.on_error = on_connected, on_close, on_error
-        _guard(client, line.mailbox)
-
-    async def _pump(self, client: Any, line: "Line") -> None:
+    async def _pump(self, client: Any, line: Line) -> None:
         while True:
             async with self._clients.telling(client, "watch_trades"):
                 rows = await client.watch_trades(line.market.name)
@@ -276,7 +237,7 @@ class CcxtVenue:
                 raise VenueUnavailable("more trades came than ccxt keeps")
             await line.mailbox.room()
 
-    async def _poll(self, line: "Line") -> NoReturn:
+    async def _poll(self, line: Line) -> NoReturn:
         """The stream of an exchange that has none."""
         since_ms = self._clock.now_ms() - POLL_MS
         while True:
@@ -289,7 +250,7 @@ class CcxtVenue:
             await line.mailbox.room()
             await self._clock.sleep_ms(POLL_MS)
 
-    def _deliver(self, line: "Line", rows: Any) -> None:
+    def _deliver(self, line: Line, rows: Any) -> None:
         trades, left_out = trades_of(line.market, rows, line.ids, self._clock.now_ms() - OLDEST_MS)
         line.mailbox.put(left_out)
         if trades:
@@ -306,7 +267,7 @@ class CcxtVenue:
             except (VenueUnavailable, VenueError) as error:
                 log.warning("book lost", extra={"venue": self.name, "market": listing.name, "error": str(error)})
             failures += 1
-            await self._pause(failures)
+            await self._clock.sleep_ms(self._timing.pause_ms(failures, 0))
 
     async def _follow_book(self, listing: Listing, mailbox: Mailbox) -> None:
         """All of it first, and then what has changed: a level's run is not broken where nothing happened to it."""
@@ -315,7 +276,7 @@ class CcxtVenue:
             await self._poll_book(listing, mailbox)
         await self._budget.spend(CONNECT, 1)
         client, market = await self._clients.another(), FieldScales(listing)
-        _guard(client, mailbox)
+        guard(client, mailbox)
         before: tuple[dict[int, int], dict[int, int]] | None = None
         try:
             while True:
@@ -330,57 +291,9 @@ class CcxtVenue:
         except BadField as error:
             mailbox.put([refused(error)])
         finally:
-            await _closed(client)
+            await close(client)
 
     async def _poll_book(self, listing: Listing, mailbox: Mailbox) -> NoReturn:
         while True:
             mailbox.put([await self.depth(listing)])
             await self._clock.sleep_ms(POLL_MS)
-
-
-@dataclass(slots=True)
-class Line:
-    """The trades of one market, over all its connections. `is_fruitful`: this one has delivered."""
-
-    market: FieldScales
-    mailbox: Mailbox
-    pace: StallDetector
-    ids: Ids = field(default_factory=Ids)
-    failures: int = 0
-    is_connected: bool = False
-    is_lost: bool = False
-    is_fruitful: bool = False
-
-    def connected(self, at_ms: int) -> None:
-        if not self.is_connected:
-            self.is_connected = True
-            self.mailbox.put([Connected(at_ms)])
-
-
-def _guard(client: Any, mailbox: Mailbox) -> None:
-    """Refuse messages that ccxt can't read: it would end its reading of the socket, and say nothing."""
-    opened = client.on_connected
-
-    def on_connected(socket: Any, message: Any = None) -> None:
-        handle = socket.handle_message
-
-        def handle_message(frame: Any) -> None:
-            try:
-                handle(frame)
-            except Exception as error:
-                # Of any kind: what a message of any content does in the code of a hundred exchanges.
-                mailbox.put([Refused(BAD_SHAPE, f"{type(error).__name__}: {error}"[:100])])
-
-        socket.handle_message = handle_message
-        opened(socket, message)
-
-    client.on_connected = on_connected
-
-
-async def _closed(client: Any) -> None:
-    """Of a socket that is broken already, closing may fail; and a silent one is not asked for its goodbye."""
-    with suppress(Exception):
-        if client.session is not None:
-            await client.session.close()
-    with suppress(Exception):
-        await client.close()

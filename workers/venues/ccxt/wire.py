@@ -36,8 +36,8 @@ def fleet_name(name: str) -> str:
 
 def listing_of(venue: str, found: dict[str, Any], mode: int) -> Listing:
     price_step, size_step = (_step(found["precision"].get(kind), mode) for kind in ("price", "amount"))
-    most = (found.get("limits") or {}).get("amount", {}).get("max")
-    decimals = decimals_of(price_step), _size_decimals(min(decimals_of(size_step), MAX_SIZE_DECIMALS), most)
+    max_size = (found.get("limits") or {}).get("amount", {}).get("max")
+    decimals = decimals_of(price_step), _size_decimals(min(decimals_of(size_step), MAX_SIZE_DECIMALS), max_size)
     instrument = Instrument(f"{venue}:{fleet_name(found['symbol'])}", *decimals, "unique")
     size_step_lots = int(Decimal(size_step).scaleb(instrument.size_decimals))
     return Listing(found["symbol"], instrument, instrument.price_ticks(price_step), max(1, size_step_lots))
@@ -49,12 +49,12 @@ def _step(precision: float | None, mode: int) -> str:
     return repr(precision) if mode == _TICK_SIZE else str(Decimal(1).scaleb(-int(precision)))
 
 
-def _size_decimals(least: int, most_size: float | None) -> int:
+def _size_decimals(min_places: int, max_size: float | None) -> int:
     """More than the step's, as far as the greatest order fits: orders older than a coarser step keep their size."""
-    if not most_size:
-        return least
-    fitting = (places for places in range(MAX_SIZE_DECIMALS, least, -1) if most_size * 10**places < MAX_LOTS)
-    return next(fitting, least)
+    if not max_size:
+        return min_places
+    fitting = (places for places in range(MAX_SIZE_DECIMALS, min_places, -1) if max_size * 10**places < MAX_LOTS)
+    return next(fitting, min_places)
 
 
 def trades_of(

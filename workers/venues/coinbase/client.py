@@ -12,7 +12,6 @@ from typing import Any
 
 import orjson
 
-from common.clock import Clock
 from common.market.builder.validity import BAD_TIME
 from common.market.candle import Candle
 from common.market.instrument import check_symbol
@@ -28,12 +27,9 @@ from workers.venues.shared.answers import (
     whole_millis,
     within,
 )
-from workers.venues.shared.base import DepthEvent, Event, Listing, OnRefused, QuoteEvent, Refused, unheard
-from workers.venues.shared.budget import RequestBudget
+from workers.venues.shared.base import DepthEvent, Event, Listing, QuoteEvent, Refused
 from workers.venues.shared.fields import (
-    BAD_JSON,
     BAD_SHAPE,
-    MISSHAPEN,
     UNKNOWN_EVENT,
     UNKNOWN_SYMBOL,
     VENUE_ERROR,
@@ -41,16 +37,12 @@ from workers.venues.shared.fields import (
     FieldScales,
     exact_json,
     lists,
-    refused,
+    read_frame,
     shown,
     time_ms,
     whole,
 )
-from workers.venues.shared.live import SocketFeed, Timing, follow
-from workers.venues.shared.rest import Rest
-
-REST_URL = "https://api.exchange.coinbase.com"
-SOCKET_URL = "wss://ws-feed.exchange.coinbase.com"
+from workers.venues.shared.one_socket import OneSocketVenue
 
 # Most trades and candles of one answer.
 TRADES_PAGE, CANDLES_PAGE = 1_000, 300
@@ -82,14 +74,7 @@ class CoinbaseParser:
         }
 
     def parse(self, frame: bytes | str) -> Sequence[Event]:
-        try:
-            message = orjson.loads(frame)
-        except ValueError as error:
-            return (Refused(BAD_JSON, str(error)[:100]),)
-        try:
-            return self._read(message)
-        except (BadField, *MISSHAPEN) as error:
-            return (refused(error),)
+        return read_frame(frame, orjson.loads, self._read)
 
     def _read(self, message: Message) -> Sequence[Event]:
         kind = message["type"]
@@ -102,25 +87,13 @@ class CoinbaseParser:
         return reader(market, message)
 
 
-class Coinbase:
+class Coinbase(OneSocketVenue):
     name = "COINBASE"
+    REST_URL = "https://api.exchange.coinbase.com"
+    SOCKET_URL = "wss://ws-feed.exchange.coinbase.com"
     book_levels: int | None = None
     asked_by_id = True
     candle_fields = frozenset("open_ticks high_ticks low_ticks close_ticks volume_lots".split())
-
-    def __init__(
-        self,
-        clock: Clock,
-        budget: RequestBudget,
-        *,
-        rest_url: str = "",
-        socket_url: str = "",
-        timing: Timing | None = None,
-    ) -> None:
-        self._clock, self._budget, self._timing = clock, budget, timing
-        self.on_refused: OnRefused = unheard
-        self._socket_url = socket_url or SOCKET_URL
-        self._rest = Rest(rest_url or REST_URL, budget, clock)
 
     async def listing(self, name: str) -> Listing:
         check_symbol(name)
@@ -134,9 +107,8 @@ class Coinbase:
         asked = {"trades": True, "depth": depth, "quotes": quotes}
         channels = [channel for kind, channel in _CHANNELS.items() if asked[kind]]
         products = [listing.name for listing in listings]
-        hello = orjson.dumps({"type": "subscribe", "product_ids": products, "channels": channels}).decode()
-        feed = SocketFeed(self._socket_url, CoinbaseParser(listings), (hello,))
-        return follow([feed], self._clock, self._budget, self._timing)
+        hello = orjson.dumps({"type": "subscribe", "product_ids": products, "channels": channels})
+        return self._follow(CoinbaseParser(listings), [hello])
 
     async def trades_from_id(self, listing: Listing, first_id: int, limit: int, at_ms: int) -> Trades:
         rows, _ = await self._page(FieldScales(listing), first_id, min(limit, TRADES_PAGE))
@@ -171,9 +143,6 @@ class Coinbase:
         answer = await self._get("time")
         with reading("time"):
             return time_ms(answer["iso"])
-
-    async def close(self) -> None:
-        await self._rest.close()
 
     async def _page(self, market: FieldScales, first_id: int, limit: int) -> tuple[list[Trade], int | None]:
         """Trades from `first_id` on, ascending, and where to go on: `after` an id are the older ones, newest first."""

@@ -12,7 +12,6 @@ from typing import Any
 
 import orjson
 
-from common.clock import Clock
 from common.market.builder.validity import BAD_TIME
 from common.market.candle import Candle
 from common.market.instrument import Instrument, check_symbol
@@ -31,7 +30,6 @@ from workers.venues.shared.base import (
     DepthEvent,
     Event,
     Listing,
-    OnRefused,
     QuoteEvent,
     Refused,
     Throttled,
@@ -39,11 +37,8 @@ from workers.venues.shared.base import (
     Unserved,
     VenueError,
     VenueUnavailable,
-    unheard,
 )
-from workers.venues.shared.budget import RequestBudget
 from workers.venues.shared.fields import (
-    BAD_JSON,
     BAD_SEQUENCE,
     BAD_SHAPE,
     MISSHAPEN,
@@ -54,16 +49,13 @@ from workers.venues.shared.fields import (
     FieldScales,
     epoch_ms,
     exact_json,
+    read_frame,
     refused,
     shown,
     time_ms,
     whole,
 )
-from workers.venues.shared.live import SocketFeed, Timing, follow
-from workers.venues.shared.rest import Rest
-
-REST_URL = "https://api.kraken.com"
-SOCKET_URL = "wss://ws.kraken.com/v2"
+from workers.venues.shared.one_socket import OneSocketVenue
 
 # Levels a side we subscribe to, the most there are; and of a snapshot by REST.
 BOOK_LEVELS, REST_LEVELS = 1_000, 500
@@ -93,14 +85,7 @@ class KrakenParser:
         self._readers: dict[str, Reader] = {"book": _book, "ticker": _ticker}
 
     def parse(self, frame: bytes | str) -> Sequence[Event]:
-        try:
-            message = exact_json(frame)
-        except ValueError as error:
-            return (Refused(BAD_JSON, str(error)[:100]),)
-        try:
-            return self._read(message)
-        except (BadField, *MISSHAPEN) as error:
-            return (refused(error),)
+        return read_frame(frame, exact_json, self._read)
 
     def _read(self, message: Message) -> Sequence[Event]:
         channel = message.get("channel")
@@ -132,25 +117,13 @@ class KrakenParser:
         return market
 
 
-class Kraken:
+class Kraken(OneSocketVenue):
     name = "KRAKEN"
+    REST_URL = "https://api.kraken.com"
+    SOCKET_URL = "wss://ws.kraken.com/v2"
     book_levels: int | None = BOOK_LEVELS
     asked_by_id = False
     candle_fields = frozenset("open_ticks high_ticks low_ticks close_ticks volume_lots trades".split())
-
-    def __init__(
-        self,
-        clock: Clock,
-        budget: RequestBudget,
-        *,
-        rest_url: str = "",
-        socket_url: str = "",
-        timing: Timing | None = None,
-    ) -> None:
-        self._clock, self._budget, self._timing = clock, budget, timing
-        self.on_refused: OnRefused = unheard
-        self._socket_url = socket_url or SOCKET_URL
-        self._rest = Rest(rest_url or REST_URL, budget, clock)
 
     async def listing(self, name: str) -> Listing:
         """`name` as in the fleet, `XBT-USD`. The decimals are those Kraken prints: its checksums are made of them."""
@@ -173,8 +146,7 @@ class Kraken:
             channels.append({"channel": "ticker", "event_trigger": "bbo"})
         symbols = [listing.name for listing in listings]
         hello = [orjson.dumps({"method": "subscribe", "params": each | {"symbol": symbols}}) for each in channels]
-        feed = SocketFeed(self._socket_url, KrakenParser(listings), tuple(each.decode() for each in hello))
-        return follow([feed], self._clock, self._budget, self._timing)
+        return self._follow(KrakenParser(listings), hello)
 
     async def trades_from_id(self, listing: Listing, first_id: int, limit: int, at_ms: int) -> Trades:
         """Kraken is asked by time only: pages are read from `at_ms` on until the id turns up."""
@@ -216,9 +188,6 @@ class Kraken:
         result = await self._get("Time")
         with reading("Time"):
             return whole(result["unixtime"], BAD_TIME, 1, MAX_TS_MS // 1_000) * 1_000
-
-    async def close(self) -> None:
-        await self._rest.close()
 
     async def _page(self, market: FieldScales, cursor: int) -> tuple[list[Trade], int | None]:
         """Trades after `cursor` (ns), and where the next page begins."""

@@ -13,7 +13,6 @@ import orjson
 from common.market.trade import BUY, SELL, Trade, Trades
 from workers.venues.shared.base import DepthEvent, Event, Listing, QuoteEvent, Refused, TradesEvent
 from workers.venues.shared.fields import (
-    BAD_JSON,
     BAD_SEQUENCE,
     BAD_SHAPE,
     MISSHAPEN,
@@ -24,6 +23,7 @@ from workers.venues.shared.fields import (
     FieldScales,
     epoch_ms,
     lists,
+    read_frame,
     refused,
     shown,
 )
@@ -43,18 +43,11 @@ class KrakenV1Parser:
         self._markets = {listing.name: FieldScales(listing) for listing in listings}
 
     def parse(self, frame: bytes | str) -> Sequence[Event]:
-        try:
-            message = orjson.loads(frame)
-        except ValueError as error:
-            return (Refused(BAD_JSON, str(error)[:100]),)
-        try:
-            if isinstance(message, dict):
-                return _control(message)
-            return self._read(message)
-        except (BadField, *MISSHAPEN) as error:
-            return (refused(error),)
+        return read_frame(frame, orjson.loads, self._read)
 
-    def _read(self, message: list[Any]) -> Sequence[Event]:
+    def _read(self, message: Any) -> Sequence[Event]:
+        if isinstance(message, dict):
+            return _control(message)
         if type(message) is not list:
             raise BadField(BAD_SHAPE, f"{shown(message)} is neither an event nor data")
         _, *payload, channel, pair = message

@@ -149,7 +149,7 @@ class Parser(Protocol):
     def parse(self, frame: bytes | str) -> Sequence[Event | Closing]:
         """Never raises, whatever the frame: what is no good comes back as Refused.
 
-        Heartbeats, answers to our own requests and events nobody asked to read give nothing.
+        Heartbeats, answers to our own requests and events that are not read give nothing.
         """
 
 

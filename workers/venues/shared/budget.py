@@ -22,7 +22,7 @@ class RequestBudget(Protocol):
         """The headers of an answer, names in lower case: some venues say in them what has been used."""
 
     async def throttled(self, error: Throttled) -> None:
-        """The venue refused a request for its rate: nobody may ask again before the cooldown is over."""
+        """The venue refused a request for its rate: no process may ask again before the cooldown is over."""
 
 
 @dataclass(slots=True)

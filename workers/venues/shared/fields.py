@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from decimal import Context, Decimal
 from reprlib import Repr
@@ -11,13 +12,13 @@ from common.errors import BadInput
 from common.market import units
 from common.market.builder.validity import BAD_ID, BAD_PRICE, BAD_SIDE, BAD_SIZE, BAD_TIME
 from common.market.trade import BUY, MAX_ID, MAX_LOTS, MAX_TICKS, MAX_TS_MS, SELL, Trade, Trades
-from workers.venues.shared.base import Listing, Refused, TradesEvent
+from workers.venues.shared.base import Event, Listing, Refused, TradesEvent
 
 # Why a frame is refused, besides the builder's words for a bad field of a trade.
 BAD_JSON, BAD_SHAPE, MISSING_FIELD = "bad_json", "bad_shape", "missing_field"
 UNKNOWN_EVENT, UNKNOWN_SYMBOL, BAD_SEQUENCE = "unknown_event", "unknown_symbol", "bad_sequence"
 # Good numbers all the same: one with more decimals than the listing has (venues coarsen their steps, and older orders
-# keep theirs), and one too great for us (somebody asks 99999997 for what costs 355).
+# keep theirs), and one too great for us (an ask of 99999997 for what costs 355).
 TOO_FINE, TOO_GREAT = "too_fine", "too_great"
 # The venue's own word that something we asked for is wrong.
 VENUE_ERROR = "venue_error"
@@ -80,6 +81,20 @@ def _no_constant(name: str) -> NoReturn:
 _EXACT = json.JSONDecoder(parse_float=str, parse_constant=_no_constant)
 
 
+def read_frame(
+    frame: bytes | str, loads: Callable[[bytes | str], Any], read: Callable[[Any], Sequence[Event]]
+) -> Sequence[Event]:
+    """Return the events that `read` makes of a frame's message; one that is no good is refused, never raised."""
+    try:
+        message = loads(frame)
+    except ValueError as error:
+        return (Refused(BAD_JSON, str(error)[:100]),)
+    try:
+        return read(message)
+    except (BadField, *MISSHAPEN) as error:
+        return (refused(error),)
+
+
 def refused(error: Exception) -> Refused:
     """The refusal of a frame that raised Bad or one of MISSHAPEN."""
     if isinstance(error, BadField):
@@ -90,16 +105,16 @@ def refused(error: Exception) -> Refused:
 
 
 class Decimals(dict[str, int]):
-    """`decimals[text]`: the number in units of 10**-places, from `least` to 2**63 - 1. Bad otherwise.
+    """`decimals[text]`: the number in units of 10**-places, from `min_value` to 2**63 - 1. Bad otherwise.
 
     A dictionary that reads what it does not know yet: a text it knows costs one lookup in C.
     """
 
-    __slots__ = ("_least", "_places", "_powers", "_reason", "_usual")
+    __slots__ = ("_min_value", "_places", "_powers", "_reason", "_usual")
 
-    def __init__(self, places: int, reason: str, least: int) -> None:
+    def __init__(self, places: int, reason: str, min_value: int) -> None:
         super().__init__()
-        self._places, self._reason, self._least = places, reason, least
+        self._places, self._reason, self._min_value = places, reason, min_value
         self._powers: list[int] = [10**n for n in range(places + 1)]
         # As most venues print it: every decimal, and only zeros beyond them. Read in half the time of any other.
         self._usual = re.compile(rf"(0|[1-9][0-9]*)\.(?=[0-9])([0-9]{{{places}}})0*", re.ASCII).fullmatch
@@ -107,7 +122,7 @@ class Decimals(dict[str, int]):
     def __missing__(self, text: object) -> int:
         found = self._usual(text) if type(text) is str and len(text) <= units.MAX_TEXT else None
         value = int(found[1] + found[2]) if found else self._read(text)
-        if value < self._least:
+        if value < self._min_value:
             raise BadField(self._reason, f"{shown(text)} is out of range")
         if value >= _GREATEST:
             raise BadField(TOO_GREAT, f"{shown(text)} is too great for {self._places} decimals")
@@ -209,10 +224,10 @@ def lists(rows: object) -> list[list[Any]]:
     return rows
 
 
-def whole(value: object, reason: str, least: int = 0, most: int = MAX_ID) -> int:
+def whole(value: object, reason: str, min_value: int = 0, max_value: int = MAX_ID) -> int:
     """`value`, if it is a whole number within bounds."""
-    if type(value) is not int or not least <= value <= most:
-        raise BadField(reason, f"{shown(value)} is not a whole number from {least} to {most}")
+    if type(value) is not int or not min_value <= value <= max_value:
+        raise BadField(reason, f"{shown(value)} is not a whole number from {min_value} to {max_value}")
     return value
 
 

@@ -55,8 +55,8 @@ class FleetBudget:
                 await self.requests.witness(window_ms, int(text))
 
     async def throttled(self, error: Throttled) -> None:
-        least_ms = BAN_MS if error.banned else COOLDOWN_MS
-        span_ms = self._jittered(error.retry_after_ms or least_ms)
+        min_ms = BAN_MS if error.banned else COOLDOWN_MS
+        span_ms = self._jittered(error.retry_after_ms or min_ms)
         what = {
             "venue": self.venue,
             "endpoint": error.endpoint,

@@ -61,7 +61,7 @@ class Timing:
     """All in ms. A planned renewal comes `renew_ms` to `renew_ms + renew_spread_ms` after the opening.
 
     At a renewal the old socket is read for `overlap_ms` after the new one's first event, which is waited for
-    `overlap_most_ms` at most.
+    `overlap_max_ms` at most.
     """
 
     backoff_ms: int = 500
@@ -70,32 +70,24 @@ class Timing:
     renew_ms: int = 23 * 3_600_000
     renew_spread_ms: int = 50 * 60_000
     overlap_ms: int = 3_000
-    overlap_most_ms: int = 30_000
+    overlap_max_ms: int = 30_000
     check_ms: int = 500
     patience: StallLimits = StallLimits()
 
+    def pause_ms(self, failures: int, retry_ms: int) -> int:
+        """How long to wait after so many failures in a row. `retry_ms`: how long the venue told us to wait, or 0."""
+        bound_ms = min(self.backoff_ms << min(failures, MAX_DOUBLINGS), self.backoff_cap_ms)
+        # Spread, so that all who were told the same time do not come back at the same time.
+        return int(max(random.uniform(0, bound_ms), retry_ms * random.uniform(1, 1.1)))
 
-async def follow(
+
+def follow(
     feeds: Sequence[SocketFeed], clock: Clock, budget: RequestBudget, timing: Timing | None = None
 ) -> AsyncGenerator[Event, None]:
     """Events of all feeds, for ever. Close it (contextlib.aclosing), and the sockets are closed."""
     mailbox = Mailbox()
-    keepers = [
-        asyncio.create_task(
-            FeedKeeper(feed, mailbox, clock, budget, timing or Timing()).run(), name=f"socket {feed.url}"
-        )
-        for feed in feeds
-    ]
-    for keeper in keepers:
-        keeper.add_done_callback(mailbox.watch)
-    try:
-        while True:
-            for event in await mailbox.take():
-                yield event
-    finally:
-        for keeper in keepers:
-            keeper.cancel()
-        await asyncio.gather(*keepers, return_exceptions=True)
+    keepers = [FeedKeeper(feed, mailbox, clock, budget, timing or Timing()) for feed in feeds]
+    return mailbox.events([(f"socket {keeper.feed.url}", keeper.run) for keeper in keepers])
 
 
 @dataclass(slots=True, eq=False)
@@ -193,9 +185,9 @@ class FeedKeeper:
         """Read both until the new link delivers, and a little longer: what the old one has is on its way."""
         fed = asyncio.create_task(new.fed.wait())
         ends: set[asyncio.Task[str]] = {old.pump, new.pump}
-        most_s, more_s = self.timing.overlap_most_ms / 1_000, self.timing.overlap_ms / 1_000
+        max_s, more_s = self.timing.overlap_max_ms / 1_000, self.timing.overlap_ms / 1_000
         try:
-            await asyncio.wait({fed, *ends}, timeout=most_s, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({fed, *ends}, timeout=max_s, return_when=asyncio.FIRST_COMPLETED)
             await asyncio.wait(ends, timeout=more_s, return_when=asyncio.FIRST_COMPLETED)
         finally:
             fed.cancel()
@@ -222,10 +214,7 @@ class FeedKeeper:
         if not (self._opened or self._fruitless):
             # The very first attempt: many starting at once are spread by the budget.
             return
-        bound_ms = self.timing.backoff_ms << min(self._fruitless, MAX_DOUBLINGS)
-        wait_ms = random.uniform(0, min(bound_ms, self.timing.backoff_cap_ms))
-        # Spread, so that all who were told the same time do not come back at the same time.
-        await self.clock.sleep_ms(int(max(wait_ms, retry_ms * random.uniform(1, 1.1))))
+        await self.clock.sleep_ms(self.timing.pause_ms(self._fruitless, retry_ms))
 
     async def _dial(self) -> Link:
         await self.budget.spend(CONNECT, 1)
@@ -314,7 +303,7 @@ class FeedKeeper:
         if not link.fed.is_set() and not self._tracks:
             # Nothing was ever delivered: of these markets no pace is known.
             bound_ms = patience.unknown_ms << min(self._fruitless, MAX_DOUBLINGS)
-            return now_ms - link.opened_ms > min(bound_ms, patience.most_ms)
+            return now_ms - link.opened_ms > min(bound_ms, patience.max_ms)
         return bool(suspects)
 
     def _start_waiting(self, now_ms: int) -> None:

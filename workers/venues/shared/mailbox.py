@@ -2,9 +2,13 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
+from typing import Any
 
 from workers.venues.shared.base import Event
+
+# Puts events for as long as it is read: from one connection to the next. With its name, for its task.
+Keeper = tuple[str, Callable[[], Coroutine[Any, Any, None]]]
 
 # Events waiting for their reader, beyond which sockets wait; the venue then cuts us, and that is noticed.
 MAILBOX_EVENTS = 4_096
@@ -43,7 +47,21 @@ class Mailbox:
         self._room.set()
         return events
 
-    def watch(self, keeper: "asyncio.Task[None]") -> None:
+    async def events(self, keepers: Sequence[Keeper]) -> AsyncGenerator[Event, None]:
+        """Run the keepers, and yield what they put, for ever. Close it (contextlib.aclosing), and they have ended."""
+        tasks = [asyncio.create_task(run(), name=name) for name, run in keepers]
+        for task in tasks:
+            task.add_done_callback(self._watch)
+        try:
+            while True:
+                for event in await self.take():
+                    yield event
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _watch(self, keeper: "asyncio.Task[None]") -> None:
         """A keeper runs for ever; should it end by an error of ours, its reader is to know."""
         if not keeper.cancelled():
             self._error = keeper.exception()

@@ -53,7 +53,7 @@ class Rest:
         sending = asyncio.ensure_future(self._send(path, params, endpoint))
         self._sending.add(sending)
         sending.add_done_callback(self._sent)
-        # Whoever is cancelled leaves it to end by itself: cut off while it connects, it may leave a socket behind.
+        # A cancelled caller leaves it to end by itself: cut off while it connects, it may leave a socket behind.
         status, headers, body = await asyncio.shield(sending)
         await self._budget.used(headers)
         if status in THROTTLE_STATUSES:
@@ -85,7 +85,7 @@ class Rest:
     def _sent(self, sending: "asyncio.Future[Answer]") -> None:
         self._sending.discard(sending)
         if not sending.cancelled():
-            # Retrieved here as well: there may be nobody left who waits for it.
+            # Retrieved here as well: there may be no caller left that waits for it.
             sending.exception()
 
     async def _send(self, path: str, params: Params, endpoint: str) -> Answer:

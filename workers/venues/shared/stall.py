@@ -22,8 +22,8 @@ MAX_DOUBLINGS = 4
 class StallLimits:
     """Bounds of the silence allowed, in ms. `unknown_ms` holds until a stream has been watched for as long."""
 
-    least_ms: int = 10_000
-    most_ms: int = 300_000
+    min_ms: int = 10_000
+    max_ms: int = 300_000
     unknown_ms: int = 60_000
 
 
@@ -63,7 +63,7 @@ class StallDetector:
         self._fruitless = min(self._fruitless + 1, MAX_DOUBLINGS)
 
     def wait_from(self, now_ms: int) -> None:
-        """There is a new socket. A silence that nobody suspected was that of the lost one: it teaches nothing."""
+        """There is a new socket. A silence that was not suspected was that of the lost one: it teaches nothing."""
         self._waiting_since_ms = now_ms
         if not self._fruitless:
             self.last_ms = now_ms
@@ -73,8 +73,8 @@ class StallDetector:
         usual_ms = float(patience.unknown_ms)
         if self._events >= MIN_EVENTS and self.last_ms - self.first_ms >= patience.unknown_ms:
             longest_ms = max(self._longest_ms, self._longest_before_ms)
-            usual_ms = max(MEAN_TIMES * self._mean_ms, LONGEST_TIMES * longest_ms, patience.least_ms)
-        return int(min(usual_ms, patience.most_ms)) << self._fruitless
+            usual_ms = max(MEAN_TIMES * self._mean_ms, LONGEST_TIMES * longest_ms, patience.min_ms)
+        return int(min(usual_ms, patience.max_ms)) << self._fruitless
 
     def stalled(self, now_ms: int, patience: StallLimits) -> bool:
         return now_ms - self._waiting_since_ms > self.limit_ms(patience)

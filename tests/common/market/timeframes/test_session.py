@@ -209,6 +209,7 @@ def test_what_is_not_known_is_refused_in_one_sentence(given_: tuple[str, str, st
         sessions_of(*given_)
 
 
+@pytest.mark.process
 def test_pandas_is_loaded_only_for_an_exchange() -> None:
     program = (
         "import sys, feed.app, workers.__main__; from common.market.timeframes.calendars import sessions_of;"

@@ -14,7 +14,7 @@ from common.market.footprint import Footprint
 from common.market.instrument import Instrument
 from common.market.timeframes.timeframe import MINUTE_MS, minute_of
 from common.market.trade import BUY, Trade, Trades
-from tests.kit.support import FakeClock
+from tests.kit.clocks import FakeClock
 from workers.sources.base import Applied
 from workers.sources.venue.backfill import HEAD_MS, SETTLE_MS, Backfill
 from workers.sources.venue.backfill_by_id import BackfillById

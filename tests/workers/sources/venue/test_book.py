@@ -10,7 +10,7 @@ from common.clock import SystemClock
 from common.market.instrument import Instrument
 from common.market.scale import Scales
 from common.store.keys import SymbolKeys
-from tests.kit.support import wait_until_async
+from tests.kit.waiting import wait_until_async
 from workers.sources.venue.book import BookKeeper
 from workers.sources.venue.source import book_stores
 from workers.venues.coinbase.book_rule import CoinbaseRule

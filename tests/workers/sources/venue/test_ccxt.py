@@ -7,8 +7,8 @@ from common.market.coding.codec import unpack_candle
 from common.market.timeframes.timeframe import MINUTE_MS
 from infra.exchange import Reset
 from tests.kit.ccxt_line import ccxt_line, come_to_rest
-from tests.kit.support import wait_until_async
 from tests.kit.venue_line import exchange_of, pass_market_time
+from tests.kit.waiting import wait_until_async
 
 pytestmark = pytest.mark.process
 

@@ -18,9 +18,10 @@ from common.market.footprint import Footprint
 from common.market.timeframes.timeframe import MINUTE_MS, minute_of
 from common.market.trade import Trades
 from tests.kit import venue_line
+from tests.kit.clocks import FakeClock
 from tests.kit.fakes import INSTRUMENT, START_MS, TOKEN, trades
-from tests.kit.support import FakeClock, wait_until_async
 from tests.kit.venue_line import NAME, Line, exchange_of, line, pass_market_time
+from tests.kit.waiting import wait_until_async
 from workers.sources.base import Applied, Mismatch
 from workers.sources.venue.backfill import SETTLE_MS
 from workers.sources.venue.checks import MAX_WAIT_MS, Checks
@@ -338,6 +339,7 @@ async def next_whole_minute(made: Line) -> int:
     return minute_of(made.exchange.now_ms) + MINUTE_MS
 
 
+@pytest.mark.process
 async def test_a_healthy_run_has_no_mismatch(redis_url: str) -> None:
     async with line(exchange_of(orders_per_s=20, history_ms=5 * MINUTE_MS), redis_url, 4 * MINUTE_MS) as made:
         await made.start()
@@ -349,6 +351,7 @@ async def test_a_healthy_run_has_no_mismatch(redis_url: str) -> None:
         assert not made.exchange.stats.violations
 
 
+@pytest.mark.process
 async def test_a_wrong_candle_is_told_once_with_both_values_and_counted(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -373,6 +376,7 @@ async def test_a_wrong_candle_is_told_once_with_both_values_and_counted(
         assert unpack_candle(made.model.tables.candles[event["t"]]).volume_lots == truth.volume_lots + 5
 
 
+@pytest.mark.process
 async def test_while_minutes_differ_the_symbol_is_degraded(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     tampering = True
     tampered_by(monkeypatch, Tamper(5, lambda ts_ms: tampering))
@@ -385,6 +389,7 @@ async def test_while_minutes_differ_the_symbol_is_degraded(redis_url: str, monke
         assert int(made.model.tables.health["mismatches"]) == len(told(made, "mismatch"))
 
 
+@pytest.mark.process
 async def test_a_minute_that_never_reached_us_is_a_mismatch(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its ids are accounted for, so there is no gap."""
 

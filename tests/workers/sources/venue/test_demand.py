@@ -16,8 +16,9 @@ from common.store.registry import Registry
 from common.store.symbol import SymbolStore
 from common.store.wanted import WantedFleet
 from infra.exchange import Exchange, ExchangeMarket, MarketClock, Simulation, listing_of, serving
-from tests.kit.support import AttentiveClock, wait_until_async
+from tests.kit.clocks import AttentiveClock
 from tests.kit.venue_line import EASY, SETTINGS, SPEED, Line
+from tests.kit.waiting import wait_until_async
 from workers.sources import SOURCES, SourceContext
 from workers.sources.venue.following import REST, WS
 from workers.symbol.claims import Claimer, WorkerContext
@@ -71,7 +72,7 @@ async def test_a_symbol_on_demand_is_streamed_only_while_somebody_asks_for_it(re
             stores=lambda symbol: SymbolStore(client, symbol, StreamBounds(1_000, 1_000)),
             sources=lambda market: SOURCES[market.kind](market, SourceContext(client, client, clock, caps=Caps(9, 9))),
         )
-        claimer = Claimer(WantedFleet(client), place, frozenset(SOURCES), most=1)
+        claimer = Claimer(WantedFleet(client), place, frozenset(SOURCES), max_symbols=1)
         running = asyncio.create_task(claimer.run())
 
         def streamed() -> list[str]:

@@ -31,8 +31,8 @@ from infra.exchange import (
     Throttle,
 )
 from infra.exchange.faults import Form
-from tests.kit.support import wait_until_async
 from tests.kit.venue_line import NAME, SPEED, SYMBOL, Line, come_to_rest, exchange_of, line
+from tests.kit.waiting import wait_until_async
 
 pytestmark = pytest.mark.chaos
 

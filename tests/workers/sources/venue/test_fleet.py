@@ -7,8 +7,8 @@ import pytest
 
 from common.store.client import commit_client
 from infra.exchange import Exchange, ExchangeMarket, MarketClock, Rules, Simulation, listing_of, serving
-from tests.kit.support import wait_until_async
 from tests.kit.venue_line import Line
+from tests.kit.waiting import wait_until_async
 from workers.venues.shared.budget import OpenBudget
 
 pytestmark = pytest.mark.chaos

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 
 from common.errors import BadInput
 from common.market.instrument import Instrument
-from tests.kit.support import FakeClock, wait_until_async
+from tests.kit.clocks import FakeClock
+from tests.kit.waiting import wait_until_async
 from workers.change.request import Request
 from workers.sources.venue.relisting import ASK_CAP_MS, FORGET_MS, MAX_HELD_MS, QUIET_MS, Relisting, finer
 from workers.venues.shared.base import Listing, Refused, VenueUnavailable

@@ -14,8 +14,8 @@ from common.market.timeframes.timeframe import MINUTE_MS, minute_of
 from infra.exchange import Ban, Drop, Duplicate, Fault, Garbage, Halt, Reorder, Reset, Throttle
 from infra.exchange import StreamGap as GapFault
 from tests.kit.fakes import START_MS
-from tests.kit.support import wait_until_async
 from tests.kit.venue_line import NAME, Line, bare, come_to_rest, exchange_of, line, pass_market_time
+from tests.kit.waiting import wait_until_async
 
 pytestmark = pytest.mark.process
 

@@ -18,9 +18,9 @@ from common.market.instrument import Instrument
 from common.market.trade import MAX_LOTS, MAX_TICKS, UNKNOWN, Trade
 from infra.exchange import Exchange, Garbage, Reset, Stall, Throttle
 from infra.exchange.faults import Form
+from tests.kit.clocks import FakeClock
 from tests.kit.exchange import SYMBOL, Served, served, simulated, still
 from tests.kit.strategies import LAW
-from tests.kit.support import FakeClock
 from tests.workers.venues.history import all_between, spans, within
 from workers.venues.ccxt import venue as ccxt_venue
 from workers.venues.ccxt import wire

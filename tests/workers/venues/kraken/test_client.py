@@ -10,7 +10,7 @@ from websockets.asyncio.server import ServerConnection
 
 from common.market.candle import BACKFILL
 from common.market.trade import BUY, Trade
-from tests.kit.support import FakeClock
+from tests.kit.clocks import FakeClock
 from tests.workers.venues.history import START_MS, all_between, all_from_id, past, spans, within
 from tests.workers.venues.recorded import listing
 from tests.workers.venues.server import Answer, Exchange, Params, exchange

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from common.clock import Clock
-from tests.kit.support import FakeClock
+from tests.kit.clocks import FakeClock
 from tests.workers.venues.history import START_MS
 from tests.workers.venues.recorded import listing
 from tests.workers.venues.server import Exchange, exchange

@@ -13,7 +13,8 @@ import pytest
 from websockets.asyncio.server import ServerConnection
 
 from common.market.trade import Trades
-from tests.kit.support import AttentiveClock, wait_until_async
+from tests.kit.clocks import AttentiveClock
+from tests.kit.waiting import wait_until_async
 from tests.workers.venues.server import Exchange, exchange
 from workers.venues.shared.base import Closing, Connected, DepthEvent, Disconnected, Event, Refused, TradesEvent
 from workers.venues.shared.budget import CONNECT, OpenBudget
@@ -28,12 +29,12 @@ FAST = Timing(
     backoff_cap_ms=40,
     open_timeout_ms=10_000,
     overlap_ms=60,
-    overlap_most_ms=400,
+    overlap_max_ms=400,
     check_ms=5,
     # A socket that has said all that a test is about is silent.
-    patience=StallLimits(least_ms=60_000, most_ms=60_000, unknown_ms=60_000),
+    patience=StallLimits(min_ms=60_000, max_ms=60_000, unknown_ms=60_000),
 )
-HASTY = replace(FAST, patience=StallLimits(least_ms=100, most_ms=400, unknown_ms=200))
+HASTY = replace(FAST, patience=StallLimits(min_ms=100, max_ms=400, unknown_ms=200))
 PATIENT_S = 30
 
 
@@ -201,7 +202,7 @@ async def test_a_market_of_bursts_is_left_alone_in_its_usual_pauses(venue: Excha
             await asyncio.sleep(0.1)
 
     venue.feeder = feed
-    timing = replace(FAST, patience=StallLimits(least_ms=20, most_ms=2_000, unknown_ms=300))
+    timing = replace(FAST, patience=StallLimits(min_ms=20, max_ms=2_000, unknown_ms=300))
     async with Reader(venue, timing) as reader:
         await wait_until_async(lambda: len(reader.ids()) == 320)
         assert reader.states() == ["connected"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.kit.support import FakeClock
+from tests.kit.clocks import FakeClock
 from tests.workers.venues.server import Exchange, exchange
 from workers.venues.shared import rest
 from workers.venues.shared.base import Throttled, VenueError, VenueUnavailable

@@ -1,6 +1,6 @@
 from workers.venues.shared.stall import LONGEST_TIMES, MEAN_TIMES, WINDOW_MS, StallDetector, StallLimits
 
-PATIENCE = StallLimits(least_ms=10_000, most_ms=300_000, unknown_ms=60_000)
+PATIENCE = StallLimits(min_ms=10_000, max_ms=300_000, unknown_ms=60_000)
 
 
 def steady(gap_ms: int, span_ms: int = 120_000) -> StallDetector:
@@ -13,8 +13,8 @@ def steady(gap_ms: int, span_ms: int = 120_000) -> StallDetector:
 
 def test_a_busy_market_may_be_silent_for_the_least_that_is_allowed() -> None:
     pace = steady(100)
-    assert not pace.stalled(120_000 + PATIENCE.least_ms, PATIENCE)
-    assert pace.stalled(120_001 + PATIENCE.least_ms, PATIENCE)
+    assert not pace.stalled(120_000 + PATIENCE.min_ms, PATIENCE)
+    assert pace.stalled(120_001 + PATIENCE.min_ms, PATIENCE)
 
 
 def test_a_slow_market_may_be_silent_for_many_times_its_pace() -> None:
@@ -22,7 +22,7 @@ def test_a_slow_market_may_be_silent_for_many_times_its_pace() -> None:
 
 
 def test_no_market_may_be_silent_for_longer_than_the_most() -> None:
-    assert steady(100_000, 3_000_000).limit_ms(PATIENCE) == PATIENCE.most_ms
+    assert steady(100_000, 3_000_000).limit_ms(PATIENCE) == PATIENCE.max_ms
 
 
 def test_the_longest_pause_counts_where_trades_come_in_bursts() -> None:
@@ -39,20 +39,20 @@ def test_a_pause_is_forgotten_after_two_windows() -> None:
     assert pace.limit_ms(PATIENCE) == LONGEST_TIMES * 50_000
     for now_ms in range(170_100, 170_000 + 2 * WINDOW_MS + 200, 100):
         pace.seen(now_ms)
-    assert pace.limit_ms(PATIENCE) == PATIENCE.least_ms
+    assert pace.limit_ms(PATIENCE) == PATIENCE.min_ms
 
 
 def test_until_the_pace_is_known_the_bound_is_fixed() -> None:
     few = steady(20_000, 80_000)
     fast = steady(10, PATIENCE.unknown_ms - 10)
     assert few.limit_ms(PATIENCE) == fast.limit_ms(PATIENCE) == PATIENCE.unknown_ms
-    assert steady(10, PATIENCE.unknown_ms).limit_ms(PATIENCE) == PATIENCE.least_ms
+    assert steady(10, PATIENCE.unknown_ms).limit_ms(PATIENCE) == PATIENCE.min_ms
 
 
 def test_each_new_socket_that_stays_silent_too_doubles_the_wait() -> None:
     pace, now_ms = steady(100), 120_000
     for doubled in range(4):
-        assert pace.limit_ms(PATIENCE) == PATIENCE.least_ms << doubled
+        assert pace.limit_ms(PATIENCE) == PATIENCE.min_ms << doubled
         now_ms += pace.limit_ms(PATIENCE) + 1
         assert pace.stalled(now_ms, PATIENCE)
         pace.suspect()
@@ -60,11 +60,11 @@ def test_each_new_socket_that_stays_silent_too_doubles_the_wait() -> None:
         assert not pace.stalled(now_ms, PATIENCE)
     # The market did go quiet: what it was silent for is its pace now.
     pace.seen(now_ms)
-    assert pace.limit_ms(PATIENCE) == PATIENCE.most_ms
+    assert pace.limit_ms(PATIENCE) == PATIENCE.max_ms
 
 
 def test_an_outage_teaches_nothing_about_the_market() -> None:
     pace = steady(100)
     pace.wait_from(1_000_000)
     pace.seen(1_000_100)
-    assert pace.limit_ms(PATIENCE) == PATIENCE.least_ms
+    assert pace.limit_ms(PATIENCE) == PATIENCE.min_ms

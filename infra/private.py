@@ -16,7 +16,7 @@ def make(folder: Path) -> None:
     """Make the folder, or narrow the one that is there. OperatorError where it is another user's, or a link."""
     with told(folder):
         folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
-        # lstat: in /tmp somebody else may have put a link where we expect our folder.
+        # lstat: in /tmp another user may have put a link where we expect our folder.
         found = folder.lstat()
         if found.st_uid != os.getuid() or stat.S_ISLNK(found.st_mode):
             raise OperatorError(f"{folder} belongs to user {found.st_uid}, expected a folder of user {os.getuid()}")

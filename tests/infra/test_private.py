@@ -11,8 +11,9 @@ import redis
 from common.archive.archive import Archive
 from common.archive.series import CANDLE_ROWS
 from common.errors import OperatorError
+from infra import private
 from infra.exchange.journal import Journal
-from infra.local import embedded, local_exchange, private
+from infra.local import embedded, local_exchange
 from tests.kit.archive.rows import BTC, FEBRUARY_MS, february, write
 from tests.kit.exchange import START_MS, simulated
 
@@ -41,6 +42,7 @@ def journal(folder: Path) -> None:
     Journal(folder, 60_000).begin(market, START_MS)
 
 
+@pytest.mark.process
 def test_a_store_and_all_its_files_are_for_their_owner_alone(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with embedded.session(data) as url, redis.Redis.from_url(url) as client:
@@ -50,6 +52,7 @@ def test_a_store_and_all_its_files_are_for_their_owner_alone(tmp_path: Path) -> 
     assert list(data.rglob("*.aof")) and wide(data) == []
 
 
+@pytest.mark.process
 def test_what_an_earlier_release_left_open_is_mended_at_the_next_start(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with embedded.session(data):
@@ -65,6 +68,7 @@ def test_what_an_earlier_release_left_open_is_mended_at_the_next_start(tmp_path:
     assert (tmp_path / "theirs").stat().st_mode & 0o777 == 0o644
 
 
+@pytest.mark.process
 def test_a_folder_that_holds_more_than_ours_stays_open_and_ours_within_it_does_not(tmp_path: Path) -> None:
     """Whoever runs the fleet with --data /tmp must not close /tmp."""
     shared = tmp_path / "shared"

@@ -3,7 +3,7 @@
 import pytest
 
 from common.errors import BadInput
-from infra import venues
+from infra.local import venues
 from workers.venues.registry import VENUES
 
 

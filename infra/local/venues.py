@@ -20,7 +20,7 @@ from workers.venues.names import LOCAL, VENUE_NAMES, VenueMarket, is_known, venu
 from workers.venues.shared.base import Listing, Venue, VenueError, VenueUnavailable
 
 KIND = "venue"
-# always: streamed as long as the fleet runs; on_demand: while somebody looks.
+# always: streamed as long as the fleet runs; on_demand: while it is looked at.
 Demand = Literal["always", "on_demand"]
 # How long a person waits for one answer.
 ASK_TIMEOUT_S = 15.0

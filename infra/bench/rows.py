@@ -1,0 +1,44 @@
+"""Every row of the bench, by its name."""
+
+from collections.abc import Callable
+
+from infra.bench import (
+    archive,
+    candles,
+    command,
+    crowd,
+    fleet,
+    history,
+    holes,
+    imports,
+    latency,
+    memory,
+    past,
+    replay,
+    rollup,
+    sparse,
+    venue,
+    worker,
+    year,
+)
+from infra.bench.base import Figure
+
+ROWS: dict[str, Callable[[], list[Figure]]] = {
+    "replay": replay.measure,
+    "holes": holes.measure,
+    "import": imports.measure,
+    "sparse": sparse.measure,
+    "rollup": rollup.measure,
+    "latency": latency.measure,
+    "candles": candles.measure,
+    "history": history.measure,
+    "worker": worker.measure,
+    "fleet": fleet.measure,
+    "venue": venue.measure,
+    "archive": archive.measure,
+    "year": year.measure,
+    "past": past.measure,
+    "memory": memory.measure,
+    "crowd": crowd.measure,
+    "command": command.measure,
+}

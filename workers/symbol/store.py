@@ -1,0 +1,33 @@
+"""What a term needs of the store: common.store.symbol.SymbolStore, or the simulation's own."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from common.market.builder.builder import Minute
+from common.market.builder.gaps import Ledger
+from common.market.trade import Trades
+from common.store.commit import Commit
+from common.store.lease import LeaseObservation
+from common.store.symbol import Claim
+
+
+class Store(Protocol):
+    async def claim(self, token: str, stale: LeaseObservation, holder: str) -> Claim | LeaseObservation: ...
+
+    async def commit(self, commit: Commit) -> int: ...
+
+    async def beat(self, token: str, seq: int, health: dict[str, str]) -> None: ...
+
+    async def release(self, token: str, health: Mapping[str, str] = ...) -> None: ...
+
+    async def minutes(self, opens: list[int]) -> dict[int, Minute]: ...
+
+    async def recent_trades(self, count: int) -> Trades | None: ...
+
+    async def recent_batches(self, count: int) -> list[bytes]: ...
+
+    async def taken_from_ms(self) -> int: ...
+
+    async def gaps(self) -> Ledger: ...
+
+    async def health(self) -> dict[str, str]: ...
