@@ -23,7 +23,7 @@ _CONTINUED = 0xFFFFFFFF
 _FRAME, _END = struct.Struct("<II"), struct.pack("<II", _CONTINUED, 0)
 
 
-class Column(Protocol):
+class ArrowColumn(Protocol):
     """Without nulls: it has no buffer of validity."""
 
     @property
@@ -43,7 +43,7 @@ class Ints64:
         buffers[0].view(np.int64)[:] = self.values
 
 
-class Decimals:
+class Decimals128:
     """`decimal128`: numbers of 64 bits in units of the least digit, each with the 64 bits of its sign above."""
 
     def __init__(self, values: Ints) -> None:
@@ -95,7 +95,7 @@ def schema_message(stream: bytes) -> bytes:
     return stream[: _FRAME.size + size]
 
 
-def stream(schema: bytes, rows: int, columns: Sequence[Column]) -> memoryview:
+def stream(schema: bytes, rows: int, columns: Sequence[ArrowColumn]) -> memoryview:
     """Return a stream of one batch of these columns, as `schema` (a message) tells them."""
     sizes = [size for column in columns for size in column.sizes]
     *starts, end = accumulate((-size % _ALIGNED + size for size in sizes), initial=0)
@@ -116,7 +116,7 @@ def _buffer(body: Bytes, start: int, size: int) -> Bytes:
     return body[start : start + size]
 
 
-def _places(columns: Sequence[Column], starts: Sequence[int]) -> list[list[tuple[int, int]]]:
+def _places(columns: Sequence[ArrowColumn], starts: Sequence[int]) -> list[list[tuple[int, int]]]:
     """Where each column's buffers begin in the body, and how long they are; the first, of validity, is none."""
     places, following = list[list[tuple[int, int]]](), iter(starts)
     for column in columns:

@@ -9,7 +9,7 @@ from functools import lru_cache
 import polars as pl
 
 from common.frames import arrow
-from common.frames.arrow import Column, Decimals, Flags, Ints64, Words
+from common.frames.arrow import ArrowColumn, Decimals128, Flags, Ints64, Words
 from common.frames.schema import SHOWN
 from common.frames.text import decimal, decimal_text, only_where
 from common.market.candle import SOURCE_NAMES
@@ -49,15 +49,15 @@ def bars_arrow(bars: pl.DataFrame, instrument: Instrument) -> bytes | memoryview
     return arrow.stream(schema, len(bars), _arrow_columns(bars, turnover))
 
 
-def _arrow_columns(bars: pl.DataFrame, turnover: pl.Series) -> list[Column]:
+def _arrow_columns(bars: pl.DataFrame, turnover: pl.Series) -> list[ArrowColumn]:
     """Those of `_row`, in its order. `turnover`: in 64 bits."""
-    prices = [Decimals(bars[name].to_numpy()) for name in ("open_ticks", "high_ticks", "low_ticks", "close_ticks")]
+    prices = [Decimals128(bars[name].to_numpy()) for name in ("open_ticks", "high_ticks", "low_ticks", "close_ticks")]
     volume, buy, sell = (bars[name].to_numpy() for name in ("volume_lots", "buy_lots", "sell_lots"))
     return [
         Ints64(bars["open_ms"].to_numpy()),
         *prices,
-        *(Decimals(lots) for lots in (volume, buy, volume - buy - sell)),
-        Decimals(turnover.to_numpy()),
+        *(Decimals128(lots) for lots in (volume, buy, volume - buy - sell)),
+        Decimals128(turnover.to_numpy()),
         Ints64(bars["trades"].to_numpy()),
         Flags(bars["is_final"].to_numpy()),
         Ints64(bars["rev"].to_numpy()),

@@ -14,7 +14,7 @@ import polars as pl
 from common.frames.runs import Runs, Values
 from common.frames.schema import LOTS, SHOWN, conform
 from common.frames.spans import inside, opens_of
-from common.market.coding.limbs import Column, Scratch, chain
+from common.market.coding.limbs import LimbColumn, Scratch, chain
 from common.market.coding.opened import MAX_COUNT, OpenedCandles, opened
 from common.market.coding.packed import Ints
 from common.market.scale import Scales
@@ -65,9 +65,9 @@ class SealedCandles:
         days = self.days.some(slice(int(first), int(end)))
         opens = days.opens(Scratch())
         start, stop = np.searchsorted(opens, (from_ms, to_ms)).tolist()
-        return (
-            SealedCandles(days, slice(start, stop), int(opens[start]), int(opens[stop - 1])) if start < stop else None
-        )
+        if start >= stop:
+            return None
+        return SealedCandles(days, slice(start, stop), int(opens[start]), int(opens[stop - 1]))
 
     def frame(self, scratch: Scratch) -> pl.DataFrame:
         """The minutes themselves."""
@@ -158,7 +158,7 @@ class SealedCandles:
         yield "sources", _counts(columns.sources, scratch.take("sources", np.uint8, rows))
 
 
-def _counts(column: Column, out: Values) -> Values:
+def _counts(column: LimbColumn, out: Values) -> Values:
     """Without writing them, where all are the same."""
     return column.numbers(out) if column.limbs else np.broadcast_to(out.dtype.type(column.constant), len(out))
 

@@ -37,14 +37,14 @@ class Scratch:
         return found[:rows]
 
 
-class Column(NamedTuple):
+class LimbColumn(NamedTuple):
     """Numbers by limbs, the lowest first; without a limb each is `constant`, which has a byte at most."""
 
     limbs: tuple[Numbers, ...]
     constant: int = 0
 
     @classmethod
-    def of(cls, lines: Bytes) -> "Column":
+    def of(cls, lines: Bytes) -> "LimbColumn":
         """`lines`: a line for each byte of the numbers, the lowest first."""
         if len(lines) == 1 and lines.min() == lines.max():
             return cls((), int(lines[0, 0]))
@@ -75,7 +75,7 @@ class Column(NamedTuple):
         """The same of what is zigzagged: none is further from 0."""
         return [(most + 1) >> 1 for most in self.greatest(starts)]
 
-    def some(self, rows: slice) -> "Column":
+    def some(self, rows: slice) -> "LimbColumn":
         return self._replace(limbs=tuple(limb[rows] for limb in self.limbs))
 
     def numbers(self, out: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -115,7 +115,7 @@ def _limb(lines: Bytes) -> Numbers:
 
 def chain(steps: Signed, counts: Ints, begins: Ints) -> None:
     """Make steps running sums, in place, each block's from its own number on. They wrap as their type does."""
-    np.cumsum(steps, out=steps)
+    np.cumsum(steps, dtype=steps.dtype, out=steps)
     ends = np.cumsum(counts)
     so_far = np.concatenate([np.zeros(1, steps.dtype), steps[ends[:-1] - 1]])
     offsets = (begins - so_far).astype(steps.dtype)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from common.market.coding.blocks import CandleContent, candle_contents
-from common.market.coding.limbs import Column, Scratch, chain, lines_of
+from common.market.coding.limbs import LimbColumn, Scratch, chain, lines_of
 from common.market.coding.packed import Ints
 from common.market.scale import Scales
 from common.market.timeframes.timeframe import MINUTE_MS
@@ -25,27 +25,27 @@ _MAX_INT64 = (1 << 63) - 1
 MAX_COUNT = (1 << 32) - 1
 
 
-class Columns(NamedTuple):
+class ShownColumns(NamedTuple):
     """What a block says of each minute; `z`: zigzagged."""
 
     # z, ms by which it opens later than a minute after the one before.
-    later: Column
+    later: LimbColumn
     # z, the open less the close before it.
-    gap: Column
+    gap: LimbColumn
     # z, the close less the open.
-    body: Column
+    body: LimbColumn
     # z, the high above both, and the low below.
-    up: Column
-    down: Column
-    buy: Column
-    sell: Column
+    up: LimbColumn
+    down: LimbColumn
+    buy: LimbColumn
+    sell: LimbColumn
     # z
-    unknown: Column
+    unknown: LimbColumn
     # z, the turnover less volume x price.
-    left: Column
-    trades: Column
-    rev: Column
-    sources: Column
+    left: LimbColumn
+    trades: LimbColumn
+    rev: LimbColumn
+    sources: LimbColumn
 
 
 # Their places among the columns of a block, and that of what is left of a turnover beyond 64 bits.
@@ -78,7 +78,7 @@ class OpenedCandles:
     price_step: int
     lot_step: int
     greatest: Greatest
-    columns: Columns
+    columns: ShownColumns
 
     def __len__(self) -> int:
         return int(self.counts.sum())
@@ -93,14 +93,14 @@ class OpenedCandles:
         rows = slice(int(ends[days.start] - self.counts[days.start]), int(ends[days.stop - 1]))
         names = ("counts", "first_ms", "last_ms", "before_ms", "before_close", "price_factor", "lot_factor")
         cut: dict[str, Any] = {name: getattr(self, name)[days] for name in names}
-        return replace(self, columns=Columns(*(column.some(rows) for column in self.columns)), **cut)
+        return replace(self, columns=ShownColumns(*(column.some(rows) for column in self.columns)), **cut)
 
     def opens(self, scratch: Scratch) -> Ints:
         """When each minute opens."""
         return opens_of(self.columns.later, self.counts, self.before_ms, scratch)
 
 
-def opens_of(later: Column, counts: Ints, before_ms: Ints, scratch: Scratch) -> Ints:
+def opens_of(later: LimbColumn, counts: Ints, before_ms: Ints, scratch: Scratch) -> Ints:
     rows = int(counts.sum())
     opens: Ints = scratch.take("opens", np.int64, rows)
     if later.limbs:
@@ -119,12 +119,12 @@ def opened(sealed: Sequence[bytes], scales: Scales | None, scratch: Scratch) -> 
     lines = lines_of([content.planes for content in contents], [content.widths for content in contents])
     if len(lines[_LEFT_HIGH]):
         return None
-    columns = Columns(*(Column.of(lines[place]) for place in _SHOWN))
+    columns = ShownColumns(*(LimbColumn.of(lines[place]) for place in _SHOWN))
     made = _days(contents, columns, scratch)
     return made if made and _hold(made) else None
 
 
-def _days(contents: Sequence[CandleContent], columns: Columns, scratch: Scratch) -> OpenedCandles | None:
+def _days(contents: Sequence[CandleContent], columns: ShownColumns, scratch: Scratch) -> OpenedCandles | None:
     """None where times or prices may leave 64 bits on the way."""
     counts = np.array([content.rows for content in contents], np.int64)
     heads = [np.array(column, np.int64) for column in zip(*(content.head for content in contents), strict=True)]
@@ -153,7 +153,7 @@ def _days(contents: Sequence[CandleContent], columns: Columns, scratch: Scratch)
 
 
 def _greatest(
-    columns: Columns, counts: Ints, before_close: Ints, price_factor: Ints, lot_factor: Ints, scratch: Scratch
+    columns: ShownColumns, counts: Ints, before_close: Ints, price_factor: Ints, lot_factor: Ints, scratch: Scratch
 ) -> Greatest:
     """Of all days at once if they count in the same steps, else of each in its own. Closes are looked at one by one."""
     rows = int(counts.sum())
