@@ -10,8 +10,8 @@ import numpy as np
 import polars as pl
 
 from common.frames.places import PricePlaces, sums
-from common.frames.resample import MAX_INT64
-from common.frames.schema import CANDLES, LEVEL_LOTS, LEVEL_TRADES, LEVELS, conform
+from common.frames.runs import MAX_INT64, Runs
+from common.frames.schema import CANDLES, LEVEL_LOTS, LEVEL_TRADES, LEVELS, TRADES, conform
 from common.frames.spans import held, opens_of, span_open
 from common.market.timeframes.timeframe import MINUTE, Timeframe
 from common.market.trade import BUY, SELL
@@ -24,6 +24,37 @@ def candles(trades: pl.DataFrame, timeframe: Timeframe, sources: int) -> pl.Data
     trades = held(trades, "ts_ms", timeframe)
     if not (trades["ts_ms"].is_sorted() and trades["id"].is_sorted()):
         trades = trades.sort("ts_ms", "id")
+    summed = _summed(trades, timeframe, sources) if len(trades) else None
+    return _grouped_candles(trades, timeframe, sources) if summed is None else summed
+
+
+def _summed(trades: pl.DataFrame, timeframe: Timeframe, sources: int) -> pl.DataFrame | None:
+    """Of trades in order, those of a span are one run: twice as fast as by groups. None where 64 bits may not do."""
+    ts_ms, ids, prices, lots, sides = (trades[name].to_numpy() for name in TRADES)
+    opens = opens_of(ts_ms, timeframe)
+    runs, greatest = Runs.of(opens), int(lots.max())
+    if greatest * runs.longest > MAX_INT64 or greatest * int(prices.max()) > MAX_INT64:
+        return None
+    columns = {
+        "open_ms": runs.first(opens),
+        "open_ticks": runs.first(prices),
+        "high_ticks": runs.reduced(np.maximum, prices),
+        "low_ticks": runs.reduced(np.minimum, prices),
+        "close_ticks": runs.last(prices),
+        "volume_lots": runs.sums(lots),
+        "buy_lots": runs.sums(lots * (sides == BUY)),
+        "sell_lots": runs.sums(lots * (sides == SELL)),
+        "turnover": runs.sums(prices * lots),
+        "trades": runs.lasts - runs.starts + 1,
+        "first_ts_ms": runs.first(ts_ms),
+        "first_id": runs.first(ids),
+        "last_ts_ms": runs.last(ts_ms),
+        "last_id": runs.last(ids),
+    }
+    return conform(pl.DataFrame(columns).with_columns(rev=0, sources=sources), CANDLES)
+
+
+def _grouped_candles(trades: pl.DataFrame, timeframe: Timeframe, sources: int) -> pl.DataFrame:
     # Columns computed ahead of the grouping: twice as fast as filtering within each group.
     columns = trades.select(
         "ts_ms",

@@ -1,12 +1,12 @@
 """Frames to packed bytes (common.market.coding.codec), the inverse of decode: what a bulk import stores."""
 
+from itertools import pairwise
+
 import numpy as np
 import polars as pl
 
 from common.frames.schema import LEVELS
-from common.market.coding import codec
-from common.market.coding.packed import PACKED_CANDLE
-from common.market.footprint import Footprint
+from common.market.coding.packed import PACKED_CANDLE, pack_levels
 
 _WIDTHS = {"<i8": pl.Int64, "<u8": pl.UInt64, "<u4": pl.UInt32, "|u1": pl.UInt8}
 
@@ -30,6 +30,8 @@ def candles(frame: pl.DataFrame) -> list[bytes]:
 
 
 def footprints(levels: pl.DataFrame) -> list[bytes]:
-    """Pack a LEVELS frame, one member per `open_ms`, in the order they first appear."""
-    groups = levels.select(list(LEVELS)).partition_by("open_ms", include_key=False, as_dict=True, maintain_order=True)
-    return [codec.pack_footprint(open_ms, Footprint.of(rows.rows())) for (open_ms,), rows in groups.items()]
+    """Pack a LEVELS frame, by open and then price, one member per `open_ms`."""
+    opens, *columns = (levels[name].to_numpy() for name in LEVELS)
+    rows, cuts = np.column_stack(columns), np.flatnonzero(np.diff(opens)) + 1
+    bounds = [0, *cuts.tolist(), len(opens)] if len(opens) else []
+    return [pack_levels(int(opens[start]), rows[start:end]) for start, end in pairwise(bounds)]

@@ -27,6 +27,8 @@ class Footprint:
     """`levels` maps a price in ticks to its six sums. Mutable: the builder grows it in place."""
 
     levels: dict[int, Level] = field(default_factory=dict)
+    # Whether trades of arrays are in it: then numpy is at hand to pack it, too.
+    is_of_arrays: bool = field(default=False, compare=False)
 
     @classmethod
     def of(cls, rows: Iterable[Iterable[int]]) -> "Footprint":
@@ -43,25 +45,26 @@ class Footprint:
             level[side] += lots
             level[side + TRADES_AT] += 1
 
+    def add_rows(self, rows: Iterable[Iterable[int]]) -> None:
+        """Add levels, each as a Row."""
+        for price, *sums in rows:
+            level = self.levels.get(price)
+            self.levels[price] = sums if level is None else [a + b for a, b in zip(level, sums, strict=True)]
+
     def merge(self, other: "Footprint") -> "Footprint":
         merged = Footprint({price: level.copy() for price, level in self.levels.items()})
-        merged._sum(other.rows())
+        merged.add_rows(other.rows())
         return merged
 
     def rebin(self, row_ticks: int) -> "Footprint":
         """Return the footprint on rows of `row_ticks`, each named by its middle price (see `row_of`)."""
         rows = Footprint()
-        rows._sum(row._replace(price_ticks=row_of(row.price_ticks, row_ticks)) for row in self.rows())
+        rows.add_rows(row._replace(price_ticks=row_of(row.price_ticks, row_ticks)) for row in self.rows())
         return rows
 
     def rows(self) -> Iterator[Row]:
         """Levels from the lowest price to the highest."""
         return (Row(price, *self.levels[price]) for price in sorted(self.levels))
-
-    def _sum(self, rows: Iterable[Row]) -> None:
-        for price, *sums in rows:
-            level = self.levels.get(price)
-            self.levels[price] = sums if level is None else [a + b for a, b in zip(level, sums, strict=True)]
 
 
 def row_of(price_ticks: int, row_ticks: int) -> int:

@@ -30,7 +30,10 @@ class Commit:
     minutes: Mapping[int, Sequence[bytes]]
     # JSON, for the events stream.
     events: list[bytes]
-    # What is published, and where.
+    # The head of what is published on the channel of commits (CommitMessage). commit.lua puts the trades behind it, so
+    # that they are sent once.
+    message: bytes
+    # What else is published, and where.
     messages: list[tuple[str, bytes]]
     health: dict[str, str] = field(default_factory=dict)
     # The gaps that changed (Gap.dump), by id, and ids of those to be dropped.

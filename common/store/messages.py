@@ -39,6 +39,10 @@ class CommitMessage:
     is_reshaped: bool = False
 
     def pack(self) -> bytes:
+        return self.head() + self.trades
+
+    def head(self) -> bytes:
+        """All but the trades. In a commit these follow by themselves: its script has them already (commit.lua)."""
         growing = [self.open] if self.open else []
         head = _HEAD.pack(
             self.version,
@@ -51,7 +55,7 @@ class CommitMessage:
             len(self.coverage_json),
         )
         candles = [*self.closed, *self.amended, *growing]
-        return b"".join([head, *map(codec.pack_candle, candles), self.coverage_json, self.trades])
+        return b"".join([head, *map(codec.pack_candle, candles), self.coverage_json])
 
     @classmethod
     def unpack(cls, packed: bytes) -> "CommitMessage":

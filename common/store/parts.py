@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 from common.market.builder.late import LatePart
@@ -115,6 +116,10 @@ class Entries:
         return () if seq is None else (cls(seq),)
 
 
+# Seals that are read again and again: those of ten years of days. Each takes about 1 kB.
+MAX_SEALS_KEPT = 4_096
+
+
 class Seal(NamedTuple):
     """A sealed day: how many members each series has, and the digest of its block."""
 
@@ -123,13 +128,14 @@ class Seal(NamedTuple):
     counts: Mapping[str, int]
     digests: Mapping[str, str]
 
-    @classmethod
-    def of(cls, text: bytes) -> "Seal":
+    @staticmethod
+    @lru_cache(MAX_SEALS_KEPT)
+    def of(text: bytes) -> "Seal":
         """Read `<day>:<count> ...:<digest> ...`, each in the order of MINUTE_SERIES (roll.lua)."""
         day_ms, *parts = text.decode().split(":")
         known = len(parts) // 2
         counts = zip(MINUTE_SERIES, map(int, parts[:known]), strict=False)
-        return cls(int(day_ms), dict(counts), dict(zip(MINUTE_SERIES, parts[known:], strict=False)))
+        return Seal(int(day_ms), dict(counts), dict(zip(MINUTE_SERIES, parts[known:], strict=False)))
 
     def count(self, series: MinuteSeries) -> int:
         return self.counts.get(series.name, 0)

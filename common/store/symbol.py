@@ -127,6 +127,7 @@ class SymbolStore:
                 next_seq=commit.seq + 1,
                 trade_count=commit.trade_count,
                 packed_trades=commit.trades,
+                message_head=commit.message,
                 watermark_ms=commit.checkpoint.watermark_ms,
                 trades_kept=self._bounds.trades,
                 events_kept=self._bounds.events,

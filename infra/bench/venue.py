@@ -4,7 +4,6 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from http import HTTPStatus
@@ -24,7 +23,7 @@ from common.market.instrument import Instrument
 from common.store.client import blocking_client, commit_client
 from common.store.reads import SymbolReader
 from common.store.registry import Market, Registry
-from infra.bench.base import PATIENCE_S, Figure, await_owner, feed, free_port, percentile, process, store
+from infra.bench.base import PATIENCE_S, Figure, await_owner, best_rate, feed, free_port, percentile, process, store
 from infra.bench.latency import MAX_P50, REST_S, ROUNDS, raw_round_trip_s, shows
 from workers.venues.binance.book_rule import BinanceSpotRule
 from workers.venues.binance.wire import BinanceParser
@@ -57,7 +56,7 @@ def _parse_trades() -> Figure:
             # Events live until their commit. Of all of them at once the collector of garbage would be measured.
             _ = [parser.parse(frame) for frame in frames[at : at + FRAMES_KEPT]]
 
-    per_s = _best_rate(len(frames), run)
+    per_s = best_rate(len(frames), run)
     return Figure(
         "parse Binance trade frames, one core",
         f">= {MIN_TRADES_PER_S:,}/s",
@@ -80,23 +79,13 @@ def _parse_depth() -> Figure:
                 if isinstance(event, DepthEvent):
                     history.step(event, event.ts_ms)
 
-    per_s = _best_rate(len(frames), run)
+    per_s = best_rate(len(frames), run)
     return Figure(
         f"depth diffs of {LEVELS} levels: parsed, applied, recorded, one core",
         f">= {MIN_DIFFS_PER_S:,}/s",
         f"{per_s:,.0f}/s",
         per_s >= MIN_DIFFS_PER_S,
     )
-
-
-def _best_rate(count: int, run: Callable[[], object]) -> float:
-    """By processor time: what one core can do, whatever the others do."""
-    times_s = []
-    for _ in range(5):
-        started_s = time.process_time()
-        run()
-        times_s.append(time.process_time() - started_s)
-    return count / min(times_s)
 
 
 def _trade(number: int, price: int) -> str:

@@ -130,7 +130,8 @@ class _CutRun:
             checkpoint=checkpoint,
             minutes={},
             events=[],
-            messages=[(self.store.keys.commits, message.pack())],
+            message=message.head(),
+            messages=[],
             forgotten=forgotten,
             format=self.claim.format,
         )

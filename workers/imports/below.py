@@ -15,13 +15,12 @@ from redis.asyncio import Redis
 from common.archive.archive import Archive
 from common.archive.series import CANDLE_ROWS, SERIES
 from common.errors import StoreUnavailable
-from common.market.builder.builder import pack_minute
 from common.series import CANDLES
 from common.store.archived import Archived
 from common.store.minute_archive import MinuteArchive
 from common.store.registry import Market
 from workers.imports.day import Day
-from workers.imports.joined import minutes_of
+from workers.imports.joined import packed
 from workers.rollup.archiving import archive_period
 
 # Minutes that may wait for the archive already: commit.lua has room for so many, and for ten days more.
@@ -84,5 +83,4 @@ class Below:
 
 def _packed(day: Day, candles: pl.DataFrame, levels: pl.DataFrame) -> dict[int, tuple[bytes, bytes]]:
     new = pl.concat(day.candles)["open_ms"].unique()
-    found = minutes_of(candles.filter(pl.col("open_ms").is_in(new.implode())), levels)
-    return {open_ms: pack_minute(minute) for open_ms, minute in found.items()}
+    return packed(candles.filter(pl.col("open_ms").is_in(new.implode())), levels)

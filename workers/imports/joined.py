@@ -9,11 +9,10 @@ import polars as pl
 
 from common.frames import decode, encode
 from common.frames.spans import held
-from common.market.builder.builder import Builder, Minute, pack_minute, unpack_minute
+from common.market.builder.builder import Builder, Minute, pack_minute
 from common.market.builder.recent_coverage import RecentCoverage
 from common.market.coding import blocks, codec
 from common.market.coding.packed import Ints
-from common.market.footprint import Footprint
 from common.market.instrument import Instrument
 from common.market.scale import Scale, Scales
 from common.market.timeframes.timeframe import MINUTE, day_of
@@ -141,16 +140,11 @@ def _column(frame: pl.DataFrame, name: str) -> Ints:
     return found
 
 
-def minutes_of(candles: pl.DataFrame, levels: pl.DataFrame) -> dict[int, Minute]:
-    members = encode.footprints(levels)
-    footprints = {codec.footprint_open(member): member for member in members}
-    packed = encode.candles(candles)
-    opens = candles["open_ms"].to_list()
-    return {open_ms: _minute(candle, footprints.get(open_ms)) for open_ms, candle in zip(opens, packed, strict=True)}
-
-
-def _minute(candle: bytes, footprint: bytes | None) -> Minute:
-    return unpack_minute(candle, footprint) if footprint else Minute(codec.unpack_candle(candle), Footprint())
+def packed(candles: pl.DataFrame, levels: pl.DataFrame) -> dict[int, tuple[bytes, bytes]]:
+    """Minutes by their open, each as pack_minute makes it."""
+    footprints = {codec.footprint_open(member): member for member in encode.footprints(levels)}
+    members = {codec.candle_open(member): member for member in encode.candles(candles)}
+    return {open_ms: (candle, footprints.get(open_ms, b"")) for open_ms, candle in members.items()}
 
 
 def _frames_of(minute: Minute) -> tuple[list[bytes], list[bytes]]:

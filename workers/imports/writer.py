@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import polars as pl
 from redis.asyncio import Redis
 
-from common.market.builder.builder import Builder, Changes, Minute
+from common.market.builder.builder import Builder, Changes, Minute, unpack_minute
 from common.market.builder.gaps import ID_JUMP, NOT_IMPORTED, Gap, Ledger
 from common.market.builder.recent import Conflict
 from common.market.candle import Candle
@@ -25,7 +25,7 @@ from common.store.rollups import RollupStore, Staged
 from common.store.symbol import SymbolStore
 from workers.imports.day import Day
 from workers.imports.days import Days, day_floor
-from workers.imports.joined import Made, cover, merged, minutes_of, outside, reads_as, sealed
+from workers.imports.joined import Made, cover, merged, outside, packed, reads_as, sealed
 from workers.imports.keeping import Keeping
 from workers.imports.order import FileOrder, Position
 from workers.imports.target import is_fed
@@ -150,8 +150,7 @@ class DayWriter:
         minutes = await self.tenure.alive(asyncio.create_task(below.begin(day, made.candles, made.levels)))
         head, newest_ms = replace(self._head([day], file), floor_ms=self.floor_ms), max(minutes)
         # Readers of live bars read them again, as of any imported day.
-        newest = Minute(codec.unpack_candle(minutes[newest_ms][0]), Footprint())
-        changes = Changes(Trades(), amended={newest_ms: newest}, open=builder.open)
+        changes = Changes(Trades(), amended={newest_ms: _told(minutes[newest_ms])}, open=builder.open)
         commit = make_commit(head, builder, changes, self.work.retention)
         await self._bare.commit(replace(commit, minutes=minutes, import_position=str(self.position)))
         self.tenure.seq += 1
@@ -221,7 +220,7 @@ class DayWriter:
 
     async def write_last(self, day: Day | None) -> None:
         builder, work = self.builder, self.work
-        changes = Changes(Trades(), open=builder.open, moved=True)
+        changes, minutes = Changes(Trades(), open=builder.open, moved=True), dict[int, tuple[bytes, bytes]]()
         if day:
             del self.days.waiting[day.day_ms]
             await self.tenure.meanwhile(self.keeper.keep, [day], await self.keeper.expected([day]))
@@ -229,7 +228,7 @@ class DayWriter:
             frames = await self.tenure.meanwhile(
                 merged, [day], stored, builder.open, builder.watermark_ms, self.data.scales
             )
-            minutes = await self.tenure.meanwhile(minutes_of, *frames)
+            minutes = await self.tenure.meanwhile(packed, *frames)
             count = await self.tenure.meanwhile(outside, frames[0], work.market.instrument)
             work.done.outside += count
             # The kept trades go first (import.lua): those of this step would be missing among them.
@@ -241,12 +240,13 @@ class DayWriter:
             was_ms, builder.watermark_ms = builder.watermark_ms, max(builder.watermark_ms, to_ms)
             changed = pl.concat(day.candles)["open_ms"].unique().to_list()
             newest_ms = max(minutes)
-            builder.open = minutes.pop(newest_ms) if newest_ms + MINUTE_MS > builder.watermark_ms else None
+            is_open = newest_ms + MINUTE_MS > builder.watermark_ms
+            builder.open = unpack_minute(*minutes.pop(newest_ms)) if is_open else None
             if changes.open and changes.open.candle.open_ms in minutes:
                 changed.append(changes.open.candle.open_ms)
             for open_ms in sorted(set(changed) & set(minutes)):
                 late = open_ms + MINUTE_MS <= was_ms
-                (changes.amended if late else changes.closed)[open_ms] = minutes[open_ms]
+                (changes.amended if late else changes.closed)[open_ms] = _told(minutes[open_ms])
             changes.open = builder.open
         head = self._head([day] if day else [], len(self.order.files))
         mode = BACKFILLING if is_fed(work.market) else CLOSED
@@ -259,6 +259,7 @@ class DayWriter:
         }
         commit = replace(
             commit,
+            minutes={open_ms: minutes[open_ms] for open_ms in commit.minutes},
             floors_ms=floors_ms,
             import_position=str(self.position),
             data=self.unsaid,
@@ -310,3 +311,8 @@ class DayWriter:
             self._has_footprints[day.day_ms] = not day.of_minutes
         done.trades += day.trades
         self.work.note_refused(self.builder.refused, self._conflicts.told)
+
+
+def _told(packed_minute: tuple[bytes, bytes]) -> Minute:
+    """As far as a commit tells of it: what it stores is packed already."""
+    return Minute(codec.unpack_candle(packed_minute[0]), Footprint())

@@ -8,6 +8,7 @@ import polars as pl
 from common.errors import BadInput
 from common.market.instrument import Instrument
 from common.market.trade import SIDE_CODES, Trades
+from common.market.trade_arrays import TradeArrays
 from workers.recordings.base import COLUMNS, SIDES, BadLines, TradeChunk
 
 CHUNK_ROWS = 262_144
@@ -31,7 +32,7 @@ def parquet_chunks(path: Path, instrument: Instrument, skip_bad: bool, first: in
     for name in COLUMNS:
         if name not in schema:
             raise BadInput(f"{path} has no column {name!r}, expected {', '.join(COLUMNS)}")
-    parsed = scan.with_row_index("row", 1).with_columns(
+    parsed = (
         whole("ts_ms", schema["ts_ms"]),
         whole("id", schema["id"]),
         scaled("price", schema["price"], instrument.price_decimals),
@@ -40,7 +41,9 @@ def parquet_chunks(path: Path, instrument: Instrument, skip_bad: bool, first: in
     )
     for offset in range(first * CHUNK_ROWS, height, CHUNK_ROWS):
         bad = BadLines(path, skip_bad)
-        frame = without_bad(parsed.slice(offset, CHUNK_ROWS).collect(), instrument, bad, "row")
+        # Cut before anything is made of the rows: a cut behind that has them made of all rows before it, too.
+        rows = scan.slice(offset, CHUNK_ROWS).with_row_index("row", offset + 1).with_columns(parsed)
+        frame = without_bad(rows.collect(), instrument, bad, "row")
         yield TradeChunk(_trades(frame), bad.count, min(1.0, (offset + CHUNK_ROWS) / height))
 
 
@@ -90,9 +93,9 @@ def side_code(text: pl.Expr, names: Mapping[str, int] = SIDE_CODES) -> pl.Expr:
 def without_bad(frame: pl.DataFrame, instrument: Instrument, bad: BadLines, unit: str) -> pl.DataFrame:
     """Drop the rows with a field that could not be read; an error names the first, by `unit` and column `row`."""
     parsed = [name for name in frame.columns if name.startswith("#")]
-    wrong: pl.Series = frame.select(pl.any_horizontal(pl.col(parsed).is_null())).to_series()
-    if not wrong.any():
+    if not any(frame[name].null_count() for name in parsed):
         return frame
+    wrong: pl.Series = frame.select(pl.any_horizontal(pl.col(parsed).is_null())).to_series()
     price = f"a number of at most {instrument.price_decimals} decimals"
     size = f"a number of at most {instrument.size_decimals} decimals"
     expected = {
@@ -117,10 +120,5 @@ def without_bad(frame: pl.DataFrame, instrument: Instrument, bad: BadLines, unit
 
 
 def _trades(frame: pl.DataFrame) -> Trades:
-    return Trades(
-        frame["#ts_ms"].to_list(),
-        frame["#id"].to_list(),
-        frame["#price"].to_list(),
-        frame["#size"].to_list(),
-        frame["#side"].to_numpy().tobytes(),
-    )
+    columns = [frame[f"#{name}"].to_numpy() for name in ("ts_ms", "id", "price", "size")]
+    return TradeArrays(columns, frame["#side"].to_numpy().tobytes())

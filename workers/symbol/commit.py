@@ -113,7 +113,6 @@ def make_commit(
         *map(text.conflict, head.conflicts),
     ]
     messages = [
-        (keys.commits, _packed_message(head, checkpoint, replace(changes, amended=amended | parts))),
         *([(keys.candles, text.bars("amend", amended.values()))] if amended else []),
         *([(keys.candles, text.bars("candle", bars))] if bars else []),
         *((keys.events, event) for event in events),
@@ -128,6 +127,7 @@ def make_commit(
         checkpoint=checkpoint,
         minutes={open_ms: pack_minute(minute) for open_ms, minute in (changes.closed | amended | parts).items()},
         events=events,
+        message=_message(head, checkpoint, replace(changes, amended=amended | parts)).head(),
         messages=messages,
         health=head.health,
         gaps={gap.id: gap.dump() for gap in head.gaps},
@@ -192,7 +192,7 @@ class Text:
         )
 
 
-def _packed_message(head: CommitHead, checkpoint: Checkpoint, changes: Changes) -> bytes:
+def _message(head: CommitHead, checkpoint: Checkpoint, changes: Changes) -> CommitMessage:
     return CommitMessage(
         seq=head.seq + 1,
         token=head.token,
@@ -204,7 +204,7 @@ def _packed_message(head: CommitHead, checkpoint: Checkpoint, changes: Changes) 
         trades=changes.packed,
         version=NEWEST if checkpoint.is_chunked else WHOLE,
         is_reshaped=checkpoint.is_reshaped,
-    ).pack()
+    )
 
 
 def _trade(instrument: Instrument, ts_ms: int, trade_id: int, ticks: int, lots: int, side: int) -> str:

@@ -268,7 +268,7 @@ class Term:
     async def _look_below(self, trades: Trades) -> None:
         """Trades of minutes below the floor are refused, but for those that an archive takes: ask from where on."""
         builder = self._builder
-        if trades and min(trades.ts_ms) < builder.floor.of(builder.newest_ms):
+        if trades and trades.span_ms()[0] < builder.floor.of(builder.newest_ms):
             builder.floor.taken_from_ms = await self.store.taken_from_ms()
 
     async def _recall(self, trades: Trades) -> None:

@@ -20,8 +20,7 @@ minutes early or late, and drop none. A trade of a minute below the floor is ref
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import compress, groupby, repeat
-from operator import mul
+from itertools import repeat
 
 import orjson
 
@@ -35,14 +34,10 @@ from common.market.coding import codec
 from common.market.footprint import Footprint
 from common.market.instrument import Instrument
 from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, day_of, minute_of
-from common.market.trade import BUY, MAX_TS_MS, SELL, Trades
+from common.market.trade import MAX_TS_MS, Trades
 
 # What the packed candle holds; one more trade of the greatest size still fits the unsigned 64 bits.
 MAX_VOLUME_LOTS = (1 << 63) - 1
-
-
-_IS_BUY = bytes(code == BUY for code in range(256))
-_IS_SELL = bytes(code == SELL for code in range(256))
 
 
 @dataclass(slots=True)
@@ -186,7 +181,8 @@ class Builder:
         """Return the trades to apply. Every other one is counted in `refused`, by reason."""
         if not trades:
             return trades
-        oldest_ms, newest_ms = min(trades.ts_ms), max(self.newest_ms, max(trades.ts_ms))
+        oldest_ms, newest_ms = trades.span_ms()
+        newest_ms = max(self.newest_ms, newest_ms)
         is_kept = oldest_ms >= self.floor.least_taken(newest_ms)
         is_valid = all_valid(trades, oldest_ms, newest_ms, now_ms)
         if is_kept and is_valid and self.coverage.extend(trades):
@@ -238,7 +234,7 @@ class Builder:
     def late_minutes(self, accepted: Trades) -> list[int]:
         """Opens of minutes that were closed before this batch and get a late trade in it."""
         closed_before = minute_of(self.watermark_ms)
-        if not accepted or self.watermark_ms < 0 or min(accepted.ts_ms) >= closed_before:
+        if not accepted or self.watermark_ms < 0 or accepted.span_ms()[0] >= closed_before:
             return []
         return sorted({minute_of(ts_ms) for ts_ms in accepted.ts_ms if ts_ms < closed_before})
 
@@ -250,8 +246,8 @@ class Builder:
         """
         changes = Changes(accepted, codec.pack_trades(accepted))
         self.recent.add(changes.packed)
-        for run in _runs(accepted):
-            open_ms = minute_of(run.ts_ms[0])
+        for run in accepted.by_minute():
+            open_ms = minute_of(run.row(0).ts_ms)
             if open_ms + MINUTE_MS <= self.watermark_ms:
                 self._amend(changes, stored, open_ms, run)
             else:
@@ -283,7 +279,7 @@ class Builder:
 
     def _grow(self, changes: Changes, open_ms: int, run: Trades) -> None:
         self._pass(open_ms, changes)
-        self.watermark_ms = max(self.watermark_ms, max(run.ts_ms))
+        self.watermark_ms = max(self.watermark_ms, run.span_ms()[1])
         self.open = self._add(self.open, open_ms, run)
 
     def _amend(self, changes: Changes, stored: Mapping[int, Minute], open_ms: int, run: Trades) -> None:
@@ -297,7 +293,8 @@ class Builder:
 
     def _add(self, minute: Minute | None, open_ms: int, run: Trades) -> Minute | None:
         """Return the minute with the run's trades in it; without those that would overflow its volume."""
-        volume = sum(run.size_lots) + (minute.candle.volume_lots if minute else 0)
+        candle = candle_of(open_ms, run, self.sources)
+        volume = candle.volume_lots + (minute.candle.volume_lots if minute else 0)
         if volume > MAX_VOLUME_LOTS and len(run) > 1:
             # One by one, so that which of them fit does not depend on how they were cut into batches.
             for at in range(len(run)):
@@ -306,9 +303,8 @@ class Builder:
         if volume > MAX_VOLUME_LOTS:
             self.refused[OVERFLOW] += len(run)
             return minute
-        candle = candle_of(open_ms, run, self.sources)
         minute = Minute(minute.candle.merge(candle), minute.footprint) if minute else Minute(candle, Footprint())
-        minute.footprint.add(run.price_ticks, run.size_lots, run.sides)
+        run.add_to(minute.footprint)
         return minute
 
     def _pass(self, boundary_ms: int, changes: Changes) -> None:
@@ -329,46 +325,26 @@ def pack_minute(minute: Minute) -> tuple[bytes, bytes]:
 
 
 def unpack_minute(candle: bytes, footprint: bytes) -> Minute:
-    return Minute(codec.unpack_candle(candle), codec.unpack_footprint(footprint)[1])
-
-
-def _runs(trades: Trades) -> Iterator[Trades]:
-    """Cut a batch where the minute changes, in the order the trades came."""
-    if trades and minute_of(min(trades.ts_ms)) == minute_of(max(trades.ts_ms)):
-        yield trades
-        return
-    start = 0
-    for _, group in groupby(trades.ts_ms, minute_of):
-        end = start + sum(1 for _ in group)
-        yield trades[start:end]
-        start = end
+    return Minute(codec.unpack_candle(candle), codec.unpack_footprint(footprint)[1] if footprint else Footprint())
 
 
 def candle_of(open_ms: int, run: Trades, sources: int) -> Candle:
-    """The candle of one span's trades, in any order. Every pass over the columns runs in C."""
-    first, last = _ends(run)
+    """The candle of one span's trades, in any order."""
+    sums = run.sums()
     return Candle(
         open_ms=open_ms,
-        open_ticks=run.price_ticks[first],
-        high_ticks=max(run.price_ticks),
-        low_ticks=min(run.price_ticks),
-        close_ticks=run.price_ticks[last],
-        volume_lots=sum(run.size_lots),
-        buy_lots=sum(compress(run.size_lots, run.sides.translate(_IS_BUY))),
-        sell_lots=sum(compress(run.size_lots, run.sides.translate(_IS_SELL))),
-        turnover=sum(map(mul, run.price_ticks, run.size_lots)),
+        open_ticks=sums.first.price_ticks,
+        high_ticks=sums.highest_ticks,
+        low_ticks=sums.lowest_ticks,
+        close_ticks=sums.last.price_ticks,
+        volume_lots=sums.volume_lots,
+        buy_lots=sums.buy_lots,
+        sell_lots=sums.sell_lots,
+        turnover=sums.turnover,
         trades=len(run),
-        first_ts_ms=run.ts_ms[first],
-        first_id=run.ids[first],
-        last_ts_ms=run.ts_ms[last],
-        last_id=run.ids[last],
+        first_ts_ms=sums.first.ts_ms,
+        first_id=sums.first.id,
+        last_ts_ms=sums.last.ts_ms,
+        last_id=sums.last.id,
         sources=sources,
     )
-
-
-def _ends(run: Trades) -> tuple[int, int]:
-    """Positions of the trades with the least and the greatest order key."""
-    if sorted(run.ids) == run.ids and sorted(run.ts_ms) == run.ts_ms:
-        return 0, len(run) - 1
-    keys = list(zip(run.ts_ms, run.ids, strict=True))
-    return keys.index(min(keys)), keys.index(max(keys))

@@ -62,14 +62,12 @@ class IdCoverage:
         return None if self._put(trade_id, trade_id, ts_ms, ts_ms) else TOO_MANY_HOLES
 
     def extend(self, trades: Trades) -> bool:
-        ids = trades.ids
-        first, last = ids[0], ids[-1]
+        first, last = trades.row(0), trades.row(-1)
         # Where there is no room for one more hole, its trades one by one may find some.
-        is_roomy = len(self._older) < self.max_holes or (first > 0 and self.has(first - 1))
-        # The comparison with a range runs in C: a fifth of the cost of a loop.
-        if not is_roomy or not self._is_free(first, last) or ids != list(range(first, first + len(ids))):
+        is_roomy = len(self._older) < self.max_holes or (first.id > 0 and self.has(first.id - 1))
+        if not is_roomy or not self._is_free(first.id, last.id) or not trades.counts_on():
             return False
-        return self._put(first, last, trades.ts_ms[0], trades.ts_ms[-1])
+        return self._put(first.id, last.id, first.ts_ms, last.ts_ms)
 
     def has(self, trade_id: int) -> bool:
         return trade_id <= self._last and (self._first <= trade_id or self._older.last_of(trade_id) >= trade_id)

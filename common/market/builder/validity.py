@@ -1,6 +1,6 @@
 """Which trades are no trades, by reason."""
 
-from common.market.trade import MAX_ID, MAX_LOTS, MAX_TICKS, MAX_TS_MS, MIN_TS_MS, Trades
+from common.market.trade import MAX_ID, MAX_LOTS, MAX_TICKS, MAX_TS_MS, MIN_TS_MS, TradeBounds, Trades
 
 # A venue's clock may run ahead of ours; a trade further ahead would close minutes that are still trading.
 MAX_AHEAD_MS = 60_000
@@ -15,13 +15,19 @@ def all_valid(trades: Trades, oldest_ms: int, newest_ms: int, now_ms: int) -> bo
     return (
         oldest_ms >= MIN_TS_MS
         and newest_ms < min(MAX_TS_MS, now_ms + MAX_AHEAD_MS)
-        and min(trades.ids) >= 0
-        and max(trades.ids) <= MAX_ID
-        and min(trades.price_ticks) > 0
-        and max(trades.price_ticks) < MAX_TICKS
-        and min(trades.size_lots) >= 0
-        and max(trades.size_lots) < MAX_LOTS
+        and _are_valid(trades.bounds())
         and not trades.sides.translate(None, _KNOWN_SIDES)
+    )
+
+
+def _are_valid(bounds: TradeBounds) -> bool:
+    return (
+        bounds.least_id >= 0
+        and bounds.greatest_id <= MAX_ID
+        and bounds.lowest_ticks > 0
+        and bounds.highest_ticks < MAX_TICKS
+        and bounds.least_lots >= 0
+        and bounds.greatest_lots < MAX_LOTS
     )
 
 

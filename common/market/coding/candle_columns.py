@@ -9,11 +9,10 @@ import numpy as np
 
 from common.market.candle import Candle
 from common.market.coding.blocks import CANDLE_TYPES, Columns, candles
+from common.market.coding.int128 import total
 from common.market.coding.named import Values
 from common.market.coding.packed import PACKED_CANDLE
 from common.market.scale import Scales
-
-_LOW_32 = (1 << 32) - 1
 
 
 def opened(blocks: Sequence[bytes], members: Sequence[bytes], scales: Scales | None = None) -> Columns:
@@ -46,16 +45,16 @@ def merged(columns: Columns, from_ms: int, end_ms: int) -> Candle | None:
         high_ticks=int(some["high_ticks"].max()),
         low_ticks=int(some["low_ticks"].min()),
         close_ticks=int(some["close_ticks"][closing]),
-        volume_lots=_total(some["volume_lots"]),
-        buy_lots=_total(some["buy_lots"]),
-        sell_lots=_total(some["sell_lots"]),
-        turnover=(_total(some["turnover_high"]) << 64) + _total(some["turnover_low"]),
-        trades=_total(some["trades"]),
+        volume_lots=total(some["volume_lots"]),
+        buy_lots=total(some["buy_lots"]),
+        sell_lots=total(some["sell_lots"]),
+        turnover=(total(some["turnover_high"]) << 64) + total(some["turnover_low"]),
+        trades=total(some["trades"]),
         first_ts_ms=int(some["first_ts_ms"][opening]),
         first_id=int(some["first_id"][opening]),
         last_ts_ms=int(some["last_ts_ms"][closing]),
         last_id=int(some["last_id"][closing]),
-        rev=_total(some["rev"]),
+        rev=total(some["rev"]),
         sources=int(np.bitwise_or.reduce(some["sources"])),
     )
 
@@ -70,12 +69,6 @@ def _last(times: Values, ids: Values) -> int:
     """Where the greatest (time, id) is; the first of equal ones."""
     places = np.flatnonzero(times == times.max())
     return int(places[ids[places].argmax()])
-
-
-def _total(column: Values) -> int:
-    """The exact sum: of 64-bit numbers it may take more."""
-    low = int((column & column.dtype.type(_LOW_32)).sum())
-    return (int((column >> column.dtype.type(32)).sum()) << 32) + low
 
 
 def _unpacked(members: Sequence[bytes]) -> Columns:

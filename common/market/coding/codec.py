@@ -90,6 +90,11 @@ def footprint_open(packed: bytes) -> int:
 
 def pack_footprint(open_ms: int, footprint: Footprint) -> bytes:
     """Pack at least one level. The columns of a row: steps above the lowest price, lots by side, trades by side."""
+    if footprint.is_of_arrays:
+        # Only there: a live worker loads no numpy, which is a quarter of its memory.
+        from common.market.coding.packed import pack_footprint as pack_by_columns
+
+        return pack_by_columns(open_ms, footprint)
     prices = sorted(footprint.levels)
     levels = [footprint.levels[price] for price in prices]
     sides = [side for side in range(TRADES_AT) if any(level[side + TRADES_AT] for level in levels)]
@@ -101,7 +106,7 @@ def pack_footprint(open_ms: int, footprint: Footprint) -> bytes:
     steps = [(price - lowest) // price_step for price in prices]
     if lot_step > 1:
         lots = [[value // lot_step for value in column] for column in lots]
-    shape = _shape(sides, steps[-1], max(map(max, lots)), max(map(max, trades)))
+    shape = footprint_shape(sides, steps[-1], max(map(max, lots)), max(map(max, trades)))
     rows = struct.pack("<" + row_format(shape) * len(prices), *_interleave([steps, *lots, *trades]))
     return FOOTPRINT_HEAD.pack(shape, len(prices), open_ms, lowest, price_step, lot_step) + rows
 
@@ -134,8 +139,7 @@ def sides_of(shape: int) -> list[int]:
 
 
 def pack_trades(trades: Trades) -> bytes:
-    columns = (trades.ts_ms, trades.ids, trades.price_ticks, trades.size_lots)
-    return b"".join([TRADES_HEAD.pack(len(trades)), *(array("q", c).tobytes() for c in columns), trades.sides])
+    return b"".join([TRADES_HEAD.pack(len(trades)), *trades.packed_columns(), trades.sides])
 
 
 NO_TRADES = pack_trades(Trades())
@@ -156,7 +160,8 @@ def trade_columns(packed: bytes) -> "tuple[memoryview, ...]":
     return (*(rows[8 * count * at : 8 * count * (at + 1)] for at in range(4)), rows[32 * count :])
 
 
-def _shape(sides: list[int], steps: int, lots: int, trades: int) -> int:
+def footprint_shape(sides: list[int], steps: int, lots: int, trades: int) -> int:
+    """`sides`: those that have columns; `steps`, `lots`, `trades`: the greatest of each."""
     return sum(1 << side for side in sides) | _width(steps) << 3 | _width(lots) << 5 | _width(trades) << 7
 
 

@@ -12,6 +12,12 @@ Wide = tuple[Unsigned, Ints]
 _LOW_32 = np.uint64((1 << 32) - 1)
 
 
+def total(column: npt.NDArray[np.integer]) -> int:
+    """The exact sum of a column: of 64-bit numbers it may take more."""
+    low = int((column & column.dtype.type((1 << 32) - 1)).sum())
+    return (int((column >> column.dtype.type(32)).sum()) << 32) + low
+
+
 def multiply(a: Unsigned, b: Ints) -> Wide:
     unsigned = b.view(np.uint64)
     high = _high_half(a, unsigned).view(np.int64)

@@ -1,12 +1,13 @@
 """The packed forms of common.market.coding.codec as numpy sees them: many members at once, whole columns."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from common.market.coding import codec
-from common.market.footprint import TRADES_AT
+from common.market.footprint import TRADES_AT, Footprint
 
 # The two structs of the codec; a test holds them equal, field by field.
 PACKED_CANDLE = np.dtype(
@@ -64,10 +65,36 @@ def levels_of(members: Sequence[bytes]) -> Ints:
     return np.concatenate(parts, axis=1)[:, order]
 
 
+def pack_footprint(open_ms: int, footprint: Footprint) -> bytes:
+    """The same bytes as codec.pack_footprint makes. Every number is below 2**63."""
+    prices = np.fromiter(footprint.levels, np.int64, len(footprint.levels))
+    levels = np.column_stack([prices, np.array(list(footprint.levels.values()), np.int64)])
+    return pack_levels(open_ms, levels[np.argsort(prices)])
+
+
+def pack_levels(open_ms: int, levels: Ints) -> bytes:
+    """The same of at least one level; a line for each, as a footprint.Row, ascending by price."""
+    lowest = int(levels[0, 0])
+    steps, sums = levels[:, 0] - lowest, levels[:, 1:]
+    sides = np.flatnonzero(sums[:, TRADES_AT:].any(axis=0)).tolist()
+    lots, trades = sums[:, sides], sums[:, [side + TRADES_AT for side in sides]]
+    price_step, lot_step = (int(np.gcd.reduce(values, axis=None)) or 1 for values in (steps, lots))
+    steps, lots = steps // price_step, lots // lot_step
+    shape = codec.footprint_shape(sides, int(steps[-1]), int(lots.max()), int(trades.max()))
+    rows = np.empty(len(levels), _row_type(shape))
+    for at, column in enumerate((steps, *lots.T, *trades.T)):
+        rows[f"f{at}"] = column
+    return codec.FOOTPRINT_HEAD.pack(shape, len(levels), open_ms, lowest, price_step, lot_step) + rows.tobytes()
+
+
+@lru_cache
+def _row_type(shape: int) -> np.dtype[np.void]:
+    return np.dtype([(f"f{at}", f"<{code}") for at, code in enumerate(codec.row_format(shape))])
+
+
 def _levels_of_shape(shape: int, heads: npt.NDArray[np.void], rows: bytes) -> Ints:
     sides = codec.sides_of(shape)
-    formats = ["<" + code for code in codec.row_format(shape)]
-    packed = np.frombuffer(rows, np.dtype([(f"f{at}", code) for at, code in enumerate(formats)]))
+    packed = np.frombuffer(rows, _row_type(shape))
     of_level = np.repeat(heads, heads["levels"])
     assert len(packed) == len(of_level)
     levels = np.zeros((2 + 2 * TRADES_AT, len(packed)), np.int64)

@@ -33,6 +33,7 @@ def release(*, token: str, fields: Fields) -> None: ...
     "unarchived",
     "text_ids",
     "coverage",
+    "commits",
     series=True,
 )
 def commit(
@@ -42,6 +43,7 @@ def commit(
     next_seq: int,
     trade_count: int,
     packed_trades: bytes,
+    message_head: bytes,
     watermark_ms: int,
     trades_kept: int,
     events_kept: int,

@@ -8,7 +8,8 @@
 -- floors: of each series, before which open (ms) is dropped; '' drops none
 -- new_text_ids: text id ...; state_fields: field, value ...; chunks: number, chunk ...; health_fields: field, value ...
 -- gap_puts: id, gap ...; forgotten: gap id ...; minutes: open_ms, a member of each series ...
--- event_texts; messages: channel, message ...
+-- event_texts; message_head: of the message on the channel of commits, where the packed trades follow it
+-- messages: channel, message ...: what else is published
 -- RESULT  {'OK', subscribers, server time in ms}, {'FENCED'} (another holder) or {'STALE'} (the store is not where the
 --         caller left it)
 --
@@ -277,6 +278,7 @@ for at = event_texts.first, event_texts.last do
   local id = next_seq .. '-' .. at - event_texts.first + 1
   redis.call('XADD', events, 'MAXLEN', '~', events_kept, id, 'event', ARGV[at])
 end
+redis.call('PUBLISH', commits, message_head .. packed_trades)
 for at = messages.first, messages.last, 2 do
   redis.call('PUBLISH', ARGV[at], ARGV[at + 1])
 end

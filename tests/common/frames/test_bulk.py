@@ -58,6 +58,25 @@ def test_no_volume_is_lost_in_any_timeframe(whole: Trades, timeframe: Timeframe)
     assert candles["trades"].sum() == len(whole)
 
 
+@pytest.mark.parametrize(
+    ("ticks", "lots", "is_summed"),
+    [
+        ((1 << 31) - 1, 1 << 32, True),
+        (1 << 31, 1 << 32, False),
+        (1 << 40, (1 << 23) - 1, True),
+        (1, ((1 << 63) - 1) // 3_000, True),
+        (1, ((1 << 63) - 1) // 3_000 + 1, False),
+    ],
+)
+def test_sums_of_runs_are_exact_up_to_where_they_are_made_by_groups(ticks: int, lots: int, is_summed: bool) -> None:
+    """3,000 trades of one minute, whose turnover together is far beyond 64 bits."""
+    frame = trades_frame(Trades.of([Trade(START_MS, at, ticks, lots - at % 2, at % 3) for at in range(3_000)]))
+    summed, grouped = bulk._summed(frame, MINUTE, 1), bulk._grouped_candles(frame, MINUTE, 1)
+    assert (summed is not None) == is_summed
+    assert bulk.candles(frame, MINUTE, 1).equals(grouped)
+    assert grouped["turnover"].item() == sum(ticks * (lots - at % 2) for at in range(3_000))
+
+
 def test_volume_beyond_63_bits_is_an_error_and_not_a_negative_number() -> None:
     frame = trades_frame(Trades.of([Trade(START_MS, at, 1, MAX_LOTS - 1, 0) for at in range(1_025)]))
     with pytest.raises(BadInput, match="shorter timeframe"):

@@ -117,13 +117,13 @@ async def test_commits_of_another_release_are_read_with_the_next_look(
 ) -> None:
     # The test itself looks.
     monkeypatch.setattr("feed.stream.hub.HEALTH_EVERY_S", 1_000)
-    hub, pack = feed.services.hub, CommitMessage.pack
+    hub, head = feed.services.hub, CommitMessage.head
     await writer.commit(writer.trade())
     clients = [Folding(feed, S, timeframe, 5_000) for timeframe in ("1m", "1s", "15m")]
     for one in clients:
         one.join()
     await wait_until_async(lambda: all(one.cursor for one in clients))
-    monkeypatch.setattr(CommitMessage, "pack", lambda self: struct.pack("<I", 99) + pack(self)[4:])
+    monkeypatch.setattr(CommitMessage, "head", lambda self: struct.pack("<I", 99) + head(self)[4:])
     (symbol,) = hub.feeds
     for _ in range(3):
         for _ in range(4):

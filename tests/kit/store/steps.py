@@ -29,6 +29,7 @@ def step(token: str, seq: int, *ids: int, **fields: Any) -> Commit:
         "checkpoint": Checkpoint(1_000 * (seq + 1), b"", b"", b"[[0]]", b"{}"),
         "minutes": {},
         "events": [],
+        "message": b"",
         "messages": [],
     }
     return Commit(token=token, seq=seq, **plain | fields)

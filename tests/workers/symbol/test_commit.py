@@ -200,7 +200,7 @@ def test_trades_are_published_for_those_who_listen() -> None:
 def test_the_packed_message_says_the_same_in_integers() -> None:
     builder, changes = last_step(PLAIN, [MINUTE, NEXT, LATE + Trades.of([Trade(START_MS + 120_000, 7, 1, 1, BUY)])])
     commit = make_commit(HEAD, builder, changes, FOREVER)
-    message = CommitMessage.unpack(dict(commit.messages)[KEYS.commits])
+    message = CommitMessage.unpack(commit.message + commit.trades)
     assert (message.seq, message.token, message.watermark_ms) == (7, TOKEN, START_MS + 120_000)
     assert message.closed == [minute.candle for minute in changes.closed.values()]
     assert message.amended == [minute.candle for minute in changes.amended.values()]
@@ -221,7 +221,7 @@ def test_a_step_in_which_only_time_passed_tells_of_no_bars() -> None:
     later = builder.apply(Trades(), START_MS + 3 * MINUTE_MS, {})
     commit = make_commit(HEAD, builder, later, FOREVER)
     assert later.moved
-    assert [channel for channel, _ in commit.messages] == [KEYS.commits]
+    assert commit.message and commit.messages == []
 
 
 @pytest.mark.parametrize("batches", [(MINUTE, NEXT), (MINUTE, NEXT, LATE)])
@@ -251,7 +251,7 @@ def test_what_late_trades_make_of_a_minute_that_is_gone_is_for_the_store_and_tol
     commit = make_commit(HEAD, builder, changes, Retention(3, 2))
     assert list(commit.minutes) == list(changes.amended) != []
     assert commit.events == [] and not [bars for bars in told(commit, KEYS.candles) if bars["type"] == "amend"]
-    message = CommitMessage.unpack(dict(commit.messages)[KEYS.commits])
+    message = CommitMessage.unpack(commit.message + commit.trades)
     assert message.amended == [minute.candle for minute in changes.amended.values()]
     # Nor is it told once minutes are kept for longer than they were.
     commit = make_commit(replace(HEAD, floor_ms=max(changes.amended) + 1), builder, changes, FOREVER)

@@ -66,7 +66,7 @@ def parsed(parser: Parser, frames: Iterable[bytes]) -> Iterator[tuple[bytes, Seq
 
 
 def trades_in(events: Iterable[Any]) -> list[tuple[str, Trade]]:
-    return [(event.name, row) for event in events if isinstance(event, TradesEvent) for row in event.trades.rows()]
+    return [(event.name, Trade(*row)) for event in events if isinstance(event, TradesEvent) for row in event.rows]
 
 
 def same(found: list[tuple[str, Trade]], expected: list[Plain], listings: Iterable[Listing]) -> bool:

@@ -23,7 +23,8 @@ from workers.venues.binance.wire import BinanceParser
 from workers.venues.coinbase.client import CoinbaseParser
 from workers.venues.kraken.client import KrakenParser
 from workers.venues.kraken.v1 import KrakenV1Parser
-from workers.venues.shared.base import Listing, Parser, Refused
+from workers.venues.shared.base import Listing, Parser, Refused, TradesEvent
+from workers.venues.shared.fields import exact_json, read_frame
 
 FRAMES = scaled(200_000)
 SEED = 20_240_808
@@ -99,6 +100,22 @@ def test_mutated_frames_of_kraken() -> None:
     _fuzz(Wire(KrakenParser(listings), listings, KRAKEN_FRAMES, strict_kraken))
 
 
+def test_a_frame_of_kraken_that_is_read_quickly_is_read_as_the_exact_way_reads_it() -> None:
+    """Trades, refusals and what these say of it, to the last digit and the last letter."""
+    chance = random.Random(SEED)
+    parser = KrakenParser([listing("BTC/USD", 1, 8), listing("PEPE/USD", 10, 5)])
+    spans = [[match.span() for match in TOKEN.finditer(frame)] for frame in KRAKEN_FRAMES]
+    quick = 0
+    for number in range(FRAMES // 2):
+        at = chance.randrange(len(KRAKEN_FRAMES))
+        frame = _mutated(chance, KRAKEN_FRAMES[at], spans[at]) if number % 4 else KRAKEN_FRAMES[at]
+        quick += bool(parser._usual_trades(frame))
+        assert list(parser.parse(frame)) == list(read_frame(frame, exact_json, parser._read)), (
+            f"seed {SEED}, frame {number}: {frame!r}"
+        )
+    assert FRAMES // 8 < quick < FRAMES // 2
+
+
 def test_mutated_frames_of_kraken_v1() -> None:
     frames = venue_frames("KRAKEN.ws.48.0") + venue_frames("KRAKEN.ws.50.0")
     rows = [m for m in map(json.loads, frames) if isinstance(m, list)]
@@ -124,16 +141,20 @@ class Careless:
         self._parser, self._wrong = parser, wrong
 
     def parse(self, frame: bytes | str) -> Sequence[Any]:
-        events = self._parser.parse(frame)
-        for event in events:
-            if (trades := getattr(event, "trades", None)) is None:
-                continue
-            column = {"price": trades.price_ticks, "size": trades.size_lots, "time": trades.ts_ms, "id": trades.ids}
-            if self._wrong == "side":
-                trades.sides = bytes([1 - trades.sides[0]])
-            else:
-                column[self._wrong][0] += 1
-        return events
+        return [
+            self._changed(event) if isinstance(event, TradesEvent) else event for event in self._parser.parse(frame)
+        ]
+
+    def _changed(self, event: TradesEvent) -> TradesEvent:
+        ts_ms, trade_id, ticks, lots, side = event.rows[0]
+        wrong = {
+            "time": (ts_ms + 1, trade_id, ticks, lots, side),
+            "id": (ts_ms, trade_id + 1, ticks, lots, side),
+            "price": (ts_ms, trade_id, ticks + 1, lots, side),
+            "size": (ts_ms, trade_id, ticks, lots + 1, side),
+            "side": (ts_ms, trade_id, ticks, lots, 1 - side),
+        }
+        return event._replace(rows=[wrong[self._wrong], *event.rows[1:]])
 
 
 def _fuzz(wire: Wire, count: int = FRAMES) -> Counter[str]:

@@ -1,8 +1,10 @@
 """Between a backfill and the source: what was fetched waits to be applied."""
 
 import asyncio
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
+from common.market.trade import Trades
 from workers.sources.base import Batch
 
 # Batches that wait to be applied before more is fetched.
@@ -35,3 +37,23 @@ class BatchQueue:
         if not found:
             self.applied.set()
         return found
+
+
+def joined(parts: Sequence[Batch]) -> Batch:
+    """One batch of several of one cause: their trades in order, and all else."""
+    if len(parts) == 1:
+        return parts[0]
+    trades = Trades()
+    for part in parts:
+        trades.ts_ms += part.trades.ts_ms
+        trades.ids += part.trades.ids
+        trades.price_ticks += part.trades.price_ticks
+        trades.size_lots += part.trades.size_lots
+    trades.sides = b"".join(part.trades.sides for part in parts)
+    return replace(
+        parts[0],
+        trades=trades,
+        covered=[span for part in parts for span in part.covered],
+        candles=[candle for part in parts for candle in part.candles],
+        given_up=[hole for part in parts for hole in part.given_up],
+    )

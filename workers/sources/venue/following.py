@@ -108,7 +108,7 @@ class Following:
                 return
             self.is_connected = True
             if found:
-                self.live.put(found)
+                self.live.put(list(found.rows()))
             # By time the last millisecond comes again.
             if len(found) < PAGE if by_id else not found or found.ts_ms[-1] <= since_ms:
                 self.backfill.heard()
@@ -118,9 +118,9 @@ class Following:
 
     def _take(self, event: Event) -> None:
         match event:
-            case TradesEvent(_, trades):
-                self.live.put(trades)
-                self._heard(trades.ts_ms[-1])
+            case TradesEvent(_, rows):
+                self.live.put(rows)
+                self._heard(rows[-1][0])
             case NoTrade(_, ts_ms, trade_id):
                 self.live.put_none(trade_id, ts_ms)
                 self._heard(ts_ms)

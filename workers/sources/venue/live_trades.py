@@ -2,11 +2,12 @@
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
-from common.market.builder.gaps import DISCONNECT, ID_JUMP, START, THROTTLE
+from common.market.builder.gaps import DISCONNECT, ID_JUMP, START, THROTTLE, UNKNOWN
 from common.market.builder.spans import IdSpan
-from common.market.trade import Trades
+from common.market.trade import TradeRow, Trades
 from workers.sources.base import Batch
 from workers.venues.shared import live
 
@@ -17,48 +18,64 @@ LAG_EVENTS = 64
 
 
 @dataclass(slots=True)
+class LivePart:
+    """Trades, and then ids under which the venue says there is none. `cause`: why there may be a hole before them."""
+
+    cause: str
+    rows: list[TradeRow] = field(default_factory=list)
+    covered: list[IdSpan] = field(default_factory=list)
+
+
+@dataclass(slots=True)
 class LiveTrades:
-    """`arrived` is set with each batch."""
+    """`arrived` is set with whatever comes."""
 
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
     # How far the venue's trades are behind our clock.
     lag_ms: int | None = None
     # Why the next hole at the newest end is there.
     cause: str = START
-    _batches: deque[Batch] = field(default_factory=deque)
+    _parts: deque[LivePart] = field(default_factory=deque)
     _count: int = 0
     _room: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def is_empty(self) -> bool:
-        return not self._batches
+        return not self._parts
 
-    def put(self, trades: Trades) -> None:
-        self._append(Batch(trades, "", cause=self.cause))
-        self.cause = ID_JUMP
+    def put(self, rows: Sequence[TradeRow]) -> None:
+        self._part(is_of_trades=True).rows.extend(rows)
+        self._count += len(rows)
 
     def put_none(self, trade_id: int, ts_ms: int) -> None:
         """An id under which the venue says there is no trade."""
-        self._append(Batch(Trades(), "", cause=self.cause, covered=[IdSpan(trade_id, trade_id, ts_ms, ts_ms)]))
-        self.cause = ID_JUMP
+        self._part(is_of_trades=False).covered.append(IdSpan(trade_id, trade_id, ts_ms, ts_ms))
 
-    def _append(self, batch: Batch) -> None:
-        self._batches.append(batch)
-        self._count += len(batch.trades)
+    def _part(self, *, is_of_trades: bool) -> LivePart:
+        """Where that goes which came now: a part has no trades behind its ids of none."""
+        part = self._parts[-1] if self._parts else None
+        if part is None or part.cause != self.cause or (part.covered and is_of_trades):
+            part = LivePart(self.cause)
+            self._parts.append(part)
+        self.cause = ID_JUMP
         self.arrived.set()
+        return part
 
     def take(self, limit: int) -> Batch:
-        """What waits, up to `limit`, of one cause."""
-        if not self._batches:
-            return Batch(Trades(), "")
-        parts = [self._batches.popleft()]
-        count = len(parts[0].trades)
-        while self._batches and count < limit and self._batches[0].cause == parts[0].cause:
-            parts.append(self._batches.popleft())
-            count += len(parts[-1].trades)
-        self._count -= count
+        """What waits, up to `limit`, of one cause. Only now columns are made of it."""
+        cause = self._parts[0].cause if self._parts else UNKNOWN
+        rows, covered = list[TradeRow](), list[IdSpan]()
+        while self._parts and self._parts[0].cause == cause and len(rows) < limit:
+            part, room = self._parts[0], limit - len(rows)
+            rows += part.rows[:room]
+            if len(part.rows) > room:
+                del part.rows[:room]
+                break
+            covered += part.covered
+            self._parts.popleft()
+        self._count -= len(rows)
         self._room.set()
-        return joined(parts)
+        return Batch(Trades.of(rows), "", cause=cause, covered=covered)
 
     async def room(self) -> None:
         """Wait while too many wait."""
@@ -66,7 +83,7 @@ class LiveTrades:
             await self._taken()
 
     async def until_empty(self) -> None:
-        while self._batches:
+        while self._parts:
             await self._taken()
 
     async def _taken(self) -> None:
@@ -82,23 +99,3 @@ class LiveTrades:
     def disconnected(self, cause: str) -> None:
         if self.cause != START:
             self.cause = THROTTLE if cause == live.THROTTLED else DISCONNECT
-
-
-def joined(parts: list[Batch]) -> Batch:
-    """One batch of several of one cause: their trades in order, and all else."""
-    if len(parts) == 1:
-        return parts[0]
-    trades = Trades()
-    for part in parts:
-        trades.ts_ms += part.trades.ts_ms
-        trades.ids += part.trades.ids
-        trades.price_ticks += part.trades.price_ticks
-        trades.size_lots += part.trades.size_lots
-    trades.sides = b"".join(part.trades.sides for part in parts)
-    return replace(
-        parts[0],
-        trades=trades,
-        covered=[span for part in parts for span in part.covered],
-        candles=[candle for part in parts for candle in part.candles],
-        given_up=[hole for part in parts for hole in part.given_up],
-    )

@@ -33,11 +33,11 @@ from workers.sources.base import NEVER, Applied, Batch
 from workers.sources.venue.backfill import Backfill
 from workers.sources.venue.backfill_by_id import BackfillById
 from workers.sources.venue.backfill_by_time import BackfillByTime
-from workers.sources.venue.batch_queue import BatchQueue
+from workers.sources.venue.batch_queue import BatchQueue, joined
 from workers.sources.venue.book import BookKeeper, BookStores
 from workers.sources.venue.checks import Checks
 from workers.sources.venue.following import Following
-from workers.sources.venue.live_trades import LiveTrades, joined
+from workers.sources.venue.live_trades import LiveTrades
 from workers.sources.venue.relisting import Relisting
 from workers.venues.registry import VenueAccess, fleet_budget, open_venue, rule_of
 from workers.venues.shared.base import (

@@ -245,7 +245,7 @@ class CcxtVenue:
             line.connected(self._clock.now_ms())
             line.is_fruitful = True
             if found:
-                line.mailbox.put([TradesEvent(line.market.name, Trades.of(found))])
+                line.mailbox.put([TradesEvent(line.market.name, found)])
                 since_ms = max(since_ms, found[-1].ts_ms)
             await line.mailbox.room()
             await self._clock.sleep_ms(POLL_MS)
@@ -255,7 +255,7 @@ class CcxtVenue:
         line.mailbox.put(left_out)
         if trades:
             line.is_fruitful = True
-            line.mailbox.put([TradesEvent(line.market.name, Trades.of(trades))])
+            line.mailbox.put([TradesEvent(line.market.name, trades)])
 
     # The book.
 

@@ -7,7 +7,9 @@ to 18 digits long: they are kept as text.
 A market has three names: `BTC/USD` in v2, `XBTUSD` in REST, `KRAKEN:XBT-USD` or `KRAKEN:BTC-USD` in the fleet.
 """
 
+import re
 from collections.abc import AsyncGenerator, Callable, Sequence
+from itertools import starmap
 from typing import Any
 
 import orjson
@@ -15,7 +17,7 @@ import orjson
 from common.market.builder.validity import BAD_TIME
 from common.market.candle import Candle
 from common.market.instrument import Instrument, check_symbol
-from common.market.trade import BUY, MAX_TS_MS, SELL, Trade, Trades
+from common.market.trade import BUY, MAX_TS_MS, SELL, Trade, TradeRow, Trades
 from workers.venues.shared.answers import (
     candle_of,
     closed_before,
@@ -75,6 +77,10 @@ _IGNORED = frozenset(("heartbeat", "status", "ohlc", "instrument"))
 _TOO_FAST = ("Rate limit", "Too many requests", "lockout")
 _PASSING = "EService"
 
+# How a frame of trades begins, and the numbers of each. A key with its colon is in no text, whose quotes are escaped.
+_TRADES = b'{"channel":"trade",'
+_NUMBERS = re.compile(r'"price":([0-9.]+),"qty":([0-9.]+),')
+
 Message = dict[str, Any]
 Reader = Callable[[FieldScales, Message, bool], Sequence[Event]]
 
@@ -85,7 +91,28 @@ class KrakenParser:
         self._readers: dict[str, Reader] = {"book": _book, "ticker": _ticker}
 
     def parse(self, frame: bytes | str) -> Sequence[Event]:
-        return read_frame(frame, exact_json, self._read)
+        return self._usual_trades(frame) or read_frame(frame, exact_json, self._read)
+
+    def _usual_trades(self, frame: bytes | str) -> Sequence[Event]:
+        """Those of a frame as Kraken prints it, of which nothing is to be refused; else nothing."""
+        # A true would equal 1.0 below.
+        if not isinstance(frame, bytes) or not frame.startswith(_TRADES) or b"true" in frame:
+            return ()
+        try:
+            return self._quickly(frame)
+        except (BadField, *MISSHAPEN):
+            return ()
+
+    def _quickly(self, frame: bytes) -> Sequence[Event]:
+        """By JSON with floats, a third of the time of exact_json. Their texts are looked for beside it and compared."""
+        message, found = orjson.loads(frame), dict[str, list[TradeRow]]()
+        is_usual = message["channel"] == "trade"
+        for row, (price, size) in zip(_rows(message), _NUMBERS.findall(frame.decode()), strict=True):
+            is_usual = is_usual and float(price) == row["price"] and float(size) == row["qty"]
+            market, side = self._market(row), _SIDES.get(row["side"])
+            trade = market.row(time_ms(row["timestamp"]), row["trade_id"], price, size, side)
+            found.setdefault(market.name, []).append(trade)
+        return list(starmap(TradesEvent, found.items())) if is_usual else ()
 
     def _read(self, message: Message) -> Sequence[Event]:
         channel = message.get("channel")
@@ -99,7 +126,7 @@ class KrakenParser:
 
     def _trades(self, rows: list[Message]) -> Sequence[Event]:
         """Trades by market. One that is no good does not cost the others."""
-        found: dict[str, list[Trade]] = {}
+        found: dict[str, list[TradeRow]] = {}
         events: list[Event] = []
         for row in rows:
             try:
@@ -108,7 +135,7 @@ class KrakenParser:
                 found.setdefault(market.name, []).append(trade)
             except (BadField, *MISSHAPEN) as error:
                 events.append(refused(error))
-        return [TradesEvent(name, Trades.of(trades)) for name, trades in found.items()] + events
+        return [*starmap(TradesEvent, found.items()), *events]
 
     def _market(self, row: Message) -> FieldScales:
         market = self._markets.get(row["symbol"])
@@ -231,9 +258,9 @@ def _rows(message: Message) -> list[Message]:
     return rows
 
 
-def _trade(market: FieldScales, row: Message) -> Trade:
+def _trade(market: FieldScales, row: Message) -> TradeRow:
     side = _SIDES.get(row["side"])
-    return market.trade(time_ms(row["timestamp"]), row["trade_id"], _text(row["price"]), _text(row["qty"]), side)
+    return market.row(time_ms(row["timestamp"]), row["trade_id"], _text(row["price"]), _text(row["qty"]), side)
 
 
 def _row(market: FieldScales, row: list[Any]) -> Trade:

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from common.market.trade import BUY, SELL, Trade, Trades
+from common.market.trade import BUY, SELL, TradeRow
 from workers.venues.shared.base import DepthEvent, Event, Listing, QuoteEvent, Refused, TradesEvent
 from workers.venues.shared.fields import (
     BAD_SEQUENCE,
@@ -68,17 +68,17 @@ class KrakenV1Parser:
 
 def _trades(market: FieldScales, rows: object) -> Sequence[Event]:
     """Trades in one event. One that is no good does not cost the others."""
-    found: list[Trade] = []
+    found: list[TradeRow] = []
     events: list[Event] = []
     for place, row in enumerate(lists(rows)):
         try:
             found.append(_trade(market, place, row))
         except (BadField, *MISSHAPEN) as error:
             events.append(refused(error))
-    return [TradesEvent(market.name, Trades.of(found)), *events] if found else events
+    return [TradesEvent(market.name, found), *events] if found else events
 
 
-def _trade(market: FieldScales, place: int, row: list[str]) -> Trade:
+def _trade(market: FieldScales, place: int, row: list[str]) -> TradeRow:
     """`[price, volume, time, side, order type, misc]`."""
     price, size, seconds, side, _, _ = row
     if place >> _PLACE_BITS:
@@ -86,7 +86,7 @@ def _trade(market: FieldScales, place: int, row: list[str]) -> Trade:
     ts_ms = epoch_ms(seconds)
     whole_us, _, fraction_us = seconds.partition(".")
     at_us = int(whole_us + fraction_us[:6].ljust(6, "0"))
-    return market.trade(ts_ms, at_us << _PLACE_BITS | place, price, size, _SIDES.get(side))
+    return market.row(ts_ms, at_us << _PLACE_BITS | place, price, size, _SIDES.get(side))
 
 
 def _book(market: FieldScales, payload: list[Any]) -> Sequence[Event]:

@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 from common.errors import FleetError, RetryableError
 from common.market.candle import Candle
 from common.market.instrument import Instrument
-from common.market.trade import Trades
+from common.market.trade import TradeRow, Trades
 
 
 class VenueError(FleetError):
@@ -55,10 +55,10 @@ class Listing(NamedTuple):
 
 
 class TradesEvent(NamedTuple):
-    """Trades of one market in the order of the frame."""
+    """Trades of one market in the order of the frame: plain, for columns are made of all that wait for one commit."""
 
     name: str
-    trades: Trades
+    rows: Sequence[TradeRow]
 
 
 class NoTrade(NamedTuple):

@@ -16,7 +16,7 @@ from common.market.candle import LIVE, Candle
 from common.market.coding.codec import unpack_candle
 from common.market.footprint import Footprint
 from common.market.timeframes.timeframe import MINUTE_MS, minute_of
-from common.market.trade import Trades
+from common.market.trade import Trade, Trades
 from tests.kit import venue_line
 from tests.kit.clocks import FakeClock
 from tests.kit.fakes import INSTRUMENT, START_MS, TOKEN, trades
@@ -312,11 +312,10 @@ class Tamper:
     changed: list[int] = field(default_factory=list)
 
     def __call__(self, event: Event) -> Sequence[Event]:
-        if isinstance(event, TradesEvent) and self.is_on(event.trades.ts_ms[0]):
-            trades = event.trades
-            self.changed.append(trades.ts_ms[0])
-            sizes = [trades.size_lots[0] + self.lots, *trades.size_lots[1:]]
-            return [TradesEvent(event.name, replace(trades, size_lots=sizes))]
+        if isinstance(event, TradesEvent) and self.is_on(event.rows[0][0]):
+            first, *rest = (Trade(*row) for row in event.rows)
+            self.changed.append(first.ts_ms)
+            return [TradesEvent(event.name, [first._replace(size_lots=first.size_lots + self.lots), *rest])]
         return [event]
 
 
@@ -394,8 +393,8 @@ async def test_a_minute_that_never_reached_us_is_a_mismatch(redis_url: str, monk
     """Its ids are accounted for, so there is no gap."""
 
     def swallow(event: Event) -> Sequence[Event]:
-        if isinstance(event, TradesEvent) and any(minute_of(ts_ms) == lost_ms for ts_ms in event.trades.ts_ms):
-            return [NoTrade(event.name, trade.ts_ms, trade.id) for trade in event.trades.rows()]
+        if isinstance(event, TradesEvent) and any(minute_of(ts_ms) == lost_ms for ts_ms, *_ in event.rows):
+            return [NoTrade(event.name, ts_ms, trade_id) for ts_ms, trade_id, *_ in event.rows]
         return [event]
 
     tampered_by(monkeypatch, swallow)

@@ -22,6 +22,7 @@ from tests.kit.clocks import FakeClock
 from tests.kit.exchange import SYMBOL, Served, served, simulated, still
 from tests.kit.strategies import LAW
 from tests.workers.venues.history import all_between, spans, within
+from tests.workers.venues.recorded import trades_in
 from workers.venues.ccxt import venue as ccxt_venue
 from workers.venues.ccxt import wire
 from workers.venues.ccxt.ids import HASHED, Ids
@@ -300,7 +301,7 @@ async def take(events: AsyncIterator[Event], kind: type, count: int = 1) -> list
 
 
 def ids_of(events: list[Event]) -> list[int]:
-    return [trade_id for event in events if isinstance(event, TradesEvent) for trade_id in event.trades.ids]
+    return [trade.id for _, trade in trades_in(events)]
 
 
 def running_exchange() -> Exchange:
@@ -319,7 +320,7 @@ async def test_trades_and_book_of_the_stream_are_the_truth() -> None:
         ids = ids_of(found)
         assert ids == list(range(ids[0], ids[0] + len(ids)))
         truth = {trade.id: trade for trade in aggregated(running)}
-        rows = [row for event in found if isinstance(event, TradesEvent) for row in event.trades.rows()]
+        rows = [trade for _, trade in trades_in(found)]
         assert rows == [truth[row.id] for row in rows]
         books = [event for event in found if isinstance(event, DepthEvent)]
         assert books[0].snapshot and books[0].bids[0][0] < books[0].asks[0][0]
@@ -352,7 +353,7 @@ async def test_messages_that_are_none_cost_nothing_else(form: Form) -> None:
             found += await take(events, TradesEvent, 25)
         running.exchange.speed = 0
         truth = {trade.id: trade for trade in aggregated(running)}
-        rows = [row for event in found if isinstance(event, TradesEvent) for row in event.trades.rows()]
+        rows = [trade for _, trade in trades_in(found)]
         if form != "mutated":
             assert rows == [truth[row.id] for row in rows]
         assert all(row.ts_ms == truth[row.id].ts_ms for row in rows)

@@ -12,7 +12,6 @@ import anyio
 import pytest
 from websockets.asyncio.server import ServerConnection
 
-from common.market.trade import Trades
 from tests.kit.clocks import AttentiveClock
 from tests.kit.waiting import wait_until_async
 from tests.workers.venues.server import Exchange, exchange
@@ -45,7 +44,7 @@ class Lines:
         kind, _, number = (frame.decode() if isinstance(frame, bytes) else frame).partition(" ")
         match kind:
             case "trade":
-                return [TradesEvent("M", Trades([1], [int(number)], [1], [1], b"\0"))]
+                return [TradesEvent("M", [(1, int(number), 1, 1, 0)])]
             case "depth":
                 return [DepthEvent("M", 1, int(number), int(number), -1, [], [])]
             case "closing":
@@ -78,7 +77,7 @@ class Reader:
                 self.events.append(event)
 
     def ids(self) -> list[int]:
-        return [event.trades.ids[0] for event in self.events if isinstance(event, TradesEvent)]
+        return [event.rows[0][1] for event in self.events if isinstance(event, TradesEvent)]
 
     def depths(self) -> list[int]:
         return [event.first_id for event in self.events if isinstance(event, DepthEvent)]
@@ -325,7 +324,7 @@ async def test_a_reader_that_does_not_read_makes_the_socket_wait(venue: Exchange
         await wait_until_async(stands_still, timeout_s=20)
         assert sent < 5 * MAILBOX_EVENTS
         found = [event async for event, _ in _first(events, 3 * MAILBOX_EVENTS)]
-    assert [event.trades.ids[0] for event in found if isinstance(event, TradesEvent)] == list(range(len(found)))
+    assert [event.rows[0][1] for event in found if isinstance(event, TradesEvent)] == list(range(len(found)))
 
 
 async def test_the_sockets_are_closed_with_the_stream(venue: Exchange) -> None:
