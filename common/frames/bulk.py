@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from common.frames.places import PricePlaces, sums
-from common.frames.resample import MAX_INT64
+from common.frames.runs import MAX_INT64, Runs
 from common.frames.schema import CANDLES, LEVEL_LOTS, LEVEL_TRADES, LEVELS, TRADES, conform
 from common.frames.spans import held, opens_of, span_open
 from common.market.timeframes.timeframe import MINUTE, Timeframe
@@ -32,32 +32,26 @@ def _summed(trades: pl.DataFrame, timeframe: Timeframe, sources: int) -> pl.Data
     """Of trades in order, those of a span are one run: twice as fast as by groups. None where 64 bits may not do."""
     ts_ms, ids, prices, lots, sides = (trades[name].to_numpy() for name in TRADES)
     opens = opens_of(ts_ms, timeframe)
-    starts = np.flatnonzero(np.diff(opens, prepend=opens[:1] - 1))
-    ends = np.append(starts[1:], len(opens))
-    greatest = int(lots.max())
-    if greatest * int((ends - starts).max()) > MAX_INT64 or greatest * int(prices.max()) > MAX_INT64:
+    runs, greatest = Runs.of(opens), int(lots.max())
+    if greatest * runs.longest > MAX_INT64 or greatest * int(prices.max()) > MAX_INT64:
         return None
-    product, last = prices * lots, ends - 1
     columns = {
-        "open_ms": opens[starts],
-        "open_ticks": prices[starts],
-        "high_ticks": np.maximum.reduceat(prices, starts),
-        "low_ticks": np.minimum.reduceat(prices, starts),
-        "close_ticks": prices[last],
-        "volume_lots": np.add.reduceat(lots, starts),
-        "buy_lots": np.add.reduceat(lots * (sides == BUY), starts),
-        "sell_lots": np.add.reduceat(lots * (sides == SELL), starts),
-        "trades": ends - starts,
-        "first_ts_ms": ts_ms[starts],
-        "first_id": ids[starts],
-        "last_ts_ms": ts_ms[last],
-        "last_id": ids[last],
-        # In halves, for together they may take more than 64 bits.
-        "low": np.add.reduceat(product & 0xFFFF_FFFF, starts),
-        "high": np.add.reduceat(product >> 32, starts),
+        "open_ms": runs.first(opens),
+        "open_ticks": runs.first(prices),
+        "high_ticks": runs.reduced(np.maximum, prices),
+        "low_ticks": runs.reduced(np.minimum, prices),
+        "close_ticks": runs.last(prices),
+        "volume_lots": runs.sums(lots),
+        "buy_lots": runs.sums(lots * (sides == BUY)),
+        "sell_lots": runs.sums(lots * (sides == SELL)),
+        "turnover": runs.sums(prices * lots),
+        "trades": runs.lasts - runs.starts + 1,
+        "first_ts_ms": runs.first(ts_ms),
+        "first_id": runs.first(ids),
+        "last_ts_ms": runs.last(ts_ms),
+        "last_id": runs.last(ids),
     }
-    turnover = pl.col("high").cast(pl.Int128) * (1 << 32) + pl.col("low")
-    return conform(pl.DataFrame(columns).with_columns(turnover=turnover, rev=0, sources=sources), CANDLES)
+    return conform(pl.DataFrame(columns).with_columns(rev=0, sources=sources), CANDLES)
 
 
 def _grouped_candles(trades: pl.DataFrame, timeframe: Timeframe, sources: int) -> pl.DataFrame:

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from common.frames.places import PricePlaces, sums
-from common.frames.resample import MAX_INT64
+from common.frames.runs import MAX_INT64
 from common.frames.schema import LEVEL_LOTS, LEVEL_TRADES, LEVELS, conform
 from common.frames.spans import held, opens_of
 from common.frames.text import decimal_text, only_where

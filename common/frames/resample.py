@@ -4,17 +4,17 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from common.frames.runs import Runs, Values
 from common.frames.schema import LOTS, conform
 from common.frames.spans import held, opens_of, span_open, span_opens
 from common.market.timeframes.timeframe import Timeframe
 
-MAX_INT64 = (1 << 63) - 1
 _FIRST = ("open_ticks", "first_ts_ms", "first_id")
 _LAST = ("close_ticks", "last_ts_ms", "last_id")
 _REDUCTIONS: dict[np.ufunc, tuple[str, ...]] = {
     np.maximum: ("high_ticks",),
     np.minimum: ("low_ticks",),
-    np.add: (*LOTS, "turnover", "trades", "rev"),
+    np.add: ("trades", "rev"),
     np.bitwise_or: ("sources",),
 }
 
@@ -54,26 +54,22 @@ def resample(candles: pl.DataFrame, timeframe: Timeframe) -> pl.DataFrame:
 
 
 def _runs_merged(candles: pl.DataFrame, opens: npt.NDArray[np.int64]) -> pl.DataFrame | None:
-    """Merge candles in order, of which each run of equal opens is one span: three times as fast as by groups.
+    """Merge candles in order, of which each run of equal opens is one span.
 
-    None if a sum might not fit 64 bits.
+    None if a turnover does not fit 64 bits.
     """
-    starts = np.flatnonzero(np.concatenate([[True], opens[1:] != opens[:-1]]))
-    ends = np.append(starts[1:], len(opens)) - 1
-    found: dict[str, npt.NDArray[np.generic]] = {
-        name: candles[name].to_numpy() for name in candles.columns if name not in ("open_ms", "turnover")
-    }
-    # What does not fit becomes null, and the array one of floats.
-    found["turnover"] = candles["turnover"].cast(pl.Int64, strict=False).to_numpy()
-    if not all(_sums_fit(found[name], starts) for name in (*LOTS, "turnover")):
+    turnover = candles["turnover"].cast(pl.Int64, strict=False)
+    if turnover.null_count():
         return None
-    merged: dict[str, npt.NDArray[np.generic]] = {"open_ms": opens[starts]}
-    merged |= {name: found[name][starts] for name in _among(candles, _FIRST)}
-    merged |= {name: found[name][ends] for name in _among(candles, _LAST)}
-    merged |= {
-        name: function.reduceat(found[name], starts) for function, names in _REDUCTIONS.items() for name in names
-    }
-    return pl.DataFrame([pl.Series(name, merged[name]).cast(dtype) for name, dtype in candles.schema.items()])
+    runs = Runs.of(opens)
+    found = {name: candles[name].to_numpy() for name in candles.columns if name not in ("open_ms", "turnover")}
+    merged: dict[str, Values | pl.Series] = {"open_ms": opens[runs.starts]}
+    merged |= {name: runs.first(found[name]) for name in _among(candles, _FIRST)}
+    merged |= {name: runs.last(found[name]) for name in _among(candles, _LAST)}
+    merged |= {name: runs.reduced(function, found[name]) for function, names in _REDUCTIONS.items() for name in names}
+    merged |= {name: runs.sums(found[name]) for name in LOTS}
+    merged["turnover"] = runs.sums(turnover.to_numpy())
+    return conform(pl.DataFrame(merged), candles.schema)
 
 
 def fill_flat(frame: pl.DataFrame, timeframe: Timeframe, start_ms: int, end_ms: int) -> pl.DataFrame:
@@ -108,17 +104,6 @@ _FLAT = {
     "last_id": "last_id",
     "sources": "sources",
 }
-
-
-def _sums_fit(column: npt.NDArray[np.generic], starts: npt.NDArray[np.intp]) -> bool:
-    """Whether the sum of each run surely fits 64 bits."""
-    if column.dtype != np.int64:
-        return False
-    longest = int(np.diff(starts, append=len(column)).max())
-    if longest * max(int(column.max()), -int(column.min())) <= MAX_INT64:
-        return True
-    # The greatest number is far from the others. Floats are near enough for half of what there is room for.
-    return bool(np.add.reduceat(np.abs(column.astype(np.float64)), starts).max() < MAX_INT64 / 2)
 
 
 def _among(candles: pl.DataFrame, names: tuple[str, ...]) -> list[str]:

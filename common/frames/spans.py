@@ -49,12 +49,18 @@ def span_end(ts_ms: pl.Expr, timeframe: Timeframe) -> pl.Expr:
 
 def held(frame: pl.DataFrame, column: str, timeframe: Timeframe) -> pl.DataFrame:
     """Return the rows whose time some span holds: all, without sessions."""
+    kept = inside(frame[column].to_numpy(), timeframe)
+    return frame if kept is None else frame.filter(pl.Series(kept))
+
+
+def inside(times: Times, timeframe: Timeframe) -> npt.NDArray[np.bool_] | None:
+    """Which times some span holds. None: all."""
     if timeframe.sessions is None:
-        return frame
-    sessions, times = timeframe.sessions, frame[column].to_numpy()
+        return None
+    sessions = timeframe.sessions
     at = _at(sessions, times)
-    inside = (_column(sessions.opens)[at] <= times) & (times < _column(sessions.ends)[at])
-    return frame if inside.all() else frame.filter(pl.Series(inside))
+    found: npt.NDArray[np.bool_] = (_column(sessions.opens)[at] <= times) & (times < _column(sessions.ends)[at])
+    return None if found.all() else found
 
 
 def span_opens(timeframe: Timeframe, start_ms: int, end_ms: int) -> pl.DataFrame:

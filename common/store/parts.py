@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 from common.market.builder.late import LatePart
@@ -84,14 +85,14 @@ class TradeEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class Stream:
+class TradeStream:
     """Entries of the trade stream. `first`: the oldest there is; None if the stream is empty, or was not asked for."""
 
     entries: list[TradeEntry]
     first: TradeEntry | None
 
 
-NO_STREAM = Stream([], None)
+NO_STREAM = TradeStream([], None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +106,18 @@ class Entries:
         pipe.xrange(keys.trades, f"{self.since_seq}-0", "+")
         pipe.xrange(keys.trades, "-", "+", count=1)
 
-    def read(self, answers: Iterator[Any]) -> Stream:
+    def read(self, answers: Iterator[Any]) -> TradeStream:
         entries, oldest = next(answers), next(answers)
-        return Stream([trade_entry(*each) for each in entries], trade_entry(*oldest[0]) if oldest else None)
+        return TradeStream([trade_entry(*each) for each in entries], trade_entry(*oldest[0]) if oldest else None)
 
     @classmethod
     def since(cls, seq: int | None) -> "tuple[Entries, ...]":
         """None asks for none."""
         return () if seq is None else (cls(seq),)
+
+
+# Seals that are read again and again: those of ten years of days. Each takes about 1 kB.
+MAX_SEALS_KEPT = 4_096
 
 
 class Seal(NamedTuple):
@@ -123,13 +128,14 @@ class Seal(NamedTuple):
     counts: Mapping[str, int]
     digests: Mapping[str, str]
 
-    @classmethod
-    def of(cls, text: bytes) -> "Seal":
+    @staticmethod
+    @lru_cache(MAX_SEALS_KEPT)
+    def of(text: bytes) -> "Seal":
         """Read `<day>:<count> ...:<digest> ...`, each in the order of MINUTE_SERIES (roll.lua)."""
         day_ms, *parts = text.decode().split(":")
         known = len(parts) // 2
         counts = zip(MINUTE_SERIES, map(int, parts[:known]), strict=False)
-        return cls(int(day_ms), dict(counts), dict(zip(MINUTE_SERIES, parts[known:], strict=False)))
+        return Seal(int(day_ms), dict(counts), dict(zip(MINUTE_SERIES, parts[known:], strict=False)))
 
     def count(self, series: MinuteSeries) -> int:
         return self.counts.get(series.name, 0)
@@ -168,7 +174,7 @@ NO_DAYS = StoredDays([], [], NOT_ADOPTED)
 
 
 @dataclass(frozen=True, slots=True)
-class Days:
+class DailyCandles:
     """Stored daily candles, with what is dirty."""
 
     field: ClassVar[str] = "days"

@@ -3,13 +3,15 @@
 For timeframes made of whole minutes. What is here is the truth; feed.bars.tail caches what was read here.
 """
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import polars as pl
 
 from common.errors import BadInput
 from common.frames import decode
+from common.frames.minutes import MinuteRows, place_of
 from common.frames.resample import resample
 from common.market.candle import Candle
 from common.market.coding import codec
@@ -74,14 +76,16 @@ async def with_lender(
             break
         part = await history.read(recipe.minutes, Range(0, start_ms, newest=1), 1)
         if fit([closed.view, part.view], recipe):
-            return closed, recipe.merge(pl.concat(part.frames).tail(1))
+            return closed, recipe.merge(part.last())
     return closed, recipe.minutes.decode([])
 
 
 def with_open(closed: Closed, recipe: BarRecipe, bounds: Bounds) -> pl.DataFrame:
     """Return the bars with the open minute merged in, cut to the bounds."""
-    # Days have order keys as well.
-    bars, packed = closed.bars.select(recipe.minutes.columns), recipe.open(closed.view.state)
+    bars, packed = closed.bars, recipe.open(closed.view.state)
+    if tuple(bars.columns) != recipe.minutes.columns:
+        # Days have order keys as well.
+        bars = bars.select(recipe.minutes.columns)
     if packed and closed.to_end:
         minute = recipe.minutes.decode([packed])
         if bounds.start_ms <= minute["open_ms"][0] < bounds.end_ms:
@@ -103,11 +107,11 @@ def cut(bars: pl.DataFrame, bounds: Bounds) -> pl.DataFrame:
 
 def _before(bars: pl.DataFrame, ms: int) -> pl.DataFrame:
     """Rows that open before then, of an ascending frame: nothing is copied."""
-    return bars.head(int(bars["open_ms"].search_sorted(ms, "left")))
+    return bars.head(place_of(bars, ms))
 
 
 def _since(bars: pl.DataFrame, ms: int) -> pl.DataFrame:
-    return bars.slice(int(bars["open_ms"].search_sorted(ms, "left")))
+    return bars.slice(place_of(bars, ms))
 
 
 def merged(members: list[bytes], timeframe: Timeframe) -> list[Candle]:
@@ -161,8 +165,8 @@ async def _read(history: History, recipe: BarRecipe, bounds: Bounds, share: Shar
         rows = history.budget.rows
         part = await history.read(recipe.minutes, wanted, share.chunk)
         views.append(part.view)
-        count += sum(map(recipe.count, part.frames))
-        made = [await _made(history, recipe, frame) for frame in part.frames]
+        count += sum(map(recipe.minute_count, part.pieces))
+        made = await _made(history, recipe, part.pieces)
         parts = parts + made if bounds.oldest_first else made + parts
         start_ms = part.to_ms if bounds.oldest_first else start_ms
         end_ms = end_ms if bounds.oldest_first else part.from_ms
@@ -198,13 +202,15 @@ def _put_together(
     return wanted, len(wanted) == len(bars)
 
 
-async def _made(history: History, recipe: BarRecipe, frame: pl.DataFrame) -> pl.DataFrame:
-    """Return the bars of minutes, cached or merged now."""
-    bars = history.frame_cache.merged(frame, recipe.how)
-    if bars is None:
-        bars = await history.budget.run(len(frame), recipe.merge, frame)
-        history.frame_cache.keep_merged(frame, recipe.how, bars)
-    return bars
+async def _made(history: History, recipe: BarRecipe, pieces: Sequence[MinuteRows]) -> list[pl.DataFrame]:
+    """Return the bars of each piece: cached ones, and all others made in one go."""
+    cached = [history.frame_cache.merged(piece, recipe.how) for piece in pieces]
+    lacking = [piece for piece, bars in zip(pieces, cached, strict=True) if bars is None]
+    made = await history.budget.run(sum(map(len, lacking)), recipe.bars, lacking)
+    for piece, bars in zip(lacking, made, strict=True):
+        history.frame_cache.keep_merged(piece, recipe.how, bars)
+    following = iter(made)
+    return [next(following) if bars is None else bars for bars in cached]
 
 
 def _whole_to(timeframe: Timeframe, parts: list[pl.DataFrame], reached_ms: int, bounds: Bounds) -> int | None:
@@ -221,20 +227,33 @@ def _whole_to(timeframe: Timeframe, parts: list[pl.DataFrame], reached_ms: int, 
 
 def joined(recipe: BarRecipe, parts: Iterable[pl.DataFrame]) -> pl.DataFrame:
     """Put bars of ascending parts, at least one, together. Where two of them share a span, it is merged."""
-    found, parts = list[pl.DataFrame](), list(parts)
-    for part in parts:
-        if part.is_empty():
-            continue
-        if not found or found[-1]["open_ms"][-1] < part["open_ms"][0]:
-            found.append(part)
-            continue
-        before = found.pop()
-        # Usually one bar: the rest of a year is not merged again.
-        at = before["open_ms"].search_sorted(part["open_ms"][0], "left")
-        to = part["open_ms"].search_sorted(before["open_ms"][-1], "right")
-        shared = recipe.merge(pl.concat([before.slice(at), part.slice(0, to)]))
-        found += [each for each in (before.slice(0, at), shared, part.slice(to)) if not each.is_empty()]
-    return pl.concat(found or parts[:1])
+    parts = list(parts)
+    found = [part for part in parts if not part.is_empty()]
+    alone = [slice(0, len(part)) for part in found]
+    for number, (before, after) in enumerate(pairwise(found)):
+        first_ms, last_ms = after["open_ms"][0], before["open_ms"][-1]
+        if first_ms <= last_ms:
+            alone[number] = slice(alone[number].start, place_of(before, first_ms))
+            alone[number + 1] = slice(place_of(after, last_ms + 1), len(after))
+    return pl.concat(_woven(recipe, found, alone) or parts[:1])
+
+
+def _woven(recipe: BarRecipe, parts: list[pl.DataFrame], alone: list[slice]) -> list[pl.DataFrame]:
+    """Rows that are `alone` in their spans stay as they are; all others, of a year a few, are merged at once."""
+    shared = [rest for part, some in zip(parts, alone, strict=True) for rest in _without(part, some) if len(rest)]
+    if not shared:
+        return parts
+    merged, woven = recipe.merge(pl.concat(shared)), list[pl.DataFrame]()
+    for part, some in zip(parts, alone, strict=True):
+        if some.start < some.stop:
+            at = place_of(merged, part["open_ms"][some.start])
+            woven += [merged[:at], part[some]]
+            merged = merged[at:]
+    return [piece for piece in (*woven, merged) if len(piece)]
+
+
+def _without(part: pl.DataFrame, some: slice) -> tuple[pl.DataFrame, ...]:
+    return (part[: some.start], part[some.stop :]) if some.start < some.stop else (part,)
 
 
 def _bars(recipe: BarRecipe, parts: list[pl.DataFrame]) -> int:

@@ -1,6 +1,6 @@
 """What bars are made: candles or footprints of one timeframe, and how, of minutes and of trades."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -8,9 +8,11 @@ import polars as pl
 
 from common.frames import bulk
 from common.frames.footprint import regroup
-from common.frames.minutes import FOOTPRINT_FRAMES, SHOWN_FRAMES, MinuteFrames
+from common.frames.minutes import FOOTPRINT_FRAMES, SHOWN_FRAMES, MinuteFrames, MinuteRows
 from common.frames.resample import resample
 from common.frames.schema import TRADES
+from common.frames.sealed import SealedCandles
+from common.market.coding.limbs import Scratch
 from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, Timeframe
 from common.store.state import SymbolState
 from feed.reading.tape import bars_of
@@ -80,6 +82,17 @@ class BarRecipe:
             merge=merge,
             of_trades=of_trades,
         )
+
+    def bars(self, minutes: Sequence[MinuteRows]) -> list[pl.DataFrame]:
+        """The bars of each of several stretches of minutes."""
+        scratch = Scratch()
+        return [
+            each.bars(self.timeframe, scratch) if isinstance(each, SealedCandles) else self.merge(each)
+            for each in minutes
+        ]
+
+    def minute_count(self, minutes: MinuteRows) -> int:
+        return len(minutes) if isinstance(minutes, SealedCandles) else self.count(minutes)
 
     def open(self, state: SymbolState | None) -> bytes:
         """The packed open minute, empty if there is none."""

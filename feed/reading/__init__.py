@@ -2,7 +2,8 @@
 
 history         all minutes of a symbol as one: open, sealed, archived
 minutes_part    how open and sealed ones are put together
-frame_cache     sealed and archived ones decoded, and the bars made of them
+sealed_days     those of sealed days: fetched by one command, opened in one go
+frame_cache     sealed and archived ones as they are read, and the bars made of them
 tape            the trades of its stream
 trade_archive   the trades before those
 archived        which objects the archive has of it, and what is wrong with them

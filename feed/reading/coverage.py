@@ -118,13 +118,21 @@ class KnownCoverage:
 
     def partial_among(self, opens: Sequence[int] | npt.NDArray[np.int64], timeframe: Timeframe) -> set[int]:
         """Return the positions of the partial bars; `opens` ascend."""
-        found = set(range(bisect_left(opens, self.start_ms)))
+        return {at for some in self._partial(opens, timeframe) for at in range(some.start, some.stop)}
+
+    def partial_flags(self, opens: npt.NDArray[np.int64], timeframe: Timeframe) -> npt.NDArray[np.bool_]:
+        """The same as a flag a bar."""
+        flags = np.zeros(len(opens), np.bool_)
+        for some in self._partial(opens, timeframe):
+            flags[some] = True
+        return flags
+
+    def _partial(self, opens: Sequence[int] | npt.NDArray[np.int64], timeframe: Timeframe) -> Iterator[slice]:
+        yield slice(0, bisect_left(opens, self.start_ms))
         if not len(opens):
-            return found
+            return
         for from_ms, to_ms in (*self._missing(opens), *self.lost):
-            first = bisect_left(opens, timeframe.open_of(from_ms))
-            found.update(range(first, bisect_right(opens, to_ms)))
-        return found
+            yield slice(bisect_left(opens, timeframe.open_of(from_ms)), bisect_right(opens, to_ms))
 
     def lost_within(self, from_ms: int, to_ms: int) -> bool:
         """Whether something is lost of `[from_ms, to_ms)`."""

@@ -1,4 +1,4 @@
-"""Decoded stretches of minutes, and the bars made of them."""
+"""Stretches of minutes as they are read, decoded or not, and the bars made of them."""
 
 import asyncio
 from collections.abc import Hashable
@@ -6,47 +6,51 @@ from collections.abc import Hashable
 import polars as pl
 
 from common.byte_lru import ByteLru
+from common.frames.minutes import MinuteRows
 from feed.reading.workers import THREADS
 
-# What all decoded days of a process may take, and the bars made of them. A day of candles takes some 150 kB.
+# What all stretches of a process may take, and the bars made of them. A day of candles takes some 35 kB as it is
+# sealed, and 140 kB decoded.
 MAX_BYTES = 256 << 20
 
 
 class FrameCache:
-    """Decoded stretches of a process, by what they were decoded of, and the bars made of them.
+    """Stretches of a process, by what they were read of, and the bars made of them.
 
-    A cached frame is known again by its identity: it is never changed, and a cut of it is another frame.
+    A cached stretch is known again by its identity: it is never changed, and a cut of it is another one.
     """
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
-        self._frames: ByteLru[Hashable, pl.DataFrame] = ByteLru(max_bytes, lambda frame: int(frame.estimated_size()))
-        # By the identity of their frame.
+        self._found: ByteLru[Hashable, MinuteRows] = ByteLru(max_bytes, lambda minutes: int(minutes.estimated_size()))
+        # By the identity of their minutes.
         self._keys: dict[int, Hashable] = {}
         self.turns = asyncio.Semaphore(THREADS)
 
     @property
     def bytes(self) -> int:
-        return self._frames.bytes
+        return self._found.bytes
 
-    def get(self, key: Hashable) -> pl.DataFrame | None:
-        return self._frames.get(key)
+    def get(self, key: Hashable) -> MinuteRows | None:
+        return self._found.get(key)
 
-    def keep(self, key: Hashable, frame: pl.DataFrame) -> None:
-        """The first frame of a key stays: the bars made of it are found by its identity."""
-        if key in self._frames:
+    def keep(self, key: Hashable, minutes: MinuteRows) -> None:
+        """The first minutes of a key stay: the bars made of them are found by their identity."""
+        if key in self._found:
             return
-        self._keys[id(frame)] = key
-        for gone in self._frames.put(key, frame):
+        self._keys[id(minutes)] = key
+        for gone in self._found.put(key, minutes):
             del self._keys[id(gone)]
 
-    def merged(self, frame: pl.DataFrame, how: Hashable) -> pl.DataFrame | None:
-        """Return what was merged of a cached frame, by `how` that was done."""
-        stretch = self._keys.get(id(frame))
-        return None if stretch is None else self.get((stretch, how))
+    def merged(self, minutes: MinuteRows, how: Hashable) -> pl.DataFrame | None:
+        """Return the bars that were made of a cached stretch, by `how` that was done."""
+        stretch = self._keys.get(id(minutes))
+        bars = None if stretch is None else self.get((stretch, how))
+        assert bars is None or isinstance(bars, pl.DataFrame)
+        return bars
 
-    def keep_merged(self, frame: pl.DataFrame, how: Hashable, bars: pl.DataFrame) -> None:
-        """Keep what was merged of a frame, if that is cached."""
-        stretch = self._keys.get(id(frame))
+    def keep_merged(self, minutes: MinuteRows, how: Hashable, bars: pl.DataFrame) -> None:
+        """Keep what was made of a stretch, if that is cached."""
+        stretch = self._keys.get(id(minutes))
         # Bars that are hardly fewer than their minutes would take the room of other minutes, which cost more.
-        if stretch is not None and 2 * len(bars) < len(frame):
+        if stretch is not None and 2 * len(bars) < len(minutes):
             self.keep((stretch, how), bars)

@@ -5,10 +5,9 @@ until the day is sealed again. The archive is asked for what Redis has dropped: 
 late trades make of those is kept in Redis until the archive has it, and is merged here; an object says what it has.
 
 What is open, and which blocks are sealed, is read in one transaction; blocks are named by their digest, so they may
-be fetched after it, and their frames are cached while there is room.
+be fetched after it, and be cached for as long as there is room.
 """
 
-import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -22,35 +21,30 @@ from common.archive.late import period_with
 from common.archive.series import SERIES
 from common.errors import Overtaken, Superseded
 from common.frames import encode
-from common.frames.minutes import CANDLE_FRAMES, MinuteFrames
-from common.market.coding import blocks
-from common.market.coding.blocks import LevelBlock
+from common.frames.minutes import CANDLE_FRAMES, MinuteFrames, MinuteRows, within
 from common.market.instrument import Instrument
 from common.market.manifest import ManifestEntry
 from common.market.scale import Scales
-from common.market.timeframes.timeframe import DAY_MS
 from common.retry import retry_when_overtaken
 from common.series import CANDLES, MINUTE_SERIES, MinuteSeries
-from common.store.parts import Late, Minutes, Part, Range, Seal, Seals
+from common.store.parts import Late, Minutes, Part, Range, Seals
 from common.store.reads import SymbolReader, View
 from feed.reading import archived
 from feed.reading.archived import Periods, with_others
-from feed.reading.budget import UNLIMITED, QueryBudget
+from feed.reading.budget import QueryBudget
 from feed.reading.frame_cache import FrameCache
 from feed.reading.minutes_part import (
-    DayStretch,
     MinutesPart,
     chosen_of,
+    covered,
     cut_to,
     joined_with,
     may_be_sealed,
     open_part,
     stretches_of,
-    within,
 )
+from feed.reading.sealed_days import SealedDays
 
-# Levels of a day decoded at once. A busier day is decoded some minutes at a time, and not cached: it takes 300 MB.
-MAX_LEVELS_AT_ONCE = 1 << 19
 # Of an open minute, about: a candle, or a level.
 PACKED_ROW_BYTES = 64
 # A day sealed again between two commands is read once more.
@@ -174,7 +168,7 @@ class History:
         forward, end_ms = wanted.oldest is not None, min(wanted.end_ms, floor_ms)
         limit = wanted.oldest if forward else wanted.newest
         from_ms, to_ms, ended = wanted.start_ms, end_ms, end_ms == wanted.end_ms
-        found: list[pl.DataFrame] = []
+        found: list[MinuteRows] = []
         taken_ms = end_ms
         there = await archived.periods(self.store, self._archive, SERIES[frames.series.name])
         async with aclosing(_asked(there, frames.series, view, (from_ms, end_ms), oldest_first=forward)) as asked:
@@ -190,7 +184,7 @@ class History:
 
     async def _period(
         self, there: Periods, frames: MinuteFrames, period_ms: int, view: View, expected: ManifestEntry | None
-    ) -> pl.DataFrame:
+    ) -> MinuteRows:
         """Return a period with the late trades of it. In one version they only ever become more."""
         assert self._archive is not None and view.state is not None
         series = frames.series
@@ -214,7 +208,7 @@ class History:
     ) -> MinutesPart:
         rows = sum(map(len, found)) // PACKED_ROW_BYTES
         part = await self.budget.run(rows, open_part, frames, view, wanted, found, limit)
-        await self.budget.read(sum(map(len, part.frames)))
+        await self.budget.read(sum(map(len, part.pieces)))
         return part
 
     async def _part(
@@ -226,10 +220,7 @@ class History:
         stretches = stretches_of(frames.series, view, wanted)
         chosen = chosen_of(frames.series, stretches, wanted)
         scales = view.state.scales(self._instrument) if view.state else Scales.unchanged(self._instrument.scale)
-        read = await asyncio.gather(*(self._stretch(frames, stretch, scales, wanted) for stretch in chosen))
-        known = [stretch for stretch in read if stretch is not None]
-        if len(known) < len(read):
-            raise Overtaken(f"a day of {self.symbol} was sealed again while it was read")
+        known = await SealedDays(self.store, self.frame_cache, self.budget).read(frames, chosen, scales, wanted)
         # What ends the part: days that were not chosen, or the rest of a day that is cut.
         ends = [stretch for stretch in known if stretch.is_cut]
         if len(chosen) < len(stretches):
@@ -239,50 +230,10 @@ class History:
             to_ms = min([to_ms, *(stretch.to_ms for stretch in ends)])
         else:
             from_ms = max([from_ms, *(stretch.from_ms for stretch in ends)])
-        parts = joined_with([stretch.frame for stretch in known], opened.frames[0], from_ms, to_ms)
-        return MinutesPart(view, parts, from_ms, to_ms, opened.ended and not ends)
-
-    async def _stretch(
-        self, frames: MinuteFrames, days: list[Seal], scales: Scales, wanted: Range
-    ) -> DayStretch | None:
-        """Return the minutes of sealed days. None if one has been sealed again since."""
-        series = frames.series
-        digests = tuple(day.digest(series) for day in days)
-        from_ms, to_ms = days[0].day_ms, days[-1].day_ms + DAY_MS
-        key = (self.symbol, series.name, frames.columns, from_ms, digests, scales)
-        frame = self.frame_cache.get(key)
-        if frame is not None:
-            await self.budget.read(len(frame))
-            return DayStretch(frame, from_ms, to_ms)
-        # Fetched no sooner than it is decoded: a connection for each of twelve months takes longer than they do.
-        async with self.frame_cache.turns:
-            fetched = [block for block in await self.store.blocks(series, [seal.day_ms for seal in days]) if block]
-            if tuple(map(blocks.digest, fetched)) != digests:
-                return None
-            rows = sum(map(series.codec.blocks().rows, fetched))
-            if frames.by_part and (wanted.oldest or wanted.newest) and rows > MAX_LEVELS_AT_ONCE:
-                (block,) = fetched
-                opened = await self.budget.run(rows, frames.by_part, block, scales)
-                return await self._busy_day(opened, wanted, (from_ms, to_ms))
-            await self.budget.read(rows)
-            # A year takes 50 ms, in which no other question would be answered.
-            frame = await self.budget.run(rows, frames.unseal, fetched, scales=scales)
-        self.frame_cache.keep(key, frame)
-        return DayStretch(frame, from_ms, to_ms)
-
-    async def _busy_day(self, opened: LevelBlock, wanted: Range, day: tuple[int, int]) -> DayStretch:
-        """Return as many minutes of a day of footprints as are decoded at once, from the end that is asked for."""
-        oldest_first, (from_ms, to_ms) = wanted.oldest is not None, day
-        from_ms, to_ms = max(from_ms, wanted.start_ms), min(to_ms, wanted.end_ms)
-        some = opened.within(from_ms, to_ms, MAX_LEVELS_AT_ONCE, oldest_first=oldest_first)
-        whole = opened.within(from_ms, to_ms, UNLIMITED, oldest_first=oldest_first)
-        await self.budget.read(opened.count(some))
-        frame = pl.DataFrame(await self.budget.run(opened.count(some), opened.levels, some))
-        if some == whole:
-            return DayStretch(frame, from_ms, to_ms)
-        if oldest_first:
-            return DayStretch(frame, from_ms, int(opened.opens[some.stop]), is_cut=True)
-        return DayStretch(frame, int(opened.opens[some.start]), to_ms, is_cut=True)
+        sealed, (minutes,) = [stretch.minutes for stretch in known], opened.frames
+        rows = sum(len(each) for each in sealed if covered(each, minutes))
+        pieces = await self.budget.run(rows, joined_with, sealed, minutes, from_ms, to_ms)
+        return MinutesPart(view, pieces, from_ms, to_ms, opened.ended and not ends)
 
 
 def _asked(

@@ -1,36 +1,46 @@
 """How minutes that lie open and those of sealed days are put together."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 import polars as pl
 
-from common.frames.minutes import MinuteFrames
+from common.frames.minutes import MinuteFrames, MinuteRows, frame_of, last_open_ms, within
 from common.market.timeframes.timeframe import DAY_MS
 from common.series import MinuteSeries
 from common.store.parts import Range, Seal
 from common.store.reads import View
+from feed.reading.bounds import FOREVER_MS
 
 
 @dataclass(frozen=True, slots=True)
 class MinutesPart:
     """All minutes that open in `[from_ms, to_ms)`, ascending, as of `view`. `ended`: no others lie in the range.
 
-    In several frames: to put a year's together costs as much as to make something of it.
+    In several pieces: to put a year's together costs as much as to make something of it.
     """
 
     view: View
-    frames: list[pl.DataFrame]
+    pieces: list[MinuteRows]
     from_ms: int
     to_ms: int
     ended: bool
+
+    @property
+    def frames(self) -> list[pl.DataFrame]:
+        return list(map(frame_of, self.pieces))
+
+    def last(self) -> pl.DataFrame:
+        """The last minute alone; none if there is none."""
+        piece = next((piece for piece in reversed(self.pieces) if len(piece)), self.pieces[-1])
+        return frame_of(within(piece, last_open_ms(piece), FOREVER_MS) if len(piece) else piece)
 
 
 @dataclass(frozen=True, slots=True)
 class DayStretch:
     """Minutes of sealed days, all that open in `[from_ms, to_ms)`. `is_cut`: the days have more that were asked for."""
 
-    frame: pl.DataFrame
+    minutes: MinuteRows
     from_ms: int
     to_ms: int
     is_cut: bool = False
@@ -61,13 +71,24 @@ def stretches_of(series: MinuteSeries, view: View, wanted: Range) -> list[list[S
     """The sealed days of the range, by the stretches they are kept in: the outer ones may reach beyond it."""
     # A seal stays until all series have dropped the day.
     floor_ms = view.state.floor_ms(series) if view.state else -1
-    stretches = [list(days) for _, days in groupby(view.seals, lambda seal: series.archive_period.open_of(seal.day_ms))]
-    sealed = ([day for day in days if day.digest(series) and day.day_ms >= floor_ms] for days in stretches)
+    sealed = (
+        [day for day in days if day.digest(series) and day.day_ms >= floor_ms] for days in _by_period(series, view)
+    )
     return [
         days
         for days in sealed
         if days and days[0].day_ms < wanted.end_ms and days[-1].day_ms + DAY_MS > wanted.start_ms
     ]
+
+
+def _by_period(series: MinuteSeries, view: View) -> list[list[Seal]]:
+    stretches, end_ms = list[list[Seal]](), 0
+    for seal in view.seals:
+        if seal.day_ms >= end_ms:
+            stretches.append([])
+            end_ms = series.archive_period.next_open(series.archive_period.open_of(seal.day_ms))
+        stretches[-1].append(seal)
+    return stretches
 
 
 def chosen_of(series: MinuteSeries, stretches: list[list[Seal]], wanted: Range) -> list[list[Seal]]:
@@ -86,27 +107,32 @@ def chosen_of(series: MinuteSeries, stretches: list[list[Seal]], wanted: Range) 
     return chosen if wanted.oldest is not None else chosen[::-1]
 
 
-def joined_with(sealed: list[pl.DataFrame], opened: pl.DataFrame, from_ms: int, to_ms: int) -> list[pl.DataFrame]:
-    """Return the frames cut to `[from_ms, to_ms)`, ascending and disjoint: of a minute in two, the open one counts."""
-    frames = [within(frame, from_ms, to_ms) for frame in sealed]
-    opened = within(opened, from_ms, to_ms)
-    if opened.is_empty():
-        return frames or [opened]
-    first_ms = opened["open_ms"][0]
-    later = [frame for frame in frames if not frame.is_empty() and frame["open_ms"][-1] >= first_ms]
-    if later:
-        kept = pl.concat(later).join(opened.select("open_ms").unique(), on="open_ms", how="anti")
-        opened = pl.concat([kept, opened]).sort("open_ms", maintain_order=True)
-    return [*frames[: len(frames) - len(later)], opened]
+def joined_with(sealed: Sequence[MinuteRows], opened: pl.DataFrame, from_ms: int, to_ms: int) -> list[MinuteRows]:
+    """Return minutes of `[from_ms, to_ms)`, ascending and disjoint: of one that is in both the open one counts."""
+    opened, joined = within(opened, from_ms, to_ms), list[MinuteRows]()
+    for piece in (within(each, from_ms, to_ms) for each in sealed):
+        if covered(piece, opened):
+            end_ms = last_open_ms(piece) + 1
+            joined += _overlaid(piece, within(opened, 0, end_ms))
+            opened = within(opened, end_ms, FOREVER_MS)
+        elif len(piece):
+            joined.append(piece)
+    return joined if joined and opened.is_empty() else [*joined, opened]
 
 
-def within(frame: pl.DataFrame, from_ms: int, to_ms: int) -> pl.DataFrame:
-    """Rows that open in `[from_ms, to_ms)`, of an ascending frame: nothing is copied."""
-    opens = frame["open_ms"]
-    if not len(opens) or (from_ms <= opens[0] and opens[-1] < to_ms):
-        return frame
-    first, end = opens.search_sorted(from_ms, "left"), opens.search_sorted(to_ms, "left")
-    return frame.slice(first, end - first)
+def covered(sealed: MinuteRows, opened: pl.DataFrame) -> bool:
+    """Whether one of the open minutes opens before the sealed ones end."""
+    return len(sealed) > 0 and len(opened) > 0 and int(opened["open_ms"][0]) <= last_open_ms(sealed)
+
+
+def _overlaid(sealed: MinuteRows, opened: pl.DataFrame) -> list[MinuteRows]:
+    """Put open minutes in their places. What is sealed is decoded only from the first of these to the last."""
+    first_ms, end_ms = int(opened["open_ms"][0]), int(opened["open_ms"][-1]) + 1
+    spans = (0, first_ms), (first_ms, end_ms), (end_ms, FOREVER_MS)
+    before, between, after = (within(sealed, *span) for span in spans)
+    kept = frame_of(between).join(opened.select("open_ms").unique(), on="open_ms", how="anti")
+    both = pl.concat([kept, opened]).sort("open_ms", maintain_order=True)
+    return [piece for piece in (before, both, after) if len(piece)]
 
 
 def cut_to(minutes: pl.DataFrame, wanted: Range) -> pl.DataFrame:

@@ -29,7 +29,7 @@ TableForm = Literal["csv", "arrow"]
 JSON = "application/json"
 TABLES: dict[TableForm, str] = {"csv": "text/csv", "arrow": "application/vnd.apache.arrow.stream"}
 
-TableWriters = Mapping[TableForm, Callable[[pl.DataFrame, Instrument], bytes]]
+TableWriters = Mapping[TableForm, Callable[[pl.DataFrame, Instrument], bytes | memoryview]]
 BAR_WRITERS: TableWriters = {"csv": bars_csv, "arrow": bars_arrow}
 TRADE_WRITERS: TableWriters = {"csv": trades_csv, "arrow": trades_arrow}
 
@@ -43,7 +43,7 @@ class Answer(Protocol):
     @property
     def media_type(self) -> str: ...
 
-    def body(self) -> bytes: ...
+    def body(self) -> bytes | memoryview: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +51,13 @@ class Written:
     """An answer in bytes: kept as long as a client waits for it, or written early, within what its query may cost."""
 
     media_type: str
-    content: bytes
+    content: bytes | memoryview
 
     @classmethod
     def of(cls, answer: Answer) -> "Written":
         return answer if isinstance(answer, cls) else cls(answer.media_type, answer.body())
 
-    def body(self) -> bytes:
+    def body(self) -> bytes | memoryview:
         return self.content
 
 
@@ -157,7 +157,7 @@ class TableAnswer:
     def media_type(self) -> str:
         return TABLES[self.form]
 
-    def body(self) -> bytes:
+    def body(self) -> bytes | memoryview:
         return self.writers[self.form](self.rows, self.instrument)
 
 

@@ -14,7 +14,7 @@ Q = TypeVar("Q")
 
 
 async def body_of(endpoint: Endpoint[SymbolQueries, Q], queries: Queries, market: Market, query: Q) -> bytes:
-    return (await ask(endpoint, queries.of(market), query)).content
+    return bytes((await ask(endpoint, queries.of(market), query)).content)
 
 
 async def candles_of(queries: Queries, market: Market, query: CandleQuery) -> bytes:

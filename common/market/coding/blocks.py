@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial, reduce
 from itertools import groupby
 from operator import itemgetter
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -116,6 +117,33 @@ def candles(
     """
     types = {name: CANDLE_TYPES[name] for name in names}
     return _whole(_CANDLES, blocks, types, _candle_part, partial(_candle_columns, names=names), scales)
+
+
+class CandleContent(NamedTuple):
+    """One block of candles as it was sealed."""
+
+    rows: int
+    # The open (ms) of the minute before the first, the close and the last id before it, price step, lot step.
+    head: tuple[int, ...]
+    # Bytes of a number, per column of pack_candles.
+    widths: bytes
+    # A line for each byte of each column.
+    planes: npt.NDArray[np.uint8]
+
+
+def candle_contents(blocks: Sequence[bytes], scales: Scales | None = None) -> list[CandleContent] | None:
+    """Open blocks; None where one of them is to be brought to another scale, as only decoding does."""
+    names, blocks = zip(*map(split, blocks), strict=True)
+    if any(rescaling_of(name, scales) for name in names):
+        return None
+    decompressor = zstandard.ZstdDecompressor()
+    return [_candle_content(_rows(_CANDLES, block), _open(decompressor, block)) for block in blocks]
+
+
+def _candle_content(rows: int, content: bytes) -> CandleContent:
+    start = _CANDLE_HEAD.size + _CANDLE_COLUMNS
+    planes = np.frombuffer(content, np.uint8, offset=start).reshape(-1, rows)
+    return CandleContent(rows, _CANDLE_HEAD.unpack_from(content), content[_CANDLE_HEAD.size : start], planes)
 
 
 def candle_members(block: bytes, scales: Scales | None = None) -> list[bytes]:

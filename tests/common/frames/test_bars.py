@@ -1,12 +1,15 @@
 import csv
 import io
-from decimal import Decimal
+from dataclasses import replace
+from decimal import Context, Decimal
 
 import polars as pl
 import pyarrow as pa
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common.frames import bars as frame_bars
 from common.frames.bars import bars_arrow, bars_csv, bars_json
 from common.market.candle import SIMULATED, Candle
 from common.market.coding.bar_json import bar_json
@@ -15,6 +18,7 @@ from tests.kit.frames import candles_frame
 from tests.kit.strategies import LAW, START_MS, candles, instruments
 
 COLUMNS = ["t", "o", "h", "l", "c", "v", "bv", "uv", "q", "n", "isFinal", "rev", "source", "partial"]
+EXACT = Context(prec=50)
 BAR = st.tuples(candles(), st.booleans(), st.booleans())
 INSTRUMENT = Instrument("BTCUSDT", 2, 3)
 CANDLE = Candle(START_MS, 812, 820, 810, 815, 124_500, 70_110, 54_383, 1_014_230_550, 9, 0, 0, 0, 0, 2, SIMULATED)
@@ -84,6 +88,46 @@ def test_arrow_is_read_by_others_with_every_number_exact(
         exact = {name: Decimal(text) for name, text in _texts(candle, instrument).items()}
         flags = {"isFinal": final, "partial": partial, "source": candle.source}
         assert row == {"t": candle.open_ms, "n": candle.trades, "rev": candle.rev, **exact, **flags}
+
+
+@LAW
+@given(st.lists(BAR, min_size=1, max_size=4), st.integers(1, 40), instruments())
+def test_arrow_as_it_is_written_here_is_the_table_that_polars_writes(
+    bars: list[tuple[Candle, bool, bool]], times: int, instrument: Instrument
+) -> None:
+    """Of as many rows as fill bytes of flags or not, and from several pieces."""
+    frame = pl.concat([_frame(bars)] * times, rechunk=False)
+    found, expected = (
+        pa.ipc.open_stream(write).read_all()
+        for write in (
+            bars_arrow(frame, instrument),
+            frame_bars._any_arrow(frame, instrument.price_decimals, instrument.size_decimals),
+        )
+    )
+    found.validate(full=True)
+    assert found.schema == expected.schema and found.equals(expected)
+    assert [column.num_chunks for column in found.columns] == [1] * len(COLUMNS)
+
+
+def test_arrow_of_turnovers_within_64_bits_is_written_here_and_of_others_by_polars(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls, by_polars = list[int](), frame_bars._any_arrow
+
+    def noting(bars: pl.DataFrame, *digits: int) -> bytes:
+        calls.append(len(bars))
+        return by_polars(bars, *digits)
+
+    bars_arrow(_frame([(CANDLE, True, False)]), INSTRUMENT)
+    monkeypatch.setattr(frame_bars, "_any_arrow", noting)
+    most = (1 << 63) - 1
+    for turnover, count in ((most, 0), (-most - 1, 0), (most + 1, 1), (-most - 2, 2), (10**38 - 1, 3)):
+        bars = [(CANDLE, True, False), (replace(CANDLE, turnover=turnover), True, False)]
+        table = pa.ipc.open_stream(bars_arrow(_frame(bars), INSTRUMENT)).read_all()
+        assert table["q"].to_pylist() == [Decimal(each).scaleb(-5, EXACT) for each in (CANDLE.turnover, turnover)]
+        assert len(calls) == count
+    assert pa.ipc.open_stream(bars_arrow(_frame([]), INSTRUMENT)).read_all().num_rows == 0
+    assert len(calls) == 4
 
 
 def test_arrow_has_the_documented_types() -> None:

@@ -12,6 +12,7 @@ from common.frames import decode
 from common.frames.footprint import regroup
 from common.frames.resample import fill_flat, resample
 from common.frames.schema import SHOWN
+from common.frames.sealed import SealedCandles
 from common.market.candle import Candle
 from common.market.coding import blocks, codec
 from common.market.timeframes.timeframe import MINUTE_MS, Timeframe
@@ -136,6 +137,7 @@ def test_what_is_kept_never_takes_more_than_it_may(asked: list[tuple[int, str]])
     for number, text in asked:
         timeframe = Timeframe.parse(text)
         minutes = decoded.get(number)
+        assert not isinstance(minutes, SealedCandles)
         if minutes is None:
             # Some 40 KiB, so that three of them have room.
             minutes = _minutes(number * 480, 400)

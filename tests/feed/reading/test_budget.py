@@ -28,7 +28,7 @@ def spend(feed: Served, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         for name in ("feed.bars.recipe.PART", "feed.bars.recipe.FOOTPRINT_PART", "feed.bars.recipe.CHUNK"):
             monkeypatch.setattr(name, 3)
         monkeypatch.setattr("feed.bars.recipe.FOOTPRINT_CHUNK", 2)
-        monkeypatch.setattr("feed.reading.history.MAX_LEVELS_AT_ONCE", 12)
+        monkeypatch.setattr("feed.reading.sealed_days.MAX_LEVELS_AT_ONCE", 12)
         monkeypatch.setattr("feed.bars.footprints.ROWS_AT_ONCE", 8)
         # No tail has them.
         monkeypatch.setattr("feed.bars.tail.MAX_BARS", 0)
