@@ -85,14 +85,14 @@ class TradeEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class Stream:
+class TradeStream:
     """Entries of the trade stream. `first`: the oldest there is; None if the stream is empty, or was not asked for."""
 
     entries: list[TradeEntry]
     first: TradeEntry | None
 
 
-NO_STREAM = Stream([], None)
+NO_STREAM = TradeStream([], None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +106,9 @@ class Entries:
         pipe.xrange(keys.trades, f"{self.since_seq}-0", "+")
         pipe.xrange(keys.trades, "-", "+", count=1)
 
-    def read(self, answers: Iterator[Any]) -> Stream:
+    def read(self, answers: Iterator[Any]) -> TradeStream:
         entries, oldest = next(answers), next(answers)
-        return Stream([trade_entry(*each) for each in entries], trade_entry(*oldest[0]) if oldest else None)
+        return TradeStream([trade_entry(*each) for each in entries], trade_entry(*oldest[0]) if oldest else None)
 
     @classmethod
     def since(cls, seq: int | None) -> "tuple[Entries, ...]":
@@ -174,7 +174,7 @@ NO_DAYS = StoredDays([], [], NOT_ADOPTED)
 
 
 @dataclass(frozen=True, slots=True)
-class Days:
+class DailyCandles:
     """Stored daily candles, with what is dirty."""
 
     field: ClassVar[str] = "days"

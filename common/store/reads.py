@@ -16,7 +16,7 @@ from common.store.instrument import data_instrument
 from common.store.keys import SymbolKeys
 from common.store.manifest import Manifest
 from common.store.older import UNKNOWN_OLDER, OlderCache
-from common.store.parts import NO_DAYS, NO_STREAM, Minutes, Part, Seal, StoredDays, Stream, TradeEntry, trade_entry
+from common.store.parts import NO_DAYS, NO_STREAM, Minutes, Part, Seal, StoredDays, TradeEntry, TradeStream, trade_entry
 from common.store.state import StatePart, SymbolState, check_instrument
 
 
@@ -43,7 +43,7 @@ class View:
     server_ms: int
     # One list per range asked for.
     minutes: list[list[bytes]] = field(default_factory=list)
-    stream: Stream = NO_STREAM
+    stream: TradeStream = NO_STREAM
     # Ascending.
     seals: list[Seal] = field(default_factory=list)
     days: StoredDays = NO_DAYS

@@ -17,7 +17,7 @@ from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, Timeframe
 from common.retry import always_changing
 from common.series import CANDLES
 from common.store.archived import touches
-from common.store.parts import Days, Entries, Minutes, Range
+from common.store.parts import DailyCandles, Entries, Minutes, Range
 from common.store.reads import View
 from feed.bars.changes import ROUNDS, BarChanges, Cursor, Touched, touched_since
 from feed.bars.closed import Closed, candles_of, cut, grow
@@ -124,13 +124,13 @@ async def read_days(
     limit = bounds.limit * timeframe.n * _DAYS_OF[timeframe.unit]
     stored = Range.some(bounds.start_ms, bounds.end_ms, limit, oldest_first=bounds.oldest_first)
     # First only which days are dirty: it is cheap, and all the rest is then read at once.
-    view = await history.view(Days(NOTHING))
+    view = await history.view(DailyCandles(NOTHING))
     for _ in range(ATTEMPTS):
         spans = _to_be_made(view, timeframe, bounds)
         if sum(end - start for start, end in spans) > MAX_DIRTY_MS:
             return None
         minutes = Minutes(*(Range(*span) for span in spans))
-        view = await history.view(minutes, Days(stored), *Entries.since(since_seq))
+        view = await history.view(minutes, DailyCandles(stored), *Entries.since(since_seq))
         if set(_to_be_made(view, timeframe, bounds)) <= set(spans):
             bars = _bars(view, spans, timeframe)
             ended = len(view.days.candles) < limit and len(bars) <= bounds.limit

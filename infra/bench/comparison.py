@@ -12,7 +12,7 @@ _NUMBER = re.compile(r"(?<![\w.])(\d[\d,]*(?:\.\d+)?)\s*([^\s\d(),;]*)")
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class FigurePair:
     """A figure as it is now and as it was, of the middle round by its first number; None where it was not measured.
 
     `ratios`: of each number in the order of the text, medians of all rounds; above 1 it is better now.
@@ -23,7 +23,7 @@ class Compared:
     ratios: tuple[float, ...] = ()
 
 
-def compare(now: Sequence[Sequence[Figure]], then: Sequence[Sequence[Figure]]) -> list[Compared]:
+def compare(now: Sequence[Sequence[Figure]], then: Sequence[Sequence[Figure]]) -> list[FigurePair]:
     """Compare the figures of one row. Each of `now` and `then` has a list of figures a round."""
     earlier = _by_what(then)
     return [_compared(rounds, earlier.get(what, [])) for what, rounds in _by_what(now).items()]
@@ -42,14 +42,14 @@ def _by_what(rounds: Iterable[Sequence[Figure]]) -> dict[str, list[Figure]]:
     return found
 
 
-def _compared(now: list[Figure], then: list[Figure]) -> Compared:
+def _compared(now: list[Figure], then: list[Figure]) -> FigurePair:
     middle, before = _middle(now), _middle(then) if then else None
     if before is None:
-        return Compared(middle)
+        return FigurePair(middle)
     pairs = list(zip(_medians(now), _medians(then), strict=False))
     more_is_better = _more_is_better(middle)
     ratios = tuple(new / old if more_is_better else old / new for new, old in pairs if new and old)
-    return Compared(middle, before, ratios)
+    return FigurePair(middle, before, ratios)
 
 
 def _more_is_better(figure: Figure) -> bool:

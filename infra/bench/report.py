@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from common.errors import BadInput
-from infra.bench.comparison import Compared, compare
+from infra.bench.comparison import FigurePair, compare
 from infra.bench.release import HERE, Release, release
 from infra.bench.rows import ROWS
 
@@ -38,7 +38,7 @@ def bench(
     unknown = [name for name in rows or [] if name not in ROWS]
     if unknown:
         raise BadInput(f"no row {unknown[0]!r}, expected {', '.join(ROWS)}")
-    measured: list[tuple[str, Compared]] = []
+    measured: list[tuple[str, FigurePair]] = []
     with ExitStack() as stack, Console(stderr=True).status("measuring") as status:
         earlier = stack.enter_context(release(against)) if against else None
         for row in rows or ROWS:
@@ -50,7 +50,7 @@ def bench(
         Console().print(_table(measured, against))
 
 
-def _measure(row: str, earlier: Release | None, rounds: int, tell: Callable[[str], None]) -> list[Compared]:
+def _measure(row: str, earlier: Release | None, rounds: int, tell: Callable[[str], None]) -> list[FigurePair]:
     """In turns: what else the machine does is then met by both."""
     now, then = [], []
     for number in range(1, rounds + 1):
@@ -62,7 +62,7 @@ def _measure(row: str, earlier: Release | None, rounds: int, tell: Callable[[str
     return compare(now, then)
 
 
-def _table(measured: Iterable[tuple[str, Compared]], against: str | None) -> Table:
+def _table(measured: Iterable[tuple[str, FigurePair]], against: str | None) -> Table:
     columns = ["what", "target", "measured", ""]
     if against:
         columns += [against, "times as good"]

@@ -20,7 +20,7 @@ from common.market.timeframes.timeframe import DAY_MS, Timeframe, day_of
 from common.series import FOOTPRINTS, MINUTE_SERIES
 from common.store.archived import touches
 from common.store.manifest import Manifest
-from common.store.parts import Days, Range, Seals
+from common.store.parts import DailyCandles, Range, Seals
 from common.store.reads import SymbolReader
 from common.store.registry import Market
 
@@ -64,7 +64,7 @@ def holes(series: ArchiveSeries, found: Collection[int], days: Iterable[int]) ->
 
 async def _witnesses(client: Redis, market: Market, series: ArchiveSeries, there: dict[str, list[int]]) -> set[int]:
     """Return UTC days that have, or had, something of a series."""
-    view = await SymbolReader(client, market.symbol).view(Seals(0), Days(Range(0, 1 << 53)))
+    view = await SymbolReader(client, market.symbol).view(Seals(0), DailyCandles(Range(0, 1 << 53)))
     if series is CANDLE_ROWS:
         stored = {day_of(codec.candle_open(member)) for member in view.days.candles}
         return stored | {*there[FOOTPRINT_ROWS.name], *there[TRADE_ROWS.name]}

@@ -23,6 +23,7 @@
 local FIRST_SERIES, FIRST_ROLLED = rewritten.first, rewritten.first + 2
 
 -- with coverage.lua
+-- with tell.lua
 
 local function first_id(stream)
   local entry = redis.call('XRANGE', stream, '-', '+', 'COUNT', 1)[1]
@@ -97,11 +98,5 @@ if with_rescale then
   redis.call('ZADD', rescale, '0', 'list')
 end
 redis.call('DEL', changing)
-for at = event_texts.first, event_texts.last do
-  local id = next_seq .. '-' .. at - event_texts.first + 1
-  redis.call('XADD', events, 'MAXLEN', '~', events_kept, id, 'event', ARGV[at])
-end
-for at = messages.first, messages.last, 2 do
-  redis.call('PUBLISH', ARGV[at], ARGV[at + 1])
-end
+tell()
 return {'OK'}

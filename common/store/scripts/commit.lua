@@ -24,7 +24,6 @@
 --         the archive alone has, until it has that, too (archived.lua). Their days are dirty and unarchived. There are
 --         at most MAX_LATE; archive.late_lost counts those that had no room.
 -- dirty: score the seq that last wrote a minute of the day (UTC, its open), until the day has been rolled up (roll.lua).
--- events: id <seq>-<i>, field event (JSON).
 -- text ids: the last MAX_TEXT_IDS ids of trades that are no numbers. Scores count up; the last one has the greatest.
 -- state, for readers that keep what they have read (feed/bars/tail.py) or come back with a cursor (feed/bars/changes.py):
 --   amended         '<seq>:<from_ms>:<to_ms>;...', newest first: the last 16 commits that wrote minutes which had been
@@ -115,6 +114,7 @@ end
 
 -- with lost.lua
 -- with coverage.lua
+-- with tell.lua
 
 -- The floor of each series, -1 without one.
 local function floors_now()
@@ -274,13 +274,7 @@ if drops then
   -- A seal names the blocks of all series, and goes with the last of them.
   redis.call('ZREMRANGEBYSCORE', seals, '-inf', string.format('%.0f', math.min(unpack(floors_now())) - DAY_MS))
 end
-for at = event_texts.first, event_texts.last do
-  local id = next_seq .. '-' .. at - event_texts.first + 1
-  redis.call('XADD', events, 'MAXLEN', '~', events_kept, id, 'event', ARGV[at])
-end
 redis.call('PUBLISH', commits, message_head .. packed_trades)
-for at = messages.first, messages.last, 2 do
-  redis.call('PUBLISH', ARGV[at], ARGV[at + 1])
-end
+tell()
 -- The channel of the trades has the name of their stream.
 return {'OK', redis.call('PUBSUB', 'NUMSUB', trades)[2], now_ms}

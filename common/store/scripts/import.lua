@@ -24,6 +24,7 @@ local AMENDED_KEPT, DAY_MS = 16, 86400000
 -- with outside.lua
 -- with manifest.lua
 -- with coverage.lua
+-- with tell.lua
 
 if redis.call('HGET', owner, 'token') ~= token then
   return {'FENCED'}
@@ -114,13 +115,7 @@ end
 for at = forgotten.first, forgotten.last do
   redis.call('HDEL', gaps, ARGV[at])
 end
-for at = event_texts.first, event_texts.last do
-  local id = next_seq .. '-' .. at - event_texts.first + 1
-  redis.call('XADD', events, 'MAXLEN', '~', events_kept, id, 'event', ARGV[at])
-end
-for at = messages.first, messages.last, 2 do
-  redis.call('PUBLISH', ARGV[at], ARGV[at + 1])
-end
+tell()
 for at = entries.first, entries.last do
   note_entry(manifest, faults, 'trades', ARGV[at])
 end

@@ -21,7 +21,7 @@ from common.series import CANDLES, FOOTPRINTS
 from common.store.cut import Wrong, wrong_times
 from common.store.keys import ROLLED, SymbolKeys
 from common.store.lease import NOTHING_SEEN, LeaseObservation
-from common.store.parts import Days, Entries, Minutes, Range, Seals
+from common.store.parts import DailyCandles, Entries, Minutes, Range, Seals
 from common.store.reads import SymbolReader, View
 from common.store.registry import Market
 from common.store.rollups import RollupStore
@@ -43,7 +43,7 @@ async def cut_history(client: Redis, market: Market, from_ms: int) -> int:
 
 
 async def view_of(client: Redis, symbol: str = INSTRUMENT.symbol) -> View:
-    return await SymbolReader(client, symbol).view(BOTH, Entries(0), Seals(0), Days(EVERYTHING))
+    return await SymbolReader(client, symbol).view(BOTH, Entries(0), Seals(0), DailyCandles(EVERYTHING))
 
 
 def days(writer: Writer, first_ms: int, count: int, rng: random.Random) -> list[list[Trade]]:
