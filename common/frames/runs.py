@@ -54,14 +54,14 @@ class Runs:
             found = values[self.starts] if is_one_number else function.reduceat(values, self.starts)
         return found
 
-    def sums(self, values: Ints, step: int = 1, greatest: int | None = None) -> pl.Series:
+    def sums(self, values: Ints, step: int = 1, greatest: int | None = None) -> Values | pl.Series:
         """The exact sum of each, times `step`: of 64 bits where these surely suffice, else of 128.
 
         `greatest`: what none of the values is beyond, either way, if that is known.
         """
         if self._fit(step, greatest) or self._fit(step, max(int(values.max()), -int(values.min()))):
             sums = self.reduced(np.add, values)
-            return pl.Series(sums if step == 1 else sums * step)
+            return sums if step == 1 else sums * step
         # Half of the bits at a time: neither sum leaves 64 bits, however many rows there are.
         low, high = (self.reduced(np.add, half) for half in (values & _LOW_HALF, values >> _HALF))
         return (_wide(high) * _wide([1 << _HALF]) + _wide(low)) * _wide([step])

@@ -21,6 +21,7 @@ from common.market.scale import Scales
 from common.market.timeframes.timeframe import MINUTE_MS, Timeframe
 
 _MAX_INT32 = (1 << 31) - 1
+_TURNOVER = list(SHOWN).index("turnover")
 # What each price of a run is.
 _PRICE_OF: dict[str, Callable[[Runs, Values], Values]] = {
     "open_ticks": Runs.first,
@@ -108,14 +109,16 @@ class SealedCandles:
         for name, values in self._columns(scratch):
             bars[name] = self._of_runs(name, values[rows], runs)
         # A list of series: Polars takes longer over a dictionary than it takes to make most of the columns.
-        return conform(pl.DataFrame([pl.Series(name, bars[name]) for name in SHOWN]), SHOWN)
+        series = [pl.Series(name, bars[name]) for name in SHOWN]
+        series[_TURNOVER] = series[_TURNOVER].cast(pl.Int128)
+        return conform(pl.DataFrame(series), SHOWN)
 
     def _of_runs(self, name: str, values: Values, runs: Runs) -> Values | pl.Series:
         days = self.days
         if name in LOTS:
             return runs.sums(values, days.lot_step, days.greatest.volume)
         if name == "turnover":
-            return runs.sums(values, days.price_step * days.lot_step, days.greatest.turnover).cast(pl.Int128)
+            return runs.sums(values, days.price_step * days.lot_step, days.greatest.turnover)
         if name in ("trades", "rev"):
             return runs.sums(values, greatest=MAX_COUNT)
         if name == "sources":
