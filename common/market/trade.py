@@ -46,12 +46,12 @@ class Trade(NamedTuple):
 class TradeBounds(NamedTuple):
     """The least and the greatest values of a batch."""
 
-    least_id: int
-    greatest_id: int
-    lowest_ticks: int
-    highest_ticks: int
-    least_lots: int
-    greatest_lots: int
+    min_id: int
+    max_id: int
+    min_ticks: int
+    max_ticks: int
+    min_lots: int
+    max_lots: int
 
 
 class TradeSums(NamedTuple):
@@ -59,8 +59,8 @@ class TradeSums(NamedTuple):
 
     first: Trade
     last: Trade
-    lowest_ticks: int
-    highest_ticks: int
+    min_ticks: int
+    max_ticks: int
     volume_lots: int
     buy_lots: int
     sell_lots: int

@@ -133,7 +133,7 @@ class StatePart:
         state = _state_of(next(answers), self.symbol, self.opens)
         if not self.older:
             return state
-        older = older_of(next(answers))
+        older = _older_of(next(answers))
         return replace(state, older=older) if state and state.is_chunked else state
 
 
@@ -175,6 +175,6 @@ def _state_of(values: list[bytes | None], symbol: str, opens: Sequence[MinuteSer
     )
 
 
-def older_of(chunks: Mapping[bytes, bytes]) -> OlderSpans:
+def _older_of(chunks: Mapping[bytes, bytes]) -> OlderSpans:
     """Read the chunks of coverage."""
     return OlderSpans({int(number): chunk for number, chunk in chunks.items()})

@@ -332,8 +332,8 @@ def candle_of(open_ms: int, run: Trades, sources: int) -> Candle:
     return Candle(
         open_ms=open_ms,
         open_ticks=sums.first.price_ticks,
-        high_ticks=sums.highest_ticks,
-        low_ticks=sums.lowest_ticks,
+        high_ticks=sums.max_ticks,
+        low_ticks=sums.min_ticks,
         close_ticks=sums.last.price_ticks,
         volume_lots=sums.volume_lots,
         buy_lots=sums.buy_lots,

@@ -22,12 +22,12 @@ def all_valid(trades: Trades, oldest_ms: int, newest_ms: int, now_ms: int) -> bo
 
 def _are_valid(bounds: TradeBounds) -> bool:
     return (
-        bounds.least_id >= 0
-        and bounds.greatest_id <= MAX_ID
-        and bounds.lowest_ticks > 0
-        and bounds.highest_ticks < MAX_TICKS
-        and bounds.least_lots >= 0
-        and bounds.greatest_lots < MAX_LOTS
+        bounds.min_id >= 0
+        and bounds.max_id <= MAX_ID
+        and bounds.min_ticks > 0
+        and bounds.max_ticks < MAX_TICKS
+        and bounds.min_lots >= 0
+        and bounds.max_lots < MAX_LOTS
     )
 
 

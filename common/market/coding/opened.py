@@ -3,7 +3,7 @@
 A column stays what a block holds of it (common.market.coding.blocks): what its neighbours do not already say, as narrow
 as it is. The order keys are left out.
 
-What is opened is within bounds in which the plain arithmetic of 64 bits holds: whoever puts the columns together
+What is opened is within bounds in which the plain arithmetic of 64 bits holds: what puts the columns together
 (common.frames.sealed) need not look. Blocks beyond them, as hardly a market has them, and those of another scale are
 not opened: they are to be decoded, in 128 bits.
 """

@@ -61,6 +61,14 @@ async def test_an_owner_that_cannot_be_read_is_left_out_and_told_once(
     assert await client.get(SymbolKeys("BAD").owner) == b"no hash"
 
 
+async def test_a_store_that_has_lost_its_scripts_is_given_them_again(client: Redis) -> None:
+    await store_of(client, "HELD").claim(TOKEN, NOTHING_SEEN, "tests")
+    owners = Owners(client)
+    before = await owners.look(["HELD", "FREE"])
+    await client.script_flush()
+    assert await owners.look(["HELD", "FREE"]) == before == {"HELD": LeaseObservation(TOKEN, "1"), "FREE": None}
+
+
 async def test_a_look_that_is_given_up_leaves_no_reply_for_the_next_command(redis_url: str) -> None:
     async with commit_client(redis_url) as client:
         await client.set("k", "v")

@@ -133,7 +133,7 @@ async def test_commits_of_another_release_are_read_with_the_next_look(
         await hub._look(symbol)
         await settled(client, writer, *clients)
         assert not symbol.is_blind
-    # Told once until it is read, not with each message; nobody had to begin again.
+    # Told once until it is read, not with each message; no client had to begin again.
     assert caplog.messages.count("message not understood") == 3
     assert all(one.heard.count("snapshot") == 1 for one in clients)
     assert feed.services.metrics.outages._value.get() == 0
