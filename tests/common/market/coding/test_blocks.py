@@ -260,7 +260,8 @@ def test_a_digest_names_the_bytes() -> None:
 
 
 def test_no_blocks_give_empty_columns() -> None:
-    assert {len(column) for column in (*candle_blocks.columns([]).values(), *footprint_blocks.levels([]).values())} == {0}
+    empty = candle_blocks.columns([]) | footprint_blocks.levels([])
+    assert {len(column) for column in empty.values()} == {0}
 
 
 def _minutes(recording: recordings.Recording) -> tuple[list[bytes], list[bytes]]:
