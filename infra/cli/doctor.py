@@ -67,9 +67,9 @@ def doctor(data: DataOption = None) -> None:
     console = tables.console()
     findings, found = asyncio.run(_examine(settings, url, console))
     for finding in findings:
-        _print(console, finding)
+        print_finding(console, finding)
     if found:
-        tables.print_table(console, LEASE_COLUMNS, map(_row, found))
+        tables.print_table(console, LEASE_COLUMNS, map(lease_row, found))
     if any(finding.level is Level.FAIL for finding in findings):
         raise typer.Exit(1)
 
@@ -235,7 +235,7 @@ def _lease(symbol: str, now: Mapping[str, str], *, is_beating: bool, is_wanted: 
     )
 
 
-def _print(console: Console, finding: Finding) -> None:
+def print_finding(console: Console, finding: Finding) -> None:
     width = console.width - INDENT
     first, *more = folded(redacted(finding.found), width) + (folded(finding.advice, width) if finding.advice else [])
     label = Text().append(f"{finding.level.value:<5}", _COLOURS[finding.level]).append(f" {finding.what:<12} ")
@@ -244,7 +244,7 @@ def _print(console: Console, finding: Finding) -> None:
         console.print(Text(" " * INDENT + line))
 
 
-def _row(lease: Lease) -> Row:
+def lease_row(lease: Lease) -> Row:
     colour = "yellow" if lease.is_troubled else "green"
     return lease.symbol, Cell(lease.state, colour), lease.holder, lease.epoch, lease.beats
 

@@ -30,6 +30,8 @@ from infra.local import embedded
 from infra.local.running import Launch, launches, now_ms
 from infra.paths import data_folder
 
+# Of what goes on below `feed` and `store`.
+INDENT = 7
 READY_TIMEOUT_S = 0.3
 OK = 200
 
@@ -70,9 +72,9 @@ def status(data: DataOption = None) -> None:
     running = [launch for launch in found if launch.launcher.is_alive]
     console = tables.console()
     for line in [f"fleet {RELEASE}, data in {folder}", *_fleet_lines(found)]:
-        console.print(line)
+        tables.print_sentence(console, line, INDENT)
     store = asyncio.run(_look(url, settings)) if url else None
-    console.print(_store_line(url, store))
+    tables.print_sentence(console, _store_line(url, store), INDENT)
     if running:
         console.print()
         tables.print_table(console, PROCESSES, _process_rows(running))

@@ -54,6 +54,14 @@ def print_table(to: Console, columns: Sequence[Column], rows: Iterable[Row]) -> 
         to.print(line)
 
 
+def print_sentence(to: Console, text: str, indent: int) -> None:
+    """What goes on below is indented."""
+    first, *more = folded(text, to.width)
+    to.print(first)
+    for line in folded(" ".join(more), to.width - indent) if more else ():
+        to.print(" " * indent + line)
+
+
 def folded(text: str, width: int) -> list[str]:
     """Its lines. A word that is too long goes on below, too."""
     if cell_len(text) <= width:
