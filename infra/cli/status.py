@@ -67,19 +67,20 @@ def status(data: DataOption = None) -> None:
     """
     settings = load()
     folder = data_folder(data or settings.data_dir)
-    url = settings.redis_url if data is None and settings.redis_url else embedded.locate(folder)
+    own = embedded.locate(folder)
+    url = settings.redis_url if data is None and settings.redis_url else own
     found = [launch for _, launch in launches(folder)]
     running = [launch for launch in found if launch.launcher.is_alive]
     console = tables.console()
-    for line in [f"fleet {RELEASE}, data in {folder}", *_fleet_lines(found)]:
+    for line in [f"fleet {RELEASE}, data in {folder}", *_fleet_lines(found, is_store_ours=own is not None)]:
         tables.print_sentence(console, line, INDENT)
     store = asyncio.run(_look(url, settings)) if url else None
     tables.print_sentence(console, _store_line(url, store), INDENT)
     if running:
         console.print()
         tables.print_table(console, PROCESSES, _process_rows(running))
-    elif isinstance(store, StoreStanding) and store.processes:
-        console.print(f"processes elsewhere: {_counted(store.processes)}")
+    elif isinstance(store, StoreStanding) and store.processes and url != own:
+        console.print(f"processes of it, here or elsewhere: {_counted(store.processes)}")
     if isinstance(store, StoreStanding) and store.symbols:
         console.print()
         tables.print_table(console, SYMBOLS, map(_symbol_row, store.symbols))
@@ -97,7 +98,8 @@ def age_text(ms: int) -> str:
     return f"{max(0, ms) / 1_000:.1f} s" if seconds < 10 else f"{seconds} s"
 
 
-def _fleet_lines(found: list[Launch]) -> Iterator[str]:
+def _fleet_lines(found: list[Launch], *, is_store_ours: bool) -> Iterator[str]:
+    """`is_store_ours`: the folder's store runs."""
     if not any(launch.launcher.is_alive for launch in found):
         yield "no fleet runs here: infra/up starts one"
     for launch in found:
@@ -106,8 +108,9 @@ def _fleet_lines(found: list[Launch]) -> Iterator[str]:
             ready = "ready" if _is_ready(launch.feed) else "does not answer yet"
             since, age = _utc(launcher.since_ms), age_text(now_ms() - launcher.since_ms)
             yield f"feed   {launch.feed}, {ready}; up since {since} UTC, {age} (launcher {launcher.pid})"
-        elif left := launch.left_behind:
-            yield f"left behind by launcher {launcher.pid}, which was killed: {', '.join(left)}; fleet down stops them"
+        else:
+            left = ", ".join([*launch.left_behind, *["its store"] * is_store_ours])
+            yield f"launcher {launcher.pid} was killed, and left {left or 'nothing'} behind: fleet down cleans up"
 
 
 def _store_line(url: str | None, store: StoreStanding | str | None) -> str:
@@ -161,7 +164,7 @@ def _standing(view: View, market: Market, rules: HealthRules) -> HealthStanding:
     if mode_of(view, market, rules.lease_ttl_ms) == STALE and not is_known(
         instrument.calendar, instrument.zone, instrument.hours
     ):
-        return HealthStanding(STALE, f"its market may be closed, {instrument.calendar}")
+        return HealthStanding("quiet", instrument.calendar)
     return standing_of(view, market, rules)
 
 

@@ -58,7 +58,9 @@ def test_a_fleet_is_shown_as_long_as_it_runs_and_stopped_also_where_its_launcher
         record["children"]["worker.1"] = asdict(left)
         path.write_bytes(orjson.dumps(record))
         shown = command("status")
-        assert f"left behind by launcher {process.pid}, which was killed: worker.1; fleet down stops them" in shown.out
+        assert (
+            f"launcher {process.pid} was killed, and left worker.1, its store behind: fleet down cleans up" in shown.out
+        )
         down = command("down")
         assert down.out.splitlines() == [
             f"stopped what launcher {process.pid} had left behind: worker.1",

@@ -92,7 +92,9 @@ def test_a_venue_names_its_exchange() -> None:
 
 def test_without_ccxt_the_operator_is_told_of_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(OperatorError, match=r"CCXT.OKX needs ccxt.*fleet-market-data\[ccxt\]"):
+    with pytest.raises(
+        OperatorError, match=r"CCXT.OKX needs ccxt.*: in the project's folder, .venv/bin/pip install -e '\.\[ccxt\]'$"
+    ):
         CcxtVenue(FakeClock(), OpenBudget(), "CCXT.OKX")
 
 
