@@ -17,7 +17,7 @@ from common.frames.minutes import SHOWN_FRAMES
 from common.frames.schema import CANDLES
 from common.market.builder.builder import Builder
 from common.market.candle import LIVE
-from common.market.coding import blocks, codec
+from common.market.coding import candle_blocks, codec
 from common.market.coding.limbs import Scratch
 from common.market.instrument import Instrument
 from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS
@@ -78,7 +78,7 @@ def _ms(what: str, times_s: list[float], max_ms: float) -> Figure:
 def _held() -> Figure:
     """Minutes of a month as they are kept, against a frame of them."""
     members = encode.candles(minutes(30))
-    sealed = [blocks.pack_candles(members[at : at + 1_440]) for at in range(0, len(members), 1_440)]
+    sealed = [candle_blocks.pack(members[at : at + 1_440]) for at in range(0, len(members), 1_440)]
     kept = SHOWN_FRAMES.opened(sealed, None, Scratch()).estimated_size()
     ratio = SHOWN_FRAMES.unseal(sealed).estimated_size() / kept
     measured = f"{ratio:.1f} x; {HELD_BYTES / kept * len(members) / 1e6:.1f} million"
