@@ -35,7 +35,7 @@ def numbers(measured: str) -> list[float]:
 
 
 def _by_place(rounds: Iterable[Sequence[Figure]]) -> dict[tuple[str, int], list[Figure]]:
-    """By what is measured without its numbers (a base line, say, differs from round to round), and which one of such."""
+    """By what is measured but for its numbers (a base line differs each round), and which one of such it is."""
     found: dict[tuple[str, int], list[Figure]] = {}
     for figures in rounds:
         seen = Counter[str]()
