@@ -37,7 +37,8 @@ def anyio_backend() -> str:
 def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever runs the tests may have settings of a real fleet in the shell: not ours."""
     for name in list(os.environ):
-        if name in (REDIS_URL, PORT) or (name.startswith(PREFIX) and name not in FOREIGN_NAMES):
+        # COLUMNS: what is printed into a pipe would be folded, as on a terminal.
+        if name in (REDIS_URL, PORT, "COLUMNS") or (name.startswith(PREFIX) and name not in FOREIGN_NAMES):
             monkeypatch.delenv(name)
 
 

@@ -47,6 +47,8 @@ class SupervisorHooks:
     prepare: Callable[[], Awaitable[None]] | None = None
     # What a person should know of as long as it is said: sentences by what they are about.
     complaints: Callable[[], Awaitable[Mapping[str, str]]] | None = None
+    # Told of all that runs whenever that changes: pids by name.
+    running: Callable[[Mapping[str, int]], None] = lambda pids: None
 
 
 @dataclass(slots=True)
@@ -120,7 +122,15 @@ class Supervisor:
             child.start()
 
     def _new_child(self, name: str, command: str) -> Child:
-        return Child(name, command, environ=self.environ, cwd=self.cwd, output=self.output, backoff=self.backoff)
+        return Child(
+            name,
+            command,
+            environ=self.environ,
+            cwd=self.cwd,
+            output=self.output,
+            backoff=self.backoff,
+            on_change=lambda: self.hooks.running({child.name: pid for child in self._all() if (pid := child.pid)}),
+        )
 
     async def _grow(self) -> None:
         while WORKER in self.commands and not self._stop_asked.is_set():

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from common.clock import SystemClock
 from common.errors import BadInput, OperatorError
-from common.market.builder.validity import BAD_ID, BAD_PRICE, BAD_SIZE, BAD_TIME
+from common.market.builder.validity import BAD_ID, BAD_PRICE, BAD_SIZE, BAD_TIME, TOO_FINE
 from common.market.instrument import Instrument
 from common.market.trade import MAX_LOTS, MAX_TICKS, UNKNOWN, Trade
 from infra.exchange import Exchange, Garbage, Reset, Stall, Throttle
@@ -43,7 +43,7 @@ from workers.venues.shared.base import (
     VenueUnavailable,
 )
 from workers.venues.shared.budget import CONNECT, OpenBudget
-from workers.venues.shared.fields import MISSING_FIELD, TOO_FINE, FieldScales
+from workers.venues.shared.fields import MISSING_FIELD, FieldScales
 from workers.venues.shared.live import Timing
 from workers.venues.shared.stall import StallLimits
 
@@ -92,7 +92,9 @@ def test_a_venue_names_its_exchange() -> None:
 
 def test_without_ccxt_the_operator_is_told_of_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(OperatorError, match=r"CCXT.OKX needs ccxt.*fleet-market-data\[ccxt\]"):
+    with pytest.raises(
+        OperatorError, match=r"CCXT.OKX needs ccxt.*: in the project's folder, .venv/bin/pip install -e '\.\[ccxt\]'$"
+    ):
         CcxtVenue(FakeClock(), OpenBudget(), "CCXT.OKX")
 
 
