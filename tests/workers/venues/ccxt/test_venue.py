@@ -109,6 +109,7 @@ async def test_an_exchange_ccxt_does_not_know_is_refused() -> None:
 
 
 @pytest.mark.parametrize("name", [NAME, "BTC-USDT"])
+@pytest.mark.process
 async def test_a_listing_by_either_name(name: str) -> None:
     async with served(still("BTCUSDT", "ETHUSDT")) as running, venue_of_exchange(running) as venue:
         listing = await venue.listing(name)
@@ -212,6 +213,7 @@ def test_equal_trades_without_an_id_are_two() -> None:
 # REST.
 
 
+@pytest.mark.process
 async def test_trades_of_any_time_are_the_truth() -> None:
     async with served(still(history_ms=300_000)) as running, venue_of_exchange(running) as venue:
         truth = aggregated(running)
@@ -223,6 +225,7 @@ async def test_trades_of_any_time_are_the_truth() -> None:
             await venue.trades_from_id(LISTING, 1, 10, 0)
 
 
+@pytest.mark.process
 async def test_hours_without_a_trade_are_no_end() -> None:
     async with served(still(history_ms=10_000)) as running, venue_of_exchange(running) as venue:
         truth = aggregated(running)
@@ -245,6 +248,7 @@ async def test_a_page_never_cuts_a_millisecond(page: int, monkeypatch: pytest.Mo
     assert [trade.id for trade in found] == list(range(page * 5))
 
 
+@pytest.mark.process
 async def test_candles_depth_and_time_are_the_truth() -> None:
     async with served(still(history_ms=400_000)) as running, venue_of_exchange(running) as venue:
         market = running.exchange.market(SYMBOL)
@@ -260,6 +264,7 @@ async def test_candles_depth_and_time_are_the_truth() -> None:
         assert await venue.server_time_ms() == running.exchange.now_ms
 
 
+@pytest.mark.process
 async def test_a_refusal_goes_to_the_budget_with_its_retry_after() -> None:
     budget = OpenBudget()
     async with served(still(history_ms=1_000)) as running, venue_of_exchange(running, budget) as venue:
@@ -271,6 +276,7 @@ async def test_a_refusal_goes_to_the_budget_with_its_retry_after() -> None:
         assert budget.refusals == [caught.value] and caught.value.endpoint == "fetch_trades"
 
 
+@pytest.mark.process
 async def test_every_request_is_paid_for() -> None:
     budget = OpenBudget()
     async with served(still(history_ms=1_000)) as running, venue_of_exchange(running, budget) as venue:
@@ -310,6 +316,7 @@ def running_exchange() -> Exchange:
     return Exchange(simulated(SYMBOL), history_ms=5_000, speed=20)
 
 
+@pytest.mark.process
 async def test_trades_and_book_of_the_stream_are_the_truth() -> None:
     budget = OpenBudget()
     async with served(running_exchange()) as running, venue_of_exchange(running, budget) as venue:
@@ -334,6 +341,7 @@ async def test_trades_and_book_of_the_stream_are_the_truth() -> None:
     [Reset(), Stall(ms=3_000, lose=True)],
     ids=["reset", "stall"],
 )
+@pytest.mark.process
 async def test_a_lost_or_silent_connection_is_told_and_opened_again(fault: Any) -> None:
     async with served(running_exchange()) as running, venue_of_exchange(running, timing=HASTY) as venue:
         async with aclosing(venue.stream([LISTING], depth=False, quotes=False)) as events:
@@ -347,6 +355,7 @@ async def test_a_lost_or_silent_connection_is_told_and_opened_again(fault: Any) 
 
 
 @pytest.mark.parametrize("form", ["truncated", "mutated", "binary", "huge", "nested", "empty"])
+@pytest.mark.process
 async def test_messages_that_are_none_cost_nothing_else(form: Form) -> None:
     async with served(running_exchange()) as running, venue_of_exchange(running) as venue:
         async with aclosing(venue.stream([LISTING], depth=False, quotes=False)) as events:
@@ -364,6 +373,7 @@ async def test_messages_that_are_none_cost_nothing_else(form: Form) -> None:
         assert any(isinstance(event, Refused) for event in found) or form in ("huge", "empty")
 
 
+@pytest.mark.process
 async def test_without_a_stream_trades_are_read_by_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ccxt_venue, "POLLED", frozenset(("binance",)))
     monkeypatch.setattr(ccxt_venue, "POLL_MS", 50)
