@@ -112,9 +112,7 @@ def add(
     ] = "UTC",
     hours: Annotated[
         TradingHours,
-        typer.Option(
-            metavar="HOURS", help="Of a stock exchange. regular: its main session; extended: all around it, too."
-        ),
+        typer.Option(metavar="HOURS", help="Of a stock exchange. regular: its main session; extended: all around it."),
     ] = TradingHours.REGULAR,
     data: DataOption = None,
 ) -> None:
