@@ -9,8 +9,8 @@ The modes:
     STALE         held, but without a trade for STALE_AFTER_MS; with the reason QUIET that is no fault: no client pushes
                   to its inbox
     FAILED        its last holder gave up in an error, and no other has brought anything since
-    CLOSED        its source has ended: a finished replay or import; with the reason SESSION: it is held and quiet, for
-                  its market has no session now
+    CLOSED        its source has ended: a replay or import, finished or stopped; with the reason SESSION: it is held and
+                  quiet, for its market has no session now
     IDLE          on demand, and no client asks for it
     UNASSIGNED    it has no holder, or that gives no sign of life
 
@@ -179,6 +179,9 @@ def mode_of(view: View, market: Market, lease_ttl_ms: int) -> str:
         return FAILED
     if market.on_demand and not view.owner.token:
         return IDLE
+    if market.kind and not market.is_fed and not view.owner.token:
+        # Of a replay that was stopped: no worker of the fleet is to have it.
+        return CLOSED
     if not view.owner.token or silent_ms > lease_ttl_ms:
         return UNASSIGNED
     quiet = view.state is None or view.server_ms - view.state.updated_ms > STALE_AFTER_MS

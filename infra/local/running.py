@@ -95,9 +95,9 @@ class LaunchRecord:
         """`pids`: of the processes that run now, by name."""
         known, running = self._launch.children, dict[str, Running]()
         for name, pid in pids.items():
-            if found := Running.of(pid):
-                before = known.get(name)
-                running[name] = before if before and before.birth == found.birth else found
+            before = known.get(name)
+            if found := before if before and before.pid == pid else Running.of(pid):
+                running[name] = found
         known.clear()
         known.update(running)
         draft = self._path.with_suffix(".draft")

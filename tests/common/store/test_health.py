@@ -53,6 +53,13 @@ def test_a_symbol_on_demand_that_nobody_asks_for_is_idle() -> None:
     assert mode_of(replace(VIEW, owner=replace(HELD, beat_ms=0)), on_demand, TTL_MS) == "UNASSIGNED"
 
 
+def test_a_replay_that_was_stopped_is_no_fault_and_one_that_was_killed_is() -> None:
+    replayed = replace(MARKET, source={"kind": "replay"})
+    stopped = replace(VIEW, health={"mode": "BACKFILLING"}, owner=replace(HELD, token=""))
+    assert mode_of(stopped, replayed, TTL_MS) == "CLOSED"
+    assert mode_of(replace(stopped, owner=replace(HELD, beat_ms=0)), replayed, TTL_MS) == "UNASSIGNED"
+
+
 def test_health_is_one_object_with_all_its_fields() -> None:
     assert health_of(VIEW, MARKET, RULES, gaps=2) == {
         "mode": "LIVE",
