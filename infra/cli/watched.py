@@ -134,11 +134,11 @@ class Watched:
     def bars(self) -> list[dict[str, Any]]:
         return [self.by_open[open_ms] for open_ms in sorted(self.by_open)]
 
-    def table(self, bars: Sequence[dict[str, Any]], width: int) -> list[Text]:
-        """Amounts are shortened where else a column but the delta would have no room."""
+    def table(self, bars: Sequence[dict[str, Any]], width: int, *, in_short: bool = False) -> list[Text]:
+        """Amounts are shortened where else a column but the delta would have no room; `in_short`: always."""
         lines = table_lines(COLUMNS, self._rows(bars, shortened=False), width)
         names = [column.name for column in COLUMNS[1:] if column.name != "delta"]
-        if all(name in lines[0].plain for name in names):
+        if not in_short and all(name in lines[0].plain for name in names):
             return lines
         return table_lines(COLUMNS, self._rows(bars, shortened=True), width)
 
