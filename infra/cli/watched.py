@@ -26,6 +26,8 @@ COLUMNS = (
     Column("", rank=1),
 )
 PRICES = "ohlc"
+# Units of timeframes whose bars are known by their date, and by their second.
+DATED, BELOW_MINUTES = ("d", "w", "M"), ("s", "ms")
 # Amounts in short where they do not fit: 12.3456789 as 12.346, 1234567.8 as 1.235M. Prices are never shortened.
 SHORT_DIGITS = 5
 UNITS = ((1_000_000_000_000, "T"), (1_000_000_000, "B"), (1_000_000, "M"), (1_000, "k"))
@@ -167,13 +169,12 @@ class Watched:
         return " ".join(note for note in notes if note)
 
     def _time(self, open_ms: int) -> str:
-        moment = datetime.fromtimestamp(open_ms // 1_000, UTC)
-        if self.timeframe.of_days and all(bar["t"] % DAY_MS == 0 for bar in self.by_open.values()):
+        moment, unit = datetime.fromtimestamp(open_ms // 1_000, UTC), self.timeframe.unit
+        if unit in DATED and all(bar["t"] % DAY_MS == 0 for bar in self.by_open.values()):
             return f"{moment:%Y-%m-%d}"
-        if self.timeframe.of_minutes:
+        if unit not in BELOW_MINUTES:
             return f"{moment:%m-%d %H:%M}"
-        millis = f".{open_ms % 1_000:03}" if self.timeframe.unit == "ms" else ""
-        return f"{moment:%m-%d %H:%M:%S}{millis}"
+        return f"{moment:%m-%d %H:%M:%S}{f'.{open_ms % 1_000:03}' if unit == 'ms' else ''}"
 
 
 def shortened_text(amount: Decimal | int) -> str:
