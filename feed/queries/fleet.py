@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
-from common.errors import StoreUnavailable
+from common.errors import BadInput, StoreUnavailable
 from common.settings import Settings
 from common.store.budget import Throttles, read_throttles
-from common.store.health import IDLE, UNASSIGNED, Upkeep, mode_of, upkeep_of
+from common.store.health import IDLE, STALE, UNASSIGNED, Upkeep, mode_of, upkeep_of
 from common.store.jobs import Jobs, JobsView
 from common.store.presence import WORKER, processes, workers_wanted
 from common.store.reads import SymbolReader, View
@@ -42,7 +43,12 @@ class Fleet:
 
         async def view(market: Market) -> Look:
             found = await SymbolReader(client, market.symbol, older=older).view()
-            return market.as_stored(found.state.data if found.state else None), found
+            market = market.as_stored(found.state.data if found.state else None)
+            if mode_of(found, market, self.settings.lease_ttl_ms) == STALE:
+                # Its health depends on whether it is closed.
+                with suppress(BadInput):
+                    await self.queries.work_out_sessions(market)
+            return market, found
 
         return await _some_at_once(view, markets)
 
