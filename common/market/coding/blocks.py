@@ -68,7 +68,7 @@ CANDLE_TYPES: dict[str, _Type] = {
     **dict.fromkeys(("trades", "first_ts_ms", "first_id", "last_ts_ms", "last_id", "rev"), np.int64),
     "sources": np.uint8,
 }
-_ORDER_KEYS = frozenset(("first_ts_ms", "first_id", "last_ts_ms", "last_id"))
+ORDER_KEYS = frozenset(("first_ts_ms", "first_id", "last_ts_ms", "last_id"))
 _LEVEL_TYPES: dict[str, _Type] = dict.fromkeys(("open_ms", *Row._fields), np.int64)
 
 
@@ -147,13 +147,13 @@ def _candle_content(rows: int, content: bytes) -> CandleContent:
 
 
 def candle_members(block: bytes, scales: Scales | None = None) -> list[bytes]:
-    return _members(candles([block], scales=scales), slice(None))
+    return members_of(candles([block], scales=scales))
 
 
 def candle_at(block: bytes, open_ms: int, scales: Scales | None = None) -> bytes | None:
     """Return the packed candle of one minute, if the block has it."""
     columns = candles([block], scales=scales)
-    found = _members(columns, _span(columns, open_ms))
+    found = members_of(columns, _span(columns, open_ms))
     return found[0] if found else None
 
 
@@ -373,7 +373,7 @@ def _candle_columns(parts: list[planes.PlanePart], names: Sequence[str]) -> Iter
         "rev": unsigned(15),
         "sources": unsigned(16),
     }
-    if not _ORDER_KEYS.isdisjoint(names):
+    if not ORDER_KEYS.isdisjoint(names):
         more = signed(14)
         last_id = planes.chain(signed(13) + trades + more, counts, before_id)
         made |= {
@@ -403,8 +403,8 @@ def _level_columns(parts: list[planes.PlanePart]) -> Iterator[Ints]:
         yield planes.column(parts, at).astype(np.int64)
 
 
-def _members(columns: Columns, span: slice) -> list[bytes]:
-    """Pack those rows as the codec does."""
+def members_of(columns: Columns, span: slice = planes.ALL) -> list[bytes]:
+    """Pack columns of `candles`, those rows of them, as the codec does."""
     some = {name: column[span] for name, column in columns.items()}
     some["first_after_ms"] = some["first_ts_ms"] - some["open_ms"]
     some["last_after_ms"] = some["last_ts_ms"] - some["open_ms"]
