@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 async def staged_month(
     store: MonthStore, reading: MonthReading, scales: Scales, fresh: Mapping[int, bytes]
 ) -> StagedMonth | None:
-    """Lay the roll-up of a month down. None: it is as it should be. Raises Stale.
+    """Lay the roll-up of a month down. None: it is as it should be.
 
     `fresh`: candles that are sealed in the same step, by day; empty where the day has none any more.
     """
@@ -55,16 +55,21 @@ async def staged_month(
 async def _blocks(
     store: MonthStore, month_ms: int | None, lacking: Mapping[int, str], fresh: Mapping[int, bytes]
 ) -> tuple[bytes, dict[int, bytes]]:
-    """Return the month's block, and the sealed candles of the days that it lacks."""
+    """Return the month's block, and the sealed candles of the days that it lacks.
+
+    A day that is not there as its seal says is left out: it was sealed again meanwhile, and is due, or it is damaged.
+    """
     asked = [day_ms for day_ms in lacking if day_ms not in fresh]
     if month_ms is None and not asked:
         there, found = b"", list[bytes | None]()
     else:
         there, found = await store.blocks(month_ms, asked)
-    sealed = {day_ms: block for day_ms, block in zip(asked, found, strict=True) if block}
-    if any(day_ms not in sealed or blocks.digest(sealed[day_ms]) != lacking[day_ms] for day_ms in asked):
-        raise Stale(f"a day of {store.keys.symbol} was sealed again while its month was read")
-    return there, sealed | {day_ms: block for day_ms, block in fresh.items() if day_ms in lacking}
+    sealed: dict[int, bytes | None] = {**dict(zip(asked, found, strict=True)), **fresh}
+    return there, {
+        day_ms: block
+        for day_ms, digest in lacking.items()
+        if (block := sealed[day_ms]) is not None and blocks.digest(block) == digest
+    }
 
 
 async def _stage(

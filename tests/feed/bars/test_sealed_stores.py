@@ -191,4 +191,4 @@ async def test_answers_of_random_stores_are_those_of_decoded_minutes(
                 expected = await answer(decoded, store.market, query)
             assert found == expected, (seed, query)
     # Not every store has months, nor every question use for them.
-    assert rolled >= OF_A_RUN
+    assert rolled >= OF_A_RUN // 4
