@@ -67,15 +67,15 @@ class MinuteSeries:
 
 
 def _candle_blocks() -> BlockCodec:
-    from common.market.coding import blocks
+    from common.market.coding import candle_blocks as blocks
 
-    return BlockCodec(blocks.pack_candles, blocks.candle_members, blocks.candle_at, blocks.candle_count)
+    return BlockCodec(blocks.pack, blocks.members, blocks.at, blocks.count)
 
 
 def _footprint_blocks() -> BlockCodec:
-    from common.market.coding import blocks
+    from common.market.coding import footprint_blocks as blocks
 
-    return BlockCodec(blocks.pack_footprints, blocks.footprint_members, blocks.footprint_at, blocks.level_count)
+    return BlockCodec(blocks.pack, blocks.members, blocks.at, blocks.level_count)
 
 
 # The series that leads: a minute is there if its candle is, and of the others nothing stays longer than that.

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import polars as pl
 
 from common.frames.schema import CANDLES, LEVELS, TRADES, conform
-from common.market.coding import blocks, codec
+from common.market.coding import blocks, candle_blocks, codec, footprint_blocks
 from common.market.coding.named import Values
 from common.market.coding.packed import PACKED_CANDLE, Ints, levels_of
 from common.market.scale import Scales
@@ -34,12 +34,12 @@ def footprints(members: list[bytes]) -> pl.DataFrame:
 
 
 def sealed_candles(sealed: Sequence[bytes], schema: pl.Schema = CANDLES, scales: Scales | None = None) -> pl.DataFrame:
-    """Decode sealed blocks of candles (common.market.coding.blocks) into a CANDLES frame, or into those columns of one.
+    """Decode sealed blocks (common.market.coding.candle_blocks) into a CANDLES frame, or into those columns of one.
 
     `scales`: as there.
     """
     halves = ["turnover_low", "turnover_high"] if "turnover" in schema else []
-    columns = blocks.candles(sealed, [*(name for name in schema if name != "turnover"), *halves], scales)
+    columns = candle_blocks.columns(sealed, [*(name for name in schema if name != "turnover"), *halves], scales)
     whole: dict[str, Values | pl.Series] = {name: columns[name] for name in columns if name not in halves}
     if halves:
         whole["turnover"] = _turnover(columns)
@@ -48,7 +48,7 @@ def sealed_candles(sealed: Sequence[bytes], schema: pl.Schema = CANDLES, scales:
 
 def sealed_footprints(sealed: Sequence[bytes], scales: Scales | None = None) -> pl.DataFrame:
     """Decode sealed blocks of footprints into a LEVELS frame."""
-    return pl.DataFrame(blocks.levels(sealed, scales))
+    return pl.DataFrame(footprint_blocks.levels(sealed, scales))
 
 
 def trades(blobs: list[bytes]) -> pl.DataFrame:

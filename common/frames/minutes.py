@@ -12,7 +12,7 @@ from common.frames import decode, schema
 from common.frames.footprint import regroup
 from common.frames.resample import resample
 from common.frames.sealed import SealedCandles
-from common.market.coding.blocks import LevelBlock
+from common.market.coding.footprint_blocks import LevelBlock
 from common.market.coding.limbs import Scratch
 from common.market.scale import Scales
 from common.market.timeframes.timeframe import MINUTE

@@ -8,7 +8,8 @@ from statistics import median
 from infra.bench.base import Figure
 
 # As figures write them: `677,608 trades/s`, `p50 5.7 x (3.61 ms)`, `0.14 s`. Part of a word, as in p50, is none.
-_NUMBER = re.compile(r"(?<![\w.])(\d[\d,]*(?:\.\d+)?)\s*([^\s\d(),;]*)")
+_DIGITS = r"(?<![\w.])(\d[\d,]*(?:\.\d+)?)"
+_NUMBER = re.compile(_DIGITS + r"\s*([^\s\d(),;]*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ def _by_what(rounds: Iterable[Sequence[Figure]]) -> dict[str, list[Figure]]:
     found: dict[str, list[Figure]] = {}
     for figures in rounds:
         for figure in figures:
-            found.setdefault(_NUMBER.sub("", figure.what), []).append(figure)
+            found.setdefault(re.sub(_DIGITS, "", figure.what), []).append(figure)
     return found
 
 

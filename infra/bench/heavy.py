@@ -8,7 +8,7 @@ from common.frames import bulk, encode
 from common.frames.schema import LEVELS
 from common.market.builder.builder import Builder
 from common.market.candle import LIVE
-from common.market.coding import blocks
+from common.market.coding import blocks, candle_blocks, footprint_blocks
 from common.market.instrument import Instrument
 from common.market.timeframes.timeframe import DAY_MS
 from common.market.trade import Trade, Trades
@@ -54,8 +54,8 @@ def trades_of(day: int, count: int, rng: np.random.Generator) -> pl.DataFrame:
 async def _write_day(client: Redis, instrument: Instrument, trades: pl.DataFrame) -> int:
     candles, levels = bulk.minutes(trades, LIVE)
     keys, day_ms = SymbolKeys(instrument.symbol), int(trades["ts_ms"][0]) // DAY_MS * DAY_MS
-    candle_block = blocks.pack_candles(encode.candles(candles))
-    level_block = blocks.pack_levels([levels[name].to_numpy() for name in LEVELS])
+    candle_block = candle_blocks.pack(encode.candles(candles))
+    level_block = footprint_blocks.pack_levels([levels[name].to_numpy() for name in LEVELS])
     digests = blocks.digest(candle_block), blocks.digest(level_block)
     seal = ":".join(map(str, (day_ms, len(candles), levels["open_ms"].n_unique(), *digests)))
     pipe = client.pipeline(transaction=True)

@@ -13,7 +13,7 @@ from common.market.builder.builder import Minute
 from common.market.builder.coverage_kinds import empty_coverage
 from common.market.builder.gaps import Ledger
 from common.market.candle import SIMULATED
-from common.market.coding import blocks, codec
+from common.market.coding import candle_blocks, codec, footprint_blocks
 from common.market.instrument import Instrument
 from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS
 from common.market.trade import Trades
@@ -49,17 +49,18 @@ class _Midnights:
 def measure() -> list[Figure]:
     candle_frame, levels = bulk.minutes(decode.trades([codec.pack_trades(asyncio.run(_day()))]), SIMULATED)
     candles, footprints = encode.candles(candle_frame), encode.footprints(levels)
-    sealed, sealed_footprints = blocks.pack_candles(candles), blocks.pack_footprints(footprints)
-    assert blocks.candle_members(sealed) == candles and blocks.footprint_members(sealed_footprints) == footprints
-    nine = blocks.pack_candles([_without_times(member) for member in candles])
+    sealed, sealed_footprints = candle_blocks.pack(candles), footprint_blocks.pack(footprints)
+    assert candle_blocks.members(sealed) == candles and footprint_blocks.members(sealed_footprints) == footprints
+    year = [sealed] * DAYS
+    nine = candle_blocks.pack([_without_times(member) for member in candles])
     return [
         _size("a sealed candle, all fields", len(sealed) / len(candles), MAX_CANDLE_BYTES),
         _size("a sealed candle, o h l c, volume, buys, turnover, trades and open", len(nine) / len(candles), None),
         _size("a sealed level of a footprint", len(sealed_footprints) / len(levels), MAX_LEVEL_BYTES),
-        _time(f"seal a day of {len(candles):,} candles", lambda: blocks.pack_candles(candles), MAX_SEAL_MS),
-        _time(f"seal its footprints, {len(levels):,} levels", lambda: blocks.pack_footprints(footprints), None),
-        _time("open its footprints as columns", lambda: blocks.levels([sealed_footprints]), None),
-        _time(f"open {DAYS} such days of candles as columns", lambda: blocks.candles([sealed] * DAYS), MAX_YEAR_MS),
+        _time(f"seal a day of {len(candles):,} candles", lambda: candle_blocks.pack(candles), MAX_SEAL_MS),
+        _time(f"seal its footprints, {len(levels):,} levels", lambda: footprint_blocks.pack(footprints), None),
+        _time("open its footprints as columns", lambda: footprint_blocks.levels([sealed_footprints]), None),
+        _time(f"open {DAYS} such days of candles as columns", lambda: candle_blocks.columns(year), MAX_YEAR_MS),
     ]
 
 

@@ -15,6 +15,7 @@ from infra.bench import (
     latency,
     memory,
     past,
+    peers,
     replay,
     rollup,
     sparse,
@@ -43,4 +44,5 @@ ROWS: dict[str, Callable[[], list[Figure]]] = {
     "memory": memory.measure,
     "crowd": crowd.measure,
     "command": command.measure,
+    "peers": peers.measure,
 }

@@ -17,7 +17,7 @@ from common.frames.minutes import SHOWN_FRAMES
 from common.frames.schema import CANDLES
 from common.market.builder.builder import Builder
 from common.market.candle import LIVE
-from common.market.coding import blocks, codec
+from common.market.coding import candle_blocks, codec
 from common.market.coding.limbs import Scratch
 from common.market.instrument import Instrument
 from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS
@@ -77,8 +77,8 @@ def _ms(what: str, times_s: list[float], max_ms: float) -> Figure:
 
 def _held() -> Figure:
     """Minutes of a month as they are kept, against a frame of them."""
-    members = encode.candles(_minutes(30))
-    sealed = [blocks.pack_candles(members[at : at + 1_440]) for at in range(0, len(members), 1_440)]
+    members = encode.candles(minutes(30))
+    sealed = [candle_blocks.pack(members[at : at + 1_440]) for at in range(0, len(members), 1_440)]
     kept = SHOWN_FRAMES.opened(sealed, None, Scratch()).estimated_size()
     ratio = SHOWN_FRAMES.unseal(sealed).estimated_size() / kept
     measured = f"{ratio:.1f} x; {HELD_BYTES / kept * len(members) / 1e6:.1f} million"
@@ -106,9 +106,8 @@ async def _measure(url: str) -> Times:
             await asyncio.to_thread(ask, port, _year(YEAR.symbol, "1m", limit=1), 3)
             first += await asyncio.to_thread(ask, port, _year(YEAR.symbol, "15m"), 1)
     async with feed(url) as port:
-        asked = (await asyncio.to_thread(ask, port, _year(YEAR.symbol, "15m"), ROUNDS))[1:]
+        asked, kept = await _asked_and_kept(port)
         hours = [await asyncio.to_thread(ask, port, _year(YEAR.symbol, text), ROUNDS) for text in ("6h", "12h")]
-        others = [await asyncio.to_thread(ask, port, _year(YEAR.symbol, f"{n}m"), 1) for n in range(16, 16 + ROUNDS)]
         days = await asyncio.to_thread(ask, port, f"/v1/candles/{YEAR.symbol}?timeframe=1d&limit=1095", ROUNDS)
     async with feed(url, FLEET_MEMORY_MB=MEMORY_MB) as port:
         # In turn: each has pushed the first of the others out when it is its turn again.
@@ -116,12 +115,31 @@ async def _measure(url: str) -> Times:
         cold = [seconds for found in rounds[len(_YEARS) :] for seconds in found]
     return Times(
         asked=asked,
+        kept=kept,
         hours=[seconds for found in hours for seconds in found[1:]],
-        kept=[seconds for found in others[1:] for seconds in found],
         cold=cold,
         first=first,
         days=days[1:],
     )
+
+
+def asked_and_kept() -> tuple[list[float], list[float]]:
+    """Seconds of a year's answers: bars asked for before, and others of the same minutes."""
+
+    async def measured() -> tuple[list[float], list[float]]:
+        async with commit_client(url) as client:
+            await _fill_year(client)
+        async with feed(url) as port:
+            return await _asked_and_kept(port)
+
+    with store() as url:
+        return asyncio.run(measured())
+
+
+async def _asked_and_kept(port: int) -> tuple[list[float], list[float]]:
+    asked = await asyncio.to_thread(ask, port, _year(YEAR.symbol, "15m"), ROUNDS)
+    others = [await asyncio.to_thread(ask, port, _year(YEAR.symbol, f"{n}m"), 1) for n in range(16, 16 + ROUNDS)]
+    return asked[1:], [seconds for found in others[1:] for seconds in found]
 
 
 def _year(symbol: str, timeframe: str, limit: int = 50_000) -> str:
@@ -129,12 +147,9 @@ def _year(symbol: str, timeframe: str, limit: int = 50_000) -> str:
 
 
 async def _fill(url: str) -> None:
-    """A year of sealed minutes, and two years of days before them."""
+    """A year of sealed minutes, two years of days before them, and that year of other symbols."""
     async with commit_client(url) as client:
-        await Registry(client).add_symbol(Market(YEAR, {"kind": "inbox"}))
-        await _write(client, YEAR, _minutes(DAYS))
-        for number in range(DAYS):
-            assert await roll_day(client, Market(YEAR), _START_MS + number * DAY_MS)
+        await _fill_year(client)
         keys = SymbolKeys(YEAR.symbol)
         members: Any = await client.zrange(keys.rolled("1d"), 0, -1)
         for day in map(codec.unpack_candle, members):
@@ -147,10 +162,17 @@ async def _fill(url: str) -> None:
                 await client.copy(key, copy)
 
 
+async def _fill_year(client: Redis) -> None:
+    await Registry(client).add_symbol(Market(YEAR, {"kind": "inbox"}))
+    await _write(client, YEAR, minutes(DAYS))
+    for number in range(DAYS):
+        assert await roll_day(client, Market(YEAR), _START_MS + number * DAY_MS)
+
+
 async def _roll_fleet(url: str) -> float:
     """Seconds from the first tick of the clock until a day of all symbols is rolled up and sealed."""
     async with commit_client(url) as client:
-        frame = _minutes(1)
+        frame = minutes(1)
         for number in range(SYMBOLS):
             instrument = Instrument(f"BENCH:S{number}", 2, 8, "contiguous")
             await Registry(client).add_symbol(Market(instrument, {"kind": "inbox"}))
@@ -181,7 +203,7 @@ async def _write(client: Redis, instrument: Instrument, frame: pl.DataFrame) -> 
     await symbol_store.commit(make_commit(CommitHead(token, 0, "", {}), builder, changes, _KEEP))
 
 
-def _minutes(days: int) -> pl.DataFrame:
+def minutes(days: int) -> pl.DataFrame:
     """A random walk with the sizes of a busy market."""
     rng, count = np.random.default_rng(1), days * 1_440
     close = 6_000_000 + np.cumsum(rng.normal(0, 300, count)).astype(np.int64)

@@ -10,7 +10,7 @@ import orjson
 from redis.asyncio import Redis
 
 from common.market.candle import LIVE, Candle
-from common.market.coding import blocks, codec
+from common.market.coding import candle_blocks, codec
 from common.market.coding.bar_json import bar_json
 from common.market.timeframes.timeframe import MINUTE, Timeframe
 from common.market.trade import UNKNOWN
@@ -68,7 +68,7 @@ def minutes_applied(writer: Writer) -> list[Candle]:
 async def _minutes(client: Redis, keys: SymbolKeys, state: dict[bytes, bytes]) -> list[Candle]:
     """Sealed days first; an open minute counts instead of the sealed one."""
     sealed: Any = await client.hgetall(keys.sealed("candles"))
-    members = [member for _, block in sorted(sealed.items()) for member in blocks.candle_members(block)]
+    members = [member for _, block in sorted(sealed.items()) for member in candle_blocks.members(block)]
     unsealed: Any = await client.zrange(keys.candles, 0, -1)
     members += unsealed
     members += [state[b"candle"]] if state[b"candle"] else []

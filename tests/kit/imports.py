@@ -13,7 +13,7 @@ import polars as pl
 from common.archive.archive import Archive
 from common.archive.series import TRADE_ROWS
 from common.market.candle import IMPORT
-from common.market.coding import blocks, codec
+from common.market.coding import blocks, candle_blocks, codec, footprint_blocks
 from common.market.instrument import Instrument
 from common.market.timeframes.timeframe import DAY_MS
 from common.market.trade import SIDE_NAMES
@@ -110,16 +110,16 @@ async def stored(url: str, instrument: Instrument = INSTRUMENT) -> Stored:
         reader = SymbolReader(client, instrument.symbol)
         view = await reader.view(BOTH, Entries(0), Seals(0))
         days = [seal.day_ms for seal in view.seals]
-        candle_blocks = await reader.blocks(CANDLES, days) if days else []
-        footprint_blocks = await reader.blocks(FOOTPRINTS, days) if days else []
+        sealed_candles = await reader.blocks(CANDLES, days) if days else []
+        sealed_footprints = await reader.blocks(FOOTPRINTS, days) if days else []
         ledger = await reader.gaps()
-    for seal, candle_block, footprint_block in zip(view.seals, candle_blocks, footprint_blocks, strict=True):
+    for seal, candle_block, footprint_block in zip(view.seals, sealed_candles, sealed_footprints, strict=True):
         assert candle_block and blocks.digest(candle_block) == seal.digest(CANDLES)
-        assert len(blocks.candle_members(candle_block)) == seal.count(CANDLES)
+        assert len(candle_blocks.members(candle_block)) == seal.count(CANDLES)
         # Retention drops footprints sooner.
         assert footprint_block is None or blocks.digest(footprint_block) == seal.digest(FOOTPRINTS)
-    candles = [m for block in candle_blocks if block for m in blocks.candle_members(block)] + view.minutes[0]
-    footprints = [m for block in footprint_blocks if block for m in blocks.footprint_members(block)] + view.minutes[1]
+    candles = [m for block in sealed_candles if block for m in candle_blocks.members(block)] + view.minutes[0]
+    footprints = [m for block in sealed_footprints if block for m in footprint_blocks.members(block)] + view.minutes[1]
     opens = [codec.candle_open(member) for member in candles]
     assert len(set(opens)) == len(opens), "a minute lies both open and sealed"
     assert view.state

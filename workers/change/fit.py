@@ -12,7 +12,7 @@ from common.archive.archive import Archive
 from common.archive.series import SERIES, ArchiveSeries
 from common.frames.minutes import FRAMES
 from common.frames.rescale import rescaled
-from common.market.coding import blocks
+from common.market.coding import candle_blocks
 from common.market.depth.chunk import unpack_chunk, unpack_head
 from common.market.instrument import Instrument
 from common.market.rescaling import MAX_TURNOVER, PRICE, TURNOVER, Rescaling, shifted
@@ -67,7 +67,7 @@ def _check_object(
 def _check_candles(found: Sequence[bytes], scales: Scales) -> None:
     if not found:
         return
-    columns = blocks.candles(found, ("high_ticks", "volume_lots", "turnover_low", "turnover_high"), scales)
+    columns = candle_blocks.columns(found, ("high_ticks", "volume_lots", "turnover_low", "turnover_high"), scales)
     shifted(int(columns["high_ticks"].max()), PRICE, scales.now.price_decimals, 0, MAX_TICKS - 1)
     greatest = int(columns["turnover_high"].max()) + 1 << 64
     if greatest > MAX_TURNOVER:

@@ -11,7 +11,7 @@ from common.frames import decode, encode
 from common.frames.spans import held
 from common.market.builder.builder import Builder, Minute, pack_minute
 from common.market.builder.recent_coverage import RecentCoverage
-from common.market.coding import blocks, codec
+from common.market.coding import blocks, candle_blocks, codec, footprint_blocks
 from common.market.coding.packed import Ints
 from common.market.instrument import Instrument
 from common.market.scale import Scale, Scales
@@ -56,10 +56,10 @@ def merged(
         candle_members += growing_frames[0]
         footprint_members += growing_frames[1]
     opened, open_levels = decode.candles(candle_members), decode.footprints(footprint_members)
-    candle_blocks = [block for day in stored for block in day[CANDLES.name].sealed.values()]
-    footprint_blocks = [block for day in stored for block in day[FOOTPRINTS.name].sealed.values()]
-    candles = _overlaid(partial(decode.sealed_candles, scales=scales), candle_blocks, opened)
-    levels = _overlaid(partial(decode.sealed_footprints, scales=scales), footprint_blocks, open_levels)
+    sealed_candles = [block for day in stored for block in day[CANDLES.name].sealed.values()]
+    sealed_levels = [block for day in stored for block in day[FOOTPRINTS.name].sealed.values()]
+    candles = _overlaid(partial(decode.sealed_candles, scales=scales), sealed_candles, opened)
+    levels = _overlaid(partial(decode.sealed_footprints, scales=scales), sealed_levels, open_levels)
     return built(days, candles, levels, watermark_ms)
 
 
@@ -114,9 +114,9 @@ def _spans(rows: pl.DataFrame, days: Sequence[Day]) -> list[slice]:
 
 
 def _blocks(candles: Sequence[bytes], levels: Sequence[Ints], name: Scale | None) -> dict[str, bytes]:
-    made = {CANDLES.name: blocks.pack_candles(candles, name)} if candles else {}
+    made = {CANDLES.name: candle_blocks.pack(candles, name)} if candles else {}
     if len(levels[0]):
-        made[FOOTPRINTS.name] = blocks.pack_levels(levels, name)
+        made[FOOTPRINTS.name] = footprint_blocks.pack_levels(levels, name)
     return made
 
 

@@ -1,4 +1,4 @@
-"""Many candles as columns: what blocks.py opens a day into, and its merge without an object per minute.
+"""Many candles as columns: what a sealed day is opened into, and its merge without an object per minute.
 
 Columns by the names of Candle's fields, the turnover in two halves, `turnover_low` and `turnover_high`.
 """
@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from common.market.candle import Candle
-from common.market.coding.blocks import CANDLE_TYPES, Columns, candles
+from common.market.coding import candle_blocks
+from common.market.coding.blocks import Columns
 from common.market.coding.int128 import total
 from common.market.coding.named import Values
 from common.market.coding.packed import PACKED_CANDLE
@@ -18,13 +19,13 @@ from common.market.scale import Scales
 def opened(blocks: Sequence[bytes], members: Sequence[bytes], scales: Scales | None = None) -> Columns:
     """Return sealed and open minutes as one, ascending: of a minute in both the open one counts.
 
-    `scales`: of the blocks, as of common.market.coding.blocks.candles.
+    `scales`: of the blocks, as of candle_blocks.columns.
     """
-    sealed, fresh = candles(blocks, scales=scales), _unpacked(members)
+    sealed, fresh = candle_blocks.columns(blocks, scales=scales), _unpacked(members)
     if not members:
         return sealed
     kept = ~np.isin(sealed["open_ms"], fresh["open_ms"])
-    both = {name: np.concatenate([sealed[name][kept], fresh[name]]) for name in CANDLE_TYPES}
+    both = {name: np.concatenate([sealed[name][kept], fresh[name]]) for name in candle_blocks.TYPES}
     order = np.argsort(both["open_ms"], kind="stable")
     return {name: column[order] for name, column in both.items()}
 
@@ -74,5 +75,5 @@ def _last(times: Values, ids: Values) -> int:
 def _unpacked(members: Sequence[bytes]) -> Columns:
     packed = np.frombuffer(b"".join(members), PACKED_CANDLE)
     times = {f"{end}_ts_ms": packed["open_ms"] + packed[f"{end}_after_ms"] for end in ("first", "last")}
-    fields = {name: packed[name] for name in CANDLE_TYPES if name not in times}
-    return {name: {**fields, **times}[name].astype(kind) for name, kind in CANDLE_TYPES.items()}
+    fields = {name: packed[name] for name in candle_blocks.TYPES if name not in times}
+    return {name: {**fields, **times}[name].astype(kind) for name, kind in candle_blocks.TYPES.items()}

@@ -1,7 +1,7 @@
 """Sealed blocks of candles, opened but not decoded: all that a bar shows, in a quarter of the room of its columns.
 
-A column stays what a block holds of it (common.market.coding.blocks): what its neighbours do not already say, as narrow
-as it is. The order keys are left out.
+A column stays what a block holds of it (common.market.coding.candle_blocks): what its neighbours do not already say,
+as narrow as it is. The order keys are left out.
 
 What is opened is within bounds in which the plain arithmetic of 64 bits holds: what puts the columns together
 (common.frames.sealed) need not look. Blocks beyond them, as hardly a market has them, and those of another scale are
@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from common.market.coding.blocks import CandleContent, candle_contents
+from common.market.coding import candle_blocks
+from common.market.coding.candle_blocks import CandleContent
 from common.market.coding.limbs import LimbColumn, Scratch, chain, lines_of
 from common.market.coding.packed import Ints
 from common.market.scale import Scales
@@ -112,8 +113,8 @@ def opens_of(later: LimbColumn, counts: Ints, before_ms: Ints, scratch: Scratch)
 
 
 def opened(sealed: Sequence[bytes], scales: Scales | None, scratch: Scratch) -> OpenedCandles | None:
-    """Open blocks of candles, at least one. None where they are to be decoded (common.market.coding.blocks.candles)."""
-    contents = candle_contents(sealed, scales)
+    """Open blocks of candles, at least one. None where they are to be decoded (candle_blocks.columns)."""
+    contents = candle_blocks.contents(sealed, scales)
     if contents is None:
         return None
     lines = lines_of([content.planes for content in contents], [content.widths for content in contents])

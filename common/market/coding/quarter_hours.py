@@ -1,14 +1,16 @@
 """Minutes of sealed days as candles of 15 minutes, and blocks of these: what longer bars are made of.
 
 They are what Candle.merge makes of the minutes in the order of their opens, without the order keys: bars that are shown
-need none. A block has numbers in their place that cost nothing (common.market.coding.blocks).
+need none. A block has numbers in their place that cost nothing (common.market.coding.candle_blocks).
 """
 
 from collections.abc import Container, Sequence
 
 import numpy as np
 
-from common.market.coding.blocks import CANDLE_TYPES, ORDER_KEYS, Columns, candles, members_of, pack_candles
+from common.market.coding import candle_blocks
+from common.market.coding.blocks import Columns
+from common.market.coding.candle_blocks import ORDER_KEYS, TYPES, members_of
 from common.market.coding.limbs import Scratch
 from common.market.coding.opened import MAX_COUNT, opened
 from common.market.coding.packed import Ints
@@ -18,7 +20,7 @@ from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS
 
 QUARTER_HOUR_MS = QUARTER_HOUR.longest_ms
 MINUTES_A_ROW = QUARTER_HOUR_MS // MINUTE_MS
-NAMES = tuple(name for name in CANDLE_TYPES if name not in ORDER_KEYS)
+NAMES = tuple(name for name in TYPES if name not in ORDER_KEYS)
 
 _LOTS = ("volume_lots", "buy_lots", "sell_lots")
 _COUNTS = ("trades", "rev")
@@ -28,7 +30,7 @@ _LOW_HALF = np.int64((1 << 32) - 1)
 
 def merged_day(block: bytes, scales: Scales | None) -> Columns | None:
     """Merge the minutes of a sealed day. None where a turnover, or a sum, is wider than what is read of a block."""
-    return merged(candles([block], NAMES, scales))
+    return merged(candle_blocks.columns([block], NAMES, scales))
 
 
 def merged(minutes: Columns) -> Columns | None:
@@ -60,7 +62,7 @@ def merged(minutes: Columns) -> Columns | None:
 
 def rows_of_days(block: bytes, days: Container[int], scales: Scales | None) -> Columns:
     """The rows of some days out of a block of such candles. `days`: opens of UTC days."""
-    rows = candles([block], NAMES, scales)
+    rows = candle_blocks.columns([block], NAMES, scales)
     some = np.array([day_ms in days for day_ms in (rows["open_ms"] // DAY_MS * DAY_MS).tolist()], np.bool_)
     return {name: column[some] for name, column in rows.items()}
 
@@ -76,12 +78,12 @@ def pack_rows(rows: Columns, scales: Scales) -> bytes | None:
     """Seal rows, ascending. None without any, and where bars could be made of their block by decoding it only."""
     if not len(rows["open_ms"]):
         return None
-    block = pack_candles(members_of(rows | _made_keys(rows)), scales.name)
+    block = candle_blocks.pack(members_of(rows | _made_keys(rows)), scales.name)
     return block if opened([block], scales, Scratch()) else None
 
 
 def reads_as(block: bytes, rows: Columns, scales: Scales) -> bool:
-    found = candles([block], NAMES, scales)
+    found = candle_blocks.columns([block], NAMES, scales)
     return all(np.array_equal(found[name], rows[name]) for name in NAMES)
 
 

@@ -15,7 +15,7 @@ from common.frames.resample import resample
 from common.frames.schema import SHOWN
 from common.frames.sealed import SealedCandles
 from common.market.candle import Candle
-from common.market.coding import blocks, codec
+from common.market.coding import candle_blocks, codec
 from common.market.coding.limbs import Scratch
 from common.market.scale import Scale, Scales
 from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, Timeframe, day_of
@@ -42,7 +42,7 @@ def stretch_of_market(seed: int) -> list[list[Candle]]:
 
 
 def sealed(*drawn: list[Candle]) -> list[bytes]:
-    return [blocks.pack_candles(list(map(codec.pack_candle, day))) for day in drawn if day]
+    return [candle_blocks.pack(list(map(codec.pack_candle, day))) for day in drawn if day]
 
 
 SEEDS = st.integers(0, 1 << 30)
@@ -175,7 +175,7 @@ def test_sums_beyond_64_bits_are_exact_and_of_lots_an_error() -> None:
 
 def test_blocks_of_another_scale_and_days_that_do_not_ascend_are_decoded() -> None:
     packed = [codec.pack_candle(minute) for minute in _day(0)]
-    named, scales = blocks.pack_candles(packed, Scale(2, 3)), Scales(Scale(4, 3), Scale(2, 3))
+    named, scales = candle_blocks.pack(packed, Scale(2, 3)), Scales(Scale(4, 3), Scale(2, 3))
     assert SealedCandles.of([named], scales, Scratch()) is None
     frame = SHOWN_FRAMES.opened([named], scales, Scratch())
     assert isinstance(frame, pl.DataFrame) and frame["close_ticks"].to_list() == [50_500] * 1_000

@@ -12,7 +12,7 @@ from common.frames import decode
 from common.frames.rescale import rescaled
 from common.market import units
 from common.market.candle import Candle
-from common.market.coding import blocks, codec
+from common.market.coding import candle_blocks, codec, footprint_blocks
 from common.market.coding.named import CorruptBlock
 from common.market.footprint import TRADES_AT, Footprint, Level
 from common.market.rescaling import MAX_INT_64, MAX_TURNOVER, Rescaling, Unfit
@@ -131,13 +131,13 @@ def test_blocks_of_several_scales_are_read_as_one(drawn: list[Candle], scales: l
     members = [codec.pack_candle(opening_at(at, candle)) for at, candle in zip(opens, drawn, strict=True)]
     now = Scale(max(s.price_decimals for s in [*scales, unnamed]), max(s.size_decimals for s in [*scales, unnamed]))
     wanted = Scales(now, unnamed)
-    made = [blocks.pack_candles(members), *(blocks.pack_candles(members, scale) for scale in scales)]
+    made = [candle_blocks.pack(members), *(candle_blocks.pack(members, scale) for scale in scales)]
     expected = [Rescaling(scale, now).candle(member) for scale in (unnamed, *scales) for member in members]
-    assert [member for block in made for member in blocks.candle_members(block, wanted)] == expected
+    assert [member for block in made for member in candle_blocks.members(block, wanted)] == expected
     assert decode.sealed_candles(made, scales=wanted).equals(decode.candles(expected))
     for block, scale in zip(made[1:], scales, strict=True):
         with pytest.raises(CorruptBlock, match=f"names the scale {scale}"):
-            blocks.candles([block])
+            candle_blocks.columns([block])
 
 
 @LAW
@@ -149,20 +149,20 @@ def test_sealed_footprints_name_their_scale_as_well(drawn: list[Footprint], scal
     ]
     members = [codec.pack_footprint(START_MS + at * MINUTE_MS, each) for at, each in enumerate(made)]
     now = Scale(9, 9)
-    block = blocks.pack_footprints(members, scale)
+    block = footprint_blocks.pack(members, scale)
     expected = [codec.unpack_footprint(Rescaling(scale, now).footprint(member)) for member in members]
-    read = blocks.footprint_members(block, Scales(now, Scale(0, 0)))
+    read = footprint_blocks.members(block, Scales(now, Scale(0, 0)))
     assert list(map(codec.unpack_footprint, read)) == expected
-    at = blocks.footprint_at(block, START_MS, Scales(now, Scale(0, 0)))
+    at = footprint_blocks.at(block, START_MS, Scales(now, Scale(0, 0)))
     assert at is not None and codec.unpack_footprint(at) == expected[0]
 
 
 def test_a_flipped_bit_in_a_name_is_noticed() -> None:
-    block = blocks.pack_candles([codec.pack_candle(Candle(0, 1, 1, 1, 1, 1, 1, 0, 1, 1, 0, 1, 0, 1))], Scale(2, 3))
+    block = candle_blocks.pack([codec.pack_candle(Candle(0, 1, 1, 1, 1, 1, 1, 0, 1, 1, 0, 1, 0, 1))], Scale(2, 3))
     for at in range(4, 12):
         flipped = block[:at] + bytes([block[at] ^ 4]) + block[at + 1 :]
         with pytest.raises(CorruptBlock, match="whose checksum is another"):
-            blocks.candles([flipped], scales=Scales.unchanged(Scale(2, 3)))
+            candle_blocks.columns([flipped], scales=Scales.unchanged(Scale(2, 3)))
 
 
 # In a size without decimals.

@@ -14,7 +14,7 @@ from common.frames.resample import fill_flat, resample
 from common.frames.schema import SHOWN
 from common.frames.sealed import SealedCandles
 from common.market.candle import Candle
-from common.market.coding import blocks, codec
+from common.market.coding import candle_blocks, codec
 from common.market.timeframes.timeframe import MINUTE_MS, Timeframe
 from common.market.trade import Trades
 from feed.bars.closed import joined
@@ -56,7 +56,7 @@ def test_bars_of_minutes_without_their_order_keys_are_those_of_whole_minutes(
 ) -> None:
     """However the minutes are cut, sealed or not: nothing shown of a bar hangs on a key of a minute."""
     recipe = BarRecipe.candles(timeframe)
-    sealed = [blocks.pack_candles([codec.pack_candle(minute)]) for minute in minutes]
+    sealed = [candle_blocks.pack([codec.pack_candle(minute)]) for minute in minutes]
     expected = resample(candles_frame(minutes), timeframe).select(list(SHOWN))
     for shown in (recipe.minutes.decode(list(map(codec.pack_candle, minutes))), recipe.minutes.unseal(sealed)):
         assert joined(recipe, map(recipe.merge, _parts(shown, cuts))).equals(expected)
@@ -157,7 +157,7 @@ def test_what_is_kept_never_takes_more_than_it_may(asked: list[tuple[int, str]])
 @given(trades("unique"), st.sets(st.sampled_from(list(SHOWN) + ["first_ts_ms", "first_id", "last_ts_ms", "last_id"])))
 def test_any_columns_of_sealed_candles_are_those_of_all(whole: Trades, names: set[str]) -> None:
     members = [codec.pack_candle(minute) for minute in built(whole)[0]]
-    sealed = [blocks.pack_candles(members)] if members else []
+    sealed = [candle_blocks.pack(members)] if members else []
     every = decode.candles(members)
     schema = pl.Schema({name: dtype for name, dtype in every.schema.items() if name in names})
     assert decode.sealed_candles(sealed, schema).equals(every.select(list(schema)))

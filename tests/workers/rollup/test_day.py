@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 
 from common.errors import Stale
 from common.market.candle import Candle, merge_all
-from common.market.coding import blocks, codec
+from common.market.coding import candle_blocks, codec, footprint_blocks
 from common.market.coding.named import CorruptBlock
 from common.market.timeframes.periods import DAY, MONTH, WEEK
 from common.market.timeframes.timeframe import DAY_MS, Timeframe, day_of
@@ -32,7 +32,7 @@ SERIES = {"1d": DAY, "1w": WEEK, "1M": MONTH}
 
 async def minutes(client: Redis, series: str = "candles") -> dict[int, bytes]:
     """Sealed and open ones."""
-    unpack = blocks.candle_members if series == "candles" else blocks.footprint_members
+    unpack = candle_blocks.members if series == "candles" else footprint_blocks.members
     open_of = codec.candle_open if series == "candles" else codec.footprint_open
     sealed: Any = await client.hvals(KEYS.sealed(series))
     unsealed: Any = await client.zrange(KEYS.minutes(MINUTE_SERIES[series]), 0, -1)
@@ -250,7 +250,7 @@ async def test_blocks_that_read_otherwise_are_not_taken_in(
     stage, other = RollupStore.stage, replace(codec.unpack_candle(before[day_ms]), volume_lots=1)
 
     async def damaged(self: RollupStore, *args: Any) -> Any:
-        return {**await stage(self, *args), "candles": blocks.pack_candles([codec.pack_candle(other)])}
+        return {**await stage(self, *args), "candles": candle_blocks.pack([codec.pack_candle(other)])}
 
     monkeypatch.setattr(RollupStore, "stage", damaged)
     with pytest.raises(SealFailed):

@@ -13,7 +13,7 @@ from common.frames import decode
 from common.frames.resample import resample
 from common.frames.schema import SHOWN
 from common.market.candle import Candle
-from common.market.coding import blocks, codec
+from common.market.coding import blocks, candle_blocks, codec
 from common.market.coding.quarter_hours import NAMES, merged_day
 from common.market.timeframes.periods import MONTH, QUARTER_HOUR
 from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, day_of
@@ -68,7 +68,7 @@ async def rows(client: Redis, month: RolledMonth) -> pl.DataFrame:
     """What is stored of a month."""
     state = (await SymbolReader(client, S).view()).state
     block: Any = await client.hget(KEYS.rolled_15m, str(month.month_ms))
-    assert blocks.digest(block) == month.digest and blocks.candle_count(block) == month.rows and state
+    assert blocks.digest(block) == month.digest and candle_blocks.count(block) == month.rows and state
     assert state.data
     return decode.sealed_candles([block], schema=SHOWN, scales=state.data.scales)
 
@@ -177,8 +177,8 @@ def test_sums_that_are_too_wide_are_not_made(name: str, value: int) -> None:
     """Each minute fits, and what they give does not."""
     minutes = [replace(_minute(FIRST_MS + at * MINUTE_MS), **{name: value}) for at in (0, 14, 15)]
     rows = [codec.pack_candle(minute) for minute in minutes]
-    assert merged_day(blocks.pack_candles(rows), None) is None
-    apart = merged_day(blocks.pack_candles(rows[1:]), None)
+    assert merged_day(candle_blocks.pack(rows), None) is None
+    apart = merged_day(candle_blocks.pack(rows[1:]), None)
     assert apart and len(apart["open_ms"]) == 2
 
 
@@ -343,9 +343,9 @@ async def spoil(client: Redis, month_ms: int) -> None:
     """Rows that are not those of their days, under a name that says they are."""
     month, block = (await stored(client))[month_ms], await client.hget(KEYS.rolled_15m, str(month_ms))
     assert isinstance(block, bytes)
-    members = blocks.candle_members(block)
+    members = candle_blocks.members(block)
     other = codec.pack_candle(replace(codec.unpack_candle(members[0]), high_ticks=1 << 20))
-    made = blocks.pack_candles([other, *members[1:]])
+    made = candle_blocks.pack([other, *members[1:]])
     await client.hset(KEYS.rolled_15m, str(month_ms), made)
     await client.zremrangebyscore(KEYS.months, month_ms, month_ms)
     await client.zadd(KEYS.months, {month._replace(digest=blocks.digest(made)).member(): month_ms})

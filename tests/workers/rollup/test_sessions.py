@@ -10,7 +10,7 @@ import pytest
 from redis.asyncio import Redis
 
 from common.market.candle import Candle, merge_all
-from common.market.coding import blocks, codec
+from common.market.coding import candle_blocks, codec
 from common.market.instrument import Instrument
 from common.market.timeframes.calendar_exceptions import SessionException
 from common.market.timeframes.periods import DAY, MONTH, WEEK
@@ -75,7 +75,7 @@ async def rolled(client: Redis) -> dict[str, dict[int, Candle]]:
 async def minutes(client: Redis) -> list[Candle]:
     sealed: Any = await client.hvals(KEYS.sealed("candles"))
     opened: Any = await client.zrange(KEYS.candles, 0, -1)
-    members = [member for block in sealed for member in blocks.candle_members(block)] + opened
+    members = [member for block in sealed for member in candle_blocks.members(block)] + opened
     return [codec.unpack_candle(member) for member in members]
 
 

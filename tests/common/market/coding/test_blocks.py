@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from common.frames import bulk, decode, encode
 from common.market.candle import LIVE, Candle
-from common.market.coding import blocks, codec
+from common.market.coding import blocks, candle_blocks, codec, footprint_blocks
 from common.market.coding.named import CorruptBlock
 from common.market.coding.packed import PACKED_CANDLE
 from common.market.footprint import Footprint
@@ -92,15 +92,15 @@ def ordinary_day(seed: int = 1) -> list[bytes]:
 @given(st.one_of(days(), freaks()))
 @example(ordinary_day())
 def test_candles_come_back_byte_for_byte(members: list[bytes]) -> None:
-    block = blocks.pack_candles(members)
-    assert blocks.candle_members(block) == members
-    assert blocks.pack_candles(blocks.candle_members(block)) == block
+    block = candle_blocks.pack(members)
+    assert candle_blocks.members(block) == members
+    assert candle_blocks.pack(candle_blocks.members(block)) == block
 
 
 @LAW
 @given(st.lists(st.one_of(days(), freaks()), max_size=4))
 def test_columns_of_many_blocks_are_the_fields_of_their_candles(drawn: list[list[bytes]]) -> None:
-    columns = blocks.candles([blocks.pack_candles(members) for members in drawn])
+    columns = candle_blocks.columns([candle_blocks.pack(members) for members in drawn])
     whole = [member for members in drawn for member in members]
     packed = np.frombuffer(b"".join(whole), PACKED_CANDLE)
     for name in columns.keys() & set(PACKED_CANDLE.names or ()):
@@ -114,7 +114,7 @@ def test_more_blocks_than_are_decoded_at_once() -> None:
     """Of different steps, widths and sizes: what is shared by the blocks of a batch is not mixed up."""
     drawn = [ordinary_day(seed)[seed::seed] for seed in range(1, 25)]
     coarse = [[codec.pack_candle(replace(codec.unpack_candle(m), rev=at)) for m in d] for at, d in enumerate(drawn)]
-    columns = blocks.candles([blocks.pack_candles(members) for members in coarse])
+    columns = candle_blocks.columns([candle_blocks.pack(members) for members in coarse])
     packed = np.frombuffer(b"".join(member for members in coarse for member in members), PACKED_CANDLE)
     for name in columns.keys() & set(PACKED_CANDLE.names or ()):
         assert np.array_equal(columns[name], packed[name].astype(columns[name].dtype)), name
@@ -123,15 +123,15 @@ def test_more_blocks_than_are_decoded_at_once() -> None:
 @LAW
 @given(days_of_footprints())
 def test_footprints_come_back_byte_for_byte(members: list[bytes]) -> None:
-    block = blocks.pack_footprints(members)
-    assert blocks.footprint_members(block) == members
-    assert blocks.pack_footprints(blocks.footprint_members(block)) == block
+    block = footprint_blocks.pack(members)
+    assert footprint_blocks.members(block) == members
+    assert footprint_blocks.pack(footprint_blocks.members(block)) == block
 
 
 @LAW
 @given(st.lists(days_of_footprints(), max_size=2))
 def test_levels_of_many_blocks_are_those_of_their_footprints(drawn: list[list[bytes]]) -> None:
-    sealed = [blocks.pack_footprints(members) for members in drawn]
+    sealed = [footprint_blocks.pack(members) for members in drawn]
     expected = decode.footprints([member for members in drawn for member in members])
     assert decode.sealed_footprints(sealed).equals(expected)
 
@@ -141,8 +141,8 @@ def test_levels_of_many_blocks_are_those_of_their_footprints(drawn: list[list[by
 def test_levels_decoded_some_minutes_at_a_time_are_those_of_the_whole_block(
     members: list[bytes], max_rows: int, oldest_first: bool, scales: Scales | None
 ) -> None:
-    sealed = blocks.pack_footprints(members)
-    block, whole = blocks.LevelBlock(sealed, scales), blocks.levels([sealed], scales)
+    sealed = footprint_blocks.pack(members)
+    block, whole = footprint_blocks.LevelBlock(sealed, scales), footprint_blocks.levels([sealed], scales)
     stretches: list[slice] = []
     from_ms, to_ms = int(block.opens[0]), int(block.opens[-1]) + 1
     while (some := block.within(from_ms, to_ms, max_rows, oldest_first=oldest_first)).start < some.stop:
@@ -161,7 +161,7 @@ def test_levels_decoded_some_minutes_at_a_time_are_those_of_the_whole_block(
     # From the newest on: nothing of one is needed for another.
     parts = [block.levels(stretch) for stretch in reversed(stretches)][::-1]
     assert [len(part["open_ms"]) for part in parts] == counts
-    assert blocks.level_count(sealed) == len(whole["open_ms"])
+    assert footprint_blocks.level_count(sealed) == len(whole["open_ms"])
     for name, column in whole.items():
         assert np.array_equal(np.concatenate([part[name] for part in parts]), column), name
 
@@ -169,7 +169,7 @@ def test_levels_decoded_some_minutes_at_a_time_are_those_of_the_whole_block(
 @LAW
 @given(st.lists(days(), max_size=4))
 def test_a_frame_of_sealed_candles_is_that_of_their_members(drawn: list[list[bytes]]) -> None:
-    sealed = decode.sealed_candles([blocks.pack_candles(members) for members in drawn])
+    sealed = decode.sealed_candles([candle_blocks.pack(members) for members in drawn])
     expected = decode.candles([member for members in drawn for member in members])
     assert sealed.schema == expected.schema
     assert sealed.equals(expected)
@@ -180,28 +180,28 @@ def test_a_frame_of_sealed_candles_is_that_of_their_members(drawn: list[list[byt
 def test_one_minute_is_found_and_one_that_is_missing_is_not(day: list[bytes], other: list[bytes]) -> None:
     by_open = {codec.unpack_candle(member).open_ms: member for member in day}
     footprint_by_open = {codec.unpack_footprint(member)[0]: member for member in other}
-    block, footprint_block = blocks.pack_candles(day), blocks.pack_footprints(other)
+    block, footprint_block = candle_blocks.pack(day), footprint_blocks.pack(other)
     for open_ms in {START_MS - 1, START_MS + DAY_MS, START_MS + 1, *by_open, *footprint_by_open}:
-        assert blocks.candle_at(block, open_ms) == by_open.get(open_ms)
-        assert blocks.footprint_at(footprint_block, open_ms) == footprint_by_open.get(open_ms)
+        assert candle_blocks.at(block, open_ms) == by_open.get(open_ms)
+        assert footprint_blocks.at(footprint_block, open_ms) == footprint_by_open.get(open_ms)
 
 
 @pytest.mark.parametrize("recording", [recordings.btc_usdt, recordings.xrp_eth, recordings.gold, recordings.eth])
 def test_recordings_come_back_byte_for_byte(recording: Callable[[], recordings.Recording]) -> None:
     candle_members, footprint_members = _minutes(recording())
-    assert blocks.candle_members(blocks.pack_candles(candle_members)) == candle_members
-    assert blocks.footprint_members(blocks.pack_footprints(footprint_members)) == footprint_members
+    assert candle_blocks.members(candle_blocks.pack(candle_members)) == candle_members
+    assert footprint_blocks.members(footprint_blocks.pack(footprint_members)) == footprint_members
 
 
 def test_a_level_of_btc_takes_at_most_8_bytes() -> None:
     """3.1 were measured."""
     _, members = _minutes(recordings.btc_usdt())
-    block = blocks.pack_footprints(members)
-    assert len(block) <= LEVEL_BYTES * len(blocks.levels([block])["open_ms"])
+    block = footprint_blocks.pack(members)
+    assert len(block) <= LEVEL_BYTES * len(footprint_blocks.levels([block])["open_ms"])
 
 
 def test_a_candle_of_an_ordinary_day_takes_at_most_26_bytes() -> None:
-    assert len(blocks.pack_candles(ordinary_day())) <= CANDLE_BYTES * 1_440
+    assert len(candle_blocks.pack(ordinary_day())) <= CANDLE_BYTES * 1_440
 
 
 def test_sizes_with_fewer_decimals_than_are_kept_cost_nothing() -> None:
@@ -210,7 +210,7 @@ def test_sizes_with_fewer_decimals_than_are_kept_cost_nothing() -> None:
         replace(c, volume_lots=c.volume_lots * 10**5, buy_lots=c.buy_lots * 10**5, sell_lots=c.sell_lots * 10**5,
                 turnover=c.turnover * 10**5) for c in fine
     ]  # fmt: skip
-    sizes = [len(blocks.pack_candles([codec.pack_candle(c) for c in some])) for some in (fine, coarse)]
+    sizes = [len(candle_blocks.pack([codec.pack_candle(c) for c in some])) for some in (fine, coarse)]
     assert abs(sizes[0] - sizes[1]) < 16
 
 
@@ -226,41 +226,42 @@ def _damaged(block: bytes) -> Iterator[bytes]:
 def test_a_damaged_block_of_candles_is_refused_or_gives_what_it_held() -> None:
     members = ordinary_day()[:12]
     refused = 0
-    for damaged in _damaged(blocks.pack_candles(members)):
+    for damaged in _damaged(candle_blocks.pack(members)):
         try:
-            assert blocks.candle_members(damaged) == members
+            assert candle_blocks.members(damaged) == members
         except CorruptBlock:
             refused += 1
-    assert refused > 8 * len(blocks.pack_candles(members)) * 0.99
+    assert refused > 8 * len(candle_blocks.pack(members)) * 0.99
 
 
 def test_a_damaged_block_of_footprints_is_refused_or_gives_what_it_held() -> None:
     levels = {100: [5, 0, 0, 1, 0, 0], 103: [0, 70, 2, 0, 3, 1]}
     members = [codec.pack_footprint(START_MS + at * MINUTE_MS, Footprint(levels)) for at in range(12)]
-    for damaged in _damaged(blocks.pack_footprints(members)):
+    for damaged in _damaged(footprint_blocks.pack(members)):
         with contextlib.suppress(CorruptBlock):
-            assert blocks.footprint_members(damaged) == members
+            assert footprint_blocks.members(damaged) == members
 
 
 def test_what_is_no_block_of_the_kind_asked_for_is_refused() -> None:
-    candle = blocks.pack_candles(ordinary_day()[:3])
-    footprint = blocks.pack_footprints([codec.pack_footprint(START_MS, Footprint({100: [5, 0, 0, 1, 0, 0]}))])
+    candle = candle_blocks.pack(ordinary_day()[:3])
+    footprint = footprint_blocks.pack([codec.pack_footprint(START_MS, Footprint({100: [5, 0, 0, 1, 0, 0]}))])
     spliced = candle[:12] + footprint[12:]
     for foreign in (b"", b"PAR1", footprint, spliced, candle[:12], candle[12:]):
         with pytest.raises(CorruptBlock):
-            blocks.candles([candle, foreign])
+            candle_blocks.columns([candle, foreign])
     with pytest.raises(CorruptBlock):
-        blocks.levels([candle])
+        footprint_blocks.levels([candle])
 
 
 def test_a_digest_names_the_bytes() -> None:
     day = ordinary_day()
-    first, same, other = (blocks.pack_candles(members) for members in (day, list(day), day[1:]))
+    first, same, other = (candle_blocks.pack(members) for members in (day, list(day), day[1:]))
     assert blocks.digest(first) == blocks.digest(same) != blocks.digest(other)
 
 
 def test_no_blocks_give_empty_columns() -> None:
-    assert {len(column) for column in (*blocks.candles([]).values(), *blocks.levels([]).values())} == {0}
+    empty = candle_blocks.columns([]) | footprint_blocks.levels([])
+    assert {len(column) for column in empty.values()} == {0}
 
 
 def _minutes(recording: recordings.Recording) -> tuple[list[bytes], list[bytes]]:

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.market.candle import Candle, merge_all
-from common.market.coding import blocks, codec
+from common.market.coding import candle_blocks, codec
 from common.market.coding.candle_columns import merged, opened
 from common.market.timeframes.timeframe import MINUTE_MS
 from tests.kit.strategies import LAW, START_MS, candles
@@ -24,7 +24,7 @@ def test_columns_merge_to_what_their_candles_do(
     sealed: dict[int, Candle], fresh: dict[int, Candle], from_ms: int, end_ms: int
 ) -> None:
     packed = [codec.pack_candle(candle) for candle in sealed.values()]
-    block = [blocks.pack_candles(packed)] if packed else []
+    block = [candle_blocks.pack(packed)] if packed else []
     columns = opened(block, [codec.pack_candle(candle) for candle in fresh.values()])
     # Of a minute in both the open one counts.
     inside = [candle for at, candle in sorted({**sealed, **fresh}.items()) if from_ms <= at < end_ms]
