@@ -4,6 +4,7 @@ import random
 from dataclasses import replace
 from typing import Any
 
+import orjson
 import polars as pl
 import pytest
 from redis.asyncio import Redis
@@ -16,25 +17,30 @@ from common.market.candle import Candle
 from common.market.coding import blocks, candle_blocks, codec
 from common.market.coding.quarter_hours import NAMES, merged_day
 from common.market.timeframes.periods import MONTH, QUARTER_HOUR
-from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, day_of
+from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, Timeframe, day_of
 from common.store.format import FORMAT
 from common.store.keys import FORMAT_KEY, SymbolKeys
 from common.store.months import MonthMark, MonthStore, RolledMonth, RolledMonths, StagedMonth
 from common.store.parts import Seals
 from common.store.reads import SymbolReader
-from common.store.registry import Market
+from common.store.registry import Market, Registry
 from common.store.rollups import RollupStore
 from common.store.upgrading import upgrade
+from feed.queries.candles import CandleQuery
+from feed.queries.queries import Queries
+from feed.reading.bounds import Window
 from infra.doctor.checks import Level, months
 from infra.doctor.months import look_at_months
+from tests.kit.asked import candles_of
 from tests.kit.markets import day_of_market
+from tests.kit.store.recorded import CONTIGUOUS, UNIQUE, restore
 from tests.kit.writer import INSTRUMENT, START_MS, Writer
 from workers.change.claim import Claimant
 from workers.change.cut import Cutter
 from workers.change.procedure import Changer
 from workers.change.request import Request
 from workers.clock.due import due_work
-from workers.rollup.day import roll_day
+from workers.rollup.day import roll_day, roll_days
 from workers.rollup.month import make_months
 from workers.rollup.work import ROLL, Work
 from workers.symbol.commit import Retention
@@ -241,6 +247,42 @@ async def test_what_an_earlier_release_has_sealed_is_made_in_the_background(clie
     await make(client)
     await assert_all_is_made(client)
     assert await due_work(client, archiving=False) == [] and await MonthStore(client, S).are_made()
+
+
+async def test_a_store_of_the_format_before_is_read_and_upgraded(client: Redis) -> None:
+    """One that the release before has written: sealed days, and one that was corrected since."""
+    await restore(client, 2)
+    before = {symbol: await all_bars(client, symbol) for symbol in (CONTIGUOUS, UNIQUE)}
+    assert len(before[CONTIGUOUS]["15m"]) > 50
+    markets = await Registry(client).symbols()
+
+    async def work() -> None:
+        for each in await due_work(client, archiving=False):
+            await roll_days(client, markets[each.symbol], 0, 1 << 50)
+            await make_months(client, markets[each.symbol], lambda: False)
+
+    # Written on in its own form until it may be upgraded.
+    await work()
+    assert [await client.exists(*made_of(symbol)) for symbol in before] == [0, 0]
+    await upgrade(client, 300)
+    await work()
+    for symbol, bars in before.items():
+        assert await client.exists(*made_of(symbol)) == 2 and await all_bars(client, symbol) == bars
+    assert await due_work(client, archiving=False) == []
+
+
+def made_of(symbol: str) -> tuple[str, str]:
+    keys = SymbolKeys(symbol)
+    return keys.months, keys.rolled_15m
+
+
+async def all_bars(client: Redis, symbol: str) -> dict[str, Any]:
+    queries, market = Queries(client, 6_000), (await Registry(client).symbols())[symbol]
+    found = {}
+    for name in ("15m", "1h", "7h", "1d"):
+        query = CandleQuery(Timeframe.parse(name), Window(None, None, 5_000), "none", "json")
+        found[name] = orjson.loads(await candles_of(queries, market, query))["bars"]
+    return found
 
 
 async def test_months_with_days_that_are_due_are_left_to_these(client: Redis, writer: Writer) -> None:
