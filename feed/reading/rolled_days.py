@@ -5,7 +5,7 @@ no minute was amended since. All others are read by their minutes (feed.reading.
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import NamedTuple
@@ -17,8 +17,8 @@ from common.market.coding import blocks
 from common.market.coding.limbs import Scratch
 from common.market.coding.quarter_hours import MINUTES_A_ROW
 from common.market.scale import Scales
-from common.market.timeframes.periods import MONTH
-from common.market.timeframes.timeframe import DAY_MS
+from common.market.timeframes.periods import MONTH, QUARTER_HOUR
+from common.market.timeframes.timeframe import DAY_MS, Timeframe
 from common.store.months import RolledMonth
 from common.store.parts import Seal
 from common.store.reads import SymbolReader
@@ -29,18 +29,21 @@ from feed.reading.minutes_part import DayStretch
 
 # UTC days with a time of `[from_ms, to_ms)` in which a bar, or a session, begins or ends within a quarter of an hour.
 UnevenDays = Callable[[int, int], Collection[int]]
+Months = tuple[RolledMonth, ...]
+
+_YEAR = Timeframe(12, "M")
 
 
 class RolledRun(NamedTuple):
-    """Days of a month that follow each other, all of which its block has."""
+    """Days whose rows follow each other in the blocks of those months, which are of one year, without any others."""
 
-    month: RolledMonth
+    months: Months
     from_ms: int
     to_ms: int
 
 
 class DayPlan(NamedTuple):
-    """What days are read by: their minutes, by stretches, or rows of a month."""
+    """What days are read by: their minutes, by stretches, or rows of months."""
 
     by_minute: list[list[Seal]]
     rolled: list[RolledRun]
@@ -54,83 +57,98 @@ def planned(
     uneven_days: UnevenDays,
 ) -> DayPlan:
     """`span`: of what is asked for; `amended`: days with open minutes."""
-    plan, known = DayPlan([], []), {month.month_ms: month for month in months}
+    known = {month.month_ms: month for month in months}
+    by_minute, passed, taken, of_months = list[list[Seal]](), list[int](), list[int](), list[RolledMonth]()
     for days in stretches:
         month = known.get(MONTH.open_of(days[0].day_ms))
-        taken = set(_whole(days, span)) if month else set()
-        if month and taken:
-            refused = {*amended, *uneven_days(days[0].day_ms, days[-1].day_ms + DAY_MS)}
-            taken = {seal.day_ms for seal in days if month.has(seal)} & taken - refused
-        if not month or not taken:
+        found = _taken(days, month, span, amended, uneven_days) if month else set()
+        if not month or not found:
             # As a whole, as it is cached.
-            plan.by_minute.append(days)
+            by_minute.append(days)
+            passed += [seal.day_ms for seal in days]
             continue
         asked = [seal for seal in days if seal.day_ms < span[1] and seal.day_ms + DAY_MS > span[0]]
-        for is_taken, run in _runs(asked, taken, month):
-            if is_taken:
-                plan.rolled.append(RolledRun(month, run[0].day_ms, run[-1].day_ms + DAY_MS))
-            else:
-                plan.by_minute.append(run)
-    return plan
+        others = [seal for seal in asked if seal.day_ms not in found]
+        by_minute += _apart(others, sorted(found))
+        # Rows that are not taken lie between those that are.
+        passed += sorted({*month.days, *(seal.day_ms for seal in others)} - found)
+        taken += sorted(found)
+        of_months.append(month)
+    return DayPlan(by_minute, _runs(taken, passed, of_months))
 
 
-def _whole(days: Sequence[Seal], span: Span) -> Iterator[int]:
-    """Days that lie in the span with all their minutes."""
-    return (seal.day_ms for seal in days if span[0] <= seal.day_ms and seal.day_ms + DAY_MS <= span[1])
+def _taken(
+    days: Sequence[Seal], month: RolledMonth, span: Span, amended: Collection[int], uneven_days: UnevenDays
+) -> set[int]:
+    found = {
+        seal.day_ms for seal in days if span[0] <= seal.day_ms and seal.day_ms + DAY_MS <= span[1] and month.has(seal)
+    }
+    return found.difference(amended, uneven_days(min(found), max(found) + DAY_MS)) if found else found
 
 
-def _runs(days: Sequence[Seal], taken: Collection[int], month: RolledMonth) -> list[tuple[bool, list[Seal]]]:
-    """Put days together as they follow each other: those that are taken as far as no other rows lie between them."""
-    others = sorted(day_ms for day_ms in month.days if day_ms not in taken)
+def _apart(seals: Sequence[Seal], between: Sequence[int]) -> list[list[Seal]]:
+    """Put days together between which none of those lies."""
+    return [list(run) for _, run in groupby(seals, lambda seal: bisect_left(between, seal.day_ms))]
 
-    def kind(seal: Seal) -> int:
-        return bisect_left(others, seal.day_ms) if seal.day_ms in taken else -1
 
-    return [(at >= 0, list(run)) for at, run in groupby(days, kind)]
+def _runs(taken: Sequence[int], passed: Sequence[int], months: Sequence[RolledMonth]) -> list[RolledRun]:
+    """Put ascending days together as far as no other ones lie between them, and they are of one year."""
+    of_year = {year_ms: tuple(group) for year_ms, group in groupby(months, lambda month: _YEAR.open_of(month.month_ms))}
+
+    def place(day_ms: int) -> tuple[int, int]:
+        return _YEAR.open_of(day_ms), bisect_left(passed, day_ms)
+
+    runs = ((year_ms, list(days)) for (year_ms, _), days in groupby(taken, place))
+    return [RolledRun(of_year[year_ms], days[0], days[-1] + DAY_MS) for year_ms, days in runs]
 
 
 @dataclass(frozen=True, slots=True)
 class RolledDays:
-    """Those of one symbol, for a query of this budget."""
+    """Those of one symbol, for a query of this budget. Months of a year are opened, and cached, as one."""
 
     store: SymbolReader
     cache: FrameCache
     budget: QueryBudget
 
     async def read(self, frames: MinuteFrames, runs: Sequence[RolledRun], scales: Scales) -> list[DayStretch]:
-        """Return the rows of each run. Raises Overtaken where its month has been made again since."""
-        wanted = {run.month.month_ms: run.month for run in runs}
-        found = {month_ms: self.cache.get(self._key(frames, month, scales)) for month_ms, month in wanted.items()}
-        rows = {month_ms: minutes for month_ms, minutes in found.items() if minutes is not None}
-        lacking = [month for month_ms, month in wanted.items() if month_ms not in rows]
+        """Return the rows of each run. Raises Overtaken where a month of them has been made again since."""
+        keys = [self._key(frames, run.months, scales) for run in runs]
+        groups = {key: run.months for key, run in zip(keys, runs, strict=True)}
+        rows = {key: found for key in groups if (found := self.cache.get(key)) is not None}
+        lacking = {key: months for key, months in groups.items() if key not in rows}
         if lacking:
             rows |= await self._read(frames, lacking, scales)
         await self.budget.read(sum(map(len, rows.values())))
         return [
-            DayStretch(within(rows[run.month.month_ms], run.from_ms, run.to_ms), run.from_ms, run.to_ms) for run in runs
+            DayStretch(within(rows[key], run.from_ms, run.to_ms), run.from_ms, run.to_ms)
+            for key, run in zip(keys, runs, strict=True)
         ]
 
-    def _key(self, frames: MinuteFrames, month: RolledMonth, scales: Scales) -> Hashable:
-        return self.store.keys.symbol, "15m", frames.columns, month.month_ms, month.digest, scales
+    def _key(self, frames: MinuteFrames, months: Months, scales: Scales) -> Hashable:
+        digests = tuple(month.digest for month in months)
+        return self.store.keys.symbol, QUARTER_HOUR, frames.columns, months[0].month_ms, digests, scales
 
-    async def _read(self, frames: MinuteFrames, months: Sequence[RolledMonth], scales: Scales) -> dict[int, MinuteRows]:
+    async def _read(
+        self, frames: MinuteFrames, groups: Mapping[Hashable, Months], scales: Scales
+    ) -> dict[Hashable, MinuteRows]:
         # Fetched no sooner than there is a turn to open it.
         async with self.cache.turns:
+            months = [month for group in groups.values() for month in group]
             found = await self.store.rolled_months([month.month_ms for month in months])
             count = sum(month.rows for month in months)
-            opened = await self.budget.run(count, self._opened, frames, months, found, scales)
-        for month, rows in zip(months, opened, strict=True):
-            self.cache.keep(self._key(frames, month, scales), rows)
-        return {month.month_ms: rows for month, rows in zip(months, opened, strict=True)}
+            opened = await self.budget.run(count, self._opened, frames, groups, found, scales)
+        for key, rows in opened.items():
+            self.cache.keep(key, rows)
+        return opened
 
     def _opened(
-        self, frames: MinuteFrames, months: Sequence[RolledMonth], found: Sequence[bytes | None], scales: Scales
-    ) -> list[MinuteRows]:
-        scratch = Scratch()
-        opened = list[MinuteRows]()
-        for month, block in zip(months, found, strict=True):
-            if block is None or blocks.digest(block) != month.digest:
+        self, frames: MinuteFrames, groups: Mapping[Hashable, Months], found: Sequence[bytes | None], scales: Scales
+    ) -> dict[Hashable, MinuteRows]:
+        opened, scratch, following = dict[Hashable, MinuteRows](), Scratch(), iter(found)
+        for key, months in groups.items():
+            known = [block for _ in months if (block := next(following))]
+            if list(map(blocks.digest, known)) != [month.digest for month in months]:
                 raise Overtaken(f"a month of {self.store.keys.symbol} was made again while it was read")
-            rows = frames.opened([block], scales, scratch)
-            opened.append(replace(rows, minutes_a_row=MINUTES_A_ROW) if isinstance(rows, SealedCandles) else rows)
+            rows = frames.opened(known, scales, scratch)
+            opened[key] = replace(rows, minutes_a_row=MINUTES_A_ROW) if isinstance(rows, SealedCandles) else rows
         return opened

@@ -228,6 +228,31 @@ def test_rows_of_a_day_that_is_not_sealed_any_more_lie_in_no_run() -> None:
     assert plan_of(seals(1, 2), month_of(0, 1, 2)) == ([], [(1, 3)])
 
 
+def test_months_of_a_year_are_read_as_one() -> None:
+    # From November 1970 to February 1971; of December nothing was rolled up, and in January a day is behind.
+    days = {month_ms: range(month_ms, MONTH.next_open(month_ms), DAY_MS) for month_ms in _months(304 * DAY_MS, 4)}
+    stretches = [[Seal(day, {"candles": 1}, {"candles": str(day)}) for day in each] for each in days.values()]
+    november, december, january, february = days
+    made = [
+        RolledMonth.made(month_ms, 1, "", {day: str(day) for day in days[month_ms] if day != january + DAY_MS})
+        for month_ms in (november, january, february)
+    ]
+    plan = planned(stretches, made, (0, 1 << 50), set(), lambda *_: set())
+    assert plan.by_minute == [stretches[1], stretches[2][1:2]]
+    assert [(len(run.months), run.from_ms, run.to_ms) for run in plan.rolled] == [
+        (1, november, december),
+        (2, january, january + DAY_MS),
+        (2, january + 2 * DAY_MS, MONTH.next_open(february)),
+    ]
+
+
+def _months(open_ms: int, count: int) -> list[int]:
+    found = [open_ms]
+    while len(found) < count:
+        found.append(MONTH.next_open(found[-1]))
+    return found
+
+
 @pytest.mark.parametrize(("timeframe", "expected"), [("15m", True), ("3h", True), ("1M", True), ("20m", False)])
 def test_a_bar_is_made_of_whole_quarters_of_an_hour_or_not(timeframe: str, expected: bool) -> None:
     assert is_of_steps(Timeframe.parse(timeframe), 15 * MINUTE_MS) is expected
