@@ -82,7 +82,7 @@ async def _examine(settings: Settings, url: str, console: Console) -> tuple[list
             findings.append(checks.behind(upkeep, archiving=archiving))
             findings.append(checks.trades(upkeep, trades_kept))
             findings.append(checks.scales(upkeep))
-            findings.append(checks.months(await _months(client, markets)))
+            findings.append(await _months(client, markets))
             findings += await _archive(client, settings, markets)
             calendars = {symbol: market.instrument.calendar for symbol, market in markets.items()}
             findings.append(checks.sessions(await outside_of(client, markets), calendars))
@@ -161,11 +161,11 @@ async def _archive(client: Redis, settings: Settings, markets: Mapping[str, Mark
         return [Finding(Level.FAIL, "archive", str(error), advice)]
 
 
-async def _months(client: Redis, markets: Mapping[str, Market]) -> checks.MonthsSeen:
+async def _months(client: Redis, markets: Mapping[str, Market]) -> Finding:
     # Here, as it loads numpy.
-    from infra.doctor.months import look_at_months
+    from infra.doctor import months
 
-    return await look_at_months(client, markets)
+    return months.judged(await months.look_at_months(client, markets))
 
 
 async def _wanted(client: Redis) -> dict[str, Market]:

@@ -5,11 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any
 
 from common.market.manifest import Fault
-from common.market.timeframes.periods import MONTH
-from common.market.timeframes.timeframe import DAY_MS
 from common.store.cut import Wrong
 from common.store.format import FORMAT
 from common.store.health import Upkeep
@@ -252,28 +250,6 @@ def scales(upkeep: Mapping[str, Upkeep]) -> Finding:
     found = f"archived objects with decimals of before a change: {'; '.join(told[:BEHIND_TOLD] + more)}"
     advice = "The queue writes them anew. Until then tools such as DuckDB may round: take them with union_by_name."
     return Finding(Level.WARN, "decimals", found, advice)
-
-
-class MonthsSeen(NamedTuple):
-    """How many months have 15m candles, how many were looked at, and which of these are wrong: symbol and open (ms)."""
-
-    all: int
-    looked_at: int
-    wrong: Sequence[tuple[str, int]] = ()
-
-
-def months(seen: MonthsSeen) -> Finding:
-    """The 15m roll-ups of sealed days."""
-    looked_at = f"{seen.looked_at} of {seen.all} looked at" if seen.looked_at < seen.all else f"all {seen.all}"
-    if not seen.wrong:
-        return Finding(Level.OK, "months", f"15m candles of {looked_at} are those of their days")
-    told = [f"{symbol} {_date(month_ms):%Y-%m}" for symbol, month_ms in seen.wrong[:BEHIND_TOLD]]
-    more = [f"and {len(seen.wrong) - BEHIND_TOLD} more"] if len(seen.wrong) > BEHIND_TOLD else []
-    found = f"15m candles that are not those of their days: {', '.join(told + more)} ({looked_at})"
-    symbol, month_ms = seen.wrong[0]
-    last_ms = MONTH.next_open(month_ms) - DAY_MS
-    advice = f"fleet rebuild {symbol} --from {_date(month_ms)} --to {_date(last_ms)} makes them again."
-    return Finding(Level.FAIL, "months", found, advice)
 
 
 def damaged(faults: Mapping[str, Sequence[Fault]]) -> Finding:

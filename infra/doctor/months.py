@@ -1,7 +1,8 @@
 """15m roll-ups put to the proof: their rows against what the sealed minutes of their days give."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime
 from itertools import chain, zip_longest
 from typing import NamedTuple
 
@@ -10,13 +11,23 @@ from redis.asyncio import Redis
 
 from common.market.coding import blocks, quarter_hours
 from common.market.scale import Scales
+from common.market.timeframes.periods import MONTH
+from common.market.timeframes.timeframe import DAY_MS
 from common.series import CANDLES
 from common.store.months import MonthReading, MonthStore
 from common.store.registry import Market
-from infra.doctor.checks import MonthsSeen
+from infra.doctor.checks import BEHIND_TOLD, Finding, Level
 
 # A month takes some 10 ms, and a fleet may have thousands.
 MAX_LOOK_S = 2.0
+
+
+class MonthsSeen(NamedTuple):
+    """How many months have 15m candles, how many were looked at, and which of these are wrong: symbol and open (ms)."""
+
+    all: int
+    looked_at: int
+    wrong: Sequence[tuple[str, int]] = ()
 
 
 class _Month(NamedTuple):
@@ -70,3 +81,21 @@ async def _is_right(month: _Month) -> bool:
 async def _is_still(month: _Month) -> bool:
     look = await month.store.look()
     return look is not None and month.reading in look.months
+
+
+def judged(seen: MonthsSeen) -> Finding:
+    """The 15m roll-ups of sealed days."""
+    looked_at = f"{seen.looked_at} of {seen.all} looked at" if seen.looked_at < seen.all else f"all {seen.all}"
+    if not seen.wrong:
+        return Finding(Level.OK, "months", f"15m candles of {looked_at} are those of their days")
+    told = [f"{symbol} {_day(month_ms):%Y-%m}" for symbol, month_ms in seen.wrong[:BEHIND_TOLD]]
+    more = [f"and {len(seen.wrong) - BEHIND_TOLD} more"] if len(seen.wrong) > BEHIND_TOLD else []
+    found = f"15m candles that are not those of their days: {', '.join(told + more)} ({looked_at})"
+    symbol, month_ms = seen.wrong[0]
+    last_ms = MONTH.next_open(month_ms) - DAY_MS
+    advice = f"fleet rebuild {symbol} --from {_day(month_ms)} --to {_day(last_ms)} makes them again."
+    return Finding(Level.FAIL, "months", found, advice)
+
+
+def _day(ts_ms: int) -> date:
+    return datetime.fromtimestamp(ts_ms / 1_000, UTC).date()

@@ -34,7 +34,7 @@ from common.series import CANDLES, MINUTE_SERIES, MinuteSeries, followers
 from common.store.archived import touches
 from common.store.calendars import adopt
 from common.store.instrument import InstrumentChanged
-from common.store.months import MonthStore, StagedMonth
+from common.store.months import MonthStore
 from common.store.registry import Market
 from common.store.rollups import DayReading, Rolled, RollupStore, SealFailed, Staged, StoredMinutes
 from workers.rollup.month import staged_month
@@ -141,8 +141,12 @@ async def _roll(
     rolled = list(_rolled(instrument, anchored, plan, reading, minutes, kept_ms))
     rolled += _gone(utc_day, plan, reading) if _has_all(reading, utc_day, kept_ms) else []
     staged = await _sealed(store, utc_day, reading, scales) if day_ms >= floor_ms else None
-    form = await stores.months.form()
-    month = await _month(stores.months, reading, day_ms, staged, scales) if staged and form is not None else None
+    makes_month = staged is not None and _makes_month(reading, day_ms)
+    # The first of all sealed days notes that no month lacks anything.
+    form = await stores.months.form() if staged and (makes_month or not reading.month.seals) else None
+    fresh = {day_ms: staged.candles} if isinstance(staged, Staged) else {}
+    is_made = makes_month and form is not None
+    month = await staged_month(stores.months, reading.month, scales, fresh) if is_made else None
     outside = _outside(minutes, utc_day, plan.days) if _has_all(reading, utc_day, kept_ms) else None
     await store.finish(day_ms, reading.mark, rolled, staged, outside, month, form)
     log.info(
@@ -157,14 +161,11 @@ def _days_of_month(day_ms: int) -> range:
     return range(month_ms, MONTH.next_open(month_ms), DAY_MS)
 
 
-async def _month(
-    store: MonthStore, reading: DayReading, day_ms: int, staged: "Staged | Literal['kept']", scales: Scales
-) -> StagedMonth | None:
-    """The month's 15m candles. None: they stay as they are, or another day is to be sealed that will make them."""
+def _makes_month(reading: DayReading, day_ms: int) -> bool:
+    """Whether no other day of the month is to be sealed, which would make its 15m candles."""
     first_ms, end_ms = reading.state.candle_floor_ms, reading.state.watermark_ms - DAY_MS
-    if any(first_ms <= day <= end_ms for day in reading.others.intersection(_days_of_month(day_ms))):
-        return None
-    return await staged_month(store, reading.month, scales, {day_ms: staged.candles} if staged != "kept" else {})
+    others = reading.others.intersection(_days_of_month(day_ms))
+    return not any(first_ms <= day <= end_ms for day in others)
 
 
 def _archived_from(reading: DayReading, instrument: Instrument) -> int:
