@@ -70,12 +70,8 @@ async def _is_right(month: _Month) -> bool:
     if [blocks.digest(block or b"") for block in (there, *sealed)] != [rolled.digest, *days.values()]:
         return False
     rows = quarter_hours.rows_of_days(there, days, month.scales)
-    made = [quarter_hours.merged_day(block, month.scales) for block in sealed if block]
-    parts = [part for part in made if part]
-    if len(parts) < len(made) or not parts:
-        return not days
-    expected = quarter_hours.rows_in_order(parts)
-    return all(np.array_equal(rows[name], expected[name]) for name in quarter_hours.NAMES)
+    expected = quarter_hours.merged_days([block for block in sealed if block], month.scales) if days else rows
+    return expected is not None and all(np.array_equal(rows[name], expected[name]) for name in quarter_hours.NAMES)
 
 
 async def _is_still(month: _Month) -> bool:

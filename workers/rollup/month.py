@@ -45,11 +45,20 @@ async def staged_month(
     there, sealed = await _blocks(store, reading.month_ms if same else None, lacking, fresh)
     if rolled and same and blocks.digest(there) != rolled.digest:
         return await staged_month(store, reading._replace(rolled=None), scales, fresh)
-    made = {day_ms: quarter_hours.merged_day(block, scales) for day_ms, block in sealed.items()}
-    parts = {day_ms: rows for day_ms, rows in made.items() if rows}
-    days = same | {day_ms: lacking[day_ms] for day_ms in parts}
+    made, parts = _merged(sealed, scales)
+    days = same | {day_ms: lacking[day_ms] for day_ms in made}
     kept = [quarter_hours.rows_of_days(there, same, scales)] if same else []
-    return await _stage(store, reading.month_ms, [*kept, *parts.values()], days, scales)
+    return await _stage(store, reading.month_ms, [*kept, *parts], days, scales)
+
+
+def _merged(sealed: Mapping[int, bytes], scales: Scales) -> tuple[list[int], list[Columns]]:
+    """Return the days that can be merged, and their rows."""
+    days = sorted(sealed)
+    rows = quarter_hours.merged_days([sealed[day_ms] for day_ms in days], scales) if days else None
+    if rows:
+        return days, [rows]
+    alone = {day_ms: quarter_hours.merged_days([sealed[day_ms]], scales) for day_ms in days}
+    return [day_ms for day_ms, each in alone.items() if each], [each for each in alone.values() if each]
 
 
 async def _blocks(

@@ -138,12 +138,8 @@ async def sealed_without_months(writer: Writer, day: int) -> None:
     """As by a release that knows no 15m candles, or by an import."""
     await correct(writer, day)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("workers.rollup.day._month", _none)
+        patch.setattr("workers.rollup.day._makes_month", lambda *_: False)
         await writer.roll_up()
-
-
-async def _none(*_: Any) -> None:
-    return None
 
 
 async def test_a_day_that_was_sealed_without_its_month_is_read_by_its_minutes(
@@ -190,6 +186,25 @@ async def test_a_block_that_is_not_the_one_that_is_named_is_not_taken(writer: Wr
         patch.setattr(SymbolReader, "rolled_months", otherwise)
         assert await bars(client) == expected
     assert asked == 2 and blocks == await client.hgetall(KEYS.rolled_15m)
+
+
+async def test_a_month_that_is_made_again_while_it_is_fetched_is_read_once_more(
+    writer: Writer, client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await write(writer, 3)
+    read, asked = SymbolReader.rolled_months, list[int]()
+
+    async def late(reader: SymbolReader, months: Any) -> Any:
+        if not asked:
+            await correct(writer, 1)
+            await writer.roll_up()
+        asked.append(len(months))
+        return await read(reader, months)
+
+    monkeypatch.setattr(SymbolReader, "rolled_months", late)
+    found = await bars(client)
+    assert len(asked) == 2 and found == await by_minute(client)
+    assert 123.45 in [bar["h"] for bar in found]
 
 
 async def test_what_is_dropped_is_not_answered_by_15m_candles(writer: Writer, client: Redis) -> None:

@@ -12,7 +12,7 @@ from common.errors import Stale
 from common.frames.schema import SHOWN
 from common.market.candle import Candle
 from common.market.coding import candle_blocks, codec
-from common.market.coding.quarter_hours import NAMES, merged_day
+from common.market.coding.quarter_hours import NAMES, merged_days
 from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS
 from common.store.format import FORMAT
 from common.store.months import MonthMark, MonthStore, RolledMonth, StagedMonth
@@ -136,8 +136,8 @@ def test_sums_that_are_too_wide_are_not_made(name: str, value: int) -> None:
     """Each minute fits, and what they give does not."""
     minutes = [replace(_minute(FIRST_MS + at * MINUTE_MS), **{name: value}) for at in (0, 14, 15)]
     rows = [codec.pack_candle(minute) for minute in minutes]
-    assert merged_day(candle_blocks.pack(rows), None) is None
-    apart = merged_day(candle_blocks.pack(rows[1:]), None)
+    assert merged_days([candle_blocks.pack(rows)], None) is None
+    apart = merged_days([candle_blocks.pack(rows[1:])], None)
     assert apart and len(apart["open_ms"]) == 2
 
 
