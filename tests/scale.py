@@ -1,7 +1,7 @@
 """How much a run of the tests does of what is counted: all of it, or the part of it that TEST_SCALE says.
 
-`infra/test --quick` does a tenth, `infra/test` two fifths, `infra/test --full` all, as does pytest alone. A variable
-that names a count, such as SIMULATION_SEEDS, is taken as it is.
+`infra/test --quick` does a twentieth, `infra/test` two fifths, `infra/test --full` all, as does pytest alone. A
+variable that names a count, such as SIMULATION_SEEDS, is taken as it is.
 """
 
 import os

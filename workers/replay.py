@@ -13,11 +13,13 @@ from common.market.builder.recent import CONFLICT, Conflict
 from common.store.client import commit_client
 from common.store.commit import Commit, StreamBounds
 from common.store.format import store_format
+from common.store.instrument import exists_otherwise
 from common.store.owners import Owners
 from common.store.presence import REPLAY, present
 from common.store.reads import SymbolReader
 from common.store.registry import Market, Registry
 from common.store.symbol import SymbolStore
+from workers.recordings.base import TooFineLine
 from workers.sources.base import Batch
 from workers.sources.replay import Replay
 from workers.symbol.claims import Claimer, WorkerContext
@@ -78,7 +80,8 @@ class Replayer:
                     await self._claimer.run()
             finally:
                 if is_new and not self.ended:
-                    await withdraw(client, self.market.symbol, self.bounds, self.clock, self.holder)
+                    is_unfit = isinstance(self._failure, TooFineLine)
+                    await withdraw(client, self.market.symbol, self.bounds, self.clock, self.holder, with_data=is_unfit)
             with suppress(StoreUnavailable):
                 self.conflict_count = await self._conflicts_counted(client) - known
         finally:
@@ -163,5 +166,5 @@ async def register(registry: Registry, market: Market) -> tuple[Market, bool]:
         kind = found.kind if found else "nothing"
         raise BadInput(f"symbol {market.symbol} is fed by {kind}: a replay needs a symbol of its own")
     if found.instrument != market.instrument:
-        raise BadInput(f"symbol {market.symbol} exists as {found.instrument}, which differs from what was asked")
+        raise BadInput(exists_otherwise(found.instrument, market.instrument))
     return found, False

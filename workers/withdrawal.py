@@ -1,4 +1,7 @@
-"""What a replay or an import that failed takes back: the symbol it added, if nothing of it was written."""
+"""What a replay or an import that failed takes back: the symbol it added, if nothing of it was written.
+
+Or with all that was, where the symbol was given fewer decimals than its trades have: it is to be added with more.
+"""
 
 from contextlib import suppress
 
@@ -12,8 +15,16 @@ from common.store.registry import Registry
 from common.store.symbol import SymbolStore
 
 
-async def withdraw(client: Redis, symbol: str, bounds: StreamBounds, clock: JudgedClock, holder: str) -> None:
-    """Remove a symbol without a commit, unless another process has it by now.
+async def withdraw(
+    client: Redis,
+    symbol: str,
+    bounds: StreamBounds,
+    clock: JudgedClock,
+    holder: str,
+    *,
+    with_data: bool = False,
+) -> None:
+    """Remove a symbol without a commit, or `with_data`, unless another process has it by now.
 
     It is claimed first: who wants to write it meanwhile waits, and registers it again.
     """
@@ -22,7 +33,7 @@ async def withdraw(client: Redis, symbol: str, bounds: StreamBounds, clock: Judg
         claim = await store.claim(token, NOTHING_SEEN, holder)
         if isinstance(claim, LeaseObservation):
             return
-        if claim.checkpoint is None:
+        if claim.checkpoint is None or with_data:
             await Registry(client).remove_symbol(symbol, purge=True)
         else:
             await store.release(token)

@@ -18,8 +18,16 @@ _PLAIN = re.compile(r"[+-]?[0-9]+(?:\.[0-9]*)?|[+-]?\.[0-9]+", re.ASCII)
 _EXPONENT = re.compile(rf"(?:{_PLAIN.pattern})[eE][+-]?[0-9]{{1,3}}", re.ASCII)
 
 
+class TooFine(BadInput):
+    """A number with more decimals than there are. `decimals`: as many as it has."""
+
+    def __init__(self, sentence: str, decimals: int) -> None:
+        super().__init__(sentence)
+        self.decimals = decimals
+
+
 def parse(text: str, decimals: int) -> int:
-    """Return `text` in units of 10**-decimals. Digits beyond `decimals` must be zero, else BadInput."""
+    """Return `text` in units of 10**-decimals. Digits beyond `decimals` must be zero, else TooFine."""
     if len(text) > MAX_TEXT:
         raise BadInput(f"number of {len(text)} characters, expected at most {MAX_TEXT}")
     if not _PLAIN.fullmatch(text):
@@ -27,7 +35,7 @@ def parse(text: str, decimals: int) -> int:
     whole, _, fraction = text.partition(".")
     kept, beyond = fraction[:decimals], fraction[decimals:]
     if beyond.strip("0"):
-        raise BadInput(f"number {text!r} has more than {decimals} decimals")
+        raise TooFine(f"number {text!r} has more than {decimals} decimals", len(fraction.rstrip("0")))
     digits = whole + kept.ljust(decimals, "0")
     return int(digits) if digits not in ("", "-", "+") else 0
 

@@ -6,13 +6,15 @@ The modes:
     BACKFILLING   held, and its source is reading a backlog
     DEGRADED      held, but the holder says that something is wrong (throttled, source failing, candles not the venue's)
                   or, held or not, something is wrong with the store itself (common.store.server)
-    STALE         held, but without a trade for STALE_AFTER_MS
+    STALE         held, but without a trade for STALE_AFTER_MS; with the reason QUIET that is no fault: no client pushes
+                  to its inbox
     FAILED        its last holder gave up in an error, and no other has brought anything since
-    CLOSED        its source has ended: a finished replay
+    CLOSED        its source has ended: a replay or import, finished or stopped; with the reason SESSION: it is held and
+                  quiet, for its market has no session now
     IDLE          on demand, and no client asks for it
     UNASSIGNED    it has no holder, or that gives no sign of life
 
-DEGRADED and FAILED come with a reason, one word: the constants below the modes.
+DEGRADED and FAILED come with a reason, one word, as those two may: the constants below the modes.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,7 +23,8 @@ from typing import Any, NamedTuple
 
 from redis.asyncio import Redis
 
-from common.errors import FleetError, Stale, StoreUnavailable
+from common.errors import BadInput, FleetError, Stale, StoreUnavailable
+from common.market.instrument import Instrument
 from common.market.manifest import Fault
 from common.market.timeframes.timeframe import DAY_MS, day_of
 from common.series import MINUTE_SERIES
@@ -50,6 +53,8 @@ STALE, FAILED, CLOSED, IDLE, UNASSIGNED = "STALE", "FAILED", "CLOSED", "IDLE", "
 THROTTLED, DISCONNECTED, MISMATCH, CLOCK = "throttled", "disconnected", "mismatch", "clock"
 # The venue prices finer than the symbol does; its data is of another instrument than the registry's entry (FAILED).
 TICK, INSTRUMENT = "tick", "instrument"
+# Why it is CLOSED though its source has not ended, and why it is STALE without a fault.
+SESSION, QUIET = "session", "quiet"
 # Why it FAILED: the store did not answer, or is not where it was left; the deployment or its input is wrong; a bug.
 # STORE is also why all are DEGRADED: it keeps nothing for good, or takes no writes (common.store.server).
 STORE, REWOUND, CONFIG, ERROR = "store", "rewound", "config", "error"
@@ -112,6 +117,11 @@ class HealthStanding(NamedTuple):
     # Why it is what it is, in one word; None where the mode says all.
     reason: str | None
 
+    @property
+    def is_sound(self) -> bool:
+        """Whether all is as it is to be."""
+        return self.mode in (LIVE, BACKFILLING, CLOSED, IDLE) or self.reason == QUIET
+
 
 def health_of(view: View, market: Market, rules: HealthRules, gaps: int) -> dict[str, Any]:
     """Return the `health` object of docs/protocol.md. Ages are of the server's clock: one clock for everybody."""
@@ -133,7 +143,28 @@ def standing_of(view: View, market: Market, rules: HealthRules) -> HealthStandin
         return HealthStanding(mode, INSTRUMENT)
     if rules.is_store_troubled() and mode not in (CLOSED, IDLE):
         return HealthStanding(DEGRADED, STORE)
+    if mode == STALE:
+        return _stale(view, market)
     return HealthStanding(mode, view.health.get("reason") or None if mode in (DEGRADED, FAILED) else None)
+
+
+def _stale(view: View, market: Market) -> HealthStanding:
+    """Quiet as it is to be, or not."""
+    if not all(_is_open(market.instrument, ts_ms) for ts_ms in (view.server_ms - STALE_AFTER_MS, view.server_ms)):
+        return HealthStanding(CLOSED, SESSION)
+    return HealthStanding(STALE, QUIET if market.kind == "inbox" else None)
+
+
+def _is_open(instrument: Instrument, ts_ms: int) -> bool:
+    try:
+        sessions = instrument.sessions
+    except BadInput:
+        # Of a calendar that this release does not know: then nothing excuses silence.
+        return True
+    if sessions is None:
+        return True
+    at = sessions.at(ts_ms)
+    return sessions.opens[at] <= ts_ms < sessions.closes[at]
 
 
 def mode_of(view: View, market: Market, lease_ttl_ms: int) -> str:
@@ -148,6 +179,9 @@ def mode_of(view: View, market: Market, lease_ttl_ms: int) -> str:
         return FAILED
     if market.on_demand and not view.owner.token:
         return IDLE
+    if market.kind and not market.is_fed and not view.owner.token:
+        # Of a replay that was stopped: no worker of the fleet is to have it.
+        return CLOSED
     if not view.owner.token or silent_ms > lease_ttl_ms:
         return UNASSIGNED
     quiet = view.state is None or view.server_ms - view.state.updated_ms > STALE_AFTER_MS

@@ -96,6 +96,17 @@ class DataInstrument:
         return found, theirs, ours
 
 
+def exists_otherwise(found: Instrument, asked: Instrument) -> str:
+    """Why what is to go into a symbol is refused, and the ways out, in one sentence. `found`: what the symbol is."""
+    symbol, differing = found.symbol, list(_differing(found, asked))
+    has = ", ".join(f"{name} {ours}, not {theirs}" for name, ours, theirs in differing)
+    ours, theirs = (" ".join(f"{_OPTIONS[name]} {pair[at]}" for name, *pair in differing) for at in (0, 1))
+    return (
+        f"symbol {symbol} exists with {has}: give {ours}, or `fleet symbols change {symbol} {theirs}` changes it, "
+        f"or `fleet symbols remove {symbol} --purge` deletes it with its data"
+    )
+
+
 async def stored_instrument(client: Redis, symbol: str) -> DataInstrument | None:
     """What the data of a symbol is of; None where there is none, or it does not say."""
     return (await stored_instruments(client, [symbol]))[symbol]

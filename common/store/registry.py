@@ -69,7 +69,8 @@ class Market:
         """The market as its data has it, which is how it is to be read."""
         if data is None:
             return self
-        return replace(self, instrument=data.instrument, mismatch=data.mismatch(self.instrument))
+        mismatch, exceptions = data.mismatch(self.instrument), self.instrument.exceptions
+        return replace(self, instrument=replace(data.instrument, exceptions=exceptions), mismatch=mismatch)
 
 
 class Registry:

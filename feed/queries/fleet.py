@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
-from common.errors import StoreUnavailable
+from common.errors import BadInput, StoreUnavailable
 from common.settings import Settings
 from common.store.budget import Throttles, read_throttles
 from common.store.health import IDLE, UNASSIGNED, Upkeep, mode_of, upkeep_of
@@ -42,7 +43,10 @@ class Fleet:
 
         async def view(market: Market) -> Look:
             found = await SymbolReader(client, market.symbol, older=older).view()
-            return market.as_stored(found.state.data if found.state else None), found
+            market = market.as_stored(found.state.data if found.state else None)
+            with suppress(BadInput):
+                await self.queries.work_out_sessions(market)
+            return market, found
 
         return await _some_at_once(view, markets)
 

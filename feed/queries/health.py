@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from common.redact import redacted, redacted_url
-from common.store.health import BACKFILLING, CLOSED, IDLE, LIVE
+from common.store.health import standing_of
 from common.store.jobs import FailedJob, JobsView
 from common.store.server import ServerInfo, Trouble
 from feed.queries.endpoint import Endpoint
@@ -16,7 +16,6 @@ from feed.wire.params import NOTHING
 
 # Failed jobs told of, the latest; all are counted.
 FAILURES_TOLD = 20
-SOUND = (LIVE, BACKFILLING, CLOSED, IDLE)
 
 
 async def answer(fleet: Fleet, query: None) -> JsonAnswer:
@@ -24,8 +23,9 @@ async def answer(fleet: Fleet, query: None) -> JsonAnswer:
     # First the store: what is wrong with it is told of every symbol.
     server, queue = await asyncio.gather(watch.look(), fleet.queue())
     looks = await fleet.look()
-    symbols = {market.symbol: symbol_health(market, view, fleet.queries.rules) for market, view in looks}
-    sound = not watch.troubles and all(found["mode"] in SOUND for found in symbols.values())
+    rules = fleet.queries.rules
+    symbols = {market.symbol: symbol_health(market, view, rules) for market, view in looks}
+    sound = not watch.troubles and all(standing_of(view, market, rules).is_sound for market, view in looks)
     sound = sound and queue is not None and not queue.failures
     return JsonAnswer(
         {

@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 
 from common.archive.archive import Archive
 from common.market.instrument import check_symbol
+from common.market.timeframes.calendars import is_known
 from common.market.timeframes.timeframe import MINUTE, Timeframe
 from common.store.health import HealthRules
 from common.store.older import OlderCache
@@ -74,11 +75,18 @@ class Queries:
             if market is None:
                 self._markets.pop(symbol, None)
                 raise UnknownSymbol(f"symbol {symbol} is not registered, GET /v1/symbols lists those that are")
-            # The first look at a calendar takes a second: not on the event loop. Two at once would both take it.
-            async with self._calendars:
-                await asyncio.to_thread(market.instrument.anchored, MINUTE)
+            await self.work_out_sessions(market)
             self._markets[symbol] = (now_s, market)
         return market
+
+    async def work_out_sessions(self, market: Market) -> None:
+        """Have them at hand when they are asked for: the first look at a calendar takes a second."""
+        instrument = market.instrument
+        if is_known(instrument.calendar, instrument.zone, instrument.hours):
+            return
+        # Not on the event loop; and two at once would both take it.
+        async with self._calendars:
+            await asyncio.to_thread(instrument.anchored, MINUTE)
 
     def forget(self, symbol: str) -> None:
         """Read the symbol's entry once more when it is next asked for: it has changed."""

@@ -4,7 +4,7 @@ expected.
     AnyText   as it is
     Parsed    whatever has a text of its own, such as a timeframe
     Whole     a whole number from 1 on
-    Time      ms since 1970, or a UTC time
+    Time      ms since 1970, a UTC time, or a day
     OneOf     one of some words
     RowTicks  a height in the instrument's price
 """
@@ -26,6 +26,7 @@ from common.market.trade import MAX_TICKS, MAX_TS_MS
 MAX_SHOWN = 40
 
 _WHOLE = re.compile(r"-?[0-9]{1,20}", re.ASCII)
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -147,7 +148,7 @@ class RowTicks(ParameterType[int]):
 
 
 def time_of(name: str, text: str) -> int:
-    """Read ms since 1970, or a UTC time such as 2025-01-12T14:00:00Z."""
+    """Read ms since 1970, a UTC time such as 2025-01-12T14:00:00Z, or a day such as 2025-01-12: its midnight in UTC."""
     ts_ms = int(text) if _WHOLE.fullmatch(text) else _iso_ms(name, text)
     if not 0 <= ts_ms < MAX_TS_MS:
         raise BadInput(f"{name} is {text[:MAX_SHOWN]}, expected a time from 1970 to 2248")
@@ -155,9 +156,9 @@ def time_of(name: str, text: str) -> int:
 
 
 def _iso_ms(name: str, text: str) -> int:
-    wanted = "expected ms since 1970 or a UTC time such as 2025-01-12T14:00:00Z"
+    wanted = "expected ms since 1970, a UTC time such as 2025-01-12T14:00:00Z, or a day such as 2025-01-12"
     try:
-        moment = datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(f"{text}T00:00:00Z" if _DAY.fullmatch(text) else text)
     except ValueError:
         raise BadInput(f"{name} is {text[:MAX_SHOWN]!r}, {wanted}") from None
     # A time without a zone would be read as UTC here and meant as local there.

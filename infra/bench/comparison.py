@@ -1,6 +1,7 @@
 """Figures of two releases side by side: how many times as good each number is as it was."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -8,8 +9,7 @@ from statistics import median
 from infra.bench.base import Figure
 
 # As figures write them: `677,608 trades/s`, `p50 5.7 x (3.61 ms)`, `0.14 s`. Part of a word, as in p50, is none.
-_DIGITS = r"(?<![\w.])(\d[\d,]*(?:\.\d+)?)"
-_NUMBER = re.compile(_DIGITS + r"\s*([^\s\d(),;]*)")
+_NUMBER = re.compile(r"(?<![\w.])(\d[\d,]*(?:\.\d+)?)\s*([^\s\d(),;]*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,20 +26,23 @@ class FigurePair:
 
 def compare(now: Sequence[Sequence[Figure]], then: Sequence[Sequence[Figure]]) -> list[FigurePair]:
     """Compare the figures of one row. Each of `now` and `then` has a list of figures a round."""
-    earlier = _by_what(then)
-    return [_compared(rounds, earlier.get(what, [])) for what, rounds in _by_what(now).items()]
+    earlier = _by_place(then)
+    return [_compared(rounds, earlier.get(place, [])) for place, rounds in _by_place(now).items()]
 
 
 def numbers(measured: str) -> list[float]:
     return [float(digits.replace(",", "")) for digits, _ in _NUMBER.findall(measured)]
 
 
-def _by_what(rounds: Iterable[Sequence[Figure]]) -> dict[str, list[Figure]]:
-    """By what is measured: numbers in its text (a base line, say) differ from round to round."""
-    found: dict[str, list[Figure]] = {}
+def _by_place(rounds: Iterable[Sequence[Figure]]) -> dict[tuple[str, int], list[Figure]]:
+    """By what is measured but for its numbers (a base line differs each round), and which one of such it is."""
+    found: dict[tuple[str, int], list[Figure]] = {}
     for figures in rounds:
+        seen = Counter[str]()
         for figure in figures:
-            found.setdefault(re.sub(_DIGITS, "", figure.what), []).append(figure)
+            what = _NUMBER.sub("", figure.what)
+            found.setdefault((what, seen[what]), []).append(figure)
+            seen[what] += 1
     return found
 
 

@@ -1,70 +1,11 @@
-"""The `fleet` command. One module per subcommand; a new one is written beside these and listed below."""
+"""The `fleet` command. One module per subcommand; a new one is written beside these and listed in `commands.py`."""
 
-import sys
-
-from common.errors import BadInput, FleetError
-from infra.cli.lazy import LazyCommand, lazy_group
-
-COMMANDS = {
-    "up": LazyCommand(
-        "infra.cli.up:up", "Run the whole fleet on this machine: store, feed, and one worker per symbol."
-    ),
-    "replay": LazyCommand(
-        "infra.cli.replay:replay", "Replay recorded trades through the same worker, lease and commit as live ones."
-    ),
-    "watch": LazyCommand(
-        "infra.cli.watch:watch",
-        "Show live candles of a symbol. On a terminal as a table, else one JSON object a line. Ctrl-C ends it.",
-    ),
-    "rebuild": LazyCommand(
-        "infra.cli.rebuild:rebuild", "Have days of a symbol rolled up, sealed and archived anew, out of their minutes."
-    ),
-    "settings": LazyCommand(
-        "infra.cli.settings:show", "Show every setting: its environment variable, value, default and meaning."
-    ),
-    "upgrade": LazyCommand(
-        "infra.cli.upgrade:upgrade",
-        "Let the store be written in this release's form, the last step of an upgrade of a running fleet.",
-    ),
-    "doctor": LazyCommand(
-        "infra.cli.doctor:doctor", "Check the store and the leases, and say what to do. Exit code 1 if a check fails."
-    ),
-    "import": LazyCommand("infra.cli.imports:app", "Import files in bulk: history by the day, faster than a replay."),
-    "export": LazyCommand("infra.cli.export:app", "Export candles or kept trades to a file."),
-    "symbols": LazyCommand("infra.cli.symbols:app", "The symbols the fleet is to run: list, add, remove."),
-    "calendars": LazyCommand(
-        "infra.cli.calendars:app", "When markets trade otherwise than the calendar library knows: list, add, drop."
-    ),
-    "jobs": LazyCommand("infra.cli.jobs:app", "The roll-up queue: what waits, runs or has failed."),
-    "archive": LazyCommand(
-        "infra.cli.archive:app", "The archive: list what is there, verify that it is what it should be."
-    ),
-    "bench": LazyCommand(
-        "infra.bench.report:bench",
-        "Measure every figure the project claims, each row on a store and processes of its own.",
-    ),
-    "token": LazyCommand("infra.cli.tokens:app", "Tokens for the feed."),
-}
-
-app = lazy_group(
-    COMMANDS,
-    help="Market data: trades in, candles and footprints out.",
-    no_args_is_help=True,
-    rich_markup_mode="markdown",
-    context_settings={"help_option_names": ["-h", "--help"]},
-    add_completion=False,
-    # A bug shows Python's own traceback: it is what one can search for and paste.
-    pretty_exceptions_enable=False,
-)
+from infra.cli.interrupts import ending_at_once
 
 
 def main() -> None:
-    """Exit code 0: done; 1: it failed; 2: the user asked for something that can't be; 130: Ctrl-C.
+    with ending_at_once():
+        # Not above: it takes a fifth of a second and more, and a Ctrl-C meanwhile would show a traceback.
+        from infra.cli.commands import run
 
-    3, of a replay and an import: done, but trades were refused because of others under their ids.
-    """
-    try:
-        app()
-    except FleetError as error:
-        print(f"fleet: {error}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, BadInput) else 1)
+        run()

@@ -12,9 +12,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from redis.asyncio import Redis
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from common.errors import BadInput, OperatorError
 from common.market.timeframes.timeframe import DAY_MS
@@ -23,7 +20,9 @@ from common.store.client import commit_client
 from common.store.health import Upkeep, upkeep_of
 from common.store.registry import Market, Registry
 from common.store.trade_archive import TRADES
+from infra.cli import tables
 from infra.cli.options import DataOption, date_text, day_option, days_between, store_url
+from infra.cli.tables import Column, Row
 
 if TYPE_CHECKING:
     from common.archive.archive import Archive
@@ -33,6 +32,16 @@ app = typer.Typer(help="The archive: list what is there, verify that it is what 
 
 # Before and after all that is archived.
 FIRST_DAY, LAST_DAY = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)
+
+COLUMNS = (
+    Column("symbol"),
+    Column("series"),
+    Column("objects", is_right=True),
+    Column("first"),
+    Column("last"),
+    Column("complete to"),
+    Column("to be written", is_right=True),
+)
 
 SymbolArgument = Annotated[
     str | None, typer.Argument(metavar="[SYMBOL]", help="Only this one. Default: all.", show_default=False)
@@ -60,7 +69,7 @@ def list_archive(symbol: SymbolArgument = None, data: DataOption = None) -> None
         async with _markets(settings, data) as (client, markets):
             return [(name, await upkeep_of(client, name)) for name in ([symbol] if symbol else markets)]
 
-    table = Table("symbol", "series", "objects", "first", "last", "complete to", "to be written", box=None)
+    rows = list[Row]()
     for name, kept in asyncio.run(look()):
         complete = {**kept.archived_to_ms, TRADES: kept.trades_to_ms}
         trades = kept.trades_waiting if settings.archives_trades else 0
@@ -71,10 +80,13 @@ def list_archive(symbol: SymbolArgument = None, data: DataOption = None) -> None
                 ends = [series.label(periods[at]) for at in (0, -1)] if periods else ["", ""]
                 to_ms = complete.get(series.name, -1)
                 to = date_text(to_ms) if to_ms >= 0 else ""
-                table.add_row(name, series.name, str(len(periods)), *ends, to, waiting.get(series.name, ""))
+                rows.append((name, series.name, str(len(periods)), *ends, to, waiting.get(series.name, "")))
         if kept.unarchived:
-            table.add_row(name, "", "", "", "", "", f"{len(kept.unarchived):,} days")
-    Console().print(table if table.row_count else "nothing is archived yet")
+            rows.append((name, "", "", "", "", "", f"{len(kept.unarchived):,} days"))
+    if rows:
+        tables.print_table(tables.console(), COLUMNS, rows)
+    else:
+        print("nothing is archived yet")
 
 
 @app.command()
@@ -125,6 +137,9 @@ async def _verify(
     repair: bool,
 ) -> tuple[int, list[str]]:
     """Return how many objects there are, and what is wrong with which."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
     from infra.doctor.audit import Auditor
 
     archive = _archive(settings)
@@ -137,7 +152,7 @@ async def _verify(
             for series in chosen
             for where in await auditor.objects(series, *span)
         ]
-        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+        columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
         with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task("", total=len(work))
             for auditor, where in work:

@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from common.errors import BadInput
 from common.market.timeframes.calendar_exceptions import CalendarExceptions, SessionException
@@ -17,13 +15,17 @@ from common.settings import load
 from common.store.calendars import CalendarStore, adopt
 from common.store.client import commit_client
 from common.store.registry import Registry
+from infra.cli import tables
 from infra.cli.options import DataOption, store_url
+from infra.cli.tables import Column, Row
 
 app = typer.Typer(
     help="When markets trade otherwise than the calendar library knows: list, add, drop.", no_args_is_help=True
 )
 
+# Of a file, and of the list.
 COLUMNS = ("calendar", "date", "open", "close")
+TABLE = (Column("calendar"), Column("version", is_right=True), Column("date"), Column("open"), Column("close"))
 
 Changes = dict[str, list[SessionException]]
 
@@ -47,12 +49,15 @@ def list_exceptions(
             for each in exceptions.days:
                 print(",".join([name, each.day, *(text or "" for text in each.times)]))
         return
-    table = Table("calendar", "version", "date", "open", "close", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    rows = list[Row]()
     for name, exceptions in found.items():
         for each in exceptions.days:
             opens, closes = ("none", "none") if each.is_dropped else (text or "as usual" for text in each.times)
-            table.add_row(name, str(exceptions.version), each.day, opens, closes)
-    Console().print(table if found else "every calendar is as the library has it: fleet calendars add")
+            rows.append((name, str(exceptions.version), each.day, opens, closes))
+    if found:
+        tables.print_table(tables.console(), TABLE, rows)
+    else:
+        print("every calendar is as the library has it: fleet calendars add")
 
 
 @app.command()

@@ -9,8 +9,7 @@ import typer
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from rich.text import Text
 
 from common.errors import ArchiveUnavailable, StoreUnavailable
 from common.redact import redacted, redacted_url
@@ -27,13 +26,27 @@ from common.store.presence import processes
 from common.store.reads import SymbolReader
 from common.store.registry import Market, Registry
 from common.store.wanted import WantedFleet
+from infra.cli import tables
 from infra.cli.options import DataOption, store_url
+from infra.cli.tables import Cell, Column, Row, folded
 from infra.doctor import checks
 from infra.doctor.checks import Finding, Lease, Level
 from workers.clock.due import due_work
 
-# A holder beats several times per lease: one lease without a beat means that it is gone.
+# A holder beats several times per lease: within half of one it does if it is there, a whole one without a beat means
+# that it is gone.
+RECENT_SHARE = 0.5
 BEAT_POLL_S = 0.1
+
+LEASE_COLUMNS = (
+    Column("symbol"),
+    Column("lease"),
+    Column("holder"),
+    Column("epoch", is_right=True),
+    Column("beats", is_right=True),
+)
+# Of what a check has found, and of what to do.
+INDENT = 19
 
 _COLOURS = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "red"}
 
@@ -51,12 +64,12 @@ def doctor(data: DataOption = None) -> None:
     """
     settings = load()
     url = store_url(settings, data, whatever_it_is=True)
-    console = Console()
+    console = tables.console()
     findings, found = asyncio.run(_examine(settings, url, console))
     for finding in findings:
-        _print(console, finding)
+        print_finding(console, finding)
     if found:
-        console.print(_table(found))
+        tables.print_table(console, LEASE_COLUMNS, map(lease_row, found))
     if any(finding.level is Level.FAIL for finding in findings):
         raise typer.Exit(1)
 
@@ -71,7 +84,8 @@ async def _examine(settings: Settings, url: str, console: Console) -> tuple[list
             if findings[-1].level is Level.FAIL:
                 # What else there is can't be understood.
                 return findings, []
-            findings += await _queue(settings.queue_redis_url or url, await clock_holder(client))
+            queue = await _queue(settings.queue_redis_url or url, await clock_holder(client))
+            findings += queue
             findings.append(await _processes(client, settings))
             archiving = settings.archive_url is not None
             trades_kept = settings.trades_kept if settings.archives_trades else None
@@ -79,7 +93,9 @@ async def _examine(settings: Settings, url: str, console: Console) -> tuple[list
             markets = await Registry(client).stored_symbols()
             upkeep = {symbol: await upkeep_of(client, symbol) for symbol in markets}
             findings.append(checks.instruments(markets))
-            findings.append(checks.behind(upkeep, archiving=archiving))
+            in_hand = [symbol for symbol, market in markets.items() if not market.is_fed]
+            is_at_work = all(finding.level is Level.OK for finding in queue)
+            findings.append(checks.behind(upkeep, archiving=archiving, in_hand=in_hand if is_at_work else ()))
             findings.append(checks.trades(upkeep, trades_kept))
             findings.append(checks.scales(upkeep))
             findings.append(await _months(client, markets))
@@ -184,15 +200,20 @@ def _leftovers(markets: Mapping[str, Market], upkeep: Mapping[str, Upkeep], leas
 
 
 async def _leases(client: Redis, ttl_s: float) -> list[Lease]:
-    """Watch the owners until all held ones have beaten, for one lease at most."""
+    """Those whose holder has just beaten; the others are watched until they have, for one lease at most."""
     wanted = await _wanted(client)
     names = sorted(_text(name) for name in await client.hkeys(SYMBOLS))
     first = now = await _owners(client, names)
+    seconds, micros = await client.time()
+    since_ms = seconds * 1_000 + micros // 1_000 - ttl_s * 1_000 * RECENT_SHARE
+    beaten = {name for name, owner in first.items() if int(owner.get("beat_ms", 0)) >= since_ms}
+    watched = [name for name in names if _held(first[name]) and name not in beaten]
     deadline_s = time.monotonic() + ttl_s
-    while time.monotonic() < deadline_s and any(_held(now[name]) and now[name] == first[name] for name in names):
+    while time.monotonic() < deadline_s and any(now[name] == first[name] for name in watched):
         await asyncio.sleep(BEAT_POLL_S)
         now = await _owners(client, names)
-    return [_lease(name, first[name], now[name], wanted=name in wanted) for name in names]
+    beaten |= {name for name in names if now[name] != first[name]}
+    return [_lease(name, now[name], is_beating=name in beaten, is_wanted=name in wanted) for name in names]
 
 
 async def _owners(client: Redis, names: list[str]) -> Owners:
@@ -210,32 +231,30 @@ def _held(owner: Mapping[str, str]) -> bool:
     return bool(owner.get("token"))
 
 
-def _lease(symbol: str, first: Mapping[str, str], now: Mapping[str, str], *, wanted: bool) -> Lease:
+def _lease(symbol: str, now: Mapping[str, str], *, is_beating: bool, is_wanted: bool) -> Lease:
     return Lease(
         symbol=symbol,
         holder=now.get("holder", ""),
         epoch=now.get("epoch", ""),
         beats=now.get("beats", ""),
         held=_held(now),
-        beating=now != first,
-        wanted=wanted,
+        beating=is_beating,
+        wanted=is_wanted,
     )
 
 
-def _print(console: Console, finding: Finding) -> None:
-    colour = _COLOURS[finding.level]
-    label = f"[{colour}]{finding.level.value:<5}[/] {finding.what:<12}"
-    console.print(f"{label} {escape(redacted(finding.found))}", highlight=False, soft_wrap=True)
-    if finding.advice:
-        console.print(f"{'':18} {escape(finding.advice)}", highlight=False, soft_wrap=True)
+def print_finding(console: Console, finding: Finding) -> None:
+    width = console.width - INDENT
+    first, *more = folded(redacted(finding.found), width) + (folded(finding.advice, width) if finding.advice else [])
+    label = Text().append(f"{finding.level.value:<5}", _COLOURS[finding.level]).append(f" {finding.what:<12} ")
+    console.print(label.append(first))
+    for line in more:
+        console.print(Text(" " * INDENT + line))
 
 
-def _table(found: list[Lease]) -> Table:
-    table = Table("symbol", "lease", "holder", "epoch", "beats", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for lease in found:
-        colour = "green" if lease.state == "alive" else "yellow"
-        table.add_row(lease.symbol, f"[{colour}]{lease.state}[/]", escape(lease.holder), lease.epoch, lease.beats)
-    return table
+def lease_row(lease: Lease) -> Row:
+    colour = "yellow" if lease.is_troubled else "green"
+    return lease.symbol, Cell(lease.state, colour), lease.holder, lease.epoch, lease.beats
 
 
 def _text(value: bytes | str) -> str:

@@ -56,8 +56,8 @@ class ExportForm(Enum):
 SymbolArgument = Annotated[str, typer.Argument(metavar="SYMBOL", help="Symbol to export.")]
 OutOption = Annotated[Path, typer.Option("--out", metavar="FILE", help="File to write, replaced if it is there.")]
 FormOption = Annotated[ExportForm, typer.Option("--format", help="Decimals are exact in all of them.")]
-StartOption = Annotated[str, typer.Option(metavar="TIME", help="UTC time or ms: what opens from there on.")]
-EndOption = Annotated[str, typer.Option(metavar="TIME", help="UTC time or ms: what opens before it.")]
+StartOption = Annotated[str, typer.Option(metavar="TIME", help="UTC time, day or ms: what opens from there on.")]
+EndOption = Annotated[str, typer.Option(metavar="TIME", help="UTC time, day or ms: what opens before it.")]
 
 
 @app.command()

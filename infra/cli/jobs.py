@@ -1,26 +1,32 @@
 """`fleet jobs`: the roll-up queue."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime
 from typing import Annotated, TypeVar
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from common.errors import BadInput
 from common.redact import redacted
 from common.settings import load
 from common.store.client import commit_client
 from common.store.jobs import FailedJob, Jobs, JobsView
+from infra.cli import tables
 from infra.cli.options import DataOption, store_url
+from infra.cli.tables import Cell, Column, Row
 
 app = typer.Typer(help="The roll-up queue: what waits, runs or has failed.")
 
 # More queued ones are counted only.
 QUEUED_SHOWN = 20
+COLUMNS = (
+    Column("job"),
+    Column("state"),
+    Column("times", is_right=True),
+    Column("next try"),
+    Column("reason", folds=True),
+)
 
 JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="As `fleet jobs` shows it.")]
 Answer = TypeVar("Answer")
@@ -41,11 +47,10 @@ def list_jobs(data: DataOption = None) -> None:
         return await jobs.view(), await jobs.queued(QUEUED_SHOWN)
 
     view, queued = _asked(data, look)
-    console = Console()
     counts = f"{view.queued} queued, {len(view.running)} running, {len(view.failures)} failed"
-    console.print(f"{counts}; {view.workers} roll-up processes", highlight=False)
+    print(f"{counts}; {view.workers} roll-up processes")
     if view.failures or view.running or queued:
-        console.print(_table(view, queued))
+        tables.print_table(tables.console(), COLUMNS, _rows(view, queued))
 
 
 @app.command()
@@ -84,15 +89,13 @@ def _asked(data: DataOption, ask: Callable[[Jobs], Awaitable[Answer]]) -> Answer
     return asyncio.run(run())
 
 
-def _table(view: JobsView, queued: list[str]) -> Table:
-    table = Table("job", "state", "times", "next try", "reason", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+def _rows(view: JobsView, queued: list[str]) -> Iterator[Row]:
     for each in view.failures:
-        table.add_row(each.job, "[red]failed[/]", str(each.times), _next_try(each), escape(redacted(each.reason)))
+        yield each.job, Cell("failed", "red"), str(each.times), _next_try(each), redacted(each.reason)
     for job in view.running:
-        table.add_row(job, "[green]running[/]")
+        yield job, Cell("running", "green"), "", "", ""
     for job in queued:
-        table.add_row(job, "queued")
-    return table
+        yield job, "queued", "", "", ""
 
 
 def _next_try(found: FailedJob) -> str:

@@ -5,7 +5,7 @@ each half a second.
 """
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import typer
@@ -19,8 +19,13 @@ class LazyCommand(NamedTuple):
     summary: str
 
 
-def lazy_group(listed: Mapping[str, LazyCommand], **options: Any) -> typer.Typer:
-    """Return a group of these commands, by their names. `options`: those of Typer."""
+def lazy_group(
+    listed: Mapping[str, LazyCommand], callback: Callable[..., None], begin: Callable[[], None], **options: Any
+) -> typer.Typer:
+    """Return a group of these commands, by their names. `options`: those of Typer.
+
+    `callback`: has the options of the group itself. `begin` is called before a command is, once that is imported.
+    """
 
     class Group(TyperGroup):
         def __init__(self, **made: Any) -> None:
@@ -30,15 +35,17 @@ def lazy_group(listed: Mapping[str, LazyCommand], **options: Any) -> typer.Typer
 
         def resolve_command(self, ctx: Any, args: list[str]) -> Any:
             name, named, rest = super().resolve_command(ctx, args)
-            return name, _loaded(name, listed[name].place, options) if name else named, rest
+            loaded = _loaded(name, listed[name].place, options) if name else named
+            begin()
+            return name, loaded, rest
 
-    return _group(options, cls=Group)
+    return _group(options, callback, cls=Group)
 
 
 def _loaded(name: str, place: str, options: Mapping[str, Any]) -> Any:
     module, _, attribute = place.partition(":")
     found = getattr(importlib.import_module(module), attribute)
-    parent = _group(options)
+    parent = _group(options, lambda: None)
     if isinstance(found, typer.Typer):
         parent.add_typer(found, name=name)
     else:
@@ -48,8 +55,8 @@ def _loaded(name: str, place: str, options: Mapping[str, Any]) -> Any:
     return made.commands[name]
 
 
-def _group(options: Mapping[str, Any], **more: Any) -> typer.Typer:
+def _group(options: Mapping[str, Any], callback: Callable[..., None], **more: Any) -> typer.Typer:
     """A group, however few commands there are."""
     made = typer.Typer(**options, **more)
-    made.callback()(lambda: None)
+    made.callback()(callback)
     return made

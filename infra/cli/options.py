@@ -41,7 +41,17 @@ class TradingHours(Enum):
 
 def day_option(name: str, help_text: str) -> Any:
     """An option that takes a day."""
-    return typer.Option(name, metavar="DATE", formats=["%Y-%m-%d"], help=help_text, show_default=False)
+
+    def parsed(given: str | datetime) -> datetime:
+        # A default is one already.
+        if isinstance(given, datetime):
+            return given
+        try:
+            return datetime.strptime(given, "%Y-%m-%d")  # noqa: DTZ007  # a day
+        except ValueError:
+            raise BadInput(f"{name} is {given[:40]!r}, expected a day such as 2025-01-12") from None
+
+    return typer.Option(name, metavar="DATE", parser=parsed, help=help_text, show_default=False)
 
 
 def days_between(first: datetime, last: datetime) -> tuple[int, int]:

@@ -1,12 +1,15 @@
 """What `fleet replay` and `fleet import` say of trades that they did not apply."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 
 import typer
 
+from common.errors import BadInput
 from common.market.builder.coverage import DUPLICATE
 from common.market.builder.recent import Conflict
 from common.market.instrument import Instrument
+from workers.recordings.base import TooFineLine
 
 # The exit code where all was read, and trades were refused because others had been applied under their ids.
 CONFLICTS = 3
@@ -28,6 +31,21 @@ def print_conflicts(instrument: Instrument, count: int, told: Collection[Conflic
         print(f"  id {conflict.refused.id}: applied {texts['applied']}, refused {texts['refused']}")
     if count > len(told):
         print(f"  and {count - len(told):,} more")
+
+
+@contextmanager
+def way_out_told(symbol: str, *, is_new: bool) -> Iterator[None]:
+    """Where a number has too many decimals for the symbol, say what would have room for it."""
+    try:
+        yield
+    except TooFineLine as error:
+        option = f"--{error.of}-decimals {error.decimals}"
+        if is_new:
+            raise BadInput(f"{error}; {option} has room for it, and {symbol} was not added") from None
+        raise BadInput(
+            f"{error}; `fleet symbols change {symbol} {option}` makes room for it, "
+            f"`fleet symbols remove {symbol} --purge` deletes the symbol with its data"
+        ) from None
 
 
 def exit_by(*, ended: bool, conflicts: int) -> None:

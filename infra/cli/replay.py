@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import replace
 from enum import Enum
 from itertools import islice
 from pathlib import Path
@@ -17,12 +18,12 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from common import log
 from common.errors import BadInput
 from common.market.candle import IMPORT, SIMULATED
-from common.market.instrument import Ids, Instrument
+from common.market.instrument import Ids, Instrument, check_symbol
 from common.settings import Settings, load
 from common.store.lease import holder_name
-from common.store.registry import Market
+from common.store.registry import Market, open_store
 from infra.cli.options import DataOption, store_session
-from infra.cli.refused import exit_by, print_conflicts, print_refused
+from infra.cli.refused import exit_by, print_conflicts, print_refused, way_out_told
 from workers.recordings import TradeFile
 from workers.replay import KIND, Replayer
 from workers.run import WorkerSettings
@@ -81,9 +82,11 @@ def replay(
     pace = _speed(speed)
     instrument = Instrument(symbol, price_decimals, size_decimals)
     trade_files = [TradeFile(path, instrument, skip_bad) for path in files]
-    instrument = Instrument(symbol, price_decimals, size_decimals, ids_of(ids, lambda: _first_ids(trade_files)))
     bits = SIMULATED if source is SourceChoice.SIMULATED else IMPORT
     with store_session(settings, data) as url:
+        is_new = asyncio.run(known_market(url, symbol)) is None
+        with way_out_told(symbol, is_new=is_new):
+            instrument = replace(instrument, ids=ids_of(ids, lambda: _first_ids(trade_files)))
         replay_settings = WorkerSettings.of(settings, redis_url=url)
         replayer = Replayer(
             url=url,
@@ -94,8 +97,14 @@ def replay(
             holder=holder_name(),
             archive=_archiver(settings),
         )
-        done = asyncio.run(_run(replayer))
+        with way_out_told(symbol, is_new=is_new):
+            done = asyncio.run(_run(replayer))
     _report(replayer, done)
+
+
+async def known_market(url: str, symbol: str) -> Market | None:
+    async with open_store(url) as registry:
+        return await registry.market(check_symbol(symbol))
 
 
 def _archiver(settings: Settings) -> Callable[[Redis, Market], Awaitable[None]] | None:

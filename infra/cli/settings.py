@@ -1,9 +1,16 @@
 """`fleet settings`"""
 
-from rich.console import Console
-from rich.table import Table
-
 from common.settings import explain, load
+from infra.cli import tables
+from infra.cli.tables import Column, Row
+
+COLUMNS = (
+    Column("variable"),
+    Column(""),
+    Column("value", folds=True),
+    Column("default", folds=True),
+    Column("meaning", folds=True),
+)
 
 
 def show() -> None:
@@ -15,7 +22,7 @@ def show() -> None:
 
     - `FLEET_LEASE_TTL_MS=3000 fleet settings`
     """
-    table = Table("variable", "", "value", "default", "meaning", box=None, pad_edge=False)
+    rows = list[Row]()
     for variable, value, default, meaning in explain(load()):
-        table.add_row(variable, "*" if value != default else "", value, default, meaning)
-    Console().print(table)
+        rows.append((variable, "*" if value != default else "", value, default, meaning))
+    tables.print_table(tables.console(), COLUMNS, rows)

@@ -1,15 +1,12 @@
 """`fleet symbols`: the wanted fleet."""
 
 import asyncio
-import zlib
 from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, TypedDict
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from common.errors import BadInput
 from common.market.instrument import Hours, Ids, Instrument, check_symbol
@@ -19,9 +16,11 @@ from common.settings import load
 from common.store.client import commit_client
 from common.store.jobs import Jobs
 from common.store.registry import Market, open_store
+from infra.cli import tables
 from infra.cli.change import change
 from infra.cli.options import DataOption, SymbolArgument, TradingHours, store_url
-from infra.local import venues
+from infra.cli.tables import Column, Row
+from infra.local import markets, venues
 from infra.local.venues import Demand
 from infra.paths import data_folder
 from workers.rollup.work import is_of
@@ -31,6 +30,15 @@ app = typer.Typer(help="The symbols the fleet is to run: list, add, remove.", no
 
 # More are never queued (workers.rollup.rq_queue.MAX_QUEUED).
 ALL_JOBS = 10_000
+
+COLUMNS = (
+    Column("symbol"),
+    Column("source"),
+    Column("price decimals", is_right=True),
+    Column("size decimals", is_right=True),
+    Column("ids"),
+    Column("trades", folds=True),
+)
 
 
 class Trading(TypedDict):
@@ -50,13 +58,11 @@ class SourceKind(Enum):
 @app.command("list")
 def list_symbols(data: DataOption = None) -> None:
     """Show every symbol with its decimals and where its trades come from."""
-    markets = asyncio.run(_all(store_url(load(), data)))
-    table = Table("symbol", "source", "price decimals", "size decimals", "ids", "trades")
-    for market in markets.values():
-        i = market.instrument
-        decimals = str(i.price_decimals), str(i.size_decimals)
-        table.add_row(market.symbol, market.kind, *decimals, i.ids, _trading_text(i))
-    Console().print(table if markets else "no symbols yet: fleet symbols add")
+    found = asyncio.run(_all(store_url(load(), data)))
+    if found:
+        tables.print_table(tables.console(), COLUMNS, map(_row, found.values()))
+    else:
+        print("no symbols yet: fleet symbols add")
 
 
 @app.command()
@@ -69,7 +75,8 @@ def add(
         SourceKind | None,
         typer.Option(
             help="venue: live from an exchange; inbox: trades that anybody pushes; simulator: made up. "
-            f"Default: venue for a symbol of {', '.join(VENUE_NAMES)}, unless --stream is given; else inbox.",
+            f"Default, unless --stream is given: venue for a symbol of {', '.join(VENUE_NAMES)}; "
+            "simulator for one of SIMULATED; else inbox.",
             show_default=False,
         ),
     ] = None,
@@ -92,7 +99,9 @@ def add(
     trim: Annotated[
         bool | None, typer.Option(help="Cut the stream behind the worker. Default: our inbox yes, another stream no.")
     ] = None,
-    price: Annotated[str, typer.Option(help="Price a simulated market begins at.")] = "100",
+    price: Annotated[
+        str | None, typer.Option(help="Price a simulated market begins at. Default: 100.", show_default=False)
+    ] = None,
     calendar: Annotated[
         str, typer.Option(help="When it trades: 24x7, FOREX, or an exchange such as XNYS, XNSE, CMES.")
     ] = ALWAYS,
@@ -115,7 +124,7 @@ def add(
     - `fleet symbols add MY:BTCUSD --price-decimals 2 --size-decimals 8`
     - `fleet symbols add COINBASE:BTC-USD --stream trades-COINBASE-BTC-USD --contiguous`
     - `fleet symbols add NASDAQ:GOOG --price-decimals 4 --size-decimals 0 --calendar XNAS --hours extended`
-    - `fleet symbols add SIMULATED:XRPUSD --source simulator --price-decimals 4 --price 0.52`
+    - `fleet symbols add SIMULATED:XRPUSD --price-decimals 4 --price 0.52`
     """
     sessions_of(calendar, zone, hours.value)
     trading: Trading = {"calendar": calendar, "zone": zone, "hours": hours.value}
@@ -134,15 +143,17 @@ def add(
     if on_demand and others:
         raise BadInput(f"--on-demand does not go with {others[0]}, which is not streamed from a venue")
     decimals = (2 if price_decimals is None else price_decimals, 8 if size_decimals is None else size_decimals)
-    if source is SourceKind.SIMULATOR:
-        markets = [_simulated(symbol, decimals, price) for symbol in others]
-    else:
-        ids: Ids = "contiguous" if contiguous else "unique"
-        markets = [Market(Instrument(symbol, *decimals, ids), _inbox(stream, trim)) for symbol in others]
+    ids: Ids = "contiguous" if contiguous else "unique"
+    made = [
+        _simulated(symbol, decimals, price)
+        if kinds[symbol] is SourceKind.SIMULATOR
+        else Market(Instrument(symbol, *decimals, ids), _inbox(stream, trim))
+        for symbol in others
+    ]
     demand: Demand = "on_demand" if on_demand else "always"
     settings = load()
     folder = data_folder(data or settings.data_dir)
-    asyncio.run(_add(store_url(settings, data), markets, of_venues, folder, demand, trading))
+    asyncio.run(_add(store_url(settings, data), made, of_venues, folder, demand, trading))
     for symbol in kinds:
         print(f"{symbol} added")
 
@@ -168,6 +179,11 @@ def remove(
 app.command()(change)
 
 
+def _row(market: Market) -> Row:
+    i = market.instrument
+    return market.symbol, market.kind, str(i.price_decimals), str(i.size_decimals), i.ids, _trading_text(i)
+
+
 def _trading_text(instrument: Instrument) -> str:
     """The calendar, and what of it is not as usual."""
     unusual = (instrument.zone, "UTC"), (instrument.hours, "regular")
@@ -180,10 +196,14 @@ def _inbox(stream: str | None, trim: bool | None) -> dict[str, object]:
 
 
 def _kind(symbol: str, source: SourceKind | None, stream: str | None) -> SourceKind:
-    """Where a symbol's trades come from, if it is not said: from the venue that its prefix names."""
+    """Where a symbol's trades come from, if it is not said: from where its prefix names, unless a stream is given."""
     if source is not None:
         return source
-    return SourceKind.VENUE if venues.place_of(symbol) and stream is None else SourceKind.INBOX
+    if stream is not None:
+        return SourceKind.INBOX
+    if symbol.startswith(markets.PREFIX):
+        return SourceKind.SIMULATOR
+    return SourceKind.VENUE if venues.place_of(symbol) else SourceKind.INBOX
 
 
 def _check_of_venue(symbol: str, options: list[str]) -> None:
@@ -194,13 +214,10 @@ def _check_of_venue(symbol: str, options: list[str]) -> None:
         raise BadInput(f"{options[0]} does not go with {symbol} of a venue: leave it out, or give --source inbox")
 
 
-def _simulated(symbol: str, decimals: tuple[int, int], price: str) -> Market:
-    if not symbol.startswith("SIMULATED:"):
-        raise BadInput(f"symbol {symbol!r} of a simulated market must begin with SIMULATED:")
-    instrument = Instrument(symbol, *decimals, "contiguous")
-    if instrument.price_ticks(price) <= 0:
-        raise BadInput(f"--price is {price!r}, expected a price above 0")
-    return Market(instrument, {"kind": "simulator", "seed": zlib.crc32(instrument.symbol.encode()), "price": price})
+def _simulated(symbol: str, decimals: tuple[int, int], price: str | None) -> Market:
+    if not symbol.startswith(markets.PREFIX):
+        raise BadInput(f"symbol {symbol!r} of a simulated market must begin with {markets.PREFIX}")
+    return markets.simulated(symbol, *decimals, price)
 
 
 async def _all(url: str) -> dict[str, Market]:
@@ -209,15 +226,15 @@ async def _all(url: str) -> dict[str, Market]:
 
 
 async def _add(
-    url: str, markets: list[Market], of_venues: list[str], folder: Path, demand: Demand, trading: Trading
+    url: str, made: list[Market], of_venues: list[str], folder: Path, demand: Demand, trading: Trading
 ) -> None:
     """Add the markets and the symbols of venues: all of them, or none if one is there or unknown to its venue."""
     async with open_store(url) as store:
         known = await store.symbols()
-        for symbol in (*(market.symbol for market in markets), *of_venues):
+        for symbol in (*(market.symbol for market in made), *of_venues):
             if symbol in known:
                 raise _there_already(symbol)
-        for market in markets + await venues.listed(url, of_venues, folder, demand):
+        for market in made + await venues.listed(url, of_venues, folder, demand):
             market = replace(market, instrument=replace(market.instrument, **trading))
             if not await store.add_symbol(market):
                 raise _there_already(market.symbol)

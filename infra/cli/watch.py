@@ -4,28 +4,30 @@ import asyncio
 import contextlib
 import json
 import os
-import sys
-from datetime import UTC, datetime
+import random
+import time
 from decimal import Decimal
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.live import Live
-from rich.table import Table
 from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
 from common.errors import BadInput, OperatorError
+from common.market.timeframes.timeframe import Timeframe
 from common.settings import TOKEN, load
+from infra.cli.screens import ReaderGone, Screen, screen_for
+from infra.cli.watched import Watched
 
-# What the table shows, and what is asked for: the newest bars.
-SHOWN = 20
+# A feed that is away is asked again after 0.5 s, 1 s, ... at most this.
+FIRST_PAUSE_S, MAX_PAUSE_S = 0.5, 5.0
+OPEN_TIMEOUT_S = 5.0
+SERVER_ERROR = 500
 
 
 def watch(
     symbol: Annotated[str, typer.Argument(metavar="SYMBOL", help="Such as SIMULATED:BTCUSD; fleet symbols list.")],
-    timeframe: Annotated[str, typer.Option(help="Any <n><unit>: 10s, 1m, 15m, 4h, 1d, 1w, 1M.")] = "1m",
+    timeframe: Annotated[str, typer.Option(help="Any `<n><unit>`: 10s, 1m, 15m, 4h, 1d, 1w, 1M.")] = "1m",
     url: Annotated[
         str | None,
         typer.Option(help="Address of the feed. Default: http://127.0.0.1:8700, or PORT.", show_default=False),
@@ -33,7 +35,7 @@ def watch(
 ) -> None:
     """Show live candles of a symbol. On a terminal as a table, else one JSON object a line. Ctrl-C ends it.
 
-    A feed that wants a token is shown the one in FLEET_TOKEN.
+    A feed that is away is waited for. One that wants a token is shown the one in FLEET_TOKEN.
 
     Examples:
 
@@ -42,48 +44,60 @@ def watch(
     - `fleet watch SIMULATED:BTCUSD --timeframe 10s | jq .bar.c`
     """
     address = _stream_address(url or f"http://127.0.0.1:{load().port}")
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_watch(address, symbol, timeframe))
+    watched = Watched(symbol, Timeframe.parse(timeframe), address)
+    with contextlib.suppress(KeyboardInterrupt, ReaderGone), screen_for(watched) as screen:
+        asyncio.run(_Watch(watched, screen).run())
 
 
-class WatchedBars:
-    """The sequence a client keeps: a snapshot, then bars by open time. An amended bar replaces the one shown."""
+class _Watch:
+    def __init__(self, watched: Watched, screen: Screen) -> None:
+        self._watched, self._screen = watched, screen
 
-    def __init__(self) -> None:
-        self.by_open: dict[int, dict[str, Any]] = {}
-        self.cursor: str | None = None
-
-    def take(self, message: dict[str, Any]) -> bool:
-        """Apply a message; False if it says nothing about bars."""
-        self.cursor = message.get("cursor", self.cursor)
-        match message["type"]:
-            case "snapshot":
-                self.by_open = {bar["t"]: bar for bar in message["bars"]}
-            case "candle" | "amend":
-                self.by_open[message["bar"]["t"]] = message["bar"]
-            case _:
-                return False
-        for open_ms in sorted(self.by_open)[:-SHOWN]:
-            del self.by_open[open_ms]
-        return True
-
-
-async def _watch(address: str, symbol: str, timeframe: str) -> None:
-    console, bars = Console(), WatchedBars()
-    shown = Live(_table(symbol, timeframe, bars), console=console, refresh_per_second=10)
-    with shown if sys.stdout.isatty() else contextlib.nullcontext() as live:
-        try:
-            # Connects again by itself, with growing pauses; the cursor makes it go on where it was cut off.
-            async for socket in connect(address, max_size=None, additional_headers=_credentials()):
-                with contextlib.suppress(ConnectionClosed):
-                    subscribe = {"action": "subscribe", "symbol": symbol, "timeframe": timeframe, "limit": SHOWN}
-                    await socket.send(json.dumps(subscribe | ({"cursor": bars.cursor} if bars.cursor else {})))
+    async def run(self) -> None:
+        failures = 0
+        while True:
+            try:
+                async with connect(
+                    self._watched.address,
+                    max_size=None,
+                    additional_headers=_credentials(),
+                    open_timeout=OPEN_TIMEOUT_S,
+                ) as socket:
+                    await socket.send(json.dumps(self._watched.subscription()))
                     async for text in socket:
-                        _show(live, text, symbol, timeframe, bars)
-        except InvalidStatus as refusal:
-            raise OperatorError(f"the feed at {address} refused: {_reason(refusal)}") from None
-        except OSError as error:
-            raise OperatorError(f"no feed answers at {address}: {error.strerror or error}") from None
+                        failures = 0
+                        self._take(text)
+                why = "it closed the connection"
+            except InvalidStatus as refusal:
+                if refusal.response.status_code < SERVER_ERROR:
+                    raise OperatorError(f"the feed at {self._watched.address} refused: {_reason(refusal)}") from None
+                why = _reason(refusal)
+            except InvalidURI as error:
+                raise BadInput(f"--url leads nowhere: {error}") from None
+            except ConnectionClosed:
+                why = "the connection was lost"
+            except (OSError, InvalidHandshake, EOFError) as error:
+                why = _why(error)
+            failures += 1
+            before = self._watched.standing()
+            self._watched.gone(why, int(time.time() * 1_000))
+            if self._watched.standing() != before:
+                self._screen.standing_changed()
+            # Jitter, so that all who wait for one feed do not come at once.
+            await asyncio.sleep(min(MAX_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(failures - 1, 10)) * random.uniform(0.5, 1))
+
+    def _take(self, text: str | bytes) -> None:
+        # Decimals stay decimals: what the server writes exactly is shown exactly.
+        message: dict[str, Any] = json.loads(text, parse_float=Decimal)
+        if message["type"] == "error" and message["code"] == "unauthorized":
+            raise OperatorError(f"the feed wants a token: set {TOKEN} to one that it knows")
+        if message["type"] == "error" and not self._watched.is_passing(message):
+            raise BadInput(message["message"])
+        before = self._watched.standing()
+        told = self._watched.take(message)
+        self._screen.message(text.decode() if isinstance(text, bytes) else text, told)
+        if self._watched.standing() != before:
+            self._screen.standing_changed()
 
 
 def _credentials() -> dict[str, str]:
@@ -98,41 +112,12 @@ def _reason(refusal: InvalidStatus) -> str:
     return f"status {refusal.response.status_code}"
 
 
-def _show(live: Live | None, text: str | bytes, symbol: str, timeframe: str, bars: WatchedBars) -> None:
-    # Decimals stay decimals: what the server writes exactly is shown exactly.
-    message = json.loads(text, parse_float=Decimal)
-    if message["type"] == "error" and message["code"] == "unauthorized":
-        raise OperatorError(f"the feed wants a token: set {TOKEN} to one that it knows")
-    if message["type"] == "error":
-        raise BadInput(message["message"])
-    told = bars.take(message)
-    if live is None:
-        print(text.decode() if isinstance(text, bytes) else text, flush=True)
-    elif told:
-        live.update(_table(symbol, timeframe, bars))
-
-
-def _table(symbol: str, timeframe: str, bars: WatchedBars) -> Table:
-    rows = sorted(bars.by_open.values(), key=lambda bar: int(bar["t"]))
-    simulated = any(bar["source"] == "simulated" for bar in rows)
-    table = Table(title=f"{symbol} {timeframe}{' SIMULATED' if simulated else ''}")
-    for name in ("open (UTC)", "open", "high", "low", "close", "volume", "delta", "trades", ""):
-        table.add_column(name, justify="left" if name in ("open (UTC)", "") else "right")
-    for bar in rows:
-        moment = datetime.fromtimestamp(bar["t"] / 1_000, UTC)
-        delta = 2 * bar["bv"] - bar["v"] + bar.get("uv", 0)
-        values = (bar["o"], bar["h"], bar["l"], bar["c"], bar["v"], delta, bar["n"])
-        table.add_row(f"{moment:%m-%d %H:%M:%S}", *map(str, values), _notes(bar))
-    return table
-
-
-def _notes(bar: dict[str, Any]) -> str:
-    notes = (
-        "" if bar["isFinal"] else "growing",
-        f"amended x{bar['rev']}" if bar["rev"] else "",
-        "partial" if bar.get("partial") else "",
-    )
-    return " ".join(note for note in notes if note)
+def _why(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return f"no answer in {OPEN_TIMEOUT_S:.0f} s"
+    if isinstance(error, ConnectionRefusedError):
+        return "nothing listens there"
+    return str(getattr(error, "strerror", None) or error)
 
 
 def _stream_address(url: str) -> str:

@@ -1,7 +1,7 @@
 """The checks of `fleet doctor`: what Redis says of itself in, findings out. Nothing here talks to it."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from enum import Enum
@@ -168,6 +168,10 @@ class Lease:
             return "alive" if self.beating else "standing still"
         return "UNASSIGNED" if self.wanted else "none needed"
 
+    @property
+    def is_troubled(self) -> bool:
+        return self.state in ("standing still", "UNASSIGNED")
+
 
 def leases(found: list[Lease]) -> Finding:
     if not found:
@@ -219,18 +223,25 @@ def due(works: Sequence[Work]) -> Finding:
     """`works`: all that is due. No trouble by itself: a correction makes an old day due for a moment."""
     if not works:
         return Finding(Level.OK, "due", "nothing")
-    oldest = min(works, key=lambda work: work.period_ms)
-    symbols = {work.symbol for work in works}
-    return Finding(
-        Level.OK,
-        "due",
-        f"{len(works)} jobs of {len(symbols)} symbols, the oldest of {oldest.symbol}, {_date(oldest.period_ms)}",
-    )
+    found = f"{len(works)} jobs of {len({work.symbol for work in works})} symbols"
+    # That of a symbol without a trade is of no day.
+    dated = [work for work in works if work.period_ms > 0]
+    if dated:
+        oldest = min(dated, key=lambda work: work.period_ms)
+        found += f", the oldest of {oldest.symbol}, {_date(oldest.period_ms)}"
+    return Finding(Level.OK, "due", found)
 
 
-def behind(upkeep: Mapping[str, Upkeep], *, archiving: bool) -> Finding:
-    """`upkeep`: by symbol. A day is done some seconds after it is over; an old one is due again when corrected."""
-    late = {symbol: days for symbol, found in upkeep.items() if (days := found.behind(archiving=archiving))}
+def behind(upkeep: Mapping[str, Upkeep], *, archiving: bool, in_hand: Collection[str] = ()) -> Finding:
+    """`upkeep`: by symbol. A day is done some seconds after it is over; an old one is due again when corrected.
+
+    `in_hand`: symbols whose days came all at once, by an import or a replay, and which the queue is at.
+    """
+    all_late = {symbol: days for symbol, found in upkeep.items() if (days := found.behind(archiving=archiving))}
+    late = {symbol: days for symbol, days in all_late.items() if symbol not in in_hand}
+    if all_late and not late:
+        count = sum(map(len, all_late.values()))
+        return Finding(Level.OK, "history", f"the queue is at {count:,} days of {len(all_late)} imported symbols")
     if not late:
         return Finding(Level.OK, "history", "every symbol is at most a day behind")
     told = [f"{symbol} {len(days)}, the oldest {_date(days[0])}" for symbol, days in list(late.items())[:BEHIND_TOLD]]

@@ -79,13 +79,16 @@ class Child:
         cwd: Path,
         output: Output,
         backoff: Backoff,
+        on_change: Callable[[], None] = lambda: None,
     ) -> None:
+        """`on_change` is called whenever it has another pid, or none."""
         self.name = name
         self._command = command
         self._environ = environ
         self._cwd = cwd
         self._output = output
         self._backoff = backoff
+        self._on_change = on_change
         self._process: Process | None = None
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -136,11 +139,13 @@ class Child:
             return f"did not start ({error.strerror})"
         except Exception as error:
             return f"did not start ({type(error).__name__}: {error})"
+        self._on_change()
         if self._stopping.is_set():
             # Asked to stop while it was being started: the signal came too early for it.
             self._signal(signal.SIGTERM)
         code = await self._process.wait()
         self._process = None
+        self._on_change()
         await asyncio.wait({relay}, timeout=LAST_WORDS_S)
         relay.cancel()
         return f"ended with exit code {code}" if code >= 0 else f"ended by {signal.Signals(-code).name}"

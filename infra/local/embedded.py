@@ -35,8 +35,8 @@ from common.errors import OperatorError
 from infra import private
 from infra.local.server_binary import server_binary
 
-# What a data folder holds: the store, and the exchange of infra.local.local_exchange.
-OURS = frozenset(("store", "exchange"))
+# What a data folder holds: the store, the exchange of infra.local.local_exchange, and what infra.local.running records.
+OURS = frozenset(("store", "exchange", "run"))
 
 Durability = Literal["always", "everysec"]
 
@@ -145,6 +145,18 @@ def stop(data_dir: Path, timeout_s: float = STOP_TIMEOUT_S) -> None:
             if _await_gone(place, timeout_s):
                 return
     raise OperatorError(f"the store in {place.folder} outlived SIGKILL: the disk below it may hang")
+
+
+def release(data_dir: Path) -> bool:
+    """Stop the folder's server unless a process works with it; whether there was one to stop."""
+    place = StorePlace.of(data_dir)
+    if _probe(place) is StoreState.ABSENT:
+        return False
+    with _opened(place.folder / "users.lock") as users:
+        if not _try_lock(users):
+            return False
+        stop(data_dir)
+    return True
 
 
 @contextmanager

@@ -27,6 +27,7 @@ from infra import private
 from infra.local import embedded, local_exchange, markets, procfile, venues
 from infra.local.child import Output
 from infra.local.local_exchange import LocalExchange
+from infra.local.running import LaunchRecord, recorded
 from infra.local.supervisor import STOP_SIGNALS, Supervisor, SupervisorHooks, handled
 from infra.paths import ROOT, data_folder
 from workers.venues.names import LOCAL
@@ -50,8 +51,8 @@ def run(settings: Settings, wanted: WantedMarkets) -> None:
     check_port_free(settings.host, settings.port)
     commands = procfile.read(ROOT / "Procfile")
     # Before and after the supervisor's own handlers every stop signal ends us as Ctrl-C does: through `finally`.
-    with handled(STOP_SIGNALS, signal.default_int_handler), _store(settings) as url:
-        asyncio.run(_supervise(settings, url, commands, wanted))
+    with handled(STOP_SIGNALS, signal.default_int_handler), _store(settings) as url, _recorded(settings, url) as record:
+        asyncio.run(_supervise(settings, url, commands, wanted, record))
 
 
 def check_port_free(host: str, port: int, way_out: str = "choose another with --port", who: str = "the feed") -> None:
@@ -117,7 +118,13 @@ def _store(settings: Settings) -> AbstractContextManager[str]:
     return embedded.session(data_folder(settings.data_dir), settings.durability)
 
 
-async def _supervise(settings: Settings, url: str, commands: dict[str, str], wanted: WantedMarkets) -> None:
+def _recorded(settings: Settings, url: str) -> AbstractContextManager[LaunchRecord]:
+    return recorded(data_folder(settings.data_dir), _address(settings), redacted_url(url))
+
+
+async def _supervise(
+    settings: Settings, url: str, commands: dict[str, str], wanted: WantedMarkets, record: LaunchRecord
+) -> None:
     async with commit_client(url) as client:
         await admit(client, unsafe=settings.unsafe_store)
         if not settings.redis_url:
@@ -165,7 +172,7 @@ async def _supervise(settings: Settings, url: str, commands: dict[str, str], wan
             environ=child_environ(settings, url, text_logs=sys.stdout.isatty()),
             cwd=ROOT,
             output=output,
-            hooks=SupervisorHooks(wanted_workers, ready_line, keep_store, prepare, complaints),
+            hooks=SupervisorHooks(wanted_workers, ready_line, keep_store, prepare, complaints, record.note),
             helpers=helpers,
             counts={"rollup": settings.rollup_processes},
         ).run()
@@ -194,7 +201,12 @@ async def _local_exchange(
 def _announcement(settings: Settings, url: str, symbols: Sequence[str]) -> str:
     where = redacted_url(url) if settings.redis_url else str(data_folder(settings.data_dir))
     names = ", ".join(symbols) or "no symbols yet"
-    return f"Fleet ready: http://{_local(settings.host)}:{settings.port}  symbols: {names}  data: {where}"
+    return f"Fleet ready: {_address(settings)}  symbols: {names}  data: {where}"
+
+
+def _address(settings: Settings) -> str:
+    host = _local(settings.host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
 
 
 def _local(host: str) -> str:

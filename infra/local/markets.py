@@ -3,6 +3,7 @@
 import zlib
 from collections.abc import Sequence
 
+from common.errors import BadInput
 from common.market.instrument import Instrument, check_symbol
 from common.store.registry import Market, open_store
 from common.store.wanted import WantedFleet
@@ -30,7 +31,7 @@ async def register(url: str, chosen: Sequence[str] | None) -> None:
         if chosen is None:
             chosen = [] if await store.symbols() else list(_DEFAULT_PRICES)
         for symbol in chosen:
-            await store.add_symbol(_simulated(symbol))
+            await store.add_symbol(simulated(symbol))
 
 
 async def symbols(url: str) -> list[str]:
@@ -43,9 +44,12 @@ async def served(fleet: WantedFleet) -> int:
     return sum(market.is_fed for market in (await fleet.symbols()).values())
 
 
-def _simulated(symbol: str) -> Market:
+def simulated(symbol: str, price_decimals: int = 2, size_decimals: int = 8, price: str | None = None) -> Market:
+    """`price`: at which it begins. BadInput where that is none."""
     # The seed comes from the name: each symbol has its own course, and the same one in every fleet.
     seed = zlib.crc32(symbol.encode())
-    price = _DEFAULT_PRICES.get(symbol, _OTHER_PRICE)
-    instrument = Instrument(symbol, price_decimals=2, size_decimals=8, ids="contiguous")
+    price = price or _DEFAULT_PRICES.get(symbol, _OTHER_PRICE)
+    instrument = Instrument(symbol, price_decimals, size_decimals, ids="contiguous")
+    if instrument.price_ticks(price) <= 0:
+        raise BadInput(f"--price is {price!r}, expected a price above 0")
     return Market(instrument, source={"kind": "simulator", "seed": seed, "price": price})

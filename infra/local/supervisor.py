@@ -25,6 +25,8 @@ WEB_STOP_S = 1.0
 
 # How often the number of workers and the store are looked at.
 WATCH_S = 1.0
+# Changes of what runs are told together.
+CHANGES_TOLD_S = 0.05
 # A complaint that lasts is said again after this.
 COMPLAIN_AGAIN_S = 60.0
 # How often a feed that is still starting is asked; it takes about a second.
@@ -47,6 +49,8 @@ class SupervisorHooks:
     prepare: Callable[[], Awaitable[None]] | None = None
     # What a person should know of as long as it is said: sentences by what they are about.
     complaints: Callable[[], Awaitable[Mapping[str, str]]] | None = None
+    # Told of all that runs whenever that changes: pids by name.
+    running: Callable[[Mapping[str, int]], None] = lambda pids: None
 
 
 @dataclass(slots=True)
@@ -67,6 +71,7 @@ class Supervisor:
     # Topic of a complaint to when it was said last.
     _said_s: dict[str, float] = field(default_factory=dict)
     _signals: int = 0
+    _is_change_noted: bool = False
     _stop_asked: asyncio.Event = field(default_factory=asyncio.Event)
     _announced: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -120,7 +125,25 @@ class Supervisor:
             child.start()
 
     def _new_child(self, name: str, command: str) -> Child:
-        return Child(name, command, environ=self.environ, cwd=self.cwd, output=self.output, backoff=self.backoff)
+        return Child(
+            name,
+            command,
+            environ=self.environ,
+            cwd=self.cwd,
+            output=self.output,
+            backoff=self.backoff,
+            on_change=self._note_change,
+        )
+
+    def _note_change(self) -> None:
+        """Tell what runs, soon: many are started at once."""
+        if not self._is_change_noted:
+            self._is_change_noted = True
+            asyncio.get_running_loop().call_later(CHANGES_TOLD_S, self._tell_running)
+
+    def _tell_running(self) -> None:
+        self._is_change_noted = False
+        self.hooks.running({child.name: pid for child in self._all() if (pid := child.pid)})
 
     async def _grow(self) -> None:
         while WORKER in self.commands and not self._stop_asked.is_set():

@@ -8,6 +8,7 @@ That they are of minutes must show: from when each one ends (`close_ms`, which C
 two that are a minute apart. Else they may as well be hours.
 """
 
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,10 +18,10 @@ from common.errors import BadInput
 from common.frames.schema import CANDLES, conform
 from common.market.candle import IMPORT
 from common.market.instrument import Instrument
-from common.market.timeframes.timeframe import MINUTE_MS
+from common.market.timeframes.timeframe import MINUTE_MS, SECOND_MS
 from common.market.trade import MAX_TICKS, MAX_TS_MS, MIN_TS_MS
 from workers.imports.files import KLINES_DUMP, FileForm, Rows, RowsFile, fields_of, in_ms
-from workers.recordings.parquet import scaled, whole
+from workers.recordings.parquet import Expected, scaled, scaled_as, whole
 
 # Of candles: what has to be there, and what may be.
 CANDLE_COLUMNS = ("open_ms", "open", "high", "low", "close", "volume")
@@ -28,17 +29,44 @@ _MORE_OF_CANDLES = ("buy_volume", "sell_volume", "turnover", "trades")
 _CLOSE = ("close_ms",)
 _BINANCE_KLINES = (*CANDLE_COLUMNS, *_CLOSE, "turnover", "trades", "buy_volume", "buy_turnover", "ignore")
 _WIDTHS = {"turnover": pl.Int128()}
-_CONSISTENT = (
-    (pl.col("#open_ms") % MINUTE_MS == 0)
-    & (pl.col("#open_ms").is_between(MIN_TS_MS, MAX_TS_MS, closed="left"))
-    & (pl.min_horizontal("#open", "#close") >= pl.col("#low"))
-    & (pl.max_horizontal("#open", "#close") <= pl.col("#high"))
-    & (pl.col("#low") > 0)
-    & (pl.col("#high") < MAX_TICKS)
-    & (pl.min_horizontal("#buy_volume", "#sell_volume", "#turnover") >= 0)
-    & (pl.col("#volume") - pl.col("#buy_volume") >= pl.col("#sell_volume"))
-    & (pl.col("#trades").is_between(0, (1 << 32) - 1))
-)
+_MAX_TRADES = (1 << 32) - 1
+# What a candle of a minute is: each of it a column that is null where it is not so, and what the reason is then.
+_SOUND: Mapping[str, tuple[pl.Expr, Expected]] = {
+    "#on_minute": (
+        pl.col("#open_ms") % MINUTE_MS == 0,
+        Expected("open_ms", "the first ms of a minute: it opens within one"),
+    ),
+    "#of_minute": (
+        pl.col("#last_ms") - pl.col("#open_ms") == MINUTE_MS - 1,
+        Expected("span", "a candle of one minute: it is of another interval"),
+    ),
+    "#in_time": (
+        pl.col("#open_ms").is_between(MIN_TS_MS, MAX_TS_MS, closed="left"),
+        Expected("open_ms", "a time from 1990 to 2248, in ms"),
+    ),
+    "#upright": (pl.col("#high") >= pl.col("#low"), Expected("candle", "a candle whose high is not below its low")),
+    "#around": (
+        (pl.min_horizontal("#open", "#close") >= pl.col("#low"))
+        & (pl.max_horizontal("#open", "#close") <= pl.col("#high")),
+        Expected("candle", "a candle whose open and close are between its low and its high"),
+    ),
+    "#priced": (
+        (pl.col("#low") > 0) & (pl.col("#high") < MAX_TICKS),
+        Expected("candle", "a candle of prices above 0, and not beyond what can be held"),
+    ),
+    "#traded": (
+        (pl.min_horizontal("#volume", "#buy_volume", "#sell_volume", "#turnover") >= 0)
+        & pl.col("#trades").is_between(0, _MAX_TRADES),
+        Expected("candle", "a candle of which nothing is negative"),
+    ),
+    "#shares": (
+        pl.col("#volume") - pl.col("#buy_volume") >= pl.col("#sell_volume"),
+        Expected("candle", "a candle with no more bought and sold than traded"),
+    ),
+}
+# Other intervals that candles come in; and so many of them that are one apart are no minutes, whatever is said.
+_OTHER_MINUTES, _HOUR_MINUTES = (5, 10, 15, 30), 60
+_MANY = 24
 
 
 class CandleFile(RowsFile):
@@ -54,17 +82,32 @@ class CandleFile(RowsFile):
         super().__init__(path, instrument, skip_bad)
         self.are_minutes = are_minutes
 
+    @property
+    def _expected(self) -> Mapping[str, Expected]:
+        of_price, of_size = ("open", "high", "low", "close"), ("volume", "buy_volume", "sell_volume")
+        return {
+            **{f"#{name}": Expected(name, "a whole number of ms") for name in ("open_ms", "close_ms")},
+            "#trades": Expected("trades", "a whole number"),
+            **{f"#{name}": scaled_as(name, self.instrument, "price") for name in of_price},
+            **{f"#{name}": scaled_as(name, self.instrument, "size") for name in of_size},
+            "#turnover": Expected("turnover", "a number of no more decimals than price and size together"),
+            **{name: expected for name, (_, expected) in _SOUND.items()},
+        }
+
     def check(self) -> None:
-        if "close_ms" in self.columns():
-            return
-        nearest_ms, newest = None, list[int]()
+        nearest_ms, newest, says_ends = None, list[int](), "close_ms" in self.columns()
         for rows in CandleFile(self.path, self.instrument, skip_bad=True).batches():
             self._check_whole(rows)
+            if says_ends:
+                return
             opens = sorted({*newest, *rows.frame["open_ms"].to_list()})
             newest = opens[-1:]
-            found = (after - before for before, after in pairwise(opens))
+            found = [after - before for before, after in pairwise(opens)]
             nearest_ms = min(filter(None, (nearest_ms, *found)), default=None)
-            if nearest_ms == MINUTE_MS or self.are_minutes:
+            if nearest_ms == MINUTE_MS:
+                return
+            self._check_interval(nearest_ms, found)
+            if self.are_minutes:
                 return
         if newest:
             apart = f"they are {nearest_ms // MINUTE_MS} minutes apart or more" if nearest_ms else "there is one alone"
@@ -74,10 +117,28 @@ class CandleFile(RowsFile):
             )
 
     def _check_whole(self, rows: Rows) -> None:
-        """Of candles of seconds some open with a minute, too."""
-        if 0 < len(rows.frame) <= 2 * rows.bad:
-            count = rows.bad + len(rows.frame)
-            raise BadInput(f"{self.path}: {rows.bad} of {count} rows are no candles that open with a whole minute")
+        """Of candles of seconds some open with a minute, too; and of hours none is of one. The first says why."""
+        if 2 * rows.bad < len(rows.frame) or not rows.bad:
+            return
+        count = rows.bad + len(rows.frame)
+        try:
+            for _ in CandleFile(self.path, self.instrument).batches():
+                pass
+        except BadInput as error:
+            first = str(error).removeprefix(f"{self.path} ")
+            if rows.bad == 1:
+                raise
+            raise BadInput(f"{self.path}: {rows.bad} of {count} rows are no candles of a minute, {first}") from None
+
+    def _check_interval(self, nearest_ms: int | None, apart: Sequence[int]) -> None:
+        """Refuse what is plainly of hours, or of another usual interval: `--minutes` is for what is sparse."""
+        minutes = (nearest_ms or 0) // MINUTE_MS
+        is_usual = minutes in _OTHER_MINUTES or (minutes and minutes % _HOUR_MINUTES == 0)
+        if is_usual and len(apart) >= _MANY and 2 * apart.count(minutes * MINUTE_MS) > len(apart):
+            raise BadInput(
+                f"{self.path} has candles that open {minutes} minutes apart: they are of {minutes} minutes, "
+                "expected candles of one"
+            )
 
     def _form(self, first: bytes, second: bytes) -> FileForm | None:
         header = fields_of(first)
@@ -103,10 +164,12 @@ class CandleFile(RowsFile):
         times = [name for name in ("open_ms", *_CLOSE) if name in raw.columns]
         rows = raw.with_columns(parsed).with_columns(in_ms(pl.col(f"#{name}")).alias(f"#{name}") for name in times)
         last_ms = pl.col("#close_ms") if "close_ms" in raw.columns else pl.col("#open_ms") + MINUTE_MS - 1
-        shape = pl.when(_CONSISTENT & (last_ms - pl.col("#open_ms") == MINUTE_MS - 1)).then(True).alias("#candle")
-        named = [pl.col(f"#{name}") for name in (*decimals, "open_ms", "trades")]
-        shown = pl.concat_str([pl.col(name).cast(pl.String) for name in CANDLE_COLUMNS], separator=",").alias("candle")
-        kept, bad = self._good(rows.with_columns(shown), first, unit, [*named, shape])
+        texts = [pl.col(name).cast(pl.String) for name in CANDLE_COLUMNS]
+        shown = [pl.concat_str(texts, separator=",").alias("candle"), _span(pl.col("#open_ms"), last_ms).alias("span")]
+        named = [pl.col(f"#{name}") for name in (*decimals, *times, "trades")]
+        sound = [pl.when(condition).then(True).alias(name) for name, (condition, _) in _SOUND.items()]
+        whole_rows = rows.with_columns(last_ms.alias("#last_ms")).with_columns(shown)
+        kept, bad = self._good(whole_rows, first, unit, [*named, *sound])
         if form.dump:
             # A kline of a minute without trades repeats the price before it; here such a minute has no candle.
             kept = kept.filter(pl.col("#trades") > 0)
@@ -130,3 +193,8 @@ class CandleFile(RowsFile):
             sources=pl.lit(IMPORT, pl.UInt8),
         )
         return Rows(conform(candles, CANDLES), bad, fraction, of_minutes=True)
+
+
+def _span(open_ms: pl.Expr, last_ms: pl.Expr) -> pl.Expr:
+    """How long it lasts, as a sentence tells it."""
+    return pl.concat_str([((last_ms + 1 - open_ms) // SECOND_MS).cast(pl.String), pl.lit(" s")])

@@ -11,7 +11,7 @@ of it is in memory.
 import io
 import zipfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -26,7 +26,7 @@ from common.market.instrument import Instrument
 from common.market.trade import BUY, SELL
 from workers.recordings import TradeFile, unreadable
 from workers.recordings.base import COLUMNS, BadLines
-from workers.recordings.parquet import scaled, side_code, whole, without_bad
+from workers.recordings.parquet import Expected, expected_of, scaled, side_code, whole, without_bad
 from workers.recordings.text import opened
 
 PARQUET_MAGIC, ZIP_MAGIC = b"PAR1", b"PK\x03\x04"
@@ -229,21 +229,31 @@ class RowsFile(ABC):
     def _read_of(self, form: FileForm) -> list[str]:
         return [name for name in form.columns if name in self.needed]
 
+    @property
+    @abstractmethod
+    def _expected(self) -> Mapping[str, Expected]:
+        """What each of the expressions of `_good` was to be."""
+
     def _good(self, raw: pl.DataFrame, first: int, unit: str, parsed: Sequence[pl.Expr]) -> tuple[pl.DataFrame, int]:
         """Return the rows of which every expression has a value, and how many have not."""
         more = [pl.when(pl.col("more").is_null()).then(True).alias("#more")] if "more" in raw.columns else []
+        expected = {**self._expected, "#more": Expected("more", "no more fields than the header has")}
         read = [name for name in raw.columns if not name.startswith("#")]
         rows = raw.select(*read, *parsed, *more, row=first + pl.int_range(pl.len()))
         if unit == "line":
             rows = rows.filter(~pl.all_horizontal(pl.col(self.needed).is_null()))
         bad = BadLines(self.path, self.skip_bad)
-        return without_bad(rows, self.instrument, bad, unit), bad.count
+        return without_bad(rows, expected, self.instrument, bad, unit), bad.count
 
 
 class ImportFile(RowsFile):
     """A file of trades."""
 
     needed = COLUMNS
+
+    @property
+    def _expected(self) -> Mapping[str, Expected]:
+        return expected_of(self.instrument)
 
     def first_ids(self) -> list[int]:
         head = self.head()

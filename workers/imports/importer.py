@@ -25,6 +25,7 @@ from workers.imports.target import is_fed, target
 from workers.imports.tenure import Tenure
 from workers.imports.term import begun
 from workers.imports.work import Done, ImportWork
+from workers.recordings.base import TooFineLine
 from workers.symbol.claims import LOOKS_PER_LEASE
 from workers.withdrawal import withdraw
 
@@ -39,14 +40,18 @@ class Importer(ImportWork):
         client = commit_client(self.url)
         try:
             market, is_new = await target(Registry(client), self.market, self.files)
+            is_unfit = False
             self.use(market)
             try:
                 self.format = await store_format(client)
                 async with present(client, IMPORT):
                     await self._work(client)
+            except TooFineLine:
+                is_unfit = True
+                raise
             finally:
                 if is_new and not self.ended:
-                    await withdraw(client, self.market.symbol, self.bounds, self.clock, self.holder)
+                    await withdraw(client, self.market.symbol, self.bounds, self.clock, self.holder, with_data=is_unfit)
         finally:
             await client.aclose()
         return self.done

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Sequence
 
 from common.errors import BadInput
+from common.store.instrument import exists_otherwise
 from common.store.registry import Market, Registry
 from workers.imports.files import TRADES_DUMP, Readable
 from workers.replay import KIND
@@ -42,7 +43,7 @@ async def target(registry: Registry, wanted: Market, files: Sequence[Readable]) 
 def _check_known(found: Market, wanted: Market, files: Sequence[Readable]) -> None:
     asked, has = wanted.instrument, found.instrument
     if (asked.price_decimals, asked.size_decimals, asked.ids) != (has.price_decimals, has.size_decimals, has.ids):
-        raise BadInput(f"symbol {wanted.symbol} exists as {has}, which differs from what was asked")
+        raise BadInput(exists_otherwise(has, asked))
     if is_fed(found):
         _check_fed(found, is_simulated(wanted))
         for file in files:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import polars as pl
 
@@ -9,7 +10,7 @@ from common.errors import BadInput
 from common.market.instrument import Instrument
 from common.market.trade import SIDE_CODES, Trades
 from common.market.trade_arrays import TradeArrays
-from workers.recordings.base import COLUMNS, SIDES, BadLines, TradeChunk
+from workers.recordings.base import COLUMNS, SIDES, BadLines, Scaled, TradeChunk, refusal_of
 
 CHUNK_ROWS = 262_144
 
@@ -43,7 +44,7 @@ def parquet_chunks(path: Path, instrument: Instrument, skip_bad: bool, first: in
         bad = BadLines(path, skip_bad)
         # Cut before anything is made of the rows: a cut behind that has them made of all rows before it, too.
         rows = scan.slice(offset, CHUNK_ROWS).with_row_index("row", offset + 1).with_columns(parsed)
-        frame = without_bad(rows.collect(), instrument, bad, "row")
+        frame = without_bad(rows.collect(), expected_of(instrument), instrument, bad, "row")
         yield TradeChunk(_trades(frame), bad.count, min(1.0, (offset + CHUNK_ROWS) / height))
 
 
@@ -90,32 +91,46 @@ def side_code(text: pl.Expr, names: Mapping[str, int] = SIDE_CODES) -> pl.Expr:
     return pl.coalesce(*codes).alias("#side")
 
 
-def without_bad(frame: pl.DataFrame, instrument: Instrument, bad: BadLines, unit: str) -> pl.DataFrame:
+class Expected(NamedTuple):
+    """What `#name` was to be, as a sentence says it: of the text in column `shown`, with the decimals of what."""
+
+    shown: str
+    text: str
+    of: Scaled | None = None
+
+
+def expected_of(instrument: Instrument) -> dict[str, Expected]:
+    """Of the columns of trades."""
+    return {
+        "#ts_ms": Expected("ts_ms", "a whole number of ms"),
+        "#id": Expected("id", "a whole number"),
+        "#price": scaled_as("price", instrument, "price"),
+        "#size": scaled_as("size", instrument, "size"),
+        "#side": Expected("side", SIDES),
+    }
+
+
+def scaled_as(name: str, instrument: Instrument, of: Scaled) -> Expected:
+    return Expected(name, f"a number of at most {decimals_of(instrument, of)} decimals, not below 0", of)
+
+
+def decimals_of(instrument: Instrument, of: Scaled) -> int:
+    return instrument.price_decimals if of == "price" else instrument.size_decimals
+
+
+def without_bad(
+    frame: pl.DataFrame, expected: Mapping[str, Expected], instrument: Instrument, bad: BadLines, unit: str
+) -> pl.DataFrame:
     """Drop the rows with a field that could not be read; an error names the first, by `unit` and column `row`."""
     parsed = [name for name in frame.columns if name.startswith("#")]
     if not any(frame[name].null_count() for name in parsed):
         return frame
     wrong: pl.Series = frame.select(pl.any_horizontal(pl.col(parsed).is_null())).to_series()
-    price = f"a number of at most {instrument.price_decimals} decimals"
-    size = f"a number of at most {instrument.size_decimals} decimals"
-    expected = {
-        "#ts_ms": "a whole number of ms",
-        "#id": "a whole number",
-        "#price": price,
-        "#size": size,
-        "#side": SIDES,
-        "#open_ms": "a whole number of ms",
-        "#trades": "a whole number",
-        **dict.fromkeys(("#open", "#high", "#low", "#close"), price),
-        **dict.fromkeys(("#volume", "#buy_volume", "#sell_volume"), size),
-        "#turnover": "a number of no more decimals than price and size together",
-        "#candle": "a minute candle: high and low around open and close, and no more bought than traded",
-        "#more": "no more fields than the header has",
-    }
     for row in wrong.arg_true().to_list():
-        name = next(name for name in parsed if frame[name][row] is None)
-        value = frame[name[1:]][row]
-        bad.line(f"{unit} {frame['row'][row]}", f"{name[1:]} {value!r}, expected {expected[name]}")
+        what = expected[next(name for name in parsed if frame[name][row] is None)]
+        value = frame[what.shown][row]
+        refusal = refusal_of(str(value), what.of, decimals_of(instrument, what.of)) if what.of else BadInput
+        bad.line(f"{unit} {frame['row'][row]}", f"{what.shown} {value!r}, expected {what.text}", refusal)
     return frame.filter(~wrong)
 
 

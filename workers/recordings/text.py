@@ -13,7 +13,7 @@ import orjson
 from common.errors import BadInput
 from common.market.instrument import Instrument
 from common.market.trade import SIDE_CODES, Trade, Trades
-from workers.recordings.base import COLUMNS, SIDES, BadLines, TradeChunk
+from workers.recordings.base import COLUMNS, SIDES, BadLines, Scaled, TradeChunk, refusal_of
 
 CHUNK_LINES = 20_000
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -104,12 +104,14 @@ def _trade(fields: list[str], place: str, instrument: Instrument, bad: BadLines)
     if side not in SIDE_CODES:
         bad.line(place, f"side {side[:40]!r}, expected {SIDES}")
         return None
+    of: Scaled = "price"
+    text, decimals = price, instrument.price_decimals
     try:
-        name, decimals = "price", instrument.price_decimals
         ticks = instrument.price_ticks(price)
-        name, decimals = "size", instrument.size_decimals
+        of, text, decimals = "size", size, instrument.size_decimals
         lots = instrument.size_lots(size)
     except BadInput as error:
-        bad.line(place, f"{name}: {error}, expected a number of at most {decimals} decimals")
+        problem = f"{of}: {error}, expected a number of at most {decimals} decimals"
+        bad.line(place, problem, refusal_of(text, of, decimals))
         return None
     return Trade(int(ts_ms), int(trade_id), ticks, lots, SIDE_CODES[side])

@@ -4,10 +4,10 @@ import re
 from math import isinf
 
 from common.errors import BadInput
-from common.market.builder.validity import BAD_ID, BAD_TIME
+from common.market.builder.validity import BAD_ID, BAD_TIME, TOO_FINE
 from common.market.instrument import Instrument
 from common.market.trade import MIN_TS_MS, SIDE_CODES, UNKNOWN, Trade
-from common.market.units import is_decimal, parse
+from common.market.units import TooFine, is_decimal, parse
 
 BAD_FIELDS = "bad_fields"
 MAX_TIME_DIGITS = 16
@@ -41,6 +41,8 @@ def trade_of(entry_id: str, fields: Fields, instrument: Instrument) -> Trade:
             parse(texts["size" if ours else "amount"], instrument.size_decimals),
             SIDE_CODES.get(texts.get("side", "").lower(), UNKNOWN),
         )
+    except TooFine as error:
+        raise Unreadable(TOO_FINE) from error
     except (BadInput, UnicodeDecodeError, KeyError) as error:
         raise Unreadable(BAD_FIELDS) from error
 

@@ -7,6 +7,8 @@ MAX_AHEAD_MS = 60_000
 # Why a trade is refused, besides coverage's DUPLICATE and TOO_LATE.
 BAD_TIME, BAD_ID, BAD_PRICE, BAD_SIZE, BAD_SIDE = "bad_time", "bad_id", "bad_price", "bad_size", "bad_side"
 FUTURE, OVERFLOW, BELOW_FLOOR = "future", "volume_overflow", "below_floor"
+# A good number with more decimals than its symbol has. Of venues' frames and the inbox: a trade has whole ticks.
+TOO_FINE = "too_fine"
 _KNOWN_SIDES = b"\x00\x01\x02"
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from common.market.instrument import Instrument
 from common.store.archived import ArchivedAll
-from common.store.health import FAILED_FOR_MS, STALE_AFTER_MS, HealthRules, Tally, health_of, mode_of
+from common.store.health import FAILED_FOR_MS, STALE_AFTER_MS, HealthRules, Tally, health_of, mode_of, standing_of
 from common.store.reads import SymbolOwner, View
 from common.store.registry import Market
 from common.store.state import SymbolState
@@ -53,6 +53,13 @@ def test_a_symbol_on_demand_that_nobody_asks_for_is_idle() -> None:
     assert mode_of(replace(VIEW, owner=replace(HELD, beat_ms=0)), on_demand, TTL_MS) == "UNASSIGNED"
 
 
+def test_a_replay_that_was_stopped_is_no_fault_and_one_that_was_killed_is() -> None:
+    replayed = replace(MARKET, source={"kind": "replay"})
+    stopped = replace(VIEW, health={"mode": "BACKFILLING"}, owner=replace(HELD, token=""))
+    assert mode_of(stopped, replayed, TTL_MS) == "CLOSED"
+    assert mode_of(replace(stopped, owner=replace(HELD, beat_ms=0)), replayed, TTL_MS) == "UNASSIGNED"
+
+
 def test_health_is_one_object_with_all_its_fields() -> None:
     assert health_of(VIEW, MARKET, RULES, gaps=2) == {
         "mode": "LIVE",
@@ -97,6 +104,42 @@ def test_a_trouble_of_the_store_is_one_of_every_symbol_that_is_not_at_rest(
     assert (found["mode"], found["reason"]) == standing
     # What others go by, such as whether a book is live, stays the symbol's own.
     assert mode_of(VIEW, MARKET, TTL_MS) == "LIVE"
+
+
+# Of New York: Monday 2024-01-08 15:00 UTC, the day before, and half a minute after that Monday's open.
+OPEN_MS = 1_704_726_000_000
+CLOSED_MS, JUST_OPEN_MS = OPEN_MS - 86_400_000, OPEN_MS - 1_800_000 + 30_000
+QUIET = replace(STATE, updated_ms=OPEN_MS - 3 * 86_400_000)
+
+
+@pytest.mark.parametrize(
+    ("now_ms", "source", "standing", "is_sound"),
+    [
+        (OPEN_MS, "venue", ("STALE", None), False),
+        (OPEN_MS, "inbox", ("STALE", "quiet"), True),
+        (CLOSED_MS, "venue", ("CLOSED", "session"), True),
+        (CLOSED_MS, "inbox", ("CLOSED", "session"), True),
+        (JUST_OPEN_MS, "venue", ("CLOSED", "session"), True),
+    ],
+)
+def test_quiet_is_no_fault_of_a_closed_market_or_of_an_inbox(
+    now_ms: int, source: str, standing: tuple[str, str | None], is_sound: bool
+) -> None:
+    market = Market(replace(MARKET.instrument, calendar="XNYS"), {"kind": source})
+    view = replace(VIEW, state=QUIET, owner=replace(HELD, beat_ms=now_ms), server_ms=now_ms)
+    found = standing_of(view, market, RULES)
+    assert (found, found.is_sound) == (standing, is_sound)
+    # A trouble of the store is one at night, too.
+    assert standing_of(view, market, HealthRules(TTL_MS, lambda: True)) == ("DEGRADED", "store")
+    # With trades it is live whatever its calendar says.
+    assert standing_of(replace(view, state=replace(STATE, updated_ms=now_ms)), market, RULES) == ("LIVE", None)
+
+
+def test_days_of_another_zone_follow_each_other_without_a_closed_moment() -> None:
+    midnight_ms = 1_704_754_800_000  # of Berlin, 2024-01-09
+    market = Market(replace(MARKET.instrument, zone="Europe/Berlin"), {"kind": "venue"})
+    view = replace(VIEW, state=QUIET, owner=replace(HELD, beat_ms=midnight_ms), server_ms=midnight_ms + 1)
+    assert standing_of(view, market, RULES) == ("STALE", None)
 
 
 def test_before_the_first_trade_there_is_no_age() -> None:

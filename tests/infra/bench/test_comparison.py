@@ -51,9 +51,9 @@ def test_what_is_measured_is_known_again_though_its_text_has_other_numbers() -> 
     assert found.ratios == (2.0,)
 
 
-def test_figures_that_differ_by_a_word_after_a_number_are_two() -> None:
-    now = [[figure("1 s", what="20 trades a day"), figure("5 s", what="390 candles a day")]]
-    assert [each.now.measured for each in compare(now, now)] == ["1 s", "5 s"]
+def test_figures_that_differ_by_a_number_are_two() -> None:
+    now = [[figure(f"{n} s", what="1 x 9 days"), figure(f"{3 * n} s", what="3 x 9 days")] for n in (1, 2, 3)]
+    assert [each.now.measured for each in compare(now, now)] == ["2 s", "6 s"]
 
 
 def test_what_the_earlier_release_did_not_measure_has_no_ratio() -> None:

@@ -13,6 +13,7 @@ import redis
 from common.store.jobs import QUEUED, failure
 from common.store.keys import FAILURES
 from infra import cli
+from infra.cli.commands import COMMANDS
 from infra.local import embedded
 
 Fleet = Callable[..., "Result"]
@@ -62,7 +63,7 @@ def beating(redis_url: str) -> Iterator[redis.Redis]:
 
 
 def test_every_command_explains_itself_with_an_example(fleet: Fleet) -> None:
-    commands = [name for name, command in cli.COMMANDS.items() if not command.place.endswith(":app")]
+    commands = [name for name, command in COMMANDS.items() if not command.place.endswith(":app")]
     assert {"up", "settings", "doctor"} <= set(commands)
     for command in commands:
         shown = fleet(str(command), "--help")
@@ -71,10 +72,10 @@ def test_every_command_explains_itself_with_an_example(fleet: Fleet) -> None:
         assert f"fleet {command}" in shown.out
 
 
-@pytest.mark.parametrize("name", cli.COMMANDS)
+@pytest.mark.parametrize("name", COMMANDS)
 def test_the_list_of_commands_says_of_each_what_its_own_help_begins_with(name: str, fleet: Fleet) -> None:
     said = " ".join(fleet(name, "--help").out.split())
-    assert cli.COMMANDS[name].summary.split(". ")[0] in said
+    assert COMMANDS[name].summary.split(". ")[0] in said
 
 
 def test_without_a_command_the_help_is_shown(fleet: Fleet) -> None:

@@ -14,7 +14,8 @@ from common.archive.archive import Archive
 from common.errors import BadInput
 from common.market.trade import Trade
 from common.store.client import commit_client
-from infra.cli import app, export
+from infra.cli import export
+from infra.cli.commands import app
 from tests.kit.archive.trades import archive_trades
 from tests.kit.imports import INSTRUMENT, imported, replayed, rows, stored, written
 from tests.kit.writer import INSTRUMENT as FED
@@ -62,7 +63,10 @@ def test_exported_hours_are_not_imported_as_minutes(url: str, tmp_path: Path, fo
     numbers = ["--symbol", "TEST:BACK", "--price-decimals", "2", "--size-decimals", "4"]
     done = CliRunner().invoke(app, ["import", "candles", str(out), *numbers])
     assert done.exit_code != 0 and isinstance(done.exception, BadInput)
-    assert "none says when it ends, and they are 60 minutes apart or more" in str(done.exception)
+    assert "has candles that open 60 minutes apart: they are of 60 minutes" in str(done.exception)
+    # Nor where they are said to be.
+    again = CliRunner().invoke(app, ["import", "candles", str(out), "--minutes", *numbers])
+    assert str(again.exception) == str(done.exception)
     assert "TEST:BACK" not in fleet("symbols", "list")
 
 

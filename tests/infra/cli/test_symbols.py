@@ -62,6 +62,15 @@ def test_a_symbol_is_added_listed_and_removed(fleet: Fleet) -> None:
     assert "no symbols yet" in fleet("symbols", "list").out
 
 
+def test_a_symbol_of_simulated_is_a_simulated_market_without_being_told(fleet: Fleet) -> None:
+    """It had an inbox: a market that said it was simulated, and took what anybody pushed."""
+    assert fleet("symbols", "add", "SIMULATED:XRPUSD", "MY:X", "--price-decimals", "4", "--price", "0.52").code == 0
+    source = fleet.market("SIMULATED:XRPUSD")["source"]
+    assert (source["kind"], source["price"], fleet.market("MY:X")["source"]["kind"]) == ("simulator", "0.52", "inbox")
+    assert fleet("symbols", "add", "SIMULATED:BTCUSD", "--stream", "mine").code == 0
+    assert fleet.market("SIMULATED:BTCUSD")["source"]["kind"] == "inbox"
+
+
 def test_a_stream_of_another_collector_is_read_and_not_cut(fleet: Fleet) -> None:
     assert fleet("symbols", "add", "COINBASE:BTC-USD", "--stream", "trades-COINBASE-BTC-USD", "--contiguous").code == 0
     with redis.Redis.from_url(fleet.url) as client:
@@ -268,9 +277,25 @@ def test_a_bad_line_is_named_and_counted_with_skip_bad(fleet: Fleet, tmp_path: P
         file.write("1700000100000,1.005,1,buy,10\n")
     result = replayed(fleet, path)
     expected = "number '1.005' has more than 2 decimals, expected a number of at most 2 decimals"
-    assert (result.code, result.err) == (2, f"fleet: {path} line 12: price: {expected}\n")
+    way_out = "--price-decimals 3 has room for it, and TEST:X was not added"
+    assert (result.code, result.err) == (2, f"fleet: {path} line 12: price: {expected}; {way_out}\n")
+    assert fleet.symbols() == set()
     skipped = replayed(fleet, path, "--skip-bad")
     assert skipped.code == 0 and "refused so far: 1 bad_line" in skipped.out
+    # Of a symbol that is there, it may be changed or go; decimals that it has not are told, and not as Python has them.
+    again = fleet("import", "trades", str(path), "--symbol", "TEST:X", "--ids", "contiguous")
+    ways_out = (
+        "`fleet symbols change TEST:X --price-decimals 3` makes room for it, "
+        "`fleet symbols remove TEST:X --purge` deletes the symbol with its data"
+    )
+    assert again.code == 2 and again.err.endswith(
+        f"price '1.005', {expected.partition(', ')[2]}, not below 0; {ways_out}\n"
+    )
+    other = fleet("import", "trades", str(path), "--symbol", "TEST:X", "--price-decimals", "5")
+    assert other.err == (
+        "fleet: symbol TEST:X exists with price_decimals 2, not 5: give --price-decimals 2, or `fleet symbols change "
+        "TEST:X --price-decimals 5` changes it, or `fleet symbols remove TEST:X --purge` deletes it with its data\n"
+    )
 
 
 @pytest.mark.process

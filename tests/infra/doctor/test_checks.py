@@ -182,6 +182,8 @@ def test_trades_in_no_session_are_told_with_the_command_that_corrects_the_calend
 def test_of_what_is_due_the_oldest_is_named() -> None:
     works = [Work("roll", "A", 2 * DAY_MS), Work("roll", "B", DAY_MS), Work("roll", "B", 2 * DAY_MS)]
     assert checks.due(works).found == "3 jobs of 2 symbols, the oldest of B, 1970-01-02"
+    # The first trades of a symbol have no day before they are there.
+    assert checks.due([Work("archive", "C", 0, ("trades",))]).found == "1 jobs of 1 symbols"
 
 
 def test_a_symbol_is_behind_when_a_day_is_over_since_more_than_one() -> None:
@@ -195,6 +197,14 @@ def test_a_symbol_is_behind_when_a_day_is_over_since_more_than_one() -> None:
     assert finding.found.endswith(": A 1, the oldest 1970-01-03; B 1, the oldest 1970-01-09")
     many = checks.behind({str(number): slow for number in range(7)}, archiving=False)
     assert many.found.endswith("4 1, the oldest 1970-01-09; and 2 more")
+
+
+def test_a_finished_import_whose_days_the_queue_is_at_is_no_fault() -> None:
+    imported = Upkeep(10 * DAY_MS, 0, 0, {}, (2 * DAY_MS, 3 * DAY_MS), ())
+    finding = checks.behind({"A": imported}, archiving=False, in_hand=["A"])
+    assert (finding.level, finding.found) == (Level.OK, "the queue is at 2 days of 1 imported symbols")
+    both = checks.behind({"A": imported, "B": imported}, archiving=False, in_hand=["A"])
+    assert both.level is Level.WARN and both.found.startswith("1 of 2 symbols have days to do")
 
 
 def test_trades_that_wait_for_too_long_and_those_that_are_lost_are_told() -> None:

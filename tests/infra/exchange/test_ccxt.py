@@ -13,6 +13,8 @@ from infra.exchange import Exchange, Rules
 from infra.exchange.market import ExchangeMarket
 from tests.kit.exchange import SYMBOL, Served, served, simulated, still
 
+pytestmark = pytest.mark.process
+
 NAME = "BTC/USDT"
 # ccxt knows the futures venues of the same name too; they are elsewhere.
 OPTIONS = {"options": {"fetchMarkets": {"types": ["spot"]}, "defaultType": "spot"}}

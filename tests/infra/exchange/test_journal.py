@@ -34,7 +34,7 @@ def clock() -> FakeClock:
 
 
 def started(folder: Path, clock: FakeClock, *symbols: str) -> Exchange:
-    markets = simulated(*(symbols or (SYMBOL,)), orders_per_s=3.0)
+    markets = simulated(*(symbols or (SYMBOL,)), orders_per_s=1.0)
     return Exchange(markets, clock=clock, journal=Journal(folder, HISTORY_MS))
 
 

@@ -23,7 +23,7 @@ from infra.paths import ROOT
 # Nothing listens there: no test asks a venue on the internet.
 NOWHERE = "http://127.0.0.1:1"
 # Commands that neither handle signals nor change what this process knows: they are spared a Python of their own.
-RUN_HERE = frozenset(("symbols", "archive", "rebuild", "jobs", "doctor"))
+RUN_HERE = frozenset(("symbols", "archive", "rebuild", "jobs", "doctor", "calendars", "settings", "status", "down"))
 
 
 @dataclass
@@ -37,9 +37,11 @@ class Done:
 class Fleet:
     url: str
     data: Path
+    # As wide a terminal it writes to.
+    columns: int = 200
 
     def __call__(self, *arguments: str) -> Done:
-        if arguments[0] in RUN_HERE:
+        if arguments[0] in RUN_HERE or "--help" in arguments:
             # A thread of its own: the test may be in an event loop, and the command makes one.
             with ThreadPoolExecutor(1) as pool:
                 return pool.submit(self._run_here, arguments).result()
@@ -61,7 +63,7 @@ class Fleet:
 
     @property
     def environ(self) -> dict[str, str]:
-        own = {"REDIS_URL": self.url, "FLEET_DATA_DIR": str(self.data), "COLUMNS": "200"}
+        own = {"REDIS_URL": self.url, "FLEET_DATA_DIR": str(self.data), "COLUMNS": str(self.columns)}
         return {**os.environ, **own, "HTTPS_PROXY": NOWHERE}
 
     def market(self, symbol: str) -> Any:

@@ -54,6 +54,7 @@ from workers.imports.day import Day
 from workers.imports.days import steps
 from workers.imports.files import ImportFile
 from workers.imports.reach import Reach
+from workers.recordings.base import TooFineLine
 from workers.replay import KIND
 from workers.rollup.day import roll_day
 
@@ -315,7 +316,10 @@ async def test_every_form_of_a_file_gives_the_same(redis_url: str, tmp_path: Pat
     [
         ("1700000000000,1.005,1,buy,2", "line 3: price '1.005', expected a number of at most 2 decimals"),
         ("1700000000000,1.0000000000000000001,1,buy,2", "line 3: price '1.0000000000000000001', expected"),
-        ("1700000000000,1,0.00001,buy,2", "line 3: size '0.00001', expected a number of at most 4 decimals"),
+        (
+            "1700000000000,1,0.00001,buy,2",
+            "line 3: size '0.00001', expected a number of at most 4 decimals",
+        ),
         ("1700000000000,1,1e-9,buy,2", "line 3: size '1e-9', expected"),
         ("1700000000000,dear,1,buy,2", "line 3: price 'dear', expected"),
         ("1700000000000,1,1,both,2", "line 3: side 'both', expected buy, sell or unknown"),
@@ -395,12 +399,49 @@ async def test_candles_of_every_form_are_stored_as_they_are_and_never_twice(redi
     assert not found.footprints and found.open == (b"", b"") and found.watermark_ms == last_ms + 60_000
 
 
-@pytest.mark.parametrize("line", ["1,1,1,1,1,1", "60000,3,2,1,2,1", "60000,2,3,2.5,2,1", "60000,1,1,1,1,-1"])
-def test_what_is_no_minute_candle_is_refused(tmp_path: Path, line: str) -> None:
+MINUTE = FIRST_MS // 60_000 * 60_000
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (f"{MINUTE + 1},1,1,1,1,1,{MINUTE + 60_000}", f"open_ms '{MINUTE + 1}', expected the first ms of a minute"),
+        (f"{MINUTE},1,1,1,1,1,{MINUTE + 3_599_999}", "span '3600 s', expected a candle of one minute"),
+        (f"{MINUTE},1,1,1,1,1,{MINUTE + 999}", "span '1 s', expected a candle of one minute"),
+        (f"{MINUTE},1,1,1,1,1,soon", "close_ms 'soon', expected a whole number of ms"),
+        (f"60000,1,1,1,1,1,{119_999}", "open_ms '60000', expected a time from 1990 to 2248"),
+        (f"{MINUTE},2,1,3,2,1,{MINUTE + 59_999}", f"candle '{MINUTE},2,1,3,2,1', expected a candle whose high is not"),
+        (f"{MINUTE},4,3,1,2,1,{MINUTE + 59_999}", "expected a candle whose open and close are between its low and its"),
+        (f"{MINUTE},1,1,0,1,1,{MINUTE + 59_999}", "expected a candle of prices above 0"),
+        (f"{MINUTE},1,1,1,1,-1,{MINUTE + 59_999}", "volume '-1', expected a number of at most 4 decimals, not below 0"),
+        (f"{MINUTE},1.005,1,1,1,1,{MINUTE + 59_999}", "open '1.005', expected a number of at most 2 decimals"),
+    ],
+)
+def test_what_is_no_minute_candle_is_refused_by_the_reason_that_holds(tmp_path: Path, line: str, reason: str) -> None:
     path = tmp_path / "a.csv"
-    path.write_text(f"open_ms,open,high,low,close,volume\n{line}\n", "utf-8")
-    with pytest.raises(BadInput, match="line 2: "):
+    path.write_text(f"{OPENS},close_ms\n{line}\n", "utf-8")
+    with pytest.raises(BadInput) as refused:
         list(CandleFile(path, INSTRUMENT).batches())
+    assert str(refused.value).startswith(f"{path} line 2: ") and reason in str(refused.value)
+    # Also before anything is registered, where most of a file are none.
+    with pytest.raises(BadInput, match="line 2: "):
+        CandleFile(path, INSTRUMENT, skip_bad=True).check()
+
+
+async def test_a_number_that_is_too_fine_takes_the_new_symbol_back_with_all_that_was_written(
+    redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found late: the days before it had been written, and the next try met a symbol of the wrong decimals."""
+    monkeypatch.setattr("workers.imports.files.BATCH_BYTES", 4_096)
+    lines = rows(2_000, days=8)
+    ts_ms, price, rest = lines[-1].split(",", 2)
+    path = written(tmp_path / "a.csv", [*lines[:-1], f"{ts_ms},{price}5,{rest}"])
+    work = importer(redis_url, [path])
+    with pytest.raises(TooFineLine) as refused:
+        await work.run()
+    assert (refused.value.of, refused.value.decimals, work.done.days > 0) == ("price", 3, True)
+    async with commit_client(redis_url) as client:
+        assert await client.keys("{TEST:IMPORT}*") == [] and await client.hkeys("symbols") == []
 
 
 OPENS = "open_ms,open,high,low,close,volume"
@@ -427,7 +468,10 @@ async def test_candles_whose_span_is_not_known_are_refused(
     for found in (path, columnar):
         work = importer(redis_url, [])
         work.files = [CandleFile(found, INSTRUMENT, skip_bad)]
-        with pytest.raises(BadInput, match="does not show that its candles are|rows are no candles that open"):
+        with pytest.raises(
+            BadInput,
+            match="minutes apart|2[34] of 4[78] rows are no candles of a minute, .* expected the first ms",
+        ):
             await work.run()
     async with open_store(redis_url) as registry:
         assert await registry.market(INSTRUMENT.symbol) is None
@@ -438,12 +482,13 @@ def test_candles_that_say_when_they_end_are_taken_by_that(tmp_path: Path, step_m
     path = tmp_path / "a.csv"
     path.write_text("\n".join(candle_lines(step_ms, 1, with_ends=True)), "utf-8")
     file = CandleFile(path, INSTRUMENT)
-    file.check()
     if step_ms == 60_000:
+        file.check()
         assert sum(len(rows.frame) for rows in file.batches()) == 1
     else:
-        with pytest.raises(BadInput, match="line 2: "):
-            list(file.batches())
+        for read in (file.check, lambda: list(file.batches())):
+            with pytest.raises(BadInput, match="line 2: span '3600 s', expected a candle of one minute"):
+                read()
 
 
 async def test_a_file_without_a_good_row_is_not_passed_over(redis_url: str, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from common.clock import JudgedClock
 from common.errors import OperatorError
 from common.market.builder.coverage import DUPLICATE
-from common.market.builder.validity import BAD_ID, BAD_TIME
+from common.market.builder.validity import BAD_ID, BAD_TIME, TOO_FINE
 from common.market.coding import codec
 from common.market.instrument import Instrument
 from common.market.trade import BUY, SELL, UNKNOWN, Trade
@@ -148,7 +148,6 @@ async def test_text_ids_are_forgotten_with_their_entries(client: Redis, monkeypa
         {"ts_ms": "yesterday"},
         {"ts_ms": "1.5"},
         {"price": "cheap"},
-        {"price": "100.255"},
         {"price": "1e400"},
         {"size": "nan"},
         {"size": ""},
@@ -158,6 +157,14 @@ async def test_text_ids_are_forgotten_with_their_entries(client: Redis, monkeypa
 async def test_an_entry_that_is_no_trade_is_counted_and_passed_over(client: Redis, broken: dict[str, Any]) -> None:
     batch = await read(client, OURS | broken, OURS | {"id": "43"})
     assert (batch.trades.ids, batch.refused) == ([43], {BAD_FIELDS: 1})
+
+
+@pytest.mark.parametrize("fine", [{"price": "100.255"}, {"size": "0.0005"}, {"price": "100255e-3"}])
+async def test_a_number_with_more_decimals_than_the_symbol_has_its_own_reason(
+    client: Redis, fine: dict[str, str]
+) -> None:
+    batch = await read(client, OURS | fine, OURS | {"id": "43", "price": "100.250"})
+    assert (batch.trades.ids, batch.refused) == ([43], {TOO_FINE: 1})
 
 
 @pytest.mark.parametrize(

@@ -170,5 +170,9 @@ async def test_a_symbol_of_another_source_or_other_units_is_refused(redis_url: s
             await replayer(redis_url, MARKET, source).run()
         await Registry(client).remove_symbol(INSTRUMENT.symbol)
         await Registry(client).add_symbol(Market(replace(INSTRUMENT, price_decimals=3), {"kind": KIND}))
-        with pytest.raises(BadInput, match="differs from what was asked"):
+        way_out = (
+            "exists with price_decimals 3, not 2: give --price-decimals 3, or `fleet symbols change TEST:REPLAY "
+            "--price-decimals 2` changes it, or `fleet symbols remove TEST:REPLAY --purge` deletes it with its data"
+        )
+        with pytest.raises(BadInput, match=way_out):
             await replayer(redis_url, MARKET, source).run()

@@ -89,6 +89,7 @@ async def test_an_older_store_is_written_in_its_own_form_until_it_may_be_upgrade
         assert {gap.id: gap.missing for gap in ledger.gaps.values() if not gap.over} == {"42-49": 8}
 
 
+@pytest.mark.process
 async def test_a_worker_that_runs_takes_on_the_new_form_with_its_next_commit(redis_url: str) -> None:
     async with commit_client(redis_url) as client, blocking_client(redis_url) as listener:
         await Registry(client).add_symbol(MARKET)
@@ -127,6 +128,7 @@ async def test_a_worker_that_runs_takes_on_the_new_form_with_its_next_commit(red
         await pubsub.unsubscribe()
 
 
+@pytest.mark.process
 async def test_a_worker_stops_in_order_when_the_store_becomes_one_of_a_later_release(redis_url: str) -> None:
     async with commit_client(redis_url) as client:
         await Registry(client).add_symbol(MARKET)

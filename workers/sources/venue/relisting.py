@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 
 from common.clock import Clock
 from common.errors import FleetError
+from common.market.builder.validity import TOO_FINE
 from workers.change.request import Request
 from workers.venues.shared.base import Listing, Refused
-from workers.venues.shared.fields import TOO_FINE
 
 log = logging.getLogger(__name__)
 

@@ -37,7 +37,9 @@ _SHOWN = 200
 
 def check_installed(venue: str) -> None:
     if importlib.util.find_spec("ccxt") is None:
-        raise OperatorError(f"{venue} needs ccxt, which is not installed: pip install 'fleet-market-data[ccxt]'")
+        raise OperatorError(
+            f"{venue} needs ccxt, which is not installed: in the project's folder, .venv/bin/pip install -e '.[ccxt]'"
+        )
 
 
 @dataclass(slots=True)

@@ -11,16 +11,16 @@ from typing import Any, NoReturn
 
 from common.errors import BadInput
 from common.market import units
-from common.market.builder.validity import BAD_ID, BAD_PRICE, BAD_SIDE, BAD_SIZE, BAD_TIME
+from common.market.builder.validity import BAD_ID, BAD_PRICE, BAD_SIDE, BAD_SIZE, BAD_TIME, TOO_FINE
 from common.market.trade import MAX_ID, MAX_LOTS, MAX_TICKS, MAX_TS_MS, Trade, TradeRow
 from workers.venues.shared.base import Event, Listing, Refused, TradesEvent
 
 # Why a frame is refused, besides the builder's words for a bad field of a trade.
 BAD_JSON, BAD_SHAPE, MISSING_FIELD = "bad_json", "bad_shape", "missing_field"
 UNKNOWN_EVENT, UNKNOWN_SYMBOL, BAD_SEQUENCE = "unknown_event", "unknown_symbol", "bad_sequence"
-# Good numbers all the same: one with more decimals than the listing has (venues coarsen their steps, and older orders
-# keep theirs), and one too great for us (an ask of 99999997 for what costs 355).
-TOO_FINE, TOO_GREAT = "too_fine", "too_great"
+# A good number all the same, as TOO_FINE is (venues coarsen their steps, and older orders keep theirs): one too great
+# for us (an ask of 99999997 for what costs 355).
+TOO_GREAT = "too_great"
 # The venue's own word that something we asked for is wrong.
 VENUE_ERROR = "venue_error"
 

@@ -6,13 +6,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
 from common.errors import BadInput
+from common.market.builder.validity import TOO_FINE
 from common.market.instrument import Instrument
 from tests.kit.clocks import FakeClock
 from tests.kit.waiting import wait_until_async
 from workers.change.request import Request
 from workers.sources.venue.relisting import ASK_CAP_MS, FORGET_MS, MAX_HELD_MS, QUIET_MS, Relisting, finer
 from workers.venues.shared.base import Listing, Refused, VenueUnavailable
-from workers.venues.shared.fields import BAD_JSON, TOO_FINE, TOO_GREAT
+from workers.venues.shared.fields import BAD_JSON, TOO_GREAT
 
 OURS = Listing("BTCUSDT", Instrument("BINANCE:BTCUSDT", 2, 3, "contiguous"), 1, 10)
 FINE = Refused(TOO_FINE, "9.991 has more than 2 decimals")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from common.clock import SystemClock
 from common.errors import BadInput, OperatorError
-from common.market.builder.validity import BAD_ID, BAD_PRICE, BAD_SIZE, BAD_TIME
+from common.market.builder.validity import BAD_ID, BAD_PRICE, BAD_SIZE, BAD_TIME, TOO_FINE
 from common.market.instrument import Instrument
 from common.market.trade import MAX_LOTS, MAX_TICKS, UNKNOWN, Trade
 from infra.exchange import Exchange, Garbage, Reset, Stall, Throttle
@@ -43,7 +43,7 @@ from workers.venues.shared.base import (
     VenueUnavailable,
 )
 from workers.venues.shared.budget import CONNECT, OpenBudget
-from workers.venues.shared.fields import MISSING_FIELD, TOO_FINE, FieldScales
+from workers.venues.shared.fields import MISSING_FIELD, FieldScales
 from workers.venues.shared.live import Timing
 from workers.venues.shared.stall import StallLimits
 
@@ -92,7 +92,9 @@ def test_a_venue_names_its_exchange() -> None:
 
 def test_without_ccxt_the_operator_is_told_of_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(OperatorError, match=r"CCXT.OKX needs ccxt.*fleet-market-data\[ccxt\]"):
+    with pytest.raises(
+        OperatorError, match=r"CCXT.OKX needs ccxt.*: in the project's folder, .venv/bin/pip install -e '\.\[ccxt\]'$"
+    ):
         CcxtVenue(FakeClock(), OpenBudget(), "CCXT.OKX")
 
 
@@ -107,6 +109,7 @@ async def test_an_exchange_ccxt_does_not_know_is_refused() -> None:
 
 
 @pytest.mark.parametrize("name", [NAME, "BTC-USDT"])
+@pytest.mark.process
 async def test_a_listing_by_either_name(name: str) -> None:
     async with served(still("BTCUSDT", "ETHUSDT")) as running, venue_of_exchange(running) as venue:
         listing = await venue.listing(name)
@@ -210,6 +213,7 @@ def test_equal_trades_without_an_id_are_two() -> None:
 # REST.
 
 
+@pytest.mark.process
 async def test_trades_of_any_time_are_the_truth() -> None:
     async with served(still(history_ms=300_000)) as running, venue_of_exchange(running) as venue:
         truth = aggregated(running)
@@ -221,6 +225,7 @@ async def test_trades_of_any_time_are_the_truth() -> None:
             await venue.trades_from_id(LISTING, 1, 10, 0)
 
 
+@pytest.mark.process
 async def test_hours_without_a_trade_are_no_end() -> None:
     async with served(still(history_ms=10_000)) as running, venue_of_exchange(running) as venue:
         truth = aggregated(running)
@@ -243,6 +248,7 @@ async def test_a_page_never_cuts_a_millisecond(page: int, monkeypatch: pytest.Mo
     assert [trade.id for trade in found] == list(range(page * 5))
 
 
+@pytest.mark.process
 async def test_candles_depth_and_time_are_the_truth() -> None:
     async with served(still(history_ms=400_000)) as running, venue_of_exchange(running) as venue:
         market = running.exchange.market(SYMBOL)
@@ -258,6 +264,7 @@ async def test_candles_depth_and_time_are_the_truth() -> None:
         assert await venue.server_time_ms() == running.exchange.now_ms
 
 
+@pytest.mark.process
 async def test_a_refusal_goes_to_the_budget_with_its_retry_after() -> None:
     budget = OpenBudget()
     async with served(still(history_ms=1_000)) as running, venue_of_exchange(running, budget) as venue:
@@ -269,6 +276,7 @@ async def test_a_refusal_goes_to_the_budget_with_its_retry_after() -> None:
         assert budget.refusals == [caught.value] and caught.value.endpoint == "fetch_trades"
 
 
+@pytest.mark.process
 async def test_every_request_is_paid_for() -> None:
     budget = OpenBudget()
     async with served(still(history_ms=1_000)) as running, venue_of_exchange(running, budget) as venue:
@@ -308,6 +316,7 @@ def running_exchange() -> Exchange:
     return Exchange(simulated(SYMBOL), history_ms=5_000, speed=20)
 
 
+@pytest.mark.process
 async def test_trades_and_book_of_the_stream_are_the_truth() -> None:
     budget = OpenBudget()
     async with served(running_exchange()) as running, venue_of_exchange(running, budget) as venue:
@@ -332,6 +341,7 @@ async def test_trades_and_book_of_the_stream_are_the_truth() -> None:
     [Reset(), Stall(ms=3_000, lose=True)],
     ids=["reset", "stall"],
 )
+@pytest.mark.process
 async def test_a_lost_or_silent_connection_is_told_and_opened_again(fault: Any) -> None:
     async with served(running_exchange()) as running, venue_of_exchange(running, timing=HASTY) as venue:
         async with aclosing(venue.stream([LISTING], depth=False, quotes=False)) as events:
@@ -345,6 +355,7 @@ async def test_a_lost_or_silent_connection_is_told_and_opened_again(fault: Any) 
 
 
 @pytest.mark.parametrize("form", ["truncated", "mutated", "binary", "huge", "nested", "empty"])
+@pytest.mark.process
 async def test_messages_that_are_none_cost_nothing_else(form: Form) -> None:
     async with served(running_exchange()) as running, venue_of_exchange(running) as venue:
         async with aclosing(venue.stream([LISTING], depth=False, quotes=False)) as events:
@@ -362,6 +373,7 @@ async def test_messages_that_are_none_cost_nothing_else(form: Form) -> None:
         assert any(isinstance(event, Refused) for event in found) or form in ("huge", "empty")
 
 
+@pytest.mark.process
 async def test_without_a_stream_trades_are_read_by_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ccxt_venue, "POLLED", frozenset(("binance",)))
     monkeypatch.setattr(ccxt_venue, "POLL_MS", 50)

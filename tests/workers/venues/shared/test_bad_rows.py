@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from common.clock import Clock
+from common.market.builder.validity import TOO_FINE
 from tests.kit.clocks import FakeClock
 from tests.workers.venues.history import START_MS
 from tests.workers.venues.recorded import listing
@@ -15,7 +16,6 @@ from workers.venues.coinbase.client import Coinbase
 from workers.venues.kraken.client import Kraken
 from workers.venues.shared.base import Refused, Venue, VenueUnavailable
 from workers.venues.shared.budget import OpenBudget
-from workers.venues.shared.fields import TOO_FINE
 
 MINUTE_MS = 60_000
 IDS = range(100, 110)

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from common.errors import BadInput
 from common.market import units
+from common.market.builder.validity import TOO_FINE
 from common.market.units import MAX_DECIMALS
 from tests.kit.strategies import LAW
 from workers.venues.shared.fields import (
     _REMEMBERED,
-    TOO_FINE,
     TOO_GREAT,
     BadField,
     Decimals,
