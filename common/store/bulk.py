@@ -12,9 +12,8 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from common.store.client import COMMAND_TIMEOUT_S, translated
+from common.store.client import COMMAND_TIMEOUT_S, Argument, translated
 
-Argument = str | bytes | int
 Command = tuple[Argument, ...]
 
 

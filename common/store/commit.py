@@ -7,8 +7,9 @@ from typing import Any
 from common.errors import Fenced, Stale
 from common.market.builder.builder import Checkpoint
 from common.series import MINUTE_SERIES
+from common.store.client import Argument
 from common.store.instrument import DataInstrument
-from common.store.script import Argument, Rows
+from common.store.script import Rows
 
 
 @dataclass(frozen=True, slots=True)

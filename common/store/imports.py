@@ -16,12 +16,11 @@ from common.market.timeframes.timeframe import DAY_MS
 from common.series import MINUTE_SERIES
 from common.store import scripts
 from common.store.archived import Spans
-from common.store.client import translated
+from common.store.client import Argument, translated
 from common.store.commit import check, coverage_fields
 from common.store.instrument import DataInstrument
 from common.store.keys import SymbolKeys
 from common.store.rollups import Staged, StoredMinutes
-from common.store.script import Argument
 
 # What one step takes: a day of a busy market alone, or small days together. The script takes some 50 us a day.
 MAX_STEP_DAYS = 64

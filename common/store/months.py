@@ -18,11 +18,10 @@ from common.market.timeframes.periods import MONTH
 from common.market.timeframes.timeframe import DAY_MS
 from common.series import CANDLES
 from common.store import scripts
-from common.store.client import translated
+from common.store.client import Argument, translated
 from common.store.format import ROLLED_MONTHS, stated_format
 from common.store.keys import SymbolKeys
 from common.store.parts import Seal, Seals
-from common.store.script import Argument
 from common.store.state import StatePart, SymbolState
 
 # Of the blocks, and of what is said of them.

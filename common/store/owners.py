@@ -63,13 +63,13 @@ class Owners:
         keys = [SymbolKeys(symbol).owner for symbol in symbols]
         for at in range(0, len(keys), _AT_ONCE):
             some = keys[at : at + _AT_ONCE]
-            yield ("EVALSHA", self._script.sha, len(some), *some)
+            yield ("EVALSHA", self._script.digest, len(some), *some)
 
     async def _ask(self) -> list[list[bytes | None]]:
         replies = await self._bulk.ask()
         if any(isinstance(reply, NoScriptError) for reply in replies):
             with translated("look at the owners of symbols"):
-                await self._client.script_load(self._script.script)
+                await self._client.script_load(self._script.text)
             replies = await self._bulk.ask()
         for reply in replies:
             if isinstance(reply, ResponseError):

@@ -22,12 +22,11 @@ from common.series import CANDLES, MINUTE_SERIES, MinuteSeries, followers
 from common.store import scripts
 from common.store.archived import Spans, lost_spans
 from common.store.calendars import ADOPTED, Adopted
-from common.store.client import translated
+from common.store.client import Argument, translated
 from common.store.keys import SymbolKeys, archived_series
 from common.store.manifest import ask_whole, is_whole
 from common.store.months import FORM, MonthReading, RolledMonth, StagedMonth
 from common.store.parts import Seal
-from common.store.script import Argument
 from common.store.state import StatePart, SymbolState
 
 

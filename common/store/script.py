@@ -11,22 +11,23 @@ what the script takes (common.store.scripts has them all). The Lua finds each as
 With `series=True` there is `all`, too: the series of minutes, with their keys (series.lua).
 """
 
+import hashlib
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any, Generic, ParamSpec, Protocol, cast
+from typing import Annotated, Any, Generic, NamedTuple, ParamSpec, Protocol, cast
 
 from redis.asyncio import Redis
-from redis.commands.core import AsyncScript
+from redis.exceptions import NoScriptError
 
+from common.store.client import Argument, ask
 from common.store.keys import SymbolKeys, series_arguments
 
 _FOLDER = Path(__file__).with_name("scripts")
 
-Argument = str | bytes | int
 # A key that is not named in the decorator, and keys of which there are as many as come: those last, and no series.
 Key = Annotated[str, "key"]
 Keys = Annotated[Sequence[str], "keys"]
@@ -53,10 +54,18 @@ end
 P = ParamSpec("P")
 
 
+class Compiled(NamedTuple):
+    """A script as a store knows it."""
+
+    text: str
+    # SHA-1.
+    digest: str
+
+
 class Runner(Protocol):
     """What sends a script to a store."""
 
-    async def run(self, script: AsyncScript, keys: Sequence[str], arguments: Sequence[Argument]) -> list[Any]: ...
+    async def run(self, script: Compiled, keys: Sequence[str], arguments: Sequence[Argument]) -> list[Any]: ...
 
 
 class Script(Generic[P]):
@@ -112,7 +121,7 @@ class Script(Generic[P]):
     def text(self) -> str:
         return self.prelude() + _text(_FOLDER, self.name)
 
-    def compiled(self) -> AsyncScript:
+    def compiled(self) -> Compiled:
         return _compiled(self.text())
 
     def _check(self, hints: Mapping[str, Any]) -> None:
@@ -158,8 +167,15 @@ class Alone:
     def __init__(self, client: Redis) -> None:
         self._client = client
 
-    async def run(self, script: AsyncScript, keys: Sequence[str], arguments: Sequence[Argument]) -> list[Any]:
-        result: list[Any] = await script(keys, arguments, self._client)
+    async def run(self, script: Compiled, keys: Sequence[str], arguments: Sequence[Argument]) -> list[Any]:
+        command = "EVALSHA", script.digest, len(keys), *keys, *arguments
+        result: list[Any]
+        try:
+            result = await ask(self._client, *command)
+        except NoScriptError:
+            # Not run.
+            await self._client.script_load(script.text)
+            result = await ask(self._client, *command)
         return result
 
 
@@ -176,6 +192,6 @@ def _text(folder: Path, name: str) -> str:
 
 
 @cache
-def _compiled(text: str) -> AsyncScript:
-    """One for all symbols of a process; which client sends it is said with each call."""
-    return AsyncScript(cast(Any, None), text.encode())
+def _compiled(text: str) -> Compiled:
+    """One for all symbols of a process."""
+    return Compiled(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())

@@ -9,19 +9,19 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from redis.asyncio import Redis
-from redis.commands.core import AsyncScript
 from redis.exceptions import NoScriptError, ResponseError
 
 from common.errors import StoreUnavailable
 from common.store.bulk import BulkExchange
-from common.store.script import Alone, Argument
+from common.store.client import Argument
+from common.store.script import Alone, Compiled
 
 # A call waits that long for others of its moment.
 GATHER_S = 0.002
 
 
 class _Call(NamedTuple):
-    script: AsyncScript
+    script: Compiled
     keys: Sequence[str]
     arguments: Sequence[Argument]
     reply: "asyncio.Future[list[Any]]"
@@ -37,7 +37,7 @@ class Together:
         # Else a task that nothing refers to may be collected before it has ended.
         self._sending: set[asyncio.Task[None]] = set()
 
-    async def run(self, script: AsyncScript, keys: Sequence[str], arguments: Sequence[Argument]) -> list[Any]:
+    async def run(self, script: Compiled, keys: Sequence[str], arguments: Sequence[Argument]) -> list[Any]:
         loop = asyncio.get_running_loop()
         call = _Call(script, keys, arguments, loop.create_future())
         self._calls.append(call)
@@ -54,7 +54,7 @@ class Together:
     async def _send(self, calls: list[_Call]) -> None:
         try:
             replies = await self._exchange.send(
-                ("EVALSHA", call.script.sha, len(call.keys), *call.keys, *call.arguments) for call in calls
+                ("EVALSHA", call.script.digest, len(call.keys), *call.keys, *call.arguments) for call in calls
             )
         except Exception as error:
             for call in calls:

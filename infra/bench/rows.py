@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from infra.bench import (
     archive,
+    backup,
     candles,
     command,
     crowd,
@@ -44,5 +45,6 @@ ROWS: dict[str, Callable[[], list[Figure]]] = {
     "memory": memory.measure,
     "crowd": crowd.measure,
     "command": command.measure,
+    "backup": backup.measure,
     "peers": peers.measure,
 }

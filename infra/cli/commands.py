@@ -25,6 +25,7 @@ COMMANDS = {
     "down": LazyCommand(
         "infra.cli.down:down", "Stop the fleet of a data folder, also what a killed launcher has left behind."
     ),
+    "backup": LazyCommand("infra.cli.backup:backup", "Copy the data folder while the fleet runs, as of one moment."),
     "rebuild": LazyCommand(
         "infra.cli.rebuild:rebuild", "Have days of a symbol rolled up, sealed and archived anew, out of their minutes."
     ),

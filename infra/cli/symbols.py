@@ -74,6 +74,7 @@ def add(
     source: Annotated[
         SourceKind | None,
         typer.Option(
+            metavar="KIND",
             help="venue: live from an exchange; inbox: trades that anybody pushes; simulator: made up. "
             f"Default, unless --stream is given: venue for a symbol of {', '.join(VENUE_NAMES)}; "
             "simulator for one of SIMULATED; else inbox.",
@@ -84,10 +85,11 @@ def add(
         bool, typer.Option("--on-demand/--always", help="Stream from the venue only while somebody looks, or always.")
     ] = False,
     price_decimals: Annotated[
-        int | None, typer.Option(min=0, max=18, help="Decimals of a price. Default: 2.", show_default=False)
+        int | None,
+        typer.Option(metavar="N", min=0, max=18, help="Decimals of a price. Default: 2.", show_default=False),
     ] = None,
     size_decimals: Annotated[
-        int | None, typer.Option(min=0, max=18, help="Decimals of a size. Default: 8.", show_default=False)
+        int | None, typer.Option(metavar="N", min=0, max=18, help="Decimals of a size. Default: 8.", show_default=False)
     ] = None,
     contiguous: Annotated[
         bool, typer.Option("--contiguous", help="Trade ids count on by one: a hole in them is a lost trade.")
@@ -109,7 +111,8 @@ def add(
         str, typer.Option(help="Where the days of 24x7 begin, such as Europe/Berlin. An exchange has its own.")
     ] = "UTC",
     hours: Annotated[
-        TradingHours, typer.Option(help="Of a stock exchange: its main session, or what is before and after, too.")
+        TradingHours,
+        typer.Option(metavar="HOURS", help="Of a stock exchange. regular: its main session; extended: all around it."),
     ] = TradingHours.REGULAR,
     data: DataOption = None,
 ) -> None:

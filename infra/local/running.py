@@ -127,7 +127,7 @@ def recorded(data_folder: Path, feed: str, store: str) -> Iterator[LaunchRecord]
 def launches(data_folder: Path) -> list[tuple[Path, Launch]]:
     """All that are written down, the oldest first, each with the place of its record."""
     found = []
-    with suppress(FileNotFoundError):
+    with suppress(OSError):
         for path in sorted(_place(data_folder).glob("*.json")):
             # One that is being replaced, or of another release.
             with suppress(OSError, ValueError, TypeError, KeyError):

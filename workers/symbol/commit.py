@@ -6,7 +6,8 @@ from itertools import starmap
 
 import orjson
 
-from common.market.builder.builder import Builder, Changes, Checkpoint, Minute, floor_of, pack_minute
+from common.market.builder.builder import Builder, Changes, Checkpoint, Minute, pack_minute
+from common.market.builder.floor import floor_of
 from common.market.builder.gaps import Gap
 from common.market.builder.recent import Conflict
 from common.market.builder.validation import Differences

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 
 from common.clock import JudgedClock
 from common.errors import Fenced, StoreUnavailable
-from common.market.builder.builder import Builder, Changes, Floor
+from common.market.builder.builder import Builder, Changes
+from common.market.builder.floor import Floor
 from common.market.builder.gaps import Gap, Ledger
 from common.market.builder.recent import RECENT_TRADES, Conflict, RecentTrades
 from common.market.builder.recent_coverage import RECENT_IDS

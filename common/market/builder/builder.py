@@ -13,12 +13,11 @@ venue), whichever is later. It never goes back. A minute is open while the water
 then on. A trade of a closed minute is late: it is applied all the same, the minute is amended and its `rev`
 counts one more. A minute without trades has no candle.
 
-How far back minutes are kept counts from the greatest trade time alone (`Floor`): a clock that is wrong must close
-minutes early or late, and drop none. A trade of a minute below the floor is refused.
+A trade of a minute below the floor (common.market.builder.floor) is refused.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import repeat
 
@@ -26,15 +25,17 @@ import orjson
 
 from common.market.builder.coverage import DUPLICATE, Coverage, max_holes
 from common.market.builder.coverage_kinds import empty_coverage, load_coverage
+from common.market.builder.floor import Floor
 from common.market.builder.id_coverage import IdCoverage
 from common.market.builder.recent import CONFLICT, Conflict, RecentTrades, differ
 from common.market.builder.validity import BELOW_FLOOR, OVERFLOW, all_valid, invalid
 from common.market.candle import BACKFILL, LIVE, Candle
 from common.market.coding import codec
+from common.market.coding.footprint_packer import FootprintPacker
 from common.market.footprint import Footprint
 from common.market.instrument import Instrument
-from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, day_of, minute_of
-from common.market.trade import MAX_TS_MS, Trades
+from common.market.timeframes.timeframe import MINUTE_MS, minute_of
+from common.market.trade import Trades
 
 # What the packed candle holds; one more trade of the greatest size still fits the unsigned 64 bits.
 MAX_VOLUME_LOTS = (1 << 63) - 1
@@ -92,31 +93,6 @@ class Checkpoint:
 
 
 @dataclass(slots=True)
-class Floor:
-    """Which trades are too old: their minutes have been dropped, or will be with the next one that is written."""
-
-    # Whole days of minutes kept, back from the day of the greatest trade time; 0: all.
-    days: int = 0
-    # Minutes that open before have been dropped already, be it by another rule.
-    dropped_ms: int = -1
-    # Late trades from here on are taken all the same: the minute is still there, or an archive has it.
-    taken_from_ms: int = MAX_TS_MS
-
-    def of(self, newest_ms: int) -> int:
-        """The open of the oldest minute kept once trades up to `newest_ms` have been applied."""
-        return max(self.dropped_ms, floor_of(newest_ms, self.days))
-
-    def least_taken(self, newest_ms: int) -> int:
-        """The time of the oldest trade that is not refused for its age."""
-        return min(self.of(newest_ms), self.taken_from_ms)
-
-
-def floor_of(newest_ms: int, days: int) -> int:
-    """Where `days` of minutes begin, counted back from the day of the newest trade; -1 while all are kept."""
-    return max(-1, day_of(newest_ms) - days * DAY_MS) if days and newest_ms >= 0 else -1
-
-
-@dataclass(slots=True)
 class Builder:
     instrument: Instrument
     sources: int = LIVE
@@ -131,6 +107,8 @@ class Builder:
     # What has been applied, as far as it is at hand.
     recent: RecentTrades = field(default_factory=RecentTrades, compare=False)
     _conflicts: list[Conflict] = field(default_factory=list, compare=False)
+    # Of the open minute.
+    _packer: FootprintPacker = field(default_factory=FootprintPacker, compare=False)
     # Whether checkpoints have coverage by chunks, of which there may be many; else whole.
     is_chunked: bool = False
 
@@ -166,7 +144,7 @@ class Builder:
 
     def checkpoint(self) -> Checkpoint:
         """To be stored: where coverage is by chunks it has those that changed since the last one."""
-        candle, footprint = pack_minute(self.open) if self.open else (b"", b"")
+        candle, footprint = pack_minute(self.open, self._packer.pack) if self.open else (b"", b"")
         refused = orjson.dumps(self.refused, option=orjson.OPT_SORT_KEYS)
         if not self.is_chunked:
             coverage = orjson.dumps(self.coverage.dump())
@@ -279,6 +257,8 @@ class Builder:
         self._pass(open_ms, changes)
         self.watermark_ms = max(self.watermark_ms, run.newest_ms())
         self.open = self._add(self.open, open_ms, run)
+        if self.open:
+            self._packer.added(self.open.footprint, run)
 
     def _amend(self, changes: Changes, stored: Mapping[int, Minute], open_ms: int, run: Trades) -> None:
         target = changes.closed if open_ms in changes.closed else changes.amended
@@ -316,10 +296,12 @@ class Builder:
         changes.moved = True
 
 
-def pack_minute(minute: Minute) -> tuple[bytes, bytes]:
+def pack_minute(
+    minute: Minute, pack_footprint: Callable[[int, Footprint], bytes] = codec.pack_footprint
+) -> tuple[bytes, bytes]:
     """Candle and footprint; b"" for a footprint without a level."""
     candle, footprint = minute.candle, minute.footprint
-    return codec.pack_candle(candle), codec.pack_footprint(candle.open_ms, footprint) if footprint.levels else b""
+    return codec.pack_candle(candle), pack_footprint(candle.open_ms, footprint) if footprint.levels else b""
 
 
 def unpack_minute(candle: bytes, footprint: bytes) -> Minute:

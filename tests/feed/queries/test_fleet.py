@@ -71,6 +71,16 @@ async def test_health_is_of_the_whole_fleet_and_of_one_symbol(feed: Served, writ
     assert (answer["status"], answer["symbols"][S]["mode"]) == ("degraded", "UNASSIGNED")
 
 
+async def test_a_quiet_inbox_is_no_fault_and_a_quiet_venue_is_one(feed: Served, client: Redis) -> None:
+    for symbol, kind, status in (("MY:Q", "inbox", "ok"), ("V:Q", "venue", "degraded")):
+        quiet = Writer(client, Instrument(symbol, 2, 2, calendar="24x7"))
+        await quiet.register(kind=kind)
+        await quiet.claim()
+        answer = await feed.json("/v1/health")
+        assert (answer["status"], answer["symbols"][symbol]["mode"]) == (status, "STALE")
+    assert [found["reason"] for found in answer["symbols"].values()] == ["quiet", None]
+
+
 async def test_health_and_metrics_tell_of_minutes_found_wrong(feed: Served, writer: Writer) -> None:
     await writer.commit(writer.trade())
     found = await feed.json(f"/v1/health/{S}")

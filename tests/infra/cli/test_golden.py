@@ -16,6 +16,7 @@ from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS
 from common.market.timeframes.timeframe import DAY_MS
 from common.store.jobs import QUEUED, failure
 from common.store.keys import FAILURES, SYMBOLS, SymbolKeys
+from infra.cli.commands import COMMANDS
 from infra.cli.doctor import LEASE_COLUMNS, lease_row, print_finding
 from infra.cli.tables import print_table
 from infra.doctor.checks import Finding, Lease, Level
@@ -177,6 +178,24 @@ def test_what_looks_like_markup_is_printed(fleet: Fleet) -> None:
     assert (
         fleet("symbols", "add", "A[b]").err == "fleet: symbol 'A[b]' is not 1 to 32 characters of A-Z, 0-9 and :_.-\n"
     )
+
+
+GROUPS = {
+    "symbols": ("list", "add", "remove", "change"),
+    "archive": ("list", "verify"),
+    "calendars": ("list", "add", "drop"),
+    "jobs": ("list", "retry", "clear"),
+    "import": ("trades", "candles"),
+    "export": ("candles", "trades"),
+    "token": ("new",),
+}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_no_help_is_cut(fleet: Fleet, name: str) -> None:
+    for more in ((), *((each,) for each in GROUPS.get(name, ()))):
+        told = fleet(name, *more, "--help")
+        assert told.code == 0 and "…" not in shown(told.out)
 
 
 def helps(path: Path) -> Iterator[str]:

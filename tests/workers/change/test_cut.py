@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from common.errors import BadInput, Fenced
 from common.market.builder import validity
-from common.market.builder.builder import Floor
+from common.market.builder.floor import Floor
 from common.market.builder.spans import Hole, IdSpan
 from common.market.coding import codec
 from common.market.instrument import Ids

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.market.builder.builder import MAX_VOLUME_LOTS, Builder, Changes, Floor, floor_of, unpack_minute
+from common.market.builder.builder import MAX_VOLUME_LOTS, Builder, Changes, unpack_minute
 from common.market.builder.coverage import DUPLICATE, TOO_LATE
+from common.market.builder.floor import Floor, floor_of
 from common.market.builder.recent import CONFLICT, Conflict
 from common.market.builder.recent_coverage import RecentCoverage
 from common.market.builder.validity import (
