@@ -428,6 +428,14 @@ def test_what_is_no_minute_candle_is_refused_by_the_reason_that_holds(tmp_path: 
         CandleFile(path, INSTRUMENT, skip_bad=True).check()
 
 
+def test_candles_with_more_decimals_than_the_symbol_are_refused_for_that(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    lines = [f"{MINUTE + 60_000 * number},1.005,1.005,1.005,1.005,1" for number in range(9)]
+    path.write_text("\n".join([OPENS, *lines]), "utf-8")
+    with pytest.raises(TooFineLine, match="line 2: open '1.005', expected a number of at most 2 decimals"):
+        CandleFile(path, INSTRUMENT).check()
+
+
 async def test_a_number_that_is_too_fine_takes_the_new_symbol_back_with_all_that_was_written(
     redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
