@@ -17,6 +17,9 @@ COMMANDS = {
     "replay": LazyCommand(
         "infra.cli.replay:replay", "Replay recorded trades through the same worker, lease and commit as live ones."
     ),
+    "push": LazyCommand(
+        "infra.cli.push:push", "Push a trade into a symbol's inbox; without a price, those of standard input."
+    ),
     "watch": LazyCommand(
         "infra.cli.watch:watch",
         "Show live candles of a symbol. On a terminal as a table, else one JSON object a line. Ctrl-C ends it.",
@@ -45,6 +48,7 @@ COMMANDS = {
     "calendars": LazyCommand(
         "infra.cli.calendars:app", "When markets trade otherwise than the calendar library knows: list, add, drop."
     ),
+    "store": LazyCommand("infra.cli.store:app", "The store itself: its address, and any command of Redis on it."),
     "jobs": LazyCommand("infra.cli.jobs:app", "The roll-up queue: what waits, runs or has failed."),
     "archive": LazyCommand(
         "infra.cli.archive:app", "The archive: list what is there, verify that it is what it should be."
