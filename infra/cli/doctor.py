@@ -107,6 +107,7 @@ async def _examine(settings: Settings, url: str, console: Console) -> tuple[list
             findings.append(checks.behind(upkeep, archiving=archiving, in_hand=in_hand if is_at_work else ()))
             findings.append(checks.trades(upkeep, trades_kept))
             findings.append(checks.scales(upkeep))
+            findings.append(await _months(client, markets))
             findings += await _archive(client, settings, markets)
             calendars = {symbol: market.instrument.calendar for symbol, market in markets.items()}
             findings.append(checks.sessions(await outside_of(client, markets), calendars))
@@ -183,6 +184,13 @@ async def _archive(client: Redis, settings: Settings, markets: Mapping[str, Mark
     except ArchiveUnavailable as error:
         advice = "What is older than the store keeps is answered with 503 until it is there again."
         return [Finding(Level.FAIL, "archive", str(error), advice)]
+
+
+async def _months(client: Redis, markets: Mapping[str, Market]) -> Finding:
+    # Here, as it loads numpy.
+    from infra.doctor import months
+
+    return months.judged(await months.look_at_months(client, markets))
 
 
 async def _wanted(client: Redis) -> dict[str, Market]:
