@@ -9,6 +9,7 @@ symbols, and an ACL may name them.
 | {}:workers          | zset    | every process       | doctor, feed       | presence.MAX_PROCESSES                 |
 | {}:symbols          | string  | fleet symbols, up   | workers, up        | a number                               |
 | {}:format           | string  | fleet symbols, upgrade, up | all processes | a number                        |
+| {}:agreed           | hash    | up, clock           | fleet commands     | 3 fields                               |
 | calendars           | hash    | fleet calendars     | everybody          | one field a calendar                   |
 | {S}:owner           | hash    | claim, commit, beat | claim, workers, feed | 7 fields                             |
 | {S}:state           | hash    | commit, import, change | claim, feed     | 20 fields; coverage 4096 spans         |
@@ -79,6 +80,8 @@ CALENDARS = "calendars"
 SYMBOLS_VERSION = "{}:symbols"
 # How far writers may go in the form of what is stored (common.store.format).
 FORMAT_KEY = "{}:format"
+# Hash of what all that works on the store must agree on (common.store.agreed).
+AGREED = "{}:agreed"
 # Series of candles that the roll-up jobs keep.
 ROLLED = ("1d", "1w", "1M")
 # Which processes there are, of all kinds.

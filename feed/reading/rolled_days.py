@@ -5,9 +5,9 @@ no minute was amended since. All others are read by their minutes (feed.reading.
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import chain, groupby
 from typing import NamedTuple
 
 from common.errors import Overtaken
@@ -58,7 +58,8 @@ def planned(
 ) -> DayPlan:
     """`span`: of what is asked for; `amended`: days with open minutes."""
     known = {month.month_ms: month for month in months}
-    by_minute, passed, taken, of_months = list[list[Seal]](), list[int](), list[int](), list[RolledMonth]()
+    by_minute, passed, taken = list[list[Seal]](), list[int](), dict[int, list[int]]()
+    of_year = dict[int, Months]()
     for days in stretches:
         month = known.get(MONTH.open_of(days[0].day_ms))
         found = _taken(days, month, span, amended, uneven_days) if month else set()
@@ -72,9 +73,11 @@ def planned(
         by_minute += _apart(others, sorted(found))
         # Rows that are not taken lie between those that are.
         passed += sorted({*month.days, *(seal.day_ms for seal in others)} - found)
-        taken += sorted(found)
-        of_months.append(month)
-    return DayPlan(by_minute, _runs(taken, passed, of_months))
+        year_ms = _YEAR.open_of(month.month_ms)
+        taken.setdefault(year_ms, []).extend(sorted(found))
+        of_year[year_ms] = (*of_year.get(year_ms, ()), month)
+    runs = (_runs(group, taken[year_ms], passed) for year_ms, group in of_year.items())
+    return DayPlan(by_minute, list(chain.from_iterable(runs)))
 
 
 def _taken(
@@ -91,15 +94,11 @@ def _apart(seals: Sequence[Seal], between: Sequence[int]) -> list[list[Seal]]:
     return [list(run) for _, run in groupby(seals, lambda seal: bisect_left(between, seal.day_ms))]
 
 
-def _runs(taken: Sequence[int], passed: Sequence[int], months: Sequence[RolledMonth]) -> list[RolledRun]:
-    """Put ascending days together as far as no other ones lie between them, and they are of one year."""
-    of_year = {year_ms: tuple(group) for year_ms, group in groupby(months, lambda month: _YEAR.open_of(month.month_ms))}
-
-    def place(day_ms: int) -> tuple[int, int]:
-        return _YEAR.open_of(day_ms), bisect_left(passed, day_ms)
-
-    runs = ((year_ms, list(days)) for (year_ms, _), days in groupby(taken, place))
-    return [RolledRun(of_year[year_ms], days[0], days[-1] + DAY_MS) for year_ms, days in runs]
+def _runs(months: Months, taken: Sequence[int], passed: Sequence[int]) -> Iterator[RolledRun]:
+    """Put ascending days together as far as no other ones lie between them."""
+    for _, run in groupby(taken, lambda day_ms: bisect_left(passed, day_ms)):
+        days = list(run)
+        yield RolledRun(months, days[0], days[-1] + DAY_MS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,10 +26,11 @@ def backup(
     ] = False,
     data: DataOption = None,
 ) -> None:
-    """Copy the data folder while the fleet runs, as of one moment; the copy is a data folder itself.
+    """Copy the data folder while the fleet runs, as of one moment.
 
-    `infra/up --data DIR` runs it: that is how a backup is restored, on this machine or another. What is archived is not
-    in it: the archive's files never change once they are written, copy them as they are.
+    The copy is a data folder itself: `infra/up --data DIR` runs it, and that is how a backup is restored, on this
+    machine or another. What is archived is not in it: the archive's files never change once they are written, copy them
+    as they are.
 
     Examples:
 

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import typer
@@ -11,7 +12,7 @@ from redis.exceptions import RedisError, ResponseError
 from rich.console import Console
 from rich.text import Text
 
-from common.errors import ArchiveUnavailable, StoreUnavailable
+from common.errors import ArchiveUnavailable, OperatorError, StoreUnavailable
 from common.redact import redacted, redacted_url
 from common.settings import Settings, load
 from common.store.calendars import outside_of
@@ -27,7 +28,7 @@ from common.store.reads import SymbolReader
 from common.store.registry import Market, Registry
 from common.store.wanted import WantedFleet
 from infra.cli import tables
-from infra.cli.options import DataOption, store_url
+from infra.cli.options import DataOption, store_url, with_agreed
 from infra.cli.tables import Cell, Column, Row, folded
 from infra.doctor import checks
 from infra.doctor.checks import Finding, Lease, Level
@@ -65,7 +66,15 @@ def doctor(data: DataOption = None) -> None:
     settings = load()
     url = store_url(settings, data, whatever_it_is=True)
     console = tables.console()
+    apart = []
+    try:
+        # That a store does not answer is found out, and told, below.
+        with suppress(StoreUnavailable):
+            settings = with_agreed(settings, url)
+    except OperatorError as error:
+        apart.append(Finding(Level.FAIL, "archive", str(error), "Until then commands write nothing to the archive."))
     findings, found = asyncio.run(_examine(settings, url, console))
+    findings += apart
     for finding in findings:
         print_finding(console, finding)
     if found:

@@ -19,7 +19,7 @@ from common.settings import Settings, load
 from common.store.instrument import exists_otherwise
 from common.store.lease import holder_name
 from common.store.registry import Market, open_store
-from infra.cli.options import DataOption, TradingHours, date_text, store_session
+from infra.cli.options import DataOption, TradingHours, date_text, store_session, with_agreed
 from infra.cli.refused import exit_by, print_conflicts, print_refused, way_out_told
 from infra.cli.replay import IdsChoice, SourceChoice, ids_of, is_there, progress_bar
 from workers.imports.candles import CandleFile
@@ -96,6 +96,7 @@ def trades(
     log.setup("warning", settings.log_format)
     bits = SIMULATED if source is SourceChoice.SIMULATED else IMPORT
     with store_session(settings, data) as url:
+        settings = with_agreed(settings, url)
         known, is_new = asyncio.run(_known(url, symbol)), not asyncio.run(is_there(url, symbol))
         trading = _trading(calendar, zone, hours)
         instrument = _instrument(known, symbol, price_decimals, size_decimals, trading)
@@ -140,6 +141,7 @@ def candles(
     settings = load()
     log.setup("warning", settings.log_format)
     with store_session(settings, data) as url:
+        settings = with_agreed(settings, url)
         known, is_new = asyncio.run(_known(url, symbol)), not asyncio.run(is_there(url, symbol))
         trading = _trading(calendar, zone, hours)
         instrument = _instrument(known, symbol, price_decimals, size_decimals, trading)

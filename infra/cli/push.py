@@ -44,10 +44,11 @@ def push(
     ] = None,
     data: DataOption = None,
 ) -> None:
-    """Push a trade into a symbol's inbox; without a price, those of standard input, one JSON object a line.
+    """Push a trade into a symbol's inbox; without a price, those of standard input.
 
-    The worker of the symbol takes them from there, each exactly once. Trades are checked before they are pushed: of one
-    that can't be right the command says why, and ends with those before it pushed.
+    Standard input has one JSON object a line. The worker of the symbol takes trades from the inbox, each exactly once.
+    They are checked before they are pushed: of one that can't be right the command says why, and ends with those before
+    it pushed.
 
     Examples:
 

@@ -23,7 +23,7 @@ from common.settings import Settings, load
 from common.store.client import commit_client
 from common.store.lease import holder_name
 from common.store.registry import Market, Registry
-from infra.cli.options import DataOption, store_session
+from infra.cli.options import DataOption, store_session, with_agreed
 from infra.cli.refused import exit_by, print_conflicts, print_refused, way_out_told
 from workers.recordings import TradeFile
 from workers.replay import KIND, Replayer
@@ -86,6 +86,7 @@ def replay(
     trade_files = [TradeFile(path, instrument, skip_bad) for path in files]
     bits = SIMULATED if source is SourceChoice.SIMULATED else IMPORT
     with store_session(settings, data) as url:
+        settings = with_agreed(settings, url)
         is_new = not asyncio.run(is_there(url, symbol))
         with way_out_told(symbol, is_new=is_new):
             instrument = replace(instrument, ids=ids_of(ids, lambda: _first_ids(trade_files)))

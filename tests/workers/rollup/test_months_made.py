@@ -1,11 +1,13 @@
 """15m candles that months lack, made in the background: after an upgrade, and after a change of decimals."""
 
+import asyncio
 from typing import Any
 
 import orjson
 from redis.asyncio import Redis
 
 from common.market.timeframes.timeframe import DAY_MS, Timeframe
+from common.settings import Settings
 from common.store.keys import FORMAT_KEY, SymbolKeys
 from common.store.months import MonthStore
 from common.store.registry import Registry
@@ -34,6 +36,7 @@ from workers.change.procedure import Changer
 from workers.change.request import Request
 from workers.clock.due import due_work
 from workers.rollup.day import roll_days
+from workers.rollup.jobs import functions
 from workers.rollup.month import make_months
 from workers.rollup.work import ROLL, Work
 
@@ -84,6 +87,17 @@ async def all_bars(client: Redis, symbol: str) -> dict[str, Any]:
         query = CandleQuery(Timeframe.parse(name), Window(None, None, 5_000), "none", "json")
         found[name] = orjson.loads(await candles_of(queries, market, query))["bars"]
     return found
+
+
+async def test_a_job_makes_what_other_months_lack(client: Redis, writer: Writer, redis_url: str) -> None:
+    await write(writer)
+    await client.delete(KEYS.months, KEYS.rolled_15m)
+    await client.hdel(KEYS.rollup, "months")
+    (work,) = await due_work(client, archiving=False)
+    job = functions(Settings().model_copy(update={"redis_url": redis_url}), lambda: False)[work.function]
+    await asyncio.to_thread(job, *work.arguments)
+    await assert_all_is_made(client)
+    assert await due_work(client, archiving=False) == []
 
 
 async def test_months_with_days_that_are_due_are_left_to_these(client: Redis, writer: Writer) -> None:
