@@ -20,8 +20,7 @@ COMMANDS = {
         "infra.cli.replay:replay", "Replay recorded trades through the same worker, lease and commit as live ones."
     ),
     "push": LazyCommand(
-        "infra.cli.push:push",
-        "Push a trade into a symbol's inbox; without a price, those of standard input, one JSON object a line.",
+        "infra.cli.push:push", "Push a trade into a symbol's inbox; without a price, those of standard input."
     ),
     "watch": LazyCommand(
         "infra.cli.watch:watch",
@@ -31,10 +30,7 @@ COMMANDS = {
     "down": LazyCommand(
         "infra.cli.down:down", "Stop the fleet of a data folder, also what a killed launcher has left behind."
     ),
-    "backup": LazyCommand(
-        "infra.cli.backup:backup",
-        "Copy the data folder while the fleet runs, as of one moment; the copy is a data folder itself.",
-    ),
+    "backup": LazyCommand("infra.cli.backup:backup", "Copy the data folder while the fleet runs, as of one moment."),
     "rebuild": LazyCommand(
         "infra.cli.rebuild:rebuild", "Have days of a symbol rolled up, sealed and archived anew, out of their minutes."
     ),
