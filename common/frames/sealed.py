@@ -33,12 +33,14 @@ _PRICE_OF: dict[str, Callable[[Runs, Values], Values]] = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SealedCandles:
-    """Minutes of sealed days, at least one: those `rows` of them. Columns of SHOWN."""
+    """Minutes of sealed days, at least one, or longer candles: those `rows` of them. Columns of SHOWN."""
 
     days: OpenedCandles
     rows: slice
     first_ms: int
     last_ms: int
+    # How many minutes a row may be made of.
+    minutes_a_row: int = 1
 
     @classmethod
     def of(cls, sealed: Sequence[bytes], scales: Scales | None, scratch: Scratch) -> "SealedCandles | None":
@@ -50,6 +52,11 @@ class SealedCandles:
 
     def __len__(self) -> int:
         return int(self.rows.stop - self.rows.start)
+
+    @property
+    def minute_count(self) -> int:
+        """Of how many minutes they may be made."""
+        return len(self) * self.minutes_a_row
 
     def estimated_size(self) -> int:
         """Bytes that are held, as of a frame."""
@@ -68,7 +75,7 @@ class SealedCandles:
         start, stop = np.searchsorted(opens, (from_ms, to_ms)).tolist()
         if start >= stop:
             return None
-        return SealedCandles(days, slice(start, stop), int(opens[start]), int(opens[stop - 1]))
+        return SealedCandles(days, slice(start, stop), int(opens[start]), int(opens[stop - 1]), self.minutes_a_row)
 
     def frame(self, scratch: Scratch) -> pl.DataFrame:
         """The minutes themselves."""

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import polars as pl
 
 from common.market.timeframes.session import Sessions
-from common.market.timeframes.timeframe import MINUTE_MS, Timeframe
+from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, Timeframe, day_of
 
 Times = npt.NDArray[np.int64]
 MONTHS_TO_1970 = 1970 * 12
@@ -61,6 +61,25 @@ def inside(times: Times, timeframe: Timeframe) -> npt.NDArray[np.bool_] | None:
     at = _at(sessions, times)
     found: npt.NDArray[np.bool_] = (_column(sessions.opens)[at] <= times) & (times < _column(sessions.ends)[at])
     return None if found.all() else found
+
+
+def is_of_steps(timeframe: Timeframe, step_ms: int) -> bool:
+    """Whether its spans are made of steps, which divide a day; of sessions, where these are (`uneven_days`)."""
+    return timeframe.of_days or timeframe.longest_ms % step_ms == 0
+
+
+def uneven_days(timeframe: Timeframe, step_ms: int, from_ms: int, to_ms: int) -> set[int]:
+    """UTC days with a time of `[from_ms, to_ms)` that hold a step in which a span, or a session, begins or ends."""
+    sessions = timeframe.sessions
+    if sessions is None:
+        return set()
+    some = slice(sessions.at(from_ms), sessions.at(to_ms) + 1)
+    opens, ends = _column(sessions.opens)[some], _column(sessions.ends)[some]
+    found = set(map(day_of, ends[ends % step_ms != 0].tolist()))
+    # Spans are counted from the open.
+    for at in np.flatnonzero(opens % step_ms).tolist():
+        found.update(range(day_of(int(opens[at])), int(ends[at]), DAY_MS))
+    return found
 
 
 def span_opens(timeframe: Timeframe, start_ms: int, end_ms: int) -> pl.DataFrame:

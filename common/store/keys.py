@@ -9,6 +9,7 @@ symbols, and an ACL may name them.
 | {}:workers          | zset    | every process       | doctor, feed       | presence.MAX_PROCESSES                 |
 | {}:symbols          | string  | fleet symbols, up   | workers, up        | a number                               |
 | {}:format           | string  | fleet symbols, upgrade, up | all processes | a number                        |
+| {}:agreed           | hash    | up, clock           | fleet commands     | 3 fields                               |
 | calendars           | hash    | fleet calendars     | everybody          | one field a calendar                   |
 | {S}:owner           | hash    | claim, commit, beat | claim, workers, feed | 7 fields                             |
 | {S}:state           | hash    | commit, import, change | claim, feed     | 20 fields; coverage 4096 spans         |
@@ -17,7 +18,7 @@ symbols, and an ACL may name them.
 | {S}:candles:1m      | zset    | commit              | worker, feed       | FLEET_CANDLE_DAYS                      |
 | {S}:footprints:1m   | zset    | commit              | worker, feed       | FLEET_FOOTPRINT_DAYS                   |
 | {S}:dirty           | zset    | commit, import, mark, roll | jobs, feed  | days written and not rolled up since   |
-| {S}:rollup          | hash    | roll, unarchive, adopt, change | jobs, clock, feed | 2 fields                     |
+| {S}:rollup          | hash    | roll, rolled_month, unarchive, adopt, change | jobs, clock, feed | 3 fields       |
 | {S}:outside         | hash    | roll, import, change | feed, doctor       | a day with trades in no session        |
 | {S}:changing        | hash    | fleet symbols       | roll, fleet symbols | 2 fields, while the symbol is changed  |
 | {S}:trades:changed | stream | fleet symbols | change | as the one it becomes, for a moment |
@@ -35,7 +36,9 @@ symbols, and an ACL may name them.
 | {S}:seals           | zset    | roll, import, commit | worker, feed      | the longer of candles and footprints   |
 | {S}:sealed:candles  | hash    | roll, import, commit | worker, feed      | FLEET_CANDLE_DAYS                      |
 | {S}:sealed:footprints | hash  | roll, import, commit | worker, feed      | FLEET_FOOTPRINT_DAYS                   |
-| {S}:staged          | hash    | roll-up jobs, import, roll | roll-up jobs | 2 fields a day being sealed           |
+| {S}:months          | zset    | roll, rolled_month, commit | jobs, feed | a month of FLEET_CANDLE_DAYS       |
+| {S}:rolled:15m      | hash    | roll, rolled_month, commit | jobs, feed | a month of FLEET_CANDLE_DAYS       |
+| {S}:staged          | hash    | roll-up jobs, import, roll | roll-up jobs | 2 fields a day being sealed, one a month |
 | {S}:unarchived      | zset    | roll, unarchive, archived | archive jobs, feed | days sealed and not archived since |
 | {S}:archive         | hash    | archived, commit, import, give_up | feed, jobs | 20 fields; 64 lost spans a series |
 | {S}:archived:candles | zset   | archived, list_archive | feed, jobs, doctor | an object a month                   |
@@ -77,6 +80,8 @@ CALENDARS = "calendars"
 SYMBOLS_VERSION = "{}:symbols"
 # How far writers may go in the form of what is stored (common.store.format).
 FORMAT_KEY = "{}:format"
+# Hash of what all that works on the store must agree on (common.store.agreed).
+AGREED = "{}:agreed"
 # Series of candles that the roll-up jobs keep.
 ROLLED = ("1d", "1w", "1M")
 # Which processes there are, of all kinds.
@@ -213,6 +218,16 @@ class SymbolKeys:
         return self._name(f"sealed:{series}")
 
     @property
+    def months(self) -> str:
+        """What roll-ups of sealed days there are, by UTC month, and what each is made of (common.store.months)."""
+        return self._name("months")
+
+    @property
+    def rolled_15m(self) -> str:
+        """Those roll-ups: 15m candles."""
+        return self._name("rolled:15m")
+
+    @property
     def staged(self) -> str:
         return self._name("staged")
 
@@ -292,6 +307,8 @@ class SymbolKeys:
             *map(self.rolled, ROLLED),
             self.seals,
             *map(self.sealed, MINUTE_SERIES),
+            self.months,
+            self.rolled_15m,
             self.staged,
             self.unarchived,
             self.archive,

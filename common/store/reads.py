@@ -15,6 +15,7 @@ from common.store.client import translated
 from common.store.instrument import data_instrument
 from common.store.keys import SymbolKeys
 from common.store.manifest import Manifest
+from common.store.months import RolledMonth
 from common.store.older import UNKNOWN_OLDER, OlderCache
 from common.store.parts import NO_DAYS, NO_STREAM, Minutes, Part, Seal, StoredDays, TradeEntry, TradeStream, trade_entry
 from common.store.state import StatePart, SymbolState, check_instrument
@@ -46,6 +47,7 @@ class View:
     stream: TradeStream = NO_STREAM
     # Ascending.
     seals: list[Seal] = field(default_factory=list)
+    months: list[RolledMonth] = field(default_factory=list)
     days: StoredDays = NO_DAYS
     # Ascending by minute.
     late: list[LatePart] = field(default_factory=list)
@@ -110,6 +112,12 @@ class SymbolReader:
         """Return the block of each sealed day, as it is now: its digest tells whether it is still the one of a seal."""
         with translated(f"read of {len(days)} sealed days of {self.keys.symbol}"):
             found: Any = await self._client.hmget(self.keys.sealed(series.name), list(map(str, days)))
+        return list(found)
+
+    async def rolled_months(self, months: Sequence[int]) -> list[bytes | None]:
+        """Return the block of 15m candles of each month, as it is now."""
+        with translated(f"read of {len(months)} months of {self.keys.symbol}"):
+            found: Any = await self._client.hmget(self.keys.rolled_15m, list(map(str, months)))
         return list(found)
 
     def manifest(self, series: str) -> Manifest:

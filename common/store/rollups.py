@@ -12,10 +12,11 @@ from typing import Any, Literal
 
 from redis.asyncio import Redis
 
-from common.errors import Stale
+from common.errors import FleetError, Stale
 from common.market.builder.late import LatePart
 from common.market.manifest import ManifestEntry
 from common.market.scale import Scales
+from common.market.timeframes.periods import MONTH
 from common.market.timeframes.timeframe import DAY_MS, day_of
 from common.series import CANDLES, MINUTE_SERIES, MinuteSeries, followers
 from common.store import scripts
@@ -24,7 +25,13 @@ from common.store.calendars import ADOPTED, Adopted
 from common.store.client import Argument, translated
 from common.store.keys import SymbolKeys, archived_series
 from common.store.manifest import ask_whole, is_whole
+from common.store.months import FORM, MonthReading, RolledMonth, StagedMonth
+from common.store.parts import Seal
 from common.store.state import StatePart, SymbolState
+
+
+class SealFailed(FleetError):
+    """What was read back is not what was written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +46,8 @@ class Due:
     rescale: bool = False
     # Series that were archived, and of which it is not known what is there (common.store.manifest).
     unlisted: tuple[str, ...] = ()
+    # The newest month with sealed days, where months may lack their 15m roll-up; None where none does.
+    unrolled_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +96,8 @@ class DayReading:
     candles: StoredMinutes
     # Open ones of the day, of the other series; sealed ones are read apart (`sealed`).
     others_open: Mapping[str, Sequence[bytes]]
-    # Whether the day has been sealed before.
-    is_sealed: bool
+    # The UTC month of the day.
+    month: MonthReading
     # Stored candles of each series asked for.
     rolled: Mapping[str, list[bytes]]
     # Of the other days asked for: those that are to be rolled up, too, now or once they are over.
@@ -109,6 +118,8 @@ class Staged:
 
     counts: Mapping[str, int]
     digests: Mapping[str, str]
+    # The block of its candles, for what is made of it in the same step; empty if it has none.
+    candles: bytes = b""
 
     def arguments(self) -> list[Argument]:
         """Counts, then digests, each of every series ('' for none), as a seal has them."""
@@ -128,7 +139,8 @@ class RollupStore:
 
     async def due(self) -> Due:
         pipe = self._client.pipeline(transaction=True)
-        pipe.hget(self.keys.state, "watermark_ms")
+        pipe.hmget(self.keys.state, ("watermark_ms", "sealed_to_ms"))
+        pipe.hget(self.keys.rollup, "months")
         pipe.zrange(self.keys.dirty, 0, -1)
         pipe.zrange(self.keys.unarchived, 0, -1)
         pipe.exists(self.keys.rescale)
@@ -136,7 +148,8 @@ class RollupStore:
         for series in names:
             ask_whole(pipe, self.keys, series)
         with translated(f"read of what is due of {self.keys.symbol}"):
-            watermark_ms, dirty, unarchived, rescale, *whole = await pipe.execute()
+            (watermark_ms, sealed_to_ms), made, dirty, unarchived, rescale, *whole = await pipe.execute()
+        lacks_months = sealed_to_ms is not None and made != b"%d" % FORM
         last_ms = int(watermark_ms or 0) - DAY_MS
         pairs = (member.decode().split(":") for member in unarchived)
         return Due(
@@ -144,6 +157,7 @@ class RollupStore:
             tuple(sorted((series, int(day_ms)) for series, day_ms in pairs)),
             bool(rescale),
             tuple(name for name, values in zip(names, whole, strict=True) if values[0] and not is_whole(values)),
+            MONTH.open_of(int(sealed_to_ms) - DAY_MS) if lacks_months else None,
         )
 
     async def due_days(self, from_ms: int, end_ms: int) -> tuple[int, ...]:
@@ -178,7 +192,9 @@ class RollupStore:
         for follower in followers():
             pipe.zrangebyscore(self.keys.minutes(follower), day_ms, f"({day_ms + DAY_MS}")
         pipe.hmget(self.keys.sealed(CANDLES.name), days)
-        pipe.zcount(self.keys.seals, day_ms, day_ms)
+        month_ms = MONTH.open_of(day_ms)
+        pipe.zrangebyscore(self.keys.seals, month_ms, f"({MONTH.next_open(month_ms)}")
+        pipe.zrangebyscore(self.keys.months, month_ms, month_ms)
         pipe.zrangebyscore(self.keys.late(CANDLES.name), from_ms, f"({to_ms}", withscores=True)
         pipe.hmget(self.keys.archive, ("candles_from_ms", "candles_lost"))
         pipe.zrangebyscore(self.keys.archived(CANDLES.name), CANDLES.archive_period.open_of(from_ms), f"({to_ms}")
@@ -189,7 +205,7 @@ class RollupStore:
         state = asked.read(answers)
         (version, adopted), (score, *scores), candles = next(answers), next(answers), next(answers)
         others_open = {follower.name: next(answers) for follower in followers()}
-        sealed, seals, late, (archived_from_ms, lost), archived, *found = answers
+        sealed, seals, months, late, (archived_from_ms, lost), archived, *found = answers
         if state is None or score is None or day_ms + DAY_MS > state.watermark_ms:
             return None
         return DayReading(
@@ -197,7 +213,7 @@ class RollupStore:
             state,
             StoredMinutes({day: block for day, block in zip(days, sealed, strict=True) if block}, candles),
             others_open,
-            bool(seals),
+            MonthReading(month_ms, list(map(Seal.of, seals)), RolledMonth.of(months[0]) if months else None),
             dict(zip(rolled, found, strict=True)),
             frozenset(day for day, its in zip(others, scores, strict=True) if its is not None),
             [LatePart.of(*pair) for pair in late],
@@ -243,11 +259,14 @@ class RollupStore:
         rolled: Iterable[Rolled],
         staged: "Staged | Literal['kept'] | None",
         outside: int | None = None,
+        month: StagedMonth | None = None,
+        months_form: int | None = None,
     ) -> None:
         """Take the roll-ups and the staged blocks in, if there are any; `kept`: the blocks are as they were.
 
-        `outside`: how many trades of the day are in no session; None if that is not known. Raises Stale if what was
-        read is not so any more.
+        `outside`: how many trades of the day are in no session; None if that is not known. `month`: the day's, where
+        it is made, and `months_form` the form in which months are; None: they are not. Raises Stale if what was read is
+        not so any more.
         """
         with translated(f"roll-up of day {day_ms} of {self.keys.symbol}"):
             status, *_ = await self._roll(
@@ -259,6 +278,8 @@ class RollupStore:
                 outside_count=outside,
                 how="seal" if isinstance(staged, Staged) else staged or "leave",
                 seal=staged.arguments() if isinstance(staged, Staged) else (),
+                months_form=months_form,
+                month=month.arguments() if month else (),
                 rolled=[(r.series, r.open_ms, r.candle, r.event, r.message) for r in rolled],
             )
         if status == b"STALE":

@@ -163,7 +163,7 @@ async def _read(history: History, recipe: BarRecipe, bounds: Bounds, share: Shar
         limit = min(share.wanted - count, share.at_once)
         wanted = Range.some(start_ms, end_ms, limit, oldest_first=bounds.oldest_first)
         rows = history.budget.rows
-        part = await history.read(recipe.minutes, wanted, share.chunk)
+        part = await history.read(recipe.minutes, wanted, share.chunk, recipe.uneven_days)
         views.append(part.view)
         count += sum(map(recipe.minute_count, part.pieces))
         made = await _made(history, recipe, part.pieces)

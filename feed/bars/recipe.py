@@ -12,9 +12,12 @@ from common.frames.minutes import FOOTPRINT_FRAMES, SHOWN_FRAMES, MinuteFrames, 
 from common.frames.resample import resample
 from common.frames.schema import TRADES
 from common.frames.sealed import SealedCandles
+from common.frames.spans import is_of_steps, uneven_days
 from common.market.coding.limbs import Scratch
+from common.market.coding.quarter_hours import QUARTER_HOUR_MS
 from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, Timeframe
 from common.store.state import SymbolState
+from feed.reading.rolled_days import UnevenDays
 from feed.reading.tape import bars_of
 
 # Minutes fetched by one command: 2.4 MB and some 10 ms, in which the store does nothing else.
@@ -44,10 +47,12 @@ class BarRecipe:
     merge: Callable[[pl.DataFrame], pl.DataFrame]
     # Makes them of trades, with the bits of the trades' sources.
     of_trades: Callable[[pl.DataFrame, int], pl.DataFrame]
+    # Days whose minutes 15m candles may not stand for. None: they may nowhere.
+    uneven_days: UnevenDays | None = None
 
     @classmethod
     def candles(cls, timeframe: Timeframe) -> "BarRecipe":
-        merge = partial(resample, timeframe=timeframe)
+        merge, step_ms = partial(resample, timeframe=timeframe), QUARTER_HOUR_MS
 
         def of_trades(trades: pl.DataFrame, sources: int) -> pl.DataFrame:
             return bars_of(trades, timeframe, sources)
@@ -62,6 +67,7 @@ class BarRecipe:
             count=len,
             merge=merge,
             of_trades=of_trades,
+            uneven_days=partial(uneven_days, timeframe, step_ms) if is_of_steps(timeframe, step_ms) else None,
         )
 
     @classmethod
@@ -92,7 +98,8 @@ class BarRecipe:
         ]
 
     def minute_count(self, minutes: MinuteRows) -> int:
-        return len(minutes) if isinstance(minutes, SealedCandles) else self.count(minutes)
+        """How many there may be at most, as far as longer candles stand for them."""
+        return minutes.minute_count if isinstance(minutes, SealedCandles) else self.count(minutes)
 
     def open(self, state: SymbolState | None) -> bytes:
         """The packed open minute, empty if there is none."""

@@ -7,6 +7,7 @@ import polars as pl
 
 from common.byte_lru import ByteLru
 from common.frames.minutes import MinuteRows
+from common.frames.sealed import SealedCandles
 from feed.reading.workers import THREADS
 
 # What all stretches of a process may take, and the bars made of them. A day of candles takes some 35 kB as it is
@@ -52,5 +53,6 @@ class FrameCache:
         """Keep what was made of a stretch, if that is cached."""
         stretch = self._keys.get(id(minutes))
         # Bars that are hardly fewer than their minutes would take the room of other minutes, which cost more.
-        if stretch is not None and 2 * len(bars) < len(minutes):
+        count = minutes.minute_count if isinstance(minutes, SealedCandles) else len(minutes)
+        if stretch is not None and 2 * len(bars) < count:
             self.keep((stretch, how), bars)

@@ -25,8 +25,10 @@ from common.frames.minutes import CANDLE_FRAMES, MinuteFrames, MinuteRows, withi
 from common.market.instrument import Instrument
 from common.market.manifest import ManifestEntry
 from common.market.scale import Scales
+from common.market.timeframes.timeframe import day_of
 from common.retry import retry_when_overtaken
 from common.series import CANDLES, MINUTE_SERIES, MinuteSeries
+from common.store.months import RolledMonths
 from common.store.parts import Late, Minutes, Part, Range, Seals
 from common.store.reads import SymbolReader, View
 from feed.reading import archived
@@ -43,7 +45,8 @@ from feed.reading.minutes_part import (
     open_part,
     stretches_of,
 )
-from feed.reading.sealed_days import SealedDays
+from feed.reading.rolled_days import DayPlan, RolledDays, UnevenDays, planned
+from feed.reading.sealed_days import SealedDays, span_of
 
 # Of an open minute, about: a candle, or a level.
 PACKED_ROW_BYTES = 64
@@ -93,14 +96,19 @@ class History:
         whole = [cut_to(pl.concat(each), wanted) for each, wanted in zip(frames, minutes, strict=True)]
         return self._kept_of(replace(view, minutes=list(map(encode.candles, whole))))
 
-    async def read(self, frames: MinuteFrames, wanted: Range, max_open: int) -> MinutesPart:
+    async def read(
+        self, frames: MinuteFrames, wanted: Range, max_open: int, uneven_days: UnevenDays | None = None
+    ) -> MinutesPart:
         """Return minutes of `wanted`, beginning at the end that is asked for: at least one if there are any.
 
-        As many as asked for, unless they are not sealed yet and more than `max_open`; or some more.
+        As many as asked for, unless they are not sealed yet and more than `max_open`; or some more. `uneven_days`:
+        those whose minutes 15m candles may not stand for; None: they may nowhere.
         """
-        return await self._retried(lambda: self._read(frames, wanted, max_open))
+        return await self._retried(lambda: self._read(frames, wanted, max_open, uneven_days))
 
-    async def _read(self, frames: MinuteFrames, wanted: Range, max_open: int) -> MinutesPart:
+    async def _read(
+        self, frames: MinuteFrames, wanted: Range, max_open: int, uneven_days: UnevenDays | None
+    ) -> MinutesPart:
         series, forward = frames.series, wanted.oldest is not None
         limited = Range.some(wanted.start_ms, wanted.end_ms, max_open, oldest_first=forward, series=series)
         view = await self.store.view(Minutes(limited))
@@ -112,9 +120,11 @@ class History:
         if not may_be_sealed(series, view, limited, view.minutes[0]):
             return self._up_to_archive(frames, wanted, await self._opened(frames, view, limited, view.minutes[0]))
         # Whole stretches, as they are cached.
-        seals = Seals(series.archive_period.open_of(wanted.start_ms))
-        view = await self.store.view(Minutes(limited), seals)
-        part = await self._part(frames, view, wanted, view.minutes[0], max_open)
+        sealed: list[Part] = [Seals(series.archive_period.open_of(wanted.start_ms))]
+        if uneven_days:
+            sealed.append(RolledMonths(wanted.start_ms))
+        view = await self.store.view(Minutes(limited), *sealed)
+        part = await self._part(frames, view, wanted, view.minutes[0], max_open, uneven_days)
         self._check_archived_to(series, view, floor_ms)
         return self._up_to_archive(frames, wanted, part)
 
@@ -212,7 +222,13 @@ class History:
         return part
 
     async def _part(
-        self, frames: MinuteFrames, view: View, wanted: Range, found: list[bytes], max_open: int | None = None
+        self,
+        frames: MinuteFrames,
+        view: View,
+        wanted: Range,
+        found: list[bytes],
+        max_open: int | None = None,
+        uneven_days: UnevenDays | None = None,
     ) -> MinutesPart:
         """Join open minutes and sealed days of one view."""
         limit = max_open or wanted.oldest or wanted.newest
@@ -220,16 +236,24 @@ class History:
         stretches = stretches_of(frames.series, view, wanted)
         chosen = chosen_of(frames.series, stretches, wanted)
         scales = view.state.scales(self._instrument) if view.state else Scales.unchanged(self._instrument.scale)
-        known = await SealedDays(self.store, self.frame_cache, self.budget).read(frames, chosen, scales, wanted)
+        plan = DayPlan(chosen, [])
+        if uneven_days and view.months:
+            amended = {day_of(frames.series.codec.open_of(member)) for member in found}
+            plan = planned(chosen, view.months, (opened.from_ms, opened.to_ms), amended, uneven_days)
+        room = self.store, self.frame_cache, self.budget
+        known = await SealedDays(*room).read(frames, plan.by_minute, scales, wanted)
+        if plan.rolled:
+            rolled = await RolledDays(*room).read(frames, plan.rolled, scales)
+            known = sorted([*known, *rolled], key=lambda stretch: stretch.from_ms)
         # What ends the part: days that were not chosen, or the rest of a day that is cut.
-        ends = [stretch for stretch in known if stretch.is_cut]
+        ends = [(stretch.from_ms, stretch.to_ms) for stretch in known if stretch.is_cut]
         if len(chosen) < len(stretches):
-            ends.append(known[-1] if wanted.oldest is not None else known[0])
+            ends.append(span_of(chosen[-1] if wanted.oldest is not None else chosen[0]))
         from_ms, to_ms = opened.from_ms, opened.to_ms
         if wanted.oldest is not None:
-            to_ms = min([to_ms, *(stretch.to_ms for stretch in ends)])
+            to_ms = min([to_ms, *(end for _, end in ends)])
         else:
-            from_ms = max([from_ms, *(stretch.from_ms for stretch in ends)])
+            from_ms = max([from_ms, *(start for start, _ in ends)])
         sealed, (minutes,) = [stretch.minutes for stretch in known], opened.frames
         rows = sum(len(each) for each in sealed if covered(each, minutes))
         pieces = await self.budget.run(rows, joined_with, sealed, minutes, from_ms, to_ms)

@@ -54,7 +54,7 @@ class SealedDays:
             if minutes is None:
                 lacking.append(days)
             else:
-                cached.append(DayStretch(minutes, *_span(days)))
+                cached.append(DayStretch(minutes, *span_of(days)))
         await self.budget.read(sum(len(stretch.minutes) for stretch in cached))
         read = await self._read(frames, lacking, scales, wanted) if lacking else []
         return sorted([*cached, *read], key=lambda stretch: stretch.from_ms)
@@ -94,14 +94,14 @@ class SealedDays:
         opened = await self.budget.run(rows, _open, frames, fetched, scales)
         for each, minutes in zip(fetched, opened, strict=True):
             self.cache.keep(self._key(frames, each.days, scales), minutes)
-        return [DayStretch(minutes, *_span(each.days)) for each, minutes in zip(fetched, opened, strict=True)]
+        return [DayStretch(minutes, *span_of(each.days)) for each, minutes in zip(fetched, opened, strict=True)]
 
     async def _busy_day(
         self, frames: MinuteFrames, fetched: SealedStretch, scales: Scales, wanted: Range
     ) -> DayStretch:
         """Return as many minutes of a day of footprints as are decoded at once, from the end that is asked for."""
         assert frames.by_part
-        (block,), oldest_first, (from_ms, to_ms) = fetched.blocks, wanted.oldest is not None, _span(fetched.days)
+        (block,), oldest_first, (from_ms, to_ms) = fetched.blocks, wanted.oldest is not None, span_of(fetched.days)
         opened = await self.budget.run(fetched.rows, frames.by_part, block, scales)
         from_ms, to_ms = max(from_ms, wanted.start_ms), min(to_ms, wanted.end_ms)
         some = opened.within(from_ms, to_ms, MAX_LEVELS_AT_ONCE, oldest_first=oldest_first)
@@ -120,5 +120,5 @@ def _open(frames: MinuteFrames, fetched: Sequence[SealedStretch], scales: Scales
     return [frames.opened(each.blocks, scales, scratch) for each in fetched]
 
 
-def _span(days: Sequence[Seal]) -> Span:
+def span_of(days: Sequence[Seal]) -> Span:
     return days[0].day_ms, days[-1].day_ms + DAY_MS

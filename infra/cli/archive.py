@@ -21,7 +21,7 @@ from common.store.health import Upkeep, upkeep_of
 from common.store.registry import Market, Registry
 from common.store.trade_archive import TRADES
 from infra.cli import tables
-from infra.cli.options import DataOption, date_text, day_option, days_between, store_url
+from infra.cli.options import DataOption, date_text, day_option, days_between, store_url, with_agreed
 from infra.cli.tables import Column, Row
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def list_archive(symbol: SymbolArgument = None, data: DataOption = None) -> None
     """
     from common.archive.series import SERIES
 
-    settings = load()
+    settings = _settings(data)
     archive = _archive(settings)
 
     async def look() -> list[tuple[str, Upkeep]]:
@@ -115,7 +115,7 @@ def verify(
     """
     from common.archive.series import SERIES
 
-    settings = load()
+    settings = _settings(data)
     chosen = [SERIES[series.value]] if series else list(SERIES.values())
     first_ms, last_ms = days_between(first, last)
     span = first_ms, last_ms + DAY_MS
@@ -164,6 +164,17 @@ async def _verify(
                     lines.append(f"{name}: {await auditor.repair(where, found)}")
                 bar.advance(task)
     return len(work), lines
+
+
+def _settings(data: DataOption) -> Settings:
+    """Those of this command, with the archive of the store's fleet."""
+    settings = load()
+    try:
+        url = store_url(settings, data)
+    except OperatorError:
+        # Whether there is an archive is said first, and this by the command itself.
+        return settings
+    return with_agreed(settings, url)
 
 
 def _archive(settings: Settings) -> "Archive":

@@ -1,5 +1,6 @@
 """`fleet backup`"""
 
+import asyncio
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColu
 
 from common.errors import BadInput, OperatorError
 from common.settings import Settings, load
+from common.store.client import commit_client
 from infra.cli.options import DataOption
 from infra.local import embedded
 from infra.local.backup import Backup, back_up
@@ -24,10 +26,11 @@ def backup(
     ] = False,
     data: DataOption = None,
 ) -> None:
-    """Copy the data folder while the fleet runs, as of one moment; the copy is a data folder itself.
+    """Copy the data folder while the fleet runs, as of one moment.
 
-    `infra/up --data DIR` runs it: that is how a backup is restored, on this machine or another. What is archived is not
-    in it: the archive's files never change once they are written, copy them as they are.
+    The copy is a data folder itself: `infra/up --data DIR` runs it, and that is how a backup is restored, on this
+    machine or another. What is archived is not in it: the archive's files never change once they are written, copy them
+    as they are.
 
     Examples:
 
@@ -57,10 +60,12 @@ def _with_progress(folder: Path, target: Path) -> Backup:
 
 
 def _keys(copy: Path, settings: Settings) -> int:
-    import redis
+    async def count(url: str) -> int:
+        async with commit_client(url) as client:
+            return int(await client.dbsize())
 
     try:
-        with embedded.session(copy, settings.durability) as url, redis.Redis.from_url(url) as client:
-            return int(client.dbsize())
+        with embedded.session(copy, settings.durability) as url:
+            return asyncio.run(count(url))
     except OperatorError as error:
         raise OperatorError(f"the copy in {copy} can't be read: {error}") from None

@@ -15,7 +15,7 @@ from common.market.timeframes.timeframe import SECOND_MS
 from common.settings import Settings, load
 from common.store.lease import holder_name
 from common.store.registry import Market
-from infra.cli.options import DataOption, SymbolArgument, TradingHours, day_option, store_session
+from infra.cli.options import DataOption, SymbolArgument, TradingHours, day_option, store_session, with_agreed
 from workers.change.request import Request
 
 if TYPE_CHECKING:
@@ -89,6 +89,7 @@ def change(
     if cut_from and request != Request():
         raise BadInput("--from cuts a history and goes alone, expected no other change with it")
     with store_session(settings, data) as url:
+        settings = with_agreed(settings, url)
         if cut_from:
             _cut(settings, url, symbol, cut_from)
             return

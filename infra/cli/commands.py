@@ -1,7 +1,9 @@
 """All commands of `fleet`, and what its exit codes mean."""
 
 import sys
-from typing import Annotated
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -16,6 +18,9 @@ COMMANDS = {
     ),
     "replay": LazyCommand(
         "infra.cli.replay:replay", "Replay recorded trades through the same worker, lease and commit as live ones."
+    ),
+    "push": LazyCommand(
+        "infra.cli.push:push", "Push a trade into a symbol's inbox; without a price, those of standard input."
     ),
     "watch": LazyCommand(
         "infra.cli.watch:watch",
@@ -45,6 +50,7 @@ COMMANDS = {
     "calendars": LazyCommand(
         "infra.cli.calendars:app", "When markets trade otherwise than the calendar library knows: list, add, drop."
     ),
+    "store": LazyCommand("infra.cli.store:app", "The store itself: its address, and any command of Redis on it."),
     "jobs": LazyCommand("infra.cli.jobs:app", "The roll-up queue: what waits, runs or has failed."),
     "archive": LazyCommand(
         "infra.cli.archive:app", "The archive: list what is there, verify that it is what it should be."
@@ -68,14 +74,33 @@ def _fleet(
         bool,
         typer.Option("--version", callback=_print_release, is_eager=True, help="Print which release this is, and end."),
     ] = False,
+    env: Annotated[
+        Path | None,
+        typer.Option(
+            "--env",
+            metavar="FILE",
+            resolve_path=True,
+            show_default=False,
+            help="Settings, lines of NAME=value; the environment wins. Default: fleet.env in the data folder.",
+        ),
+    ] = None,
 ) -> None:
-    """The group's own options."""
+    """The group's own options; `env` is read before the command is (`_begin`)."""
+
+
+def _begin(options: Mapping[str, Any], arguments: list[str]) -> None:
+    """Before any command: its settings are those of the file that was named, or of its data folder."""
+    begin()
+    # Not above: a help needs no settings.
+    from infra.cli import own_settings
+
+    own_settings.take_in(options.get("env"), arguments)
 
 
 app = lazy_group(
     COMMANDS,
     _fleet,
-    begin,
+    _begin,
     help="Market data: trades in, candles and footprints out.",
     no_args_is_help=True,
     rich_markup_mode="markdown",

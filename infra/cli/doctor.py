@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import typer
@@ -11,7 +12,7 @@ from redis.exceptions import RedisError, ResponseError
 from rich.console import Console
 from rich.text import Text
 
-from common.errors import ArchiveUnavailable, StoreUnavailable
+from common.errors import ArchiveUnavailable, OperatorError, StoreUnavailable
 from common.redact import redacted, redacted_url
 from common.settings import Settings, load
 from common.store.calendars import outside_of
@@ -27,7 +28,7 @@ from common.store.reads import SymbolReader
 from common.store.registry import Market, Registry
 from common.store.wanted import WantedFleet
 from infra.cli import tables
-from infra.cli.options import DataOption, store_url
+from infra.cli.options import DataOption, store_url, with_agreed
 from infra.cli.tables import Cell, Column, Row, folded
 from infra.doctor import checks
 from infra.doctor.checks import Finding, Lease, Level
@@ -65,7 +66,15 @@ def doctor(data: DataOption = None) -> None:
     settings = load()
     url = store_url(settings, data, whatever_it_is=True)
     console = tables.console()
+    apart = []
+    try:
+        # That a store does not answer is found out, and told, below.
+        with suppress(StoreUnavailable):
+            settings = with_agreed(settings, url)
+    except OperatorError as error:
+        apart.append(Finding(Level.FAIL, "archive", str(error), "Until then commands write nothing to the archive."))
     findings, found = asyncio.run(_examine(settings, url, console))
+    findings += apart
     for finding in findings:
         print_finding(console, finding)
     if found:
@@ -98,6 +107,7 @@ async def _examine(settings: Settings, url: str, console: Console) -> tuple[list
             findings.append(checks.behind(upkeep, archiving=archiving, in_hand=in_hand if is_at_work else ()))
             findings.append(checks.trades(upkeep, trades_kept))
             findings.append(checks.scales(upkeep))
+            findings.append(await _months(client, markets))
             findings += await _archive(client, settings, markets)
             calendars = {symbol: market.instrument.calendar for symbol, market in markets.items()}
             findings.append(checks.sessions(await outside_of(client, markets), calendars))
@@ -174,6 +184,13 @@ async def _archive(client: Redis, settings: Settings, markets: Mapping[str, Mark
     except ArchiveUnavailable as error:
         advice = "What is older than the store keeps is answered with 503 until it is there again."
         return [Finding(Level.FAIL, "archive", str(error), advice)]
+
+
+async def _months(client: Redis, markets: Mapping[str, Market]) -> Finding:
+    # Here, as it loads numpy.
+    from infra.doctor import months
+
+    return months.judged(await months.look_at_months(client, markets))
 
 
 async def _wanted(client: Redis) -> dict[str, Market]:

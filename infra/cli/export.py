@@ -33,7 +33,7 @@ from feed.queries.trades import read_on
 from feed.reading.archived import Faulty
 from feed.reading.bounds import ATTEMPTS, Window
 from feed.wire.parameter_types import time_of
-from infra.cli.options import DataOption, store_session
+from infra.cli.options import DataOption, store_session, with_agreed
 from infra.cli.replay import progress_bar
 
 app = typer.Typer(help="Export candles or kept trades to a file.", no_args_is_help=True)
@@ -192,7 +192,7 @@ def _export(symbol: str, out: Path, form: ExportForm, data: Path | None, pages: 
     settings = load()
     log.setup("warning", settings.log_format)
     with store_session(settings, data) as url:
-        count = asyncio.run(_write(settings, url, symbol, out, form, pages))
+        count = asyncio.run(_write(with_agreed(settings, url), url, symbol, out, form, pages))
     print(f"{symbol}: {count:,} rows written to {out}")
 
 

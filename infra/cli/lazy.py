@@ -20,11 +20,15 @@ class LazyCommand(NamedTuple):
 
 
 def lazy_group(
-    listed: Mapping[str, LazyCommand], callback: Callable[..., None], begin: Callable[[], None], **options: Any
+    listed: Mapping[str, LazyCommand],
+    callback: Callable[..., None],
+    begin: Callable[[Mapping[str, Any], list[str]], None],
+    **options: Any,
 ) -> typer.Typer:
     """Return a group of these commands, by their names. `options`: those of Typer.
 
-    `callback`: has the options of the group itself. `begin` is called before a command is, once that is imported.
+    `callback`: has the options of the group itself. `begin` is called before a command is, once that is imported,
+    with the group's options and the command's own arguments.
     """
 
     class Group(TyperGroup):
@@ -36,7 +40,7 @@ def lazy_group(
         def resolve_command(self, ctx: Any, args: list[str]) -> Any:
             name, named, rest = super().resolve_command(ctx, args)
             loaded = _loaded(name, listed[name].place, options) if name else named
-            begin()
+            begin(ctx.params, rest)
             return name, loaded, rest
 
     return _group(options, callback, cls=Group)

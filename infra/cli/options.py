@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
@@ -12,7 +13,9 @@ import typer
 
 from common.errors import BadInput, OperatorError, StoreUnavailable
 from common.market.timeframes.timeframe import SECOND_MS
+from common.redact import redacted_url
 from common.settings import Settings
+from common.store.agreed import Agreed, agreed
 from common.store.client import commit_client
 from common.store.server import admit
 from infra.local import embedded
@@ -89,6 +92,31 @@ def _admitted(settings: Settings, url: str) -> str:
 
     asyncio.run(ask())
     return url
+
+
+def with_agreed(settings: Settings, url: str) -> Settings:
+    """The settings of a command, with the archive that the fleet of this store has, if they name none.
+
+    Raises OperatorError where they name another: what is archived in two places is whole in neither.
+    """
+
+    async def ask() -> Agreed | None:
+        async with commit_client(url) as client:
+            return await agreed(client)
+
+    fleet, own = (
+        asyncio.run(ask()),
+        Agreed.of(settings.archive_url, settings.archive_s3_endpoint, settings.archive_trades),
+    )
+    if fleet is None or own.archive_url == fleet.archive_url:
+        return settings
+    if own.archive_url is None:
+        return settings.model_copy(update=asdict(fleet))
+    there = redacted_url(fleet.archive_url) if fleet.archive_url else "nothing"
+    raise OperatorError(
+        f"FLEET_ARCHIVE_URL is {redacted_url(own.archive_url)}, but the fleet of this store archives to {there}: "
+        "set the same in fleet.env, or start the fleet with it first"
+    )
 
 
 @contextmanager

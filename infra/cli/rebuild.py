@@ -21,7 +21,15 @@ from common.store.jobs import Jobs
 from common.store.reads import SymbolReader
 from common.store.registry import Registry
 from common.store.rollups import Due, RollupStore
-from infra.cli.options import DataOption, SymbolArgument, date_text, day_option, days_between, store_url
+from infra.cli.options import (
+    DataOption,
+    SymbolArgument,
+    date_text,
+    day_option,
+    days_between,
+    store_url,
+    with_agreed,
+)
 from infra.doctor import checks
 from workers.rollup.work import ARCHIVE, ROLL, ROLLED_BY, Work
 
@@ -46,7 +54,8 @@ def rebuild(
     """
     wanted = days_between(first, last or first)
     settings = load()
-    asyncio.run(_rebuild(settings, store_url(settings, data), symbol, wanted, wait=wait))
+    url = store_url(settings, data)
+    asyncio.run(_rebuild(with_agreed(settings, url), url, symbol, wanted, wait=wait))
 
 
 async def _rebuild(settings: Settings, url: str, symbol: str, wanted: tuple[int, int], *, wait: bool) -> None:

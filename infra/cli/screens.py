@@ -67,7 +67,7 @@ class LineScreen(Screen):
         if not any(bar["isFinal"] for bar in news) and time.monotonic() - self._at_s < LINE_EVERY_S:
             return
         self._at_s = time.monotonic()
-        lines = self._watched.table(bars, self._console.width)
+        lines = self._watched.table(bars, self._console.width, in_short=True)
         # Each with the widths of them all.
         heading, *rows = lines
         chosen = [row for bar, row in zip(bars, rows, strict=True) if bar in news] if len(rows) == len(bars) else rows

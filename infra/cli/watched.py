@@ -26,6 +26,8 @@ COLUMNS = (
     Column("", rank=1),
 )
 PRICES = "ohlc"
+# Units of timeframes whose bars are known by their date, and by their second.
+DATED, BELOW_MINUTES = ("d", "w", "M"), ("s", "ms")
 # Amounts in short where they do not fit: 12.3456789 as 12.346, 1234567.8 as 1.235M. Prices are never shortened.
 SHORT_DIGITS = 5
 UNITS = ((1_000_000_000_000, "T"), (1_000_000_000, "B"), (1_000_000, "M"), (1_000, "k"))
@@ -134,11 +136,11 @@ class Watched:
     def bars(self) -> list[dict[str, Any]]:
         return [self.by_open[open_ms] for open_ms in sorted(self.by_open)]
 
-    def table(self, bars: Sequence[dict[str, Any]], width: int) -> list[Text]:
-        """Amounts are shortened where else a column but the delta would have no room."""
+    def table(self, bars: Sequence[dict[str, Any]], width: int, *, in_short: bool = False) -> list[Text]:
+        """Amounts are shortened where else a column but the delta would have no room; `in_short`: always."""
         lines = table_lines(COLUMNS, self._rows(bars, shortened=False), width)
         names = [column.name for column in COLUMNS[1:] if column.name != "delta"]
-        if all(name in lines[0].plain for name in names):
+        if not in_short and all(name in lines[0].plain for name in names):
             return lines
         return table_lines(COLUMNS, self._rows(bars, shortened=True), width)
 
@@ -167,13 +169,12 @@ class Watched:
         return " ".join(note for note in notes if note)
 
     def _time(self, open_ms: int) -> str:
-        moment = datetime.fromtimestamp(open_ms // 1_000, UTC)
-        if self.timeframe.of_days and all(bar["t"] % DAY_MS == 0 for bar in self.by_open.values()):
+        moment, unit = datetime.fromtimestamp(open_ms // 1_000, UTC), self.timeframe.unit
+        if unit in DATED and all(bar["t"] % DAY_MS == 0 for bar in self.by_open.values()):
             return f"{moment:%Y-%m-%d}"
-        if self.timeframe.of_minutes:
+        if unit not in BELOW_MINUTES:
             return f"{moment:%m-%d %H:%M}"
-        millis = f".{open_ms % 1_000:03}" if self.timeframe.unit == "ms" else ""
-        return f"{moment:%m-%d %H:%M:%S}{millis}"
+        return f"{moment:%m-%d %H:%M:%S}{f'.{open_ms % 1_000:03}' if unit == 'ms' else ''}"
 
 
 def shortened_text(amount: Decimal | int) -> str:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import BadInput, OperatorError
-from infra import private
+from infra import private, settings_file
 
 # Copied at once, and then on disk: so the server's own fsync never waits for a whole copy to be written.
 CHUNK = 4 << 20
@@ -27,7 +27,7 @@ _REPLACED = "h"
 # A rewrite that ends between two looks is rare; two in a row do not happen.
 ATTEMPTS = 5
 # What else a data folder holds that another run goes on with.
-OTHERS = ("exchange", "fleet.env")
+OTHERS = ("exchange", settings_file.NAME)
 _LOCK = "backup.lock"
 
 

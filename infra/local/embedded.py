@@ -32,11 +32,11 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from common.errors import OperatorError
-from infra import private
+from infra import private, settings_file
 from infra.local.server_binary import server_binary
 
 # What a data folder holds: the store, the exchange of infra.local.local_exchange, and what infra.local.running records.
-OURS = frozenset(("store", "exchange", "run"))
+OURS = frozenset(("store", "exchange", "run", settings_file.NAME))
 
 Durability = Literal["always", "everysec"]
 

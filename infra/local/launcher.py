@@ -12,10 +12,13 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from redis.asyncio import Redis
+
 from common import settings as settings_module
 from common.errors import OperatorError, StoreUnavailable
 from common.redact import redacted_url
 from common.settings import Settings
+from common.store.agreed import Agreed, agree
 from common.store.client import commit_client
 from common.store.presence import workers_wanted
 from common.store.registry import open_store
@@ -127,6 +130,7 @@ async def _supervise(
 ) -> None:
     async with commit_client(url) as client:
         await admit(client, unsafe=settings.unsafe_store)
+        await _agree(client, settings)
         if not settings.redis_url:
             # All that works on this store is started by us; but for a replay or an import, which may be of before.
             with suppress(OperatorError):
@@ -176,6 +180,15 @@ async def _supervise(
             helpers=helpers,
             counts={"rollup": settings.rollup_processes},
         ).run()
+
+
+async def _agree(client: Redis, settings: Settings) -> None:
+    """Leave in the store what its commands must agree on, and say what is another than it was."""
+    ours = Agreed.of(settings.archive_url, settings.archive_s3_endpoint, settings.archive_trades)
+    before = await agree(client, ours)
+    if before and before.archive_url and before.archive_url != ours.archive_url:
+        now = redacted_url(ours.archive_url) if ours.archive_url else "nothing"
+        print(f"archive: {now} from now on, {redacted_url(before.archive_url)} is not written any more", flush=True)
 
 
 async def _local_exchange(

@@ -213,9 +213,10 @@ async def drop(writer: Writer) -> int:
 async def stored(client: Redis, keys: SymbolKeys) -> dict[str, Any]:
     """Everything that roll-ups write, and what they last told of each day."""
     found: dict[str, Any] = {series: await client.zrange(keys.rolled(series), 0, -1) for series in ("1d", "1w", "1M")}
-    for name in (keys.candles, keys.minutes(FOOTPRINTS), keys.dirty, keys.unarchived, *map(keys.late, MINUTE_SERIES)):
+    late = map(keys.late, MINUTE_SERIES)
+    for name in (keys.candles, keys.minutes(FOOTPRINTS), keys.dirty, keys.unarchived, keys.months, *late):
         found[name] = await client.zrange(name, 0, -1)
-    for name in (keys.sealed("candles"), keys.sealed("footprints")):
+    for name in (keys.sealed("candles"), keys.sealed("footprints"), keys.rolled_15m):
         found[name] = await client.hgetall(name)
     for name in ("candle_floor_ms", "footprint_floor_ms"):
         found[name] = await client.hget(keys.state, name)
@@ -280,6 +281,7 @@ async def test_two_months_under_fire_are_as_if_nothing_had_happened(tmp_path: Pa
             undisturbed = await stored(client, keys)
             assert len(undisturbed["1d"]) == len(undisturbed["told"]) >= DAYS
             assert len(undisturbed[keys.sealed("candles")]) <= KEPT_DAYS
+            assert len(undisturbed[keys.months]) == len(undisturbed[keys.rolled_15m]) == 3
 
             writer.now_ms = last_ms
             await writer.rewind(before)

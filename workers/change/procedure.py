@@ -226,7 +226,9 @@ class _Run:
         if wanted.ids != now.ids:
             stored = (await made_unique(self._client, self._symbol, state)).take_stored()
             newest, chunks = orjson.dumps(stored.newest), stored.chunks
-            fields |= {"newest_span": newest, "format": b"%d" % CHUNKED_COVERAGE}
+            fields["newest_span"] = newest
+            if not state.is_chunked:
+                fields["format"] = b"%d" % CHUNKED_COVERAGE
             ledger = await SymbolReader(self._client, self._symbol).gaps()
             gaps = given_up(ledger, self._work.clock.now_ms())
         days = await self._days(look) if _trades_otherwise(now, wanted) else []

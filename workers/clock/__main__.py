@@ -12,6 +12,7 @@ from common import settings as settings_module
 from common.clock import SystemClock
 from common.errors import OperatorError
 from common.settings import Settings
+from common.store.agreed import Agreed, agree
 from common.store.client import commit_client
 from common.store.clock_lease import ClockLease
 from common.store.jobs import Jobs
@@ -48,6 +49,7 @@ async def tick(settings: Settings) -> None:
 
 
 async def _due(store: Redis, settings: Settings) -> Sequence[Work]:
+    await agree(store, Agreed.of(settings.archive_url, settings.archive_s3_endpoint, settings.archive_trades))
     await adopt_calendars(store)
     trades_kept = settings.trades_kept if settings.archives_trades else None
     return await due_work(store, archiving=bool(settings.archive_url), trades_kept=trades_kept)

@@ -21,6 +21,7 @@ from common.market.instrument import Instrument
 from common.market.timeframes.timeframe import MINUTE_MS, SECOND_MS
 from common.market.trade import MAX_TICKS, MAX_TS_MS, MIN_TS_MS
 from workers.imports.files import KLINES_DUMP, FileForm, Rows, RowsFile, fields_of, in_ms
+from workers.recordings.base import TooFineLine
 from workers.recordings.parquet import Expected, scaled, scaled_as, whole
 
 # Of candles: what has to be there, and what may be.
@@ -125,9 +126,9 @@ class CandleFile(RowsFile):
             for _ in CandleFile(self.path, self.instrument).batches():
                 pass
         except BadInput as error:
-            first = str(error).removeprefix(f"{self.path} ")
-            if rows.bad == 1:
+            if rows.bad == 1 or isinstance(error, TooFineLine):
                 raise
+            first = str(error).removeprefix(f"{self.path} ")
             raise BadInput(f"{self.path}: {rows.bad} of {count} rows are no candles of a minute, {first}") from None
 
     def _check_interval(self, nearest_ms: int | None, apart: Sequence[int]) -> None:
@@ -137,7 +138,7 @@ class CandleFile(RowsFile):
         if is_usual and len(apart) >= _MANY and 2 * apart.count(minutes * MINUTE_MS) > len(apart):
             raise BadInput(
                 f"{self.path} has candles that open {minutes} minutes apart: they are of {minutes} minutes, "
-                "expected candles of one"
+                "expected candles of one (a column close_ms may say of each when it ends)"
             )
 
     def _form(self, first: bytes, second: bytes) -> FileForm | None:

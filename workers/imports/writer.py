@@ -21,7 +21,7 @@ from common.store.imports import ImportedDay, ImportStep, ImportStore
 from common.store.instrument import DataInstrument
 from common.store.messages import NEWEST, WHOLE, CommitMessage
 from common.store.reads import SymbolReader
-from common.store.rollups import RollupStore, Staged
+from common.store.rollups import RollupStore, SealFailed, Staged
 from common.store.symbol import SymbolStore
 from workers.imports.day import Day
 from workers.imports.days import Days, day_floor
@@ -32,7 +32,6 @@ from workers.imports.target import is_fed
 from workers.imports.tenure import SOURCE, Tenure
 from workers.imports.trades import TradeKeeper
 from workers.imports.work import ImportWork
-from workers.rollup.day import SealFailed
 from workers.symbol.commit import CommitHead, Text, make_commit
 from workers.symbol.conflicts import Conflicts
 

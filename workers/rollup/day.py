@@ -3,7 +3,8 @@
 A pure function of the stored minutes, taken in by one script that refuses it if any of them has changed since
 (common.store.rollups). So it may die at any moment, run twice, and run beside itself.
 
-A week or a month is made by the last of its days that is to be rolled up: so it is stored, and told, once.
+A week or a month is made by the last of its days that is to be rolled up: so it is stored, and told, once. So are the
+15m candles of what is sealed of a UTC month (workers.rollup.month).
 
 Of a day that begins before what the store has dropped, the minutes are read out of the archive. There is nothing to be
 sealed then. Without an archive what was made of them stays.
@@ -12,7 +13,7 @@ sealed then. Without an archive what was made of them stays.
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from redis.asyncio import Redis
@@ -33,8 +34,10 @@ from common.series import CANDLES, MINUTE_SERIES, MinuteSeries, followers
 from common.store.archived import touches
 from common.store.calendars import adopt
 from common.store.instrument import InstrumentChanged
+from common.store.months import MonthStore
 from common.store.registry import Market
-from common.store.rollups import DayReading, Rolled, RollupStore, Staged, StoredMinutes
+from common.store.rollups import DayReading, Rolled, RollupStore, SealFailed, Staged, StoredMinutes
+from workers.rollup.month import staged_month
 
 log = logging.getLogger(__name__)
 
@@ -48,10 +51,6 @@ Older = Callable[
 ATTEMPTS = 5
 # A job begins no further day after that: others wait, and a stop gives it one second.
 MAX_JOB_S = 1.0
-
-
-class SealFailed(FleetError):
-    """What was read back is not what was written."""
 
 
 async def roll_days(
@@ -91,10 +90,11 @@ async def roll_day(
 
     `older`: how the archive's minutes are read; None: there is no archive.
     """
-    store, anchored = RollupStore(client, market.symbol, events_kept), timeframes(market.instrument)
+    stores = _Stores(RollupStore(client, market.symbol, events_kept), MonthStore(client, market.symbol))
+    anchored = timeframes(market.instrument)
     for _ in range(ATTEMPTS):
         try:
-            return await _roll(store, market.instrument, anchored, day_ms, older)
+            return await _roll(stores, market.instrument, anchored, day_ms, older)
         except (Stale, Superseded) as error:
             log.info("day to be rolled up once more", extra={"symbol": market.symbol, "reason": str(error)})
     return False
@@ -105,10 +105,16 @@ def timeframes(instrument: Instrument) -> dict[str, Timeframe]:
     return {timeframe.text: instrument.anchored(timeframe) for timeframe in (DAY, WEEK, MONTH)}
 
 
+class _Stores(NamedTuple):
+    days: RollupStore
+    months: MonthStore
+
+
 async def _roll(
-    store: RollupStore, instrument: Instrument, anchored: Mapping[str, Timeframe], day_ms: int, older: Older | None
+    stores: _Stores, instrument: Instrument, anchored: Mapping[str, Timeframe], day_ms: int, older: Older | None
 ) -> bool:
     """False if the day is not due."""
+    store = stores.days
     utc_day = Period(day_ms, day_ms + DAY_MS)
     plan = Plan.of(utc_day.open_ms, utc_day.end_ms, anchored)
     from_ms, to_ms = plan.range_of([*plan.days, utc_day])
@@ -117,8 +123,8 @@ async def _roll(
         "1w": plan.range_of([*plan.weeks, utc_day]),
         "1M": plan.range_of([*plan.months, utc_day]),
     }
-    others = [day for day in range(day_of(wanted["1d"][0]), wanted["1d"][1], DAY_MS) if day != day_ms]
-    reading = await store.read(day_ms, from_ms, to_ms, wanted, others)
+    others = {*range(day_of(wanted["1d"][0]), wanted["1d"][1], DAY_MS), *_days_of_month(day_ms)} - {day_ms}
+    reading = await store.read(day_ms, from_ms, to_ms, wanted, sorted(others))
     if reading is None or not reading.adopted.is_of(instrument.calendar, instrument.exceptions):
         # Not due, or its calendar has changed since the market was read: the next job has another look at it.
         return False
@@ -135,13 +141,31 @@ async def _roll(
     rolled = list(_rolled(instrument, anchored, plan, reading, minutes, kept_ms))
     rolled += _gone(utc_day, plan, reading) if _has_all(reading, utc_day, kept_ms) else []
     staged = await _sealed(store, utc_day, reading, scales) if day_ms >= floor_ms else None
+    makes_month = staged is not None and _makes_month(reading, day_ms)
+    # The first of all sealed days notes that no month lacks anything.
+    form = await stores.months.form() if staged and (makes_month or not reading.month.seals) else None
+    fresh = {day_ms: staged.candles} if isinstance(staged, Staged) else {}
+    is_made = makes_month and form is not None
+    month = await staged_month(stores.months, reading.month, scales, fresh) if is_made else None
     outside = _outside(minutes, utc_day, plan.days) if _has_all(reading, utc_day, kept_ms) else None
-    await store.finish(day_ms, reading.mark, rolled, staged, outside)
+    await store.finish(day_ms, reading.mark, rolled, staged, outside, month, form)
     log.info(
         "day rolled up",
         extra={"symbol": instrument.symbol, "day_ms": day_ms, "changed": sum(bool(each.event) for each in rolled)},
     )
     return True
+
+
+def _days_of_month(day_ms: int) -> range:
+    month_ms = MONTH.open_of(day_ms)
+    return range(month_ms, MONTH.next_open(month_ms), DAY_MS)
+
+
+def _makes_month(reading: DayReading, day_ms: int) -> bool:
+    """Whether no other day of the month is to be sealed, which would make its 15m candles."""
+    first_ms, end_ms = reading.state.candle_floor_ms, reading.state.watermark_ms - DAY_MS
+    others = reading.others.intersection(_days_of_month(day_ms))
+    return not any(first_ms <= day <= end_ms for day in others)
 
 
 def _archived_from(reading: DayReading, instrument: Instrument) -> int:
@@ -242,7 +266,8 @@ class _Text:
 async def _sealed(store: RollupStore, day: Period, reading: DayReading, scales: Scales) -> "Staged | Literal['kept']":
     """Seal the day; one that is sealed, and that nothing was added to, is as it was."""
     added = [member for member in reading.candles.open if day.holds(codec.candle_open(member))]
-    if reading.is_sealed and not added and not any(reading.others_open.values()):
+    is_sealed = any(seal.day_ms == day.open_ms for seal in reading.month.seals)
+    if is_sealed and not added and not any(reading.others_open.values()):
         return "kept"
     stored = {CANDLES.name: reading.candles}
     for series in followers():
@@ -267,4 +292,5 @@ async def _stage(store: RollupStore, day: Period, members: Mapping[str, list[byt
         if codecs[name].unpack(laid[name], scales) != found:
             raise SealFailed(f"sealed {name} of {store.keys.symbol}, day {day.open_ms}, read otherwise")
     counts = {name: len(found) for name, found in members.items()}
-    return Staged(counts, {name: blocks.digest(block) for name, block in made.items()})
+    digests = {name: blocks.digest(block) for name, block in made.items()}
+    return Staged(counts, digests, made.get(CANDLES.name, b""))

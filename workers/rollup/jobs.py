@@ -5,6 +5,7 @@ Polars is loaded by those that need it, in the forked process: its threads don't
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
@@ -23,7 +24,8 @@ from common.store.instrument import InstrumentChanged
 from common.store.manifest import Manifest
 from common.store.registry import Market, Registry
 from common.store.trade_archive import TRADES
-from workers.rollup.day import Older, roll_days
+from workers.rollup.day import MAX_JOB_S, Older, roll_days
+from workers.rollup.month import make_months
 from workers.rollup.rq_worker import Functions
 from workers.rollup.work import ARCHIVE, RESCALE, ROLL, ROLLED_BY
 
@@ -43,12 +45,14 @@ def functions(settings: Settings, stopping: Callable[[], bool]) -> Functions:
 
 
 def roll(settings: Settings, stopping: Callable[[], bool], symbol: str, month_ms: int) -> None:
-    """Roll up and seal what is due of a month's days."""
+    """Roll up and seal what is due of a month's days, and make what other months lack."""
     span, kept, older = (month_ms, ROLLED_BY.next_open(month_ms)), settings.events_kept, _older(settings)
 
     async def roll_month(client: Redis, market: Market) -> None:
         await _list_older(settings, client, market)
+        until_s = time.monotonic() + MAX_JOB_S
         await roll_days(client, market, *span, kept, older, stopping)
+        await make_months(client, market, lambda: stopping() or time.monotonic() >= until_s)
 
     _run(settings, symbol, roll_month)
 

@@ -32,7 +32,7 @@ TYPES: ColumnTypes = {
     **dict.fromkeys(("trades", "first_ts_ms", "first_id", "last_ts_ms", "last_id", "rev"), np.int64),
     "sources": np.uint8,
 }
-_ORDER_KEYS = frozenset(("first_ts_ms", "first_id", "last_ts_ms", "last_id"))
+ORDER_KEYS = frozenset(("first_ts_ms", "first_id", "last_ts_ms", "last_id"))
 
 
 def pack(members: Sequence[bytes], name: Scale | None = None) -> bytes:
@@ -108,13 +108,13 @@ def _content(rows: int, content: bytes) -> CandleContent:
 
 
 def members(block: bytes, scales: Scales | None = None) -> list[bytes]:
-    return _members(columns([block], scales=scales), slice(None))
+    return members_of(columns([block], scales=scales))
 
 
 def at(block: bytes, open_ms: int, scales: Scales | None = None) -> bytes | None:
     """Return the packed candle of one minute, if the block has it."""
     found = columns([block], scales=scales)
-    minute = _members(found, rows_at(found, open_ms))
+    minute = members_of(found, rows_at(found, open_ms))
     return minute[0] if minute else None
 
 
@@ -171,7 +171,7 @@ def _columns_of(parts: list[PlanePart], names: Sequence[str]) -> Iterator[Values
         "rev": unsigned(15),
         "sources": unsigned(16),
     }
-    if not _ORDER_KEYS.isdisjoint(names):
+    if not ORDER_KEYS.isdisjoint(names):
         more = signed(14)
         last_id = planes.chain(signed(13) + trades + more, counts, before_id)
         made |= {
@@ -183,8 +183,8 @@ def _columns_of(parts: list[PlanePart], names: Sequence[str]) -> Iterator[Values
     return (made[name] for name in names)
 
 
-def _members(columns: Columns, span: slice) -> list[bytes]:
-    """Pack those rows as the codec does."""
+def members_of(columns: Columns, span: slice = planes.ALL) -> list[bytes]:
+    """Pack those rows of columns as the codec does."""
     some = {name: column[span] for name, column in columns.items()}
     some["first_after_ms"] = some["first_ts_ms"] - some["open_ms"]
     some["last_after_ms"] = some["last_ts_ms"] - some["open_ms"]

@@ -10,6 +10,8 @@ from common.market.candle import Candle, merge_all
 from common.market.timeframes.timeframe import Timeframe
 
 DAY, WEEK, MONTH = Timeframe(1, "d"), Timeframe(1, "w"), Timeframe(1, "M")
+# Of sealed days, a UTC month at once (common.store.months).
+QUARTER_HOUR = Timeframe(15, "m")
 
 
 @dataclass(frozen=True, slots=True)

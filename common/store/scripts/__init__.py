@@ -34,6 +34,8 @@ def release(*, token: str, fields: Fields) -> None: ...
     "text_ids",
     "coverage",
     "commits",
+    "months",
+    "rolled_15m",
     series=True,
 )
 def commit(
@@ -130,6 +132,8 @@ def stage_change(*, shadow: Key, token: str, how: str, rows: Rows) -> None: ...
     "changing",
     "outside",
     "coverage",
+    "months",
+    "rolled_15m",
 )
 def change(
     *,
@@ -166,6 +170,8 @@ def change(
     "daily",
     "weekly",
     "monthly",
+    "months",
+    "rolled_15m",
     series=True,
 )
 def cut(
@@ -196,6 +202,8 @@ def cut(
     "daily",
     "weekly",
     "monthly",
+    "months",
+    "rolled_15m",
     series=True,
 )
 def roll(
@@ -208,11 +216,17 @@ def roll(
     outside_count: int | None,
     how: str,
     seal: Values,
+    months_form: int | None,
+    month: Values,
     rolled: Rows,
 ) -> None: ...
 
 
-@script("state", "dirty", "seals", "candles")
+@script("state", "rollup", "staged", "months", "rolled_15m")
+def rolled_month(*, token: str, version: str, made_form: int | None, month: Values) -> None: ...
+
+
+@script("state", "dirty", "seals", "candles", "months", "rolled_15m")
 def mark(*, first_day: int, last_day: int) -> None: ...
 
 

@@ -18,6 +18,7 @@
 -- trades: as in commit.lua; the change is a commit without trades. state.reshaped_seq: a reader that comes back with an older
 --         cursor is given a new snapshot. book: says in which scale its levels are; one that does not is dropped.
 -- rollup.exceptions, outside: where roll-ups are dropped, days are made by another calendar, and say so once they are.
+-- months, rolled_15m: those of another scale go; rollup.months: they are to be made again (rolled_month.lua).
 -- rescale: archived objects may be of another scale now; as list_rescale.lua has it.
 
 local FIRST_SERIES, FIRST_ROLLED = rewritten.first, rewritten.first + 2
@@ -61,6 +62,8 @@ if with_shadows then
       redis.call('RENAME', KEYS[at + 1], KEYS[at])
     end
   end
+  redis.call('DEL', months, rolled_15m)
+  redis.call('HDEL', rollup, 'months')
   if redis.call('HEXISTS', book, 'scale') == 0 then
     redis.call('DEL', book)
   end

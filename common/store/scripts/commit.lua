@@ -31,6 +31,7 @@
 --   reshaped_seq    the last commit after which coverage differs by more than its newest span having grown: a gap
 --                   was opened, moved or filled, or coverage begins earlier
 --   candle_floor_ms, footprint_floor_ms, ...   minutes that open before have been dropped
+-- months, rolled_15m: a month goes with the last of its days; of one that is dropped in part no reader takes the rest.
 -- Numbers stay text: Lua 5.1 writes large ones with 14 digits.
 
 local count = tonumber(trade_count)
@@ -115,6 +116,7 @@ end
 -- with lost.lua
 -- with coverage.lua
 -- with tell.lua
+-- with forget_months.lua
 
 -- The floor of each series, -1 without one.
 local function floors_now()
@@ -270,7 +272,9 @@ for i = #all, 1, -1 do
 end
 if drops then
   -- A seal names the blocks of all series, and goes with the last of them.
-  redis.call('ZREMRANGEBYSCORE', seals, '-inf', string.format('%.0f', math.min(unpack(floors_now())) - DAY_MS))
+  local floors_ms = floors_now()
+  redis.call('ZREMRANGEBYSCORE', seals, '-inf', string.format('%.0f', math.min(unpack(floors_ms)) - DAY_MS))
+  forget_months(months, rolled_15m, '-inf', string.format('%.0f', floors_ms[1]), 0, floors_ms[1])
 end
 redis.call('PUBLISH', commits, message_head .. packed_trades)
 tell()

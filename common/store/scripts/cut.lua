@@ -8,6 +8,7 @@
 --
 -- The floor of each series in state: minutes that open before the day are none, as with those dropped already.
 -- Where a clock that was ahead has dropped what was not traded yet, it is taken back to the minute that grows.
+-- Months that open before it have no 15m roll-up until the first day that is left has been rolled up.
 -- Harmless to repeat. All keys as commit.lua and roll.lua have them. Weeks and months that the day lies in are made
 -- again of what is left: the first day that has minutes is dirty. rollup.version: jobs under way have read what is gone.
 
@@ -16,6 +17,7 @@ local DAY_MS = 86400000
 
 -- with outside.lua
 -- with manifest.lua
+-- with forget_months.lua
 
 local function floor_of(field)
   local was = tonumber(redis.call('HGET', state, field) or '-1')
@@ -43,6 +45,7 @@ for _, seal in ipairs(redis.call('ZRANGEBYSCORE', seals, '-inf', before)) do
   local sealed = string.match(seal, '^%d+')
   for _, series in ipairs(all) do redis.call('HDEL', series.sealed, sealed) end
 end
+forget_months(months, rolled_15m, '-inf', before, 0, math.huge)
 for _, key in ipairs({seals, daily, weekly, monthly}) do
   redis.call('ZREMRANGEBYSCORE', key, '-inf', before)
 end

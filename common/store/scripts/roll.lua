@@ -4,6 +4,7 @@
 -- events_kept: at most; outside_count: trades of the day outside every session ('' if not known)
 -- how: 'leave', or 'kept' (the blocks are as they were, to be archived again), or 'seal', with
 -- seal: the number of minutes of each series, then the digest of its staged block of each ('' if there is none)
+-- month: of the day, as month.lua has it; months_form: the form in which months are made ('' if they are not)
 -- rolled: '1d', '1w' or '1M', open_ms, candle ('' if there is none), event and message ('' if nothing changed) ...
 -- RESULT  {'OK', version} or {'STALE'}: the day has been written since, another job came first, or the symbol is about
 --         to be changed (stage_change.lua)
@@ -15,6 +16,7 @@
 -- sealed days of a series: field day, its block (common.market.coding.blocks). Minutes of the day that are open were
 --         written after it was sealed, and count instead of the sealed ones.
 -- staged: fields '<day>:<series>', the blocks as the job has read them back.
+-- rollup.months: as rolled_month.lua has it. Where no day was sealed before, no month lacks anything.
 -- unarchived: members '<series>:<day>', score the version that made them or, negative, the commit that left late trades
 --         for them (commit.lua).
 -- state.sealed_to_ms: the end of the newest sealed day. outside: as outside.lua has it.
@@ -23,6 +25,7 @@ local DAY_MS = 86400000
 local ROLLED = {['1d'] = daily, ['1w'] = weekly, ['1M'] = monthly}
 
 -- with outside.lua
+-- with month.lua
 
 local until_ms = redis.call('HGET', changing, 'until_ms')
 local time = redis.call('TIME')
@@ -47,6 +50,11 @@ if how == 'seal' then
   end
 end
 
+local taken, is_there = listed_month(month, staged)
+if not is_there then
+  return {'STALE'}
+end
+
 local raised = redis.call('HINCRBY', rollup, 'version', 1)
 local seq = redis.call('HGET', state, 'seq')
 local newest = redis.call('XREVRANGE', events, '+', '-', 'COUNT', 1)[1]
@@ -68,6 +76,12 @@ end
 
 redis.call('ZREM', dirty, day)
 note_outside(outside, day, outside_count)
+if months_form ~= '' and redis.call('ZCARD', seals) == 0 then
+  redis.call('HSET', rollup, 'months', months_form)
+end
+if taken then
+  put_month(taken, staged, months, rolled_15m)
+end
 if how == 'seal' then
   local last_ms = string.format('%.0f', tonumber(day) + DAY_MS - 1)
   for i, series in ipairs(all) do

@@ -7,12 +7,15 @@ from redis.asyncio import Redis
 
 from common.errors import NewerFormat, OperatorError
 from common.market.instrument import Instrument
+from common.series import CANDLES
 from common.store import format
 from common.store.commit import StreamBounds
 from common.store.format import FORMAT, known, store_format, symbols_by_format, written
 from common.store.keys import FORMAT_KEY, PROCESSES, SYMBOLS, SYMBOLS_VERSION, SymbolKeys
 from common.store.lease import NOTHING_SEEN
 from common.store.messages import WHOLE, CommitMessage
+from common.store.months import RolledMonths
+from common.store.parts import Seals
 from common.store.presence import WORKER, Process
 from common.store.reads import SymbolReader
 from common.store.registry import Market, Registry
@@ -128,6 +131,19 @@ async def test_what_the_first_format_holds_is_read_as_it_was_written(client: Red
     assert message.coverage_json == state.coverage_json and message.pack() == messages[SymbolKeys(CONTIGUOUS).commits]
     unique = (await SymbolReader(client, UNIQUE).view()).state
     assert unique and unique.coverage("unique").oldest() == unique.coverage("unique").newest() is not None
+
+
+async def test_what_the_second_format_holds_is_read_as_it_was_written(client: Redis) -> None:
+    messages = await restore(client, 2)
+    assert await store_format(client) == 2 and await symbols_by_format(client) == {2: 2}
+    view = await SymbolReader(client, CONTIGUOUS).view(Seals(0), RolledMonths(0))
+    assert view.state and [seal.count(CANDLES) for seal in view.seals] == [29, 25, 30] and view.months == []
+    spans = view.state.coverage("contiguous").spans()
+    assert [span[:2] for span in spans] == [(1, 20), (22, 41), (46, 120)]
+    found = await SymbolStore(client, CONTIGUOUS, StreamBounds(100, 100)).claim("a" * 32, NOTHING_SEEN, "tests:1")
+    assert isinstance(found, Claim) and found.format == 2
+    message = CommitMessage.unpack(messages[SymbolKeys(CONTIGUOUS).commits])
+    assert message.seq == view.state.seq and message.coverage_json == view.state.coverage_json
 
 
 async def test_a_format_is_begun_by_the_first_symbol_alone(client: Redis) -> None:

@@ -1,4 +1,7 @@
-"""Sealed days are fetched once, by one command, and cost a query the same whether they are kept or not."""
+"""Sealed days are fetched once, by one command, and cost a query the same whether they are kept or not.
+
+By their minutes, of which bars of 14 and of 61 minutes are made.
+"""
 
 import random
 from collections.abc import Sequence
@@ -65,7 +68,7 @@ async def test_what_is_not_kept_is_fetched_by_one_command_and_costs_as_much_as_w
     client: Redis, months: Writer, fetched: list[list[int]]
 ) -> None:
     kept = FrameCache()
-    bars, rows = await read(client, kept, "15m")
+    bars, rows = await read(client, kept, "14m")
     assert len(fetched) == 1 and len(fetched[0]) > DAYS - 5
     # Kept minutes, and then kept bars.
     for text in ("16m", "16m"):
@@ -93,7 +96,7 @@ async def test_a_day_sealed_again_while_it_is_fetched_is_read_once_more(
         return await fetch(self, series, days)
 
     monkeypatch.setattr(SymbolReader, "blocks", late)
-    bars, _ = await read(client, FrameCache(), "1h")
+    bars, _ = await read(client, FrameCache(), "61m")
     assert len(calls) == 2 and bars["high_ticks"].max() == 30_000
     assert bars["trades"].sum() == len(months.applied) - 1
 

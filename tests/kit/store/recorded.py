@@ -1,7 +1,7 @@
 """Stores as earlier releases left them, one of every format: all keys of it, and messages that were published.
 
 Each was written by that release's own replay, of two recordings: contiguous ids with three holes and a duplicate, and
-unique ids.
+unique ids. Format 2: of four days and two, rolled up and sealed, one of them corrected since; without events.
 """
 
 import json
@@ -22,6 +22,8 @@ async def restore(client: Redis, form: int) -> dict[str, bytes]:
             await client.hset(key, mapping=_pairs(value))
         elif kind == "zset":
             await client.zadd(key, {b64decode(member): score for member, score in value})
+        elif kind == "string":
+            await client.set(key, b64decode(value))
         elif kind == "stream":
             for entry_id, fields in value:
                 await client.xadd(key, _pairs(fields), entry_id)

@@ -428,6 +428,14 @@ def test_what_is_no_minute_candle_is_refused_by_the_reason_that_holds(tmp_path: 
         CandleFile(path, INSTRUMENT, skip_bad=True).check()
 
 
+def test_candles_with_more_decimals_than_the_symbol_are_refused_for_that(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    lines = [f"{MINUTE + 60_000 * number},1.005,1.005,1.005,1.005,1" for number in range(9)]
+    path.write_text("\n".join([OPENS, *lines]), "utf-8")
+    with pytest.raises(TooFineLine, match="line 2: open '1.005', expected a number of at most 2 decimals"):
+        CandleFile(path, INSTRUMENT).check()
+
+
 async def test_a_number_that_is_too_fine_takes_the_new_symbol_back_with_all_that_was_written(
     redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -442,6 +450,13 @@ async def test_a_number_that_is_too_fine_takes_the_new_symbol_back_with_all_that
     assert (refused.value.of, refused.value.decimals, work.done.days > 0) == ("price", 3, True)
     async with commit_client(redis_url) as client:
         assert await client.keys("{TEST:IMPORT}*") == [] and await client.hkeys("symbols") == []
+    # Data of a symbol that was removed without it is none of the import's.
+    await imported(redis_url, [written(tmp_path / "b.csv", lines[:9])])
+    async with open_store(redis_url) as registry:
+        await registry.remove_symbol("TEST:IMPORT")
+    with pytest.raises(TooFineLine):
+        await importer(redis_url, [path]).run()
+    assert (await stored(redis_url)).footprints
 
 
 OPENS = "open_ms,open,high,low,close,volume"

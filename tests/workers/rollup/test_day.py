@@ -19,7 +19,7 @@ from common.series import MINUTE_SERIES
 from common.store.keys import SymbolKeys
 from common.store.minute_archive import MinuteArchive
 from common.store.registry import Market
-from common.store.rollups import Due, RollupStore
+from common.store.rollups import Due, RollupStore, SealFailed
 from tests.kit.writer import INSTRUMENT, START_MS, Writer, random_step
 from tests.scale import scaled
 from workers.rollup import day as day_job
@@ -253,7 +253,7 @@ async def test_blocks_that_read_otherwise_are_not_taken_in(
         return {**await stage(self, *args), "candles": candle_blocks.pack([codec.pack_candle(other)])}
 
     monkeypatch.setattr(RollupStore, "stage", damaged)
-    with pytest.raises(day_job.SealFailed):
+    with pytest.raises(SealFailed):
         await roll_day(client, MARKET, day_ms)
     assert await minutes(client) == before
     assert (await store.due()).days == (day_ms,)
