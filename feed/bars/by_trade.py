@@ -143,7 +143,8 @@ async def read_bars(archive: TradeHistory, taped: TapeView, recipe: BarRecipe, b
     if more_ms is not None:
         whole = pl.col("open_ms") < more_ms if bounds.oldest_first else pl.col("open_ms") >= more_ms
         bars = bars.filter(whole)
-    return TradeBars(cut(bars, bounds), retention, more_ms)
+    wanted = cut(bars, bounds)
+    return TradeBars(wanted, retention, recipe.more_of(wanted, bounds, more_ms))
 
 
 def _of_tape(taped: TapeView, recipe: BarRecipe, bounds: Bounds) -> pl.DataFrame:

@@ -41,7 +41,8 @@ async def read_with_open(source: ClosedSource, recipe: BarRecipe, bounds: Bounds
     read = partial(source.closed, recipe, bounds)
     closed, lender = await with_lender(source.data.history, recipe, bounds, read) if lend else (await read(), None)
     frame = await source.data.budget.run(len(closed.bars), with_open, closed, recipe, bounds)
-    return BarRows(frame, closed.view, source.cover(recipe, closed.view), closed.more_ms, lender)
+    more_ms = recipe.more_of(frame, bounds, closed.more_ms)
+    return BarRows(frame, closed.view, source.cover(recipe, closed.view), more_ms, lender)
 
 
 async def tail_page(source: ClosedSource, window: Window) -> PageRead:

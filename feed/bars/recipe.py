@@ -17,6 +17,7 @@ from common.market.coding.limbs import Scratch
 from common.market.coding.quarter_hours import QUARTER_HOUR_MS
 from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, Timeframe
 from common.store.state import SymbolState
+from feed.reading.bounds import Bounds
 from feed.reading.rolled_days import UnevenDays
 from feed.reading.tape import bars_of
 
@@ -100,6 +101,10 @@ class BarRecipe:
     def minute_count(self, minutes: MinuteRows) -> int:
         """How many there may be at most, as far as longer candles stand for them."""
         return minutes.minute_count if isinstance(minutes, SealedCandles) else self.count(minutes)
+
+    def more_of(self, bars: pl.DataFrame, bounds: Bounds, more_ms: int | None) -> int | None:
+        """Where an answer with these bars goes on. None if they are as many as asked for: what else was read is cut."""
+        return None if more_ms is None or self.count(bars) >= bounds.limit else more_ms
 
     def open(self, state: SymbolState | None) -> bytes:
         """The packed open minute, empty if there is none."""

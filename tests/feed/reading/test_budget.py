@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable
 from functools import partial
+from itertools import product
 from typing import Any
 
 import pytest
@@ -85,6 +86,26 @@ async def test_walking_on_from_where_a_budget_was_spent_sees_every_bar_once(
         found, count = await walked(feed, path, **each)
         assert found == bars, each
         assert count > 1 or each["timeframe"] != "1m" or "end" in each
+
+
+@pytest.mark.parametrize("timeframe", ["3m", "15m", "1h"])
+@pytest.mark.parametrize("path", [CANDLES, FOOTPRINT])
+async def test_no_bar_is_passed_over_where_limit_and_budget_are_reached_at_once(
+    feed: Served, history: Writer, spend: Callable[..., None], path: str, timeframe: str
+) -> None:
+    """A full answer says no `next`: of what was read beyond it some is cut."""
+    whole = (await feed.json(path, timeframe=timeframe, limit=5_000))["bars"]
+    for max_rows, limit in product((6, 12), range(1, 7)):
+        spend(max_rows=max_rows)
+        feed.services.queries.tails = Tails()
+        asked: dict[str, Any] = {}
+        found: list[Any] = []
+        while len(found) < len(whole):
+            answer = await feed.json(path, timeframe=timeframe, limit=limit, **asked)
+            found = answer["bars"] + found
+            assert whole[-len(found) :] == found, (max_rows, limit)
+            assert "next" not in answer or len(answer["bars"]) < limit
+            asked = answer.get("next") or {"end": found[0]["t"]}
 
 
 async def test_a_table_that_takes_more_than_a_budget_is_refused_with_what_fits(
