@@ -8,6 +8,7 @@ from contextlib import suppress
 
 from common import log, settings
 from common.errors import OperatorError, StoreUnavailable
+from common.garbage import keep_loaded
 from common.redact import redacted_url
 from common.store.client import commit_client
 from common.store.server import admit
@@ -29,6 +30,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     keep_free_memory()
+    keep_loaded()
     # uvicorn tells every connection at level info.
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     logging.getLogger(__name__).info(

@@ -247,7 +247,7 @@ def test_clock_and_roll_up_start_small_and_before_the_fork_without_threads() -> 
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("arguments", [["--help"], ["symbols", "list", "--help"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["symbols", "list", "--help"], ["archive", "list", "--help"]])
 def test_a_small_command_loads_neither_polars_nor_the_feed(arguments: list[str]) -> None:
     """Each would add half a second to a command that takes a fifth of one."""
     code = "import atexit, sys; from infra.cli import main; atexit.register(lambda: print(*sys.modules)); main()"

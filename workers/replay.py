@@ -25,7 +25,7 @@ from workers.sources.replay import Replay
 from workers.symbol.claims import Claimer, WorkerContext
 from workers.symbol.heartbeat import BEATS_PER_LEASE, beating
 from workers.symbol.term import Progress, TermSettings
-from workers.withdrawal import withdraw
+from workers.withdrawal import has_data, withdraw
 
 KIND = "replay"
 # Trades that may wait for the archive, as a multiple of those that are kept: ten times as many are held (commit.lua).
@@ -71,6 +71,7 @@ class Replayer:
             on_end=self._end,
         )
         try:
+            was_empty = not await has_data(client, self.market.symbol)
             self.market, is_new = await register(Registry(client), self.market)
             try:
                 self.format = await store_format(client)
@@ -80,7 +81,7 @@ class Replayer:
                     await self._claimer.run()
             finally:
                 if is_new and not self.ended:
-                    is_unfit = isinstance(self._failure, TooFineLine)
+                    is_unfit = was_empty and isinstance(self._failure, TooFineLine)
                     await withdraw(client, self.market.symbol, self.bounds, self.clock, self.holder, with_data=is_unfit)
             with suppress(StoreUnavailable):
                 self.conflict_count = await self._conflicts_counted(client) - known

@@ -13,6 +13,7 @@ import orjson
 from common import log
 from common.clock import JudgedClock, SystemClock
 from common.errors import OperatorError
+from common.garbage import keep_loaded
 from common.market.timeframes.timeframe import MINUTE_MS
 from common.series import MINUTE_SERIES
 from common.store.client import blocking_client, commit_client
@@ -147,6 +148,7 @@ async def work(settings: WorkerSettings) -> None:
 def main() -> int:
     settings = WorkerSettings(**orjson.loads(os.environ[SETTINGS_VARIABLE]))
     log.setup(settings.log_level, settings.log_format)
+    keep_loaded()
     try:
         asyncio.run(work(settings))
     except OperatorError as error:

@@ -11,8 +11,14 @@ from common.clock import JudgedClock
 from common.errors import StoreUnavailable
 from common.store.commit import StreamBounds
 from common.store.lease import NOTHING_SEEN, LeaseObservation, new_token
+from common.store.reads import SymbolReader
 from common.store.registry import Registry
 from common.store.symbol import SymbolStore
+
+
+async def has_data(client: Redis, symbol: str) -> bool:
+    """Whether anything of the symbol is there, also of one that was removed without its data."""
+    return (await SymbolReader(client, symbol).view()).state is not None
 
 
 async def withdraw(
@@ -24,7 +30,9 @@ async def withdraw(
     *,
     with_data: bool = False,
 ) -> None:
-    """Remove a symbol without a commit, or `with_data`, unless another process has it by now.
+    """Remove a symbol without a commit, unless another process has it by now.
+
+    `with_data`: also with what was written, all of it by this run.
 
     It is claimed first: who wants to write it meanwhile waits, and registers it again.
     """

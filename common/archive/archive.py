@@ -7,11 +7,10 @@ an object is not what was written; BadInput where a frame is not of its series a
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import polars as pl
 
-from common.archive.folder import Folder
+from common.archive.names import objects_at
 from common.archive.objects import PATIENT, Listed, Objects, RetryPolicy, StoredObject
 from common.archive.parquet import Label, Packed, Receipt, encode, packed, receipt
 from common.archive.series import ArchiveSeries
@@ -21,7 +20,6 @@ from common.market.instrument import Instrument
 from common.market.manifest import ManifestEntry
 from common.market.scale import Scale
 
-_S3 = "s3://"
 # Why an object can't be read.
 MISSING = "is missing"
 
@@ -64,13 +62,7 @@ class Archive:
     @classmethod
     def open(cls, url: str, s3_endpoint: str | None = None, patience: RetryPolicy = PATIENT) -> "Archive":
         """Return the archive at a folder's path or `s3://BUCKET/PREFIX`. Nothing is asked of it yet."""
-        if not url.startswith(_S3):
-            return cls(Folder(Path(url)))
-        # Here, because it loads 15 MB that a folder needs not.
-        from common.archive.bucket import Bucket
-
-        bucket, _, prefix = url.removeprefix(_S3).partition("/")
-        return cls(Bucket(bucket, prefix.strip("/"), s3_endpoint, patience))
+        return cls(objects_at(url, s3_endpoint, patience))
 
     def version(
         self,
@@ -188,9 +180,7 @@ class Archive:
 
     def listed(self, series: ArchiveSeries, symbol: str) -> dict[int, Listed]:
         """Return what a listing shows of each archived period, ascending by its open (ms UTC)."""
-        found = self._objects.listed(series.folder(symbol))
-        periods = ((series.period_of(name), listed) for name, listed in found.items())
-        return dict(sorted((period_ms, listed) for period_ms, listed in periods if period_ms is not None))
+        return series.listed(self._objects, symbol)
 
     def missing(self, series: ArchiveSeries, symbol: str, period_ms: int) -> ArchiveDamaged:
         """What to raise of an object that was confirmed and is not there. ArchiveUnavailable if its series is not."""

@@ -42,6 +42,11 @@ class Trade(NamedTuple):
     size_lots: int
     side: int
 
+    def sums(self) -> "TradeSums":
+        """Of it alone."""
+        _, _, ticks, lots, side = self
+        return TradeSums(self, self, ticks, ticks, lots, lots * (side == BUY), lots * (side == SELL), ticks * lots)
+
 
 class TradeBounds(NamedTuple):
     """The least and the greatest values of a batch."""
@@ -143,6 +148,9 @@ class Trades:
 
     def sums(self) -> TradeSums:
         """Of trades in any order. Every pass over the columns runs in C."""
+        if len(self) == 1:
+            # As most batches of a live market are.
+            return self.row(0).sums()
         first, last = self._ends()
         prices, sizes, sides = self.price_ticks, self.size_lots, self.sides
         return TradeSums(

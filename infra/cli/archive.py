@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from redis.asyncio import Redis
 
+from common.archive.names import NAMES, objects_at
 from common.errors import BadInput, OperatorError
 from common.market.timeframes.timeframe import DAY_MS
 from common.settings import Settings, load
@@ -60,10 +61,8 @@ def list_archive(symbol: SymbolArgument = None, data: DataOption = None) -> None
 
     Of a symbol that has been removed what is archived is shown, too, if it is named.
     """
-    from common.archive.series import SERIES
-
     settings = _settings(data)
-    archive = _archive(settings)
+    objects = objects_at(_archive_url(settings), settings.archive_s3_endpoint)
 
     async def look() -> list[tuple[str, Upkeep]]:
         async with _markets(settings, data) as (client, markets):
@@ -74,8 +73,8 @@ def list_archive(symbol: SymbolArgument = None, data: DataOption = None) -> None
         complete = {**kept.archived_to_ms, TRADES: kept.trades_to_ms}
         trades = kept.trades_waiting if settings.archives_trades else 0
         waiting = {TRADES: f"{trades:,} trades"} if trades else {}
-        for series in SERIES.values():
-            periods = archive.periods(series, name)
+        for series in NAMES.values():
+            periods = list(series.listed(objects, name))
             if periods or series.name in waiting:
                 ends = [series.label(periods[at]) for at in (0, -1)] if periods else ["", ""]
                 to_ms = complete.get(series.name, -1)
@@ -180,9 +179,13 @@ def _settings(data: DataOption) -> Settings:
 def _archive(settings: Settings) -> "Archive":
     from common.archive.archive import Archive
 
+    return Archive.open(_archive_url(settings), settings.archive_s3_endpoint)
+
+
+def _archive_url(settings: Settings) -> str:
     if settings.archive_url is None:
         raise OperatorError("FLEET_ARCHIVE_URL is not set: there is no archive")
-    return Archive.open(settings.archive_url, settings.archive_s3_endpoint)
+    return settings.archive_url
 
 
 @asynccontextmanager

@@ -13,15 +13,15 @@ from common import log
 from common.archive.archive import Archive
 from common.errors import BadInput
 from common.market.candle import IMPORT, SIMULATED
-from common.market.instrument import Instrument
+from common.market.instrument import Instrument, check_symbol
 from common.series import CANDLES
 from common.settings import Settings, load
 from common.store.instrument import exists_otherwise
 from common.store.lease import holder_name
-from common.store.registry import Market
+from common.store.registry import Market, open_store
 from infra.cli.options import DataOption, TradingHours, date_text, store_session, with_agreed
 from infra.cli.refused import exit_by, print_conflicts, print_refused, way_out_told
-from infra.cli.replay import IdsChoice, SourceChoice, ids_of, known_market, progress_bar
+from infra.cli.replay import IdsChoice, SourceChoice, ids_of, is_there, progress_bar
 from workers.imports.candles import CandleFile
 from workers.imports.files import ImportFile
 from workers.imports.importer import Importer
@@ -97,7 +97,7 @@ def trades(
     bits = SIMULATED if source is SourceChoice.SIMULATED else IMPORT
     with store_session(settings, data) as url:
         settings = with_agreed(settings, url)
-        known = asyncio.run(known_market(url, symbol))
+        known, is_new = asyncio.run(_known(url, symbol)), not asyncio.run(is_there(url, symbol))
         trading = _trading(calendar, zone, hours)
         instrument = _instrument(known, symbol, price_decimals, size_decimals, trading)
         if known is None or ids is not IdsChoice.AUTO:
@@ -107,7 +107,7 @@ def trades(
         importer.files = [ImportFile(path, instrument, skip_bad) for path in files]
         importer.within_retention = within_retention
         _say_what_waits(known)
-        with way_out_told(symbol, is_new=known is None):
+        with way_out_told(symbol, is_new=is_new):
             done = asyncio.run(_run(importer))
     _report(importer, done)
 
@@ -142,14 +142,20 @@ def candles(
     log.setup("warning", settings.log_format)
     with store_session(settings, data) as url:
         settings = with_agreed(settings, url)
-        known, trading = asyncio.run(known_market(url, symbol)), _trading(calendar, zone, hours)
+        known, is_new = asyncio.run(_known(url, symbol)), not asyncio.run(is_there(url, symbol))
+        trading = _trading(calendar, zone, hours)
         instrument = _instrument(known, symbol, price_decimals, size_decimals, trading)
         importer = _importer(settings, url, Market(instrument, {"kind": KIND, "simulated": False}), IMPORT)
         importer.files = [CandleFile(path, instrument, skip_bad, minutes) for path in files]
         importer.within_retention = within_retention
-        with way_out_told(symbol, is_new=known is None):
+        with way_out_told(symbol, is_new=is_new):
             done = asyncio.run(_run(importer))
     _report(importer, done, "candles")
+
+
+async def _known(url: str, symbol: str) -> Market | None:
+    async with open_store(url) as registry:
+        return await registry.market(check_symbol(symbol))
 
 
 def _trading(calendar: str | None, zone: str | None, hours: TradingHours | None) -> dict[str, str]:

@@ -18,10 +18,11 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from common import log
 from common.errors import BadInput
 from common.market.candle import IMPORT, SIMULATED
-from common.market.instrument import Ids, Instrument, check_symbol
+from common.market.instrument import Ids, Instrument
 from common.settings import Settings, load
+from common.store.client import commit_client
 from common.store.lease import holder_name
-from common.store.registry import Market, open_store
+from common.store.registry import Market, Registry
 from infra.cli.options import DataOption, store_session, with_agreed
 from infra.cli.refused import exit_by, print_conflicts, print_refused, way_out_told
 from workers.recordings import TradeFile
@@ -30,6 +31,7 @@ from workers.run import WorkerSettings
 from workers.sources.base import Batch
 from workers.sources.replay import Replay
 from workers.symbol.term import Progress as Done
+from workers.withdrawal import has_data
 
 # Ids of a venue that counts its trades follow each other; lost trades are the exception.
 _LOOKED_AT = 5_000
@@ -85,7 +87,7 @@ def replay(
     bits = SIMULATED if source is SourceChoice.SIMULATED else IMPORT
     with store_session(settings, data) as url:
         settings = with_agreed(settings, url)
-        is_new = asyncio.run(known_market(url, symbol)) is None
+        is_new = not asyncio.run(is_there(url, symbol))
         with way_out_told(symbol, is_new=is_new):
             instrument = replace(instrument, ids=ids_of(ids, lambda: _first_ids(trade_files)))
         replay_settings = WorkerSettings.of(settings, redis_url=url)
@@ -103,9 +105,10 @@ def replay(
     _report(replayer, done)
 
 
-async def known_market(url: str, symbol: str) -> Market | None:
-    async with open_store(url) as registry:
-        return await registry.market(check_symbol(symbol))
+async def is_there(url: str, symbol: str) -> bool:
+    """Whether there is such a symbol, or data of one that was removed."""
+    async with commit_client(url) as client:
+        return await Registry(client).market(symbol) is not None or await has_data(client, symbol)
 
 
 def _archiver(settings: Settings) -> Callable[[Redis, Market], Awaitable[None]] | None:

@@ -27,7 +27,7 @@ from workers.imports.term import begun
 from workers.imports.work import Done, ImportWork
 from workers.recordings.base import TooFineLine
 from workers.symbol.claims import LOOKS_PER_LEASE
-from workers.withdrawal import withdraw
+from workers.withdrawal import has_data, withdraw
 
 log = logging.getLogger(__name__)
 
@@ -39,15 +39,15 @@ class Importer(ImportWork):
     async def run(self) -> Done:
         client = commit_client(self.url)
         try:
+            was_empty, is_unfit = not await has_data(client, self.market.symbol), False
             market, is_new = await target(Registry(client), self.market, self.files)
-            is_unfit = False
             self.use(market)
             try:
                 self.format = await store_format(client)
                 async with present(client, IMPORT):
                     await self._work(client)
             except TooFineLine:
-                is_unfit = True
+                is_unfit = was_empty
                 raise
             finally:
                 if is_new and not self.ended:

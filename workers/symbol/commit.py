@@ -1,7 +1,7 @@
 """From what a step changed to what one commit writes and publishes."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import starmap
 
 import orjson
@@ -128,7 +128,7 @@ def make_commit(
         checkpoint=checkpoint,
         minutes={open_ms: pack_minute(minute) for open_ms, minute in (changes.closed | amended | parts).items()},
         events=events,
-        message=_message(head, checkpoint, replace(changes, amended=amended | parts)).head(),
+        message=_message(head, checkpoint, changes, amended | parts).head(),
         messages=messages,
         health=head.health,
         gaps={gap.id: gap.dump() for gap in head.gaps},
@@ -193,13 +193,15 @@ class Text:
         )
 
 
-def _message(head: CommitHead, checkpoint: Checkpoint, changes: Changes) -> CommitMessage:
+def _message(
+    head: CommitHead, checkpoint: Checkpoint, changes: Changes, amended: Mapping[int, Minute]
+) -> CommitMessage:
     return CommitMessage(
         seq=head.seq + 1,
         token=head.token,
         watermark_ms=checkpoint.watermark_ms,
         closed=[minute.candle for minute in changes.closed.values()],
-        amended=[minute.candle for minute in changes.amended.values()],
+        amended=[minute.candle for minute in amended.values()],
         open=changes.open.candle if changes.open else None,
         coverage_json=checkpoint.coverage,
         trades=changes.packed,

@@ -249,7 +249,8 @@ class Term:
 
     async def _step(self, batch: Batch) -> tuple[Changes, Faults, Collection[int]]:
         """Also returns the opens of the late minutes that the store had."""
-        self._builder.refused.update(batch.refused)
+        if batch.refused:
+            self._builder.refused.update(batch.refused)
         self._builder.sources = batch.sources or self.source.sources
         # While the clock is not believed, minutes are closed by trades alone.
         self._complete_ms = NEVER if self.clock.is_refused() else batch.complete_ms

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from common.archive.archive import Archive
+from common.archive.names import NAMES
 from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS, SERIES, TRADE_ROWS
 from common.errors import ArchiveDamaged, Superseded
 from common.market.instrument import Instrument
@@ -167,3 +168,9 @@ def test_a_damaged_object_is_named_and_can_be_replaced(tmp_path: Path) -> None:
     assert archive.read(CANDLE_ROWS, BTC, FEBRUARY_MS, FEBRUARY_MS + MINUTE_MS).equals(
         frame.filter(pl.col("open_ms") == FEBRUARY_MS)
     )
+
+
+def test_what_lists_the_archive_knows_the_same_series_as_what_reads_it() -> None:
+    assert {name: (each.name, each.period) for name, each in NAMES.items()} == {
+        name: (each.name, each.period) for name, each in SERIES.items()
+    }

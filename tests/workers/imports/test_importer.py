@@ -450,6 +450,13 @@ async def test_a_number_that_is_too_fine_takes_the_new_symbol_back_with_all_that
     assert (refused.value.of, refused.value.decimals, work.done.days > 0) == ("price", 3, True)
     async with commit_client(redis_url) as client:
         assert await client.keys("{TEST:IMPORT}*") == [] and await client.hkeys("symbols") == []
+    # Data of a symbol that was removed without it is none of the import's.
+    await imported(redis_url, [written(tmp_path / "b.csv", lines[:9])])
+    async with open_store(redis_url) as registry:
+        await registry.remove_symbol("TEST:IMPORT")
+    with pytest.raises(TooFineLine):
+        await importer(redis_url, [path]).run()
+    assert (await stored(redis_url)).footprints
 
 
 OPENS = "open_ms,open,high,low,close,volume"
