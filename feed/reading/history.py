@@ -241,10 +241,12 @@ class History:
             amended = {day_of(frames.series.codec.open_of(member)) for member in found}
             plan = planned(chosen, view.months, (opened.from_ms, opened.to_ms), amended, uneven_days)
         room = self.store, self.frame_cache, self.budget
-        known = await SealedDays(*room).read(frames, plan.by_minute, scales, wanted)
-        if plan.rolled:
-            rolled = await RolledDays(*room).read(frames, plan.rolled, scales)
-            known = sorted([*known, *rolled], key=lambda stretch: stretch.from_ms)
+        rolled = await RolledDays(*room).read(frames, plan.rolled, scales) if plan.rolled else []
+        if rolled is None:
+            # Made again since, or damaged: the minutes of what is sealed serve.
+            plan, rolled = DayPlan(chosen, []), []
+        known = [*await SealedDays(*room).read(frames, plan.by_minute, scales, wanted), *rolled]
+        known.sort(key=lambda stretch: stretch.from_ms)
         # What ends the part: days that were not chosen, or the rest of a day that is cut.
         ends = [(stretch.from_ms, stretch.to_ms) for stretch in known if stretch.is_cut]
         if len(chosen) < len(stretches):

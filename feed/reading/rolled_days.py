@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from itertools import chain, groupby
 from typing import NamedTuple
 
-from common.errors import Overtaken
 from common.frames.minutes import MinuteFrames, MinuteRows, within
 from common.frames.sealed import SealedCandles
 from common.market.coding import blocks
@@ -109,14 +108,17 @@ class RolledDays:
     cache: FrameCache
     budget: QueryBudget
 
-    async def read(self, frames: MinuteFrames, runs: Sequence[RolledRun], scales: Scales) -> list[DayStretch]:
-        """Return the rows of each run. Raises Overtaken where a month of them has been made again since."""
+    async def read(self, frames: MinuteFrames, runs: Sequence[RolledRun], scales: Scales) -> list[DayStretch] | None:
+        """Return the rows of each run. None where a month of them is not there as it was named."""
         keys = [self._key(frames, run.months, scales) for run in runs]
         groups = {key: run.months for key, run in zip(keys, runs, strict=True)}
         rows = {key: found for key in groups if (found := self.cache.get(key)) is not None}
         lacking = {key: months for key, months in groups.items() if key not in rows}
         if lacking:
-            rows |= await self._read(frames, lacking, scales)
+            read = await self._read(frames, lacking, scales)
+            if read is None:
+                return None
+            rows |= read
         await self.budget.read(sum(map(len, rows.values())))
         return [
             DayStretch(within(rows[key], run.from_ms, run.to_ms), run.from_ms, run.to_ms)
@@ -129,25 +131,26 @@ class RolledDays:
 
     async def _read(
         self, frames: MinuteFrames, groups: Mapping[Hashable, Months], scales: Scales
-    ) -> dict[Hashable, MinuteRows]:
+    ) -> dict[Hashable, MinuteRows] | None:
         # Fetched no sooner than there is a turn to open it.
         async with self.cache.turns:
             months = [month for group in groups.values() for month in group]
             found = await self.store.rolled_months([month.month_ms for month in months])
             count = sum(month.rows for month in months)
-            opened = await self.budget.run(count, self._opened, frames, groups, found, scales)
-        for key, rows in opened.items():
+            opened = await self.budget.run(count, _opened, frames, groups, found, scales)
+        for key, rows in (opened or {}).items():
             self.cache.keep(key, rows)
         return opened
 
-    def _opened(
-        self, frames: MinuteFrames, groups: Mapping[Hashable, Months], found: Sequence[bytes | None], scales: Scales
-    ) -> dict[Hashable, MinuteRows]:
-        opened, scratch, following = dict[Hashable, MinuteRows](), Scratch(), iter(found)
-        for key, months in groups.items():
-            known = [block for _ in months if (block := next(following))]
-            if list(map(blocks.digest, known)) != [month.digest for month in months]:
-                raise Overtaken(f"a month of {self.store.keys.symbol} was made again while it was read")
-            rows = frames.opened(known, scales, scratch)
-            opened[key] = replace(rows, minutes_a_row=MINUTES_A_ROW) if isinstance(rows, SealedCandles) else rows
-        return opened
+
+def _opened(
+    frames: MinuteFrames, groups: Mapping[Hashable, Months], found: Sequence[bytes | None], scales: Scales
+) -> dict[Hashable, MinuteRows] | None:
+    known = [block for block in found if block]
+    if list(map(blocks.digest, known)) != [month.digest for months in groups.values() for month in months]:
+        return None
+    opened, scratch, following = dict[Hashable, MinuteRows](), Scratch(), iter(known)
+    for key, months in groups.items():
+        rows = frames.opened([next(following) for _ in months], scales, scratch)
+        opened[key] = replace(rows, minutes_a_row=MINUTES_A_ROW) if isinstance(rows, SealedCandles) else rows
+    return opened

@@ -170,22 +170,19 @@ async def test_it_is_the_digest_that_keeps_an_answer_right(
     assert await bars(client) != await by_minute(client)
 
 
-async def test_a_block_that_is_not_the_one_that_is_named_is_not_taken(writer: Writer, client: Redis) -> None:
+@pytest.mark.parametrize("block", [b"?", None])
+async def test_a_block_that_is_not_the_one_that_is_named_is_not_taken(
+    writer: Writer, client: Redis, reads: Reads, block: bytes | None
+) -> None:
+    """However long it is not: no question waits for a roll-up that minutes can do without."""
     await write(writer, 3)
-    expected = await by_minute(client)
-    blocks: Any = await client.hgetall(KEYS.rolled_15m)
-    read = SymbolReader.rolled_months
-    asked = 0
-
-    async def otherwise(reader: SymbolReader, months: Any) -> Any:
-        nonlocal asked
-        asked += 1
-        return [b"?" for _ in months] if asked == 1 else await read(reader, months)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(SymbolReader, "rolled_months", otherwise)
-        assert await bars(client) == expected
-    assert asked == 2 and blocks == await client.hgetall(KEYS.rolled_15m)
+    expected, (month,) = await by_minute(client), await client.hkeys(KEYS.rolled_15m)
+    await client.delete(KEYS.rolled_15m)
+    if block:
+        await client.hset(KEYS.rolled_15m, month, block)
+    reads.take()
+    assert await bars(client) == expected
+    assert reads.take() == ([0, 1, 2], [int(month)])
 
 
 async def test_a_month_that_is_made_again_while_it_is_fetched_is_read_once_more(
