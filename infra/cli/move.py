@@ -107,7 +107,9 @@ def _refuse_no_store(source: _Place) -> None:
 @contextmanager
 def _progress() -> Iterator[Tell]:
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    # To a file it would write an empty line.
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=None)
         yield lambda doing, done, of: bar.update(task, description=doing, completed=done, total=of)
 

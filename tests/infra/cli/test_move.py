@@ -61,7 +61,7 @@ async def test_a_feed_answers_the_same_there_and_back_again(
         first, second = done.out.splitlines()
         assert f"keys moved from {there} to {server.url}; both were compared, and are the same" in first
         assert second == "next: set REDIS_URL to it, in fleet.env or the environment, then infra/up"
-        assert "warning: the store keeps nothing on disk" in done.err
+        assert done.err == "warning: the store keeps nothing on disk (appendonly no), expected appendonly yes\n"
         assert await answers(server.url) == before
         done = Fleet(server.url, fleet.data)("move", "--to", str(back))
         assert done.code == 0, done.err
