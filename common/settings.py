@@ -213,7 +213,7 @@ class Settings(BaseSettings):
     @field_validator("redis_url", "queue_redis_url")
     @classmethod
     def _check_redis_url(cls, url: str | None) -> str | None:
-        if url is not None and not (_REDIS_URL_FORM.fullmatch(url) and _has_port(url)):
+        if url is not None and not is_redis_url(url):
             raise ValueError("it must be redis://host:port/db, rediss://... or unix:///absolute/path")
         return url
 
@@ -254,6 +254,10 @@ class Settings(BaseSettings):
     def queue_url(self) -> str:
         """The Redis of the roll-up queue."""
         return self.queue_redis_url or self.store_url
+
+
+def is_redis_url(url: str) -> bool:
+    return bool(_REDIS_URL_FORM.fullmatch(url)) and _has_port(url)
 
 
 def _has_port(url: str) -> bool:

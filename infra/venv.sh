@@ -21,13 +21,13 @@ is_fit() {
 }
 
 find_python() {
-    for candidate in python3 python3.13 python3.12 python3.11; do
+    for candidate in python3 python3.14 python3.13 python3.12 python3.11; do
         if is_fit "$candidate"; then
             printf '%s\n' "$candidate"
             return
         fi
     done
-    fail 'no Python 3.11 or newer found (tried python3, python3.13, python3.12, python3.11): install one'
+    fail 'no Python 3.11 or newer found (tried python3, python3.14, python3.13, python3.12, python3.11): install one'
 }
 
 make_venv() {
@@ -57,13 +57,17 @@ install() {
     { is_fit "$venv/bin/python" && "$venv/bin/python" -m pip --version >/dev/null 2>&1; } || make_venv
     is_installed "$1" && return
     say "Installing pinned dependencies into .venv"
+    # On a terminal pip shows what it does.
+    [ -t 2 ] && quiet='' || quiet=--quiet
     target=$root
     [ "$1" = base ] || target="$root[$1]"
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable "$target" ||
+    # shellcheck disable=SC2086  # nothing, or one option
+    "$venv/bin/python" -m pip install $quiet --disable-pip-version-check --editable "$target" >&2 ||
         fail "could not install the dependencies of pyproject.toml: see pip's message above"
     stamp_text >"$venv/.installed-$1"
     # Every extra holds the base.
     stamp_text >"$venv/.installed-base"
+    say "Installed: .venv takes $(du -sh "$venv" | cut -f1)"
 }
 
 # need EXTRA: make sure that .venv holds what pyproject.toml pins. EXTRA is `base` or an extra's name.
@@ -73,7 +77,10 @@ need() {
     fi
     # Two at once (up and test, or two up) must not write one .venv. pyproject.toml serves as the lock: it is there.
     (
-        if command -v flock >/dev/null 2>&1; then flock 9; fi
+        if command -v flock >/dev/null 2>&1 && ! flock -n 9; then
+            say 'Waiting for another infra/up or infra/test, which installs into .venv'
+            flock 9
+        fi
         install "$1"
     ) 9<"$root/pyproject.toml"
 }

@@ -23,6 +23,8 @@ from common.errors import StoreUnavailable
 
 # A commit takes under 1 ms; a store that needs 2 s is as good as gone, and the spare is waiting.
 COMMAND_TIMEOUT_S = 2.0
+# A piece of 1 MB over a line of 1 Mbit/s takes 8 s.
+MOVE_TIMEOUT_S = 30.0
 # Finds a silently dead peer under a subscription; PING does not disturb RESP3 push messages.
 HEALTH_CHECK_S = 10
 # Connections of one client. The store answers one command at a time: more connections only wait there instead of here.
@@ -46,6 +48,13 @@ def blocking_client(url: str) -> Redis:
     Each reader holds a connection for as long as it reads, so there are as many as readers.
     """
     return _client(url, None, sys.maxsize)
+
+
+def plain_client(url: str) -> Redis:
+    """For a move of the store: much in each command, over a slow line; replies as the server gives them (RESP3)."""
+    client = _client(url, MOVE_TIMEOUT_S, MAX_CONNECTIONS)
+    client.response_callbacks.clear()
+    return client
 
 
 def _client(url: str, timeout_s: float | None, max_connections: int) -> Redis:

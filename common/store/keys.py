@@ -10,6 +10,7 @@ symbols, and an ACL may name them.
 | {}:symbols          | string  | fleet symbols, up   | workers, up        | a number                               |
 | {}:format           | string  | fleet symbols, upgrade, up | all processes | a number                        |
 | {}:agreed           | hash    | up, clock           | fleet commands     | 3 fields                               |
+| {}:moving           | hash    | fleet move          | all processes      | 2 fields, until the store is moved     |
 | calendars           | hash    | fleet calendars     | everybody          | one field a calendar                   |
 | {S}:owner           | hash    | claim, commit, beat | claim, workers, feed | 7 fields                             |
 | {S}:state           | hash    | commit, import, change | claim, feed     | 20 fields; coverage 4096 spans         |
@@ -82,6 +83,8 @@ SYMBOLS_VERSION = "{}:symbols"
 FORMAT_KEY = "{}:format"
 # Hash of what all that works on the store must agree on (common.store.agreed).
 AGREED = "{}:agreed"
+# Of a store that another is being moved to (common.store.move_mark).
+MOVING = "{}:moving"
 # Series of candles that the roll-up jobs keep.
 ROLLED = ("1d", "1w", "1M")
 # Which processes there are, of all kinds.

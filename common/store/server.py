@@ -18,6 +18,7 @@ from redis.exceptions import ResponseError
 from common.errors import OperatorError, StoreUnavailable
 from common.store.client import translated
 from common.store.format import store_format
+from common.store.move_mark import refuse_half_moved
 
 log = logging.getLogger(__name__)
 
@@ -142,9 +143,11 @@ async def _config(client: Redis, name: str) -> str:
 async def admit(client: Redis, *, unsafe: bool) -> None:
     """Return if a process may work with this store, or raise OperatorError. To be called before anything is written.
 
-    `unsafe`: FLEET_UNSAFE_STORE, it may whatever the store is, unless it has been written by a later release.
+    `unsafe`: FLEET_UNSAFE_STORE, it may whatever the store is, unless it has been written by a later release, or is
+    half moved.
     """
     await store_format(client)
+    await refuse_half_moved(client)
     if not unsafe:
         refuse_unfit(await server_info(client))
 

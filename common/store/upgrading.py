@@ -46,10 +46,10 @@ async def older_processes(client: Redis, lease_ttl_ms: int) -> list[str]:
     known = await processes(client)
     older = [f"{process.kind} {process.name} (format {process.format})" for process in known if process.format < FORMAT]
     names = {process.name for process in known}
-    return older + [f"worker {holder}" for holder in await _living(client, names, lease_ttl_ms)]
+    return older + [f"worker {holder}" for holder in await living_holders(client, names, lease_ttl_ms)]
 
 
-async def _living(client: Redis, known: set[str], lease_ttl_ms: int) -> list[str]:
+async def living_holders(client: Redis, known: set[str], lease_ttl_ms: int) -> list[str]:
     """Holders of symbols that are not known, and give a sign of life within a lease."""
     first = now = _unknown(await _holders(client), known)
     loop = asyncio.get_running_loop()

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 
 from common.errors import BadInput, OperatorError
+from common.redact import redacted_url
 from common.settings import Settings, load
 from common.store.client import commit_client
 from infra.cli.options import DataOption
@@ -49,7 +50,7 @@ def backup(
     if check:
         print(f"the copy is readable: {_keys(target, settings):,} keys")
     if settings.archive_url:
-        print(f"the archive is not part of it: {settings.archive_url}")
+        print(f"the archive is not part of it: {redacted_url(settings.archive_url)}")
 
 
 def _with_progress(folder: Path, target: Path) -> Backup:

@@ -31,6 +31,9 @@ COMMANDS = {
         "infra.cli.down:down", "Stop the fleet of a data folder, also what a killed launcher has left behind."
     ),
     "backup": LazyCommand("infra.cli.backup:backup", "Copy the data folder while the fleet runs, as of one moment."),
+    "move": LazyCommand(
+        "infra.cli.move:move", "Move the whole store to another place: from a data folder to a Redis, or back."
+    ),
     "rebuild": LazyCommand(
         "infra.cli.rebuild:rebuild", "Have days of a symbol rolled up, sealed and archived anew, out of their minutes."
     ),

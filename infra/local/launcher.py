@@ -27,7 +27,7 @@ from common.store.upgrading import upgrade
 from common.store.wanted import WantedFleet
 from feed.access import Access
 from infra import private
-from infra.local import embedded, local_exchange, markets, procfile, venues
+from infra.local import embedded, local_exchange, markets, preflight, procfile, venues
 from infra.local.child import Output
 from infra.local.local_exchange import LocalExchange
 from infra.local.running import LaunchRecord, recorded
@@ -53,6 +53,8 @@ def run(settings: Settings, wanted: WantedMarkets) -> None:
     Access.of(settings)
     check_port_free(settings.host, settings.port)
     commands = procfile.read(ROOT / "Procfile")
+    for sentence in preflight.warnings(settings):
+        print(f"warning: {sentence}", file=sys.stderr, flush=True)
     # Before and after the supervisor's own handlers every stop signal ends us as Ctrl-C does: through `finally`.
     with handled(STOP_SIGNALS, signal.default_int_handler), _store(settings) as url, _recorded(settings, url) as record:
         asyncio.run(_supervise(settings, url, commands, wanted, record))

@@ -19,12 +19,16 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 from rq.worker import HerokuWorker
 
+from common.errors import FleetError
 from common.redact import redacted
 from common.store.jobs import MAX_FAILURES, QUEUE, FailedJob, failure
 from common.store.keys import FAILURES
 from workers.rollup.rq_queue import FAILURE_TTL_S, MONITORING_S, worker_name
 
 log = logging.getLogger(__name__)
+# RQ tells each failure with its traceback, which `_failed` does where it is a bug, and once.
+_TOLD_BY_RQ = "exception raised while executing"
+logging.getLogger("rq.worker").addFilter(lambda record: _TOLD_BY_RQ not in str(record.msg))
 
 # An idle worker blocks for this less 15 s, then gives a sign of life. RQ's default makes a dead one look alive for
 # eight minutes.
@@ -40,6 +44,7 @@ RECONNECT_MOST_S = 2.0
 
 PR_SET_PDEATHSIG = 1  # from linux/prctl.h
 
+Bug = tuple[type[BaseException], BaseException, TracebackType]
 Functions = Mapping[str, Callable[..., object]]
 
 
@@ -193,7 +198,8 @@ class RollupWorker(HerokuWorker):
         if kind is not ShutDownImminentException:
             lines = str(error).strip().splitlines()
             reason = f"{kind.__name__}: {lines[0]}" if lines else kind.__name__
-            self._note(job, reason, refused=kind is UnknownFunction)
+            is_bug = not issubclass(kind, (FleetError, UnknownFunction))
+            self._note(job, reason, refused=kind is UnknownFunction, bug=(kind, error, where) if is_bug else None)
         return False
 
     def _killed(self, job: Job, pid: int | None, status: int | None, usage: object) -> None:
@@ -203,11 +209,13 @@ class RollupWorker(HerokuWorker):
             ended = f"by {signal.Signals(os.WTERMSIG(status)).name}"
         self._note(job, f"Killed: the job's process was ended {ended}")
 
-    def _note(self, job: Job, reason: str, *, refused: bool = False) -> None:
+    def _note(self, job: Job, reason: str, *, refused: bool = False, bug: Bug | None = None) -> None:
         text: Any = self.connection.hget(FAILURES, job.id)
         before = FailedJob.load(text) if text else None
         now_ms = time.time_ns() // 1_000_000
         found = failure(job.id, redacted(reason), now_ms, self._first_retry_ms, before, refused=refused)
-        log.error("job failed", extra={"job": job.id, "reason": found.reason, "times": found.times})
+        # The same again is no news: health, doctor and `fleet jobs` have it as long as it lasts.
+        level = logging.INFO if before and before.reason == found.reason else logging.ERROR
+        log.log(level, "job failed", exc_info=bug, extra={"job": job.id, "reason": found.reason, "times": found.times})
         if before or self.connection.hlen(FAILURES) < MAX_FAILURES:
             self.connection.hset(FAILURES, job.id, found.dump())

@@ -9,9 +9,10 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
 
 from common.errors import Stale, StoreUnavailable
-from common.store.client import COMMAND_TIMEOUT_S, MAX_CONNECTIONS, blocking_client, commit_client, translated
+from common.store.client import COMMAND_TIMEOUT_S, MAX_CONNECTIONS, ask, blocking_client, commit_client, translated
 from common.store.commit import StreamBounds
 from common.store.keys import SymbolKeys
 from common.store.symbol import SymbolStore
@@ -81,11 +82,11 @@ async def test_every_command_says_that_its_outcome_is_unknown(proxy: Proxy, behi
     await store.release("nobody")
     proxy.swallow = 1
     with pytest.raises(StoreUnavailable, match=SYMBOL):
-        await ask(store, command)
+        await send(store, command)
     assert proxy.swallowed == 1
 
 
-async def ask(store: SymbolStore, command: str) -> None:
+async def send(store: SymbolStore, command: str) -> None:
     match command:
         case "claim":
             await claim(store, A)
@@ -196,6 +197,25 @@ async def test_who_waits_too_long_for_a_connection_is_told_so(direct: Redis, mon
     for connection in lent:
         await pool.release(connection)
     assert await direct.ping()
+
+
+async def test_a_reply_that_is_not_awaited_is_not_taken_for_that_of_the_next_command(direct: Redis) -> None:
+    for turns in range(20):
+        asked = asyncio.ensure_future(ask(direct, "ECHO", "lost"))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        asked.cancel()
+        await asyncio.gather(asked, return_exceptions=True)
+        assert await ask(direct, "ECHO", "next") == b"next"
+
+
+async def test_a_command_that_is_refused_leaves_its_connection_to_others(direct: Redis) -> None:
+    pool: Any = direct.connection_pool
+    for _ in range(2 * MAX_CONNECTIONS):
+        with pytest.raises(ResponseError):
+            await ask(direct, "NOSUCH")
+    assert await ask(direct, "ECHO", "next") == b"next"
+    assert (len(pool._available_connections), len(pool._in_use_connections)) == (1, 0)
 
 
 async def test_each_blocking_read_has_a_connection_of_its_own(redis_url: str, direct: Redis) -> None:

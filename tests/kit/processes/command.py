@@ -23,7 +23,9 @@ from infra.paths import ROOT
 # Nothing listens there: no test asks a venue on the internet.
 NOWHERE = "http://127.0.0.1:1"
 # Commands that neither handle signals nor change what this process knows: they are spared a Python of their own.
-RUN_HERE = frozenset(("symbols", "archive", "rebuild", "jobs", "doctor", "calendars", "settings", "status", "down"))
+RUN_HERE = frozenset(
+    ("move", "symbols", "archive", "rebuild", "jobs", "doctor", "calendars", "settings", "status", "down")
+)
 
 
 @dataclass

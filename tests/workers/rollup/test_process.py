@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from glob import glob
@@ -9,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import orjson
 import pytest
 import redis
 from rq import Callback, Queue
@@ -20,7 +23,7 @@ from common.store.client import commit_client
 from common.store.jobs import QUEUE, FailedJob
 from common.store.keys import CLOCK, FAILURES
 from common.store.rollups import RollupStore
-from infra.local import embedded
+from infra.local import die_with_parent, embedded
 from tests.kit.processes.delay import waited_s
 from tests.kit.processes.rollup import LEASE_MS, START_S, clock, rollup, rollup_of_fleet
 from tests.kit.processes.supervised import is_alive
@@ -114,6 +117,41 @@ def test_a_failed_job_is_told_with_its_reason_until_it_succeeds_and_none_but_our
         wait_until(ticking(rq, work, lambda: [each.job for each in failed(rq)] == ["foreign"]))
     # A callback that was called would have failed that job.
     assert texts(rq, "done") == ["T:S"] * 2
+
+
+UNAVAILABLE = """
+import sys
+from common import log
+from common.errors import ArchiveUnavailable
+from workers.rollup.serve import serve
+
+def fail(symbol: str, _: int) -> None:
+    raise ArchiveUnavailable("archive /there: gone") if symbol == "T:S" else OSError("a bug")
+
+log.setup("info", "json")
+serve(sys.argv[1], {"fail": fail}, 20)
+"""
+
+
+def test_what_is_wrong_with_the_deployment_is_logged_once_in_a_sentence_and_a_bug_with_its_traceback(
+    rq: "redis.Redis", redis_url: str, tmp_path: Path
+) -> None:
+    def times(work: Work) -> int:
+        return {each.job: each.times for each in failed(rq)}.get(work.job, 0)
+
+    with open(tmp_path / "log", "wb") as log:
+        command = [sys.executable, die_with_parent.__file__, str(os.getpid()), sys.executable, "-c", UNAVAILABLE]
+        with subprocess.Popen([*command, redis_url], stderr=log) as process:
+            known, bug = Work("fail", "T:S", 0), Work("fail", "T:BUG", 0)
+            wait_until(ticking(rq, known, lambda: times(known) > 2), START_S)
+            wait_until(ticking(rq, bug, lambda: times(bug) > 0), START_S)
+            process.terminate()
+    lines = (tmp_path / "log").read_text().splitlines()
+    told = [each for each in map(orjson.loads, lines) if each["event"] == "job failed"]
+    of_known = [each for each in told if each["reason"] == "ArchiveUnavailable: archive /there: gone"]
+    assert [each["level"] for each in of_known[:3]] == ["error", "info", "info"]
+    assert len([line for line in lines if "Traceback" in line and "ArchiveUnavailable" in line]) == 0
+    assert [line for line in lines if "Traceback" in line and "a bug" in line]
 
 
 def test_a_job_that_is_done_has_not_failed_because_of_what_rq_has_forgotten_of_it(
