@@ -22,6 +22,7 @@ from common.store.lease import holder_name
 
 log = logging.getLogger(__name__)
 
+CANCEL_EVERY_S = 0.5
 SAY_EVERY_S = 5.0
 # Two words may be lost.
 PRESENT_FOR_MS = 15_000
@@ -95,8 +96,10 @@ async def present(
     try:
         yield
     finally:
-        saying.cancel()
-        await asyncio.wait([saying])
+        # A client that has just got its reply may swallow one: it is told again.
+        while not saying.done():
+            saying.cancel()
+            await asyncio.wait([saying], timeout=CANCEL_EVERY_S)
         with suppress(StoreUnavailable):
             await presence.leave()
 

@@ -1,5 +1,6 @@
 """Which processes there are, on both servers."""
 
+import asyncio
 import tomllib
 from typing import Any
 
@@ -42,6 +43,27 @@ async def test_an_error_of_any_kind_does_not_make_a_process_silent(
     async with present(client, WORKER, 50, held):
         await wait_until_async(lambda: not troubles)
         await wait_until_async(lambda: processes(client))
+
+
+async def test_a_block_ends_also_where_its_cancellation_is_swallowed(
+    client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(presence, "CANCEL_EVERY_S", 0.01)
+    swallowed = 0
+
+    async def deaf(*_: object) -> None:
+        nonlocal swallowed
+        while swallowed < 2:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                swallowed += 1
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(presence, "_keep_saying", deaf)
+    async with present(client, WORKER):
+        await asyncio.sleep(0)
+    assert swallowed == 2
 
 
 async def test_the_last_word_of_a_process_counts(client: Redis) -> None:
