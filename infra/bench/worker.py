@@ -12,7 +12,7 @@ from common.store.registry import Market, Registry
 from infra.bench.base import Figure, await_owner, owner, process, store
 
 SYMBOL = "BENCH:IDLE"
-MAX_RSS_MB = 45.0
+MAX_RSS_MB = 33.0
 KILLS = 5
 
 
