@@ -39,7 +39,7 @@ pytestmark = pytest.mark.chaos
 CHAOS_S = float(os.environ.get("CHAOS_S", "30"))
 # Between two faults, in seconds.
 RESTS_S = (0.05, 0.8)
-# How much longer they come until the recorders have met all that they must have met.
+# How much longer they come until recorders and workers have met all that they must have met.
 MAX_MORE_S = 60.0
 # All that is due is done, and all is told, within this of the last fault.
 SETTLE_S = 90.0
@@ -81,7 +81,7 @@ async def test_under_fire_nothing_is_lost_nothing_is_twice_and_all_recorders_hav
         fleet.start(tmp_path / "recording.csv")
         async with meanwhile(fleet.processes.watch(), *(one.run() for one in (*recorders, deaf))):
             async with meanwhile(fleet.pusher.run()):
-                await fire(fleet, random, CHAOS_S, lambda: have_met_all(recorders))
+                await fire(fleet, random, CHAOS_S, lambda: have_met_all(recorders) and have_lost(fleet))
                 await fleet.processes.all_go_on()
                 await wait_until_async(fleet.is_answered, SETTLE_S, LOOK_S)
                 # Now: with the next snapshot, should one come, it would have what it missed.
@@ -142,10 +142,16 @@ def have_met_all(recorders: Collection[Recorder]) -> bool:
     return each and any(one.happened["ConnectionClosedError"] for one in recorders)
 
 
+def have_lost(fleet: Hostile) -> bool:
+    """Whether workers have lost a term to another, and one to the store."""
+    workers = fleet.logged("worker")
+    return workers["claimed"] > 6 and bool(workers["lost fenced"] and workers["lost"])
+
+
 async def fire(fleet: Hostile, random: Random, seconds: float, is_enough: Callable[[], bool]) -> None:
     """Every fault at least twice, in any order, and then any until the time is over and it is enough.
 
-    When a feed is killed, and who is connected then, is luck: it goes on for at most MAX_MORE_S to have it.
+    When what is killed, and who works or is connected then, is luck: it goes on for at most MAX_MORE_S to have it.
     """
     until_s = time.monotonic() + seconds
     names = [*2 * [*fleet.faults(), "kill web"], "kill job"]
@@ -257,8 +263,8 @@ def tell(fleet: Hostile, recorders: Collection[Recorder]) -> None:
 def assert_met_its_faults(fleet: Hostile, recorders: Collection[Recorder]) -> None:
     """Else it has shown nothing."""
     assert all(fleet.happened[name] >= 2 for name in fleet.faults()) and fleet.happened["killed job"]
-    workers, pusher = fleet.logged("worker"), fleet.pusher.happened
-    assert workers["claimed"] > 6 and workers["lost fenced"] and workers["lost"]
+    pusher = fleet.pusher.happened
+    assert have_lost(fleet)
     assert pusher["unknown"] and pusher["late"] and pusher["twice"] and pusher["after a rewind"]
     assert have_met_all(recorders)
     # A command that is begun while the store is away says so, and ends.

@@ -27,13 +27,17 @@ pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]
 
 PATIENCE_S = 30
 
-PAGES = ("README.md",)
+PAGES = ("README.md", "docs/operate.md")
 # Blocks that are not run, by the reason they give.
-LEFT_OUT = {"README.md": ["needs the venues", "takes a day that is over"]}
+LEFT_OUT = {
+    "README.md": ["needs the venues", "takes a day that is over"],
+    "docs/operate.md": ["needs a Redis of your own", "needs a Redis of your own"],
+}
 # Lines that go on until Ctrl-C: they are stopped once they have said something.
 ENDLESS = re.compile(r"^fleet (watch|store cli SUBSCRIBE)\b")
 # What the fixture and CI run.
 ELSEWHERE = re.compile(r"^infra/(up|test)\b")
+RUN = ("sh", "python")
 _BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -54,7 +58,7 @@ def blocks(page: str) -> Iterator[Block]:
         language, about, body = one.groups()
         following = found[at + 1] if at + 1 < len(found) else None
         is_shown = following and following[1] == "text" and not text[one.end() : following.start()].strip()
-        if language != "text":
+        if language in RUN:
             yield Block(language, about.strip(), body, following[3] if following and is_shown else "")
 
 
