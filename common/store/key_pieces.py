@@ -24,7 +24,7 @@ _EMPTY_GROUP = "fleet:move"
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class KeyPiece:
     """`write`: commands that add it to a key that has all pieces before it. `ask`: who has it answers `expected`."""
 
     write: Sequence[Command]
@@ -47,7 +47,7 @@ class StreamEnds:
 
 
 @dataclass(frozen=True, slots=True)
-class Outline:
+class KeyOutline:
     """A key without its elements. `kind`: its type, `none` if there is no such key. `ttl_ms`: None if it stays."""
 
     kind: str
@@ -55,7 +55,7 @@ class Outline:
     ttl_ms: int | None
     ends: StreamEnds | None = None
 
-    def is_like(self, other: "Outline") -> bool:
+    def is_like(self, other: "KeyOutline") -> bool:
         """Whether the other may be the same key: how long it still has is another at each look."""
         of_both = [(each.kind, each.length, each.ttl_ms is None) for each in (self, other)]
         return of_both[0] == of_both[1] and _same_ends(self.ends, other.ends)
@@ -75,19 +75,19 @@ async def ask_all(client: Redis, commands: Sequence[Command]) -> list[Any]:
         return await pipe.execute()
 
 
-async def outline(client: Redis, key: bytes) -> Outline:
+async def outline(client: Redis, key: bytes) -> KeyOutline:
     kind = (await ask(client, "TYPE", key)).decode()
     if kind == "none":
-        return Outline(kind, 0, None)
+        return KeyOutline(kind, 0, None)
     if kind not in _KINDS:
         raise OperatorError(f"the key {key.decode(errors='backslashreplace')} is a {kind}, which can't be moved")
     ttl_ms = await ask(client, "PTTL", key)
     length = await ask(client, _KINDS[kind].length, key)
     ends = await _ends(client, key) if kind == "stream" else None
-    return Outline(kind, length, ttl_ms if ttl_ms >= 0 else None, ends)
+    return KeyOutline(kind, length, ttl_ms if ttl_ms >= 0 else None, ends)
 
 
-def beginning(key: bytes, whole: Outline) -> list[Command]:
+def beginning(key: bytes, whole: KeyOutline) -> list[Command]:
     """What comes before all pieces: whatever of the key was there goes."""
     commands: list[Command] = [("DEL", key)]
     if whole.kind == "stream":
@@ -98,11 +98,11 @@ def beginning(key: bytes, whole: Outline) -> list[Command]:
     return commands
 
 
-def pieces(client: Redis, key: bytes, whole: Outline) -> AsyncIterator[Piece]:
+def pieces(client: Redis, key: bytes, whole: KeyOutline) -> AsyncIterator[KeyPiece]:
     return _KINDS[whole.kind].pieces(client, key)
 
 
-def ending(key: bytes, whole: Outline, *, all_ends: bool) -> list[Command]:
+def ending(key: bytes, whole: KeyOutline, *, all_ends: bool) -> list[Command]:
     """What comes after all pieces. `all_ends`: the store that is written to is of 7.0 or later."""
     commands: list[Command] = []
     if ends := whole.ends:
@@ -125,42 +125,42 @@ class _Elements:
         self.count = max(1, min(fit, 2 * self.count, MAX_ELEMENTS))
 
 
-async def _string(client: Redis, key: bytes) -> AsyncIterator[Piece]:
+async def _string(client: Redis, key: bytes) -> AsyncIterator[KeyPiece]:
     at = 0
     while True:
         command = ("GETRANGE", key, at, at + PIECE_BYTES - 1)
         part = await ask(client, *command)
         if part or not at:
-            yield Piece([("APPEND" if at else "SET", key, part)], command, part, len(part))
+            yield KeyPiece([("APPEND" if at else "SET", key, part)], command, part, len(part))
         at += PIECE_BYTES
         if len(part) < PIECE_BYTES:
             return
 
 
-async def _hash(client: Redis, key: bytes) -> AsyncIterator[Piece]:
+async def _hash(client: Redis, key: bytes) -> AsyncIterator[KeyPiece]:
     async for found, size in _scanned(client, "HSCAN", key, width=2):
         fields, values = found[::2], found[1::2]
-        yield Piece([("HSET", key, *found)], ("HMGET", key, *fields), values, size)
+        yield KeyPiece([("HSET", key, *found)], ("HMGET", key, *fields), values, size)
 
 
-async def _set(client: Redis, key: bytes) -> AsyncIterator[Piece]:
+async def _set(client: Redis, key: bytes) -> AsyncIterator[KeyPiece]:
     async for found, size in _scanned(client, "SSCAN", key, width=1):
-        yield Piece([("SADD", key, *found)], ("SMISMEMBER", key, *found), [1] * len(found), size)
+        yield KeyPiece([("SADD", key, *found)], ("SMISMEMBER", key, *found), [1] * len(found), size)
 
 
-async def _sorted_set(client: Redis, key: bytes) -> AsyncIterator[Piece]:
+async def _sorted_set(client: Redis, key: bytes) -> AsyncIterator[KeyPiece]:
     async for command, found, size in _ranges(client, "ZRANGE", key, "WITHSCORES"):
         # As Python writes a score, it is read as the same.
         scored = [part for member, score in found for part in (repr(float(score)), member)]
-        yield Piece([("ZADD", key, *scored)], command, found, size)
+        yield KeyPiece([("ZADD", key, *scored)], command, found, size)
 
 
-async def _list(client: Redis, key: bytes) -> AsyncIterator[Piece]:
+async def _list(client: Redis, key: bytes) -> AsyncIterator[KeyPiece]:
     async for command, found, size in _ranges(client, "LRANGE", key):
-        yield Piece([("RPUSH", key, *found)], command, found, size)
+        yield KeyPiece([("RPUSH", key, *found)], command, found, size)
 
 
-async def _stream(client: Redis, key: bytes) -> AsyncIterator[Piece]:
+async def _stream(client: Redis, key: bytes) -> AsyncIterator[KeyPiece]:
     after, elements = b"-", _Elements()
     while True:
         command: Command = ("XRANGE", key, after, "+", "COUNT", elements.count)
@@ -168,7 +168,7 @@ async def _stream(client: Redis, key: bytes) -> AsyncIterator[Piece]:
         if not found:
             return
         size = _size(found)
-        yield Piece([("XADD", key, entry, *fields) for entry, fields in found], command, found, size)
+        yield KeyPiece([("XADD", key, entry, *fields) for entry, fields in found], command, found, size)
         after = b"(" + found[-1][0]
         elements.note(len(found), size)
 
@@ -245,7 +245,7 @@ class _Kind:
     """`length`: the command that tells how many elements there are."""
 
     length: str
-    pieces: Callable[[Redis, bytes], AsyncIterator[Piece]]
+    pieces: Callable[[Redis, bytes], AsyncIterator[KeyPiece]]
 
 
 _KINDS = {

@@ -81,7 +81,9 @@ def list_archive(symbol: SymbolArgument = None, data: DataOption = None) -> None
                 to = date_text(to_ms) if to_ms >= 0 else ""
                 rows.append((name, series.name, str(len(periods)), *ends, to, waiting.get(series.name, "")))
         if kept.unarchived:
-            rows.append((name, "", "", "", "", "", f"{len(kept.unarchived):,} days"))
+            rows.append(
+                (name, "", "", "", "", "", f"{len(kept.unarchived):,} {'day' if len(kept.unarchived) == 1 else 'days'}")
+            )
     if rows:
         tables.print_table(tables.console(), COLUMNS, rows)
     else:

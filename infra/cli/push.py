@@ -24,7 +24,7 @@ FIELDS = ("ts_ms", "price", "size", "side", "id")
 PIECE = 500
 
 
-class Side(Enum):
+class TradeSide(Enum):
     BUY = "buy"
     SELL = "sell"
     UNKNOWN = "unknown"
@@ -34,7 +34,7 @@ def push(
     symbol: SymbolArgument,
     price: Annotated[str | None, typer.Argument(metavar="[PRICE]", show_default=False, help="Such as 64000.5.")] = None,
     size: Annotated[str | None, typer.Argument(metavar="[SIZE]", show_default=False, help="Such as 0.25.")] = None,
-    side: Annotated[Side, typer.Option(help="The aggressor's.")] = Side.UNKNOWN,
+    side: Annotated[TradeSide, typer.Option(help="The aggressor's.")] = TradeSide.UNKNOWN,
     trade_id: Annotated[
         str | None,
         typer.Option("--id", show_default=False, help="Pushed again under it, the trade counts once. Default: none."),
