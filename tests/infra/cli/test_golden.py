@@ -105,7 +105,7 @@ def test_archive(fleet: Fleet, tmp_path: Path) -> None:
 BINANCE_USDM:1000PEPEUSDT_261225
   candles           1  2024-01     2024-01     2024-01-02
   footprints        1  2024-01-01  2024-01-01
-                                                                   1 day
+                                                                    1 day
 MY:X
   candles           1  2024-01     2024-01
   footprints        1  2024-01-01  2024-01-01
