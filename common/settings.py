@@ -228,7 +228,8 @@ class Settings(BaseSettings):
     def _check_archive_url(cls, url: str | None) -> str | None:
         if url is not None and "://" in url and not _S3_URL_FORM.fullmatch(url):
             raise ValueError("it must be a folder or s3://bucket/prefix")
-        return url
+        # One name for one archive, whatever process reads it, and in whatever folder.
+        return url.rstrip("/") if url and "://" in url else url and str(Path(url).expanduser().absolute())
 
     @field_validator("archive_s3_endpoint")
     @classmethod

@@ -4,7 +4,6 @@
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from redis.asyncio import Redis
@@ -20,11 +19,6 @@ class Agreed:
     archive_url: str | None
     archive_s3_endpoint: str | None
     archive_trades: bool
-
-    @classmethod
-    def of(cls, archive_url: str | None, archive_s3_endpoint: str | None, archive_trades: bool) -> "Agreed":
-        """As settings have it."""
-        return cls(_absolute(archive_url), archive_s3_endpoint, archive_trades)
 
 
 async def agreed(client: Redis) -> Agreed | None:
@@ -53,10 +47,3 @@ async def agree(client: Redis, ours: Agreed) -> Agreed | None:
         with translated("write of what the fleet agrees on"):
             await client.hset(AGREED, mapping=fields)  # type: ignore[arg-type]
     return before
-
-
-def _absolute(url: str | None) -> str | None:
-    """One name for one archive: a folder's path from the root, a bucket's without a slash at its end."""
-    if url is None:
-        return None
-    return url.rstrip("/") if "://" in url else str(Path(url).expanduser().resolve())

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
@@ -104,17 +104,16 @@ def with_agreed(settings: Settings, url: str) -> Settings:
         async with commit_client(url) as client:
             return await agreed(client)
 
-    fleet, own = (
-        asyncio.run(ask()),
-        Agreed.of(settings.archive_url, settings.archive_s3_endpoint, settings.archive_trades),
-    )
-    if fleet is None or own.archive_url == fleet.archive_url:
+    fleet = asyncio.run(ask())
+    if fleet is None:
         return settings
-    if own.archive_url is None:
-        return settings.model_copy(update=asdict(fleet))
+    if settings.archive_url in (None, fleet.archive_url):
+        # Whether trades are archived is the fleet's to say, too: an import would lose them.
+        endpoint = settings.archive_s3_endpoint or fleet.archive_s3_endpoint
+        return settings.model_copy(update=asdict(replace(fleet, archive_s3_endpoint=endpoint)))
     there = redacted_url(fleet.archive_url) if fleet.archive_url else "nothing"
     raise OperatorError(
-        f"FLEET_ARCHIVE_URL is {redacted_url(own.archive_url)}, but the fleet of this store archives to {there}: "
+        f"FLEET_ARCHIVE_URL is {redacted_url(settings.archive_url)}, but the fleet of this store archives to {there}: "
         "set the same in fleet.env, or start the fleet with it first"
     )
 

@@ -87,6 +87,9 @@ def child_environ(settings: Settings, url: str, *, text_logs: bool) -> dict[str,
         # Else what a process prints stays in its buffer until it ends.
         "PYTHONUNBUFFERED": "1",
     }
+    if settings.archive_url:
+        # A relative folder is of the shell's, and a process has another.
+        found[variable("archive_url")] = settings.archive_url
     if text_logs and settings.log_format == "auto":
         # To a process our pipe is no terminal; we know that a person reads along.
         found[variable("log_format")] = "text"
@@ -186,7 +189,7 @@ async def _supervise(
 
 async def _agree(client: Redis, settings: Settings) -> None:
     """Leave in the store what its commands must agree on, and say what is another than it was."""
-    ours = Agreed.of(settings.archive_url, settings.archive_s3_endpoint, settings.archive_trades)
+    ours = Agreed(settings.archive_url, settings.archive_s3_endpoint, settings.archive_trades)
     before = await agree(client, ours)
     if before and before.archive_url and before.archive_url != ours.archive_url:
         now = redacted_url(ours.archive_url) if ours.archive_url else "nothing"

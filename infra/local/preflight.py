@@ -37,7 +37,7 @@ def _archive(settings: Settings) -> Iterator[str]:
     """A folder is tried. A bucket is far away: the first job finds out."""
     if settings.archive_url is None or "://" in settings.archive_url:
         return
-    folder = Path(settings.archive_url).expanduser()
+    folder = Path(settings.archive_url)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

@@ -1,6 +1,7 @@
 """Settings: what the environment may say, and how a wrong word in it is answered."""
 
 import sys
+from pathlib import Path
 from subprocess import run
 
 import pytest
@@ -144,3 +145,15 @@ def test_importing_settings_loads_no_heavy_library() -> None:
     code = f"import sys, {settings.__name__}; print({heavy} & set(sys.modules))"
     found = run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "set()"
+
+
+def test_an_archive_has_one_name_wherever_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/me")
+    named = {
+        "~/archive": "/home/me/archive",
+        "archive": f"{tmp_path}/archive",
+        "/a/b/": "/a/b",
+        "s3://bucket/x/": "s3://bucket/x",
+    }
+    assert {text: Settings(archive_url=text).archive_url for text in named} == named

@@ -112,6 +112,21 @@ def test_a_command_that_knows_no_archive_uses_the_fleet_s_and_one_that_knows_ano
     assert list((tmp_path / "archive").rglob("*.parquet"))
 
 
+@pytest.mark.process
+def test_whether_trades_are_archived_is_the_fleet_s_to_say(
+    fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = tmp_path / "archive"
+    with redis.Redis.from_url(fleet.url) as client:
+        client.hset(AGREED, mapping={"archive_url": str(archive), "archive_trades": "1"})
+    (tmp_path / "trades.csv").write_text(CSV)
+    monkeypatch.setenv("FLEET_ARCHIVE_URL", str(archive))
+    monkeypatch.setenv("FLEET_ARCHIVE_TRADES", "false")
+    of_symbol = ("--symbol", "MY:BTC", "--price-decimals", "2", "--size-decimals", "0")
+    assert fleet("import", "trades", str(tmp_path / "trades.csv"), *of_symbol).code == 0
+    assert list((archive / "trades").rglob("*.parquet"))
+
+
 async def test_the_fleet_says_that_its_archive_is_another_than_before(
     redis_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
