@@ -55,7 +55,9 @@ def backup(
 
 def _with_progress(folder: Path, target: Path) -> Backup:
     columns = BarColumn(), DownloadColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    # To a file it would write an empty line.
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=None)
         return back_up(folder, target, lambda done, size: bar.update(task, completed=done, total=size))
 

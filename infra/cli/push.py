@@ -79,7 +79,7 @@ def _lines() -> Iterator[Mapping[str, Any]]:
 
 async def _push(url: str, symbol: str, rows: Iterable[Mapping[str, Any]]) -> int:
     async with commit_client(url) as client:
-        market = (await Registry(client).stored_symbols()).get(symbol)
+        market = await Registry(client).stored(symbol)
         if market is None:
             raise BadInput(f"symbol {symbol} is not there: fleet symbols add {symbol}")
         if market.kind != "inbox":
@@ -113,5 +113,5 @@ def _entry(market: Market, row: Mapping[str, Any]) -> dict[str, str]:
         except BadInput as error:
             raise BadInput(f"{name}: {error}") from None
         if units < 0 or (units == 0 and name == "price"):
-            raise BadInput(f"{name} is {entry[name]}, expected a number above 0")
+            raise BadInput(f"{name} is {entry[name]}, expected {'0 or more' if name == 'size' else 'a number above 0'}")
     return entry

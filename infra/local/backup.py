@@ -142,10 +142,11 @@ def _open(store: Path, place: str, stack: ExitStack) -> _Opened:
 def _copied(source: _Opened, path: Path) -> Iterator[int]:
     """Copy as much as there was, and yield the bytes of each piece once it is on disk."""
     path.parent.mkdir(mode=private.FOLDER_MODE, parents=True, exist_ok=True)
-    with open(path, "xb", buffering=0, opener=private.opener) as copy:
+    with open(path, "xb", opener=private.opener) as copy:
         for at in range(0, source.size, CHUNK):
             piece = os.pread(source.fd, min(CHUNK, source.size - at), at)
             copy.write(piece)
+            copy.flush()
             os.fdatasync(copy.fileno())
             yield len(piece)
 
