@@ -12,7 +12,6 @@ from pathlib import Path
 
 import httpx2
 import pytest
-import redis
 from prometheus_client.parser import text_string_to_metric_families
 
 from common.archive.archive import Archive
@@ -136,8 +135,6 @@ def test_trades_that_are_pushed_are_in_the_bars(environment: dict[str, str]) -> 
         return sum(int(bar["n"]) for bar in bars)
 
     wait_until(lambda: counted() == 20, 20)
-    with redis.Redis.from_url(environment["REDIS_URL"]) as store:
-        assert not store.exists("{" + SYMBOL + "}:inbox")
 
 
 def test_duckdb_reads_hours_out_of_the_archive(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """What people would use in place of this, on the same work and the same machine, each as its own docs advise.
 
-Peers run inside this process and answer to nobody: no server, no other client, no correction, no stream. What is
-measured of this is the whole way: over HTTP, or into a store with an fsync a commit. So below is what a claim is worth.
+Peers run inside this process: no server, no other client, no correction, no stream. What is measured of this is the
+whole way: over HTTP, or into a store with an fsync a commit.
 
 Repeat: `pip install -e '.[peers]'`, then `python -m infra.bench peers`. A peer that isn't there is named, with what it
 takes.
