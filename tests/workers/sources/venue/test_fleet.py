@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from common.store.client import commit_client
+from common.store.client import blocking_client
 from infra.exchange import Exchange, ExchangeMarket, MarketClock, Rules, Simulation, listing_of, serving
 from tests.kit.venue_line import Line
 from tests.kit.waiting import wait_until_async
@@ -32,7 +32,8 @@ async def restarted_together(redis_url: str, *, shares_budget: bool) -> Exchange
     async with serving(exchange) as address, AsyncExitStack() as stack:
         lines = []
         for name in NAMES:
-            client = commit_client(redis_url)
+            # Fifty begin in this one process: where that is slow, the store is not away.
+            client = blocking_client(redis_url)
             stack.push_async_callback(client.aclose)
             made = Line(exchange, address, MarketClock(exchange), client, 0, name=name, limits=RULES, keeps_book=False)
             if not shares_budget:
