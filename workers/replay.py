@@ -168,4 +168,4 @@ async def register(registry: Registry, market: Market) -> tuple[Market, bool]:
         raise BadInput(f"symbol {market.symbol} is fed by {kind}: a replay needs a symbol of its own")
     if found.instrument != market.instrument:
         raise BadInput(exists_otherwise(found.instrument, market.instrument))
-    return found, False
+    return await registry.keep_as_long(found, market), False

@@ -9,7 +9,7 @@ symbols, and an ACL may name them.
 | {}:workers          | zset    | every process       | doctor, feed       | presence.MAX_PROCESSES                 |
 | {}:symbols          | string  | fleet symbols, up   | workers, up        | a number                               |
 | {}:format           | string  | fleet symbols, upgrade, up | all processes | a number                        |
-| {}:agreed           | hash    | up, clock           | fleet commands     | 3 fields                               |
+| {}:agreed           | hash    | up, clock           | fleet commands     | 6 fields                               |
 | {}:moving           | hash    | fleet move          | all processes      | 2 fields, until the store is moved     |
 | calendars           | hash    | fleet calendars     | everybody          | one field a calendar                   |
 | {S}:owner           | hash    | claim, commit, beat | claim, workers, feed | 7 fields                             |

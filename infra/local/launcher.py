@@ -189,11 +189,19 @@ async def _supervise(
 
 async def _agree(client: Redis, settings: Settings) -> None:
     """Leave in the store what its commands must agree on, and say what is another than it was."""
-    ours = Agreed(settings.archive_url, settings.archive_s3_endpoint, settings.archive_trades)
+    ours = Agreed.of(settings.model_dump())
     before = await agree(client, ours)
     if before and before.archive_url and before.archive_url != ours.archive_url:
         now = redacted_url(ours.archive_url) if ours.archive_url else "nothing"
         print(f"archive: {now} from now on, {redacted_url(before.archive_url)} is not written any more", flush=True)
+    for name in ("candle_days", "footprint_days"):
+        days, until_now = getattr(ours, name), getattr(before, name, 0)
+        if days < until_now:
+            minutes = f"{name.removesuffix('_days')}s"
+            print(
+                f"{minutes}: kept for {days:,} days from now on, not {until_now:,}: what is older is dropped",
+                flush=True,
+            )
 
 
 async def _local_exchange(
