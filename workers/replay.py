@@ -45,7 +45,7 @@ class Replayer:
     settings: TermSettings
     bounds: StreamBounds
     holder: str
-    archive: Callable[[Redis, Market], Awaitable[None]] | None = None
+    archive: Callable[[Redis, Market], Awaitable[object]] | None = None
     on_progress: Callable[[Progress, Batch], None] = lambda progress, batch: None
     ended: bool = False
     clock: JudgedClock = field(default_factory=lambda: JudgedClock(SystemClock()))
@@ -130,7 +130,7 @@ class ArchivingStore(SymbolStore):
         symbol: str,
         bounds: StreamBounds,
         clock: JudgedClock,
-        archive: Callable[[], Awaitable[None]],
+        archive: Callable[[], Awaitable[object]],
         beat_s: float,
     ) -> None:
         super().__init__(client, symbol, bounds, clock)

@@ -166,7 +166,8 @@ async def _queue(url: str, clock: str) -> list[Finding]:
     except StoreUnavailable as error:
         advice = "Start it, or check FLEET_QUEUE_REDIS_URL: until then days are neither rolled up nor archived."
         return [Finding(Level.FAIL, "queue", f"{redacted_url(url)}: {error}", advice)]
-    return [checks.queue(view, clock), checks.failed_jobs(view.failures)]
+    found = [checks.queue(view, clock), checks.failed_jobs(view.failures)]
+    return [*found, checks.unwritable(view.archive_trouble)] if view.archive_trouble else found
 
 
 async def _archive(client: Redis, settings: Settings, markets: Mapping[str, Market]) -> list[Finding]:

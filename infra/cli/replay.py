@@ -112,7 +112,7 @@ async def is_there(url: str, symbol: str) -> bool:
         return await Registry(client).market(symbol) is not None or await has_data(client, symbol)
 
 
-def _archiver(settings: Settings) -> Callable[[Redis, Market], Awaitable[None]] | None:
+def _archiver(settings: Settings) -> Callable[[Redis, Market], Awaitable[object]] | None:
     """What archives a symbol's trades, if they are to be archived."""
     if settings.archive_url is None or not settings.archive_trades:
         return None

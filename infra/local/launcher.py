@@ -20,6 +20,7 @@ from common.redact import redacted_url
 from common.settings import Settings
 from common.store.agreed import Agreed, agree
 from common.store.client import commit_client
+from common.store.jobs import Jobs
 from common.store.presence import workers_wanted
 from common.store.registry import open_store
 from common.store.server import StoreWatch, admit
@@ -136,6 +137,7 @@ async def _supervise(
     async with commit_client(url) as client:
         await admit(client, unsafe=settings.unsafe_store)
         await _agree(client, settings)
+        await _note_archive(settings, url)
         if not settings.redis_url:
             # All that works on this store is started by us; but for a replay or an import, which may be of before.
             with suppress(OperatorError):
@@ -202,6 +204,14 @@ async def _agree(client: Redis, settings: Settings) -> None:
                 f"{minutes}: kept for {days:,} days from now on, not {until_now:,}: what is older is dropped",
                 flush=True,
             )
+
+
+async def _note_archive(settings: Settings, url: str) -> None:
+    """What the first job would find out: health has it from the start, and no process tells it once more."""
+    trouble = preflight.archive_trouble(settings)
+    with suppress(StoreUnavailable):
+        async with commit_client(settings.queue_redis_url or url) as client:
+            await (Jobs(client).archive_fails(trouble) if trouble else Jobs(client).archive_works())
 
 
 async def _local_exchange(
