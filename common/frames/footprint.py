@@ -84,7 +84,7 @@ def footprints_json(rows: pl.DataFrame, instrument: Instrument) -> list[bytes]:
     where it is true.
     """
     price, size = instrument.price_decimals, instrument.size_decimals
-    lines = rows.with_columns(row=_row_json(price, size))
+    lines = rows.with_columns(row=row_json(price, size))
     bars = lines.group_by("open_ms", maintain_order=True).agg(
         pl.col("is_final", "partial").first(),
         pl.col("row").str.join(","),
@@ -96,14 +96,16 @@ def footprints_json(rows: pl.DataFrame, instrument: Instrument) -> list[bytes]:
 
 
 @lru_cache(64)
-def _row_json(price: int, size: int) -> pl.Expr:
+def row_json(price: int, size: int, *, is_marked: bool = False) -> pl.Expr:
+    """A row as JSON. `is_marked`: with what its column `mark` says."""
     return pl.format(
-        '{{"p":{},"bv":{},"sv":{}{},"bn":{buy_trades},"sn":{sell_trades}{}}}',
+        '{{"p":{},"bv":{},"sv":{}{},"bn":{buy_trades},"sn":{sell_trades}{}{}}}',
         decimal_text("price_ticks", price),
         decimal_text("buy_lots", size),
         decimal_text("sell_lots", size),
         only_where(pl.col("unknown_lots") != 0, pl.format(',"uv":{}', decimal_text("unknown_lots", size))),
         only_where(pl.col("unknown_trades") != 0, pl.format(',"un":{unknown_trades}')),
+        pl.col("mark") if is_marked else pl.lit(""),
     )
 
 

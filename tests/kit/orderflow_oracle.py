@@ -1,9 +1,13 @@
 """Order flow row by row and trade by trade: what the columns must equal. As docs/orderflow.md tells it, and slow."""
 
-from collections.abc import Mapping
-from typing import Literal
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 from common.market.footprint import Level
+from common.market.timeframes.timeframe import Timeframe
+from common.market.trade import Trade
+from tests.kit.writer import Applied
 
 Totals = Mapping[int, int]
 Range = tuple[int, int]
@@ -90,3 +94,48 @@ def nodes(totals: Totals, sensitivity: int) -> tuple[list[int], list[int]]:
 def first_touch(ranges: list[Range], since: int, bottom: int, top: int) -> int:
     """The first of candles, each its low and high, that traded between bottom and top; -1: none."""
     return next((at for at in range(since, len(ranges)) if ranges[at][0] <= top and ranges[at][1] >= bottom), -1)
+
+
+Rows = dict[int, Level]
+
+
+def bars_of(applied: Sequence[Applied], timeframe: Timeframe) -> dict[int, list[Trade]]:
+    """The trades of each bar in order of time, then id."""
+    bars: dict[int, list[Trade]] = defaultdict(list)
+    for trade in sorted((one.trade for one in applied), key=lambda trade: (trade.ts_ms, trade.id)):
+        bars[timeframe.open_of(trade.ts_ms)].append(trade)
+    return dict(sorted(bars.items()))
+
+
+def rows_of(trades: Sequence[Trade], height: int = 1, lowest_offset: int = 0) -> Rows:
+    rows: Rows = defaultdict(lambda: [0] * 6)
+    for trade in trades:
+        level = rows[(trade.price_ticks - lowest_offset) // height * height]
+        level[trade.side] += trade.size_lots
+        level[trade.side + 3] += 1
+    return dict(sorted(rows.items()))
+
+
+def totals_of(rows: Rows) -> dict[int, int]:
+    return {row: sum(level[:3]) for row, level in rows.items()}
+
+
+def zero_prints(rows: Rows, side: int) -> set[int]:
+    """Rows inside the bar that this side did not trade at."""
+    return {row for row, level in rows.items() if min(rows) < row < max(rows) and any(level[:3]) and not level[side]}
+
+
+def state_of(
+    minutes: Mapping[int, list[Trade]], after_ms: int, bottom: int, top: int, *, from_above: bool
+) -> dict[str, Any]:
+    """As an answer tells it: the first minutes from then on that traded in the range, and at its far end or beyond."""
+    told: dict[str, Any] = {"state": "open"}
+    for open_ms, trades in minutes.items():
+        low, high = (pick(trade.price_ticks for trade in trades) for pick in (min, max))
+        if open_ms < after_ms:
+            continue
+        if "touched" not in told and low <= top and high >= bottom:
+            told |= {"state": told["state"].replace("open", "touched"), "touched": open_ms}
+        if "filled" not in told and (low <= bottom if from_above else high >= top):
+            told |= {"state": "filled", "filled": open_ms}
+    return told

@@ -57,7 +57,7 @@ class RowColumns:
     @cached_property
     def lasts(self) -> Ints:
         """The highest row of each bar."""
-        return np.append(self.starts[1:], len(self)) - 1
+        return np.append(self.starts[1:], len(self))[: len(self.starts)] - 1
 
     @cached_property
     def total(self) -> Values:
