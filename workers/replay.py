@@ -45,7 +45,7 @@ class Replayer:
     settings: TermSettings
     bounds: StreamBounds
     holder: str
-    archive: Callable[[Redis, Market], Awaitable[None]] | None = None
+    archive: Callable[[Redis, Market], Awaitable[object]] | None = None
     on_progress: Callable[[Progress, Batch], None] = lambda progress, batch: None
     ended: bool = False
     clock: JudgedClock = field(default_factory=lambda: JudgedClock(SystemClock()))
@@ -130,7 +130,7 @@ class ArchivingStore(SymbolStore):
         symbol: str,
         bounds: StreamBounds,
         clock: JudgedClock,
-        archive: Callable[[], Awaitable[None]],
+        archive: Callable[[], Awaitable[object]],
         beat_s: float,
     ) -> None:
         super().__init__(client, symbol, bounds, clock)
@@ -168,4 +168,4 @@ async def register(registry: Registry, market: Market) -> tuple[Market, bool]:
         raise BadInput(f"symbol {market.symbol} is fed by {kind}: a replay needs a symbol of its own")
     if found.instrument != market.instrument:
         raise BadInput(exists_otherwise(found.instrument, market.instrument))
-    return found, False
+    return await registry.keep_as_long(found, market), False

@@ -1,9 +1,12 @@
 """What all that works on a store must agree on: written by the fleet when it starts, read by every command.
 
-{}:agreed    hash    archive_url, archive_s3_endpoint, archive_trades, as settings have them
+{}:agreed    hash    as settings have them: archive_url, archive_s3_endpoint, archive_trades, candle_days,
+                     footprint_days; and calendars, the release of the library that has the exchanges' sessions
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from typing import Any
 
 from redis.asyncio import Redis
@@ -11,39 +14,55 @@ from redis.asyncio import Redis
 from common.store.client import translated
 from common.store.keys import AGREED
 
+# Settings that are agreed on.
+NAMES = ("archive_url", "archive_s3_endpoint", "archive_trades", "candle_days", "footprint_days")
+
 
 @dataclass(frozen=True, slots=True)
 class Agreed:
-    """Where the fleet of a store archives; None: nowhere."""
+    """Where the fleet of a store archives; None: nowhere. What is 0 or "" at the end was not said by an older fleet."""
 
     archive_url: str | None
     archive_s3_endpoint: str | None
     archive_trades: bool
+    # Of minutes, where a symbol's entry does not say otherwise.
+    candle_days: int = 0
+    footprint_days: int = 0
+    calendars: str = ""
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> "Agreed":
+        """`settings`: by their names, those that are not agreed on among them."""
+        own = {name: settings[name] for name in NAMES}
+        return cls(**own, calendars=version("exchange-calendars"))
+
+    @classmethod
+    def load(cls, fields: Mapping[str, str]) -> "Agreed":
+        return cls(
+            fields.get("archive_url") or None,
+            fields.get("archive_s3_endpoint") or None,
+            fields.get("archive_trades", "1") != "0",
+            int(fields.get("candle_days", 0)),
+            int(fields.get("footprint_days", 0)),
+            fields.get("calendars", ""),
+        )
+
+    def dump(self) -> dict[str, str]:
+        found = asdict(self) | {"archive_trades": int(self.archive_trades)}
+        return {name: "" if value is None else str(value) for name, value in found.items()}
 
 
 async def agreed(client: Redis) -> Agreed | None:
     """None: no fleet of this release has run on the store."""
     with translated("read of what the fleet agrees on"):
         stored: dict[Any, Any] = await client.hgetall(AGREED)
-    found = {name.decode(): value.decode() for name, value in stored.items()}
-    if not found:
-        return None
-    return Agreed(
-        found.get("archive_url") or None,
-        found.get("archive_s3_endpoint") or None,
-        found.get("archive_trades", "1") != "0",
-    )
+    return Agreed.load({name.decode(): value.decode() for name, value in stored.items()}) if stored else None
 
 
 async def agree(client: Redis, ours: Agreed) -> Agreed | None:
     """Have all agree on this; return what it was before. Written only where it is another."""
     before = await agreed(client)
     if before != ours:
-        fields = {
-            "archive_url": ours.archive_url or "",
-            "archive_s3_endpoint": ours.archive_s3_endpoint or "",
-            "archive_trades": str(int(ours.archive_trades)),
-        }
         with translated("write of what the fleet agrees on"):
-            await client.hset(AGREED, mapping=fields)  # type: ignore[arg-type]
+            await client.hset(AGREED, mapping=ours.dump())  # type: ignore[arg-type]
     return before

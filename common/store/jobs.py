@@ -19,7 +19,7 @@ import orjson
 from redis.asyncio import Redis
 
 from common.store.client import translated
-from common.store.keys import FAILURES
+from common.store.keys import ARCHIVE_TROUBLE, FAILURES
 
 # RQ's name of the one queue.
 QUEUE = "rollup"
@@ -37,6 +37,8 @@ MAX_SKEW_MS = 60_000
 MAX_FAILURES = 1_000
 # What is told of why: one sentence.
 REASON_LENGTH = 300
+# Why the archive can't be written is said again by each job that fails for it, within RETRY_MOST_MS.
+ARCHIVE_TROUBLE_S = 2 * RETRY_MOST_MS // 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +79,16 @@ def failure(
 
 @dataclass(frozen=True, slots=True)
 class JobsView:
-    """The queue at one moment. `workers`: roll-up processes alive; `failures`: latest first."""
+    """The queue at one moment. `workers`: roll-up processes alive; `failures`: latest first.
+
+    `archive_trouble`: why the archive can't be written; "" where it can, as far as is known.
+    """
 
     queued: int
     running: tuple[str, ...]
     workers: int
     failures: tuple[FailedJob, ...]
+    archive_trouble: str = ""
 
 
 class Jobs:
@@ -98,9 +104,11 @@ class Jobs:
             pipeline.zrange(RUNNING, 0, -1)
             pipeline.hvals(FAILURES)
             pipeline.smembers(WORKERS)
-            queued, running, failures, workers = await pipeline.execute()
+            pipeline.get(ARCHIVE_TROUBLE)
+            queued, running, failures, workers, trouble = await pipeline.execute()
             alive: Any = await self._client.exists(*workers) if workers else 0
-        return JobsView(queued, tuple(job_of(member.decode()) for member in running), alive, _latest_first(failures))
+        names = tuple(job_of(member.decode()) for member in running)
+        return JobsView(queued, names, alive, _latest_first(failures), (trouble or b"").decode())
 
     async def queued(self, limit: int) -> list[str]:
         """Ids of queued jobs, the next one first."""
@@ -130,6 +138,15 @@ class Jobs:
             return 0
         with translated("clearing of failed jobs"):
             return int(await self._client.hdel(FAILURES, *names))
+
+    async def archive_fails(self, reason: str) -> None:
+        with translated("note of the archive"):
+            await self._client.set(ARCHIVE_TROUBLE, reason[:REASON_LENGTH], ex=ARCHIVE_TROUBLE_S)
+
+    async def archive_works(self) -> bool:
+        """Note that it can be written; whether it is news."""
+        with translated("note of the archive"):
+            return bool(await self._client.delete(ARCHIVE_TROUBLE))
 
     async def withdraw(self, jobs: Iterable[str]) -> None:
         """Take queued jobs out of the queue."""

@@ -9,7 +9,7 @@ symbols, and an ACL may name them.
 | {}:workers          | zset    | every process       | doctor, feed       | presence.MAX_PROCESSES                 |
 | {}:symbols          | string  | fleet symbols, up   | workers, up        | a number                               |
 | {}:format           | string  | fleet symbols, upgrade, up | all processes | a number                        |
-| {}:agreed           | hash    | up, clock           | fleet commands     | 3 fields                               |
+| {}:agreed           | hash    | up, clock           | fleet commands     | 6 fields                               |
 | {}:moving           | hash    | fleet move          | all processes      | 2 fields, until the store is moved     |
 | calendars           | hash    | fleet calendars     | everybody          | one field a calendar                   |
 | {S}:owner           | hash    | claim, commit, beat | claim, workers, feed | 7 fields                             |
@@ -60,11 +60,12 @@ symbols, and an ACL may name them.
 | {VENUE}:streams     | zset    | slot                | slot               | FLEET_STREAMS_PER_VENUE                |
 | {}:streams          | zset    | slot                | slot               | FLEET_STREAMS_IN_ALL                   |
 | {}:clock            | string  | hold                | hold, doctor       | FLEET_LEASE_TTL_MS after its last sign |
+| {}:archive          | string  | rollup, up          | feed, doctor       | jobs.ARCHIVE_TROUBLE_S                 |
 | {}:failures         | hash    | rollup, fleet jobs  | clock, feed        | jobs.MAX_FAILURES fields               |
 
 What is older than a day goes from all series of a symbol by cut (fleet symbols change --from).
 
-The last one is in the queue's Redis, beside RQ's own keys `rq:*` (docs/queue.md); all others are in the store.
+The last two are in the queue's Redis, beside RQ's own keys `rq:*` (docs/queue.md); all others are in the store.
 
 Channels: {S}:candles:1m, 1d, 1w and 1M and {S}:events (JSON), {S}:trades (JSON, while it has listeners), {S}:commits
 (packed, for the feed; common.store.messages).
@@ -95,6 +96,8 @@ ALL_STREAMS = "{}:streams"
 CLOCK = "{}:clock"
 # Jobs of the queue that failed and have not succeeded since.
 FAILURES = "{}:failures"
+# Why the archive can't be written; there only while it can't.
+ARCHIVE_TROUBLE = "{}:archive"
 
 
 def budget_key(venue: str) -> str:

@@ -155,6 +155,13 @@ class Registry:
                     await self._count_up()
                     return market
 
+    async def keep_as_long(self, found: Market, wanted: Market) -> Market:
+        """Keep of a symbol what is wanted, where its entry says nothing of it; return it as it is now."""
+        days = {name: days for name in _DAYS if (days := getattr(wanted, name)) and getattr(found, name) is None}
+        if days:
+            await self.change_symbol(found.symbol, lambda now: replace(now, **days))
+        return replace(found, **days)
+
     async def remove_symbol(self, symbol: str, *, purge: bool = False) -> bool:
         """Take the symbol off the wanted fleet; `purge` deletes its data too."""
         with translated(f"removal of {symbol}"):

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from common.redact import redacted, redacted_url
-from common.store.health import standing_of
+from common.store.health import DEGRADED, LIVE, standing_of
 from common.store.jobs import FailedJob, JobsView
 from common.store.server import ServerInfo, Trouble
 from feed.queries.endpoint import Endpoint
@@ -26,14 +26,14 @@ async def answer(fleet: Fleet, query: None) -> JsonAnswer:
     rules = fleet.queries.rules
     symbols = {market.symbol: symbol_health(market, view, rules) for market, view in looks}
     sound = not watch.troubles and all(standing_of(view, market, rules).is_sound for market, view in looks)
-    sound = sound and queue is not None and not queue.failures
+    sound = sound and queue is not None and not queue.failures and not (url and queue.archive_trouble)
     return JsonAnswer(
         {
             "status": "ok" if sound else "degraded",
             "symbols": symbols,
             "store": _store(server, watch.troubles),
             "queue": queue and _queue(queue),
-            "archive": {"on": url is not None, "where": url and redacted_url(url)},
+            "archive": _archive(url, queue),
         }
     )
 
@@ -56,6 +56,13 @@ def _queue(view: JobsView) -> dict[str, Any]:
         "failures": len(view.failures),
         "failed": [_failure(each) for each in view.failures[:FAILURES_TOLD]],
     }
+
+
+def _archive(url: str | None, view: JobsView | None) -> dict[str, Any]:
+    """`mode`: None where there is no archive, or the queue, which knows, doesn't answer."""
+    trouble = view.archive_trouble if url and view else ""
+    mode = (DEGRADED if trouble else LIVE) if url and view else None
+    return {"on": url is not None, "where": url and redacted_url(url), "mode": mode, "reason": trouble or None}
 
 
 def _failure(found: FailedJob) -> dict[str, Any]:

@@ -22,7 +22,8 @@ from common.store.health import Upkeep, upkeep_of
 from common.store.registry import Market, Registry
 from common.store.trade_archive import TRADES
 from infra.cli import tables
-from infra.cli.options import DataOption, date_text, day_option, days_between, store_url, with_agreed
+from infra.cli.agreement import with_agreed
+from infra.cli.options import DataOption, date_text, day_option, days_between, store_url
 from infra.cli.tables import Column, Row
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from common.market.timeframes.timeframe import SECOND_MS
 from common.settings import Settings, load
 from common.store.lease import holder_name
 from common.store.registry import Market
-from infra.cli.options import DataOption, SymbolArgument, TradingHours, day_option, store_session, with_agreed
+from infra.cli.agreement import with_agreed
+from infra.cli.options import DataOption, SymbolArgument, TradingHours, day_option, store_session
 from workers.change.request import Request
 
 if TYPE_CHECKING:

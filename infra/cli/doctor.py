@@ -28,7 +28,8 @@ from common.store.reads import SymbolReader
 from common.store.registry import Market, Registry
 from common.store.wanted import WantedFleet
 from infra.cli import tables
-from infra.cli.options import DataOption, store_url, with_agreed
+from infra.cli.agreement import to_write
+from infra.cli.options import DataOption, store_url
 from infra.cli.tables import Cell, Column, Row, folded
 from infra.doctor import checks
 from infra.doctor.checks import Finding, Lease, Level
@@ -70,9 +71,9 @@ def doctor(data: DataOption = None) -> None:
     try:
         # That a store does not answer is found out, and told, below.
         with suppress(StoreUnavailable):
-            settings = with_agreed(settings, url)
+            settings = to_write(settings, url)
     except OperatorError as error:
-        apart.append(Finding(Level.FAIL, "archive", str(error), "Until then commands write nothing to the archive."))
+        apart.append(Finding(Level.FAIL, "settings", str(error), "Until then commands that import do nothing."))
     findings, found = asyncio.run(_examine(settings, url, console))
     findings += apart
     for finding in findings:
@@ -165,7 +166,8 @@ async def _queue(url: str, clock: str) -> list[Finding]:
     except StoreUnavailable as error:
         advice = "Start it, or check FLEET_QUEUE_REDIS_URL: until then days are neither rolled up nor archived."
         return [Finding(Level.FAIL, "queue", f"{redacted_url(url)}: {error}", advice)]
-    return [checks.queue(view, clock), checks.failed_jobs(view.failures)]
+    found = [checks.queue(view, clock), checks.failed_jobs(view.failures)]
+    return [*found, checks.unwritable(view.archive_trouble)] if view.archive_trouble else found
 
 
 async def _archive(client: Redis, settings: Settings, markets: Mapping[str, Market]) -> list[Finding]:

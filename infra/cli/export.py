@@ -33,7 +33,8 @@ from feed.queries.trades import read_on
 from feed.reading.archived import Faulty
 from feed.reading.bounds import ATTEMPTS, Window
 from feed.wire.parameter_types import time_of
-from infra.cli.options import DataOption, store_session, with_agreed
+from infra.cli.agreement import with_agreed
+from infra.cli.options import DataOption, store_session
 from infra.cli.replay import progress_bar
 
 app = typer.Typer(help="Export candles or kept trades to a file.", no_args_is_help=True)

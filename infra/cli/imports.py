@@ -19,7 +19,8 @@ from common.settings import Settings, load
 from common.store.instrument import exists_otherwise
 from common.store.lease import holder_name
 from common.store.registry import Market, open_store
-from infra.cli.options import DataOption, TradingHours, date_text, store_session, with_agreed
+from infra.cli.agreement import kept_longer, to_write
+from infra.cli.options import DataOption, TradingHours, date_text, store_session
 from infra.cli.refused import exit_by, print_conflicts, print_refused, way_out_told
 from infra.cli.replay import IdsChoice, SourceChoice, ids_of, is_there, progress_bar
 from workers.imports.candles import CandleFile
@@ -96,14 +97,15 @@ def trades(
     log.setup("warning", settings.log_format)
     bits = SIMULATED if source is SourceChoice.SIMULATED else IMPORT
     with store_session(settings, data) as url:
-        settings = with_agreed(settings, url)
+        settings = to_write(settings, url)
         known, is_new = asyncio.run(_known(url, symbol)), not asyncio.run(is_there(url, symbol))
         trading = _trading(calendar, zone, hours)
         instrument = _instrument(known, symbol, price_decimals, size_decimals, trading)
         if known is None or ids is not IdsChoice.AUTO:
             heads = (ImportFile(path, instrument, skip_bad).first_ids() for path in files)
             instrument = replace(instrument, ids=ids_of(ids, lambda: next(filter(None, heads), [])))
-        importer = _importer(settings, url, Market(instrument, {"kind": KIND, "simulated": bits == SIMULATED}), bits)
+        market = kept_longer(settings, url, Market(instrument, {"kind": KIND, "simulated": bits == SIMULATED}))
+        importer = _importer(settings, url, market, bits)
         importer.files = [ImportFile(path, instrument, skip_bad) for path in files]
         importer.within_retention = within_retention
         _say_what_waits(known)
@@ -141,11 +143,12 @@ def candles(
     settings = load()
     log.setup("warning", settings.log_format)
     with store_session(settings, data) as url:
-        settings = with_agreed(settings, url)
+        settings = to_write(settings, url)
         known, is_new = asyncio.run(_known(url, symbol)), not asyncio.run(is_there(url, symbol))
         trading = _trading(calendar, zone, hours)
         instrument = _instrument(known, symbol, price_decimals, size_decimals, trading)
-        importer = _importer(settings, url, Market(instrument, {"kind": KIND, "simulated": False}), IMPORT)
+        market = kept_longer(settings, url, Market(instrument, {"kind": KIND, "simulated": False}))
+        importer = _importer(settings, url, market, IMPORT)
         importer.files = [CandleFile(path, instrument, skip_bad, minutes) for path in files]
         importer.within_retention = within_retention
         with way_out_told(symbol, is_new=is_new):

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
@@ -13,9 +12,7 @@ import typer
 
 from common.errors import BadInput, OperatorError, StoreUnavailable
 from common.market.timeframes.timeframe import SECOND_MS
-from common.redact import redacted_url
 from common.settings import Settings
-from common.store.agreed import Agreed, agreed
 from common.store.client import commit_client
 from common.store.server import admit
 from infra.local import embedded
@@ -92,30 +89,6 @@ def _admitted(settings: Settings, url: str) -> str:
 
     asyncio.run(ask())
     return url
-
-
-def with_agreed(settings: Settings, url: str) -> Settings:
-    """The settings of a command, with the archive that the fleet of this store has, if they name none.
-
-    Raises OperatorError where they name another: what is archived in two places is whole in neither.
-    """
-
-    async def ask() -> Agreed | None:
-        async with commit_client(url) as client:
-            return await agreed(client)
-
-    fleet = asyncio.run(ask())
-    if fleet is None:
-        return settings
-    if settings.archive_url in (None, fleet.archive_url):
-        # Whether trades are archived is the fleet's to say, too: an import would lose them.
-        endpoint = settings.archive_s3_endpoint or fleet.archive_s3_endpoint
-        return settings.model_copy(update=asdict(replace(fleet, archive_s3_endpoint=endpoint)))
-    there = redacted_url(fleet.archive_url) if fleet.archive_url else "nothing"
-    raise OperatorError(
-        f"FLEET_ARCHIVE_URL is {redacted_url(settings.archive_url)}, but the fleet of this store archives to {there}: "
-        "set the same in fleet.env, or start the fleet with it first"
-    )
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from common.store.jobs import Jobs
 from common.store.reads import SymbolReader
 from common.store.registry import Registry
 from common.store.rollups import Due, RollupStore
+from infra.cli.agreement import with_agreed
 from infra.cli.options import (
     DataOption,
     SymbolArgument,
@@ -28,7 +29,6 @@ from infra.cli.options import (
     day_option,
     days_between,
     store_url,
-    with_agreed,
 )
 from infra.doctor import checks
 from workers.rollup.work import ARCHIVE, ROLL, ROLLED_BY, Work

@@ -23,7 +23,8 @@ from common.settings import Settings, load
 from common.store.client import commit_client
 from common.store.lease import holder_name
 from common.store.registry import Market, Registry
-from infra.cli.options import DataOption, store_session, with_agreed
+from infra.cli.agreement import kept_longer, to_write
+from infra.cli.options import DataOption, store_session
 from infra.cli.refused import exit_by, print_conflicts, print_refused, way_out_told
 from workers.recordings import TradeFile
 from workers.replay import KIND, Replayer
@@ -86,14 +87,14 @@ def replay(
     trade_files = [TradeFile(path, instrument, skip_bad) for path in files]
     bits = SIMULATED if source is SourceChoice.SIMULATED else IMPORT
     with store_session(settings, data) as url:
-        settings = with_agreed(settings, url)
+        settings = to_write(settings, url)
         is_new = not asyncio.run(is_there(url, symbol))
         with way_out_told(symbol, is_new=is_new):
             instrument = replace(instrument, ids=ids_of(ids, lambda: _first_ids(trade_files)))
         replay_settings = WorkerSettings.of(settings, redis_url=url)
         replayer = Replayer(
             url=url,
-            market=Market(instrument, {"kind": KIND, "simulated": bits == SIMULATED}),
+            market=kept_longer(settings, url, Market(instrument, {"kind": KIND, "simulated": bits == SIMULATED})),
             replay=Replay(trade_files, bits, pace),
             settings=replay_settings.term,
             bounds=replay_settings.bounds,
@@ -111,7 +112,7 @@ async def is_there(url: str, symbol: str) -> bool:
         return await Registry(client).market(symbol) is not None or await has_data(client, symbol)
 
 
-def _archiver(settings: Settings) -> Callable[[Redis, Market], Awaitable[None]] | None:
+def _archiver(settings: Settings) -> Callable[[Redis, Market], Awaitable[object]] | None:
     """What archives a symbol's trades, if they are to be archived."""
     if settings.archive_url is None or not settings.archive_trades:
         return None

@@ -219,6 +219,12 @@ def failed_jobs(failures: Sequence[FailedJob]) -> Finding:
     return Finding(Level.WARN, "failed jobs", found, advice)
 
 
+def unwritable(trouble: str) -> Finding:
+    """`trouble`: why the archive can't be written."""
+    advice = "Days and trades wait in the store meanwhile: mend the folder or the bucket, jobs try again by themselves."
+    return Finding(Level.FAIL, "archive", f"DEGRADED: {trouble}", advice)
+
+
 def due(works: Sequence[Work]) -> Finding:
     """`works`: all that is due. No trouble by itself: a correction makes an old day due for a moment."""
     if not works:

@@ -20,6 +20,7 @@ from common.redact import redacted_url
 from common.settings import Settings
 from common.store.agreed import Agreed, agree
 from common.store.client import commit_client
+from common.store.jobs import Jobs
 from common.store.presence import workers_wanted
 from common.store.registry import open_store
 from common.store.server import StoreWatch, admit
@@ -136,6 +137,7 @@ async def _supervise(
     async with commit_client(url) as client:
         await admit(client, unsafe=settings.unsafe_store)
         await _agree(client, settings)
+        await _note_archive(settings, url)
         if not settings.redis_url:
             # All that works on this store is started by us; but for a replay or an import, which may be of before.
             with suppress(OperatorError):
@@ -189,11 +191,27 @@ async def _supervise(
 
 async def _agree(client: Redis, settings: Settings) -> None:
     """Leave in the store what its commands must agree on, and say what is another than it was."""
-    ours = Agreed(settings.archive_url, settings.archive_s3_endpoint, settings.archive_trades)
+    ours = Agreed.of(settings.model_dump())
     before = await agree(client, ours)
     if before and before.archive_url and before.archive_url != ours.archive_url:
         now = redacted_url(ours.archive_url) if ours.archive_url else "nothing"
         print(f"archive: {now} from now on, {redacted_url(before.archive_url)} is not written any more", flush=True)
+    for name in ("candle_days", "footprint_days"):
+        days, until_now = getattr(ours, name), getattr(before, name, 0)
+        if days < until_now:
+            minutes = f"{name.removesuffix('_days')}s"
+            print(
+                f"{minutes}: kept for {days:,} days from now on, not {until_now:,}: what is older is dropped",
+                flush=True,
+            )
+
+
+async def _note_archive(settings: Settings, url: str) -> None:
+    """What the first job would find out: health has it from the start, and no process tells it once more."""
+    trouble = preflight.archive_trouble(settings)
+    with suppress(StoreUnavailable):
+        async with commit_client(settings.queue_redis_url or url) as client:
+            await (Jobs(client).archive_fails(trouble) if trouble else Jobs(client).archive_works())
 
 
 async def _local_exchange(

@@ -26,25 +26,26 @@ MIN_FILES = 1_024
 
 
 def warnings(settings: Settings) -> Iterator[str]:
-    yield from _archive(settings)
+    if trouble := archive_trouble(settings):
+        yield f"the archive is DEGRADED: {trouble}, and nothing is archived until it can be"
     yield from _disk(data_folder(settings.data_dir))
     yield from _memory(Path("/proc/meminfo"))
     yield from _files()
     yield from _clock(time.time())
 
 
-def _archive(settings: Settings) -> Iterator[str]:
-    """A folder is tried. A bucket is far away: the first job finds out."""
+def archive_trouble(settings: Settings) -> str:
+    """Why it can't be written, "" where it can. A folder is tried. A bucket is far away: the first job finds out."""
     if settings.archive_url is None or "://" in settings.archive_url:
-        return
+        return ""
     folder = Path(settings.archive_url)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        where = redacted_url(settings.archive_url)
-        yield f"the archive {where} can't be written ({error.strerror}): nothing is archived until it can be"
+        return f"{redacted_url(settings.archive_url)} can't be written ({error.strerror})"
+    return ""
 
 
 def _disk(folder: Path) -> Iterator[str]:

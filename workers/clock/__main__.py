@@ -49,7 +49,7 @@ async def tick(settings: Settings) -> None:
 
 
 async def _due(store: Redis, settings: Settings) -> Sequence[Work]:
-    await agree(store, Agreed(settings.archive_url, settings.archive_s3_endpoint, settings.archive_trades))
+    await agree(store, Agreed.of(settings.model_dump()))
     await adopt_calendars(store)
     trades_kept = settings.trades_kept if settings.archives_trades else None
     return await due_work(store, archiving=bool(settings.archive_url), trades_kept=trades_kept)

@@ -61,12 +61,15 @@ class Importer(ImportWork):
         if self.within_retention:
             # Of the same files another import: without it, or by other days, it begins again.
             order = replace(order, recording=f"{order.recording}-within-{self.settings.retention.candle_days}")
-        observer = Observer(self.settings.lease_ttl_ms)
+        observer, told = Observer(self.settings.lease_ttl_ms), ""
         while not self.ended and not self.is_stopping:
             try:
                 await self._serve(client, order, observer)
             except RetryableError as error:
-                log.warning("lost", extra={"symbol": self.market.symbol, "error": str(error)})
+                # It is tried again four times a second.
+                if str(error) != told:
+                    log.warning("lost", extra={"symbol": self.market.symbol, "error": str(error)})
+                told = str(error)
                 await self._pause()
 
     async def _serve(self, client: Redis, order: FileOrder, observer: Observer) -> None:

@@ -35,7 +35,7 @@ async def target(registry: Registry, wanted: Market, files: Sequence[Readable]) 
     for file in files:
         await asyncio.to_thread(file.check)
     if found:
-        return found, False
+        return await registry.keep_as_long(found, wanted), False
     # Another import may have been quicker.
     return (wanted, True) if await registry.add_symbol(wanted) else await target(registry, wanted, files)
 

@@ -5,6 +5,7 @@ Polars is loaded by those that need it, in the forked process: its threads don't
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -21,6 +22,7 @@ from common.series import CANDLES
 from common.settings import Settings
 from common.store.client import commit_client
 from common.store.instrument import InstrumentChanged
+from common.store.jobs import Jobs
 from common.store.manifest import Manifest
 from common.store.registry import Market, Registry
 from common.store.trade_archive import TRADES
@@ -28,6 +30,8 @@ from workers.rollup.day import MAX_JOB_S, Older, roll_days
 from workers.rollup.month import make_months
 from workers.rollup.rq_worker import Functions
 from workers.rollup.work import ARCHIVE, RESCALE, ROLL, ROLLED_BY
+
+log = logging.getLogger(__name__)
 
 # A symbol that is changed under its job is taken up once more, as it is then.
 ATTEMPTS = 3
@@ -64,10 +68,20 @@ def archive(settings: Settings, url: str, symbol: str, series: str, period_ms: i
     from workers.rollup.trades import archive_trades
 
     place = Archive.open(url, settings.archive_s3_endpoint)
-    if series == TRADES:
-        _run(settings, symbol, lambda client, market: archive_trades(client, market, place))
-        return
-    _run(settings, symbol, lambda client, market: archive_period(client, market, place, series, period_ms))
+
+    async def job(client: Redis, market: Market) -> bool:
+        if series == TRADES:
+            return await archive_trades(client, market, place)
+        return await archive_period(client, market, place, series, period_ms)
+
+    if _run(settings, symbol, job):
+        asyncio.run(_note_written(settings))
+
+
+async def _note_written(settings: Settings) -> None:
+    async with commit_client(settings.queue_url) as queue:
+        if await Jobs(queue).archive_works():
+            log.info("the archive can be written again")
 
 
 async def _list_older(settings: Settings, client: Redis, market: Market) -> None:
@@ -114,17 +128,16 @@ def _older(settings: Settings) -> Older | None:
     return read
 
 
-def _run(settings: Settings, symbol: str, job: Job) -> None:
-    """Nothing is to be done for a symbol that has been removed."""
+def _run(settings: Settings, symbol: str, job: Job) -> object:
+    """What the job says. Nothing is to be done for a symbol that has been removed."""
 
-    async def attempt(client: Redis) -> None:
+    async def attempt(client: Redis) -> object:
         market = await Registry(client).stored(symbol)
-        if market:
-            await job(client, market)
+        return await job(client, market) if market else None
 
-    async def run() -> None:
+    async def run() -> object:
         async with commit_client(settings.store_url) as client:
             by = (InstrumentChanged,)
-            await retry_when_overtaken(lambda: attempt(client), symbol, "work on it", by=by, attempts=ATTEMPTS)
+            return await retry_when_overtaken(lambda: attempt(client), symbol, "work on it", by=by, attempts=ATTEMPTS)
 
-    asyncio.run(run())
+    return asyncio.run(run())

@@ -19,10 +19,10 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 from rq.worker import HerokuWorker
 
-from common.errors import FleetError
+from common.errors import ArchiveUnavailable, FleetError
 from common.redact import redacted
-from common.store.jobs import MAX_FAILURES, QUEUE, FailedJob, failure
-from common.store.keys import FAILURES
+from common.store.jobs import ARCHIVE_TROUBLE_S, MAX_FAILURES, QUEUE, FailedJob, failure
+from common.store.keys import ARCHIVE_TROUBLE, FAILURES
 from workers.rollup.rq_queue import FAILURE_TTL_S, MONITORING_S, worker_name
 
 log = logging.getLogger(__name__)
@@ -199,8 +199,16 @@ class RollupWorker(HerokuWorker):
             lines = str(error).strip().splitlines()
             reason = f"{kind.__name__}: {lines[0]}" if lines else kind.__name__
             is_bug = not issubclass(kind, (FleetError, UnknownFunction))
-            self._note(job, reason, refused=kind is UnknownFunction, bug=(kind, error, where) if is_bug else None)
+            # Of every symbol a job fails then, again and again.
+            is_known = issubclass(kind, ArchiveUnavailable) and not self._is_news(lines[0] if lines else reason)
+            bug = (kind, error, where) if is_bug else None
+            self._note(job, reason, refused=kind is UnknownFunction, bug=bug, is_known=is_known)
         return False
+
+    def _is_news(self, archive_trouble: str) -> bool:
+        """Note why the archive can't be written; whether it could until now."""
+        told = redacted(archive_trouble)
+        return self.connection.set(ARCHIVE_TROUBLE, told, ex=ARCHIVE_TROUBLE_S, get=True) is None
 
     def _killed(self, job: Job, pid: int | None, status: int | None, usage: object) -> None:
         """RQ's handler of a process that did not end by itself."""
@@ -209,13 +217,16 @@ class RollupWorker(HerokuWorker):
             ended = f"by {signal.Signals(os.WTERMSIG(status)).name}"
         self._note(job, f"Killed: the job's process was ended {ended}")
 
-    def _note(self, job: Job, reason: str, *, refused: bool = False, bug: Bug | None = None) -> None:
+    def _note(
+        self, job: Job, reason: str, *, refused: bool = False, bug: Bug | None = None, is_known: bool = False
+    ) -> None:
         text: Any = self.connection.hget(FAILURES, job.id)
         before = FailedJob.load(text) if text else None
         now_ms = time.time_ns() // 1_000_000
         found = failure(job.id, redacted(reason), now_ms, self._first_retry_ms, before, refused=refused)
         # The same again is no news: health, doctor and `fleet jobs` have it as long as it lasts.
         level = logging.INFO if before and before.reason == found.reason else logging.ERROR
+        level = logging.DEBUG if is_known else level
         log.log(level, "job failed", exc_info=bug, extra={"job": job.id, "reason": found.reason, "times": found.times})
         if before or self.connection.hlen(FAILURES) < MAX_FAILURES:
             self.connection.hset(FAILURES, job.id, found.dump())

@@ -38,18 +38,19 @@ MAX_TRADES = 250_000
 PAGE = 256
 
 
-async def archive_trades(client: Redis, market: Market, archive: Archive) -> None:
-    """Archive all trades that are applied by now and have not been archived."""
+async def archive_trades(client: Redis, market: Market, archive: Archive) -> bool:
+    """Archive all trades that are applied by now and have not been archived; return whether there were any."""
     store, manifest = TradeArchive(client, market.symbol, market.instrument), Manifest(client, market.symbol, TRADES)
     await ensure_listed(client, market, archive, TRADES)
 
-    async def attempt() -> None:
+    async def attempt() -> bool:
         standing = await store.standing()
-        if standing:
-            await _archive(store, market.instrument, archive, standing, manifest)
+        if standing is None:
+            return False
+        return await _archive(store, market.instrument, archive, standing, manifest)
 
     # What another job, another worker or an import changes meanwhile is read once more.
-    await retry_when_overtaken(attempt, market.symbol, "archive its trades", by=(Stale,))
+    return await retry_when_overtaken(attempt, market.symbol, "archive its trades", by=(Stale,))
 
 
 async def waiting_trades(store: TradeArchive, at: ArchiveStanding) -> pl.DataFrame:
@@ -62,7 +63,9 @@ async def waiting_trades(store: TradeArchive, at: ArchiveStanding) -> pl.DataFra
 
 async def _archive(
     store: TradeArchive, instrument: Instrument, archive: Archive, at: ArchiveStanding, manifest: Manifest
-) -> None:
+) -> bool:
+    """Return whether anything was written."""
+    count = 0
     while at.archived_seq != at.seq:
         # Of a store that was put back piece by piece: all of its stream once more.
         after_seq = at.archived_seq if at.archived_seq and at.archived_seq <= at.seq else 0
@@ -74,8 +77,9 @@ async def _archive(
             written.append(await asyncio.to_thread(add_to_day, archive, instrument, day_ms, some, expected))
         # Without an entry: what there was has been dropped, and noted as lost.
         last = (entries[-1].seq, entries[-1].watermark_ms) if entries else (at.seq, at.watermark_ms)
-        at = await store.confirm(at, *last, written)
+        at, count = await store.confirm(at, *last, written), count + len(written)
         log.info("archived", extra={"symbol": instrument.symbol, "series": TRADE_ROWS.name, "rows": len(trades)})
+    return count > 0
 
 
 async def _entries(reader: SymbolReader, after_seq: int, last_seq: int) -> list[TradeEntry]:

@@ -58,7 +58,7 @@ async def test_health_is_of_the_whole_fleet_and_of_one_symbol(feed: Served, writ
     fit = {"persistence": "always", "eviction": "noeviction", "writable": True, "troubles": []}
     assert answer["store"].pop("version").startswith("Valkey ")
     assert answer["store"] == fit
-    assert answer["archive"] == {"on": False, "where": None}
+    assert answer["archive"] == {"on": False, "where": None, "mode": None, "reason": None}
     history = {"candlesFrom": None, "sealedTo": None, "dirtyDays": 0, "outOfSession": 0, "archive": None}
     assert (await feed.json(f"/v1/health/{S}")) | {"lastUpdateMsAgo": 0} == {
         "symbol": S,
@@ -160,7 +160,8 @@ async def test_what_is_kept_and_what_is_to_be_done_for_it_is_in_health_and_metri
         ]
 
     async with served(redis_url, archive_url=str(tmp_path)) as feed:
-        assert (await feed.json("/v1/health"))["archive"] == {"on": True, "where": str(tmp_path)}
+        there = {"on": True, "where": str(tmp_path)}
+        assert (await feed.json("/v1/health"))["archive"] == {**there, "mode": "LIVE", "reason": None}
         for number in range(3):
             await writer.commit(writer.trade(START_MS + number * DAY_MS))
         found, lines = await told()

@@ -136,6 +136,69 @@ async def test_the_fleet_says_that_its_archive_is_another_than_before(
         ):
             await launcher._agree(client, Settings(archive_url=str(tmp_path / str(max(number, 1)))))
             assert said in capsys.readouterr().out
-        assert await agreed(client) == Agreed(str(tmp_path / "2"), None, True)
+        assert await agreed(client) == Agreed.of(Settings(archive_url=str(tmp_path / "2")).model_dump())
         await launcher._agree(client, Settings())
         assert "archive: nothing from now on" in capsys.readouterr().out
+
+
+IMPORTED = ("--symbol", "MY:BTC", "--price-decimals", "2", "--size-decimals", "0")
+
+
+@pytest.fixture
+def trades(fleet: Fleet, tmp_path: Path) -> str:
+    """A file of trades, beside a fleet that keeps 400 days of candles and 40 of footprints."""
+    with redis.Redis.from_url(fleet.url) as client:
+        client.hset(AGREED, mapping={"candle_days": "400", "footprint_days": "40"})
+    (tmp_path / "trades.csv").write_text(CSV)
+    return str(tmp_path / "trades.csv")
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("command", [("import", "trades"), ("replay",)])
+def test_what_would_keep_less_than_the_fleet_says_so_and_does_nothing(
+    fleet: Fleet, trades: str, command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLEET_CANDLE_DAYS", "30")
+    refused = fleet(*command, trades, *IMPORTED)
+    assert refused.code == 1 and fleet.symbols() == set()
+    assert "FLEET_CANDLE_DAYS is 30, but the fleet of this store keeps 400 days" in refused.err
+    assert "the fleet of this store keeps 400 days" in " ".join(fleet("doctor").out.split())
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("command", [("import", "trades"), ("replay",)])
+def test_what_keeps_longer_than_the_fleet_goes_on_and_is_kept_with_the_symbol(
+    fleet: Fleet, trades: str, command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert fleet(*command, trades, *IMPORTED).code == 0
+    assert "candle_days" not in fleet.market("MY:BTC")
+    monkeypatch.setenv("FLEET_CANDLE_DAYS", "800")
+    done = fleet(*command, trades, *IMPORTED)
+    assert done.code == 0 and "MY:BTC: candles are kept for 800 days" in done.out
+    assert (fleet.market("MY:BTC")["candle_days"], "footprint_days" in fleet.market("MY:BTC")) == (800, False)
+    new = fleet(*command, trades, *(word.replace("BTC", "ETH") for word in IMPORTED))
+    assert new.code == 0 and fleet.market("MY:ETH")["candle_days"] == 800
+    monkeypatch.delenv("FLEET_CANDLE_DAYS")
+    assert fleet(*command, trades, *IMPORTED).code == 0 and fleet.market("MY:BTC")["candle_days"] == 800
+
+
+@pytest.mark.process
+def test_a_command_without_days_of_its_own_keeps_as_long_as_the_fleet(fleet: Fleet, tmp_path: Path) -> None:
+    with redis.Redis.from_url(fleet.url) as client:
+        client.hset(AGREED, mapping={"candle_days": "3650", "footprint_days": "3650", "calendars": "1.0"})
+    # 500 days apart: with the 400 of the default the older one would be dropped, or kept for itself.
+    (tmp_path / "trades.csv").write_text(CSV + "1779890400123,100.5,1,buy,2\n")
+    done = fleet("import", "trades", str(tmp_path / "trades.csv"), *IMPORTED)
+    assert done.code == 0 and "older than" not in done.out and "candle_days" not in fleet.market("MY:BTC")
+    assert "the fleet has 1.0" in done.err
+
+
+async def test_the_fleet_says_what_it_keeps_shorter_than_before(
+    redis_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with commit_client(redis_url) as client:
+        await launcher._agree(client, Settings())
+        await launcher._agree(client, Settings(candle_days=800))
+        assert capsys.readouterr().out == ""
+        await launcher._agree(client, Settings(candle_days=30))
+        assert "candles: kept for 30 days from now on, not 800" in capsys.readouterr().out

@@ -33,10 +33,9 @@ def test_nothing_is_said_where_all_is_well(settings: Settings, tmp_path: Path, m
 
 def test_an_archive_that_cannot_be_written_is_named_with_its_reason(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    (said,) = preflight._archive(Settings(archive_url=str(tmp_path / "file" / "archive")))
-    assert said == (
-        f"the archive {tmp_path}/file/archive can't be written (Not a directory): nothing is archived until it can be"
-    )
+    said, *_ = preflight.warnings(Settings(data_dir=tmp_path, archive_url=str(tmp_path / "file" / "archive")))
+    reason = f"{tmp_path}/file/archive can't be written (Not a directory)"
+    assert said == f"the archive is DEGRADED: {reason}, and nothing is archived until it can be"
 
 
 def test_little_disk_memory_or_files_is_said_with_what_is_expected(

@@ -21,7 +21,7 @@ from common.market.coding.codec import unpack_candle
 from common.market.timeframes.timeframe import DAY_MS
 from common.store.client import commit_client
 from common.store.jobs import QUEUE, FailedJob
-from common.store.keys import CLOCK, FAILURES
+from common.store.keys import ARCHIVE_TROUBLE, CLOCK, FAILURES
 from common.store.rollups import RollupStore
 from infra.local import die_with_parent, embedded
 from tests.kit.processes.delay import waited_s
@@ -126,7 +126,9 @@ from common.errors import ArchiveUnavailable
 from workers.rollup.serve import serve
 
 def fail(symbol: str, _: int) -> None:
-    raise ArchiveUnavailable("archive /there: gone") if symbol == "T:S" else OSError("a bug")
+    if symbol == "T:BUG":
+        raise OSError("a bug")
+    raise ArchiveUnavailable("archive /there: gone" if symbol == "T:S" else "archive /there: full")
 
 log.setup("info", "json")
 serve(sys.argv[1], {"fail": fail}, 20)
@@ -142,14 +144,18 @@ def test_what_is_wrong_with_the_deployment_is_logged_once_in_a_sentence_and_a_bu
     with open(tmp_path / "log", "wb") as log:
         command = [sys.executable, die_with_parent.__file__, str(os.getpid()), sys.executable, "-c", UNAVAILABLE]
         with subprocess.Popen([*command, redis_url], stderr=log) as process:
-            known, bug = Work("fail", "T:S", 0), Work("fail", "T:BUG", 0)
+            known, other, bug = (Work("fail", symbol, 0) for symbol in ("T:S", "T:OTHER", "T:BUG"))
             wait_until(ticking(rq, known, lambda: times(known) > 2), START_S)
+            wait_until(ticking(rq, other, lambda: times(other) > 0), START_S)
             wait_until(ticking(rq, bug, lambda: times(bug) > 0), START_S)
             process.terminate()
     lines = (tmp_path / "log").read_text().splitlines()
     told = [each for each in map(orjson.loads, lines) if each["event"] == "job failed"]
     of_known = [each for each in told if each["reason"] == "ArchiveUnavailable: archive /there: gone"]
-    assert [each["level"] for each in of_known[:3]] == ["error", "info", "info"]
+    # Of an archive that can't be written every symbol has jobs: it is told once for all of them.
+    assert [each["level"] for each in of_known] == ["error"]
+    assert [each for each in told if "/there: full" in each["reason"]] == []
+    assert rq.get(ARCHIVE_TROUBLE) == b"archive /there: full" and rq.ttl(ARCHIVE_TROUBLE) > 3_600
     assert len([line for line in lines if "Traceback" in line and "ArchiveUnavailable" in line]) == 0
     assert [line for line in lines if "Traceback" in line and "a bug" in line]
 
