@@ -1,4 +1,4 @@
-"""How long the `fleet` command takes that has little to do: most of it is Python's start and imports.
+"""How long each `fleet` command takes that only reads: most of it is Python's start and imports.
 
 Repeat: `python -m infra.bench command`.
 """
@@ -14,11 +14,14 @@ from infra.paths import ROOT
 
 ROUNDS = 11
 # Seconds at most.
-TARGETS = {"--help": 0.25, "symbols list": 0.45}
+READING_S = 0.6
+READING = ("status", "jobs", "calendars list", "archive list", "settings", "doctor")
+TARGETS = {"--help": 0.25, "symbols list": 0.45, **dict.fromkeys(READING, READING_S)}
 
 
 def measure() -> list[Figure]:
-    with store() as url:
+    with store() as url, tempfile.TemporaryDirectory(prefix="fleet-bench-") as archive:
+        os.environ[variable("archive_url")] = archive
         return [_figure(line, target_s, url) for line, target_s in TARGETS.items()]
 
 
