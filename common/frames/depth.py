@@ -30,8 +30,8 @@ RUNS = pl.Schema(
         "continues": pl.Boolean,
     }
 )
-# Where the history is whole (common.market.depth.chunk.Span). `truncated`: a bound on numbers cut levels of that
-# minute.
+# Where the history is whole (common.market.depth.chunk.PriceSpan): what the venue told of reached that far.
+# `truncated`: a bound on numbers cut levels of that minute. `resolution_ms`: of the times in it.
 SPANS = pl.Schema(
     {
         "from_ms": pl.Int64,
@@ -39,6 +39,7 @@ SPANS = pl.Schema(
         "low_ticks": pl.Int64,
         "high_ticks": pl.Int64,
         "truncated": pl.Boolean,
+        "resolution_ms": pl.Int64,
     }
 )
 LEVELS = pl.Schema({"price_ticks": pl.Int64, "size_lots": pl.Int64})
@@ -64,7 +65,7 @@ class BookAt:
 
 def book_at(chunk: bytes, ts_ms: int, scales: Scales | None = None) -> BookAt | None:
     """The book after all that happened until `ts_ms`, included; `chunk` is that of its minute. None: not known."""
-    head, body = unpack_head(chunk), unpack_body(chunk)
+    head, body = _opened(chunk)
     spans = _overlapping(_spans(head, body, scales), ts_ms, ts_ms + 1)
     if not len(spans["from_ms"]):
         return None
@@ -82,7 +83,7 @@ def runs(
     """
     parts = []
     for chunk in chunks:
-        part = _runs(unpack_head(chunk), unpack_body(chunk), scales)
+        part = _runs(*_opened(chunk), scales)
         price = part["price_ticks"]
         parts.append(_overlapping(_where(part, (price >= low_ticks) & (price <= high_ticks)), from_ms, to_ms))
     return _frame(_stacked(parts), RUNS)
@@ -90,7 +91,7 @@ def runs(
 
 def spans(chunks: Sequence[bytes], from_ms: int, to_ms: int, scales: Scales | None = None) -> pl.DataFrame:
     """The spans that share a time with `[from_ms, to_ms)`, ascending: a SPANS frame. Outside them nothing is known."""
-    parts = [_spans(unpack_head(chunk), unpack_body(chunk), scales) for chunk in chunks]
+    parts = [_spans(*_opened(chunk), scales) for chunk in chunks]
     return _frame(_stacked([_overlapping(part, from_ms, to_ms) for part in parts]), SPANS)
 
 
@@ -108,6 +109,11 @@ def joined(frame: pl.DataFrame) -> pl.DataFrame:
     first = np.flatnonzero(np.concatenate([np.ones(min(1, len(ordered)), bool), ~goes_on]))
     last = np.concatenate([first[1:], np.full(min(1, len(ordered)), len(ordered))]) - 1
     return ordered[first].with_columns(until_ms=pl.Series(until_ms[last], dtype=pl.Int64))
+
+
+def _opened(chunk: bytes) -> tuple[ChunkHead, bytes]:
+    head = unpack_head(chunk)
+    return head, unpack_body(chunk, head)
 
 
 def _runs(head: ChunkHead, body: bytes, scales: Scales | None) -> dict[str, Column]:
@@ -135,11 +141,13 @@ def _runs(head: ChunkHead, body: bytes, scales: Scales | None) -> dict[str, Colu
 
 
 def _spans(head: ChunkHead, body: bytes, scales: Scales | None) -> dict[str, Column]:
-    packed = np.frombuffer(body, PACKED_SPAN, head.spans)
+    count = head.spans if head.says_what_is_known else 0
+    packed = np.frombuffer(body, PACKED_SPAN, count)
     columns: dict[str, Column] = {name: packed[name].astype(np.int64) for name in PACKED_SPAN.names or ()}
     columns["from_ms"] += head.open_ms
     columns["until_ms"] += head.open_ms
-    columns["truncated"] = np.full(head.spans, bool(head.flags & TRUNCATED))
+    columns["truncated"] = np.full(count, bool(head.flags & TRUNCATED))
+    columns["resolution_ms"] = np.full(count, head.resolution_ms)
     rescaling = Rescaling(head.scale or scales.unnamed, scales.now) if scales else None
     if rescaling and rescaling.price_shift < 0:
         # Bounds, not levels: those that lie between two prices of the new scale are moved inwards.

@@ -52,6 +52,13 @@ class BudgetStore:
             _, wait_ms = await self._spend(budget=self._key, weight=weight, limits=limits)
         return int(wait_ms)
 
+    async def is_half_free(self) -> bool:
+        """Whether at most half of each limit is spent, and the venue may be asked at all."""
+        limits = ((limit.weight // 2, limit.window_ms, limit.bucket_ms) for limit in self._limits)
+        with translated(f"look at {self._key}"):
+            _, wait_ms = await self._spend(budget=self._key, weight=0, limits=limits)
+        return int(wait_ms) == 0
+
     async def cool_down(self, span_ms: int, endpoint: str, what: dict[str, object]) -> int:
         """Let no process ask for `span_ms`; return how long it is in all, for another cooldown may last longer."""
         with translated(f"cooldown of {self._key}"):

@@ -17,7 +17,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
-from common.market.depth.recorder import BookHistory
+from common.market.depth.history import BookHistory
 from common.market.depth.runs import DepthLimits
 from common.market.instrument import Instrument
 from common.store.client import blocking_client, commit_client

@@ -96,6 +96,9 @@ async def _examine(settings: Settings, url: str, console: Console) -> tuple[list
                 return findings, []
             queue = await _queue(settings.queue_redis_url or url, await clock_holder(client))
             findings += queue
+            with console.status("waiting for the workers' heartbeats"):
+                found = await _leases(client, settings.lease_ttl_ms / 1_000)
+            # After it: a symbol that was just added is given a worker meanwhile.
             findings.append(await _processes(client, settings))
             archiving = settings.archive_url is not None
             trades_kept = settings.trades_kept if settings.archives_trades else None
@@ -113,8 +116,6 @@ async def _examine(settings: Settings, url: str, console: Console) -> tuple[list
             calendars = {symbol: market.instrument.calendar for symbol, market in markets.items()}
             findings.append(checks.sessions(await outside_of(client, markets), calendars))
             findings.append(checks.times(await _wrong_times(client, markets)))
-            with console.status("waiting for the workers' heartbeats"):
-                found = await _leases(client, settings.lease_ttl_ms / 1_000)
             return [*findings, checks.leases(found), checks.leftovers(_leftovers(markets, upkeep, found))], found
         except (RedisError, OSError, StoreUnavailable) as error:
             advice = "Start it with infra/up, or check REDIS_URL and the network in between."
@@ -211,14 +212,17 @@ def _leftovers(markets: Mapping[str, Market], upkeep: Mapping[str, Upkeep], leas
 
 
 async def _leases(client: Redis, ttl_s: float) -> list[Lease]:
-    """Those whose holder has just beaten; the others are watched until they have, for one lease at most."""
+    """Those whose holder has just beaten; the others are watched until they have, for one lease at most.
+
+    So is one that should have a holder: it may just have been added.
+    """
     wanted = await _wanted(client)
     names = sorted(_text(name) for name in await client.hkeys(SYMBOLS))
     first = now = await _owners(client, names)
     seconds, micros = await client.time()
     since_ms = seconds * 1_000 + micros // 1_000 - ttl_s * 1_000 * RECENT_SHARE
     beaten = {name for name, owner in first.items() if int(owner.get("beat_ms", 0)) >= since_ms}
-    watched = [name for name in names if _held(first[name]) and name not in beaten]
+    watched = [name for name in names if (_held(first[name]) or name in wanted) and name not in beaten]
     deadline_s = time.monotonic() + ttl_s
     while time.monotonic() < deadline_s and any(now[name] == first[name] for name in watched):
         await asyncio.sleep(BEAT_POLL_S)

@@ -18,6 +18,8 @@ from workers.venues.shared.base import DepthEvent, QuoteEvent
 SPOT_DECIMALS = (8, 8)
 USDM_DECIMALS = (5, 3)
 KRAKEN_SIZE_DECIMALS = 8
+# Of a side of a snapshot: one that has so many has more at the venue.
+ASKED_LEVELS = (100, 500, 1_000, 5_000)
 
 Event = DepthEvent | QuoteEvent
 Decimals = tuple[int, int]
@@ -109,7 +111,8 @@ def _binance_event(data: dict[str, Any], stream: str, decimals: Decimals) -> Eve
 def _snapshot(answer: dict[str, Any], name: str, decimals: Decimals) -> DepthEvent:
     last_id = answer["lastUpdateId"]
     bids, asks = levels(answer["bids"], decimals), levels(answer["asks"], decimals)
-    return DepthEvent(name, -1, last_id, last_id, -1, bids, asks, snapshot=True)
+    whole = len(bids) not in ASKED_LEVELS, len(asks) not in ASKED_LEVELS
+    return DepthEvent(name, -1, last_id, last_id, -1, bids, asks, snapshot=True, whole=whole)
 
 
 def _frames(name: str) -> Iterator[tuple[float, Any]]:

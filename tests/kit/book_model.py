@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from common.market.depth.book import Book, Levels
 from common.market.depth.chunk import DepthChunk, PriceSpan, Run, pack_chunk
-from common.market.depth.recorder import BookHistory
+from common.market.depth.history import BookHistory
 from common.market.depth.sync import Outcome
 from common.market.timeframes.timeframe import MINUTE_MS
 from common.market.trade import MAX_LOTS, MAX_TICKS
@@ -80,7 +80,8 @@ def chunks(draw: st.DrawFn, open_ms: int = START_MS) -> DepthChunk:
     span = st.tuples(time, time, PRICES, PRICES)
     spans = [PriceSpan(open_ms + a, open_ms + b, low, high) for a, b, low, high in draw(st.lists(span, max_size=3))]
     bids, asks = ([run for price in draw(_PRICES_OF_A_SIDE) for run in draw(_runs(price, open_ms, end))] for _ in "ba")
-    return DepthChunk(open_ms, open_ms + end, spans, bids, asks, draw(st.booleans()))
+    resolution_ms = draw(st.sampled_from([1, 100, MINUTE_MS]))
+    return DepthChunk(open_ms, open_ms + end, spans, bids, asks, draw(st.booleans()), resolution_ms)
 
 
 PRICES = st.one_of(st.integers(9_900, 10_100), st.integers(1, MAX_TICKS - 1))
@@ -201,6 +202,23 @@ class Watched:
         """All of it: what is closed, and the minute that is open, as a reader finds them in the store."""
         current = self.history.recorder.current()
         return [pack_chunk(chunk) for chunk in [*self.closed, *([current] if current else [])]]
+
+
+def book_at(chunks: list[DepthChunk], ts_ms: int) -> tuple[PriceSpan, Side, Side] | None:
+    """What a reader makes of it; there is never more than one span, or one run at a price."""
+    chunk = next((chunk for chunk in chunks if chunk.open_ms == ts_ms - ts_ms % MINUTE_MS), None)
+    spans = [span for span in chunk.spans if span.from_ms <= ts_ms < span.until_ms] if chunk else []
+    if not chunk or not spans:
+        return None
+    (span,) = spans
+    return span, _side_at(chunk.bids, ts_ms), _side_at(chunk.asks, ts_ms)
+
+
+def _side_at(runs: list[Run], ts_ms: int) -> Side:
+    standing = [run for run in runs if run[2] <= ts_ms < run[3]]
+    side = {price: size for price, size, *_ in standing}
+    assert len(side) == len(standing)
+    return side
 
 
 def sides_of(book: Book) -> tuple[Side, Side]:

@@ -12,7 +12,9 @@ from common.store.budget import BudgetStore, Limit
 from workers.venues.binance.book_rule import BinanceSpotRule, BinanceUsdmRule
 from workers.venues.binance.client import SPOT, Binance, BinanceApi
 from workers.venues.binance.usdm import USDM
+from workers.venues.ccxt.book_rule import CcxtRule
 from workers.venues.ccxt.client import WINDOW_MS
+from workers.venues.ccxt.venue import BOOK_LEVELS as CCXT_BOOK_LEVELS
 from workers.venues.ccxt.venue import CcxtVenue
 from workers.venues.coinbase.book_rule import CoinbaseRule
 from workers.venues.coinbase.client import Coinbase
@@ -112,5 +114,4 @@ def open_venue(name: str, access: VenueAccess) -> Venue:
 
 
 def rule_of(venue: str) -> Rule:
-    # What ccxt gives is made into a whole book and then changes: Coinbase's way.
-    return CoinbaseRule() if exchange_of(venue) else RULES[venue]
+    return CcxtRule(CCXT_BOOK_LEVELS) if exchange_of(venue) else RULES[venue]

@@ -2,7 +2,8 @@
 
 A run is a size that stood at a price from one time to another, right-open. A span is where the history is whole: from
 one time to another, between two prices. Outside all spans nothing is known, which is not the same as empty; inside,
-every level that the book held has its run (what a venue's snapshot was too short for is not in the book).
+every level that the market's book had has its run. A run may lie outside them: that level is known, its neighbours are
+not.
 
 Each chunk stands alone: a run that lives on past the minute is cut at its end and goes on in the next chunk, where it
 `continues`. So a reader may join the two, or take the minute as it is.
@@ -26,9 +27,12 @@ from common.market.rescaling import MAX_INT_64, Rescaling
 from common.market.scale import Scale, Scales
 
 # version, flags, log2 of the width of prices (bits 0-1) and of sizes (2-3), the scale's decimals of prices, spans,
-# times, bids, asks, open_ms, lowest bid, lowest ask, price step, lot step.
-HEAD = struct.Struct("<BBBBIIIIqqqQQ")
-VERSION = 1
+# times, bids, asks, open_ms, lowest bid, lowest ask, price step, lot step, resolution_ms.
+HEAD = struct.Struct("<BBBBIIIIqqqQQI")
+VERSION = 2
+# Has no resolution, and its spans claim 5 % around the middle, whatever the venue's snapshot reached: they say nothing.
+OLD_HEAD = struct.Struct("<BBBBIIIIqqqQQ")
+OLD_VERSION = 1
 TRUNCATED = 1
 # The scale's decimals of sizes, in the flags above. Both are one more than they say; 0: the chunk does not name them.
 _SIZE_DECIMALS_AT = 1
@@ -58,7 +62,8 @@ class PriceSpan(NamedTuple):
 class DepthChunk:
     """What is known of the minute that opens at `open_ms`, up to `end_ms`, exclusive.
 
-    `truncated`: a bound on numbers cut levels. Runs of one price never overlap, and are in the order of time.
+    `truncated`: a bound on numbers cut levels. `resolution_ms`: it has the book as of each multiple of it; what came
+    and went between two of them is not in it. Runs of one price never overlap, and are in the order of time.
     """
 
     open_ms: int
@@ -67,10 +72,14 @@ class DepthChunk:
     bids: list[Run] = field(default_factory=list)
     asks: list[Run] = field(default_factory=list)
     truncated: bool = False
+    resolution_ms: int = 1
 
 
 class ChunkHead(NamedTuple):
-    """The head of a packed chunk. `price_name`: decimals of its prices and one more; 0 where it does not say."""
+    """The head of a packed chunk. `price_name`: decimals of its prices and one more; 0 where it does not say.
+
+    `resolution_ms` is 0 where it does not say.
+    """
 
     version: int
     flags: int
@@ -85,6 +94,15 @@ class ChunkHead(NamedTuple):
     lowest_ask: int
     price_step: int
     lot_step: int
+    resolution_ms: int = 0
+
+    @property
+    def size(self) -> int:
+        return (HEAD if self.version == VERSION else OLD_HEAD).size
+
+    @property
+    def says_what_is_known(self) -> bool:
+        return self.version == VERSION
 
     @property
     def scale(self) -> Scale | None:
@@ -134,27 +152,31 @@ def pack_chunk(chunk: DepthChunk, name: Scale | None = None) -> bytes:
         asks.lowest,
         price_step,
         lot_step,
+        chunk.resolution_ms,
     )
     return HEAD.pack(*head) + zlib.compress(b"".join(body), _ZLIB_LEVEL)
 
 
 def unpack_head(packed: bytes) -> ChunkHead:
-    head = ChunkHead(*HEAD.unpack_from(packed))
-    if head.version != VERSION:
-        raise ValueError(f"depth chunk of version {head.version}, expected {VERSION}")
-    return head
+    if packed[0] == OLD_VERSION:
+        return ChunkHead(*OLD_HEAD.unpack_from(packed))
+    if packed[0] != VERSION:
+        raise ValueError(f"depth chunk of version {packed[0]}, expected {VERSION}")
+    return ChunkHead(*HEAD.unpack_from(packed))
 
 
-def unpack_body(packed: bytes) -> bytes:
+def unpack_body(packed: bytes, head: ChunkHead) -> bytes:
     """Spans, times and columns, decompressed."""
-    return zlib.decompress(memoryview(packed)[HEAD.size :])
+    return zlib.decompress(memoryview(packed)[head.size :])
 
 
 def unpack_chunk(packed: bytes, scales: Scales | None = None) -> DepthChunk:
     """In the scale that is asked for; None: as it is. Unfit where a number has no place in it."""
-    head, body = unpack_head(packed), unpack_body(packed)
+    head = unpack_head(packed)
+    body = unpack_body(packed, head)
     open_ms, at = head.open_ms, head.spans * SPAN.size
-    spans = [PriceSpan(open_ms + start, open_ms + end, *prices) for start, end, *prices in SPAN.iter_unpack(body[:at])]
+    rows = SPAN.iter_unpack(body[:at]) if head.says_what_is_known else ()
+    spans = [PriceSpan(open_ms + start, open_ms + end, *prices) for start, end, *prices in rows]
     columns = []
     for width, count in head.columns:
         columns.append(_values(width, body[at : at + width * count]))
@@ -165,7 +187,8 @@ def unpack_chunk(packed: bytes, scales: Scales | None = None) -> DepthChunk:
     bids = _Columns(head.lowest_bid, *(column[: head.bids] for column in columns))
     asks = _Columns(head.lowest_ask, *(column[head.bids :] for column in columns))
     truncated = bool(head.flags & TRUNCATED)
-    chunk = DepthChunk(open_ms, times[-1], spans, bids.runs(times), asks.runs(times), truncated)
+    resolution_ms = head.resolution_ms or 1
+    chunk = DepthChunk(open_ms, times[-1], spans, bids.runs(times), asks.runs(times), truncated, resolution_ms)
     return _rescaled(chunk, Rescaling(head.scale or scales.unnamed, scales.now)) if scales else chunk
 
 

@@ -1,33 +1,26 @@
 """The history of a book as runs: what stood at which price, from when to when, a chunk a minute.
 
-    history = BookHistory.new(BinanceSpotRule(), Limits())
-    chunks = history.step(event, now_ms)     # of the minutes that this event closed: mostly none
-    chunks = history.tick(now_ms)            # the clock: closes minutes of a quiet market
-    history.lost()                           # the connection is gone
-
-Packing a chunk (common.market.depth.chunk) takes up to 30 ms in a busy market, so that is left to the shell, which can
-do it in a thread.
-
 A run extends while the size is equal, a change starts a new one, a removal ends it. Whatever ends the book ends all
 runs at the last time anything was known, and the next book starts new ones with its first diff: broken, not smeared.
 Time is the venue's, and never goes back.
+
+Only what the book is known to is recorded. Where its edges close in (a venue that shows its best thousand levels, each
+change moves them), the minute has what was known all the time since its window was last taken.
 
 Bounded: by distance from the middle, by levels of a side, by runs and spans of a minute. The window of prices follows
 the middle only once that has moved by an eighth of the reach, for each move ends spans and runs. Beyond the other
 bounds the farthest levels go first, and the chunk says that it is truncated.
 
-Deterministic: time is an argument. `BookHistory.restore` goes on with the minute that was stored; that equals never
-having stopped but for a break.
+Deterministic: time is an argument.
 """
 
 from dataclasses import dataclass, field
 
-from common.market.depth.book import BASIS_POINTS, Book, Levels, bounds
-from common.market.depth.chunk import DepthChunk, PriceSpan, unpack_chunk
+from common.market.depth.book import BASIS_POINTS, TO_ITS_END, Book, Levels, bounds
+from common.market.depth.chunk import DepthChunk, PriceSpan, Run, unpack_chunk
 from common.market.depth.runs import MIN_REACH_TICKS, DepthLimits, RunSide
-from common.market.depth.sync import BookEvent, BookSync, Outcome, Rule
 from common.market.scale import Scales
-from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, minute_of
+from common.market.timeframes.timeframe import MINUTE_MS, minute_of
 
 # The window follows the middle once that has moved by one part in so many of the reach.
 HYSTERESIS = 8
@@ -36,9 +29,6 @@ HYSTERESIS = 8
 LEVELS_LEFT, RUNS_LEFT = 7 / 8, 15 / 16
 # Spans of a minute; a market that needs more is not recorded until the next minute. 5 kB.
 MAX_SPANS = 256
-# A venue's clock may run ahead of ours; a time further ahead would stop the history until that time comes. A time
-# further behind than any backlog is no time at all.
-MAX_AHEAD_MS, MAX_BEHIND_MS = 60_000, DAY_MS
 # A book that neither the venue nor the clock has spoken of for so long is not to be trusted: we were asleep.
 MAX_SILENT_MS = 3 * MINUTE_MS
 
@@ -67,8 +57,16 @@ class Recorder:
     _margin: int = -1
     # Twice the reach that max_runs has left, until the minute is over.
     _left: int | None = None
-    # Whether the window is smaller than reach_bp asks for.
+    # Whether a bound on numbers has made the window smaller.
     _narrow: bool = False
+    # What the book's edges have left of the minute, where they closed in.
+    _edge_low: int = TO_ITS_END
+    _edge_high: int = -TO_ITS_END
+    # Of the minute: that of a former holder may have been coarser.
+    _resolution_ms: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._resolution_ms = self.limits.resolution_ms
 
     @classmethod
     def restore(cls, limits: DepthLimits, packed: bytes, scales: Scales | None = None) -> "Recorder":
@@ -76,6 +74,7 @@ class Recorder:
         chunk = unpack_chunk(packed, scales)
         recorder = cls(limits, chunk.open_ms, chunk.end_ms, truncated=chunk.truncated, spans=chunk.spans)
         recorder._bids.ended, recorder._asks.ended = chunk.bids, chunk.asks
+        recorder._resolution_ms = max(limits.resolution_ms, chunk.resolution_ms)
         return recorder
 
     def record(self, book: Book, changed: tuple[Levels, Levels], ts_ms: int) -> list[DepthChunk]:
@@ -90,8 +89,15 @@ class Recorder:
         self.known_ms = at_ms + 1
         self._bids.set(changed[0], self._low, self._high, at_ms)
         self._asks.set(changed[1], self._low, self._high, at_ms)
+        self._close_in(book)
         self._hold_bounds(book, at_ms)
         return closed
+
+    def look_again(self, book: Book) -> None:
+        """The same book as before, known from another price to another."""
+        if self.recording:
+            at_ms = max(self.known_ms - 1, self.minute_ms)
+            self._move(book, book.twice_mid or self._twice_mid, at_ms)
 
     def close_until(self, now_ms: int) -> list[DepthChunk]:
         """Close the minutes that have ended by `now_ms`; the book is taken to be in step until then."""
@@ -123,6 +129,7 @@ class Recorder:
             return closed
         if minute_of(at_ms) != self.minute_ms:
             self.minute_ms, self.truncated = minute_of(at_ms), False
+            self._forget_edges()
         self.known_ms, self.recording = at_ms + 1, True
         self._low, self._high, self._left = 0, -1, None
         self._move(book, book.twice_mid, at_ms)
@@ -147,13 +154,31 @@ class Recorder:
     def _open(self, minute_ms: int) -> None:
         """The next minute. A bound that cut in the last one gets another chance with the next event."""
         self.minute_ms = self._since_ms = minute_ms
-        self.spans = []
+        self.spans, self._resolution_ms = [], self.limits.resolution_ms
         # What stands goes on standing.
         self._bids.ended, self._asks.ended = [], []
         self.truncated = self.recording and self._narrow
         self._left = None
-        if self._narrow:
+        if self._has_closed_in:
+            self._bids.keep(self._edge_low, self._edge_high)
+            self._asks.keep(self._edge_low, self._edge_high)
+        if self._narrow or self._has_closed_in:
             self._margin = -1
+        self._forget_edges()
+
+    @property
+    def _has_closed_in(self) -> bool:
+        return self._edge_low != TO_ITS_END or self._edge_high != -TO_ITS_END
+
+    def _forget_edges(self) -> None:
+        self._edge_low, self._edge_high = TO_ITS_END, -TO_ITS_END
+
+    def _close_in(self, book: Book) -> None:
+        """What is out of the book's edges now is taken from the whole minute, as it is handed out."""
+        if book.low_ticks > self._low:
+            self._low = self._edge_low = max(self._edge_low, book.low_ticks)
+        if book.high_ticks < self._high:
+            self._high = self._edge_high = min(self._edge_high, book.high_ticks)
 
     def _hold_bounds(self, book: Book, at_ms: int) -> None:
         bids, asks, most = self._bids, self._asks, self.limits.max_levels
@@ -180,7 +205,7 @@ class Recorder:
     def _window(self, book: Book, twice_mid: int) -> tuple[int, int]:
         wanted = max(twice_mid * self.limits.reach_bp // BASIS_POINTS, 2 * MIN_REACH_TICKS)
         twice_reach = wanted if self._left is None else min(wanted, self._left)
-        low, high = bounds(twice_mid, twice_reach)
+        low, high = self._known(book, *bounds(twice_mid, twice_reach))
         most = self.limits.max_levels
         left = max(1, int(most * LEVELS_LEFT))
         if book.bids.count(low) > most:
@@ -188,9 +213,12 @@ class Recorder:
         if book.asks.count(high) > most:
             high = book.asks.nth(left)
         self._twice_mid, self._margin = twice_mid, twice_reach // HYSTERESIS
-        self._narrow = (low, high) != bounds(twice_mid, wanted)
+        self._narrow = (low, high) != self._known(book, *bounds(twice_mid, wanted))
         self.truncated |= self._narrow
         return low, high
+
+    def _known(self, book: Book, low: int, high: int) -> tuple[int, int]:
+        return max(low, book.low_ticks, self._edge_low), min(high, book.high_ticks, self._edge_high)
 
     def _trim(self) -> None:
         """Drop the farthest levels from the whole minute, and so from all its spans."""
@@ -217,42 +245,14 @@ class Recorder:
         if self.recording and self._since_ms < until_ms:
             spans.append(PriceSpan(self._since_ms, until_ms, self._low, self._high))
         bids, asks = (side.runs(self.minute_ms, until_ms) for side in (self._bids, self._asks))
-        return DepthChunk(self.minute_ms, until_ms, spans, bids, asks, self.truncated)
+        if self._has_closed_in:
+            bids, asks = self._inside(bids), self._inside(asks)
+            spans = [
+                PriceSpan(*span[:2], max(span.low_ticks, self._edge_low), min(span.high_ticks, self._edge_high))
+                for span in spans
+            ]
+        spans = [span for span in spans if span.low_ticks <= span.high_ticks]
+        return DepthChunk(self.minute_ms, until_ms, spans, bids, asks, self.truncated, self._resolution_ms)
 
-
-@dataclass(slots=True)
-class BookHistory:
-    """A book kept in step, and its history."""
-
-    sync: BookSync
-    recorder: Recorder
-
-    @classmethod
-    def new(cls, rule: Rule, limits: DepthLimits) -> "BookHistory":
-        return cls(BookSync(rule), Recorder(limits))
-
-    @classmethod
-    def restore(cls, rule: Rule, limits: DepthLimits, packed: bytes, scales: Scales | None = None) -> "BookHistory":
-        """`packed`: the newest chunk stored. A book is not stored: it begins with a new snapshot."""
-        return cls(BookSync(rule), Recorder.restore(limits, packed, scales))
-
-    def step(self, event: BookEvent, now_ms: int) -> list[DepthChunk]:
-        """Feed one event. Returns the chunks of the minutes that it closed."""
-        outcome = self.sync.feed(event)
-        if outcome is Outcome.APPLIED:
-            believed = now_ms - MAX_BEHIND_MS <= event.ts_ms <= now_ms + MAX_AHEAD_MS
-            return self.recorder.record(self.sync.book, self.sync.changed, event.ts_ms if believed else now_ms)
-        if outcome is Outcome.SYNCED or outcome is Outcome.BROKEN:
-            self.recorder.stop()
-        return []
-
-    def tick(self, now_ms: int) -> list[DepthChunk]:
-        """The clock, on the venue's time, while no event is waiting: closes minutes that ended `grace_ms` ago.
-
-        To be called about every second, and not once the connection is in doubt.
-        """
-        return self.recorder.close_until(now_ms - self.recorder.limits.grace_ms)
-
-    def lost(self) -> None:
-        self.sync.lost()
-        self.recorder.stop()
+    def _inside(self, runs: list[Run]) -> list[Run]:
+        return [run for run in runs if self._edge_low <= run[0] <= self._edge_high]

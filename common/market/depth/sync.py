@@ -22,12 +22,15 @@ MAX_BUFFERED = 4_096
 
 # Why a book was given up.
 GAP, OLD_SNAPSHOT, CROSSED, CHECKSUM = "gap", "old_snapshot", "crossed", "checksum"
+# Or why its history is broken: a wider snapshot has another book where both are known.
+DIFFERENT = "different"
 
 
 class BookEvent(Protocol):
     """What workers.venues.shared.base.DepthEvent is: a change of the book, or all of it (`snapshot`).
 
-    Size 0 removes a level; of a price that is there twice the later one counts.
+    Size 0 removes a level; of a price that is there twice the later one counts. `whole`: of a snapshot, whether its
+    bids and its asks are all there are; else it reaches to the worst of them.
     """
 
     @property
@@ -45,6 +48,8 @@ class BookEvent(Protocol):
     @property
     def snapshot(self) -> bool: ...
     @property
+    def whole(self) -> tuple[bool, bool]: ...
+    @property
     def checksum(self) -> int | None: ...
 
 
@@ -59,11 +64,14 @@ class Fit(Enum):
 class Rule(Protocol):
     """A venue's way to keep a book. `numbered`: diffs carry ids, so those of before the snapshot can be told apart.
 
-    `max_levels`: what the venue lets a client keep.
+    `max_levels`: what the venue lets a client keep. `refills`: it sends each level that comes among the best
+    `max_levels`, so that all is known down to the worst one held; else no further than the snapshot reached.
     """
 
     @property
     def numbered(self) -> bool: ...
+    @property
+    def refills(self) -> bool: ...
     @property
     def max_levels(self) -> int: ...
 
@@ -106,7 +114,7 @@ class BookSync:
     _buffer: deque[BookEvent] = field(default_factory=lambda: deque(maxlen=MAX_BUFFERED))
 
     def __post_init__(self) -> None:
-        self.book = Book(self.rule.max_levels)
+        self.book = Book(self.rule.max_levels, self.rule.refills)
 
     def feed(self, event: BookEvent) -> Outcome:
         if event.snapshot:
@@ -126,7 +134,7 @@ class BookSync:
         """A snapshot that is behind a book in step (two were on their way) is no news."""
         if not self.needs_snapshot and self.rule.numbered and snapshot.last_id <= self.book.last_id:
             return Outcome.IGNORED
-        self.book.replace(snapshot.bids, snapshot.asks)
+        self.book.replace(snapshot.bids, snapshot.asks, snapshot.whole)
         self.book.last_id = snapshot.last_id
         self.needs_snapshot, self._fresh = False, True
         kept = list(self._buffer)

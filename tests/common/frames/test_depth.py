@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from common.frames import depth
 from common.frames.depth import ASK, BID, LEVELS, PACKED_SPAN, RUNS, SPANS
 from common.market.depth.chunk import SPAN, DepthChunk, PriceSpan, pack_chunk, unpack_chunk
-from common.market.depth.recorder import BookHistory
+from common.market.depth.history import BookHistory
 from common.market.depth.runs import DepthLimits
 from common.market.rescaling import MAX_INT_64, Unfit
 from common.market.scale import Scale, Scales
@@ -93,7 +93,7 @@ def test_spans_say_where_the_history_is_whole(drawn: list[DepthChunk], from_afte
     frame = depth.spans([pack_chunk(chunk) for chunk in drawn], from_ms, from_ms + span_ms)
     assert frame.schema == SPANS
     assert frame.rows() == [
-        (*span, chunk.truncated)
+        (*span, chunk.truncated, chunk.resolution_ms)
         for chunk in drawn
         for span in chunk.spans
         if span.from_ms < from_ms + span_ms and span.until_ms > from_ms

@@ -26,6 +26,15 @@ async def test_a_heavy_request_waits_for_more_room_than_a_light_one(client: Redi
     assert await store.spend(10) == 0
 
 
+async def test_what_can_wait_may_take_half_of_it_and_a_look_takes_nothing(client: Redis) -> None:
+    store = BudgetStore(client, "VENUE", [MINUTE])
+    assert await store.spend(50) == 0
+    assert await store.is_half_free()
+    assert await store.spend(1) == 0
+    assert not await store.is_half_free()
+    assert await store.spend(49) == 0
+
+
 async def test_several_limits_hold_side_by_side_and_a_refusal_takes_from_none(client: Redis) -> None:
     store = BudgetStore(client, "VENUE", [Limit(2, 30_000), MINUTE])
     assert [await store.spend(1) for _ in range(2)] == [0, 0]

@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 from common.errors import Fenced, StoreUnavailable
 from common.frames import depth
 from common.market.depth.chunk import DepthChunk, pack_chunk
-from common.market.depth.recorder import BookHistory
+from common.market.depth.history import BookHistory
 from common.market.depth.runs import DepthLimits
 from common.market.timeframes.timeframe import MINUTE_MS
 from common.store.client import commit_client

@@ -8,13 +8,13 @@ the last quarter of a second of it costs nothing. The fence is the same: only th
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 
 from common.clock import Clock
 from common.errors import RetryableError
 from common.market.depth.chunk import DepthChunk, pack_chunk
-from common.market.depth.recorder import BookHistory
+from common.market.depth.history import BookHistory
 from common.market.depth.runs import DepthLimits
 from common.market.depth.sync import Rule
 from common.market.rescaling import Unfit
@@ -31,6 +31,8 @@ WRITE_MS = 250
 CURRENT_MS = 3_000
 TICK_MS = 1_000
 SNAPSHOT_BACKOFF_MS, SNAPSHOT_BACKOFF_CAP_MS = 500, 30_000
+# How often a book in step is asked for once more because the middle nears what the last snapshot reached.
+MIN_WIDENING_MS = 60_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +46,15 @@ class BookStores:
 
 @dataclass(slots=True)
 class BookKeeper:
-    """`fetch` asks the venue for a snapshot. `token`: of the term. `scales`: of what is stored, and is written."""
+    """`fetch` asks the venue for a snapshot; `may_widen`: whether it may be asked for one that can wait.
+
+    `token`: of the term. `scales`: of what is stored, and is written.
+    """
 
     rule: Rule
     stores: BookStores
     fetch: "Callable[[], asyncio.Future[DepthEvent]]"
+    may_widen: Callable[[], Awaitable[bool]]
     clock: Clock
     token: str
     symbol: str
@@ -65,6 +71,7 @@ class BookKeeper:
     _fetching: "asyncio.Future[DepthEvent] | None" = None
     _fetch_at_ms: int = 0
     _failures: int = 0
+    _widened_ms: int | None = None
 
     @property
     def needs_resubscription(self) -> bool:
@@ -101,7 +108,7 @@ class BookKeeper:
             while True:
                 await self.clock.sleep_ms(WRITE_MS)
                 now_ms = self.clock.monotonic_ms()
-                self._fetch_if_needed(now_ms)
+                await self._fetch_if_needed(now_ms)
                 if now_ms - ticked_ms >= TICK_MS:
                     ticked_ms = now_ms
                     if self._connected:
@@ -128,26 +135,45 @@ class BookKeeper:
 
     # Snapshots.
 
-    def _fetch_if_needed(self, now_ms: int) -> None:
+    async def _fetch_if_needed(self, now_ms: int) -> None:
         """Diffs are kept meanwhile, so the snapshot may be older than the newest of them."""
         assert self._history is not None
         if self._fetching or not self.rule.numbered or self._heard_ms is None:
             return
-        if self._history.sync.needs_snapshot and now_ms >= self._fetch_at_ms:
-            self._fetching = self.fetch()
-            self._fetching.add_done_callback(self._fetched)
+        if self._history.sync.needs_snapshot:
+            if now_ms >= self._fetch_at_ms:
+                self._fetch()
+        elif self._history.nears_edge and self._is_widening_due(now_ms) and await self.may_widen():
+            self._widen(now_ms)
+
+    def _widen(self, now_ms: int) -> None:
+        assert self._history is not None
+        # It was asked meanwhile whether that may be.
+        if not self._history.sync.needs_snapshot:
+            self._widened_ms = now_ms
+            self._history.await_wider()
+            self._fetch()
+
+    def _is_widening_due(self, now_ms: int) -> bool:
+        return self._widened_ms is None or now_ms - self._widened_ms >= MIN_WIDENING_MS
+
+    def _fetch(self) -> None:
+        self._fetching = self.fetch()
+        self._fetching.add_done_callback(self._fetched)
 
     def _fetched(self, found: "asyncio.Future[DepthEvent]") -> None:
         self._fetching = None
         if found.cancelled():
             return
+        assert self._history is not None
         error = found.exception()
         if error is None:
             self.take(found.result())
-        elif not isinstance(error, RetryableError | VenueError):
-            # A bug of ours: the book stays broken, and says so.
-            log.error("snapshot failed", extra={"symbol": self.symbol, "error": repr(error)})
-        assert self._history is not None
+        else:
+            self._history.forget_wider()
+            if not isinstance(error, RetryableError | VenueError):
+                # A bug of ours: the book stays broken, and says so.
+                log.error("snapshot failed", extra={"symbol": self.symbol, "error": repr(error)})
         self._failures = self._failures + 1 if self._history.sync.needs_snapshot else 0
         bound_ms = min(SNAPSHOT_BACKOFF_MS << min(self._failures, 10), SNAPSHOT_BACKOFF_CAP_MS)
         self._fetch_at_ms = self.clock.monotonic_ms() + int(random.uniform(0.5, 1) * bound_ms)

@@ -185,6 +185,7 @@ class VenueSource:
             rule_of(self.venue.name),
             stores,
             lambda: asyncio.ensure_future(self.venue.depth(self.listing)),
+            self.budget.is_half_free,
             self.clock,
             applied.token,
             self.listing.instrument.symbol,

@@ -16,6 +16,7 @@ class BinanceSpotRule:
 
     numbered: bool = True
     max_levels: int = MAX_LEVELS
+    refills: bool = False
 
     def fit(self, event: BookEvent, last_id: int, fresh: bool) -> Fit:
         if event.last_id <= last_id:
@@ -36,6 +37,7 @@ class BinanceUsdmRule:
 
     numbered: bool = True
     max_levels: int = MAX_LEVELS
+    refills: bool = False
 
     def fit(self, event: BookEvent, last_id: int, fresh: bool) -> Fit:
         if event.last_id <= last_id:

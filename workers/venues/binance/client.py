@@ -184,7 +184,7 @@ class Binance:
         weight, levels = self._api.weights.depth, self._api.depth_levels
         answer = await self._get("depth", weight, symbol=listing.name, limit=levels)
         with reading("depth"):
-            return snapshot(FieldScales(listing), answer)
+            return snapshot(FieldScales(listing), answer, levels)
 
     async def server_time_ms(self) -> int:
         answer = await self._get("time", self._api.weights.time)

@@ -109,13 +109,14 @@ def trade_row(market: FieldScales, row: Message, trades: TradeIds) -> Trade:
     return market.trade(row["time"], row["id"], row["price"], row["qty"], _side(row["isBuyerMaker"]))
 
 
-def snapshot(market: FieldScales, answer: Message) -> DepthEvent:
-    """The book as REST gives it. Of spot it has no time."""
+def snapshot(market: FieldScales, answer: Message, limit: int) -> DepthEvent:
+    """The book as REST gives it, at most `limit` levels of a side. Of spot it has no time."""
     last = whole(answer["lastUpdateId"], BAD_SEQUENCE)
     ts_ms = whole(answer.get("E", -1), BAD_TIME, -1, MAX_TS_MS - 1)
     left_out: list[Refused] = []
     bids, asks = market.levels(answer["bids"], left_out), market.levels(answer["asks"], left_out)
-    return DepthEvent(market.name, ts_ms, last, last, -1, bids, asks, snapshot=True)
+    are_whole = len(answer["bids"]) < limit, len(answer["asks"]) < limit
+    return DepthEvent(market.name, ts_ms, last, last, -1, bids, asks, snapshot=True, whole=are_whole)
 
 
 def _depth(market: FieldScales, data: Message) -> Events:

@@ -109,5 +109,7 @@ def depth_event(
     name: str, book: Mapping[str, Any], bids: dict[int, int], asks: dict[int, int], *, snapshot: bool
 ) -> DepthEvent:
     # Not ccxt's nonce: what an exchange counts in it is its own affair, and diffs of diffs skip some.
-    ts_ms = book.get("timestamp")
-    return DepthEvent(name, ts_ms if ts_ms else -1, -1, -1, -1, [*bids.items()], [*asks.items()], snapshot)
+    ts_ms = book.get("timestamp") or -1
+    # Of how many levels its best ones are it does not say.
+    whole = (False, False) if snapshot else (True, True)
+    return DepthEvent(name, ts_ms, -1, -1, -1, [*bids.items()], [*asks.items()], snapshot, whole=whole)

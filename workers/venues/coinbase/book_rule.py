@@ -12,6 +12,7 @@ class CoinbaseRule:
 
     numbered: bool = False
     max_levels: int = MAX_LEVELS
+    refills: bool = False
 
     def fit(self, event: BookEvent, last_id: int, fresh: bool) -> Fit:
         return Fit.NEXT

@@ -22,6 +22,7 @@ class KrakenRule:
     price_zeros: int = 0
     size_zeros: int = 0
     numbered: bool = False
+    refills: bool = True
 
     def fit(self, event: BookEvent, last_id: int, fresh: bool) -> Fit:
         return Fit.NEXT

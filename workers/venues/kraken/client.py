@@ -208,7 +208,8 @@ class Kraken(OneSocketVenue):
         with reading("Depth"):
             market, book = FieldScales(listing), _of_pair(result)
             bids, asks = market.levels(book["bids"], []), market.levels(book["asks"], [])
-            return DepthEvent(market.name, -1, -1, -1, -1, bids, asks, snapshot=True)
+            are_whole = _are_whole(book, REST_LEVELS)
+            return DepthEvent(market.name, -1, -1, -1, -1, bids, asks, snapshot=True, whole=are_whole)
 
     async def server_time_ms(self) -> int:
         """In whole seconds: that is all it says."""
@@ -269,7 +270,11 @@ def _row(market: FieldScales, row: list[Any]) -> Trade:
     return market.trade(epoch_ms(_text(seconds)), trade_id, price, size, _REST_SIDES.get(side))
 
 
-def _book(market: FieldScales, row: Message, is_whole: bool) -> Sequence[Event]:
+def _are_whole(book: Message, limit: int) -> tuple[bool, bool]:
+    return len(book["bids"]) < limit, len(book["asks"]) < limit
+
+
+def _book(market: FieldScales, row: Message, is_snapshot: bool) -> Sequence[Event]:
     ts_ms = time_ms(row["timestamp"]) if "timestamp" in row else -1
     check = whole(row["checksum"], BAD_SEQUENCE, 0, (1 << 32) - 1)
     left_out: list[Refused] = []
@@ -277,7 +282,8 @@ def _book(market: FieldScales, row: Message, is_whole: bool) -> Sequence[Event]:
         market.levels([[_text(level["price"]), _text(level["qty"])] for level in row[side]], left_out)
         for side in ("bids", "asks")
     )
-    return (DepthEvent(market.name, ts_ms, -1, -1, -1, bids, asks, is_whole, check), *left_out)
+    are_whole = _are_whole(row, BOOK_LEVELS) if is_snapshot else (True, True)
+    return (DepthEvent(market.name, ts_ms, -1, -1, -1, bids, asks, is_snapshot, check, are_whole), *left_out)
 
 
 def _ticker(market: FieldScales, row: Message, _: bool) -> Sequence[Event]:

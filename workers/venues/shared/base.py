@@ -77,7 +77,7 @@ class DepthEvent(NamedTuple):
 
     A price may be there twice: the later level counts. `ts_ms`, `first_id..last_id` (the updates in it) and
     `previous_id` (the last one before) are -1 where the venue does not say. `checksum`: of the book after the event,
-    where the venue gives one, else None.
+    where the venue gives one, else None. `whole`: of a snapshot, whether its bids and its asks are all there are.
     """
 
     name: str
@@ -89,6 +89,7 @@ class DepthEvent(NamedTuple):
     asks: list[tuple[int, int]]
     snapshot: bool = False
     checksum: int | None = None
+    whole: tuple[bool, bool] = (True, True)
 
 
 class QuoteEvent(NamedTuple):

@@ -39,6 +39,10 @@ class FleetBudget:
     def is_throttled(self) -> bool:
         return self.clock.monotonic_ms() < self._refused_until_ms
 
+    async def is_half_free(self) -> bool:
+        """Whether a request that can wait may be sent: half of the venue's budget is for those that can't."""
+        return not self.is_throttled and await self.requests.is_half_free()
+
     async def spend(self, endpoint: str, weight: int) -> None:
         store = self._store(endpoint)
         while wait_ms := await store.spend(weight):

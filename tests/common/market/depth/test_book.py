@@ -39,7 +39,8 @@ def test_a_book_is_its_levels_in_order(changes: list[tuple[list[tuple[int, int]]
     book = Book()
     bids: Side = {}
     asks: Side = {}
-    book.replace(*changes[0] if changes else ([], []))
+    if changes:
+        book.replace(changes[0][0], changes[0][1])
     for at, (bid_levels, ask_levels) in enumerate(changes):
         if at:
             book.apply(bid_levels, ask_levels)

@@ -104,5 +104,5 @@ def test_a_quiet_book_takes_under_four_bytes_a_level() -> None:
 
 def test_another_version_is_refused_by_name() -> None:
     packed = pack_chunk(DepthChunk(START_MS, START_MS + 1))
-    with pytest.raises(ValueError, match="version 9, expected 1"):
+    with pytest.raises(ValueError, match="version 9, expected 2"):
         unpack_head(b"\x09" + packed[1 : HEAD.size])

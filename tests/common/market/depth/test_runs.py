@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 
 from common.errors import BadInput
 from common.market.depth.book import bounds
-from common.market.depth.chunk import DepthChunk, PriceSpan, Run, pack_chunk, unpack_chunk
-from common.market.depth.recorder import MAX_AHEAD_MS, MAX_BEHIND_MS, MAX_SILENT_MS, MAX_SPANS, BookHistory
+from common.market.depth.chunk import DepthChunk, PriceSpan, pack_chunk, unpack_chunk
+from common.market.depth.history import MAX_AHEAD_MS, MAX_BEHIND_MS, BookHistory
+from common.market.depth.recorder import MAX_SILENT_MS, MAX_SPANS
 from common.market.depth.runs import MIN_REACH_TICKS, DepthLimits
 from common.market.timeframes.timeframe import MINUTE_MS
-from tests.kit.book_model import FIRST_MID, Move, Side, Venue, Watched, feed_all, moves, within
+from tests.kit.book_model import FIRST_MID, Move, Side, Venue, Watched, book_at, feed_all, moves, within
 from tests.kit.strategies import LAW, START_MS
 from workers.venues.binance.book_rule import BinanceSpotRule
 from workers.venues.coinbase.book_rule import CoinbaseRule
@@ -39,23 +40,6 @@ def _chunks(watched: Watched) -> list[DepthChunk]:
 
 def _packed(chunk: DepthChunk | None) -> bytes | None:
     return pack_chunk(chunk) if chunk else None
-
-
-def _book_at(chunks: list[DepthChunk], ts_ms: int) -> tuple[PriceSpan, Side, Side] | None:
-    """What a reader makes of it; there is never more than one span, or one run at a price."""
-    chunk = next((chunk for chunk in chunks if chunk.open_ms == ts_ms - ts_ms % MINUTE_MS), None)
-    spans = [span for span in chunk.spans if span.from_ms <= ts_ms < span.until_ms] if chunk else []
-    if not chunk or not spans:
-        return None
-    (span,) = spans
-    return span, _side_at(chunk.bids, ts_ms), _side_at(chunk.asks, ts_ms)
-
-
-def _side_at(runs: list[Run], ts_ms: int) -> Side:
-    standing = [run for run in runs if run[2] <= ts_ms < run[3]]
-    side = {price: size for price, size, *_ in standing}
-    assert len(side) == len(standing)
-    return side
 
 
 def _joined(chunks: list[DepthChunk]) -> list[tuple[int, int, int, int, int]]:
@@ -97,7 +81,7 @@ def test_at_any_time_the_runs_are_the_book_and_where_it_was_lost_nothing(data: s
     watched = _with_faults(_watched(), Venue(), data)
     chunks = _chunks(watched)
     for ts_ms in watched.truth.times():
-        found, expected = _book_at(chunks, ts_ms), watched.truth.at(ts_ms)
+        found, expected = book_at(chunks, ts_ms), watched.truth.at(ts_ms)
         assert (found[1:] if found else None) == expected
     assert not any(chunk.truncated for chunk in chunks)
 
@@ -115,7 +99,7 @@ def test_inside_its_spans_a_bounded_history_is_whole(drawn: list[Move], limits: 
     watched = feed_all(_watched(limits), Venue(), drawn)
     chunks = _chunks(watched)
     for ts_ms in watched.truth.times():
-        found = _book_at(chunks, ts_ms)
+        found = book_at(chunks, ts_ms)
         if found:
             span, *sides = found
             truth = watched.truth.at(ts_ms)
@@ -146,7 +130,7 @@ def test_a_coarse_history_has_the_book_as_of_every_multiple(drawn: list[Move], r
     watched = feed_all(_watched(replace(EVERYTHING, resolution_ms=resolution_ms)), Venue(), drawn)
     chunks = _chunks(watched)
     for ts_ms in watched.truth.times():
-        found = _book_at(chunks, ts_ms)
+        found = book_at(chunks, ts_ms)
         if found:
             assert found[1:] == watched.truth.latest(ts_ms - ts_ms % resolution_ms)
     for chunk in chunks:
@@ -436,7 +420,7 @@ def test_a_busy_minute_is_cut_in_its_earlier_spans_too_and_the_next_one_is_wide_
     for span in chunk.spans:
         assert span.low_ticks > FIRST_MID
         bids, asks = watched.truth.at(span.from_ms) or ({}, {})
-        assert _book_at([chunk], span.from_ms) == (
+        assert book_at([chunk], span.from_ms) == (
             span,
             *(within(side, span.low_ticks, span.high_ticks) for side in (bids, asks)),
         )

@@ -104,7 +104,7 @@ def test_levels_are_those_of_the_frame() -> None:
 def test_a_snapshot_by_rest_is_the_whole_book() -> None:
     frame = next(frame for frame in binance_frames(SPOT[0]) if not frame.startswith(b'{"stream"'))
     answer = json.loads(frame)
-    book = snapshot(FieldScales(ETH), answer)
+    book = snapshot(FieldScales(ETH), answer, 5_000)
     assert book.snapshot
     assert (book.first_id, book.last_id, book.ts_ms) == (answer["lastUpdateId"], answer["lastUpdateId"], -1)
     assert (len(book.bids), len(book.asks)) == (len(answer["bids"]), len(answer["asks"]))
