@@ -1,7 +1,7 @@
 """Answers: values, each of which writes itself. What is JSON already is put together: no bar is written twice."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import ClassVar, Literal, Protocol
 
@@ -97,10 +97,13 @@ class BarsAnswer:
     cover: KnownCoverage
     ledger: Ledger
     rules: HealthRules
+    # What else is said of all bars, behind what names the series.
+    stated: Mapping[str, object] = field(default_factory=dict)
     media_type: ClassVar[str] = JSON
 
     def body(self) -> bytes:
-        return b"".join([b"{", head(self.market, self.timeframe), *self.members(), b"}"])
+        stated = b"," + orjson.dumps(self.stated)[1:-1] if self.stated else b""
+        return b"".join([b"{", head(self.market, self.timeframe), stated, *self.members(), b"}"])
 
     def members(self) -> Iterable[bytes]:
         """All but what names the series, each with a comma before it."""
