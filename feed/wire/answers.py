@@ -203,6 +203,16 @@ def told_faults(faults: Iterable[Fault]) -> list[dict[str, object]]:
     return [fault.json() for fault in faults]
 
 
+def told_coverage(cover: KnownCoverage, ledger: Ledger, from_ms: int, to_ms: int) -> dict[str, object]:
+    """What is covered of a time, and what is missing in it."""
+    spans, holes = cover.within(from_ms, to_ms)
+    told: dict[str, object] = {"coverage": spans, "gaps": [told_gap(hole, ledger) for hole in holes]}
+    faults = cover.faults_within(from_ms, to_ms)
+    if cover.lost_within(from_ms, to_ms):
+        told["partial"] = True
+    return told | ({"faults": told_faults(faults)} if faults else {})
+
+
 def gap(hole: Hole) -> dict[str, int | str]:
     return {"from": hole.from_ms, "to": hole.to_ms, "firstId": hole.first, "lastId": hole.last}
 
