@@ -4,7 +4,7 @@ All as of one commit, for the same bars.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -12,8 +12,10 @@ import polars as pl
 
 from common.errors import BadInput
 from common.frames.orderflow.level_sums import LEVEL_SUMS
+from common.frames.orderflow.running import NO_ANCHOR, anchors_of
 from common.frames.orderflow.states import LaterCandles
 from common.frames.schema import LEVELS
+from common.market.orderflow.anchors import Anchor
 from common.market.orderflow.rows import FOOTPRINT_ROWS, RANGES, Align, height_for
 from common.market.timeframes.timeframe import Timeframe
 from common.market.trade import MAX_TICKS
@@ -22,10 +24,12 @@ from common.store.reads import View
 from feed.bars.frames import flagged
 from feed.bars.recipe import BarRecipe
 from feed.bars.source import BarRows, BarSource, BarsTogether
-from feed.reading.bounds import Bounds, Window
+from feed.reading.bounds import Bounds, Window, grid_at
 from feed.reading.coverage import KnownCoverage
 
 ATTEMPTS = 8
+# Bars before the first one: as many as there are.
+MAX_LEAD = 1 << 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,19 +42,33 @@ class RowGrid:
 
 @dataclass(frozen=True, slots=True)
 class FlowWanted:
-    """`sums`, `later`: whether what levels add up to, and what minutes came after, is needed."""
+    """What is needed of the bars: their rows, what their levels add up to, what minutes came after.
+
+    `anchor`: all bars since it are needed, too. None: none before them.
+    """
 
     window: Window
     grid: RowGrid
-    sums: bool
-    later: bool
+    rows: bool = True
+    sums: bool = False
+    later: bool = False
+    anchor: Anchor | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FlowLead:
+    """Candles, and their LEVEL_SUMS."""
+
+    bars: pl.DataFrame
+    sums: pl.DataFrame
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FlowBars:
     """`bars`: candles with `is_final`, `partial`; `levels`: their rows, `row_ticks` high; `sums`: LEVEL_SUMS of them.
 
-    `later`: candles that tell what became of prices. `more_ms`: as of a page.
+    `later`: candles that tell what became of prices; `lead`: bars from the first one's anchor to it. `more_ms`: as of a
+    page.
     """
 
     bars: pl.DataFrame
@@ -58,6 +76,7 @@ class FlowBars:
     sums: pl.DataFrame
     row_ticks: int
     later: LaterCandles | None
+    lead: FlowLead
     bounds: Bounds
     view: View
     cover: KnownCoverage
@@ -75,18 +94,43 @@ async def _read(source: BarSource, wanted: FlowWanted) -> FlowBars:
     bounds = Bounds.of(wanted.window, timeframe)
     candles = await together.read(BarRecipe.candles(timeframe), bounds)
     bars = flagged(candles.frame, timeframe, candles.cover, candles.view.state)
-    same = bounds_of(bars, timeframe, bounds)
-    needs_sums = wanted.sums or wanted.grid.height_ticks is None
-    found = [await together.read(BarRecipe.level_sums(timeframe), same)] if needs_sums and same else []
-    sums = found[0].frame if found else LEVEL_SUMS.to_frame()
-    row_ticks = wanted.grid.height_ticks or auto_height(bars, sums)
-    if same:
+    same, found = bounds_of(bars, timeframe, bounds), [candles]
+    sums, levels, row_ticks = LEVEL_SUMS.to_frame(), LEVELS.to_frame(), wanted.grid.height_ticks
+    if same and (wanted.sums or (wanted.rows and row_ticks is None)):
+        found.append(await together.read(BarRecipe.level_sums(timeframe), same))
+        sums = found[-1].frame
+    row_ticks = row_ticks or auto_height(bars, sums)
+    if same and wanted.rows:
         found.append(await together.read(BarRecipe.footprints(timeframe, row_ticks, wanted.grid.align), same))
-    levels = found[-1].frame if found else LEVELS.to_frame()
-    more_ms = reached([candles, *found], oldest_first=bounds.oldest_first)
+        levels = found[-1].frame
+    more_ms = reached(found, oldest_first=bounds.oldest_first)
     cut = partial(within, bounds.reached(more_ms))
-    later = await later_candles(source, together, cut(bars), bounds) if wanted.later else None
-    return FlowBars(cut(bars), cut(levels), cut(sums), row_ticks, later, bounds, candles.view, candles.cover, more_ms)
+    bars = cut(bars)
+    later = await later_candles(source, together, bars, bounds) if wanted.later else None
+    lead = await read_lead(source, together, wanted, bars)
+    return FlowBars(bars, cut(levels), cut(sums), row_ticks, later, lead, bounds, candles.view, candles.cover, more_ms)
+
+
+async def read_lead(source: BarSource, together: BarsTogether, wanted: FlowWanted, bars: pl.DataFrame) -> FlowLead:
+    """Read all bars from the first one's anchor to it."""
+    timeframe = source.grid.timeframe
+    candles, level_sums = BarRecipe.candles(timeframe), BarRecipe.level_sums(timeframe)
+    lead = FlowLead(bars[:0].drop("is_final", "partial"), LEVEL_SUMS.to_frame())
+    if wanted.anchor is None or bars.is_empty():
+        return lead
+    first_ms = int(bars["open_ms"][0])
+    since_ms = int(anchors_of(bars["open_ms"].to_numpy()[:1], wanted.anchor, timeframe.sessions)[0])
+    start_ms = first_ms if since_ms == NO_ANCHOR else grid_at(timeframe, since_ms)
+    if start_ms >= first_ms:
+        return lead
+    before = Bounds(start_ms, first_ms, MAX_LEAD, oldest_first=False)
+    reads = [await together.read(recipe, before) for recipe in ([candles, level_sums] if wanted.sums else [candles])]
+    if any(read.more_ms is not None for read in reads):
+        raise BadInput(
+            f"the anchor at {since_ms} lies further back than one request may read, expected a later anchor, "
+            "a longer timeframe or fewer fields"
+        )
+    return FlowLead(reads[0].frame, reads[1].frame) if wanted.sums else replace(lead, bars=reads[0].frame)
 
 
 def bounds_of(bars: pl.DataFrame, timeframe: Timeframe, bounds: Bounds) -> Bounds | None:

@@ -87,8 +87,8 @@ def bar_table(bars: pl.DataFrame, statistics: RowStatistics) -> pl.DataFrame:
     has; null where none is missing. What is said of rows is null in a bar without any.
     """
     bars = bars.with_columns(
+        *(delta_range(bars, name) for name in DELTA_RANGE),
         delta_lots=pl.col("buy_lots").cast(pl.Int128) - pl.col("sell_lots"),
-        **{name: pl.lit(None, pl.Int64) for name in DELTA_RANGE if name not in bars.columns},
     )
     bars = bars.join(statistics.table(), on="open_ms", how="left", maintain_order="left")
     missing = pl.col("volume_lots") - pl.col("row_lots").fill_null(0)
@@ -96,6 +96,11 @@ def bar_table(bars: pl.DataFrame, statistics: RowStatistics) -> pl.DataFrame:
         shares(bars["delta_lots"], bars["volume_lots"]).alias("delta_bp"),
         missing_lots=pl.when(missing > 0).then(missing.cast(pl.Int64)),
     )
+
+
+def delta_range(bars: pl.DataFrame, name: str) -> pl.Series:
+    """One of DELTA_RANGE: null where the bars have none."""
+    return bars[name] if name in bars.columns else pl.Series(name, [None], pl.Int64).new_from_index(0, len(bars))
 
 
 def shares(part: pl.Series, whole: pl.Series) -> pl.Series:

@@ -18,32 +18,13 @@ from feed.bars.source import BarRows
 from feed.bars.together import ClosedTogether
 from feed.reading.bounds import Bounds
 from tests.kit import orderflow_oracle as oracle
+from tests.kit.flow_asked import answered, price, size, written
 from tests.kit.served import Served
 from tests.kit.writer import INSTRUMENT, Writer, some_trades
 from workers.symbol.commit import Retention
 
 PATH = f"/v1/footprint/{INSTRUMENT.symbol}"
 IMB, IMB_MIN, STACK, UA_MIN = 150, 3, 2, 2
-
-
-async def written(writer: Writer, seed: int, count: int = 12, ticks: int = 14) -> None:
-    """Trades at a few prices, so that rows are beside each other; some days of them are sealed."""
-    rng = random.Random(seed)
-    for at in range(count):
-        trades = [trade._replace(price_ticks=10_000 + rng.randint(0, ticks)) for trade in some_trades(writer, rng, 40)]
-        await writer.commit(*trades)
-        if at % 4 == 3:
-            writer.now_ms += DAY_MS
-            await writer.commit(writer.trade())
-            await writer.roll_up()
-
-
-def price(ticks: int) -> Decimal:
-    return Decimal(ticks).scaleb(-INSTRUMENT.price_decimals)
-
-
-def size(lots: int) -> Decimal:
-    return Decimal(lots).scaleb(-INSTRUMENT.size_decimals)
 
 
 def expected_bar(
@@ -93,13 +74,6 @@ def told_bar(bar: dict[str, Any]) -> dict[str, Any]:
     return told | {"imb": flags}
 
 
-async def answered(feed: Served, path: str = PATH, /, **asked: Any) -> dict[str, Any]:
-    response = await feed.get(path, **asked)
-    assert response.status_code == 200, response.text
-    found: dict[str, Any] = response.json(parse_float=Decimal)
-    return found
-
-
 async def test_every_figure_is_what_counting_trades_makes_it(feed: Served, writer: Writer) -> None:
     await written(writer, seed=1)
     minutes = oracle.bars_of(writer.applied, MINUTE)
@@ -107,7 +81,7 @@ async def test_every_figure_is_what_counting_trades_makes_it(feed: Served, write
     grids: list[tuple[str, Align]] = [("0.01", "nearest"), ("0.05", "floor"), ("0.04", "nearest")]
     for text, (row, align) in product(("1m", "15m", "1d", "1s", "90s"), grids):
         timeframe, height = Timeframe.parse(text), INSTRUMENT.price_ticks(row)
-        answer = await answered(feed, timeframe=text, row=row, align=align, stats=1, limit=5_000, **rules)
+        answer = await answered(feed, PATH, timeframe=text, row=row, align=align, stats=1, limit=5_000, **rules)
         bars = oracle.bars_of(writer.applied, timeframe)
         # Seconds are held against bars as short; all others against minutes.
         later = minutes if timeframe.of_minutes else bars
@@ -144,7 +118,7 @@ async def test_all_is_of_one_commit_whatever_is_written_meanwhile(
     for kind in reads:
         monkeypatch.setattr(kind, "read", read)
     for _ in range(3):
-        answer = await answered(feed, timeframe=timeframe, row="auto", stats=1, limit=5_000)
+        answer = await answered(feed, PATH, timeframe=timeframe, row="auto", stats=1, limit=5_000)
         bars = oracle.bars_of(writer.applied[: at_commit[answer["cursor"]]], Timeframe.parse(timeframe))
         assert [bar["t"] for bar in answer["bars"]] == list(bars)
         for bar, trades in zip(answer["bars"], bars.values(), strict=True):
@@ -157,7 +131,7 @@ async def test_all_is_of_one_commit_whatever_is_written_meanwhile(
 
 async def test_a_height_is_worked_out_of_the_last_closed_bars(feed: Served, writer: Writer) -> None:
     await written(writer, seed=2, ticks=300)
-    answer = await answered(feed, timeframe="15m", row="auto", limit=5_000)
+    answer = await answered(feed, PATH, timeframe="15m", row="auto", limit=5_000)
     bars = list(oracle.bars_of(writer.applied, Timeframe.parse("15m")).values())
     closed = bars[: len([bar for bar in answer["bars"] if bar["isFinal"]])][-50:]
     ranges = sorted(max(t.price_ticks for t in bar) - min(t.price_ticks for t in bar) + 1 for bar in closed)
@@ -173,11 +147,11 @@ async def test_what_is_asked_for_is_told_and_nothing_else(feed: Served, writer: 
     head = '"timeframe":"15m"'
     found, expected = (answer.text.partition('"health"')[0] for answer in (stated, plain))
     assert found == expected.replace(head, f'{head},"row":0.05,"align":"nearest","lo":-0.02')
-    some = await answered(feed, timeframe="15m", fields="vah,deltaBp")
+    some = await answered(feed, PATH, timeframe="15m", fields="vah,deltaBp")
     names = {name for bar in some["bars"] for name in bar} - {"partial"}
     assert names == {"t", "isFinal", "delta", "deltaBp", "poc", "vah", "rows"}
     assert [bar["rows"] for bar in some["bars"]] == [
-        bar["rows"] for bar in (await answered(feed, timeframe="15m"))["bars"]
+        bar["rows"] for bar in (await answered(feed, PATH, timeframe="15m"))["bars"]
     ]
 
 
@@ -189,7 +163,7 @@ async def test_windows_limits_and_pages_are_those_of_candles(
     middle_ms = (writer.applied[0].trade.ts_ms + writer.now_ms) // 2
     for asked in ({"limit": 3}, {"start": 0, "limit": 2}, {"end": middle_ms, "limit": 4}, {"start": middle_ms}):
         for timeframe in ("1m", "1h", "1s", "1d"):
-            found = await answered(feed, timeframe=timeframe, stats=1, **asked)
+            found = await answered(feed, PATH, timeframe=timeframe, stats=1, **asked)
             candles = await answered(feed, f"/v1/candles/{INSTRUMENT.symbol}", timeframe=timeframe, **asked)
             assert [bar["t"] for bar in found["bars"]] == [bar["t"] for bar in candles["bars"]]
             for name in ("cursor", "coverage", "gaps"):
@@ -206,7 +180,7 @@ async def test_volume_without_rows_is_missing_and_not_nothing(feed: Served, clie
         writer.now_ms += DAY_MS
         await writer.roll_up()
     await writer.commit()
-    bars = (await answered(feed, stats=1))["bars"]
+    bars = (await answered(feed, PATH, stats=1))["bars"]
     gone, there = bars[:3], bars[3:]
     assert {bar["missing"] for bar in gone} == {size(7)} and all(bar["partial"] and not bar["rows"] for bar in gone)
     assert {(bar["delta"], bar["deltaBp"], bar["poc"], bar["vah"]) for bar in gone} == {(size(3), 4_286, None, None)}
@@ -216,7 +190,7 @@ async def test_volume_without_rows_is_missing_and_not_nothing(feed: Served, clie
 
 async def test_a_symbol_without_a_commit_has_no_bars(feed: Served, writer: Writer) -> None:
     for timeframe, row in product(("1m", "1d", "1s"), ("auto", "0.01")):
-        assert (await answered(feed, timeframe=timeframe, row=row, stats=1))["bars"] == []
+        assert (await answered(feed, PATH, timeframe=timeframe, row=row, stats=1))["bars"] == []
 
 
 @pytest.mark.parametrize(
@@ -261,4 +235,6 @@ async def test_the_edges_of_parameters_are_answered(feed: Served, writer: Writer
         "poc_of": "delta",
     }
     for rule in ("standard", "tradingview", "two"):
-        assert (await answered(feed, timeframe="1h", row="1000000", stats=1, share=share, va=rule, **edges))["bars"]
+        assert (await answered(feed, PATH, timeframe="1h", row="1000000", stats=1, share=share, va=rule, **edges))[
+            "bars"
+        ]
