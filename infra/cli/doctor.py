@@ -14,6 +14,7 @@ from rich.text import Text
 
 from common.errors import ArchiveUnavailable, OperatorError, StoreUnavailable
 from common.redact import redacted, redacted_url
+from common.series import MINUTE_SERIES
 from common.settings import Settings, load
 from common.store.calendars import outside_of
 from common.store.client import commit_client
@@ -26,6 +27,7 @@ from common.store.keys import SYMBOLS, SymbolKeys
 from common.store.presence import processes
 from common.store.reads import SymbolReader
 from common.store.registry import Market, Registry
+from common.store.trade_archive import TRADES
 from common.store.wanted import WantedFleet
 from infra.cli import tables
 from infra.cli.agreement import to_write
@@ -175,18 +177,25 @@ async def _archive(client: Redis, settings: Settings, markets: Mapping[str, Mark
     """Whether it has what was confirmed; nothing without one."""
     if settings.archive_url is None:
         return []
+    archived = [market for symbol, market in markets.items() if await _is_archived(client, symbol)]
+    if not archived:
+        return [checks.damaged({})]
     # Here, as they load Polars.
     from common.archive.archive import Archive
     from infra.doctor.audit import find_faults
 
     archive = Archive.open(settings.archive_url, settings.archive_s3_endpoint)
     try:
-        return [
-            checks.damaged({symbol: await find_faults(client, market, archive) for symbol, market in markets.items()})
-        ]
+        return [checks.damaged({market.symbol: await find_faults(client, market, archive) for market in archived})]
     except ArchiveUnavailable as error:
         advice = "What is older than the store keeps is answered with 503 until it is there again."
         return [Finding(Level.FAIL, "archive", str(error), advice)]
+
+
+async def _is_archived(client: Redis, symbol: str) -> bool:
+    """Whether the archive is to have anything of it."""
+    keys = SymbolKeys(symbol)
+    return bool(await client.exists(*(keys.archived(series) for series in (*MINUTE_SERIES, TRADES))))
 
 
 async def _months(client: Redis, markets: Mapping[str, Market]) -> Finding:

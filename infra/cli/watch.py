@@ -48,6 +48,7 @@ def watch(
     Examples:
 
     - `fleet watch SIMULATED:BTCUSD`
+    - `fleet watch SIMULATED:BTCUSD --data ~/second`
     - `fleet watch SIMULATED:BTCUSD --timeframe 15m --url http://127.0.0.1:9000`
     - `fleet watch SIMULATED:BTCUSD --timeframe 10s | jq .bar.c`
     """
