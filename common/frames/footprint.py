@@ -5,6 +5,8 @@ from functools import lru_cache
 import numpy as np
 import polars as pl
 
+from common.frames.orderflow.poc import poc_at, prices_at
+from common.frames.orderflow.rows import RowColumns
 from common.frames.places import PricePlaces, sums
 from common.frames.runs import MAX_INT64
 from common.frames.schema import LEVEL_LOTS, LEVEL_TRADES, LEVELS, conform
@@ -12,21 +14,22 @@ from common.frames.spans import held, opens_of
 from common.frames.text import decimal_text, only_where
 from common.market.coding.packed import Ints
 from common.market.instrument import Instrument
+from common.market.orderflow.rows import Align, lowest_offset
 from common.market.timeframes.timeframe import Timeframe
 
 
-def regroup(levels: pl.DataFrame, timeframe: Timeframe, row_ticks: int) -> pl.DataFrame:
+def regroup(levels: pl.DataFrame, timeframe: Timeframe, row_ticks: int, align: Align = "nearest") -> pl.DataFrame:
     """Sum levels into spans of `timeframe` and rows of `row_ticks` (at least 1): a LEVELS frame, both ascending.
 
-    A row is named by its middle price, as in common.market.footprint.row_of: the nearest multiple of `row_ticks`,
-    and exactly between two of them the lower. Levels of candles that open outside every session are left out.
+    Which row a price belongs to, `align` says (common.market.orderflow.rows). Levels of candles that open outside every
+    session are left out.
     """
     levels = held(levels, "open_ms", timeframe)
     if levels.is_empty():
         return levels
     opens = opens_of(levels["open_ms"].to_numpy(), timeframe)
     prices = levels["price_ticks"].to_numpy()
-    rows = prices if row_ticks == 1 else (2 * prices + row_ticks - 1) // (2 * row_ticks) * row_ticks
+    rows = prices if row_ticks == 1 else (prices - lowest_offset(row_ticks, align)) // row_ticks * row_ticks
     named = levels.with_columns(pl.Series("open_ms", opens), pl.Series("price_ticks", rows))
     if _are_apart(opens, rows):
         return named
@@ -64,17 +67,11 @@ def _grouped(levels: pl.DataFrame) -> pl.DataFrame:
 
 
 def poc(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return `open_ms` and `poc_ticks`, the row of most volume (bought, sold and unknown together).
-
-    Of rows with equal volume it is the one nearest to the middle of the bar's rows, half way between the lowest row and
-    the highest as they are here, so after binning; of two equally near the lower. Null for a bar without volume: prints
-    of size 0 make none of its rows stand out.
-    """
-    price, volume = pl.col("price_ticks"), pl.sum_horizontal(pl.col(LEVEL_LOTS).cast(pl.Int128))
-    from_middle = (2 * price - price.min() - price.max()).abs()
-    first = price.sort_by(volume, from_middle, price, descending=[True, False, False]).first()
-    best = pl.when(volume.max() > 0).then(first)
-    return rows.group_by("open_ms", maintain_order=True).agg(poc_ticks=best)
+    """Return `open_ms` and `poc_ticks`, the row of most volume (common.frames.orderflow.poc); null without volume."""
+    columns = RowColumns.of(rows, 1)
+    at = poc_at(columns)
+    found = pl.DataFrame({"open_ms": columns.open_ms, "poc_ticks": prices_at(columns, at)})
+    return found.with_columns(pl.when(pl.Series(at >= 0)).then("poc_ticks").alias("poc_ticks"))
 
 
 def footprints_json(rows: pl.DataFrame, instrument: Instrument) -> list[bytes]:
@@ -87,7 +84,7 @@ def footprints_json(rows: pl.DataFrame, instrument: Instrument) -> list[bytes]:
     where it is true.
     """
     price, size = instrument.price_decimals, instrument.size_decimals
-    lines = rows.with_columns(row=_row_json(price, size))
+    lines = rows.with_columns(row=row_json(price, size))
     bars = lines.group_by("open_ms", maintain_order=True).agg(
         pl.col("is_final", "partial").first(),
         pl.col("row").str.join(","),
@@ -99,14 +96,16 @@ def footprints_json(rows: pl.DataFrame, instrument: Instrument) -> list[bytes]:
 
 
 @lru_cache(64)
-def _row_json(price: int, size: int) -> pl.Expr:
+def row_json(price: int, size: int, *, is_marked: bool = False) -> pl.Expr:
+    """A row as JSON. `is_marked`: with what its column `mark` says."""
     return pl.format(
-        '{{"p":{},"bv":{},"sv":{}{},"bn":{buy_trades},"sn":{sell_trades}{}}}',
+        '{{"p":{},"bv":{},"sv":{}{},"bn":{buy_trades},"sn":{sell_trades}{}{}}}',
         decimal_text("price_ticks", price),
         decimal_text("buy_lots", size),
         decimal_text("sell_lots", size),
         only_where(pl.col("unknown_lots") != 0, pl.format(',"uv":{}', decimal_text("unknown_lots", size))),
         only_where(pl.col("unknown_trades") != 0, pl.format(',"un":{unknown_trades}')),
+        pl.col("mark") if is_marked else pl.lit(""),
     )
 
 

@@ -5,12 +5,13 @@ parts, which are merged as minutes are.
 """
 
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import polars as pl
 
 from common.errors import ArchiveDamaged, ArchiveUnavailable, Overtaken
+from common.market.timeframes.timeframe import Timeframe
 from common.retry import retry_when_overtaken
 from common.store.reads import View
 from feed.bars.changes import BarChanges, Cursor, touched_since
@@ -38,6 +39,9 @@ class TradeSource:
         symbol, attempt = self.data.instrument.symbol, partial(self._read, recipe, bounds, lend=lend)
         return await retry_when_overtaken(attempt, symbol, attempts=ATTEMPTS)
 
+    def together(self) -> "TapeTogether":
+        return TapeTogether(self.data, self.grid.timeframe)
+
     async def page(self, window: Window) -> PageRead:
         return await read_page(self, window)
 
@@ -63,14 +67,12 @@ class TradeSource:
         return BarChanges(live, [self.grid.update(bar, live.at, touched.was_ms) for bar in candles_of(bars)])
 
     async def _read(self, recipe: BarRecipe, bounds: Bounds, *, lend: bool) -> BarRows:
-        archive, taped = self.data.trade_archive, await self.data.tape()
-        found = await read_bars(archive, taped, recipe, bounds)
-        lender = None
-        if lend:
-            before = Bounds(0, bounds.reached(found.more_ms).start_ms, 1, oldest_first=False)
-            lender = (await read_bars(archive, taped, recipe, before)).bars
-        cover = found.retention.cover(taped.view, self.data.instrument)
-        return BarRows(found.bars, taped.view, cover, found.more_ms, lender)
+        together = self.together()
+        found = await together.read(recipe, bounds)
+        if not lend:
+            return found
+        before = Bounds(0, bounds.reached(found.more_ms).start_ms, 1, oldest_first=False)
+        return replace(found, lender=(await together.read(recipe, before)).frame)
 
     async def _changed(self, taped: TapeView, spans: list[Span]) -> pl.DataFrame | None:
         """Read the bars that open in these spans; None if that is too much of the archive, or not there as it was."""
@@ -111,6 +113,21 @@ class TradeSource:
         from_ms = recent[0].open_ms if len(bars) > len(recent) else first_ms
         at = At.of(state, self.data.instrument.ids, retention.from_ms + 1, retention.lacks)
         return TradeLive(self.grid, at, {bar.open_ms: bar for bar in recent}, from_ms, taped.sources)
+
+
+@dataclass(slots=True)
+class TapeTogether:
+    """Bars of one tape, and of what is archived before it."""
+
+    data: SymbolData
+    finest: Timeframe
+    _taped: TapeView | None = field(default=None, init=False)
+
+    async def read(self, recipe: BarRecipe, bounds: Bounds) -> BarRows:
+        taped = self._taped = self._taped or await self.data.tape()
+        found = await read_bars(self.data.trade_archive, taped, recipe, bounds)
+        cover = found.retention.cover(taped.view, self.data.instrument)
+        return BarRows(found.bars, taped.view, cover, found.more_ms)
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,9 +83,10 @@ async def with_lender(
 def with_open(closed: Closed, recipe: BarRecipe, bounds: Bounds) -> pl.DataFrame:
     """Return the bars with the open minute merged in, cut to the bounds."""
     bars, packed = closed.bars, recipe.open(closed.view.state)
-    if tuple(bars.columns) != recipe.minutes.columns:
+    columns = recipe.columns or recipe.minutes.columns
+    if tuple(bars.columns) != columns:
         # Days have order keys as well.
-        bars = bars.select(recipe.minutes.columns)
+        bars = bars.select(columns)
     if packed and closed.to_end:
         minute = recipe.minutes.decode([packed])
         if bounds.start_ms <= minute["open_ms"][0] < bounds.end_ms:

@@ -27,6 +27,7 @@ from feed.bars.live import At, BarGrid, Live, MinuteLive, Update
 from feed.bars.minutes import MinuteSource, read_with_open, tail_page
 from feed.bars.recipe import BarRecipe
 from feed.bars.source import BarRows, PageRead
+from feed.bars.together import ClosedTogether
 from feed.reading.bounds import FOREVER_MS, Bounds, Span, Window, united
 from feed.reading.coverage import EMPTY, KnownCoverage
 from feed.reading.history import ATTEMPTS, History
@@ -65,6 +66,9 @@ class DaySource:
 
     async def read(self, recipe: BarRecipe, bounds: Bounds, *, lend: bool = False) -> BarRows:
         return await read_with_open(self if recipe.has_days else self.minutes, recipe, bounds, lend=lend)
+
+    def together(self) -> ClosedTogether:
+        return ClosedTogether(self.data, self.minutes, self, self.grid.timeframe)
 
     async def page(self, window: Window) -> PageRead:
         return await tail_page(self, window) if self.has_tail else await read_page(self, window)

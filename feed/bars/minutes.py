@@ -20,6 +20,7 @@ from feed.bars.page import Page, covered_span
 from feed.bars.recipe import BarRecipe
 from feed.bars.source import BarRows, BarSource, PageRead
 from feed.bars.tail import Tail, TailReading, piece_of
+from feed.bars.together import ClosedReads, ClosedTogether
 from feed.reading.bounds import Bounds, Span, Window, united
 from feed.reading.coverage import KnownCoverage
 
@@ -28,12 +29,8 @@ MAX_SPANS = 1_000
 MAX_MINUTES = 200_000
 
 
-class ClosedSource(BarSource, Protocol):
+class ClosedSource(BarSource, ClosedReads, Protocol):
     """One whose bars are closed ones, and the open minute."""
-
-    async def closed(self, recipe: BarRecipe, bounds: Bounds) -> Closed: ...
-
-    def cover(self, recipe: BarRecipe, view: View) -> KnownCoverage: ...
 
 
 async def read_with_open(source: ClosedSource, recipe: BarRecipe, bounds: Bounds, *, lend: bool) -> BarRows:
@@ -70,6 +67,9 @@ class MinuteSource:
 
     async def read(self, recipe: BarRecipe, bounds: Bounds, *, lend: bool = False) -> BarRows:
         return await read_with_open(self, recipe, bounds, lend=lend)
+
+    def together(self) -> ClosedTogether:
+        return ClosedTogether(self.data, self, self, self.grid.timeframe)
 
     async def page(self, window: Window) -> PageRead:
         return await tail_page(self, window)

@@ -9,12 +9,14 @@ import polars as pl
 from common.frames import bulk
 from common.frames.footprint import regroup
 from common.frames.minutes import FOOTPRINT_FRAMES, SHOWN_FRAMES, MinuteFrames, MinuteRows
+from common.frames.orderflow.level_sums import LEVEL_SUMS, level_sums
 from common.frames.resample import resample
 from common.frames.schema import TRADES
 from common.frames.sealed import SealedCandles
 from common.frames.spans import is_of_steps, uneven_days
 from common.market.coding.limbs import Scratch
 from common.market.coding.quarter_hours import QUARTER_HOUR_MS
+from common.market.orderflow.rows import Align
 from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, Timeframe
 from common.store.state import SymbolState
 from feed.reading.bounds import Bounds
@@ -28,6 +30,8 @@ FOOTPRINT_CHUNK = 500
 # Minutes read at once of what is sealed or archived: a year of candles, some 50 MB; a day of footprints.
 PART = 600_000
 FOOTPRINT_PART = DAY_MS // MINUTE_MS
+
+MergeFrame = Callable[[pl.DataFrame], pl.DataFrame]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +49,13 @@ class BarRecipe:
     # How many minutes, or bars, a frame has.
     count: Callable[[pl.DataFrame], int]
     # Makes minutes, or such bars, into coarser ones, in any order.
-    merge: Callable[[pl.DataFrame], pl.DataFrame]
+    merge: MergeFrame
     # Makes them of trades, with the bits of the trades' sources.
     of_trades: Callable[[pl.DataFrame, int], pl.DataFrame]
     # Days whose minutes 15m candles may not stand for. None: they may nowhere.
     uneven_days: UnevenDays | None = None
+    # Of the bars. None: those of the minutes.
+    columns: tuple[str, ...] | None = None
 
     @classmethod
     def candles(cls, timeframe: Timeframe) -> "BarRecipe":
@@ -72,22 +78,34 @@ class BarRecipe:
         )
 
     @classmethod
-    def footprints(cls, timeframe: Timeframe, row_ticks: int) -> "BarRecipe":
-        merge = partial(regroup, timeframe=timeframe, row_ticks=row_ticks)
+    def footprints(cls, timeframe: Timeframe, row_ticks: int, align: Align = "nearest") -> "BarRecipe":
+        merge = partial(regroup, timeframe=timeframe, row_ticks=row_ticks, align=align)
+        return cls._of_levels(timeframe, (timeframe, row_ticks, align), FOOTPRINT_FRAMES.columns, merge)
 
+    @classmethod
+    def level_sums(cls, timeframe: Timeframe) -> "BarRecipe":
+        """What bars keep of their levels whatever the height of their rows (common.frames.orderflow.level_sums)."""
+        merge = partial(level_sums, timeframe=timeframe)
+        return cls._of_levels(timeframe, (timeframe, "level sums"), tuple(LEVEL_SUMS), merge)
+
+    @classmethod
+    def _of_levels(
+        cls, timeframe: Timeframe, how: Hashable, columns: tuple[str, ...], merge: MergeFrame
+    ) -> "BarRecipe":
         def of_trades(trades: pl.DataFrame, _: int) -> pl.DataFrame:
             return merge(bulk.footprints(trades.select(list(TRADES)), timeframe))
 
         return cls(
             timeframe,
             minutes=FOOTPRINT_FRAMES,
-            how=(timeframe, row_ticks),
+            how=how,
             part=FOOTPRINT_PART,
             chunk=FOOTPRINT_CHUNK,
             has_days=False,
             count=_opens,
             merge=merge,
             of_trades=of_trades,
+            columns=columns,
         )
 
     def bars(self, minutes: Sequence[MinuteRows]) -> list[pl.DataFrame]:

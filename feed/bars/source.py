@@ -8,6 +8,7 @@ from typing import Protocol
 
 import polars as pl
 
+from common.market.timeframes.timeframe import Timeframe
 from common.store.reads import View
 from feed.bars.changes import BarChanges, Cursor
 from feed.bars.data import SymbolData
@@ -34,6 +35,15 @@ class BarRows:
     lender: pl.DataFrame | None = None
 
 
+class BarsTogether(Protocol):
+    @property
+    def finest(self) -> Timeframe:
+        """The shortest bars that can be read so: what is told of times within a bar is told by these."""
+
+    async def read(self, recipe: BarRecipe, bounds: Bounds) -> BarRows:
+        """Read bars of any recipe as of the commit of the first read. Raises Overtaken: all is to be read again."""
+
+
 class BarSource(Protocol):
     @property
     def data(self) -> SymbolData: ...
@@ -43,6 +53,9 @@ class BarSource(Protocol):
 
     async def read(self, recipe: BarRecipe, bounds: Bounds, *, lend: bool = False) -> BarRows:
         """Read bars of a recipe of this timeframe. `lend`: with what lends its close to fill from the start on."""
+
+    def together(self) -> BarsTogether:
+        """For several reads that are all as of one commit."""
 
     async def page(self, window: Window) -> PageRead:
         """Return candles as JSON."""

@@ -36,7 +36,7 @@ BUCKET: Parameter[Timeframe | None] = Parameter(
 )
 MAX_COLS_ASKED = Parameter("max_cols", Whole(MAX_COLS), 1_000, "Most columns, where no bucket is given.")
 ROW: Parameter[int | None] = Parameter(
-    "row", RowTicks(), None, "Height of a row, in the price: a multiple of the tick."
+    "row", RowTicks(), None, "Height of a row, in the price: a multiple of the tick; or auto, as it is by default."
 )
 MAX_ROWS_ASKED = Parameter("max_rows", Whole(MAX_ROWS), 200, "Most rows, where no row is given.")
 CELL: Parameter[CellKind] = Parameter("cell", OneOf(get_args(CellKind)), "max", "What of a cell is answered.")

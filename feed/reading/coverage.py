@@ -134,6 +134,31 @@ class KnownCoverage:
         for from_ms, to_ms in (*self._missing(opens), *self.lost):
             yield slice(bisect_left(opens, timeframe.open_of(from_ms)), bisect_right(opens, to_ms))
 
+    def partial_spans(self, from_ms: Ints, end_ms: Ints) -> npt.NDArray[np.bool_]:
+        """Whether trades may be missing from each of these spans."""
+        missing_from, missing_to = (
+            np.array(each, np.int64) for each in (self.shape.missing_from_ms, self.shape.missing_to_ms)
+        )
+        flags = from_ms < self.start_ms
+        if len(missing_to):
+            at = np.searchsorted(missing_to, from_ms)
+            flags |= (at < len(missing_to)) & (missing_from[np.minimum(at, len(missing_to) - 1)] < end_ms)
+        for lost_from_ms, lost_to_ms in self.lost:
+            flags |= (lost_to_ms >= from_ms) & (lost_from_ms < end_ms)
+        return flags
+
+    def whole_since(self, from_ms: int, end_ms: int) -> int:
+        """Since when nothing is missing up to `end_ms`; `from_ms` if nothing is from then on."""
+        missing = (*zip(self.shape.missing_from_ms, self.shape.missing_to_ms, strict=True), *self.lost)
+        ends = [to_ms + 1 for start_ms, to_ms in missing if start_ms < end_ms and to_ms >= from_ms]
+        return max(from_ms, self.start_ms, *ends)
+
+    def first_missing(self, from_ms: int, end_ms: int) -> int | None:
+        """From when on something is missing of `[from_ms, end_ms)`; None: nothing is."""
+        missing = (*zip(self.shape.missing_from_ms, self.shape.missing_to_ms, strict=True), *self.lost)
+        starts = [max(start_ms, from_ms) for start_ms, to_ms in missing if start_ms < end_ms and to_ms >= from_ms]
+        return min([from_ms] if from_ms < self.start_ms else starts, default=None)
+
     def lost_within(self, from_ms: int, to_ms: int) -> bool:
         """Whether something is lost of `[from_ms, to_ms)`."""
         return touches(self.lost, from_ms, to_ms)

@@ -96,6 +96,10 @@ class History:
         whole = [cut_to(pl.concat(each), wanted) for each, wanted in zip(frames, minutes, strict=True)]
         return self._kept_of(replace(view, minutes=list(map(encode.candles, whole))))
 
+    async def look(self, series: MinuteSeries) -> View:
+        """Return the state alone, with the open minutes of candles and of a series."""
+        return self._kept_of(await self.store.view(Minutes(Range(0, 0, series=series))))
+
     async def read(
         self, frames: MinuteFrames, wanted: Range, max_open: int, uneven_days: UnevenDays | None = None
     ) -> MinutesPart:

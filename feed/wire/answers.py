@@ -1,7 +1,7 @@
 """Answers: values, each of which writes itself. What is JSON already is put together: no bar is written twice."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import ClassVar, Literal, Protocol
 
@@ -97,10 +97,13 @@ class BarsAnswer:
     cover: KnownCoverage
     ledger: Ledger
     rules: HealthRules
+    # What else is said of all bars, behind what names the series.
+    stated: Mapping[str, object] = field(default_factory=dict)
     media_type: ClassVar[str] = JSON
 
     def body(self) -> bytes:
-        return b"".join([b"{", head(self.market, self.timeframe), *self.members(), b"}"])
+        stated = b"," + orjson.dumps(self.stated)[1:-1] if self.stated else b""
+        return b"".join([b"{", head(self.market, self.timeframe), stated, *self.members(), b"}"])
 
     def members(self) -> Iterable[bytes]:
         """All but what names the series, each with a comma before it."""
@@ -198,6 +201,16 @@ def told_levels(levels: Sequence[Level], instrument: Instrument) -> orjson.Fragm
 def told_faults(faults: Iterable[Fault]) -> list[dict[str, object]]:
     """Objects of the archive that what is asked for reaches into, and that can't be used."""
     return [fault.json() for fault in faults]
+
+
+def told_coverage(cover: KnownCoverage, ledger: Ledger, from_ms: int, to_ms: int) -> dict[str, object]:
+    """What is covered of a time, and what is missing in it."""
+    spans, holes = cover.within(from_ms, to_ms)
+    told: dict[str, object] = {"coverage": spans, "gaps": [told_gap(hole, ledger) for hole in holes]}
+    faults = cover.faults_within(from_ms, to_ms)
+    if cover.lost_within(from_ms, to_ms):
+        told["partial"] = True
+    return told | ({"faults": told_faults(faults)} if faults else {})
 
 
 def gap(hole: Hole) -> dict[str, int | str]:

@@ -6,8 +6,10 @@ expected.
     Whole     a whole number from 1 on
     Time      ms since 1970, a UTC time, or a day
     OneOf     one of some words
-    RowTicks  a height in the instrument's price
+    SomeOf    some of them, with commas between
+    RowTicks  a height in the instrument's price, or one that is worked out
     PriceTicks  a price of the instrument
+    Lots      an amount in the instrument's size
 """
 
 import re
@@ -21,7 +23,7 @@ import orjson
 
 from common.errors import BadInput
 from common.market.instrument import Instrument
-from common.market.trade import MAX_TICKS, MAX_TS_MS
+from common.market.trade import MAX_LOTS, MAX_TICKS, MAX_TS_MS
 
 # What is echoed of a value: enough to find it, too little to be misused.
 MAX_SHOWN = 40
@@ -80,20 +82,21 @@ class Parsed(ParameterType[T_co]):
 
 @dataclass(frozen=True, slots=True)
 class Whole(ParameterType[int]):
-    """From 1 to `max_value`; None: to as many bars as one request may ask for."""
+    """From `min_value` to `max_value`; None: to as many bars as one request may ask for."""
 
     max_value: int | None = None
+    min_value: int = 1
 
     def read(self, name: str, text: str, scope: Scope) -> int:
         limit = self._limit(scope)
         if not _WHOLE.fullmatch(text):
             raise BadInput(f"{name} is {text[:MAX_SHOWN]!r}, expected a whole number")
-        if not 1 <= int(text) <= limit:
-            raise BadInput(f"{name} is {text[:MAX_SHOWN]}, expected 1 to {limit}")
+        if not self.min_value <= int(text) <= limit:
+            raise BadInput(f"{name} is {text[:MAX_SHOWN]}, expected {self.min_value} to {limit}")
         return int(text)
 
     def bounded(self, default: Any, scope: Scope) -> Any:
-        return min(default, self._limit(scope))
+        return None if default is None else min(default, self._limit(scope))
 
     def text_of(self, name: str, value: object) -> str:
         if type(value) is not int:
@@ -131,21 +134,54 @@ class OneOf(ParameterType[T_co]):
         raise BadInput(f"{name} is {text[:MAX_SHOWN]!r}, expected {' or '.join(map(str, self.choices))}")
 
 
-class RowTicks(ParameterType[int]):
-    """In ticks, at least one."""
+@dataclass(frozen=True, slots=True)
+class SomeOf(ParameterType[frozenset[T_co]]):
+    # Strings, of the literal type that is read.
+    choices: tuple[T_co, ...]
+
+    def read(self, name: str, text: str, scope: Scope) -> frozenset[T_co]:
+        words = text.split(",", len(self.choices))
+        by_word = {str(choice): choice for choice in self.choices}
+        for word in words:
+            if word not in by_word:
+                raise BadInput(f"{name} has {word[:MAX_SHOWN]!r}, expected some of {','.join(by_word)}")
+        return frozenset(by_word[word] for word in words)
+
+
+class RowTicks(ParameterType[int | None]):
+    """In ticks, at least one; None: `auto`."""
 
     needs_instrument = True
 
-    def read(self, name: str, text: str, scope: Scope) -> int:
+    def read(self, name: str, text: str, scope: Scope) -> int | None:
         assert scope.instrument, "it is looked up first"
+        if text == "auto":
+            return None
         try:
             row_ticks = scope.instrument.price_ticks(text)
         except BadInput:
             row_ticks = 0
         if not 1 <= row_ticks < MAX_TICKS:
             tick = scope.instrument.price_text(1)
-            raise BadInput(f"{name} is {text[:MAX_SHOWN]!r}, expected a multiple of the tick {tick}")
+            raise BadInput(f"{name} is {text[:MAX_SHOWN]!r}, expected auto or a multiple of the tick {tick}")
         return row_ticks
+
+
+class Lots(ParameterType[int]):
+    """In lots, from 0 on."""
+
+    needs_instrument = True
+
+    def read(self, name: str, text: str, scope: Scope) -> int:
+        assert scope.instrument, "it is looked up first"
+        try:
+            lots = scope.instrument.size_lots(text)
+        except BadInput:
+            lots = -1
+        if not 0 <= lots < MAX_LOTS:
+            least = scope.instrument.size_text(1)
+            raise BadInput(f"{name} is {text[:MAX_SHOWN]!r}, expected 0 or a multiple of the least size {least}")
+        return lots
 
 
 def time_of(name: str, text: str) -> int:

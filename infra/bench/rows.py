@@ -20,6 +20,7 @@ from infra.bench import (
     replay,
     rollup,
     sparse,
+    start,
     venue,
     worker,
     year,
@@ -45,6 +46,7 @@ ROWS: dict[str, Callable[[], list[Figure]]] = {
     "memory": memory.measure,
     "crowd": crowd.measure,
     "command": command.measure,
+    "start": start.measure,
     "backup": backup.measure,
     "peers": peers.measure,
 }

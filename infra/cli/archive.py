@@ -139,9 +139,9 @@ async def _verify(
     repair: bool,
 ) -> tuple[int, list[str]]:
     """Return how many objects there are, and what is wrong with which."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 
+    from infra.cli.progress import progress
     from infra.doctor.audit import Auditor
 
     archive = _archive(settings)
@@ -155,7 +155,7 @@ async def _verify(
             for where in await auditor.objects(series, *span)
         ]
         columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        with progress(*columns) as bar:
             task = bar.add_task("", total=len(work))
             for auditor, where in work:
                 name = f"{auditor.symbol} {where}"

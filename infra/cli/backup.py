@@ -5,14 +5,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
+from rich.progress import BarColumn, DownloadColumn, TimeRemainingColumn
 
 from common.errors import BadInput, OperatorError
 from common.redact import redacted_url
 from common.settings import Settings, load
 from common.store.client import commit_client
 from infra.cli.options import DataOption
+from infra.cli.progress import progress
 from infra.local import embedded
 from infra.local.backup import Backup, back_up
 from infra.paths import data_folder
@@ -55,9 +55,7 @@ def backup(
 
 def _with_progress(folder: Path, target: Path) -> Backup:
     columns = BarColumn(), DownloadColumn(), TimeRemainingColumn()
-    console = Console(stderr=True)
-    # To a file it would write an empty line.
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with progress(*columns) as bar:
         task = bar.add_task("", total=None)
         return back_up(folder, target, lambda done, size: bar.update(task, completed=done, total=size))
 

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from common.errors import ArchiveUnavailable, OperatorError, StoreUnavailable
 from common.redact import redacted, redacted_url
+from common.series import MINUTE_SERIES
 from common.settings import Settings, load
 from common.store.calendars import outside_of
 from common.store.client import commit_client
@@ -26,6 +27,7 @@ from common.store.keys import SYMBOLS, SymbolKeys
 from common.store.presence import processes
 from common.store.reads import SymbolReader
 from common.store.registry import Market, Registry
+from common.store.trade_archive import TRADES
 from common.store.wanted import WantedFleet
 from infra.cli import tables
 from infra.cli.agreement import to_write
@@ -96,6 +98,9 @@ async def _examine(settings: Settings, url: str, console: Console) -> tuple[list
                 return findings, []
             queue = await _queue(settings.queue_redis_url or url, await clock_holder(client))
             findings += queue
+            with console.status("waiting for the workers' heartbeats"):
+                found = await _leases(client, settings.lease_ttl_ms / 1_000)
+            # After it: a symbol that was just added is given a worker meanwhile.
             findings.append(await _processes(client, settings))
             archiving = settings.archive_url is not None
             trades_kept = settings.trades_kept if settings.archives_trades else None
@@ -113,8 +118,6 @@ async def _examine(settings: Settings, url: str, console: Console) -> tuple[list
             calendars = {symbol: market.instrument.calendar for symbol, market in markets.items()}
             findings.append(checks.sessions(await outside_of(client, markets), calendars))
             findings.append(checks.times(await _wrong_times(client, markets)))
-            with console.status("waiting for the workers' heartbeats"):
-                found = await _leases(client, settings.lease_ttl_ms / 1_000)
             return [*findings, checks.leases(found), checks.leftovers(_leftovers(markets, upkeep, found))], found
         except (RedisError, OSError, StoreUnavailable) as error:
             advice = "Start it with infra/up, or check REDIS_URL and the network in between."
@@ -174,18 +177,25 @@ async def _archive(client: Redis, settings: Settings, markets: Mapping[str, Mark
     """Whether it has what was confirmed; nothing without one."""
     if settings.archive_url is None:
         return []
+    archived = [market for symbol, market in markets.items() if await _is_archived(client, symbol)]
+    if not archived:
+        return [checks.damaged({})]
     # Here, as they load Polars.
     from common.archive.archive import Archive
     from infra.doctor.audit import find_faults
 
     archive = Archive.open(settings.archive_url, settings.archive_s3_endpoint)
     try:
-        return [
-            checks.damaged({symbol: await find_faults(client, market, archive) for symbol, market in markets.items()})
-        ]
+        return [checks.damaged({market.symbol: await find_faults(client, market, archive) for market in archived})]
     except ArchiveUnavailable as error:
         advice = "What is older than the store keeps is answered with 503 until it is there again."
         return [Finding(Level.FAIL, "archive", str(error), advice)]
+
+
+async def _is_archived(client: Redis, symbol: str) -> bool:
+    """Whether the archive is to have anything of it."""
+    keys = SymbolKeys(symbol)
+    return bool(await client.exists(*(keys.archived(series) for series in (*MINUTE_SERIES, TRADES))))
 
 
 async def _months(client: Redis, markets: Mapping[str, Market]) -> Finding:
@@ -211,14 +221,17 @@ def _leftovers(markets: Mapping[str, Market], upkeep: Mapping[str, Upkeep], leas
 
 
 async def _leases(client: Redis, ttl_s: float) -> list[Lease]:
-    """Those whose holder has just beaten; the others are watched until they have, for one lease at most."""
+    """Those whose holder has just beaten; the others are watched until they have, for one lease at most.
+
+    So is one that should have a holder: it may just have been added.
+    """
     wanted = await _wanted(client)
     names = sorted(_text(name) for name in await client.hkeys(SYMBOLS))
     first = now = await _owners(client, names)
     seconds, micros = await client.time()
     since_ms = seconds * 1_000 + micros // 1_000 - ttl_s * 1_000 * RECENT_SHARE
     beaten = {name for name, owner in first.items() if int(owner.get("beat_ms", 0)) >= since_ms}
-    watched = [name for name in names if _held(first[name]) and name not in beaten]
+    watched = [name for name in names if (_held(first[name]) or name in wanted) and name not in beaten]
     deadline_s = time.monotonic() + ttl_s
     while time.monotonic() < deadline_s and any(now[name] == first[name] for name in watched):
         await asyncio.sleep(BEAT_POLL_S)

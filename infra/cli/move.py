@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
 from common.errors import BadInput
 from common.redact import redacted_url
@@ -18,6 +17,7 @@ from common.settings import REDIS_URL, is_redis_url, load
 from common.store.move import Moved, Tell
 from common.store.move import move as move_store
 from infra.cli.options import DataOption
+from infra.cli.progress import progress
 from infra.local import embedded
 from infra.paths import data_folder
 
@@ -107,9 +107,7 @@ def _refuse_no_store(source: _Place) -> None:
 @contextmanager
 def _progress() -> Iterator[Tell]:
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    console = Console(stderr=True)
-    # To a file it would write an empty line.
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with progress(*columns) as bar:
         task = bar.add_task("", total=None)
         yield lambda doing, done, of: bar.update(task, description=doing, completed=done, total=of)
 

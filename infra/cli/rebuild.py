@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 from redis.asyncio import Redis
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 
 from common.errors import BadInput, OperatorError
 from common.market.timeframes.timeframe import DAY_MS
@@ -30,6 +29,7 @@ from infra.cli.options import (
     days_between,
     store_url,
 )
+from infra.cli.progress import progress
 from infra.doctor import checks
 from workers.rollup.work import ARCHIVE, ROLL, ROLLED_BY, Work
 
@@ -93,7 +93,7 @@ async def _wait(store: RollupStore, jobs: Jobs, days: set[int], *, archiving: bo
     """Until each day has been seen with nothing left to do. OperatorError if a job of theirs fails."""
     symbol, left = store.keys.symbol, days
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with progress(*columns) as bar:
         task = bar.add_task(symbol, total=len(days))
         while left:
             due = _of_days(await store.due(), left, archiving=archiving)

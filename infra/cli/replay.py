@@ -12,7 +12,6 @@ from typing import Annotated
 
 import typer
 from redis.asyncio import Redis
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from common import log
@@ -25,6 +24,7 @@ from common.store.lease import holder_name
 from common.store.registry import Market, Registry
 from infra.cli.agreement import kept_longer, to_write
 from infra.cli.options import DataOption, store_session
+from infra.cli.progress import progress
 from infra.cli.refused import exit_by, print_conflicts, print_refused, way_out_told
 from workers.recordings import TradeFile
 from workers.replay import KIND, Replayer
@@ -145,7 +145,7 @@ def progress_bar(symbol: str, unit: str = "trades") -> Iterator[tuple[Progress, 
         TextColumn(f"{{task.percentage:>3.0f}}%  {{task.fields[trades]:,}} {unit}  {{task.fields[rate]:,.0f}}/s"),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with progress(*columns) as bar:
         yield bar, bar.add_task(symbol, total=1.0, trades=0, rate=0.0)
 
 

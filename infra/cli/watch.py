@@ -7,6 +7,7 @@ import os
 import random
 import time
 from decimal import Decimal
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -15,9 +16,12 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 
 from common.errors import BadInput, OperatorError
 from common.market.timeframes.timeframe import Timeframe
-from common.settings import TOKEN, load
+from common.settings import TOKEN, Settings, load
+from infra.cli.options import DataOption
 from infra.cli.screens import ReaderGone, Screen, screen_for
 from infra.cli.watched import Watched
+from infra.local.running import launches
+from infra.paths import data_folder
 
 # A feed that is away is asked again after 0.5 s, 1 s, ... at most this.
 FIRST_PAUSE_S, MAX_PAUSE_S = 0.5, 5.0
@@ -30,8 +34,12 @@ def watch(
     timeframe: Annotated[str, typer.Option(help="Any `<n><unit>`: 10s, 1m, 15m, 4h, 1d, 1w, 1M.")] = "1m",
     url: Annotated[
         str | None,
-        typer.Option(help="Address of the feed. Default: http://127.0.0.1:8700, or PORT.", show_default=False),
+        typer.Option(
+            help="Address of the feed. Default: by PORT, else that of the fleet of --data, else http://127.0.0.1:8700.",
+            show_default=False,
+        ),
     ] = None,
+    data: DataOption = None,
 ) -> None:
     """Show live candles of a symbol. On a terminal as a table, else one JSON object a line. Ctrl-C ends it.
 
@@ -40,13 +48,22 @@ def watch(
     Examples:
 
     - `fleet watch SIMULATED:BTCUSD`
+    - `fleet watch SIMULATED:BTCUSD --data ~/second`
     - `fleet watch SIMULATED:BTCUSD --timeframe 15m --url http://127.0.0.1:9000`
     - `fleet watch SIMULATED:BTCUSD --timeframe 10s | jq .bar.c`
     """
-    address = _stream_address(url or f"http://127.0.0.1:{load().port}")
+    address = _stream_address(url or _feed_of(load(), data))
     watched = Watched(symbol, Timeframe.parse(timeframe), address)
     with contextlib.suppress(KeyboardInterrupt, ReaderGone), screen_for(watched) as screen:
         asyncio.run(_Watch(watched, screen).run())
+
+
+def _feed_of(settings: Settings, data: Path | None) -> str:
+    """The feed that is meant where none is named: a fleet may have been started on another port."""
+    all_of_them = launches(data_folder(data or settings.data_dir))
+    running = [launch.feed for _, launch in all_of_them if launch.launcher.is_alive]
+    is_port_named = data is None and "port" in settings.model_fields_set
+    return running[-1] if running and not is_port_named else f"http://127.0.0.1:{settings.port}"
 
 
 class _Watch:

@@ -24,6 +24,7 @@ from common.redact import redacted
 from common.store.jobs import ARCHIVE_TROUBLE_S, MAX_FAILURES, QUEUE, FailedJob, failure
 from common.store.keys import ARCHIVE_TROUBLE, FAILURES
 from workers.rollup.rq_queue import FAILURE_TTL_S, MONITORING_S, worker_name
+from workers.rollup.work import ARCHIVE
 
 log = logging.getLogger(__name__)
 # RQ tells each failure with its traceback, which `_failed` does where it is a bug, and once.
@@ -199,8 +200,9 @@ class RollupWorker(HerokuWorker):
             lines = str(error).strip().splitlines()
             reason = f"{kind.__name__}: {lines[0]}" if lines else kind.__name__
             is_bug = not issubclass(kind, (FleetError, UnknownFunction))
-            # Of every symbol a job fails then, again and again.
-            is_known = issubclass(kind, ArchiveUnavailable) and not self._is_news(lines[0] if lines else reason)
+            # Of every symbol a job fails then, again and again. Others, which only read it, say so themselves.
+            is_unwritable = job.func_name == ARCHIVE and issubclass(kind, ArchiveUnavailable)
+            is_known = is_unwritable and not self._is_news(lines[0] if lines else reason)
             bug = (kind, error, where) if is_bug else None
             self._note(job, reason, refused=kind is UnknownFunction, bug=bug, is_known=is_known)
         return False

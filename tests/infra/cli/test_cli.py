@@ -15,6 +15,7 @@ from common.store.keys import FAILURES
 from infra import cli
 from infra.cli.commands import COMMANDS
 from infra.local import embedded
+from tests.kit.processes.worker import start
 
 Fleet = Callable[..., "Result"]
 
@@ -179,6 +180,22 @@ def test_doctor_tells_a_dead_holder_and_a_symbol_without_one(
     assert "WARN  leases       0 of 2 symbols have a live worker" in shown.out
     assert "standing still" in shown.out
     assert "UNASSIGNED" in shown.out
+
+
+def test_a_symbol_that_was_just_added_is_no_fault(
+    fleet: Fleet, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REDIS_URL", redis_url)
+    assert fleet("symbols", "add", "A:B", "--source", "inbox").code == 0
+    worker = start(REDIS_URL=redis_url)
+    try:
+        # It takes the worker a second to begin.
+        shown = fleet("doctor")
+    finally:
+        worker.kill()
+        worker.communicate()
+    assert "OK    leases       1 of 1 symbols have a live worker" in shown.out
+    assert "OK    processes    1 workers with room for 1 symbols, 1 are wanted" in shown.out
 
 
 def test_doctor_fails_on_a_store_that_may_evict(fleet: Fleet, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -175,6 +175,8 @@ def test_what_keeps_longer_than_the_fleet_goes_on_and_is_kept_with_the_symbol(
     monkeypatch.setenv("FLEET_CANDLE_DAYS", "800")
     done = fleet(*command, trades, *IMPORTED)
     assert done.code == 0 and "MY:BTC: candles are kept for 800 days" in done.out
+    # Of a bar, which is for a terminal, nothing is left.
+    assert done.err == ""
     assert (fleet.market("MY:BTC")["candle_days"], "footprint_days" in fleet.market("MY:BTC")) == (800, False)
     new = fleet(*command, trades, *(word.replace("BTC", "ETH") for word in IMPORTED))
     assert new.code == 0 and fleet.market("MY:ETH")["candle_days"] == 800

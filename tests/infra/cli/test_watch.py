@@ -5,11 +5,15 @@ import signal
 import subprocess
 import sys
 from contextlib import ExitStack
+from pathlib import Path
 
 import orjson
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
+from common.settings import Settings
+from infra.cli import watch
+from infra.local.running import recorded
 from infra.paths import ROOT
 from tests.kit.ports import reserved_port
 from tests.kit.processes.terminal import Terminal, terminal
@@ -100,3 +104,18 @@ def test_an_early_ctrl_c_ends_a_command_without_a_traceback(module: str, command
     environ = {"FLEET_ARCHIVE_URL": "/tmp", "PATH": "/usr/bin:/bin"}
     done = subprocess.run(code, cwd=ROOT, env=environ, capture_output=True, text=True)
     assert (done.returncode in (-signal.SIGINT, 130), done.stdout, done.stderr) == (True, "", "")
+
+
+def test_the_feed_is_that_of_the_fleet_that_runs_for_the_data_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PORT", raising=False)
+    usual = "http://127.0.0.1:8700"
+    assert watch._feed_of(Settings(data_dir=tmp_path), None) == usual
+    with recorded(tmp_path, "http://127.0.0.1:9000", "unix:///s"):
+        assert watch._feed_of(Settings(data_dir=tmp_path), None) == "http://127.0.0.1:9000"
+        assert watch._feed_of(Settings(data_dir=tmp_path / "other"), None) == usual
+        # What is named counts.
+        monkeypatch.setenv("PORT", "9001")
+        assert watch._feed_of(Settings(data_dir=tmp_path), None) == "http://127.0.0.1:9001"
+        assert watch._feed_of(Settings(), tmp_path) == "http://127.0.0.1:9000"

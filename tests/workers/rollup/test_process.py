@@ -131,7 +131,7 @@ def fail(symbol: str, _: int) -> None:
     raise ArchiveUnavailable("archive /there: gone" if symbol == "T:S" else "archive /there: full")
 
 log.setup("info", "json")
-serve(sys.argv[1], {"fail": fail}, 20)
+serve(sys.argv[1], {"fail": fail, "archive": fail}, 20)
 """
 
 
@@ -144,17 +144,22 @@ def test_what_is_wrong_with_the_deployment_is_logged_once_in_a_sentence_and_a_bu
     with open(tmp_path / "log", "wb") as log:
         command = [sys.executable, die_with_parent.__file__, str(os.getpid()), sys.executable, "-c", UNAVAILABLE]
         with subprocess.Popen([*command, redis_url], stderr=log) as process:
-            known, other, bug = (Work("fail", symbol, 0) for symbol in ("T:S", "T:OTHER", "T:BUG"))
+            known, other, bug, reading = (
+                Work(function, symbol, 0)
+                for function, symbol in (("archive", "T:S"), ("archive", "T:OTHER"), ("fail", "T:BUG"), ("fail", "T:S"))
+            )
             wait_until(ticking(rq, known, lambda: times(known) > 2), START_S)
             wait_until(ticking(rq, other, lambda: times(other) > 0), START_S)
             wait_until(ticking(rq, bug, lambda: times(bug) > 0), START_S)
+            wait_until(ticking(rq, reading, lambda: times(reading) > 1), START_S)
             process.terminate()
     lines = (tmp_path / "log").read_text().splitlines()
     told = [each for each in map(orjson.loads, lines) if each["event"] == "job failed"]
-    of_known = [each for each in told if each["reason"] == "ArchiveUnavailable: archive /there: gone"]
+    of_known = [each for each in told if each["job"] == known.job]
     # Of an archive that can't be written every symbol has jobs: it is told once for all of them.
     assert [each["level"] for each in of_known] == ["error"]
-    assert [each for each in told if "/there: full" in each["reason"]] == []
+    assert [each for each in told if each["job"] == other.job] == []
+    assert [each["level"] for each in told if each["job"] == reading.job][:2] == ["error", "info"]
     assert rq.get(ARCHIVE_TROUBLE) == b"archive /there: full" and rq.ttl(ARCHIVE_TROUBLE) > 3_600
     assert len([line for line in lines if "Traceback" in line and "ArchiveUnavailable" in line]) == 0
     assert [line for line in lines if "Traceback" in line and "a bug" in line]

@@ -1,0 +1,85 @@
+"""`GET /v1/orderflow/{symbol}`: one row a bar, of what its trades say beyond its candle."""
+
+from dataclasses import dataclass, replace
+from typing import get_args
+
+from common.frames.orderflow.table import FLOW_FIELDS, OF_ANCHORS, OF_ROWS, FlowField, flow_arrow, flow_csv
+from common.market.orderflow.anchors import Anchor
+from common.market.orderflow.rows import Align
+from feed.bars import orderflow
+from feed.bars.flow import RowGrid
+from feed.bars.orderflow import FlowQuery, FlowRead
+from feed.bars.page import next_page
+from feed.queries.candles import bars_answer, check_whole
+from feed.queries.endpoint import Endpoint
+from feed.queries.flow_parameters import ROW, RULES, rules_of, stated_rows
+from feed.queries.parameters import END, FORMAT, LIMIT, START, TIMEFRAME, window_of
+from feed.queries.queries import SymbolQueries
+from feed.reading.budget import QueryBudget
+from feed.wire.answers import Answer, Form, TableAnswer, TableWriters, Written
+from feed.wire.parameter_types import OneOf, Parsed, SomeOf
+from feed.wire.params import Given, Parameter, Parameters
+
+FLOW_WRITERS: TableWriters = {"csv": flow_csv, "arrow": flow_arrow}
+
+HEIGHT = replace(ROW, default=None)
+FLOOR: Parameter[Align] = Parameter("align", OneOf(get_args(Align)), "floor", "Which row a price is of.")
+FIELDS: Parameter[frozenset[FlowField]] = Parameter(
+    "fields", SomeOf(FLOW_FIELDS), frozenset(FLOW_FIELDS), "What is told of a bar, with commas between."
+)
+ANCHOR = Parameter(
+    "anchor", Parsed(Anchor.parse), Anchor(), "Since when sums run: session, day, week, month, start or ms."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class OrderflowQuery:
+    flow: FlowQuery
+    form: Form
+
+    @classmethod
+    def of(cls, given: Given) -> "OrderflowQuery":
+        grid = RowGrid(given[HEIGHT], given[FLOOR])
+        flow = FlowQuery(given[TIMEFRAME], window_of(given), grid, given[FIELDS], rules_of(given), given[ANCHOR])
+        return cls(flow, given[FORMAT])
+
+
+async def answer(symbol: SymbolQueries, query: OrderflowQuery) -> Answer:
+    return await symbol.queries.weighed(lambda budget: _answer(symbol, query, budget))
+
+
+async def _answer(symbol: SymbolQueries, query: OrderflowQuery, budget: QueryBudget) -> Answer:
+    source, market = symbol.source(query.flow.timeframe, budget), symbol.market
+    flow = replace(query.flow, timeframe=source.grid.timeframe)
+    read = await orderflow.read(source, flow)
+    if query.form != "json":
+        check_whole(market, next_page(read.flow.bounds, read.flow.more_ms), read.flow.cover.faults)
+        table = TableAnswer(FLOW_WRITERS, read.table, market.instrument, query.form)
+        return Written(table.media_type, await budget.run(len(read.table), table.body))
+    page = await read.page(market.instrument, flow.timeframe, budget)
+    told = await bars_answer(symbol, flow.timeframe, (page, read.flow.view, read.flow.cover))
+    stated = _of_rows(read, flow, symbol) | _of_anchors(read, flow, page.from_ms, page.to_ms)
+    return replace(told, stated=stated)
+
+
+def _of_rows(read: FlowRead, flow: FlowQuery, symbol: SymbolQueries) -> dict[str, object]:
+    if flow.fields.isdisjoint(OF_ROWS):
+        return {}
+    rows = stated_rows(read.flow.row_ticks, flow.grid.align, symbol.market.instrument)
+    return rows | {"va": flow.rules.area, "share": flow.rules.share_bp}
+
+
+def _of_anchors(read: FlowRead, flow: FlowQuery, from_ms: int, to_ms: int) -> dict[str, object]:
+    if flow.fields.isdisjoint(OF_ANCHORS):
+        return {}
+    anchors = read.anchors_within(from_ms, to_ms)
+    word = flow.anchor.word or flow.anchor.at_ms
+    return {"anchor": word, "anchors": anchors, "reliableSince": read.reliable_since(flow.timeframe)}
+
+
+ENDPOINT = Endpoint(
+    "/v1/orderflow/{symbol}",
+    "Bars with what their trades say beyond their candles.",
+    Parameters((TIMEFRAME, START, END, LIMIT, HEIGHT, FLOOR, ANCHOR, FIELDS, *RULES, FORMAT), OrderflowQuery.of),
+    answer,
+)
