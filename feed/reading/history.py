@@ -100,7 +100,9 @@ class History:
 
     async def look(self, series: MinuteSeries) -> View:
         """Return the state alone, with the open minutes of candles and of a series."""
-        return self._kept_of(await self.store.view(Minutes(Range(0, 0, series=series))))
+        view = await self.store.view(Minutes(Range(0, 0, series=series)))
+        self._sealed_to_ms = view.state.sealed_to_ms if view.state else -1
+        return self._kept_of(view)
 
     async def read(
         self, frames: MinuteFrames, wanted: Range, max_open: int, uneven_days: UnevenDays | None = None
