@@ -28,6 +28,9 @@ from feed.reading.history import History
 MIN_ROW_BYTES = 38
 # Minutes, or levels, that are kept while other bars are made of them: half of what a query may read.
 MAX_KEPT_ROWS = 1 << 20
+# Of these, that are read at once.
+MAX_PART_ROWS = 1 << 19
+MAX_DAYS_AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +169,15 @@ class Share:
     keeps_pieces: bool = False
     is_last: bool = False
 
+    def next_at_once(self, minutes: int, rows: int) -> int:
+        """How many minutes to read at once after so many had so many rows: of thin ones several days.
+
+        Where pieces are kept: then it is known that a part of them is no more than is held anyway.
+        """
+        if not self.keeps_pieces or not minutes:
+            return self.at_once
+        return max(self.at_once, min(MAX_PART_ROWS * minutes // max(rows, 1), MAX_DAYS_AT_ONCE * self.at_once))
+
 
 async def _read(history: History, recipe: BarRecipe, bounds: Bounds, share: Share) -> Closed | None:
     """Read part by part. None if they don't fit together: minutes of an earlier one have been changed since."""
@@ -174,14 +186,16 @@ async def _read(history: History, recipe: BarRecipe, bounds: Bounds, share: Shar
     kept: list[MinuteRows] = []
     start_ms, end_ms, count = bounds.start_ms, bounds.end_ms, 0
     more_ms: int | None = None
-    is_done = False
+    is_done, at_once = False, share.at_once
     while not is_done and more_ms is None:
-        limit = min(share.wanted - count, share.at_once)
+        limit = min(share.wanted - count, at_once)
         wanted = Range.some(start_ms, end_ms, limit, oldest_first=bounds.oldest_first)
         rows = history.budget.rows
         part = await history.read(recipe.minutes, wanted, share.chunk, recipe.uneven_days)
         views.append(part.view)
-        count += sum(map(recipe.minute_count, part.pieces))
+        minutes = sum(map(recipe.minute_count, part.pieces))
+        count += minutes
+        at_once = share.next_at_once(minutes, history.budget.rows - rows)
         made = await _made(history, recipe, part.pieces)
         parts = parts + made if bounds.oldest_first else made + parts
         if share.keeps_pieces:

@@ -17,6 +17,7 @@ from common.market.orderflow.ratios import basis_points
 from common.market.orderflow.vwap import deviation, mean
 from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, Timeframe
 from common.market.trade import Trade
+from feed.bars import flow
 from tests.kit import orderflow_oracle as oracle
 from tests.kit.flow_asked import answered, price, size, written
 from tests.kit.orderflow_oracle import moments_of
@@ -274,3 +275,32 @@ async def test_sessions_begin_running_sums_and_days_of_utc_do_where_asked(feed: 
     assert [(profile["from"], profile["v"]) for profile in profiles] == [(open_ms, size(13)) for open_ms in opens]
     (found,) = (await answered(feed, f"/v1/profile/{instrument.symbol}", kind="tpo"))["profiles"]
     assert [row["letters"] for row in found["rows"]] == ["ABM"]
+
+
+@pytest.mark.parametrize("path", [PATH, f"{FOOTPRINTS}?stats=1"])
+async def test_what_is_asked_again_is_worked_out_once_a_commit(
+    feed: Served, writer: Writer, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    await written(writer, seed=6, count=4)
+    worked_out, read_flow = [], flow.read_flow
+
+    async def counted(*asked: Any) -> Any:
+        worked_out.append(asked)
+        return await read_flow(*asked)
+
+    for module in ("orderflow", "footprints"):
+        monkeypatch.setattr(f"feed.bars.{module}.read_flow", counted)
+    asked = {"timeframe": "15m"} | ({"stats": "1"} if "stats" in path else {})
+    first, same = [await answered(feed, path.partition("?")[0], **asked) for _ in range(2)]
+    assert len(worked_out) == 1
+    assert {**first, "health": None} == {**same, "health": None}
+    await writer.commit(writer.trade(lots=9))
+    news = await answered(feed, path.partition("?")[0], **asked)
+    assert len(worked_out) == 2 and news["cursor"] == writer.cursor and news["bars"] != first["bars"]
+    # What the roll-up does to a day is no commit, and may change what is kept.
+    writer.now_ms += DAY_MS
+    await writer.commit(writer.trade())
+    before = await answered(feed, path.partition("?")[0], **asked)
+    await writer.roll_up()
+    assert (await answered(feed, path.partition("?")[0], **asked))["bars"] == before["bars"]
+    assert len(worked_out) == 4
