@@ -13,7 +13,7 @@ from common.market.timeframes.periods import DAY
 from common.market.timeframes.timeframe import MINUTE, Timeframe, minute_of
 from common.series import FOOTPRINTS
 from common.store.reads import View
-from feed.bars.closed import Closed, fit, with_open
+from feed.bars.closed import Closed, fit, made_again, with_open
 from feed.bars.data import SymbolData
 from feed.bars.recipe import BarRecipe
 from feed.bars.source import BarRows
@@ -24,7 +24,7 @@ from feed.reading.coverage import KnownCoverage
 class ClosedReads(Protocol):
     """Closed bars, and what they cover."""
 
-    async def closed(self, recipe: BarRecipe, bounds: Bounds) -> Closed: ...
+    async def closed(self, recipe: BarRecipe, bounds: Bounds, *, keeps_pieces: bool = False) -> Closed: ...
 
     def cover(self, recipe: BarRecipe, view: View) -> KnownCoverage: ...
 
@@ -38,6 +38,8 @@ class ClosedTogether:
     days: ClosedReads
     timeframe: Timeframe
     _view: View | None = field(default=None, init=False)
+    # The levels that were read last, and within which bounds: what is made of them next needs not be read again.
+    _levels: tuple[Bounds, Closed] | None = field(default=None, init=False)
 
     @property
     def finest(self) -> Timeframe:
@@ -45,15 +47,30 @@ class ClosedTogether:
 
     async def read(self, recipe: BarRecipe, bounds: Bounds) -> BarRows:
         view = self._view = self._view or await self.data.history.look(FOOTPRINTS)
-        source = self.days if recipe.has_days and recipe.timeframe == self.timeframe else self.minutes
-        closed = await self._closed(source, recipe, bounds, view)
+        closed = await self._closed(recipe, bounds, view)
         frame = await self.data.budget.run(len(closed.bars), with_open, closed, recipe, bounds)
-        return BarRows(frame, view, source.cover(recipe, view), recipe.more_of(frame, bounds, closed.more_ms))
+        return BarRows(
+            frame, view, self._source(recipe).cover(recipe, view), recipe.more_of(frame, bounds, closed.more_ms)
+        )
 
-    async def _closed(self, source: ClosedReads, recipe: BarRecipe, bounds: Bounds, view: View) -> Closed:
+    def _source(self, recipe: BarRecipe) -> ClosedReads:
+        return self.days if recipe.has_days and recipe.timeframe == self.timeframe else self.minutes
+
+    async def _closed(self, recipe: BarRecipe, bounds: Bounds, view: View) -> Closed:
         """Closed bars as they were at the view. Raises Overtaken."""
+        if recipe.minutes.series != FOOTPRINTS:
+            return await self._read(recipe, bounds, view)
+        if self._levels and self._levels[0] == bounds and self._levels[1].pieces:
+            return await made_again(self.data.history, self._levels[1], recipe, bounds)
+        closed = await self._read(recipe, bounds, view, keeps_pieces=True)
+        self._levels = bounds, closed
+        return closed
+
+    async def _read(self, recipe: BarRecipe, bounds: Bounds, view: View, *, keeps_pieces: bool = False) -> Closed:
+        source = self._source(recipe)
         until_ms = min(bounds.end_ms, minute_of(_watermark_ms(view)))
-        closed = await source.closed(recipe, replace(bounds, end_ms=max(until_ms, bounds.start_ms)))
+        until = replace(bounds, end_ms=max(until_ms, bounds.start_ms))
+        closed = await source.closed(recipe, until, keeps_pieces=keeps_pieces)
         day = DAY.anchored(recipe.timeframe.sessions)
         # A day that has ended since may be stored, with minutes that were not there yet.
         same_day = day.open_of(_watermark_ms(view)) == day.open_of(_watermark_ms(closed.view))

@@ -29,6 +29,7 @@ TableForm = Literal["csv", "arrow"]
 JSON = "application/json"
 TABLES: dict[TableForm, str] = {"csv": "text/csv", "arrow": "application/vnd.apache.arrow.stream"}
 
+JsonWriter = Callable[[pl.DataFrame, Instrument], bytes]
 TableWriters = Mapping[TableForm, Callable[[pl.DataFrame, Instrument], bytes | memoryview]]
 BAR_WRITERS: TableWriters = {"csv": bars_csv, "arrow": bars_arrow}
 TRADE_WRITERS: TableWriters = {"csv": trades_csv, "arrow": trades_arrow}
@@ -166,15 +167,16 @@ class TableAnswer:
 
 @dataclass(frozen=True, slots=True)
 class TradesAnswer:
-    """A TRADES frame with what is said of it."""
+    """A TRADES frame, or one of orders, with what is said of it. `json`: how its rows are written."""
 
     market: Market
     trades: pl.DataFrame
     fields: Mapping[str, object]
+    json: JsonWriter = trades_json
     media_type: ClassVar[str] = JSON
 
     def body(self) -> bytes:
-        trades = orjson.Fragment(trades_json(self.trades, self.market.instrument))
+        trades = orjson.Fragment(self.json(self.trades, self.market.instrument))
         return SymbolAnswer(self.market, {"trades": trades, **self.fields}).body()
 
 
