@@ -163,11 +163,10 @@ def step_of(sums: pl.DataFrame) -> int:
 def auto_height(bars: pl.DataFrame, sums: pl.DataFrame) -> int:
     """A height with which bars such as the last closed ones have at most as many rows as are read at a glance."""
     step = step_of(sums)
-    closed = bars.filter("is_final") if len(bars) else bars
-    closed = (bars if closed.is_empty() else closed).tail(RANGES)
-    if closed.is_empty():
+    if bars.is_empty():
         return step
-    ranges = np.sort((closed["high_ticks"] - closed["low_ticks"]).to_numpy() + 1)
+    ranges, is_final = (bars["high_ticks"] - bars["low_ticks"]).to_numpy() + 1, bars["is_final"].to_numpy()
+    ranges = np.sort((ranges[is_final] if is_final.any() else ranges)[-RANGES:])
     # Of an even number of them the lower of the two in the middle, which is a whole number.
     return min(height_for(int(ranges[(len(ranges) - 1) // 2]), FOOTPRINT_ROWS, step), MAX_TICKS - 1)
 
