@@ -141,7 +141,10 @@ class Settings(BaseSettings):
         default=2, ge=0, le=168, description="hours of trades a new symbol of a venue is given; a restart fills its gap"
     )
     depth_hours: int = Field(
-        default=6, ge=0, le=168, description="hours of order book history kept per symbol of a venue; 0: no book"
+        default=6,
+        ge=0,
+        le=168,
+        description="hours of order book history kept per symbol of a venue or the simulator; 0: no book",
     )
     binance_key: str = Field(
         default="",

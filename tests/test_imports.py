@@ -90,6 +90,7 @@ ROOMS: dict[str, set[str]] = {
     "workers.symbol": {"workers.sources"},
     "workers.imports": {"workers.recordings", "workers.rollup", "workers.symbol"},
     "common.market.depth": {"common.market.timeframes"},
+    "common.market.simulation": set(),
     "common.market.coding": {"common.market.timeframes"},
     "common.market.builder": {"common.market.timeframes", "common.market.coding"},
     "common.market.timeframes": set(),

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import orjson
 
 from common.errors import BadInput
-from infra.exchange.book import Level
+from common.market.simulation.book import Level
 from infra.exchange.listing import SimulatedListing
 from workers.recordings.text import is_frame, opened
 

@@ -2,8 +2,8 @@
 
 from typing import Protocol
 
+from common.market.simulation.book import BookLog
 from common.market.trade import Trade
-from infra.exchange.book import BookLog
 from infra.exchange.listing import SimulatedListing
 
 

@@ -3,9 +3,9 @@
 from typing import Any, NamedTuple
 
 from common.errors import BadInput
+from common.market.simulation.book import ASK, BID, BookLog
 from common.market.timeframes.timeframe import MINUTE_MS
 from common.market.trade import MAX_ID, Trade, Trades
-from infra.exchange.book import ASK, BID, BookLog
 from infra.exchange.driver import Driver
 from infra.exchange.klines import KlineMinutes
 from infra.exchange.ranges import Ranges

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
+from common.market.simulation.book import ASK, BID, Level
 from infra.exchange import wire
-from infra.exchange.book import ASK, BID, Level
 from infra.exchange.history import KlineGrid, kline_at
 from infra.exchange.klines import INTERVALS
 from infra.exchange.market import ExchangeMarket, Happening

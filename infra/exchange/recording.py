@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from common.errors import BadInput
+from common.market.simulation.book import BookLog
+from common.market.simulation.makers import Makers
 from common.market.trade import BUY, SELL, UNKNOWN, Trade
-from infra.exchange.book import BookLog
 from infra.exchange.depth_frames import Frame, depth_frames, from_first_snapshot, has_depth
-from infra.exchange.liquidity import Makers
 from infra.exchange.listing import SimulatedListing
 from infra.exchange.simulation import FIRST_UPDATE_ID
 from workers.recordings import TradeFile
@@ -45,7 +45,7 @@ class Recording:
 
     def __post_init__(self) -> None:
         framed = [path for path in self.paths if has_depth(path)]
-        self._makers = None if framed else Makers(self.listing, random.Random(self.seed))
+        self._makers = None if framed else Makers(self.listing.instrument.size_decimals, random.Random(self.seed))
         frames = chain.from_iterable(depth_frames(path, self.listing) for path in framed)
         orders = chain.from_iterable(_orders(TradeFile(path, self.listing.instrument)) for path in self.paths)
         self._events = merge(from_first_snapshot(frames), orders, key=lambda event: event.ts_ms)

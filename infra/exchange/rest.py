@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import orjson
 
+from common.market.simulation.book import ASK, BID
 from common.market.trade import Trade
 from infra.exchange import history, wire
-from infra.exchange.book import ASK, BID
 from infra.exchange.exchange_info import HALT, TRADING, rate_limits, symbol_info
 from infra.exchange.klines import INTERVALS
 from infra.exchange.market import ExchangeMarket

@@ -8,9 +8,9 @@ import random
 from dataclasses import dataclass, field
 from typing import Any
 
+from common.market.simulation.book import ASK, BID, BookLog
+from common.market.simulation.makers import LEFT, Makers
 from common.market.trade import BUY, SELL, Trade
-from infra.exchange.book import ASK, BID, BookLog
-from infra.exchange.liquidity import LEFT, Makers
 from infra.exchange.listing import SimulatedListing
 
 # Of the taker orders: share that come in bursts, mean length of a burst and of the quiet between two.
@@ -56,7 +56,7 @@ class Simulation:
 
     def begin(self, book: BookLog, at_ms: int) -> None:
         self._random = random.Random(f"{self.seed}:{self.listing.symbol}")
-        self._makers = Makers(self.listing, self._random)
+        self._makers = Makers(self.listing.instrument.size_decimals, self._random)
         self._price = self.listing.start_ticks
         self._due_ms = float(at_ms)
         self._makers.open(book, self.listing.start_ticks, FIRST_UPDATE_ID)
@@ -71,12 +71,12 @@ class Simulation:
             setattr(self, name, state[name])
         version, words, gauss = state["random"]
         self._random.setstate((version, tuple(words), gauss))
-        self._makers = Makers(self.listing, self._random)
+        self._makers = Makers(self.listing.instrument.size_decimals, self._random)
 
     def retick(self, listing: SimulatedListing, factor: int) -> None:
         """Go on with prices in ticks of which `factor` are one of before."""
         assert self._makers is not None, "changed before it began"
-        self.listing = self._makers.listing = listing
+        self.listing = listing
         self._price *= factor
 
     def happen(self, book: BookLog) -> list[Trade]:

@@ -5,8 +5,8 @@
 
 from collections.abc import Iterable
 
+from common.market.simulation.book import Level
 from common.market.trade import SELL, Trade
-from infra.exchange.book import Level
 from infra.exchange.klines import Kline
 from infra.exchange.listing import SimulatedListing
 from infra.exchange.tape import Aggregate

@@ -38,7 +38,8 @@ from infra.exchange import (
 from tests.kit.clocks import AttentiveClock
 from tests.kit.store.model import DirectStore, StoreModel
 from tests.kit.waiting import wait_until_async
-from workers.sources.venue.source import VenueSource, book_stores
+from workers.sources.venue.book import book_stores
+from workers.sources.venue.source import VenueSource
 from workers.symbol.commit import Retention
 from workers.symbol.term import Term, TermSettings
 from workers.venues.registry import VenueAccess, open_venue

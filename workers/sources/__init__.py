@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from redis.asyncio import Redis
 
@@ -51,8 +52,20 @@ def _venue(market: Market, means: SourceContext) -> Source:
     return venue_source(market, means)
 
 
+def _simulator(market: Market, means: SourceContext) -> Source:
+    source = Simulator.of(market, means.clock)
+    if means.depth_minutes:
+        # What keeps books, only where one is kept.
+        from workers.sources.simulated_book import SimulatedBook
+        from workers.sources.venue.book import book_stores
+
+        stores = book_stores(means.commands, market.instrument, means.depth_minutes)
+        source.book_of = partial(SimulatedBook.of, market.instrument, source.seed, stores, means.clock)
+    return source
+
+
 SOURCES: dict[str, SourceFactory] = {
     "inbox": lambda market, means: Inbox.of(market, means.commands, means.reader, means.clock),
-    "simulator": lambda market, means: Simulator.of(market, means.clock),
+    "simulator": lambda market, means: _simulator(market, means),
     "venue": lambda market, means: _venue(market, means),
 }

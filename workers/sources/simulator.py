@@ -6,7 +6,9 @@ of the path, and worth nothing as a model of any market.
 """
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from common.clock import Clock
 from common.errors import BadInput
@@ -17,8 +19,10 @@ from common.market.walk import Walk
 from common.store.registry import Market
 from workers.sources.base import Applied, Batch
 
-# What a fresh market has behind it, so that a first chart is not blank; also the most that a restart makes up for.
+# What a fresh market has behind it, so that a first chart is not blank.
 HISTORY_MS = 2 * 60 * 60 * 1_000
+# The most that a restart makes up for.
+MAX_AWAY_MS = 2 * 60 * 60 * 1_000
 # Mean trades per second in quiet times and in bursts, and mean lengths of both in seconds.
 QUIET_RATE, BURST_RATE = 3.0, 120.0
 QUIET_S, BURST_S = 25.0, 0.8
@@ -26,9 +30,19 @@ QUIET_S, BURST_S = 25.0, 0.8
 TICK_MS = 50
 
 
+class Follower(Protocol):
+    """An order book that follows the market: workers.sources.simulated_book."""
+
+    def open(self) -> None: ...
+
+    def follow(self, trades: Trades, price_ticks: int, now_ms: int) -> None: ...
+
+    async def close(self) -> None: ...
+
+
 @dataclass(slots=True)
 class Simulator:
-    """`ids` are contiguous. `_walk` is None until opened."""
+    """`ids` are contiguous. `_walk` is None until opened. `book_of` makes its order book, of a term."""
 
     instrument: Instrument
     clock: Clock
@@ -36,6 +50,8 @@ class Simulator:
     start_price_ticks: int
     name: str = "simulator"
     sources: int = SIMULATED
+    book_of: Callable[[Applied], Follower] | None = None
+    _book: Follower | None = None
     _walk: Walk | None = None
     _position: str = ""
     _random: random.Random = field(default_factory=random.Random)
@@ -49,7 +65,7 @@ class Simulator:
         return cls(market.instrument, clock, int(market.source.get("seed", 1)), market.instrument.price_ticks(price))
 
     async def open(self, position: str, applied: Applied) -> None:
-        earliest_ms = float(self.clock.now_ms() - HISTORY_MS)
+        earliest_ms = float(self.clock.now_ms() - (MAX_AWAY_MS if position else HISTORY_MS))
         try:
             walk = Walk.at(position) if position else Walk(1, self.start_price_ticks, earliest_ms)
         except (ValueError, TypeError) as error:
@@ -58,6 +74,9 @@ class Simulator:
         self._walk, self._position = walk, position
         self._random = random.Random(f"{self.seed}:{walk.next_id}")
         self._quiet_until_ms = self._bursting_until_ms = 0
+        if self.book_of:
+            self._book = self.book_of(applied)
+            self._book.open()
 
     async def read(self, limit: int, wait_ms: int) -> Batch:
         assert self._walk is not None, "read before open"
@@ -70,6 +89,9 @@ class Simulator:
         if trades:
             # Not where no trade came: each new position is a commit, and there are 20 looks a second.
             self._position = self._walk.position
+        # Not what is made up for: the book is of now.
+        if self._book and not backlog:
+            self._book.follow(trades, self._walk.price_ticks, until_ms)
         return Batch(trades, self._position, complete_ms=0 if backlog else until_ms, backlog=backlog)
 
     async def committed(self, position: str) -> None:
@@ -77,6 +99,9 @@ class Simulator:
 
     async def close(self) -> None:
         self._walk = None
+        if self._book:
+            await self._book.close()
+            self._book = None
 
     def _trades(self, walk: Walk, limit: int, until_ms: int) -> Trades:
         trades = Trades()

@@ -12,8 +12,8 @@ import httpx2
 import pytest
 
 from common.errors import OperatorError
+from common.market.simulation.book import ASK, BID
 from infra.exchange import Exchange, ExchangeMarket, Halt, Retick
-from infra.exchange.book import ASK, BID
 from infra.exchange.journal import SPAN_MS, Journal
 from infra.paths import ROOT
 from tests.kit.clocks import FakeClock

@@ -8,9 +8,9 @@ import pytest
 from common.errors import BadInput
 from common.market.builder.builder import Builder, Minute
 from common.market.candle import Candle, merge_all
+from common.market.simulation.book import ASK, BID, BookLog
 from common.market.trade import BUY, SELL, Trade, Trades
 from infra.exchange import Exchange, ExchangeMarket, Retick, Rules, Simulation, listing_of
-from infra.exchange.book import ASK, BID, BookLog
 from infra.exchange.history import KlineGrid, KlineSpan, klines_between
 from infra.exchange.klines import INTERVALS, Kline
 from infra.exchange.listing import amount

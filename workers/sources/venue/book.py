@@ -11,12 +11,15 @@ import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 
+from redis.asyncio import Redis
+
 from common.clock import Clock
 from common.errors import RetryableError
 from common.market.depth.chunk import DepthChunk, pack_chunk
 from common.market.depth.history import BookHistory
 from common.market.depth.runs import DepthLimits
 from common.market.depth.sync import Rule
+from common.market.instrument import Instrument
 from common.market.rescaling import Unfit
 from common.market.scale import Scales
 from common.store.book import MAX_BOOK_LEVELS, BookSnapshot, BookStore
@@ -42,6 +45,13 @@ class BookStores:
     depth: DepthStore
     chunks: DepthReader
     book: BookStore
+
+
+def book_stores(client: Redis, instrument: Instrument, minutes: int) -> BookStores:
+    symbol, scale = instrument.symbol, instrument.scale
+    return BookStores(
+        DepthStore(client, symbol, minutes), DepthReader(client, symbol), BookStore(client, symbol, scale)
+    )
 
 
 @dataclass(slots=True)
@@ -72,6 +82,15 @@ class BookKeeper:
     _fetch_at_ms: int = 0
     _failures: int = 0
     _widened_ms: int | None = None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether what was stored has been read: what comes before that is not taken."""
+        return self._history is not None
+
+    @property
+    def needs_snapshot(self) -> bool:
+        return self._history is None or self._history.sync.needs_snapshot
 
     @property
     def needs_resubscription(self) -> bool:

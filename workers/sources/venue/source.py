@@ -14,17 +14,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from redis.asyncio import Redis
-
 from common.clock import Clock, wait_at_most
 from common.errors import BadInput, StoreUnavailable
 from common.market.builder.gaps import UNKNOWN
 from common.market.candle import LIVE, SIMULATED
-from common.market.instrument import Instrument
 from common.market.scale import Scales
-from common.store.book import BookStore
 from common.store.demand import StreamSlot
-from common.store.depth import DepthReader, DepthStore
 from common.store.health import BACKFILLING, DEGRADED, DISCONNECTED, MISMATCH, THROTTLED, TICK
 from common.store.registry import Market
 from workers.change.request import Request
@@ -34,7 +29,7 @@ from workers.sources.venue.backfill import Backfill
 from workers.sources.venue.backfill_by_id import BackfillById
 from workers.sources.venue.backfill_by_time import BackfillByTime
 from workers.sources.venue.batch_queue import BatchQueue, joined
-from workers.sources.venue.book import BookKeeper, BookStores
+from workers.sources.venue.book import BookKeeper, BookStores, book_stores
 from workers.sources.venue.checks import Checks
 from workers.sources.venue.following import Following
 from workers.sources.venue.live_trades import LiveTrades
@@ -258,10 +253,3 @@ def venue_source(market: Market, means: SourceContext) -> VenueSource:
     if found.get("simulated"):
         source.sources = SIMULATED
     return source
-
-
-def book_stores(client: Redis, instrument: Instrument, minutes: int) -> BookStores:
-    symbol, scale = instrument.symbol, instrument.scale
-    return BookStores(
-        DepthStore(client, symbol, minutes), DepthReader(client, symbol), BookStore(client, symbol, scale)
-    )

@@ -13,8 +13,7 @@ from common.market.scale import Scales
 from common.store.keys import SymbolKeys
 from tests.kit.book_model import FIRST_MID
 from tests.kit.waiting import wait_until_async
-from workers.sources.venue.book import BookKeeper
-from workers.sources.venue.source import book_stores
+from workers.sources.venue.book import BookKeeper, book_stores
 from workers.venues.binance.book_rule import BinanceSpotRule
 from workers.venues.coinbase.book_rule import CoinbaseRule
 from workers.venues.shared.base import DepthEvent

@@ -1,10 +1,9 @@
 """The makers: they keep a plausible book around a price. The book is never crossed, not even between two updates."""
 
-import random
 from dataclasses import dataclass, field
 
-from infra.exchange.book import ASK, BID, BookLog, Level
-from infra.exchange.listing import SimulatedListing
+from common.market.simulation.book import ASK, BID, BookLog, Level
+from common.market.simulation.chance import Chance
 
 # Levels of a side: enough for the deepest cheap snapshot, and for a heatmap that shows something.
 LEVELS = 400
@@ -22,13 +21,18 @@ CANCELS = 0.25
 
 @dataclass(slots=True)
 class Makers:
-    listing: SimulatedListing
-    random: random.Random
+    size_decimals: int
+    random: Chance
     levels: int = LEVELS
     _unit: int = field(init=False)
 
     def __post_init__(self) -> None:
-        self._unit = 10 ** max(0, self.listing.instrument.size_decimals - 2)
+        self._unit = 10 ** max(0, self.size_decimals - 2)
+
+    @property
+    def usual_lots(self) -> int:
+        """About the size of an order."""
+        return 10 * self._unit
 
     def open(self, book: BookLog, price_ticks: int, first_update_id: int) -> None:
         """The first book: a ladder on both sides."""
