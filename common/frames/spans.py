@@ -47,6 +47,13 @@ def span_end(ts_ms: pl.Expr, timeframe: Timeframe) -> pl.Expr:
     return _month_open(_month_index(ts_ms) // timeframe.n * timeframe.n + timeframe.n)
 
 
+def ends_of(opens: Times, timeframe: Timeframe) -> Times:
+    """The same for an array of opens."""
+    if timeframe.fixed_ms is not None:
+        return opens + timeframe.fixed_ms
+    return pl.DataFrame({"open_ms": opens}).select(span_end(pl.col("open_ms"), timeframe)).to_series().to_numpy()
+
+
 def held(frame: pl.DataFrame, column: str, timeframe: Timeframe) -> pl.DataFrame:
     """Return the rows whose time some span holds: all, without sessions."""
     kept = inside(frame[column].to_numpy(), timeframe)

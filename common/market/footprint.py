@@ -4,6 +4,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from common.market.orderflow.rows import row_at
+
 # Positions in a level: lots bought, sold and of unknown side, then the number of trades of each.
 # The side codes of common.market.trade are the first three positions.
 TRADES_AT = 3
@@ -57,20 +59,11 @@ class Footprint:
         return merged
 
     def rebin(self, row_ticks: int) -> "Footprint":
-        """Return the footprint on rows of `row_ticks`, each named by its middle price (see `row_of`)."""
+        """Return the footprint on rows of `row_ticks`: a price belongs to the nearest multiple, of two to the lower."""
         rows = Footprint()
-        rows.add_rows(row._replace(price_ticks=row_of(row.price_ticks, row_ticks)) for row in self.rows())
+        rows.add_rows(row._replace(price_ticks=row_at(row.price_ticks, row_ticks, "nearest")) for row in self.rows())
         return rows
 
     def rows(self) -> Iterator[Row]:
         """Levels from the lowest price to the highest."""
         return (Row(price, *self.levels[price]) for price in sorted(self.levels))
-
-
-def row_of(price_ticks: int, row_ticks: int) -> int:
-    """Return the row of a price: the nearest multiple of `row_ticks`; exactly between two, the lower.
-
-    So every row is equally high, which rounding half to even would not give, and the rows of the recorded footprints
-    come out as their tool has them.
-    """
-    return (2 * price_ticks + row_ticks - 1) // (2 * row_ticks) * row_ticks

@@ -11,6 +11,10 @@ tail         the newest of them, kept as JSON
 data         all that is read of one symbol
 frames       candles as frames: windows, flags and filling
 footprints   bars with what was bought and sold at each price
+together     several kinds of bars as of one commit
+flow         what order flow is worked out of: candles, rows, what levels add up to, minutes after them
+orderflow    bars with their order flow, a row each
+profiles     the levels of periods, or of any span, as one bar with many rows
 live         the bars that grow, from commit messages
 changes      which bars changed since a cursor
 page         a run of bars as it goes into an answer

@@ -4,7 +4,7 @@ For timeframes made of whole minutes. What is here is the truth; feed.bars.tail 
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import polars as pl
@@ -26,6 +26,11 @@ from feed.reading.history import History
 
 # Of the JSON of a row; of a bar it is more.
 MIN_ROW_BYTES = 38
+# Minutes, or levels, that are kept while other bars are made of them: half of what a query may read.
+MAX_KEPT_ROWS = 1 << 20
+# Of these, that are read at once.
+MAX_PART_ROWS = 1 << 19
+MAX_DAYS_AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +39,8 @@ class Closed:
 
     `to_end`: nothing closed follows them, so the open minute may belong to the last one. `from_start`: nothing that
     is kept precedes them within the bounds. `more_ms`: where to go on, an end or, oldest first, a start: before the
-    limit was reached, the budget was spent.
+    limit was reached, the budget was spent. `pieces`: the minutes, to make other bars of, if that was asked for and
+    they are not too many.
     """
 
     view: View
@@ -42,9 +48,10 @@ class Closed:
     to_end: bool
     from_start: bool
     more_ms: int | None = None
+    pieces: Sequence[MinuteRows] = ()
 
 
-async def read_closed(history: History, recipe: BarRecipe, bounds: Bounds) -> Closed:
+async def read_closed(history: History, recipe: BarRecipe, bounds: Bounds, *, keeps_pieces: bool = False) -> Closed:
     """Read at most `bounds.limit` bars, as many as the history's budget allows, and one at the least.
 
     As many minutes are read as so many bars can have, so it is enough however few of them there are.
@@ -53,16 +60,24 @@ async def read_closed(history: History, recipe: BarRecipe, bounds: Bounds) -> Cl
     if recipe.timeframe.sessions:
         # How many minutes are in no session is not known: read by at least a day until the bars are enough.
         wanted, at_once = FOREVER_MS, max(at_once, DAY_MS // MINUTE_MS)
-    share = Share(wanted, min(at_once, recipe.part), min(at_once, recipe.chunk))
+    share = Share(wanted, min(at_once, recipe.part), min(at_once, recipe.chunk), keeps_pieces)
     for _ in range(ATTEMPTS):
         closed = await _read(history, recipe, bounds, share)
         if closed:
             return closed
     part = min(wanted, recipe.part)
-    closed = await _read(history, recipe, bounds, Share(wanted, part, part, is_last=True))
+    closed = await _read(history, recipe, bounds, Share(wanted, part, part, keeps_pieces, is_last=True))
     if closed is None:
         raise always_changing(history.symbol)
     return closed
+
+
+async def made_again(history: History, closed: Closed, recipe: BarRecipe, bounds: Bounds) -> Closed:
+    """Make other bars of the minutes of closed ones, read within the same bounds."""
+    parts = await _made(history, recipe, closed.pieces)
+    rows = sum(map(len, parts))
+    bars, _ = await history.budget.run(rows, _put_together, recipe, parts, bounds, closed.more_ms)
+    return replace(closed, bars=bars)
 
 
 async def with_lender(
@@ -144,31 +159,47 @@ def candles_of(frame: pl.DataFrame) -> list[Candle]:
 class Share:
     """How many minutes are wanted, how many are read at once, and of those that are not sealed (`chunk`).
 
-    `is_last`: a first part is enough, if a bar is whole with it: what is read later may not fit together with it.
+    `keeps_pieces`: as of read_closed. `is_last`: a first part is enough, if a bar is whole with it: what is read later
+    may not fit together with it.
     """
 
     wanted: int
     at_once: int
     chunk: int
+    keeps_pieces: bool = False
     is_last: bool = False
+
+    def next_at_once(self, minutes: int, rows: int) -> int:
+        """How many minutes to read at once after so many had so many rows: of thin ones several days.
+
+        Where pieces are kept: then it is known that a part of them is no more than is held anyway.
+        """
+        if not self.keeps_pieces or not minutes:
+            return self.at_once
+        return max(self.at_once, min(MAX_PART_ROWS * minutes // max(rows, 1), MAX_DAYS_AT_ONCE * self.at_once))
 
 
 async def _read(history: History, recipe: BarRecipe, bounds: Bounds, share: Share) -> Closed | None:
     """Read part by part. None if they don't fit together: minutes of an earlier one have been changed since."""
     views: list[View] = []
     parts: list[pl.DataFrame] = []
+    kept: list[MinuteRows] = []
     start_ms, end_ms, count = bounds.start_ms, bounds.end_ms, 0
     more_ms: int | None = None
-    is_done = False
+    is_done, at_once = False, share.at_once
     while not is_done and more_ms is None:
-        limit = min(share.wanted - count, share.at_once)
+        limit = min(share.wanted - count, at_once)
         wanted = Range.some(start_ms, end_ms, limit, oldest_first=bounds.oldest_first)
         rows = history.budget.rows
         part = await history.read(recipe.minutes, wanted, share.chunk, recipe.uneven_days)
         views.append(part.view)
-        count += sum(map(recipe.minute_count, part.pieces))
+        minutes = sum(map(recipe.minute_count, part.pieces))
+        count += minutes
+        at_once = share.next_at_once(minutes, history.budget.rows - rows)
         made = await _made(history, recipe, part.pieces)
         parts = parts + made if bounds.oldest_first else made + parts
+        if share.keeps_pieces:
+            kept = [*kept, *part.pieces] if bounds.oldest_first else [*part.pieces, *kept]
         start_ms = part.to_ms if bounds.oldest_first else start_ms
         end_ms = end_ms if bounds.oldest_first else part.from_ms
         is_at_end = part.ended or start_ms >= end_ms
@@ -182,9 +213,10 @@ async def _read(history: History, recipe: BarRecipe, bounds: Bounds, share: Shar
         return None
     bars, is_all = await history.budget.run(sum(map(len, parts)), _put_together, recipe, parts, bounds, more_ms)
     ended = is_at_end and is_all
+    pieces = kept if sum(map(len, kept)) <= MAX_KEPT_ROWS else ()
     if bounds.oldest_first:
-        return Closed(views[-1], bars, to_end=ended, from_start=True, more_ms=more_ms)
-    return Closed(views[0], bars, to_end=True, from_start=ended, more_ms=more_ms)
+        return Closed(views[-1], bars, to_end=ended, from_start=True, more_ms=more_ms, pieces=pieces)
+    return Closed(views[0], bars, to_end=True, from_start=ended, more_ms=more_ms, pieces=pieces)
 
 
 def _is_spent(budget: QueryBudget, next_rows: int, parts: list[pl.DataFrame]) -> bool:

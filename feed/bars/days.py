@@ -56,7 +56,8 @@ class DaySource:
     def grid(self) -> BarGrid:
         return self.minutes.grid
 
-    async def closed(self, recipe: BarRecipe, bounds: Bounds) -> Closed:
+    async def closed(self, recipe: BarRecipe, bounds: Bounds, *, keeps_pieces: bool = False) -> Closed:
+        """Without pieces: days are not made of any."""
         days = await read_days(self.data.history, recipe.timeframe, bounds)
         return days or await self.minutes.closed(recipe, bounds)
 

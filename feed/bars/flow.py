@@ -106,7 +106,7 @@ async def _read(source: BarSource, wanted: FlowWanted) -> FlowBars:
     more_ms = reached(found, oldest_first=bounds.oldest_first)
     cut = partial(within, bounds.reached(more_ms))
     bars = cut(bars)
-    later = await later_candles(source, together, bars, bounds) if wanted.later else None
+    later = await later_candles(source, together, bars, bounds.end_ms) if wanted.later else None
     lead = await read_lead(source, together, wanted, bars)
     return FlowBars(bars, cut(levels), cut(sums), row_ticks, later, lead, bounds, candles.view, candles.cover, more_ms)
 
@@ -155,27 +155,36 @@ def within(bounds: Bounds, frame: pl.DataFrame) -> pl.DataFrame:
     return frame if end - start == len(frame) else frame.slice(start, end - start)
 
 
+def step_of(sums: pl.DataFrame) -> int:
+    """What all prices are multiples of."""
+    return int(np.gcd.reduce(sums["step_ticks"].to_numpy())) if len(sums) else 1
+
+
 def auto_height(bars: pl.DataFrame, sums: pl.DataFrame) -> int:
     """A height with which bars such as the last closed ones have at most as many rows as are read at a glance."""
-    step = int(np.gcd.reduce(sums["step_ticks"].to_numpy())) if len(sums) else 1
-    closed = bars.filter("is_final") if len(bars) else bars
-    closed = (bars if closed.is_empty() else closed).tail(RANGES)
-    if closed.is_empty():
+    step = step_of(sums)
+    if bars.is_empty():
         return step
-    ranges = np.sort((closed["high_ticks"] - closed["low_ticks"]).to_numpy() + 1)
+    ranges, is_final = (bars["high_ticks"] - bars["low_ticks"]).to_numpy() + 1, bars["is_final"].to_numpy()
+    ranges = np.sort((ranges[is_final] if is_final.any() else ranges)[-RANGES:])
     # Of an even number of them the lower of the two in the middle, which is a whole number.
     return min(height_for(int(ranges[(len(ranges) - 1) // 2]), FOOTPRINT_ROWS, step), MAX_TICKS - 1)
 
 
-async def later_candles(source: BarSource, together: BarsTogether, bars: pl.DataFrame, bounds: Bounds) -> LaterCandles:
-    """The shortest candles there are, from the first of these bars to the end of what is asked for."""
+async def later_candles(source: BarSource, together: BarsTogether, bars: pl.DataFrame, until_ms: int) -> LaterCandles:
+    """The shortest candles there are, from the first of these bars to the last, or to where that is cut."""
     timeframe, finest = source.grid.timeframe, together.finest
     if bars.is_empty() or timeframe == finest:
         return LaterCandles.of(bars, timeframe)
-    start_ms, end_ms = int(bars["open_ms"][0]), timeframe.next_open(int(bars["open_ms"][-1]))
-    end_ms = min(bounds.end_ms, end_ms)
+    end_ms = min(until_ms, timeframe.next_open(int(bars["open_ms"][-1])))
+    return LaterCandles.of(await finest_candles(together, int(bars["open_ms"][0]), end_ms), timeframe)
+
+
+async def finest_candles(together: BarsTogether, start_ms: int, end_ms: int) -> pl.DataFrame:
+    """The shortest candles there are, that open within."""
+    finest = together.finest
     span = Bounds(start_ms, end_ms, 1 + (end_ms - start_ms) // finest.longest_ms, oldest_first=False)
     read = await together.read(BarRecipe.candles(finest), span)
     if read.more_ms is not None:
         raise BadInput("what became of prices takes more minutes than a request may read, expected a smaller limit")
-    return LaterCandles.of(read.frame, timeframe)
+    return read.frame

@@ -59,8 +59,8 @@ class MinuteSource:
     data: SymbolData
     grid: BarGrid
 
-    async def closed(self, recipe: BarRecipe, bounds: Bounds) -> Closed:
-        return await read_closed(self.data.history, recipe, bounds)
+    async def closed(self, recipe: BarRecipe, bounds: Bounds, *, keeps_pieces: bool = False) -> Closed:
+        return await read_closed(self.data.history, recipe, bounds, keeps_pieces=keeps_pieces)
 
     def cover(self, recipe: BarRecipe, view: View) -> KnownCoverage:
         return cover_of_minutes(self.data.instrument, view, recipe.minutes.series)

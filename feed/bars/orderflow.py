@@ -9,7 +9,7 @@ import polars as pl
 from common.frames.orderflow.running import NO_ANCHOR, anchors_of, cumulative_delta, running_means
 from common.frames.orderflow.statistics import RowRules, RowStatistics, bar_table
 from common.frames.orderflow.table import OF_ANCHORS, OF_ROWS, OF_SUMS, FlowColumns, FlowField, flow_json
-from common.frames.spans import span_end
+from common.frames.spans import ends_of
 from common.market.coding.packed import Ints
 from common.market.instrument import Instrument
 from common.market.orderflow.anchors import Anchor
@@ -100,7 +100,7 @@ def _worked_out(flow: FlowBars, query: FlowQuery) -> FlowRead:
     if not query.fields.isdisjoint(OF_ANCHORS - {"cvd"}):
         sums = pl.concat([lead.sums, flow.sums]) if query.wanted.sums else None
         means = list(running_means(all_bars, sums, all_anchors))[before:]
-    ends = flow.bars.select(span_end(pl.col("open_ms"), timeframe)).to_series().to_numpy()
+    ends = ends_of(opens, timeframe)
     uncovered = flow.cover.partial_spans(np.where(anchors == NO_ANCHOR, opens, anchors), ends)
     columns = FlowColumns(bars, flow.sums if query.wanted.sums else None, cvd, means, pl.Series(uncovered))
     return FlowRead(columns.table(query.fields), anchors, flow)

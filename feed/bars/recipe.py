@@ -4,6 +4,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import polars as pl
 
 from common.frames import bulk
@@ -130,4 +131,6 @@ class BarRecipe:
 
 
 def _opens(levels: pl.DataFrame) -> int:
-    return levels["open_ms"].n_unique()
+    """They ascend: Polars would sort or hash them."""
+    opens = levels["open_ms"].to_numpy()
+    return 1 + int(np.count_nonzero(opens[1:] != opens[:-1])) if len(opens) else 0

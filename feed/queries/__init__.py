@@ -5,6 +5,11 @@ parameters      those that several of them take
 queries         the caches they share, and one symbol as a question is asked about it
 fleet           all symbols, and what the store and its queue say of themselves
 
-candles, current, footprint, trades, book, quote, gaps, market, symbol_health   about one symbol
-symbols, health                                                                 about all of them
+stated_pages    pages that are kept for as long as nothing is written
+joined_trades   trades joined to orders
+flow_parameters those of rows, and by what rules these are looked at
+
+candles, current, footprint, orderflow, profile, trades, book, quote, heatmap, gaps, market, symbol_health
+                                                                                             about one symbol
+symbols, health                                                                              about all of them
 """

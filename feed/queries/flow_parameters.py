@@ -60,7 +60,7 @@ RULES: tuple[Parameter[Any], ...] = (
 
 
 def rules_of(given: Given) -> RowRules:
-    """By what was given, else by default."""
+    """By what was given of those that an endpoint takes, else by default."""
     imbalance = _given(given, percent=IMBALANCE, min_lots=IMBALANCE_MIN, zeros=IMBALANCE_ZEROS)
     rules = _given(given, area=AREA, share_bp=SHARE, poc_of=POC_OF, stack=STACK, zero_run=ZERO_RUN)
     rules |= _given(given, unfinished_min_lots=UNFINISHED_MIN)
@@ -81,5 +81,5 @@ def stated_rows(row_ticks: int, align: Align, instrument: Instrument) -> dict[st
 
 
 def _given(given: Given, **parameters: Parameter[Any]) -> dict[str, Any]:
-    found = {name: given[parameter] for name, parameter in parameters.items()}
+    found = {name: given.values.get(parameter.name) for name, parameter in parameters.items()}
     return {name: value for name, value in found.items() if value is not None}

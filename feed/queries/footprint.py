@@ -12,6 +12,7 @@ from feed.queries.endpoint import Endpoint
 from feed.queries.flow_parameters import ALIGN, ROW, RULES, refuse_rules, rules_of, stated_rows
 from feed.queries.parameters import END, LIMIT, START, TIMEFRAME, window_of
 from feed.queries.queries import SymbolQueries
+from feed.queries.stated_pages import StatedPage
 from feed.reading.budget import QueryBudget
 from feed.wire.answers import BarsAnswer
 from feed.wire.parameter_types import OneOf, SomeOf
@@ -38,21 +39,25 @@ def _query(given: Given) -> FootprintQuery | FootprintStatsQuery:
 
 
 async def answer(symbol: SymbolQueries, query: FootprintQuery | FootprintStatsQuery) -> BarsAnswer:
-    return await symbol.queries.weighed(lambda budget: _answer(symbol, query, budget))
-
-
-async def _answer(
-    symbol: SymbolQueries, query: FootprintQuery | FootprintStatsQuery, budget: QueryBudget
-) -> BarsAnswer:
-    source, instrument = symbol.source(query.timeframe, budget), symbol.market.instrument
-    query = replace(query, timeframe=source.grid.timeframe)
     if isinstance(query, FootprintQuery):
-        told = await bars_answer(symbol, query.timeframe, await footprints.read(source, query))
-        stated = stated_rows(query.row_ticks, query.align, instrument) if query.align else {}
-        return replace(told, stated=stated)
-    read, row_ticks = await footprints.read_with_stats(source, query)
-    told = await bars_answer(symbol, query.timeframe, read)
-    return replace(told, stated=stated_rows(row_ticks, query.grid.align, instrument) | _rules(query))
+        return await symbol.queries.weighed(lambda budget: _plain(symbol, query, budget))
+    found = await symbol.stated_page("footprint", query, lambda budget: _with_stats(symbol, query, budget))
+    return replace(await bars_answer(symbol, query.timeframe, found.read), stated=found.stated)
+
+
+async def _plain(symbol: SymbolQueries, query: FootprintQuery, budget: QueryBudget) -> BarsAnswer:
+    source = symbol.source(query.timeframe, budget)
+    read = await footprints.read(source, replace(query, timeframe=source.grid.timeframe))
+    stated = stated_rows(query.row_ticks, query.align, symbol.market.instrument) if query.align else {}
+    return replace(await bars_answer(symbol, query.timeframe, read), stated=stated)
+
+
+async def _with_stats(symbol: SymbolQueries, query: FootprintStatsQuery, budget: QueryBudget) -> StatedPage:
+    source = symbol.source(query.timeframe, budget)
+    read, row_ticks = await footprints.read_with_stats(source, replace(query, timeframe=source.grid.timeframe))
+    page, view, cover = read
+    stated = stated_rows(row_ticks, query.grid.align, symbol.market.instrument) | _rules(query)
+    return StatedPage(page, stated, view, cover)
 
 
 def _rules(query: FootprintStatsQuery) -> dict[str, object]:

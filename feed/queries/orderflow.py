@@ -15,8 +15,9 @@ from feed.queries.endpoint import Endpoint
 from feed.queries.flow_parameters import ROW, RULES, rules_of, stated_rows
 from feed.queries.parameters import END, FORMAT, LIMIT, START, TIMEFRAME, window_of
 from feed.queries.queries import SymbolQueries
+from feed.queries.stated_pages import StatedPage
 from feed.reading.budget import QueryBudget
-from feed.wire.answers import Answer, Form, TableAnswer, TableWriters, Written
+from feed.wire.answers import Answer, Form, TableAnswer, TableForm, TableWriters, Written
 from feed.wire.parameter_types import OneOf, Parsed, SomeOf
 from feed.wire.params import Given, Parameter, Parameters
 
@@ -45,21 +46,32 @@ class OrderflowQuery:
 
 
 async def answer(symbol: SymbolQueries, query: OrderflowQuery) -> Answer:
-    return await symbol.queries.weighed(lambda budget: _answer(symbol, query, budget))
+    form = query.form
+    if form != "json":
+        return await symbol.queries.weighed(lambda budget: _table(symbol, query.flow, form, budget))
+    found = await symbol.stated_page("orderflow", query.flow, lambda budget: _page(symbol, query.flow, budget))
+    return replace(await bars_answer(symbol, query.flow.timeframe, found.read), stated=found.stated)
 
 
-async def _answer(symbol: SymbolQueries, query: OrderflowQuery, budget: QueryBudget) -> Answer:
-    source, market = symbol.source(query.flow.timeframe, budget), symbol.market
-    flow = replace(query.flow, timeframe=source.grid.timeframe)
-    read = await orderflow.read(source, flow)
-    if query.form != "json":
-        check_whole(market, next_page(read.flow.bounds, read.flow.more_ms), read.flow.cover.faults)
-        table = TableAnswer(FLOW_WRITERS, read.table, market.instrument, query.form)
-        return Written(table.media_type, await budget.run(len(read.table), table.body))
-    page = await read.page(market.instrument, flow.timeframe, budget)
-    told = await bars_answer(symbol, flow.timeframe, (page, read.flow.view, read.flow.cover))
+async def _table(symbol: SymbolQueries, query: FlowQuery, form: TableForm, budget: QueryBudget) -> Answer:
+    _, read = await _read(symbol, query, budget)
+    check_whole(symbol.market, next_page(read.flow.bounds, read.flow.more_ms), read.flow.cover.faults)
+    table = TableAnswer(FLOW_WRITERS, read.table, symbol.market.instrument, form)
+    return Written(table.media_type, await budget.run(len(read.table), table.body))
+
+
+async def _page(symbol: SymbolQueries, query: FlowQuery, budget: QueryBudget) -> StatedPage:
+    flow, read = await _read(symbol, query, budget)
+    page = await read.page(symbol.market.instrument, flow.timeframe, budget)
     stated = _of_rows(read, flow, symbol) | _of_anchors(read, flow, page.from_ms, page.to_ms)
-    return replace(told, stated=stated)
+    return StatedPage(page, stated, read.flow.view, read.flow.cover)
+
+
+async def _read(symbol: SymbolQueries, query: FlowQuery, budget: QueryBudget) -> tuple[FlowQuery, FlowRead]:
+    """With the query of the timeframe as the market's sessions cut it."""
+    source = symbol.source(query.timeframe, budget)
+    flow = replace(query, timeframe=source.grid.timeframe)
+    return flow, await orderflow.read(source, flow)
 
 
 def _of_rows(read: FlowRead, flow: FlowQuery, symbol: SymbolQueries) -> dict[str, object]:

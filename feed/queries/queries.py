@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -21,7 +21,9 @@ from feed.bars.data import SymbolData
 from feed.bars.frames import cover_of
 from feed.bars.source import BarSource, PageRead
 from feed.bars.tail import Tails
+from feed.queries.stated_pages import StatedPage, StatedPages
 from feed.reading.budget import MAX_ANSWER_BYTES, QueryBudget
+from feed.reading.depth_minutes import DepthMinutes
 from feed.reading.frame_cache import FrameCache
 from feed.reading.history import History
 from feed.reading.lanes import Lanes
@@ -48,6 +50,7 @@ class Queries:
     tails: Tails = field(default_factory=Tails)
     tapes: Tapes = field(default_factory=Tapes)
     frame_cache: FrameCache = field(default_factory=FrameCache)
+    depth: DepthMinutes = field(default_factory=DepthMinutes)
     packed: PackedDays = field(default_factory=PackedDays)
     workers: QueryThreads = field(default_factory=QueryThreads)
     lanes: Lanes = field(default_factory=lambda: Lanes(large_places=2))
@@ -60,6 +63,7 @@ class Queries:
     # Answers, and pages of bars, that are being worked out.
     flights: SingleFlight[Written] = field(default_factory=SingleFlight)
     pages: SingleFlight[PageRead] = field(default_factory=SingleFlight)
+    stated_pages: StatedPages = field(default_factory=StatedPages)
     _markets: dict[str, tuple[float, Market]] = field(default_factory=dict)
     _calendars: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -121,6 +125,14 @@ class SymbolQueries:
     def source(self, timeframe: Timeframe, budget: QueryBudget | None = None) -> BarSource:
         """Where its bars of that length come from."""
         return source_of(self.data(budget), self.market.instrument.anchored(timeframe))
+
+    async def stated_page(
+        self, endpoint: str, query: Hashable, work_out: Callable[[QueryBudget], Awaitable[StatedPage]]
+    ) -> StatedPage:
+        """A page that is kept for as long as nothing is written, else worked out within a budget."""
+        shared, instrument = self.queries, self.market.instrument
+        key = endpoint, instrument, instrument.sessions, query
+        return await shared.stated_pages.read(self.data().history, key, lambda: shared.weighed(work_out))
 
     def health(self, view: View) -> dict[str, object]:
         return answers.health(self.market, view, cover_of(self.market, view), self.queries.rules)

@@ -13,7 +13,7 @@ Where the stream ends first, or all of it is newer than the range, the rest is i
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import Literal, TypeVar, get_args
+from typing import TypeVar, get_args
 
 import polars as pl
 
@@ -27,16 +27,23 @@ from feed.bars.data import SymbolData
 from feed.bars.page import More
 from feed.queries.candles import check_whole
 from feed.queries.endpoint import Endpoint
+from feed.queries.joined_trades import JOIN_MS, MIN, Joining, Take, shown_trades
 from feed.queries.parameters import END, FORMAT, LIMIT, START
 from feed.queries.queries import SymbolQueries
 from feed.reading.bounds import ATTEMPTS, FOREVER_MS
 from feed.reading.coverage import KnownCoverage
 from feed.reading.trade_archive import TradeRetention
-from feed.wire.answers import TRADE_WRITERS, Answer, Form, TableAnswer, TradesAnswer, cursor_of, told_faults
+from feed.wire.answers import (
+    Answer,
+    Form,
+    TableAnswer,
+    TradesAnswer,
+    cursor_of,
+    told_faults,
+)
 from feed.wire.parameter_types import OneOf, Whole
 from feed.wire.params import Given, Parameter, Parameters
 
-Take = Literal["newest", "oldest"]
 T = TypeVar("T")
 
 # Entries fetched by the first command; each further one fetches twice as many as the one before, up to the most.
@@ -59,10 +66,12 @@ class TradesQuery:
     limit: int
     form: Form
     take: Take = "newest"
+    # None: trades as they are.
+    joining: Joining | None = None
 
     @classmethod
     def of(cls, given: Given) -> "TradesQuery":
-        return cls(given[START], given[END], given[TRADES_LIMIT], given[FORMAT], given[TAKE])
+        return cls(given[START], given[END], given[TRADES_LIMIT], given[FORMAT], given[TAKE], Joining.of(given))
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,15 +108,17 @@ class TradesRead:
 async def answer(symbol: SymbolQueries, query: TradesQuery) -> Answer:
     market = symbol.market
     found = await symbol.queries.weighed(lambda budget: read(symbol.data(budget), query))
-    more, faults = found.more(query), found.retention.faults
+    is_full, faults = len(found.trades) == query.limit, found.retention.faults
+    shown = shown_trades(found.trades, query.joining, market.instrument, is_full=is_full, take=query.take)
+    more = shown.more or found.more(query)
     if query.form != "json":
         check_whole(market, more, faults)
-        return TableAnswer(TRADE_WRITERS, found.trades, market.instrument, query.form)
+        return TableAnswer(shown.tables, shown.rows, market.instrument, query.form)
     complete = found.complete(query, found.retention.cover(found.view, market.instrument))
     fields: dict[str, object] = {"complete": complete, "cursor": cursor_of(found.view.state)}
     fields |= {"faults": told_faults(faults)} if faults else {}
     fields |= {"next": more} if more else {}
-    return TradesAnswer(market, found.trades, {**fields, "health": symbol.health(found.view)})
+    return TradesAnswer(market, shown.rows, {**fields, "health": symbol.health(found.view)}, shown.json)
 
 
 async def read(data: SymbolData, query: TradesQuery) -> TradesRead:
@@ -225,6 +236,6 @@ def _newest(parts: Sequence[pl.DataFrame], query: TradesQuery) -> pl.DataFrame:
 ENDPOINT = Endpoint(
     "/v1/trades/{symbol}",
     "Trades of a range, the newest or the oldest of them.",
-    Parameters((START, END, TRADES_LIMIT, FORMAT, TAKE), TradesQuery.of),
+    Parameters((START, END, TRADES_LIMIT, FORMAT, TAKE, JOIN_MS, MIN), TradesQuery.of),
     answer,
 )

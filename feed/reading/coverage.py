@@ -153,6 +153,12 @@ class KnownCoverage:
         ends = [to_ms + 1 for start_ms, to_ms in missing if start_ms < end_ms and to_ms >= from_ms]
         return max(from_ms, self.start_ms, *ends)
 
+    def first_missing(self, from_ms: int, end_ms: int) -> int | None:
+        """From when on something is missing of `[from_ms, end_ms)`; None: nothing is."""
+        missing = (*zip(self.shape.missing_from_ms, self.shape.missing_to_ms, strict=True), *self.lost)
+        starts = [max(start_ms, from_ms) for start_ms, to_ms in missing if start_ms < end_ms and to_ms >= from_ms]
+        return min([from_ms] if from_ms < self.start_ms else starts, default=None)
+
     def lost_within(self, from_ms: int, to_ms: int) -> bool:
         """Whether something is lost of `[from_ms, to_ms)`."""
         return touches(self.lost, from_ms, to_ms)

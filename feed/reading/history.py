@@ -69,6 +69,8 @@ class History:
     ) -> None:
         self.store, self.frame_cache, self.budget = store, frame_cache, budget or QueryBudget.unlimited()
         self._instrument, self._archive = instrument, archive
+        # As the last read had it: what is sealed is then asked for at once, and not once it is found that some is.
+        self._sealed_to_ms = -1
 
     @property
     def symbol(self) -> str:
@@ -98,7 +100,9 @@ class History:
 
     async def look(self, series: MinuteSeries) -> View:
         """Return the state alone, with the open minutes of candles and of a series."""
-        return self._kept_of(await self.store.view(Minutes(Range(0, 0, series=series))))
+        view = await self.store.view(Minutes(Range(0, 0, series=series)))
+        self._sealed_to_ms = view.state.sealed_to_ms if view.state else -1
+        return self._kept_of(view)
 
     async def read(
         self, frames: MinuteFrames, wanted: Range, max_open: int, uneven_days: UnevenDays | None = None
@@ -115,7 +119,13 @@ class History:
     ) -> MinutesPart:
         series, forward = frames.series, wanted.oldest is not None
         limited = Range.some(wanted.start_ms, wanted.end_ms, max_open, oldest_first=forward, series=series)
-        view = await self.store.view(Minutes(limited))
+        # Whole stretches, as they are cached.
+        sealed: list[Part] = [Seals(series.archive_period.open_of(wanted.start_ms))]
+        if uneven_days:
+            sealed.append(RolledMonths(wanted.start_ms))
+        expected = wanted.start_ms < self._sealed_to_ms
+        view = await self.store.view(Minutes(limited), *(sealed if expected else ()))
+        self._sealed_to_ms = view.state.sealed_to_ms if view.state else -1
         floor_ms = self._archived_to(series, view)
         if wanted.start_ms < floor_ms and (forward or wanted.end_ms <= floor_ms):
             view = await self.store.view(_late_from(series, wanted.start_ms))
@@ -123,11 +133,8 @@ class History:
             return await self._of_archive(frames, view, wanted, floor_ms)
         if not may_be_sealed(series, view, limited, view.minutes[0]):
             return self._up_to_archive(frames, wanted, await self._opened(frames, view, limited, view.minutes[0]))
-        # Whole stretches, as they are cached.
-        sealed: list[Part] = [Seals(series.archive_period.open_of(wanted.start_ms))]
-        if uneven_days:
-            sealed.append(RolledMonths(wanted.start_ms))
-        view = await self.store.view(Minutes(limited), *sealed)
+        if not expected:
+            view = await self.store.view(Minutes(limited), *sealed)
         part = await self._part(frames, view, wanted, view.minutes[0], max_open, uneven_days)
         self._check_archived_to(series, view, floor_ms)
         return self._up_to_archive(frames, wanted, part)

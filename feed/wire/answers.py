@@ -29,6 +29,7 @@ TableForm = Literal["csv", "arrow"]
 JSON = "application/json"
 TABLES: dict[TableForm, str] = {"csv": "text/csv", "arrow": "application/vnd.apache.arrow.stream"}
 
+JsonWriter = Callable[[pl.DataFrame, Instrument], bytes]
 TableWriters = Mapping[TableForm, Callable[[pl.DataFrame, Instrument], bytes | memoryview]]
 BAR_WRITERS: TableWriters = {"csv": bars_csv, "arrow": bars_arrow}
 TRADE_WRITERS: TableWriters = {"csv": trades_csv, "arrow": trades_arrow}
@@ -166,15 +167,16 @@ class TableAnswer:
 
 @dataclass(frozen=True, slots=True)
 class TradesAnswer:
-    """A TRADES frame with what is said of it."""
+    """A TRADES frame, or one of orders, with what is said of it. `json`: how its rows are written."""
 
     market: Market
     trades: pl.DataFrame
     fields: Mapping[str, object]
+    json: JsonWriter = trades_json
     media_type: ClassVar[str] = JSON
 
     def body(self) -> bytes:
-        trades = orjson.Fragment(trades_json(self.trades, self.market.instrument))
+        trades = orjson.Fragment(self.json(self.trades, self.market.instrument))
         return SymbolAnswer(self.market, {"trades": trades, **self.fields}).body()
 
 
@@ -201,6 +203,16 @@ def told_levels(levels: Sequence[Level], instrument: Instrument) -> orjson.Fragm
 def told_faults(faults: Iterable[Fault]) -> list[dict[str, object]]:
     """Objects of the archive that what is asked for reaches into, and that can't be used."""
     return [fault.json() for fault in faults]
+
+
+def told_coverage(cover: KnownCoverage, ledger: Ledger, from_ms: int, to_ms: int) -> dict[str, object]:
+    """What is covered of a time, and what is missing in it."""
+    spans, holes = cover.within(from_ms, to_ms)
+    told: dict[str, object] = {"coverage": spans, "gaps": [told_gap(hole, ledger) for hole in holes]}
+    faults = cover.faults_within(from_ms, to_ms)
+    if cover.lost_within(from_ms, to_ms):
+        told["partial"] = True
+    return told | ({"faults": told_faults(faults)} if faults else {})
 
 
 def gap(hole: Hole) -> dict[str, int | str]:

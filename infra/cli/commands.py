@@ -47,6 +47,12 @@ COMMANDS = {
     "doctor": LazyCommand(
         "infra.cli.doctor:doctor", "Check the store and the leases, and say what to do. Exit code 1 if a check fails."
     ),
+    "footprint": LazyCommand(
+        "infra.cli.flow:footprint", "Show the newest bars of a symbol with what was sold and bought at each price."
+    ),
+    "profile": LazyCommand(
+        "infra.cli.flow:profile", "Show how much was traded at each price in the newest session of a symbol."
+    ),
     "import": LazyCommand("infra.cli.imports:app", "Import files in bulk: history by the day, faster than a replay."),
     "export": LazyCommand("infra.cli.export:app", "Export candles or kept trades to a file."),
     "symbols": LazyCommand("infra.cli.symbols:app", "The symbols the fleet is to run: list, add, remove."),

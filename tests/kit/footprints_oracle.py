@@ -4,7 +4,7 @@ from collections import defaultdict
 from decimal import Decimal
 from typing import Any
 
-from common.market.footprint import row_of
+from common.market.orderflow.rows import row_at
 from common.market.timeframes.timeframe import Timeframe
 from tests.kit.writer import Applied
 
@@ -16,7 +16,7 @@ def summed(applied: list[Applied], timeframe: Timeframe, row_ticks: int) -> Sums
     bars: Sums = defaultdict(lambda: defaultdict(lambda: [0] * 6))
     for one in applied:
         _, _, ticks, lots, side = one.trade
-        row = bars[timeframe.open_of(one.trade.ts_ms)][Decimal(row_of(ticks, row_ticks)).scaleb(-2)]
+        row = bars[timeframe.open_of(one.trade.ts_ms)][Decimal(row_at(ticks, row_ticks, "nearest")).scaleb(-2)]
         row[side] += lots
         row[side + 3] += 1
     return bars

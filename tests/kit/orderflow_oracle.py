@@ -1,10 +1,11 @@
 """Order flow row by row and trade by trade: what the columns must equal. As docs/orderflow.md tells it, and slow."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from common.market.footprint import Level
+from common.market.orderflow.vwap import NO_VOLUME, Moments
 from common.market.timeframes.timeframe import Timeframe
 from common.market.trade import Trade
 from tests.kit.writer import Applied
@@ -139,3 +140,12 @@ def state_of(
         if "filled" not in told and (low <= bottom if from_above else high >= top):
             told |= {"state": "filled", "filled": open_ms}
     return told
+
+
+def moments_of(levels: Iterable[tuple[int, int]], about_ticks: int = 0) -> Moments:
+    """Of pairs of price and volume."""
+    total = NO_VOLUME
+    for price_ticks, lots in levels:
+        away = price_ticks - about_ticks
+        total = total.plus(Moments(lots, away * lots, away * away * lots))
+    return total

@@ -11,7 +11,10 @@ states       what became of a price since: open, touched, filled
 footprint_json  footprints with them as JSON
 nodes        rows of much and of little volume in one profile
 tpo          time at a price
+developing   the rows of a period so far, bar by bar
+running      sums of bars since their anchors: CVD, VWAP and its bands
 joined       trades of one order, joined
+table        bars with their order flow as JSON, CSV and Arrow
 
 Where a number might not fit 64 bits, the columns are of Python's integers: slower, and the same.
 """

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from common.frames.runs import MAX_INT64, Runs, Values
+from common.frames.runs import Runs, Values
 from common.frames.schema import LEVEL_LOTS, LEVEL_TRADES, conform
 from common.frames.spans import held, opens_of
 from common.market.orderflow.vwap import Moments
@@ -37,6 +37,8 @@ LEVEL_SUMS = pl.Schema(
     }
 )
 _SUMMED = (*LEVEL_LOTS, *LEVEL_TRADES)
+# Of 64 bits, with room for what a sum of doubles is off.
+_MAX_SUM = float(1 << 62)
 MAX_INT128 = (1 << 127) - 1
 Fields = dict[str, Any]
 
@@ -73,12 +75,14 @@ def _of_levels(levels: pl.DataFrame, opens: Values) -> pl.DataFrame:
 
 
 def _moments(levels: pl.DataFrame, away: Values, runs: Runs) -> Iterator[pl.Series]:
-    lots: list[Values] = [levels[name].to_numpy() for name in LEVEL_LOTS]
-    most = sum(float(column.max()) for column in lots) * runs.longest * max(float(away.max()), 1.0) ** 2
-    if most >= MAX_INT64 / 2:
-        # Python's integers: none of the products fits otherwise.
-        lots, away = [column.astype(object) for column in lots], away.astype(object)
-    first = (lots[0] + lots[1] + lots[2]) * away
+    buy, sell, unknown = (levels[name].to_numpy() for name in LEVEL_LOTS)
+    lots: Values = buy.astype(np.float64) + sell + unknown
+    if np.add.reduceat(lots * away * away, runs.starts).max() < _MAX_SUM:
+        lots = buy + sell + unknown
+    else:
+        # Python's integers.
+        lots, away = buy.astype(object) + sell + unknown, away.astype(object)
+    first = lots * away
     for products in (first, first * away):
         sums = np.add.reduceat(products, runs.starts)
         yield pl.Series(list(map(_narrowed, sums)) if sums.dtype == object else sums, dtype=pl.Int128)

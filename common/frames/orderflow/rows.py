@@ -46,6 +46,12 @@ class RowColumns:
         price, trades = levels["price_ticks"].to_numpy(), bought + sold + others
         return cls(starts, opens[starts], price, row_ticks, buy, sell, unknown, trades)
 
+    def bar(self, at: int) -> "RowColumns":
+        """One of the bars alone."""
+        some = slice(int(self.starts[at]), int(self.lasts[at]) + 1)
+        columns = (self.buy[some], self.sell[some], self.unknown[some], self.trades[some])
+        return RowColumns(np.zeros(1, np.int64), self.open_ms[at : at + 1], self.price[some], self.row_ticks, *columns)
+
     def __len__(self) -> int:
         return len(self.price)
 

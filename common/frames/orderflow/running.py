@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from common.frames.orderflow.statistics import beside
 from common.frames.schema import LEVEL_LOTS
 from common.frames.spans import opens_of
 from common.market.coding.packed import Ints
@@ -68,17 +69,28 @@ def running_means(bars: pl.DataFrame, sums: pl.DataFrame | None, anchors: Ints) 
 
 def _second_moments(bars: pl.DataFrame, sums: pl.DataFrame) -> list[int | None]:
     """Sums of price x price x lots; None where levels lack volume."""
-    found = bars.select("open_ms", "volume_lots").join(sums, on="open_ms", how="left", maintain_order="left")
-    volume = pl.sum_horizontal(pl.col(LEVEL_LOTS).cast(pl.Int128))
-    # A bar of prints of size 0 alone may be without levels.
-    empty = pl.col("volume_lots") == 0
-    named = found.select("low_ticks", "first_moment", "second_moment", volume.alias("lots"), empty.alias("is_empty"))
-    whole = (found["volume_lots"] == named["lots"]).to_list()
-    columns = zip(*(named[name].to_list() for name in named.columns), whole, strict=True)
-    return [
-        0 if is_empty else None if not is_whole or second is None else Moments(lots, first, second).shifted(low).second
-        for low, first, second, lots, is_empty, is_whole in columns
-    ]
+    found = beside(bars.select("open_ms", "volume_lots"), sums)
+    names = ("volume_lots", *LEVEL_LOTS, "low_ticks", "first_moment", "second_moment")
+    return list(map(_second_moment, *(found[name].to_list() for name in names)))
+
+
+def _second_moment(
+    volume: int,
+    buy: int | None,
+    sell: int | None,
+    unknown: int | None,
+    low_ticks: int | None,
+    first: int | None,
+    second: int | None,
+) -> int | None:
+    """Of one bar, about a price of 0. A bar of prints of size 0 alone has none, with levels or without."""
+    if not volume:
+        return 0
+    if buy is None or sell is None or unknown is None or low_ticks is None or first is None or second is None:
+        return None
+    if buy + sell + unknown != volume:
+        return None
+    return second + 2 * low_ticks * first + low_ticks * low_ticks * volume
 
 
 def _starts(anchors: Ints) -> list[bool]:

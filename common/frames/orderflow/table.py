@@ -12,7 +12,7 @@ from typing import Literal, get_args
 import polars as pl
 
 from common.frames.orderflow.running import RunningMean
-from common.frames.orderflow.statistics import DELTA_RANGE, delta_range, shares
+from common.frames.orderflow.statistics import DELTA_RANGE, beside, delta_range, shares
 from common.frames.schema import LEVEL_TRADES
 from common.frames.text import decimal, decimal_text, only_where
 from common.market.instrument import Instrument
@@ -106,7 +106,7 @@ class FlowColumns:
 
     def _of_sums(self) -> Iterator[tuple[str, pl.Series]]:
         if self.sums is not None:
-            counted = self.bars.select("open_ms").join(self.sums, on="open_ms", how="left", maintain_order="left")
+            counted = beside(self.bars.select("open_ms"), self.sums)
             yield from zip(("bn", "sn", "un"), (counted[name] for name in LEVEL_TRADES), strict=True)
 
     def _of_anchors(self) -> Iterator[tuple[str, pl.Series]]:

@@ -6,7 +6,6 @@
 Sums merge in any order. About another price than 0 (`shifted`) D is the same, and the sums are shorter.
 """
 
-from collections.abc import Iterable
 from math import isqrt
 from typing import NamedTuple
 
@@ -39,15 +38,6 @@ class Moments(NamedTuple):
 
 
 NO_VOLUME = Moments(0, 0, 0)
-
-
-def moments_of(levels: Iterable[tuple[int, int]], about_ticks: int = 0) -> Moments:
-    """Of pairs of price and volume."""
-    total = NO_VOLUME
-    for price_ticks, lots in levels:
-        away = price_ticks - about_ticks
-        total = total.plus(Moments(lots, away * lots, away * away * lots))
-    return total
 
 
 def mean(moments: Moments, decimals: int = DECIMALS) -> int | None:

@@ -1,7 +1,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.market.footprint import Footprint, row_of
+from common.market.footprint import Footprint
+from common.market.orderflow.rows import row_at
 from common.market.trade import Trades
 from tests.kit.strategies import LAW, PRICES, footprints, trades
 
@@ -56,14 +57,14 @@ def test_every_trade_is_in_one_level_by_its_price_and_side(whole: Trades) -> Non
 @LAW
 @given(PRICES, ROW_TICKS)
 def test_a_price_belongs_to_the_nearest_row(price: int, row_ticks: int) -> None:
-    row = row_of(price, row_ticks)
+    row = row_at(price, row_ticks, "nearest")
     assert row % row_ticks == 0
     assert -row_ticks < 2 * (price - row) <= row_ticks
 
 
 def test_a_price_between_two_rows_belongs_to_the_lower() -> None:
-    assert [row_of(price, 10) for price in (95, 96, 105, 106)] == [90, 100, 100, 110]
-    assert [row_of(price, 5) for price in (7, 8, 12, 13)] == [5, 10, 10, 15]
+    assert [row_at(price, 10, "nearest") for price in (95, 96, 105, 106)] == [90, 100, 100, 110]
+    assert [row_at(price, 5, "nearest") for price in (7, 8, 12, 13)] == [5, 10, 10, 15]
 
 
 @LAW
@@ -71,7 +72,7 @@ def test_a_price_between_two_rows_belongs_to_the_lower() -> None:
 def test_rebin_keeps_every_sum(footprint: Footprint, row_ticks: int) -> None:
     rows = footprint.rebin(row_ticks)
     assert _sums(rows) == _sums(footprint)
-    assert set(rows.levels) == {row_of(price, row_ticks) for price in footprint.levels}
+    assert set(rows.levels) == {row_at(price, row_ticks, "nearest") for price in footprint.levels}
     assert footprint.rebin(1) == footprint
 
 

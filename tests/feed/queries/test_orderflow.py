@@ -2,6 +2,7 @@
 
 import io
 import random
+from dataclasses import replace
 from decimal import ROUND_HALF_UP, Decimal
 from itertools import groupby, product
 from typing import Any
@@ -13,11 +14,13 @@ from redis.asyncio import Redis
 from common.frames.orderflow.table import FLOW_FIELDS
 from common.market.orderflow.anchors import Anchor
 from common.market.orderflow.ratios import basis_points
-from common.market.orderflow.vwap import deviation, mean, moments_of
+from common.market.orderflow.vwap import deviation, mean
 from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, Timeframe
 from common.market.trade import Trade
+from feed.bars import flow
 from tests.kit import orderflow_oracle as oracle
 from tests.kit.flow_asked import answered, price, size, written
+from tests.kit.orderflow_oracle import moments_of
 from tests.kit.served import Served
 from tests.kit.writer import INSTRUMENT, START_MS, Writer, some_trades
 from workers.symbol.commit import Retention
@@ -246,3 +249,58 @@ async def test_deltas_are_those_of_footprints(feed: Served, writer: Writer) -> N
         assert rows[name] == flow[name]
     for one, other in zip(rows["bars"], flow["bars"], strict=True):
         assert all(one[name] == other[name] for name in ("t", "delta", "poc", "vah", "val"))
+
+
+async def test_sessions_begin_running_sums_and_days_of_utc_do_where_asked(feed: Served, client: Redis) -> None:
+    """Of a stock exchange that trades from 14:30 to 21:00 UTC."""
+    instrument = replace(INSTRUMENT, symbol="TEST:STOCK", calendar="XNYS", zone="America/New_York")
+    writer = await Writer.begun(client, instrument=instrument)
+    # A Wednesday and a Thursday of January 2024.
+    opens = [1_704_897_000_000, 1_704_983_400_000]
+    for open_ms in opens:
+        for minute, side in ((0, 0), (45, 0), (389, 1)):
+            await writer.commit(writer.trade(open_ms + minute * MINUTE_MS, lots=5 - 2 * side, side=side))
+    path = f"/v1/orderflow/{instrument.symbol}"
+    for anchor, expected in (
+        ("session", [5, 10, 7, 5, 10, 7]),
+        ("day", [5, 10, 7, 5, 10, 7]),
+        ("week", [5, 10, 7, 12, 17, 14]),
+    ):
+        for limit in (500, 2):
+            answer = await answered(feed, path, timeframe="30m", fields="cvd,vwap,up1", anchor=anchor, limit=limit)
+            assert [bar["cvd"] for bar in answer["bars"]] == [size(lots) for lots in expected[-limit:]], anchor
+    sessions = await answered(feed, path, timeframe="30m", fields="cvd")
+    assert sessions["anchors"] == opens
+    profiles = (await answered(feed, f"/v1/profile/{instrument.symbol}", kind="session", limit=5))["profiles"]
+    assert [(profile["from"], profile["v"]) for profile in profiles] == [(open_ms, size(13)) for open_ms in opens]
+    (found,) = (await answered(feed, f"/v1/profile/{instrument.symbol}", kind="tpo"))["profiles"]
+    assert [row["letters"] for row in found["rows"]] == ["ABM"]
+
+
+@pytest.mark.parametrize("path", [PATH, f"{FOOTPRINTS}?stats=1"])
+async def test_what_is_asked_again_is_worked_out_once_a_commit(
+    feed: Served, writer: Writer, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    await written(writer, seed=6, count=4)
+    worked_out, read_flow = [], flow.read_flow
+
+    async def counted(*asked: Any) -> Any:
+        worked_out.append(asked)
+        return await read_flow(*asked)
+
+    for module in ("orderflow", "footprints"):
+        monkeypatch.setattr(f"feed.bars.{module}.read_flow", counted)
+    asked = {"timeframe": "15m"} | ({"stats": "1"} if "stats" in path else {})
+    first, same = [await answered(feed, path.partition("?")[0], **asked) for _ in range(2)]
+    assert len(worked_out) == 1
+    assert {**first, "health": None} == {**same, "health": None}
+    await writer.commit(writer.trade(lots=9))
+    news = await answered(feed, path.partition("?")[0], **asked)
+    assert len(worked_out) == 2 and news["cursor"] == writer.cursor and news["bars"] != first["bars"]
+    # What the roll-up does to a day is no commit, and may change what is kept.
+    writer.now_ms += DAY_MS
+    await writer.commit(writer.trade())
+    before = await answered(feed, path.partition("?")[0], **asked)
+    await writer.roll_up()
+    assert (await answered(feed, path.partition("?")[0], **asked))["bars"] == before["bars"]
+    assert len(worked_out) == 4

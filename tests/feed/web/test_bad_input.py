@@ -105,7 +105,8 @@ async def test_bad_parameters_of_trades_books_quotes_and_gaps_are_answered_with_
 
 async def test_bad_parameters_are_answered_with_400_and_a_sentence(feed: Served, writer: Writer) -> None:
     await writer.commit(writer.trade())
-    for kind, others in (("candles", BAD_CANDLES), ("footprint", BAD_FOOTPRINTS)):
+    of_rows = [params for params in BAD_FOOTPRINTS if "format" not in params]
+    for kind, others in (("candles", BAD_CANDLES), ("footprint", BAD_FOOTPRINTS), ("orderflow", of_rows)):
         for params in BAD_WINDOWS + others:
             await refused(feed, f"/v1/{kind}/{S}", 400, "bad_input", params)
 
@@ -161,7 +162,7 @@ async def test_the_sentence_names_the_value_and_what_is_expected(feed: Served, w
     error = await refused(feed, f"/v1/gaps/{S}", 400, "bad_input", {"state": "shut"})
     assert error["message"] == "state is 'shut', expected open or repairing or repaired or unfillable"
     error = await refused(feed, f"/v1/footprint/{S}", 400, "bad_input", {"row": "0.005"})
-    assert error["message"] == "row is '0.005', expected a multiple of the tick 0.01"
+    assert error["message"] == "row is '0.005', expected auto or a multiple of the tick 0.01"
 
 
 async def test_paths_without_parameters_refuse_them(feed: Served) -> None:

@@ -5,10 +5,11 @@ from hypothesis import given
 
 from common.frames.orderflow.level_sums import LEVEL_SUMS, level_sums, moments
 from common.market.footprint import Footprint, Level
-from common.market.orderflow.vwap import NO_VOLUME, moments_of
+from common.market.orderflow.vwap import NO_VOLUME
 from common.market.timeframes.timeframe import MINUTE, MINUTE_MS, Timeframe
 from common.market.trade import Trades
 from tests.kit.frames import built, levels_frame
+from tests.kit.orderflow_oracle import moments_of
 from tests.kit.strategies import LAW, MINUTE_TIMEFRAMES, trades
 
 

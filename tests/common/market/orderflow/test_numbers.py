@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import BadInput
-from common.market.footprint import row_of
 from common.market.orderflow.anchors import Anchor
 from common.market.orderflow.ratios import basis_points
 from common.market.orderflow.rows import first_height, height_for, lowest_offset, row_at, sticky_height
 from common.market.orderflow.viewport import choose_width
-from common.market.orderflow.vwap import NO_VOLUME, Moments, deviation, mean, moments_of
+from common.market.orderflow.vwap import NO_VOLUME, Moments, deviation, mean
 from common.market.timeframes.periods import DAY, MONTH, WEEK
 from common.market.timeframes.timeframe import MINUTE_MS
+from tests.kit.orderflow_oracle import moments_of
 from tests.kit.strategies import LAW
 
 ROW_TICKS = st.one_of(st.integers(1, 12), st.integers(1, 10_000))
@@ -41,9 +41,10 @@ def test_rows_hold_the_ticks_they_should() -> None:
 
 @LAW
 @given(st.integers(-(10**6), 10**6), ROW_TICKS, st.integers(1, 12))
-def test_floor_rows_nest_and_nearest_rows_are_those_of_footprints(price: int, row: int, times: int) -> None:
+def test_floor_rows_nest_and_nearest_rows_are_nearest(price: int, row: int, times: int) -> None:
     assert row_at(row_at(price, row, "floor"), row * times, "floor") == row_at(price, row * times, "floor")
-    assert row_at(price, row, "nearest") == row_of(price, row)
+    multiples = (row_at(price, row, "floor") + away * row for away in (0, 1))
+    assert row_at(price, row, "nearest") == min(multiples, key=lambda multiple: (abs(multiple - price), multiple))
     for align in ("nearest", "floor"):
         lowest = row_at(price, row, align) + lowest_offset(row, align)
         assert lowest <= price < lowest + row

@@ -1,0 +1,100 @@
+"""`fleet footprint` and `fleet profile`: what the feed answers, as a picture on a terminal."""
+
+import asyncio
+import json
+from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlencode
+
+import typer
+
+from common import log
+from common.archive.archive import Archive
+from common.archive.objects import RetryPolicy
+from common.errors import BadInput
+from common.settings import Settings, load
+from common.store.client import commit_client
+from feed.queries import footprint as footprint_endpoint
+from feed.queries import profile as profile_endpoint
+from feed.queries.endpoint import Endpoint, ask
+from feed.queries.queries import Queries, SymbolQueries
+from feed.wire.params import read_request
+from infra.cli.agreement import with_agreed
+from infra.cli.options import DataOption, store_session
+from infra.cli.pictures import footprint_picture, profile_picture
+
+SymbolArgument = Annotated[str, typer.Argument(metavar="SYMBOL", help="Symbol to show.")]
+RowOption = Annotated[str, typer.Option(metavar="HEIGHT", help="Height of a row, in the price; or auto.")]
+EndOption = Annotated[str, typer.Option(metavar="TIME", help="UTC time, day or ms: the last that opens before it.")]
+
+Answer = Mapping[str, Any]
+
+
+def footprint(
+    symbol: SymbolArgument,
+    timeframe: Annotated[str, typer.Option(help="Length of a bar.")] = "15m",
+    row: RowOption = "auto",
+    end: EndOption = "",
+    data: DataOption = None,
+) -> None:
+    """Show the newest bars of a symbol with what was sold and bought at each price.
+
+    As `GET /v1/footprint` has it. Example: `fleet footprint SIMULATED:BTCUSD --timeframe 5m`
+    """
+    asked = {"timeframe": timeframe, "row": row, "align": "floor", "limit": "8", "fields": "vah,val,imb", "end": end}
+    _show(footprint_endpoint.ENDPOINT, symbol, asked, data, "bars", footprint_picture)
+
+
+def profile(
+    symbol: SymbolArgument,
+    kind: Annotated[str, typer.Option(help="session, day, week or month.")] = "session",
+    row: RowOption = "auto",
+    end: EndOption = "",
+    data: DataOption = None,
+) -> None:
+    """Show how much was traded at each price in the newest session of a symbol.
+
+    As `GET /v1/profile` has it. Example: `fleet profile SIMULATED:BTCUSD --kind week`
+    """
+    asked = {"kind": kind, "row": row, "max_rows": "30", "end": end}
+    if kind in ("range", "composite", "tpo"):
+        raise BadInput(f"--kind is {kind!r}, expected session, day, week or month")
+    _show(profile_endpoint.ENDPOINT, symbol, asked, data, "profiles", profile_picture)
+
+
+def _show(
+    endpoint: Endpoint[SymbolQueries, Any],
+    symbol: str,
+    asked: Mapping[str, str],
+    data: Path | None,
+    rows: str,
+    picture: Callable[[Answer], Iterable[str]],
+) -> None:
+    settings = load()
+    log.setup("warning", settings.log_format)
+    with store_session(settings, data) as url:
+        answer = asyncio.run(_answer(with_agreed(settings, url), url, endpoint, symbol, asked))
+    if not answer[rows]:
+        raise BadInput(f"{symbol} has nothing to show in that time")
+    for line in picture(answer):
+        print(line)
+
+
+async def _answer(
+    settings: Settings, url: str, endpoint: Endpoint[SymbolQueries, Any], symbol: str, asked: Mapping[str, str]
+) -> Answer:
+    client, archive = commit_client(url), None
+    if settings.archive_url:
+        archive = Archive.open(settings.archive_url, settings.archive_s3_endpoint, RetryPolicy())
+    text = urlencode({name: value for name, value in asked.items() if value}).encode()
+    try:
+        queries = Queries(client, settings.lease_ttl_ms, archive=archive)
+        market = await queries.market(symbol)
+        query = read_request(text, endpoint.parameters, settings.query_limit_max, market.instrument)
+        written = await ask(endpoint, queries.of(market), query)
+    finally:
+        await client.aclose()
+    found: Answer = json.loads(bytes(written.content), parse_float=Decimal, parse_int=Decimal)
+    return found
