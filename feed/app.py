@@ -24,6 +24,7 @@ from feed.bars.tail import Tails
 from feed.metrics import Metrics
 from feed.queries.fleet import Fleet
 from feed.queries.queries import Queries
+from feed.reading.depth_minutes import DepthMinutes
 from feed.reading.frame_cache import FrameCache
 from feed.reading.lanes import Lanes
 from feed.reading.memory import Shares
@@ -93,6 +94,7 @@ def create_app(settings: Settings) -> Starlette:
             tails=Tails(shares.tails_bytes),
             tapes=Tapes(shares.tapes_bytes),
             frame_cache=FrameCache(shares.frames_bytes),
+            depth=DepthMinutes(shares.depth_bytes),
             packed=PackedDays(shares.packed_bytes),
             older=OlderCache(shares.older_bytes),
             answer_bytes=shares.answer_bytes,

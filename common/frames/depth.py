@@ -111,6 +111,12 @@ def joined(frame: pl.DataFrame) -> pl.DataFrame:
     return ordered[first].with_columns(until_ms=pl.Series(until_ms[last], dtype=pl.Int64))
 
 
+def opened(chunk: bytes, scales: Scales | None = None) -> tuple[ChunkHead, dict[str, Column], dict[str, Column]]:
+    """The head, and columns of RUNS and of SPANS."""
+    head, body = _opened(chunk)
+    return head, _runs(head, body, scales), _spans(head, body, scales)
+
+
 def _opened(chunk: bytes) -> tuple[ChunkHead, bytes]:
     head = unpack_head(chunk)
     return head, unpack_body(chunk, head)

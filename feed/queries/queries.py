@@ -23,6 +23,7 @@ from feed.bars.source import BarSource, PageRead
 from feed.bars.tail import Tails
 from feed.queries.stated_pages import StatedPage, StatedPages
 from feed.reading.budget import MAX_ANSWER_BYTES, QueryBudget
+from feed.reading.depth_minutes import DepthMinutes
 from feed.reading.frame_cache import FrameCache
 from feed.reading.history import History
 from feed.reading.lanes import Lanes
@@ -49,6 +50,7 @@ class Queries:
     tails: Tails = field(default_factory=Tails)
     tapes: Tapes = field(default_factory=Tapes)
     frame_cache: FrameCache = field(default_factory=FrameCache)
+    depth: DepthMinutes = field(default_factory=DepthMinutes)
     packed: PackedDays = field(default_factory=PackedDays)
     workers: QueryThreads = field(default_factory=QueryThreads)
     lanes: Lanes = field(default_factory=lambda: Lanes(large_places=2))

@@ -6,6 +6,7 @@ sealed_days     those of sealed days: fetched by one command, opened in one go
 frame_cache     sealed and archived ones as they are read, and the bars made of them
 tape            the trades of its stream
 trade_archive   the trades before those
+depth_minutes   the history of its order book
 archived        which objects the archive has of it, and what is wrong with them
 coverage        what is known to be complete, and so which bars are partial
 bounds          which bars are asked for, on the grid of their timeframe

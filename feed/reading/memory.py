@@ -13,8 +13,9 @@ _BASE_MB = 192
 _QUERY_MB = 224
 # An answer takes several times its bytes until it is put together: with less than 1 GB it is shorter.
 _ANSWERS = 32
-# Of what is left for caches, in tenths: frames of minutes, packed days of trades, tapes, tails, coverage.
-_FRAMES, _PACKED, _TAPES, _TAILS, _OLDER = 5, 2, 1, 1, 1
+# Of what is left for caches, in tenths: frames of minutes, minutes of books, packed days of trades, tapes, tails,
+# coverage.
+_FRAMES, _DEPTH, _PACKED, _TAPES, _TAILS, _OLDER = 3, 2, 2, 1, 1, 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,7 @@ class Shares:
     """Bytes that each cache may take, and one answer; how many queries that read much may be under way at once."""
 
     frames_bytes: int
+    depth_bytes: int
     packed_bytes: int
     tapes_bytes: int
     tails_bytes: int
@@ -35,4 +37,7 @@ class Shares:
         places = max(1, left_mb * 6 // 10 // _QUERY_MB)
         tenth = (left_mb * 3 // 10 << 20) // 10
         answer = min(MAX_ANSWER_BYTES, (memory_mb << 20) // _ANSWERS)
-        return cls(_FRAMES * tenth, _PACKED * tenth, _TAPES * tenth, _TAILS * tenth, _OLDER * tenth, answer, places)
+        frames, depth, packed, tapes, tails, older = (
+            share * tenth for share in (_FRAMES, _DEPTH, _PACKED, _TAPES, _TAILS, _OLDER)
+        )
+        return cls(frames, depth, packed, tapes, tails, older, answer, places)

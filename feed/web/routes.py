@@ -14,6 +14,7 @@ from feed.queries import (
     footprint,
     gaps,
     health,
+    heatmap,
     market,
     orderflow,
     profile,
@@ -40,6 +41,7 @@ OF_SYMBOL: tuple[Endpoint[SymbolQueries, Any], ...] = (
     trades.ENDPOINT,
     book.ENDPOINT,
     quote.ENDPOINT,
+    heatmap.ENDPOINT,
     gaps.ENDPOINT,
     symbol_health.ENDPOINT,
 )

@@ -8,6 +8,7 @@ expected.
     OneOf     one of some words
     SomeOf    some of them, with commas between
     RowTicks  a height in the instrument's price, or one that is worked out
+    PriceTicks  a price of the instrument
     Lots      an amount in the instrument's size
 """
 
@@ -212,3 +213,26 @@ def shown(value: object) -> str:
     except TypeError:
         # What can be read may be nested more deeply than what can be written.
         return "nested too deeply to show"
+
+
+class PriceTicks(ParameterType[int]):
+    """In ticks. `not_below`: the name of a price read before, which it must not be below."""
+
+    needs_instrument = True
+
+    def __init__(self, not_below: str | None = None) -> None:
+        self.not_below = not_below
+
+    def read(self, name: str, text: str, scope: Scope) -> int:
+        assert scope.instrument, "it is looked up first"
+        try:
+            ticks = scope.instrument.price_ticks(text)
+        except BadInput:
+            ticks = MAX_TICKS
+        if abs(ticks) >= MAX_TICKS:
+            tick = scope.instrument.price_text(1)
+            raise BadInput(f"{name} is {text[:MAX_SHOWN]!r}, expected a price, a multiple of the tick {tick}")
+        least = scope.values[self.not_below] if self.not_below else None
+        if least is not None and ticks < least:
+            raise BadInput(f"{name} {text[:MAX_SHOWN]} is below {self.not_below}, expected {self.not_below} <= {name}")
+        return ticks

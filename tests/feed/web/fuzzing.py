@@ -9,9 +9,24 @@ import orjson
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 
-_KINDS = ("candles", "footprint", "trades", "book", "quote", "gaps", "market", "health")
+_KINDS = ("candles", "footprint", "trades", "book", "quote", "heatmap", "gaps", "market", "health")
 _PATHS = (*(f"/v1/{kind}/" for kind in _KINDS), "/v1/symbols", "/v1/health", "/healthz", "/readyz", "/metrics", "/")
-_NAMES = ("timeframe", "start", "end", "limit", "fill", "format", "row", "depth", "state", "take", "", "cursor")
+_NAMES = (
+    "timeframe",
+    "start",
+    "end",
+    "limit",
+    "fill",
+    "format",
+    "row",
+    "depth",
+    "state",
+    "take",
+    "",
+    "cursor",
+    "bucket",
+    "price_min",
+)
 _VALUES: tuple[bytes, ...] = (
     b"1m", b"15m", b"1s", b"1M", b"3w", b"1d", b"250ms", b"0m", b"999999999999d", b"1x",
     b"0", b"1", b"-1", b"500", b"50000", b"1e9", b"9" * 60, b"1700000000000", b"1700000060000", b"8796093022207",
