@@ -177,6 +177,9 @@ async def test_bars_without_rows_have_the_figures_of_candles(feed: Served, clien
     # The mean is that of candles. What the deviation is made of is gone, for as long as the anchor reaches back there.
     assert {bar["vwap"] for bar in bars} == {Decimal("100.0114")}
     assert {bar["up1"] for bar in bars} == {bars[0]["poc"]} == {None}
+    assert [(bar["bn"], bar["sn"], bar["n"]) for bar in bars] == [(None, None, 2)] * 3 + [(1, 1, 2)] * 3
+    told = (await answered(feed, PATH, timeframe="1h", fields="poc"))["bars"]
+    assert [bar.get("missing") for bar in told] == [size(7)] * 3 + [None] * 3
     assert bars[-1]["poc"] == price(10_000)
     assert (await answered(feed, PATH, timeframe="1h"))["bars"][-1]["up1"] is not None
 
