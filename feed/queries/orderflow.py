@@ -21,6 +21,8 @@ from feed.wire.answers import Answer, Form, TableAnswer, TableForm, TableWriters
 from feed.wire.parameter_types import OneOf, Parsed, SomeOf
 from feed.wire.params import Given, Parameter, Parameters
 
+# What is said of rows is never told without what they lack.
+WHAT_IS_MISSING: frozenset[FlowField] = frozenset({"missing"})
 FLOW_WRITERS: TableWriters = {"csv": flow_csv, "arrow": flow_arrow}
 
 HEIGHT = replace(ROW, default=None)
@@ -41,7 +43,8 @@ class OrderflowQuery:
     @classmethod
     def of(cls, given: Given) -> "OrderflowQuery":
         grid = RowGrid(given[HEIGHT], given[FLOOR])
-        flow = FlowQuery(given[TIMEFRAME], window_of(given), grid, given[FIELDS], rules_of(given), given[ANCHOR])
+        fields = given[FIELDS] if given[FIELDS].isdisjoint(OF_ROWS) else given[FIELDS] | WHAT_IS_MISSING
+        flow = FlowQuery(given[TIMEFRAME], window_of(given), grid, fields, rules_of(given), given[ANCHOR])
         return cls(flow, given[FORMAT])
 
 

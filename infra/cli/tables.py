@@ -131,7 +131,8 @@ def _row_lines(columns: Sequence[Column], row: Sequence[Cell], widths: Sequence[
 def _lifted(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], width: int) -> list[list[Text]]:
     """The first column on lines of its own, once for rows in a row that share it, and the others below."""
     if len(columns) == 1:
-        return [[Text(line, cell.style) for line in folded(cell.text, width)] for (cell,) in rows]
+        heading_row = [Cell(columns[0].name, "bold")]
+        return [[Text(line, cell.style) for line in folded(cell.text, width)] for (cell,) in (heading_row, *rows)]
     heading, *below = [
         [Text(" " * INDENT).append_text(line) for line in block]
         for block in _blocks(columns[1:], [row[1:] for row in rows], width - INDENT)

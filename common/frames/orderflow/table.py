@@ -13,7 +13,7 @@ import polars as pl
 
 from common.frames.orderflow.running import RunningMean
 from common.frames.orderflow.statistics import DELTA_RANGE, beside, delta_range, shares
-from common.frames.schema import LEVEL_TRADES
+from common.frames.schema import LEVEL_LOTS, LEVEL_TRADES
 from common.frames.text import decimal, decimal_text, only_where
 from common.market.instrument import Instrument
 from common.market.orderflow.vwap import DECIMALS
@@ -58,7 +58,6 @@ _MEANS = frozenset({"vwap", "up1", "down1", "up2", "down2", "up3", "down3"})
 # Of a mean size.
 _MORE_DECIMALS = 2
 
-
 # What they are made of, beside candles.
 OF_ROWS = frozenset({"poc", "vah", "val", "buyImb", "sellImb", "missing"})
 OF_SUMS = frozenset({"bn", "sn", "un", *_MEANS - {"vwap"}})
@@ -71,8 +70,11 @@ _PER_TRADE = (2 * 10**_MORE_DECIMALS * _WIDE + _TRADES) // (2 * _TRADES)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FlowColumns:
-    """What tables are made of. `bars`: as common.frames.orderflow.statistics has them, or without rows; `sums`: their
-    LEVEL_SUMS. Since their anchors: `cvd`, `means`."""
+    """What tables are made of.
+
+    `bars`: as common.frames.orderflow.statistics has them, or without rows; `sums`: their LEVEL_SUMS. Since their
+    anchors: `cvd`, `means`.
+    """
 
     bars: pl.DataFrame
     sums: pl.DataFrame | None
@@ -106,8 +108,11 @@ class FlowColumns:
 
     def _of_sums(self) -> Iterator[tuple[str, pl.Series]]:
         if self.sums is not None:
-            counted = beside(self.bars.select("open_ms"), self.sums)
-            yield from zip(("bn", "sn", "un"), (counted[name] for name in LEVEL_TRADES), strict=True)
+            counted = beside(self.bars.select("open_ms", "volume_lots"), self.sums)
+            lots = sum((counted[name].cast(pl.Int128) for name in LEVEL_LOTS), start=pl.Series([0], dtype=pl.Int128))
+            # Of a bar whose levels have not all of its volume they are not known.
+            counts = counted.select(pl.when(pl.Series(lots == counted["volume_lots"])).then(pl.col(LEVEL_TRADES)))
+            yield from zip(("bn", "sn", "un"), counts.get_columns(), strict=True)
 
     def _of_anchors(self) -> Iterator[tuple[str, pl.Series]]:
         if self.cvd is not None:

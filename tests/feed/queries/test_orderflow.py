@@ -18,6 +18,7 @@ from common.market.orderflow.vwap import deviation, mean
 from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, Timeframe
 from common.market.trade import Trade
 from feed.bars import flow
+from feed.queries.stated_pages import StatedPages
 from tests.kit import orderflow_oracle as oracle
 from tests.kit.flow_asked import answered, price, size, written
 from tests.kit.orderflow_oracle import moments_of
@@ -176,6 +177,9 @@ async def test_bars_without_rows_have_the_figures_of_candles(feed: Served, clien
     # The mean is that of candles. What the deviation is made of is gone, for as long as the anchor reaches back there.
     assert {bar["vwap"] for bar in bars} == {Decimal("100.0114")}
     assert {bar["up1"] for bar in bars} == {bars[0]["poc"]} == {None}
+    assert [(bar["bn"], bar["sn"], bar["n"]) for bar in bars] == [(None, None, 2)] * 3 + [(1, 1, 2)] * 3
+    told = (await answered(feed, PATH, timeframe="1h", fields="poc"))["bars"]
+    assert [bar.get("missing") for bar in told] == [size(7)] * 3 + [None] * 3
     assert bars[-1]["poc"] == price(10_000)
     assert (await answered(feed, PATH, timeframe="1h"))["bars"][-1]["up1"] is not None
 
@@ -304,3 +308,26 @@ async def test_what_is_asked_again_is_worked_out_once_a_commit(
     await writer.roll_up()
     assert (await answered(feed, path.partition("?")[0], **asked))["bars"] == before["bars"]
     assert len(worked_out) == 4
+
+
+@pytest.mark.parametrize("bound", ["MAX_KEPT_ROWS", "MAX_PART_ROWS"])
+async def test_answers_are_the_same_however_many_levels_are_kept_and_read_at_once(
+    feed: Served, writer: Writer, monkeypatch: pytest.MonkeyPatch, bound: str
+) -> None:
+    await written(writer, seed=7)
+    middle_ms = (writer.applied[0].trade.ts_ms + writer.now_ms) // 2
+    questions = [
+        {"timeframe": timeframe, **bounds}
+        for timeframe in ("7m", "1h", "1d")
+        for bounds in ({}, {"limit": 2}, {"start": middle_ms, "limit": 3}, {"end": middle_ms, "anchor": "month"})
+    ]
+
+    async def answers() -> list[Any]:
+        feed.services.queries.stated_pages = StatedPages()
+        return [{**(await answered(feed, PATH, **asked)), "health": None} for asked in questions]
+
+    expected = await answers()
+    monkeypatch.setattr(f"feed.bars.closed.{bound}", 0)
+    monkeypatch.setattr("feed.bars.recipe.FOOTPRINT_PART", 60)
+    monkeypatch.setattr("feed.bars.recipe.FOOTPRINT_CHUNK", 7)
+    assert await answers() == expected

@@ -62,6 +62,11 @@ A:B
     )
 
 
+def test_a_last_column_that_has_no_room_is_folded_below_its_heading() -> None:
+    lines = table_lines(COLUMNS, [("", "0", "0", "0123456789abcdefg")], 20)
+    assert [line.plain for line in lines] == ["    reason", "0", "  0", "    0123456789abcdef", "    g"]
+
+
 def test_what_is_wanted_least_is_left_out_before_that() -> None:
     ranked = (COLUMNS[0], Column("state", rank=1), Column("tries", is_right=True, rank=2), COLUMNS[3])
     assert text_of(59, ranked).splitlines()[1:3] == [
