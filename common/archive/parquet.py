@@ -25,8 +25,6 @@ from common.market.rescaling import Rescaling, Unfit
 from common.market.scale import Scale
 from common.market.units import MAX_DECIMALS
 
-# Counts up when a column changes its name, type or meaning.
-SCHEMA_VERSION = 1
 # Higher levels take 3 to 30 times as long for 5 %.
 _ZSTD_LEVEL = 1
 # What every Parquet file ends with: the length of its footer and a name.
@@ -35,6 +33,8 @@ _PARQUET = b"PAR1"
 # Just before the footer: a name, and the CRC-32 of all bytes but these.
 _SEAL = struct.Struct("<8sI")
 _NAME = b"fleetcrc"
+# In the metadata: the version of the series' schema.
+_SCHEMA = "fleet.schema"
 # In the metadata: the scale of the numbers, which need not be the symbol's of today.
 _PRICE_DECIMALS, _SIZE_DECIMALS = "fleet.price_decimals", "fleet.size_decimals"
 # In the metadata of those objects alone that have late trades.
@@ -76,18 +76,17 @@ class Label:
         return self.series.period.next_open(self.period_ms)
 
     def identity(self) -> dict[str, str]:
-        """What an object of this label must say, however exact its numbers are."""
+        """What an object of this label must say, whatever its version and however exact its numbers are."""
         return {
-            "fleet.schema": str(SCHEMA_VERSION),
             "fleet.series": self.series.name,
             "fleet.symbol": self.instrument.symbol,
             "fleet.period": self.series.label(self.period_ms),
         }
 
-    def metadata(self) -> dict[str, str]:
+    def metadata(self, version: int) -> dict[str, str]:
         scale = self.instrument.scale
         decimals = {_PRICE_DECIMALS: str(scale.price_decimals), _SIZE_DECIMALS: str(scale.size_decimals)}
-        return self.identity() | decimals
+        return {_SCHEMA: str(version)} | self.identity() | decimals
 
 
 def encode(label: Label, frame: pl.DataFrame, late: Merged | None = None, generation: int = 1) -> tuple[bytes, Receipt]:
@@ -96,6 +95,8 @@ def encode(label: Label, frame: pl.DataFrame, late: Merged | None = None, genera
     `late`: which of the late trades that the store kept for it are in it. `generation`: of the object.
     """
     _check_frame(label, frame)
+    version = label.series.version_of(frame)
+    frame = frame.select(label.series.names(version))
     content = checksum(frame)
     file = io.BytesIO()
     with table_of(label.series, label.instrument.symbol, label.instrument.scale, frame) as table:
@@ -106,7 +107,7 @@ def encode(label: Label, frame: pl.DataFrame, late: Merged | None = None, genera
             compression_level=_ZSTD_LEVEL,
             row_group_size=label.series.group_rows,
             metadata={
-                **label.metadata(),
+                **label.metadata(version),
                 "fleet.rows": str(len(frame)),
                 "fleet.checksum": content,
                 _GENERATION: str(generation),
@@ -122,13 +123,14 @@ def encode(label: Label, frame: pl.DataFrame, late: Merged | None = None, genera
 class Packed:
     """An object whose bytes are those that were written. Its `rows` take up to ten times as much, decoded.
 
-    `scale`: of its numbers as they are stored.
+    `scale`: of its numbers as they are stored. `version`: of its schema.
     """
 
     label: Label
     data: bytes
     metadata: Mapping[str, str]
     scale: Scale
+    version: int
 
     @property
     def rows(self) -> int:
@@ -165,18 +167,18 @@ class Packed:
             first, end = (pl.lit(min(max(ms, label.period_ms), label.end_ms)).cast(TIME) for ms in (start_ms, end_ms))
             time = pl.col(label.series.columns[label.series.time])
             table = table.filter(time >= first, time < end)
-        return frame_of(label.series, table, columns)
+        return frame_of(label.series, table, columns, self.version)
 
 
 def packed(data: bytes, label: Label, where: str) -> Packed:
     """Return an object, checked but not decoded; ArchiveDamaged if it is not what was written."""
     _check_seal(data, where)
     metadata = _check_metadata(data, label, where)
-    scale = _scale_of(metadata, where)
-    found, wanted = _scan(data).collect_schema(), table_schema(label.series, scale)
+    scale, version = _scale_of(metadata, where), _version_of(metadata, label.series, where)
+    found, wanted = _scan(data).collect_schema(), table_schema(label.series, scale, version)
     if found != wanted:
         raise ArchiveDamaged(where, f"has columns {dict(found)}, expected {dict(wanted)}")
-    return Packed(label, data, metadata, scale)
+    return Packed(label, data, metadata, scale, version)
 
 
 def receipt(data: bytes, label: Label, where: str) -> Receipt:
@@ -185,7 +187,7 @@ def receipt(data: bytes, label: Label, where: str) -> Receipt:
 
     def columns() -> Iterator[pl.Series]:
         # Each for as long as it is looked at, as for the table of a busy day.
-        for name in label.series.schema:
+        for name in label.series.names(table.version):
             column = table.stored([name])[name]
             lengths.append(len(column))
             yield column
@@ -202,7 +204,8 @@ def _check_frame(label: Label, frame: pl.DataFrame) -> None:
     series = label.series
     if frame.schema != series.schema:
         raise BadInput(f"frame has columns {dict(frame.schema)}, expected those of {series.name}")
-    if frame.null_count().sum_horizontal().item():
+    whole = [name for name in series.schema if name not in series.added]
+    if frame.select(whole).null_count().sum_horizontal().item():
         raise BadInput(f"{series.name} of {label.instrument.symbol} have empty values, expected none")
     time = frame[series.time]
     if len(time) and not (time.is_sorted() and label.period_ms <= time[0] and time[-1] < label.end_ms):
@@ -220,6 +223,13 @@ def _check_metadata(data: bytes, label: Label, where: str) -> dict[str, str]:
         if found.get(key) != wanted:
             raise ArchiveDamaged(where, f"has {key} {found.get(key)!r} in its metadata, expected {wanted!r}")
     return found
+
+
+def _version_of(metadata: Mapping[str, str], series: ArchiveSeries, where: str) -> int:
+    text, known = metadata.get(_SCHEMA), {str(version): version for version in series.versions}
+    if text not in known:
+        raise ArchiveDamaged(where, f"has {_SCHEMA} {text!r} in its metadata, expected one of {', '.join(known)}")
+    return known[text]
 
 
 def _scale_of(metadata: Mapping[str, str], where: str) -> Scale:

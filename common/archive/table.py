@@ -14,6 +14,7 @@ import polars as pl
 from common.archive.series import ArchiveSeries
 from common.errors import BadInput
 from common.frames.text import DECIMAL_DIGITS, decimal
+from common.market.coding.codec import UNKNOWN_LOTS
 from common.market.scale import Scale
 from common.market.trade import SIDE_NAMES
 
@@ -22,38 +23,42 @@ SIDE = pl.Enum(SIDE_NAMES)
 _INT64_DIGITS = 19
 
 
-def table_schema(series: ArchiveSeries, scale: Scale) -> pl.Schema:
+def table_schema(series: ArchiveSeries, scale: Scale, version: int) -> pl.Schema:
     """Return names and types of the archive's columns, in the order of the frame's."""
-    return pl.Schema({outside: _dtype(series, name, scale) for name, outside in series.columns.items()})
+    return pl.Schema({series.columns[name]: _dtype(series, name, scale) for name in series.names(version)})
 
 
 @contextmanager
 def table_of(series: ArchiveSeries, symbol: str, scale: Scale, frame: pl.DataFrame) -> Iterator[pl.LazyFrame]:
-    """Yield a frame of the series with the archive's columns, made when it is asked for its rows.
+    """Yield a frame of the series, or of an earlier version, with the archive's columns, made when asked for its rows.
 
     BadInput where a value has no place in them.
     """
     try:
         yield frame.lazy().select(
-            _outside(name, _dtype(series, name, scale)).alias(outside) for name, outside in series.columns.items()
+            _outside(name, _dtype(series, name, scale)).alias(series.columns[name]) for name in frame.columns
         )
     except (pl.exceptions.InvalidOperationError, pl.exceptions.OutOfBoundsError) as error:
         raise BadInput(f"{series.name} of {symbol} hold a value out of bounds: {error}") from None
 
 
-def frame_of(series: ArchiveSeries, table: pl.LazyFrame, columns: Sequence[str]) -> pl.DataFrame:
-    """Return some columns of a frame of the series, out of a table with the archive's columns."""
-    physical = {name: pl.col(series.columns[name]).to_physical() for name in columns}
+def frame_of(series: ArchiveSeries, table: pl.LazyFrame, columns: Sequence[str], version: int) -> pl.DataFrame:
+    """Return some columns of a frame of the series, out of a table with the archive's columns of that version."""
+    there = series.names(version)
+    physical = {name: pl.col(series.columns[name]).to_physical() if name in there else pl.lit(None) for name in columns}
     rows = table.select(column.cast(series.schema[name]).alias(name) for name, column in physical.items())
     # Bit by bit: the table's decimals take twice the room of the frame's integers.
     return rows.collect(engine="streaming")
 
 
 def checksum(columns: Iterable[pl.Series]) -> str:
-    """Return the CRC-32 (hex) of a frame's columns one after the other, as little-endian integers."""
+    """Return the CRC-32 (hex) of a frame's columns one after the other, as little-endian integers.
+
+    A null counts as the least of 64 bits.
+    """
     found = 0
     for column in columns:
-        for part in _halves(column) if column.dtype == pl.Int128 else [column]:
+        for part in _halves(column) if column.dtype == pl.Int128 else [_filled(column)]:
             found = zlib.crc32(part.to_numpy().data, found)
     return f"{found:08x}"
 
@@ -76,6 +81,10 @@ def _outside(name: str, dtype: pl.DataType) -> pl.Expr:
     if isinstance(dtype, pl.Enum):
         return pl.lit(pl.Series(SIDE_NAMES, dtype=SIDE)).gather(name)
     return pl.col(name).cast(dtype)
+
+
+def _filled(column: pl.Series) -> pl.Series:
+    return column.fill_null(UNKNOWN_LOTS) if column.null_count() else column
 
 
 def _halves(column: pl.Series) -> list[pl.Series]:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 import numpy as np
 import polars as pl
 
+from common.frames import running_delta
 from common.frames.places import PricePlaces, sums
 from common.frames.runs import MAX_INT64, Runs
 from common.frames.schema import CANDLES, LEVEL_LOTS, LEVEL_TRADES, LEVELS, TRADES, conform
@@ -50,6 +51,7 @@ def _summed(trades: pl.DataFrame, timeframe: Timeframe, sources: int) -> pl.Data
         "first_id": runs.first(ids),
         "last_ts_ms": runs.last(ts_ms),
         "last_id": runs.last(ids),
+        **running_delta.of_trades(runs, lots, sides),
     }
     return conform(pl.DataFrame(columns).with_columns(rev=0, sources=sources), CANDLES)
 
@@ -74,6 +76,7 @@ def _grouped_candles(trades: pl.DataFrame, timeframe: Timeframe, sources: int) -
         high_ticks=pl.max("price_ticks"),
         low_ticks=pl.min("price_ticks"),
         trades=pl.len(),
+        **running_delta.of_sorted_trades(pl.col("buy_lots") - pl.col("sell_lots")),
     )
     return conform(built.with_columns(rev=0, sources=sources), CANDLES)
 

@@ -5,8 +5,9 @@ from itertools import pairwise
 import numpy as np
 import polars as pl
 
-from common.frames.schema import LEVELS
-from common.market.coding.packed import PACKED_CANDLE, pack_levels
+from common.frames.schema import DELTA_RANGE, LEVELS
+from common.market.coding.codec import UNKNOWN_LOTS
+from common.market.coding.packed import PACKED_CANDLE, candle_members, pack_levels
 
 _WIDTHS = {"<i8": pl.Int64, "<u8": pl.UInt64, "<u4": pl.UInt32, "|u1": pl.UInt8}
 
@@ -19,14 +20,13 @@ def candles(frame: pl.DataFrame) -> list[bytes]:
         turnover_high=pl.col("turnover") // (1 << 64),
         first_after_ms=pl.col("first_ts_ms") - pl.col("open_ms"),
         last_after_ms=pl.col("last_ts_ms") - pl.col("open_ms"),
-    )
+    ).with_columns(pl.col(DELTA_RANGE).fill_null(UNKNOWN_LOTS))
     for name in PACKED_CANDLE.names or ():
         if name != "padding":
             # Polars checks the range here; the assignment in numpy would wrap without a word.
             width = _WIDTHS[PACKED_CANDLE[name].str]
             packed[name] = limbs[name].cast(width).to_numpy()
-    members: list[bytes] = packed.view(f"V{PACKED_CANDLE.itemsize}").tolist()
-    return members
+    return candle_members(packed)
 
 
 def footprints(levels: pl.DataFrame) -> list[bytes]:

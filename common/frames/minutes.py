@@ -65,6 +65,13 @@ SHOWN_FRAMES = replace(
     unseal=partial(decode.sealed_candles, schema=schema.SHOWN),
     open=SealedCandles.of,
 )
+# And those for order flow.
+FLOW_FRAMES = replace(
+    CANDLE_FRAMES,
+    schema=schema.FLOW,
+    decode=partial(decode.candles, schema=schema.FLOW),
+    unseal=partial(decode.sealed_candles, schema=schema.FLOW),
+)
 FOOTPRINT_FRAMES = MinuteFrames(
     FOOTPRINTS,
     schema.LEVELS,

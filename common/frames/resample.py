@@ -4,8 +4,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from common.frames import running_delta
 from common.frames.runs import Runs, Values
-from common.frames.schema import LOTS, conform
+from common.frames.schema import DELTA_RANGE, LOTS, conform
 from common.frames.spans import held, opens_of, span_open, span_opens
 from common.market.timeframes.timeframe import Timeframe
 
@@ -49,6 +50,7 @@ def resample(candles: pl.DataFrame, timeframe: Timeframe) -> pl.DataFrame:
         pl.col(LOTS).cast(pl.Int128).sum(),
         pl.col("turnover", "trades", "rev").sum(),
         pl.col("sources").bitwise_or(),
+        **(running_delta.in_groups(keyed=keyed) if _has_delta_range(candles) else {}),
     )
     return conform(sums, candles.schema)
 
@@ -56,19 +58,24 @@ def resample(candles: pl.DataFrame, timeframe: Timeframe) -> pl.DataFrame:
 def _runs_merged(candles: pl.DataFrame, opens: npt.NDArray[np.int64]) -> pl.DataFrame | None:
     """Merge candles in order, of which each run of equal opens is one span.
 
-    None if a turnover does not fit 64 bits.
+    None if a turnover, or a running delta, may not fit 64 bits.
     """
     turnover = candles["turnover"].cast(pl.Int64, strict=False)
     if turnover.null_count():
         return None
     runs = Runs.of(opens)
-    found = {name: candles[name].to_numpy() for name in candles.columns if name not in ("open_ms", "turnover")}
+    ranges = running_delta.of_candles(runs, candles) if _has_delta_range(candles) else {}
+    if ranges is None:
+        return None
+    apart = ("open_ms", "turnover", *DELTA_RANGE)
+    found = {name: candles[name].to_numpy() for name in candles.columns if name not in apart}
     merged: dict[str, Values | pl.Series] = {"open_ms": opens[runs.starts]}
     merged |= {name: runs.first(found[name]) for name in _among(candles, _FIRST)}
     merged |= {name: runs.last(found[name]) for name in _among(candles, _LAST)}
     merged |= {name: runs.reduced(function, found[name]) for function, names in _REDUCTIONS.items() for name in names}
     merged |= {name: runs.sums(found[name]) for name in LOTS}
     merged["turnover"] = runs.sums(turnover.to_numpy())
+    merged |= ranges
     return conform(pl.DataFrame(merged), candles.schema)
 
 
@@ -87,7 +94,9 @@ def fill_flat(frame: pl.DataFrame, timeframe: Timeframe, start_ms: int, end_ms: 
     taken = (pl.col(source).alias(name) for name, source in _FLAT.items() if name in frame.columns)
     previous = frame.select("open_ms", *taken)
     flat = spans.join(frame, on="open_ms", how="anti").join_asof(previous, on="open_ms")
-    zeros = [pl.lit(0, dtype).alias(name) for name, dtype in frame.schema.items() if name not in flat.columns]
+    rest = {name: dtype for name, dtype in frame.schema.items() if name not in flat.columns}
+    # Without a trade there is no running delta.
+    zeros = [pl.lit(None if name in DELTA_RANGE else 0, dtype).alias(name) for name, dtype in rest.items()]
     kept = frame.filter(pl.col("open_ms").is_between(start_ms, end_ms, closed="left"))
     return pl.concat([kept, conform(flat.with_columns(zeros), frame.schema)]).sort("open_ms")
 
@@ -104,6 +113,10 @@ _FLAT = {
     "last_id": "last_id",
     "sources": "sources",
 }
+
+
+def _has_delta_range(candles: pl.DataFrame) -> bool:
+    return DELTA_RANGE[0] in candles.columns
 
 
 def _among(candles: pl.DataFrame, names: tuple[str, ...]) -> list[str]:

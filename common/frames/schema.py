@@ -37,13 +37,19 @@ CANDLES = pl.Schema(
         "last_id": pl.Int64,
         "rev": pl.Int64,
         "sources": pl.UInt8,
+        "delta_min_lots": pl.Int64,
+        "delta_max_lots": pl.Int64,
     }
 )
+# The two columns that may have nulls: the range of the running delta is not known of every candle.
+DELTA_RANGE = ("delta_min_lots", "delta_max_lots")
 LOTS = ("volume_lots", "buy_lots", "sell_lots")
 # By which candles of one span are put in order.
 ORDER_KEYS = ("first_ts_ms", "first_id", "last_ts_ms", "last_id")
-# What is shown of a candle: all but the order keys, for readers that have them in order.
-SHOWN = pl.Schema({name: dtype for name, dtype in CANDLES.items() if name not in ORDER_KEYS})
+# What order flow is made of: all but the order keys, for readers that have the candles in order.
+FLOW = pl.Schema({name: dtype for name, dtype in CANDLES.items() if name not in ORDER_KEYS})
+# What is shown of a candle.
+SHOWN = pl.Schema({name: dtype for name, dtype in FLOW.items() if name not in DELTA_RANGE})
 
 # One row per price level (or row of levels) and candle: common.market.footprint.Row, with its candle's open.
 LEVELS = pl.Schema(

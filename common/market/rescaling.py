@@ -75,6 +75,8 @@ class Rescaling(NamedTuple):
             buy_lots=self.size(c.buy_lots),
             sell_lots=self.size(c.sell_lots),
             turnover=self.turnover(c.turnover),
+            delta_min_lots=None if c.delta_min_lots is None else self.size(c.delta_min_lots),
+            delta_max_lots=None if c.delta_max_lots is None else self.size(c.delta_max_lots),
         )
 
     def footprint(self, packed: bytes) -> bytes:

@@ -11,6 +11,7 @@ from operator import mul
 from typing import NamedTuple
 
 from common.market.footprint import Footprint
+from common.market.orderflow.delta import of_trades
 from common.market.timeframes.timeframe import minute_of
 
 # Codes of the aggressor's side in packed trades and footprint rows. Unknown is a side of its own, not a zero.
@@ -28,6 +29,8 @@ MAX_LOTS = 1 << 53
 
 _IS_BUY = bytes(code == BUY for code in range(256))
 _IS_SELL = bytes(code == SELL for code in range(256))
+# How each side counts in a delta: a signed byte.
+_SIGN = bytes({BUY: 1, SELL: 255}.get(code, 0) for code in range(256))
 
 # One trade as plain numbers, as a Trade has them: what a frame is read to, until its batch is made.
 TradeRow = tuple[int, int, int, int, int]
@@ -45,7 +48,8 @@ class Trade(NamedTuple):
     def sums(self) -> "TradeSums":
         """Of it alone."""
         _, _, ticks, lots, side = self
-        return TradeSums(self, self, ticks, ticks, lots, lots * (side == BUY), lots * (side == SELL), ticks * lots)
+        bought, sold = lots * (side == BUY), lots * (side == SELL)
+        return TradeSums(self, self, ticks, ticks, lots, bought, sold, ticks * lots, bought - sold, bought - sold)
 
 
 class TradeBounds(NamedTuple):
@@ -71,6 +75,9 @@ class TradeSums(NamedTuple):
     sell_lots: int
     # In ticks x lots: may exceed 64 bits.
     turnover: int
+    # The least and the greatest running sum of what was bought less what was sold, after each trade by order key.
+    delta_min_lots: int
+    delta_max_lots: int
 
 
 @dataclass(slots=True)
@@ -151,18 +158,28 @@ class Trades:
         if len(self) == 1:
             # As most batches of a live market are.
             return self.row(0).sums()
-        first, last = self._ends()
-        prices, sizes, sides = self.price_ticks, self.size_lots, self.sides
+        ordered = self.in_order()
+        prices, sizes, sides = ordered.price_ticks, ordered.size_lots, ordered.sides
+        delta = of_trades(map(mul, sizes, array("b", sides.translate(_SIGN))))
         return TradeSums(
-            self.row(first),
-            self.row(last),
+            ordered.row(0),
+            ordered.row(-1),
             min(prices),
             max(prices),
             sum(sizes),
             sum(compress(sizes, sides.translate(_IS_BUY))),
             sum(compress(sizes, sides.translate(_IS_SELL))),
             sum(map(mul, prices, sizes)),
+            delta.min_lots,
+            delta.max_lots,
         )
+
+    def in_order(self) -> "Trades":
+        """By order key: the same ones where they are, as nearly always."""
+        if sorted(self.ids) == self.ids and sorted(self.ts_ms) == self.ts_ms:
+            return self
+        keys = list(zip(self.ts_ms, self.ids, strict=True))
+        return self.take(sorted(range(len(keys)), key=keys.__getitem__))
 
     def add_to(self, footprint: Footprint) -> None:
         footprint.add(self.price_ticks, self.size_lots, self.sides)
@@ -170,10 +187,3 @@ class Trades:
     def packed_columns(self) -> Iterator[bytes]:
         """Times, ids, prices and sizes as int64."""
         return (array("q", column).tobytes() for column in (self.ts_ms, self.ids, self.price_ticks, self.size_lots))
-
-    def _ends(self) -> tuple[int, int]:
-        """Positions of the trades with the least and the greatest order key."""
-        if sorted(self.ids) == self.ids and sorted(self.ts_ms) == self.ts_ms:
-            return 0, len(self) - 1
-        keys = list(zip(self.ts_ms, self.ids, strict=True))
-        return keys.index(min(keys)), keys.index(max(keys))

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from common.market.coding.int128 import total
 from common.market.coding.packed import Ints
 from common.market.footprint import TRADES_AT, Footprint
+from common.market.orderflow.delta import of_trades
 from common.market.timeframes.timeframe import MINUTE_MS
 from common.market.trade import BUY, SELL, Trade, TradeBounds, Trades, TradeSums
 
@@ -26,6 +27,8 @@ MAX_INT_64 = (1 << 63) - 1
 MAX_EXACT_FLOAT = 1 << 53
 
 _COLUMNS = ("ts_ms", "ids", "price_ticks", "size_lots")
+# How each side counts in a delta.
+_SIGN = np.array([1, -1, 0], np.int64)
 
 
 class TradeArrays(Trades):
@@ -86,18 +89,26 @@ class TradeArrays(Trades):
             yield int(minutes[start]) * MINUTE_MS, self[start:end]
 
     def sums(self) -> TradeSums:
-        _, _, prices, sizes = self._arrays
-        sides = self._side_codes()
-        first, last = self._ends()
+        ordered = self.in_order()
+        _, _, prices, sizes = ordered._arrays
+        sides = ordered._side_codes()
         return TradeSums(
-            self.row(first),
-            self.row(last),
+            ordered.row(0),
+            ordered.row(-1),
             *_span(prices),
-            volume_lots=total(sizes),
-            buy_lots=total(sizes[sides == BUY]),
-            sell_lots=total(sizes[sides == SELL]),
-            turnover=_turnover(prices, sizes),
+            total(sizes),
+            total(sizes[sides == BUY]),
+            total(sizes[sides == SELL]),
+            _turnover(prices, sizes),
+            *_delta_range(sizes, sides),
         )
+
+    def in_order(self) -> "TradeArrays":
+        times, ids, _, _ = self._arrays
+        if (ids[1:] >= ids[:-1]).all() and (times[1:] >= times[:-1]).all():
+            return self
+        order = np.lexsort((ids, times))
+        return TradeArrays([column[order] for column in self._arrays], self._side_codes()[order].tobytes())
 
     def add_to(self, footprint: Footprint) -> None:
         """Summed at one place per price and side, unless prices lie too far apart for that."""
@@ -120,13 +131,6 @@ class TradeArrays(Trades):
     def _side_codes(self) -> npt.NDArray[np.uint8]:
         return np.frombuffer(self.sides, np.uint8)
 
-    def _ends(self) -> tuple[int, int]:
-        times, ids, _, _ = self._arrays
-        if (ids[1:] >= ids[:-1]).all() and (times[1:] >= times[:-1]).all():
-            return 0, len(self) - 1
-        earliest, latest = (np.flatnonzero(times == end_ms) for end_ms in _span(times))
-        return int(earliest[ids[earliest].argmin()]), int(latest[ids[latest].argmax()])
-
 
 def _span(column: Ints) -> tuple[int, int]:
     return int(column.min()), int(column.max())
@@ -136,6 +140,14 @@ def _turnover(prices: Ints, sizes: Ints) -> int:
     if int(prices.max()) * int(sizes.max()) > MAX_INT_64:
         return sum(map(mul, prices.tolist(), sizes.tolist()))
     return total(prices * sizes)
+
+
+def _delta_range(sizes: Ints, sides: npt.NDArray[np.uint8]) -> tuple[int, int]:
+    """The least and the greatest running delta, of trades in order."""
+    signed = sizes * _SIGN[sides]
+    if int(sizes.max()) * len(sizes) > MAX_INT_64:
+        return of_trades(signed.tolist())[1:]
+    return _span(np.cumsum(signed))
 
 
 def _lots_at(places: Ints, sizes: Ints, count: int) -> Ints:

@@ -3,6 +3,7 @@
     1   as releases wrote it that knew no number: coverage whole in the state, at most 4,095 holes
     2   coverage by chunks (`{S}:coverage`), its newest span in the state; commit messages of version 2
     3   15m roll-ups of sealed days beside these (`{S}:months`, `{S}:rolled:15m`); each names its own form besides
+    4   candles with the range of their running delta: packed, sealed, archived, and in commit messages of version 3
 
 `{}:format` says how far writers may go; a store without it is in format 1. A symbol's own, `state.format`, says how
 that symbol is written by now: its next commit brings it to where writers may go, in the same step, and nothing ever
@@ -21,10 +22,12 @@ from common.store.client import translated
 from common.store.keys import FORMAT_KEY, SYMBOLS, SYMBOLS_VERSION, SymbolKeys
 
 # What this release writes at most.
-FORMAT = 3
-# From which format on coverage is stored by chunks, and 15m roll-ups are made of sealed days.
+FORMAT = 4
+# From which format on coverage is stored by chunks, 15m roll-ups are made of sealed days, and candles have the range of
+# their running delta.
 CHUNKED_COVERAGE = 2
 ROLLED_MONTHS = 3
+DELTA_RANGES = 4
 
 
 async def store_format(client: Redis) -> int:

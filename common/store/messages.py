@@ -13,8 +13,9 @@ from common.market.coding import codec
 # version, closed, amended, flags (_OPEN, _RESHAPED), seq, watermark_ms, token, bytes of coverage; then the packed
 # candles, coverage (JSON), and the packed trades.
 _HEAD = struct.Struct("<IIIIqq32sI")
-# Coverage is all of it, as in a state of format 1; or its newest span, as in one of format 2.
-VERSIONS = WHOLE, NEWEST = 1, 2
+# Coverage is all of it, as in a state of format 1; or its newest span, as in one of format 2. Or that, and the candles
+# are CANDLE_WITH_DELTA, as where one of them has the range of its running delta.
+VERSIONS = WHOLE, NEWEST, _WITH_DELTA = 1, 2, 3
 _OPEN, _RESHAPED = 1, 2
 
 
@@ -44,8 +45,12 @@ class CommitMessage:
     def head(self) -> bytes:
         """All but the trades. In a commit these follow by themselves: its script has them already (commit.lua)."""
         growing = [self.open] if self.open else []
+        candles = [*self.closed, *self.amended, *growing]
+        members, version = list(map(codec.pack_candle, candles)), self.version
+        if any(candle.delta for candle in candles):
+            members, version = list(map(codec.widened_candle, members)), _WITH_DELTA
         head = _HEAD.pack(
-            self.version,
+            version,
             len(self.closed),
             len(self.amended),
             _OPEN * bool(growing) | _RESHAPED * self.is_reshaped,
@@ -54,15 +59,15 @@ class CommitMessage:
             self.token.encode(),
             len(self.coverage_json),
         )
-        candles = [*self.closed, *self.amended, *growing]
-        return b"".join([head, *map(codec.pack_candle, candles), self.coverage_json])
+        return b"".join([head, *members, self.coverage_json])
 
     @classmethod
     def unpack(cls, packed: bytes) -> "CommitMessage":
         version, closed, amended, flags, seq, watermark_ms, token, coverage = _HEAD.unpack_from(packed)
         if version not in VERSIONS:
             raise ValueError(f"commit message of version {version}, expected one of {VERSIONS}")
-        size, growing = codec.CANDLE.size, flags & _OPEN
+        has_delta, growing = version == _WITH_DELTA, flags & _OPEN
+        size = (codec.CANDLE_WITH_DELTA if has_delta else codec.CANDLE).size
         end = _HEAD.size + size * (closed + amended + growing)
         candles = [codec.unpack_candle(packed[at : at + size]) for at in range(_HEAD.size, end, size)]
         return cls(
@@ -74,6 +79,6 @@ class CommitMessage:
             candles[-1] if growing else None,
             packed[end : end + coverage],
             packed[end + coverage :],
-            version,
+            NEWEST if has_delta else version,
             bool(flags & _RESHAPED),
         )

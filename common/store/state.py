@@ -70,6 +70,8 @@ class SymbolState:
     data: DataInstrument | None = None
     # The spans of coverage that `coverage_json` has not: none where it is stored whole.
     older: OlderSpans = field(default=NO_OLDER, compare=False)
+    # In which it is written (common.store.format).
+    format: int = 1
 
     @property
     def candle(self) -> bytes:
@@ -156,7 +158,8 @@ def _state_of(values: list[bytes | None], symbol: str, opens: Sequence[MinuteSer
     seq, token, watermark_ms, updated_ms, coverage, refused, position, *rest = (v or b"" for v in values[:known_to])
     amended, reshaped_seq, sealed_to_ms, form, newest_span, data = rest
     floors = zip(MINUTE_SERIES, values[known_to:floors_to], strict=True)
-    is_chunked = known(int(form or 1), symbol) >= CHUNKED_COVERAGE
+    symbol_format = known(int(form or 1), symbol)
+    is_chunked = symbol_format >= CHUNKED_COVERAGE
     return SymbolState(
         int(seq),
         token.decode(),
@@ -172,6 +175,7 @@ def _state_of(values: list[bytes | None], symbol: str, opens: Sequence[MinuteSer
         int(sealed_to_ms or -1),
         data_instrument(symbol, data) if data else None,
         UNKNOWN_OLDER if is_chunked else NO_OLDER,
+        symbol_format,
     )
 
 

@@ -92,7 +92,7 @@ async def read_flow(source: BarSource, wanted: FlowWanted) -> FlowBars:
 async def _read(source: BarSource, wanted: FlowWanted) -> FlowBars:
     timeframe, together = source.grid.timeframe, source.together()
     bounds = Bounds.of(wanted.window, timeframe)
-    candles = await together.read(BarRecipe.candles(timeframe), bounds)
+    candles = await together.read(BarRecipe.flow(timeframe), bounds)
     bars = flagged(candles.frame, timeframe, candles.cover, candles.view.state)
     same, found = bounds_of(bars, timeframe, bounds), [candles]
     sums, levels, row_ticks = LEVEL_SUMS.to_frame(), LEVELS.to_frame(), wanted.grid.height_ticks
@@ -114,7 +114,7 @@ async def _read(source: BarSource, wanted: FlowWanted) -> FlowBars:
 async def read_lead(source: BarSource, together: BarsTogether, wanted: FlowWanted, bars: pl.DataFrame) -> FlowLead:
     """Read all bars from the first one's anchor to it."""
     timeframe = source.grid.timeframe
-    candles, level_sums = BarRecipe.candles(timeframe), BarRecipe.level_sums(timeframe)
+    candles, level_sums = BarRecipe.flow(timeframe), BarRecipe.level_sums(timeframe)
     lead = FlowLead(bars[:0].drop("is_final", "partial"), LEVEL_SUMS.to_frame())
     if wanted.anchor is None or bars.is_empty():
         return lead

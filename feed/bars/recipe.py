@@ -9,7 +9,7 @@ import polars as pl
 
 from common.frames import bulk
 from common.frames.footprint import regroup
-from common.frames.minutes import FOOTPRINT_FRAMES, SHOWN_FRAMES, MinuteFrames, MinuteRows
+from common.frames.minutes import FLOW_FRAMES, FOOTPRINT_FRAMES, SHOWN_FRAMES, MinuteFrames, MinuteRows
 from common.frames.orderflow.level_sums import LEVEL_SUMS, level_sums
 from common.frames.resample import resample
 from common.frames.schema import TRADES
@@ -60,6 +60,15 @@ class BarRecipe:
 
     @classmethod
     def candles(cls, timeframe: Timeframe) -> "BarRecipe":
+        return cls._of_candles(timeframe, SHOWN_FRAMES)
+
+    @classmethod
+    def flow(cls, timeframe: Timeframe) -> "BarRecipe":
+        """Candles with the range of their running delta."""
+        return cls._of_candles(timeframe, FLOW_FRAMES)
+
+    @classmethod
+    def _of_candles(cls, timeframe: Timeframe, minutes: MinuteFrames) -> "BarRecipe":
         merge, step_ms = partial(resample, timeframe=timeframe), QUARTER_HOUR_MS
 
         def of_trades(trades: pl.DataFrame, sources: int) -> pl.DataFrame:
@@ -67,8 +76,8 @@ class BarRecipe:
 
         return cls(
             timeframe,
-            minutes=SHOWN_FRAMES,
-            how=timeframe,
+            minutes=minutes,
+            how=(timeframe, minutes.columns),
             part=PART,
             chunk=CHUNK,
             has_days=True,

@@ -127,7 +127,7 @@ class Tail:
             else:
                 bars.append(bar)
         cut = len(members) == CHUNK
-        read_to_ms = codec.CANDLE.unpack(members[-1])[0] + MINUTE_MS if cut else minute_of(max(state.watermark_ms, 0))
+        read_to_ms = codec.candle_open(members[-1]) + MINUTE_MS if cut else minute_of(max(state.watermark_ms, 0))
         to_ms = self.timeframe.open_of(read_to_ms)
         base = bars.pop() if bars and bars[-1].open_ms >= to_ms else None
         return replace(

@@ -49,12 +49,18 @@ class _Midnights:
 def measure() -> list[Figure]:
     candle_frame, levels = bulk.minutes(decode.trades([codec.pack_trades(asyncio.run(_day()))]), SIMULATED)
     candles, footprints = encode.candles(candle_frame), encode.footprints(levels)
+    ranged = candle_blocks.pack(candles)
+    assert candle_blocks.members(ranged) == candles
+    candles = [member[: codec.CANDLE.size] for member in candles]
     sealed, sealed_footprints = candle_blocks.pack(candles), footprint_blocks.pack(footprints)
     assert candle_blocks.members(sealed) == candles and footprint_blocks.members(sealed_footprints) == footprints
     year = [sealed] * DAYS
     nine = candle_blocks.pack([_without_times(member) for member in candles])
     return [
         _size("a sealed candle, all fields", len(sealed) / len(candles), MAX_CANDLE_BYTES),
+        _size(
+            "the range of the running delta adds to a sealed candle", (len(ranged) - len(sealed)) / len(candles), None
+        ),
         _size("a sealed candle, o h l c, volume, buys, turnover, trades and open", len(nine) / len(candles), None),
         _size("a sealed level of a footprint", len(sealed_footprints) / len(levels), MAX_LEVEL_BYTES),
         _time(f"seal a day of {len(candles):,} candles", lambda: candle_blocks.pack(candles), MAX_SEAL_MS),

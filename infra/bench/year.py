@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 
 from common.frames import encode
 from common.frames.minutes import SHOWN_FRAMES
-from common.frames.schema import CANDLES
+from common.frames.schema import CANDLES, DELTA_RANGE
 from common.market.builder.builder import Builder
 from common.market.candle import LIVE
 from common.market.coding import candle_blocks, codec
@@ -255,5 +255,6 @@ def minutes(days: int) -> pl.DataFrame:
         "last_id": ids + trades - 1,
         "rev": np.zeros(count, np.int64),
         "sources": np.full(count, LIVE),
+        **dict.fromkeys(DELTA_RANGE),
     }
     return pl.DataFrame(columns).cast(dict(CANDLES))  # type: ignore[arg-type]

@@ -51,6 +51,7 @@ from tests.kit.waiting import wait_until_async
 from tests.kit.writer import INSTRUMENT, START_MS, Writer
 from workers.clock.due import due_work
 from workers.rollup.older import older_minutes
+from workers.rollup.running_delta import with_ranges
 from workers.rollup.trades import archive_trades
 from workers.symbol.commit import Retention
 
@@ -263,6 +264,7 @@ async def test_two_months_under_fire_are_as_if_nothing_had_happened(tmp_path: Pa
             for trade in late:
                 await writer.commit(trade)
                 checker.truth.append(bars(writer))
+            writer.ranged = partial(with_ranges, calm)
             await writer.roll_up()
             await archive_all(client, calm, MARKET)
             writer.retention, writer.older = Retention(KEPT_DAYS, KEPT_DAYS), partial(older_minutes, calm)

@@ -29,7 +29,8 @@ async def all_answers(feed: Served, symbol: str) -> dict[Any, Any]:
     asked = [
         *((f"/v1/candles/{symbol}", {"timeframe": timeframe}) for timeframe in ("1m", "1h", "1d", "1w", "1s")),
         (f"/v1/footprint/{symbol}", {"timeframe": "1h"}),
-        (f"/v1/orderflow/{symbol}", {"timeframe": "1h"}),
+        # A mean has two decimals more than prices, so it is another number where these have more.
+        (f"/v1/orderflow/{symbol}", {"timeframe": "1h", "fields": "v,delta,dmin,dmax,cvd,poc,vah,val,buyImb,sellImb"}),
         (f"/v1/trades/{symbol}", {"limit": "10000"}),
         (f"/v1/gaps/{symbol}", {}),
     ]

@@ -86,7 +86,8 @@ def of_minutes(minutes: list[Candle], timeframe: Timeframe) -> dict[int, Candle]
 
 def of_trades(applied: list[Applied], timeframe: Timeframe, minutes: list[Candle]) -> dict[int, Candle]:
     bars: dict[int, Candle] = {}
-    for one in applied:
+    # In order, which how the delta ran goes by.
+    for one in sorted(applied, key=lambda one: one.trade):
         bar = _of_trade(one, timeframe, minutes[-1].sources if minutes else LIVE)
         bars[bar.open_ms] = bars[bar.open_ms].merge(bar) if bar.open_ms in bars else bar
     return bars
@@ -111,5 +112,11 @@ def _of_trade(one: Applied, timeframe: Timeframe, sources: int) -> Candle:
         last_ts_ms=ts_ms,
         last_id=trade_id,
         sources=sources,
+        delta_min_lots=_signed(lots, side),
+        delta_max_lots=_signed(lots, side),
     )
     return replace(candle, rev=int(timeframe.next_open(open_ms) <= one.before_ms))
+
+
+def _signed(lots: int, side: int) -> int:
+    return (lots, -lots, 0)[side]

@@ -12,7 +12,7 @@ from common.market.coding.codec import pack_trades
 from common.market.footprint import Footprint
 from common.market.instrument import Instrument
 from common.market.trade import Trades
-from tests.kit.shell import Shell, builder_of, unpacked, without_rev
+from tests.kit.shell import Shell, builder_of, unpacked
 
 UNIQUE = Instrument("BTCUSDT", 2, 8, "unique")
 
@@ -37,6 +37,6 @@ def trades_frame(trades: Trades) -> pl.DataFrame:
 
 
 def built(trades: Trades) -> tuple[list[Candle], list[tuple[int, Footprint]]]:
-    """Minute candles (rev 0) and footprints as the incremental builder makes them."""
-    minutes = unpacked(without_rev(Shell(builder_of(UNIQUE)).feed([trades]).all_minutes()))
+    """Minute candles and footprints as the incremental builder makes them of trades in order, so of rev 0."""
+    minutes = unpacked(Shell(builder_of(UNIQUE)).feed([trades.in_order()]).all_minutes())
     return [m.candle for m in minutes], [(m.candle.open_ms, m.footprint) for m in minutes]

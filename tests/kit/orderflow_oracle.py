@@ -6,8 +6,9 @@ from typing import Any, Literal
 
 from common.market.footprint import Level
 from common.market.orderflow.vwap import NO_VOLUME, Moments
-from common.market.timeframes.timeframe import Timeframe
+from common.market.timeframes.timeframe import MINUTE_MS, Timeframe, minute_of
 from common.market.trade import Trade
+from tests.kit.delta_oracle import brute_delta
 from tests.kit.writer import Applied
 
 Totals = Mapping[int, int]
@@ -106,6 +107,14 @@ def bars_of(applied: Sequence[Applied], timeframe: Timeframe) -> dict[int, list[
     for trade in sorted((one.trade for one in applied), key=lambda trade: (trade.ts_ms, trade.id)):
         bars[timeframe.open_of(trade.ts_ms)].append(trade)
     return dict(sorted(bars.items()))
+
+
+def delta_ranges(applied: Sequence[Applied], timeframe: Timeframe) -> dict[int, tuple[int, int] | tuple[None, None]]:
+    """Of each bar; None, both, of one with a minute that a late trade came into, for it does not tell its range."""
+    late = {minute_of(one.trade.ts_ms) for one in applied if minute_of(one.trade.ts_ms) + MINUTE_MS <= one.before_ms}
+    unknown = {timeframe.open_of(open_ms) for open_ms in late} if timeframe.of_minutes else set[int]()
+    bars = bars_of(applied, timeframe)
+    return {ms: (None, None) if ms in unknown else brute_delta(trades)[1:] for ms, trades in bars.items()}
 
 
 def rows_of(trades: Sequence[Trade], height: int = 1, lowest_offset: int = 0) -> Rows:

@@ -7,6 +7,7 @@ from common.market.builder.builder import Builder, Changes, Checkpoint, Minute, 
 from common.market.builder.coverage import Coverage
 from common.market.builder.coverage_kinds import empty_coverage
 from common.market.builder.recent_coverage import RecentCoverage
+from common.market.candle import Candle
 from common.market.instrument import Instrument
 from common.market.trade import Trades
 
@@ -66,7 +67,15 @@ def unpacked(packed: Mapping[int, tuple[bytes, bytes]]) -> list[Minute]:
     return [unpack_minute(*packed[open_ms]) for open_ms in sorted(packed)]
 
 
-def without_rev(packed: Packed) -> Packed:
-    """`rev` counts what came late, so it alone depends on the order of the trades."""
+def without_order(packed: Packed) -> Packed:
+    """`rev` counts what came late, and what came late hides how the delta ran: these depend on the order of trades."""
     minutes = ((open_ms, unpack_minute(*pair)) for open_ms, pair in packed.items())
-    return {open_ms: pack_minute(Minute(replace(m.candle, rev=0), m.footprint)) for open_ms, m in minutes}
+    return {open_ms: pack_minute(Minute(unordered(m.candle), m.footprint)) for open_ms, m in minutes}
+
+
+def without_candle(checkpoint: Checkpoint) -> Checkpoint:
+    return replace(checkpoint, candle=b"")
+
+
+def unordered(candle: Candle) -> Candle:
+    return replace(candle, rev=0, delta_min_lots=None, delta_max_lots=None)

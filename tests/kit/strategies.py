@@ -112,6 +112,8 @@ def candles(draw: st.DrawFn, open_ms: int = START_MS) -> Candle:
     trade_id = st.one_of(st.integers(0, 5), st.integers(0, MAX_ID))
     keys = sorted((draw(moment), draw(trade_id)) for _ in range(2))
     (first_ms, first_id), (last_ms, last_id) = keys
+    below, above = (draw(st.integers(0, most)) for most in (buy, sell))
+    delta = draw(st.sampled_from([None, (buy - sell - below, buy - sell + above)]))
     return Candle(
         open_ms,
         o,
@@ -129,6 +131,7 @@ def candles(draw: st.DrawFn, open_ms: int = START_MS) -> Candle:
         last_id,
         draw(st.integers(0, 3)),
         draw(SOURCES),
+        *(delta or (None, None)),
     )
 
 

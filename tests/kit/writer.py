@@ -11,14 +11,14 @@ from common.market.candle import LIVE
 from common.market.instrument import Instrument
 from common.market.trade import Trade, Trades
 from common.store.commit import StreamBounds
-from common.store.format import CHUNKED_COVERAGE, FORMAT
+from common.store.format import CHUNKED_COVERAGE, DELTA_RANGES, FORMAT
 from common.store.instrument import DataInstrument
 from common.store.keys import SymbolKeys
 from common.store.lease import NOTHING_SEEN, LeaseObservation, new_token
 from common.store.registry import Market, Registry
 from common.store.rollups import RollupStore
 from common.store.symbol import Claim, SymbolStore
-from workers.rollup.day import Older, roll_day
+from workers.rollup.day import Older, Ranged, roll_day
 from workers.symbol.commit import CommitHead, Retention, make_commit
 
 START_MS = 1_700_000_000_000
@@ -56,6 +56,7 @@ class Writer:
     archived: frozenset[str] = frozenset()
     # How the roll-up jobs read the archive, if there is one.
     older: Older | None = None
+    ranged: Ranged | None = None
     trades_kept: int = 100_000
     sources: int = LIVE
     now_ms: int = START_MS
@@ -113,6 +114,7 @@ class Writer:
         """From the next commit on."""
         self.format = to
         self.builder.keep_coverage(is_chunked=to >= CHUNKED_COVERAGE)
+        self.builder.has_delta_range = to >= DELTA_RANGES
 
     async def commit(self, *trades: Trade, health: dict[str, str] | None = None) -> str:
         """One step with these trades, and what the clock closes. Return its cursor."""
@@ -142,7 +144,7 @@ class Writer:
         """What the roll-up jobs do: finished days are rolled up and sealed."""
         market = Market(self.instrument)
         for day_ms in (await RollupStore(self.client, market.symbol).due()).days:
-            assert await roll_day(self.client, market, day_ms, older=self.older)
+            assert await roll_day(self.client, market, day_ms, older=self.older, ranged=self.ranged)
 
     async def save(self) -> Saved:
         found = {}

@@ -192,6 +192,9 @@ class CandleFile(RowsFile):
             last_id=pl.lit(0, pl.Int64),
             rev=pl.lit(0, pl.Int64),
             sources=pl.lit(IMPORT, pl.UInt8),
+            # Only trades tell how a delta ran.
+            delta_min_lots=pl.lit(None, pl.Int64),
+            delta_max_lots=pl.lit(None, pl.Int64),
         )
         return Rows(conform(candles, CANDLES), bad, fraction, of_minutes=True)
 

@@ -19,7 +19,7 @@ import polars as pl
 from common.frames import bulk
 from common.frames.footprint import regroup
 from common.frames.resample import resample
-from common.frames.schema import CANDLES, LEVELS
+from common.frames.schema import CANDLES, DELTA_RANGE, LEVELS
 from common.market.builder.coverage import DUPLICATE, TOO_LATE
 from common.market.builder.id_coverage import IdCoverage
 from common.market.builder.recent_coverage import RecentCoverage
@@ -79,6 +79,8 @@ class Days:
     footprint_floor_ms: int = 0
     counted_from_ms: int = 0
     with_rows: bool = False
+    # Whether the store may have the range of their running delta (common.store.format).
+    has_delta_range: bool = True
     at_hand: AtHand = field(default_factory=AtHand)
     waiting: dict[int, Day] = field(default_factory=dict)
 
@@ -104,12 +106,18 @@ class Days:
 
     def _add(self, new: Sequence[tuple[Day, pl.DataFrame]]) -> None:
         """Make the minutes of a batch at once, for each call of Polars costs as much as thousands of trades."""
-        candles = _made(new, self.candle_floor_ms, lambda trades: bulk.candles(trades, MINUTE, self.sources))
+        candles = _made(new, self.candle_floor_ms, self._candles)
         levels = _made(new, self.footprint_floor_ms, bulk.footprints)
         for day, trades in new:
             day.add(trades, candles.get(day.day_ms), levels.get(day.day_ms), rows=self.with_rows)
         if new:
             self.at_hand.add(pl.concat([trades for _, trades in new]))
+
+    def _candles(self, trades: pl.DataFrame) -> pl.DataFrame:
+        made = bulk.candles(trades, MINUTE, self.sources)
+        if self.has_delta_range:
+            return made
+        return made.with_columns(pl.lit(None, CANDLES[name]).alias(name) for name in DELTA_RANGE)
 
     def _compare(self, again: pl.DataFrame) -> None:
         others, unknown = self.at_hand.compare(again)

@@ -16,7 +16,7 @@ from common.market.builder.id_coverage import IdCoverage
 from common.market.builder.recent import RECENT_TRADES
 from common.market.timeframes.timeframe import DAY_MS, day_of
 from common.series import CANDLES
-from common.store.format import CHUNKED_COVERAGE, written
+from common.store.format import CHUNKED_COVERAGE, DELTA_RANGES, written
 from common.store.instrument import DataInstrument
 from common.store.reads import SymbolReader
 from common.store.symbol import Claim
@@ -105,6 +105,7 @@ def _waiting(
     at_hand = AtHand(recent, per_day=not isinstance(seen, IdCoverage))
     is_archived = work.archive is not None
     days = Days(seen, work.sources, *floors_ms, position.day_ms + 1, with_rows=is_archived, at_hand=at_hand)
+    days.has_delta_range = form >= DELTA_RANGES
     if builder.open:
         # It is closed by the first trade of a later day.
         day_ms = day_of(builder.open.candle.open_ms)

@@ -6,6 +6,9 @@ A pure function of the stored minutes, taken in by one script that refuses it if
 A week or a month is made by the last of its days that is to be rolled up: so it is stored, and told, once. So are the
 15m candles of what is sealed of a UTC month (workers.rollup.month).
 
+A minute that late trades amended does not tell how its delta ran. Before its day is sealed that is made of its trades,
+where they are kept (workers.rollup.running_delta).
+
 Of a day that begins before what the store has dropped, the minutes are read out of the archive. There is nothing to be
 sealed then. Without an archive what was made of them stays.
 """
@@ -13,6 +16,8 @@ sealed then. Without an archive what was made of them stays.
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -33,6 +38,7 @@ from common.market.timeframes.timeframe import DAY_MS, Timeframe, day_of
 from common.series import CANDLES, MINUTE_SERIES, MinuteSeries, followers
 from common.store.archived import touches
 from common.store.calendars import adopt
+from common.store.format import DELTA_RANGES
 from common.store.instrument import InstrumentChanged
 from common.store.months import MonthStore
 from common.store.registry import Market
@@ -46,6 +52,10 @@ log = logging.getLogger(__name__)
 Older = Callable[
     [Instrument, int, int, Sequence[LatePart], tuple[str, int], Sequence[ManifestEntry]], Awaitable[list[bytes]]
 ]
+
+# Makes the range of the running delta of packed candles that lack it, of the trades that are kept; by their opens, of
+# which it can be told.
+Ranged = Callable[[Redis, Market, Sequence[bytes]], Awaitable[Mapping[int, bytes]]]
 
 # A day that is being backfilled changes under its job; the next tick tries again.
 ATTEMPTS = 5
@@ -61,6 +71,7 @@ async def roll_days(
     events_kept: int = 10_000,
     older: Older | None = None,
     stopping: Callable[[], bool] = lambda: False,
+    ranged: Ranged | None = None,
 ) -> None:
     """Roll up what is due of the days of `[from_ms, end_ms)`, newest first, for MAX_JOB_S at most, or until `stopping`.
 
@@ -73,7 +84,7 @@ async def roll_days(
         if stopping() or time.monotonic() >= until_s:
             break
         try:
-            await roll_day(client, market, day_ms, events_kept, older)
+            await roll_day(client, market, day_ms, events_kept, older, ranged)
         except (StoreUnavailable, InstrumentChanged):
             raise
         except FleetError as error:
@@ -84,17 +95,22 @@ async def roll_days(
 
 
 async def roll_day(
-    client: Redis, market: Market, day_ms: int, events_kept: int = 10_000, older: Older | None = None
+    client: Redis,
+    market: Market,
+    day_ms: int,
+    events_kept: int = 10_000,
+    older: Older | None = None,
+    ranged: Ranged | None = None,
 ) -> bool:
     """Roll the day up if it is due. False: it was not, or it changed under every attempt.
 
-    `older`: how the archive's minutes are read; None: there is no archive.
+    `older`: how the archive's minutes are read; None: there is no archive. `ranged`: None leaves minutes as they are.
     """
     stores = _Stores(RollupStore(client, market.symbol, events_kept), MonthStore(client, market.symbol))
-    anchored = timeframes(market.instrument)
+    anchored, ranging = timeframes(market.instrument), partial(ranged, client, market) if ranged else None
     for _ in range(ATTEMPTS):
         try:
-            return await _roll(stores, market.instrument, anchored, day_ms, older)
+            return await _roll(stores, market.instrument, anchored, day_ms, older, ranging)
         except (Stale, Superseded) as error:
             log.info("day to be rolled up once more", extra={"symbol": market.symbol, "reason": str(error)})
     return False
@@ -111,7 +127,12 @@ class _Stores(NamedTuple):
 
 
 async def _roll(
-    stores: _Stores, instrument: Instrument, anchored: Mapping[str, Timeframe], day_ms: int, older: Older | None
+    stores: _Stores,
+    instrument: Instrument,
+    anchored: Mapping[str, Timeframe],
+    day_ms: int,
+    older: Older | None,
+    ranging: Callable[[Sequence[bytes]], Awaitable[Mapping[int, bytes]]] | None,
 ) -> bool:
     """False if the day is not due."""
     store = stores.days
@@ -132,6 +153,9 @@ async def _roll(
     scales = reading.state.scales(instrument)
     floor_ms = reading.state.candle_floor_ms
     kept_ms = min(floor_ms, _archived_from(reading, instrument)) if older else floor_ms
+    lacking = _lacking(reading, utc_day)
+    if ranging and lacking:
+        reading = _with(reading, await ranging(lacking))
     members = list(reading.candles.open)
     span = max(from_ms, kept_ms), min(to_ms, floor_ms)
     if older and span[0] < span[1]:
@@ -154,6 +178,19 @@ async def _roll(
         extra={"symbol": instrument.symbol, "day_ms": day_ms, "changed": sum(bool(each.event) for each in rolled)},
     )
     return True
+
+
+def _lacking(reading: DayReading, day: Period) -> list[bytes]:
+    """Open minutes of the day, which are about to be sealed, without the range of their running delta."""
+    if reading.state.format < DELTA_RANGES or day.open_ms < reading.state.candle_floor_ms:
+        return []
+    short = (member for member in reading.candles.open if len(member) == codec.CANDLE.size)
+    return [member for member in short if day.holds(codec.candle_open(member))]
+
+
+def _with(reading: DayReading, ranged: Mapping[int, bytes]) -> DayReading:
+    opened = [ranged.get(codec.candle_open(member), member) for member in reading.candles.open]
+    return replace(reading, candles=replace(reading.candles, open=opened))
 
 
 def _days_of_month(day_ms: int) -> range:

@@ -7,7 +7,7 @@ Polars is loaded by those that need it, in the forked process: its threads don't
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 
 # numpy loads it when it first looks for unique values: that would be in every job's process, 10 ms of its 80.
@@ -55,7 +55,7 @@ def roll(settings: Settings, stopping: Callable[[], bool], symbol: str, month_ms
     async def roll_month(client: Redis, market: Market) -> None:
         await _list_older(settings, client, market)
         until_s = time.monotonic() + MAX_JOB_S
-        await roll_days(client, market, *span, kept, older, stopping)
+        await roll_days(client, market, *span, kept, older, stopping, partial(_ranged, settings))
         await make_months(client, market, lambda: stopping() or time.monotonic() >= until_s)
 
     _run(settings, symbol, roll_month)
@@ -103,6 +103,15 @@ def rescale(settings: Settings, url: str, stopping: Callable[[], bool], symbol: 
 
     place = Archive.open(url, settings.archive_s3_endpoint)
     _run(settings, symbol, lambda client, market: rescale_archive(client, market, place, stopping))
+
+
+async def _ranged(settings: Settings, client: Redis, market: Market, members: Sequence[bytes]) -> Mapping[int, bytes]:
+    from common.archive.archive import Archive
+    from workers.rollup.running_delta import with_ranges
+
+    url = settings.archive_url
+    place = Archive.open(url, settings.archive_s3_endpoint) if url else None
+    return await with_ranges(place, client, market, members)
 
 
 def _older(settings: Settings) -> Older | None:

@@ -56,8 +56,8 @@ async def archive_trades(client: Redis, market: Market, archive: Archive) -> boo
 async def waiting_trades(store: TradeArchive, at: ArchiveStanding) -> pl.DataFrame:
     """Return the trades that have been applied and not archived, in the order they were applied."""
     found: list[TradeEntry] = []
-    while entries := await _entries(store.reader, found[-1].seq if found else at.archived_seq or 0, at.seq):
-        found += entries
+    while page := await entries(store.reader, found[-1].seq if found else at.archived_seq or 0, at.seq):
+        found += page
     return decode.trades([entry.trades for entry in found])
 
 
@@ -67,22 +67,25 @@ async def _archive(
     """Return whether anything was written."""
     count = 0
     while at.archived_seq != at.seq:
-        # Of a store that was put back piece by piece: all of its stream once more.
-        after_seq = at.archived_seq if at.archived_seq and at.archived_seq <= at.seq else 0
-        entries = await _entries(store.reader, after_seq, at.seq)
-        trades = decode.trades([entry.trades for entry in entries])
+        waiting = await entries(store.reader, archived_to(at), at.seq)
+        trades = decode.trades([entry.trades for entry in waiting])
         written = []
         for day_ms, some in by_day(trades):
             expected = await manifest.entry(day_ms)
             written.append(await asyncio.to_thread(add_to_day, archive, instrument, day_ms, some, expected))
         # Without an entry: what there was has been dropped, and noted as lost.
-        last = (entries[-1].seq, entries[-1].watermark_ms) if entries else (at.seq, at.watermark_ms)
+        last = (waiting[-1].seq, waiting[-1].watermark_ms) if waiting else (at.seq, at.watermark_ms)
         at, count = await store.confirm(at, *last, written), count + len(written)
         log.info("archived", extra={"symbol": instrument.symbol, "series": TRADE_ROWS.name, "rows": len(trades)})
     return count > 0
 
 
-async def _entries(reader: SymbolReader, after_seq: int, last_seq: int) -> list[TradeEntry]:
+def archived_to(at: ArchiveStanding) -> int:
+    """Up to which commit the archive has all. Of a store that was put back piece by piece: none of its stream."""
+    return at.archived_seq if at.archived_seq and at.archived_seq <= at.seq else 0
+
+
+async def entries(reader: SymbolReader, after_seq: int, last_seq: int) -> list[TradeEntry]:
     """The entries between two commits, the last one included, or the first of them with MAX_TRADES."""
     found: list[TradeEntry] = []
     count = 0

@@ -19,7 +19,7 @@ from common.market.builder.recent_coverage import RECENT_IDS
 from common.market.instrument import Instrument
 from common.market.scale import Scales
 from common.market.trade import Trades
-from common.store.format import CHUNKED_COVERAGE, written
+from common.store.format import CHUNKED_COVERAGE, DELTA_RANGES, written
 from common.store.health import BACKFILLING, CLOSED, LIVE, Tally, failure_of
 from common.store.instrument import DataInstrument, check_instrument
 from common.store.symbol import Claim
@@ -196,6 +196,7 @@ class Term:
         is_chunked = self._format >= CHUNKED_COVERAGE
         if is_chunked != self._builder.is_chunked:
             self._builder.keep_coverage(is_chunked=is_chunked)
+        self._builder.has_delta_range = self._format >= DELTA_RANGES
 
     async def _take(self, batch: Batch) -> None:
         if self._is_quiet(batch):

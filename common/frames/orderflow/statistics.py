@@ -15,8 +15,6 @@ from common.market.orderflow.ratios import WHOLE_BP, basis_points
 
 # Beyond, the product of basis points is worked out by Python's integers.
 _MAX_LOTS = (1 << 62) // (2 * WHOLE_BP + 1)
-# The least and the most of the running delta, where candles have them (common.market.orderflow.delta).
-DELTA_RANGE = ("delta_min_lots", "delta_max_lots")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +85,7 @@ def bar_table(bars: pl.DataFrame, statistics: RowStatistics) -> pl.DataFrame:
     has; null where none is missing. What is said of rows is null in a bar without any.
     """
     delta = (bars["buy_lots"].cast(pl.Int128) - bars["sell_lots"]).alias("delta_lots")
-    ranges = [delta_range(bars, name) for name in DELTA_RANGE if name not in bars.columns]
-    bars = bars.hstack([delta, shares(delta, bars["volume_lots"]).alias("delta_bp"), *ranges])
+    bars = bars.hstack([delta, shares(delta, bars["volume_lots"]).alias("delta_bp")])
     bars = beside(bars, statistics.table())
     return bars.hstack([_missing(bars["volume_lots"], bars["row_lots"])])
 
@@ -107,11 +104,6 @@ def beside(bars: pl.DataFrame, others: pl.DataFrame) -> pl.DataFrame:
         # As nearly always: a join takes as long as all else.
         return bars.hstack([column for column in others.get_columns() if column.name != "open_ms"])
     return bars.join(others, on="open_ms", how="left", maintain_order="left")
-
-
-def delta_range(bars: pl.DataFrame, name: str) -> pl.Series:
-    """One of DELTA_RANGE: null where the bars have none."""
-    return bars[name] if name in bars.columns else pl.Series(name, [None], pl.Int64).new_from_index(0, len(bars))
 
 
 def shares(part: pl.Series, whole: pl.Series) -> pl.Series:

@@ -12,8 +12,8 @@ from typing import Literal, get_args
 import polars as pl
 
 from common.frames.orderflow.running import RunningMean
-from common.frames.orderflow.statistics import DELTA_RANGE, beside, delta_range, shares
-from common.frames.schema import LEVEL_LOTS, LEVEL_TRADES
+from common.frames.orderflow.statistics import beside, shares
+from common.frames.schema import DELTA_RANGE, LEVEL_LOTS, LEVEL_TRADES
 from common.frames.text import decimal, decimal_text, only_where
 from common.market.instrument import Instrument
 from common.market.orderflow.vwap import DECIMALS
@@ -100,7 +100,7 @@ class FlowColumns:
         delta = buy.cast(pl.Int128) - sell
         yield from (("v", volume), ("bv", buy), ("sv", sell), ("uv", volume - buy - sell), ("n", bars["trades"]))
         yield from (("delta", delta), ("deltaBp", shares(delta, volume)), ("buyBp", shares(buy, buy + sell)))
-        yield from zip(("dmin", "dmax"), (delta_range(bars, name) for name in DELTA_RANGE), strict=True)
+        yield from zip(("dmin", "dmax"), (bars[name] for name in DELTA_RANGE), strict=True)
         yield from (
             ("perTrade", bars.select(_PER_TRADE).to_series()),
             ("range", bars["high_ticks"] - bars["low_ticks"]),

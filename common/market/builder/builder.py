@@ -28,6 +28,7 @@ from common.market.builder.coverage_kinds import empty_coverage, load_coverage
 from common.market.builder.floor import Floor
 from common.market.builder.id_coverage import IdCoverage
 from common.market.builder.recent import CONFLICT, Conflict, RecentTrades, differ
+from common.market.builder.running_delta import OpenTrades
 from common.market.builder.validity import BELOW_FLOOR, OVERFLOW, all_valid, invalid
 from common.market.candle import BACKFILL, LIVE, Candle
 from common.market.coding import codec
@@ -109,6 +110,9 @@ class Builder:
     _conflicts: list[Conflict] = field(default_factory=list, compare=False)
     # Of the open minute.
     _packer: FootprintPacker = field(default_factory=FootprintPacker, compare=False)
+    _open_trades: OpenTrades = field(default_factory=OpenTrades, compare=False)
+    # Whether candles have the range of their running delta.
+    has_delta_range: bool = True
     # Whether checkpoints have coverage by chunks, of which there may be many; else whole.
     is_chunked: bool = False
 
@@ -125,15 +129,17 @@ class Builder:
     ) -> "Builder":
         """`recent`: the last trades applied, needed only where ids are not contiguous (RecentCoverage.load)."""
         coverage = load_coverage(instrument.ids, orjson.loads(checkpoint.coverage), recent, checkpoint.chunks)
+        growing = unpack_minute(checkpoint.candle, checkpoint.footprint) if checkpoint.candle else None
         return cls(
             instrument,
             sources,
             grace_ms,
             checkpoint.watermark_ms,
             coverage,
-            unpack_minute(checkpoint.candle, checkpoint.footprint) if checkpoint.candle else None,
+            growing,
             Counter(orjson.loads(checkpoint.refused)),
             max(checkpoint.newest_ms, coverage.latest_ms()),
+            _open_trades=OpenTrades(has_all=growing is None),
         )
 
     def keep_coverage(self, *, is_chunked: bool) -> None:
@@ -256,9 +262,11 @@ class Builder:
     def _grow(self, changes: Changes, open_ms: int, run: Trades) -> None:
         self._pass(open_ms, changes)
         self.watermark_ms = max(self.watermark_ms, run.newest_ms())
-        self.open = self._add(self.open, open_ms, run)
+        self.open = self._add(self.open, open_ms, run, self._open_trades)
         if self.open:
             self._packer.added(self.open.footprint, run)
+            if self.has_delta_range:
+                self.open.candle = self._open_trades.with_range(self.open.candle)
 
     def _amend(self, changes: Changes, stored: Mapping[int, Minute], open_ms: int, run: Trades) -> None:
         target = changes.closed if open_ms in changes.closed else changes.amended
@@ -266,23 +274,32 @@ class Builder:
         after = self._add(before, open_ms, run)
         if after is not None and after is not before:
             added = after.candle.trades - (before.candle.trades if before else 0)
-            after.candle = replace(after.candle, rev=after.candle.rev + added)
+            # A late trade lies anywhere in its minute: only all of its trades tell the range of the running delta.
+            rev = after.candle.rev + added
+            after.candle = replace(after.candle, rev=rev, delta_min_lots=None, delta_max_lots=None)
             target[open_ms] = after
 
-    def _add(self, minute: Minute | None, open_ms: int, run: Trades) -> Minute | None:
-        """Return the minute with the run's trades in it; without those that would overflow its volume."""
+    def _add(self, minute: Minute | None, open_ms: int, run: Trades, added: OpenTrades | None = None) -> Minute | None:
+        """Return the minute with the run's trades in it; without those that would overflow its volume.
+
+        `added`: is told which they are.
+        """
         candle = candle_of(open_ms, run, self.sources)
+        if not self.has_delta_range:
+            candle = replace(candle, delta_min_lots=None, delta_max_lots=None)
         volume = candle.volume_lots + (minute.candle.volume_lots if minute else 0)
         if volume > MAX_VOLUME_LOTS and len(run) > 1:
             # One by one, so that which of them fit does not depend on how they were cut into batches.
             for at in range(len(run)):
-                minute = self._add(minute, open_ms, run[at : at + 1])
+                minute = self._add(minute, open_ms, run[at : at + 1], added)
             return minute
         if volume > MAX_VOLUME_LOTS:
             self.refused[OVERFLOW] += len(run)
             return minute
         minute = Minute(minute.candle.merge(candle), minute.footprint) if minute else Minute(candle, Footprint())
         run.add_to(minute.footprint)
+        if added is not None:
+            added.add(run)
         return minute
 
     def _pass(self, boundary_ms: int, changes: Changes) -> None:
@@ -292,6 +309,7 @@ class Builder:
         if self.open and self.open.candle.open_ms < boundary_ms:
             changes.closed[self.open.candle.open_ms] = self.open
             self.open = None
+            self._open_trades.clear()
         self.watermark_ms = boundary_ms
         changes.moved = True
 
@@ -327,4 +345,6 @@ def candle_of(open_ms: int, run: Trades, sources: int) -> Candle:
         last_ts_ms=sums.last.ts_ms,
         last_id=sums.last.id,
         sources=sources,
+        delta_min_lots=sums.delta_min_lots,
+        delta_max_lots=sums.delta_max_lots,
     )

@@ -3,10 +3,10 @@
     12 bytes   magic, version, kind; number of rows; checksum of both
     the rest   one zstd frame with a checksum: those first 8 bytes, a head, a width per column, the columns
 
-Kinds are candle_blocks and footprint_blocks: each says what its head and its columns are. A column holds what its
-neighbours do not already say: an open less the close before it, a turnover less volume x price, a first id less the
-last id before it. What may be negative is zigzagged. A column is as wide as its widest number and written byte by byte
-(all lowest bytes, then all second bytes), for zstd does better on bytes of one kind.
+Kinds are candle_blocks and footprint_blocks: each says what its head and its columns are, in each of its forms. A
+column holds what its neighbours do not already say: an open less the close before it, a turnover less volume x price, a
+first id less the last id before it. What may be negative is zigzagged. A column is as wide as its widest number and
+written byte by byte (all lowest bytes, then all second bytes), for zstd does better on bytes of one kind.
 
 All arithmetic is on 64 bits that wrap (128 for the turnover), here and on the way back, so whatever fits the packed
 members of common.market.coding.codec comes back exactly, however odd. Same members, same bytes, as long as zstd is the
@@ -54,11 +54,13 @@ _ROWS_AT_ONCE = 10_000
 
 @dataclass(frozen=True, slots=True)
 class BlockKind:
-    """One kind of block."""
+    """One kind of block, in one of its forms."""
 
     tag: bytes
     # (rows, content) -> its columns, as they lie there
     part: Callable[[int, bytes], PlanePart]
+    # Other forms that are read as this one: their parts have the same columns.
+    others: tuple["BlockKind", ...] = ()
 
     def seal(self, rows: int, head: bytes, columns: Iterable[npt.NDArray[np.integer]]) -> bytes:
         """`head`: its first 8 bytes are left free for tag and rows."""
@@ -72,11 +74,21 @@ class BlockKind:
     def rows(self, block: bytes) -> int:
         """How many rows a block of this kind holds, without opening it; CorruptBlock if it is none."""
         prefix, checksum = block[: _PREFIX.size], block[_PREFIX.size : _FRAME_AT]
-        if not block.startswith(self.tag) or checksum != _CHECKSUM.pack(zlib.crc32(prefix)):
+        if self.form_of(block) is None or checksum != _CHECKSUM.pack(zlib.crc32(prefix)):
             begun, tag = block[:_FRAME_AT].hex(), self.tag.hex()
             raise CorruptBlock(f"a block begins with {begun}, expected {tag}, rows and a checksum")
         _, rows = _PREFIX.unpack(prefix)
         return int(rows)
+
+    def form_of(self, block: bytes) -> "BlockKind | None":
+        """This kind, or the other form of it that a block has."""
+        return next((form for form in (self, *self.others) if block.startswith(form.tag)), None)
+
+    def opened(self, decompressor: zstandard.ZstdDecompressor, block: bytes) -> PlanePart:
+        """Open a block of this kind, or raise CorruptBlock."""
+        rows, form = self.rows(block), self.form_of(block)
+        assert form, "rows were told"
+        return form.part(rows, content_of(decompressor, block))
 
     def decode(
         self,
@@ -95,7 +107,7 @@ class BlockKind:
         decompressor = zstandard.ZstdDecompressor()
         at = 0
         for some in _at_once(rows):
-            parts = [self.part(rows[number], content_of(decompressor, blocks[number])) for number in some]
+            parts = [self.opened(decompressor, blocks[number]) for number in some]
             end = at + sum(rows[number] for number in some)
             for column, values in zip(columns.values(), columns_of(parts), strict=True):
                 column[at:end] = values

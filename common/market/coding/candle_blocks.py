@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -10,17 +11,20 @@ import numpy.typing as npt
 import zstandard
 
 from common.market.coding import int128, planes
-from common.market.coding.blocks import BlockKind, Columns, ColumnTypes, ascending, content_of, rows_at, step_of
+from common.market.coding.blocks import BlockKind, Columns, ColumnTypes, ascending, rows_at, step_of
+from common.market.coding.codec import UNKNOWN_LOTS
 from common.market.coding.int128 import Unsigned, Wide
 from common.market.coding.named import Values, named, rescaling_of, split
-from common.market.coding.packed import PACKED_CANDLE, Ints
+from common.market.coding.packed import PACKED_CANDLE, Ints, candle_members, candles_of
 from common.market.coding.planes import PlanePart
 from common.market.scale import Scale, Scales
 from common.market.timeframes.timeframe import MINUTE_MS
 
 # The minute's open, the close and the last id before the first of them, price step, lot step.
 _HEAD = struct.Struct("<8x3q2Q")
-_COLUMNS = 17
+# Of a block that knows of no candle the range of its running delta, and of others.
+_COLUMNS, _ALL_COLUMNS = 17, 19
+_TAG, _TAG_WITH_DELTA = b"FMB\x11", b"FMB\x21"
 _LOW_64 = (1 << 64) - 1
 
 # What `columns` gives: the fields of a Candle, the turnover in two halves.
@@ -31,16 +35,20 @@ TYPES: ColumnTypes = {
     "turnover_high": np.int64,
     **dict.fromkeys(("trades", "first_ts_ms", "first_id", "last_ts_ms", "last_id", "rev"), np.int64),
     "sources": np.uint8,
+    # UNKNOWN_LOTS where they are not known.
+    **dict.fromkeys(("delta_min_lots", "delta_max_lots"), np.int64),
 }
 ORDER_KEYS = frozenset(("first_ts_ms", "first_id", "last_ts_ms", "last_id"))
+DELTA_RANGE = frozenset(("delta_min_lots", "delta_max_lots"))
 
 
 def pack(members: Sequence[bytes], name: Scale | None = None) -> bytes:
     """Seal packed candles: at least one, ascending by open. `name`: the scale that the block is to name."""
-    packed = np.frombuffer(b"".join(members), PACKED_CANDLE)
-    assert len(packed) == len(members) and ascending(packed["open_ms"])
-    prices, lots, turnover, price_step, lot_step = _in_steps(packed)
-    (open_, high, low, close), (volume, buy, sell) = prices, lots
+    packed = candles_of(members)
+    assert ascending(packed["open_ms"])
+    is_known = packed["delta_min_lots"] != UNKNOWN_LOTS
+    prices, lots, turnover, price_step, lot_step = _in_steps(packed, _beyond_delta(packed, is_known))
+    (open_, high, low, close), (volume, buy, sell, below, above) = prices, lots
     before_ms = planes.before(packed["open_ms"], packed["open_ms"][:1] - MINUTE_MS)
     before_close = planes.before(close, open_[:1])
     before_id = planes.before(packed["last_id"], packed["first_id"][:1] - 1)
@@ -64,9 +72,12 @@ def pack(members: Sequence[bytes], name: Scale | None = None) -> bytes:
         packed["rev"],
         packed["sources"],
     ]
+    kind = _KIND if is_known.any() else _WITHOUT_DELTA
+    if kind is _KIND:
+        encoded += [(below + np.uint64(1)) * is_known, above]
     before = int(before_ms[0]), int(before_close[0]), int(before_id[0])
     head = _HEAD.pack(*before, price_step, lot_step)
-    return named(_KIND.seal(len(packed), head, encoded), name)
+    return named(kind.seal(len(packed), head, encoded), name)
 
 
 def columns(blocks: Sequence[bytes], names: Sequence[str] = tuple(TYPES), scales: Scales | None = None) -> Columns:
@@ -86,7 +97,7 @@ class CandleContent(NamedTuple):
     rows: int
     # The open (ms) of the minute before the first, the close and the last id before it, price step, lot step.
     head: tuple[int, ...]
-    # Bytes of a number, per column of `pack`.
+    # Bytes of a number, per column of `pack` but the last two.
     widths: bytes
     # A line for each byte of each column.
     planes: npt.NDArray[np.uint8]
@@ -98,13 +109,14 @@ def contents(blocks: Sequence[bytes], scales: Scales | None = None) -> list[Cand
     if any(rescaling_of(name, scales) for name in names):
         return None
     decompressor = zstandard.ZstdDecompressor()
-    return [_content(_KIND.rows(block), content_of(decompressor, block)) for block in blocks]
+    return [_content(_KIND.opened(decompressor, block)) for block in blocks]
 
 
-def _content(rows: int, content: bytes) -> CandleContent:
-    start = _HEAD.size + _COLUMNS
-    planes = np.frombuffer(content, np.uint8, offset=start).reshape(-1, rows)
-    return CandleContent(rows, _HEAD.unpack_from(content), content[_HEAD.size : start], planes)
+def _content(part: PlanePart) -> CandleContent:
+    """Without what is told of the running delta: bars that are shown need none of it."""
+    rows, widths = part.rows[0], part.widths[:_COLUMNS]
+    lines = np.frombuffer(part.content, np.uint8, rows * sum(widths), part.starts[0])
+    return CandleContent(rows, part.head, widths, lines.reshape(-1, rows))
 
 
 def members(block: bytes, scales: Scales | None = None) -> list[bytes]:
@@ -124,10 +136,23 @@ def count(block: bytes) -> int:
 
 
 def _part(rows: int, content: bytes) -> PlanePart:
-    return PlanePart.of(content, _HEAD, (rows,) * _COLUMNS)
+    return PlanePart.of(content, _HEAD, (rows,) * _ALL_COLUMNS)
 
 
-_KIND = BlockKind(b"FMB\x11", _part)
+def _part_without_delta(rows: int, content: bytes) -> PlanePart:
+    """The last two columns, of which the first says that nothing is known, take no bytes."""
+    part = PlanePart.of(content, _HEAD, (rows,) * _COLUMNS)
+    lacking = _ALL_COLUMNS - _COLUMNS
+    return replace(
+        part,
+        rows=(rows,) * _ALL_COLUMNS,
+        widths=part.widths + bytes(lacking),
+        starts=[*part.starts, *[part.starts[-1]] * lacking],
+    )
+
+
+_WITHOUT_DELTA = BlockKind(_TAG, _part_without_delta)
+_KIND = BlockKind(_TAG_WITH_DELTA, _part, (_WITHOUT_DELTA,))
 
 
 def _columns_of(parts: list[PlanePart], names: Sequence[str]) -> Iterator[Values]:
@@ -180,7 +205,20 @@ def _columns_of(parts: list[PlanePart], names: Sequence[str]) -> Iterator[Values
             "last_ts_ms": open_ms + (MINUTE_MS - 1) - signed(12),
             "last_id": last_id,
         }
+    if not DELTA_RANGE.isdisjoint(names):
+        made |= _delta_range(buy - sell, unsigned(17), unsigned(18), lot_step)
     return (made[name] for name in names)
+
+
+def _delta_range(delta: Ints, below: Ints, above: Ints, lot_step: Ints) -> dict[str, Values]:
+    """`below`: how far it went below what it came to, and 1; 0 where it is not known."""
+    if not below.any():
+        return dict.fromkeys(sorted(DELTA_RANGE), np.full(1, UNKNOWN_LOTS))
+    least, greatest = (delta - (below - 1)) * lot_step, (delta + above) * lot_step
+    return {
+        "delta_min_lots": np.where(below == 0, UNKNOWN_LOTS, least),
+        "delta_max_lots": np.where(below == 0, UNKNOWN_LOTS, greatest),
+    }
 
 
 def members_of(columns: Columns, span: slice = planes.ALL) -> list[bytes]:
@@ -192,8 +230,7 @@ def members_of(columns: Columns, span: slice = planes.ALL) -> list[bytes]:
     for name in PACKED_CANDLE.names or ():
         if name != "padding":
             packed[name] = some[name]
-    members: list[bytes] = packed.view(f"V{PACKED_CANDLE.itemsize}").tolist()
-    return members
+    return candle_members(packed)
 
 
 def _typical(high: Ints, low: Ints) -> Ints:
@@ -201,15 +238,23 @@ def _typical(high: Ints, low: Ints) -> Ints:
     return (high + low) >> 1
 
 
+def _beyond_delta(packed: npt.NDArray[np.void], is_known: npt.NDArray[np.bool_]) -> list[Unsigned]:
+    """How far the running delta went below and above what it came to; 0 where that is not known."""
+    delta = packed["buy_lots"].view(np.int64) - packed["sell_lots"].view(np.int64)
+    below, above = delta - packed["delta_min_lots"], packed["delta_max_lots"] - delta
+    return [np.where(is_known, each, 0).view(np.uint64) for each in (below, above)]
+
+
 def _in_steps(
-    packed: npt.NDArray[np.void],
+    packed: npt.NDArray[np.void], beyond: Sequence[Unsigned]
 ) -> tuple[list[Ints], list[Unsigned], list[int], int, int]:
     """Prices, lots and turnover of the candles in the steps they share, and the steps of prices and lots.
 
+    `beyond`: numbers of lots that come after those of the candles.
     A venue whose sizes have 3 decimals may be kept with 8: that is 17 bits of each size saved.
     """
     prices = [packed[name] for name in ("open_ticks", "high_ticks", "low_ticks", "close_ticks")]
-    lots = [packed[name] for name in ("volume_lots", "buy_lots", "sell_lots")]
+    lots = [*(packed[name] for name in ("volume_lots", "buy_lots", "sell_lots")), *beyond]
     limbs = zip(packed["turnover_low"].tolist(), packed["turnover_high"].tolist(), strict=True)
     turnover = [(high << 64) | low for low, high in limbs]
     price_step, lot_step = step_of(prices), step_of(lots)

@@ -4,15 +4,18 @@ Columns by the names of Candle's fields, the turnover in two halves, `turnover_l
 """
 
 from collections.abc import Sequence
+from itertools import accumulate
+from operator import add, sub
 
 import numpy as np
 
 from common.market.candle import Candle
 from common.market.coding import candle_blocks
 from common.market.coding.blocks import Columns
+from common.market.coding.codec import UNKNOWN_LOTS
 from common.market.coding.int128 import total
 from common.market.coding.named import Values
-from common.market.coding.packed import PACKED_CANDLE
+from common.market.coding.packed import candles_of
 from common.market.scale import Scales
 
 
@@ -39,6 +42,7 @@ def merged(columns: Columns, from_ms: int, end_ms: int) -> Candle | None:
     if first >= end:
         return None
     some = {name: column[first:end] for name, column in columns.items()}
+    delta_min_lots, delta_max_lots = _delta_range(some)
     opening, closing = _first(some["first_ts_ms"], some["first_id"]), _last(some["last_ts_ms"], some["last_id"])
     return Candle(
         open_ms=from_ms,
@@ -57,7 +61,20 @@ def merged(columns: Columns, from_ms: int, end_ms: int) -> Candle | None:
         last_id=int(some["last_id"][closing]),
         rev=total(some["rev"]),
         sources=int(np.bitwise_or.reduce(some["sources"])),
+        delta_min_lots=delta_min_lots,
+        delta_max_lots=delta_max_lots,
     )
+
+
+def _delta_range(minutes: Columns) -> tuple[int, int] | tuple[None, None]:
+    """That of all, which follow each other; None, both, where that of one is not known."""
+    if (minutes["delta_min_lots"] == UNKNOWN_LOTS).any():
+        return None, None
+    names = ("buy_lots", "sell_lots", "delta_min_lots", "delta_max_lots")
+    bought, sold, lows, highs = (minutes[name].tolist() for name in names)
+    # Numbers of Python: a year's sum may leave 64 bits.
+    before = list(accumulate(map(sub, bought, sold), initial=0))
+    return min(map(add, before, lows)), max(map(add, before, highs))
 
 
 def _first(times: Values, ids: Values) -> int:
@@ -73,7 +90,7 @@ def _last(times: Values, ids: Values) -> int:
 
 
 def _unpacked(members: Sequence[bytes]) -> Columns:
-    packed = np.frombuffer(b"".join(members), PACKED_CANDLE)
+    packed = candles_of(members)
     times = {f"{end}_ts_ms": packed["open_ms"] + packed[f"{end}_after_ms"] for end in ("first", "last")}
     fields = {name: packed[name] for name in candle_blocks.TYPES if name not in times}
     return {name: {**fields, **times}[name].astype(kind) for name, kind in candle_blocks.TYPES.items()}

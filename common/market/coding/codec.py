@@ -1,6 +1,6 @@
 """Packed forms: little-endian, fixed width, decoded here one by one and in common.frames by whole columns.
 
-candle      120 bytes, `CANDLE`.
+candle      120 bytes, `CANDLE`; 136 where the range of its running delta is known, `CANDLE_WITH_DELTA`.
 footprint   a 40-byte head, then one row per level from the lowest price up. The widths of a row's columns are
             chosen per footprint, so that a level takes 6 to 24 bytes whenever its trade counts fit 16 bits and
             its prices 32 bits of steps; nothing ever overflows, a freak footprint just gets wider rows.
@@ -20,6 +20,12 @@ from common.market.trade import Trades
 # open_ms, o h l c, volume buy sell, turnover (low 64 bits, high 64 bits), first id, last id,
 # first and last time after open_ms (ms), trades, rev, sources, padding.
 CANDLE = struct.Struct("<q4q3QQq2qIIIIB7x")
+# The same, then the least and the greatest running delta.
+_DELTA_RANGE = struct.Struct("<2q")
+CANDLE_WITH_DELTA = struct.Struct(CANDLE.format + "2q")
+# What stands for a number of lots that is not known where there must be one: no sum of lots is that low.
+UNKNOWN_LOTS = -(1 << 63)
+_UNKNOWN_RANGE = _DELTA_RANGE.pack(UNKNOWN_LOTS, UNKNOWN_LOTS)
 _LOW_64 = (1 << 64) - 1
 _OPEN = struct.Struct("<q")
 
@@ -33,7 +39,7 @@ TRADES_HEAD = struct.Struct("<Q")
 
 def pack_candle(candle: Candle) -> bytes:
     c = candle
-    return CANDLE.pack(
+    packed = CANDLE.pack(
         c.open_ms,
         c.open_ticks,
         c.high_ticks,
@@ -52,12 +58,13 @@ def pack_candle(candle: Candle) -> bytes:
         c.rev,
         c.sources,
     )
+    return packed if c.delta_min_lots is None else packed + _DELTA_RANGE.pack(c.delta_min_lots, c.delta_max_lots)
 
 
 def unpack_candle(packed: bytes) -> Candle:
-    open_ms, o, h, lo, c, volume, buy, sell, low, high, first_id, last_id, first, last, trades, rev, sources = (
-        CANDLE.unpack(packed)
-    )
+    open_ms, o, h, lo, c, volume, buy, sell, low, high, first_id, last_id, first, last, trades, rev, sources, *delta = (
+        CANDLE if len(packed) == CANDLE.size else CANDLE_WITH_DELTA
+    ).unpack(packed)
     return Candle(
         open_ms=open_ms,
         open_ticks=o,
@@ -75,7 +82,14 @@ def unpack_candle(packed: bytes) -> Candle:
         last_id=last_id,
         rev=rev,
         sources=sources,
+        delta_min_lots=delta[0] if delta and delta[0] != UNKNOWN_LOTS else None,
+        delta_max_lots=delta[1] if delta and delta[1] != UNKNOWN_LOTS else None,
     )
+
+
+def widened_candle(packed: bytes) -> bytes:
+    """A packed candle as CANDLE_WITH_DELTA has it, whatever is known of it."""
+    return packed if len(packed) == CANDLE_WITH_DELTA.size else packed + _UNKNOWN_RANGE
 
 
 def candle_open(packed: bytes) -> int:

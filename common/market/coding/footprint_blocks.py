@@ -7,7 +7,7 @@ import numpy as np
 import zstandard
 
 from common.market.coding import codec, planes
-from common.market.coding.blocks import BlockKind, Columns, ColumnTypes, ascending, content_of, rows_at, step_of
+from common.market.coding.blocks import BlockKind, Columns, ColumnTypes, ascending, rows_at, step_of
 from common.market.coding.named import named, rescale, rescaling_of, split
 from common.market.coding.packed import Ints, levels_of
 from common.market.coding.planes import PlanePart
@@ -86,7 +86,7 @@ class LevelBlock:
 
     def __init__(self, block: bytes, scales: Scales | None = None) -> None:
         name, block = split(block)
-        self._part = _part(_KIND.rows(block), content_of(zstandard.ZstdDecompressor(), block))
+        self._part = _KIND.opened(zstandard.ZstdDecompressor(), block)
         self._rescaling = rescaling_of(name, scales)
         minutes, before_ms, *_ = self._part.head
         self.opens = planes.chain(self._signed(0) + MINUTE_MS, (minutes,), (before_ms,))

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from common.errors import OperatorError
 from common.market.coding import int128
+from common.market.coding.codec import UNKNOWN_LOTS
 from common.market.rescaling import MAX_INT_64, PRICE, SIZE, TURNOVER, Rescaling, power, shifted
 from common.market.scale import Scale, Scales
 from common.market.units import MAX_DECIMALS
@@ -67,6 +68,9 @@ def rescale(columns: Mapping[str, Values], rows: slice, rescaling: Rescaling) ->
     for name, column in columns.items():
         if name.endswith("_ticks"):
             column[rows] = _shifted(column[rows], PRICE, rescaling.old.price_decimals, rescaling.price_shift)
+        elif name.startswith("delta_"):
+            known = rows.start + np.flatnonzero(column[rows] != UNKNOWN_LOTS)
+            column[known] = _shifted(column[known], SIZE, rescaling.old.size_decimals, rescaling.size_shift)
         elif name.endswith("_lots"):
             column[rows] = _shifted(column[rows], SIZE, rescaling.old.size_decimals, rescaling.size_shift)
     if "turnover_low" in columns:

@@ -7,9 +7,10 @@ import numpy as np
 import numpy.typing as npt
 
 from common.market.coding import codec
+from common.market.coding.codec import UNKNOWN_LOTS
 from common.market.footprint import TRADES_AT, Footprint
 
-# The two structs of the codec; a test holds them equal, field by field.
+# The structs of the codec, of candles the longer one; a test holds them equal, field by field.
 PACKED_CANDLE = np.dtype(
     [
         ("open_ms", "<i8"),
@@ -30,6 +31,8 @@ PACKED_CANDLE = np.dtype(
         ("rev", "<u4"),
         ("sources", "u1"),
         ("padding", "V7"),
+        ("delta_min_lots", "<i8"),
+        ("delta_max_lots", "<i8"),
     ]
 )
 FOOTPRINT_HEAD = np.dtype(
@@ -44,6 +47,24 @@ FOOTPRINT_HEAD = np.dtype(
 )
 
 Ints = npt.NDArray[np.int64]
+
+
+def candles_of(members: Sequence[bytes]) -> npt.NDArray[np.void]:
+    """Packed candles as one array of PACKED_CANDLE."""
+    joined = b"".join(members)
+    if len(joined) != PACKED_CANDLE.itemsize * len(members):
+        joined = b"".join(map(codec.widened_candle, members))
+    packed = np.frombuffer(joined, PACKED_CANDLE)
+    assert len(packed) == len(members)
+    return packed
+
+
+def candle_members(packed: npt.NDArray[np.void]) -> list[bytes]:
+    """The inverse: each as the codec packs it."""
+    members: list[bytes] = packed.view(f"V{PACKED_CANDLE.itemsize}").tolist()
+    for at in np.flatnonzero(packed["delta_min_lots"] == UNKNOWN_LOTS).tolist():
+        members[at] = members[at][: codec.CANDLE.size]
+    return members
 
 
 def levels_of(members: Sequence[bytes]) -> Ints:

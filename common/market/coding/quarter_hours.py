@@ -11,6 +11,7 @@ import numpy as np
 from common.market.coding import candle_blocks
 from common.market.coding.blocks import Columns
 from common.market.coding.candle_blocks import ORDER_KEYS, TYPES, members_of
+from common.market.coding.codec import UNKNOWN_LOTS
 from common.market.coding.limbs import Scratch
 from common.market.coding.opened import MAX_COUNT, opened
 from common.market.coding.packed import Ints
@@ -60,6 +61,21 @@ def merged(minutes: Columns) -> Columns | None:
         "turnover_high": found["turnover"] >> 63,
         **{name: found[name] for name in _COUNTS},
         "sources": np.bitwise_or.reduceat(minutes["sources"], starts),
+        **_delta_ranges(minutes, starts),
+    }
+
+
+def _delta_ranges(minutes: Columns, starts: Ints) -> Columns:
+    """Of each run, whose minutes follow each other; UNKNOWN_LOTS where that of one is not known."""
+    delta = minutes["buy_lots"] - minutes["sell_lots"]
+    before = np.cumsum(delta) - delta
+    before -= np.repeat(before[starts], np.diff(starts, append=len(delta)))
+    unknown = np.logical_or.reduceat(minutes["delta_min_lots"] == UNKNOWN_LOTS, starts)
+    least = np.minimum.reduceat(before + minutes["delta_min_lots"], starts)
+    greatest = np.maximum.reduceat(before + minutes["delta_max_lots"], starts)
+    return {
+        "delta_min_lots": np.where(unknown, UNKNOWN_LOTS, least),
+        "delta_max_lots": np.where(unknown, UNKNOWN_LOTS, greatest),
     }
 
 

@@ -38,8 +38,9 @@ def periods(timeframe: Timeframe, from_ms: int, to_ms: int) -> list[Period]:
 
 
 def rolled_up(candles: Iterable[Candle], period: Period) -> Candle | None:
-    """Merge those of the candles that open in the period; None if there are none."""
-    inside = [candle for candle in candles if period.holds(candle.open_ms)]
+    """Merge those of the candles, in any order, that open in the period; None if there are none."""
+    # Only in the order of time it is known how the delta ran through them.
+    inside = sorted((each for each in candles if period.holds(each.open_ms)), key=lambda candle: candle.open_ms)
     return merge_all(inside).rename(period.open_ms) if inside else None
 
 

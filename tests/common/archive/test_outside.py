@@ -107,15 +107,6 @@ def test_the_columns_and_metadata_are_the_documented_ones(tmp_path: Path) -> Non
         assert all(f"`{key.decode()}`" in document for key in metadata if key != b"ARROW:schema")
 
 
-def test_the_documented_examples_run_and_agree(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    document = (ROOT / "docs" / "archive.md").read_text()
-    sql, code = (document.partition(f"\n{tool}:\n\n")[2].partition("\n\n")[0] for tool in ("DuckDB", "Polars"))
-    monkeypatch.chdir(root.parent)
-    by_duckdb = duckdb.execute(f"select epoch_ms(t), * exclude (t) from ({sql.strip().rstrip(';')})").fetchall()
-    by_polars = eval(code.strip(), {"pl": pl}).with_columns(pl.col("open_time").dt.epoch("ms"))
-    assert len(by_duckdb) > 500 and by_duckdb == by_polars.rows()
-
-
 def test_polars_reads_a_bucket(s3: S3) -> None:
     write(Archive(s3.bucket()), CANDLE_ROWS, BTC, FEBRUARY_MS, february())
     options = {name.lower(): value for name, value in KEYS.items()}

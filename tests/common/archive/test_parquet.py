@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.archive import parquet
 from common.archive.parquet import Label, encode, packed, receipt
 from common.archive.series import CANDLE_ROWS, SERIES, TRADE_ROWS, ArchiveSeries
 from common.errors import ArchiveDamaged, BadInput
 from common.frames.rescale import rescaled
+from common.frames.schema import DELTA_RANGE
 from common.market.instrument import Instrument
 from common.market.rescaling import Rescaling
 from common.market.scale import Scale
@@ -67,7 +67,7 @@ def test_what_is_not_ours_is_refused_by_name() -> None:
     label = Label(CANDLE_ROWS, BTC, FEBRUARY_MS)
     data, _ = encode(label, february())
     foreign = io.BytesIO()
-    pl.read_parquet(data).write_parquet(foreign, metadata=label.metadata())
+    pl.read_parquet(data).write_parquet(foreign, metadata=label.metadata(1))
     for wrong in (b"", b"PAR1", b"<html>", data[: len(data) // 2], data[:-1], data[100:], foreign.getvalue()):
         with pytest.raises(ArchiveDamaged, match=r"^s3://b/o is damaged or foreign: "):
             read(wrong, label)
@@ -95,12 +95,26 @@ def test_an_object_of_other_decimals_is_read_in_those_of_its_symbol(series: Arch
         packed(data, coarser, "s3://b/o").read(rows.columns)
 
 
-def test_another_schema_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_schema_version_is_refused() -> None:
+    later = replace(CANDLE_ROWS, added=dict.fromkeys(DELTA_RANGE, 3))
+    data, _ = encode(Label(later, BTC, FEBRUARY_MS), february())
+    with pytest.raises(ArchiveDamaged, match=r"has fleet\.schema '3' in its metadata, expected one of 1, 2"):
+        read(data, Label(CANDLE_ROWS, BTC, FEBRUARY_MS))
+
+
+def test_candles_without_the_range_of_their_delta_are_as_in_the_first_version() -> None:
+    """So what an earlier release wrote reads as null, and what knows no more than that an earlier release reads."""
     label = Label(CANDLE_ROWS, BTC, FEBRUARY_MS)
-    data, _ = encode(label, february())
-    monkeypatch.setattr(parquet, "SCHEMA_VERSION", 2)
-    with pytest.raises(ArchiveDamaged, match=r"has fleet\.schema '1' in its metadata, expected '2'"):
-        read(data, label)
+    unknown = february().with_columns(pl.lit(None, pl.Int64).alias(name) for name in DELTA_RANGE)
+    data, written = encode(label, unknown)
+    metadata = pl.read_parquet_metadata(data)
+    assert metadata["fleet.schema"] == "1" and "min_delta" not in pl.read_parquet(data).columns
+    assert read(data, label).equals(unknown) and receipt(data, label, "s3://b/o") == written
+    every_other = pl.when(pl.int_range(pl.len()) % 2 == 0).then(pl.lit(7, pl.Int64))
+    some = unknown.with_columns(every_other.alias(name) for name in DELTA_RANGE)
+    data, written = encode(label, some)
+    assert pl.read_parquet_metadata(data)["fleet.schema"] == "2"
+    assert read(data, label).equals(some) and receipt(data, label, "s3://b/o") == written
 
 
 def test_what_cannot_be_written_exactly_is_refused() -> None:

@@ -12,7 +12,7 @@ from common.frames.schema import CANDLES, LEVELS, TRADES
 from common.market.timeframes.timeframe import MINUTE, Timeframe
 from common.market.trade import MAX_LOTS, Trade, Trades
 from tests.kit.frames import UNIQUE, built, candles_of, levels_frame, trades_frame
-from tests.kit.shell import Shell, builder_of, without_rev
+from tests.kit.shell import Shell, builder_of, without_order
 from tests.kit.strategies import LAW, MINUTE_TIMEFRAMES, SOURCES, START_MS, TIMEFRAMES, mixed, trades
 
 
@@ -30,10 +30,13 @@ def test_bulk_is_the_incremental_builder(whole: Trades, sources: int, data: st.D
 @given(trades("unique"), st.data())
 def test_bulk_packs_to_the_bytes_the_builder_stores(whole: Trades, data: st.DataObject) -> None:
     builder = builder_of(UNIQUE)
-    stored = without_rev(Shell(builder).feed([data.draw(mixed(whole))]).all_minutes())
     candles, levels = bulk.minutes(trades_frame(whole), builder.sources)
-    pairs = zip(encode.candles(candles), encode.footprints(levels), strict=True)
-    assert list(pairs) == [stored[open_ms] for open_ms in sorted(stored)]
+    pairs = dict(
+        zip(candles["open_ms"], zip(encode.candles(candles), encode.footprints(levels), strict=True), strict=True)
+    )
+    assert pairs == Shell(builder_of(UNIQUE)).feed([whole.in_order()]).all_minutes()
+    mixed_up = Shell(builder).feed([data.draw(mixed(whole))]).all_minutes()
+    assert without_order(pairs) == without_order(mixed_up)
 
 
 @LAW

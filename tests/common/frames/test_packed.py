@@ -46,7 +46,7 @@ def _times(char: str, count: str) -> str:
 
 @pytest.mark.parametrize(
     ("dtype", "packed"),
-    [(PACKED_CANDLE, codec.CANDLE), (FOOTPRINT_HEAD, codec.FOOTPRINT_HEAD)],
+    [(PACKED_CANDLE, codec.CANDLE_WITH_DELTA), (FOOTPRINT_HEAD, codec.FOOTPRINT_HEAD)],
 )
 def test_the_numpy_record_is_the_struct_of_the_codec(dtype: np.dtype[np.void], packed: struct.Struct) -> None:
     assert dtype.itemsize == packed.size

@@ -29,7 +29,8 @@ def _merged(parts: list[Candle], timeframe: Timeframe) -> list[Candle]:
         if not timeframe.holds(candle.open_ms):
             continue
         spans.setdefault(timeframe.open_of(candle.open_ms), []).append(candle)
-    return [merge_all(inside).rename(open_ms) for open_ms, inside in sorted(spans.items())]
+    ordered = {open_ms: sorted(inside, key=lambda c: (c.first_ts_ms, c.first_id)) for open_ms, inside in spans.items()}
+    return [merge_all(ordered[open_ms]).rename(open_ms) for open_ms in sorted(ordered)]
 
 
 def _flat(previous: Candle, open_ms: int) -> Candle:

@@ -1,12 +1,17 @@
 from dataclasses import replace
 from functools import reduce
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common.market.builder.builder import candle_of
 from common.market.candle import BACKFILL, IMPORT, LIVE, SIMULATED, Candle, merge_all
-from tests.kit.strategies import LAW, START_MS, candles
+from common.market.trade import Trades
+from tests.kit.delta_oracle import brute_delta
+from tests.kit.shell import unordered
+from tests.kit.strategies import LAW, START_MS, candles, trades
 
 
 def _candle(first: tuple[int, int], last: tuple[int, int], price: int = 100) -> Candle:
@@ -24,13 +29,37 @@ PARTS = st.lists(candles(), min_size=1, max_size=5).filter(_distinct_keys)
 @LAW
 @given(candles(), candles(), candles())
 def test_merge_is_associative(a: Candle, b: Candle, c: Candle) -> None:
-    assert a.merge(b).merge(c) == a.merge(b.merge(c))
+    assert unordered(a.merge(b).merge(c)) == unordered(a.merge(b.merge(c)))
 
 
 @LAW
 @given(PARTS, st.data())
 def test_merge_does_not_depend_on_the_order(parts: list[Candle], data: st.DataObject) -> None:
-    assert merge_all(data.draw(st.permutations(parts))) == merge_all(parts)
+    assert unordered(merge_all(data.draw(st.permutations(parts)))) == unordered(merge_all(parts))
+
+
+@LAW
+@given(trades("unique"), st.data())
+def test_the_running_delta_of_parts_that_follow_each_other_is_that_of_their_trades(
+    whole: Trades, data: st.DataObject
+) -> None:
+    ordered = whole.in_order()
+    if ordered:
+        cuts = sorted(data.draw(st.sets(st.integers(1, len(ordered)))) | {0, len(ordered)})
+        parts = [candle_of(START_MS, ordered[start:end], LIVE) for start, end in pairwise(cuts)]
+        middle = data.draw(st.integers(0, len(parts) - 1))
+        halves = [merge_all(half) for half in (parts[:middle], parts[middle:]) if half]
+        for merged in (merge_all(parts), merge_all(halves), merge_all(halves[::-1])):
+            assert merged.delta == brute_delta(ordered.rows())
+
+
+def test_of_parts_that_overlap_it_is_not_known_how_the_delta_ran() -> None:
+    early, late = ((START_MS + 1, 1), (START_MS + 5, 5)), ((START_MS + 5, 5), (START_MS + 9, 9))
+    one, other = (replace(_candle(*keys), delta_min_lots=0, delta_max_lots=2) for keys in (early, late))
+    after = replace(other, first_id=6)
+    assert one.merge(other).delta is None is other.merge(one).delta
+    assert one.merge(after).delta == (0, 0, 2) == after.merge(one).delta
+    assert one.merge(replace(after, delta_min_lots=None, delta_max_lots=None)).delta is None
 
 
 @LAW

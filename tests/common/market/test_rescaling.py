@@ -46,7 +46,8 @@ def small(candle: Candle) -> Candle:
     """The same kind of candle, with numbers that fit many more decimals."""
     lots = {name: getattr(candle, name) % 1_000 for name in LOTS}
     ticks = {name: getattr(candle, name) % 100_000 + 1 for name in TICKS}
-    return replace(candle, **lots, **ticks, turnover=candle.turnover % 10**8)
+    delta = dict.fromkeys(("delta_min_lots", "delta_max_lots"), lots["buy_lots"] - lots["sell_lots"])
+    return replace(candle, **lots, **ticks, **(delta if candle.delta else {}), turnover=candle.turnover % 10**8)
 
 
 def opening_at(open_ms: int, candle: Candle) -> Candle:

@@ -39,7 +39,7 @@ HOWEVER_FEW = patch.object(trade_arrays, "MIN_TRADES", 0)
 def test_all_that_is_asked_of_a_batch_is_answered_as_by_lists(ascending: Trades, data: st.DataObject) -> None:
     whole = data.draw(mixed(ascending))
     same = as_arrays(whole)
-    for ask in ("oldest_ms", "newest_ms", "bounds", "counts_on", "sums", "_ends"):
+    for ask in ("oldest_ms", "newest_ms", "bounds", "counts_on", "sums", "in_order"):
         assert getattr(same, ask)() == getattr(whole, ask)(), ask
     assert list(same.by_minute()) == list(whole.by_minute())
     assert all(type(run) is TradeArrays for _, run in same.by_minute())

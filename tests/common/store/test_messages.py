@@ -1,5 +1,7 @@
 """The packed message of a commit."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from common.market.coding import codec
 from common.market.timeframes.timeframe import MINUTE_MS
 from common.store.lease import new_token
-from common.store.messages import CommitMessage
+from common.store.messages import NEWEST, CommitMessage
 from tests.kit import strategies
 from tests.kit.strategies import LAW, START_MS
 
@@ -29,7 +31,10 @@ MANY = st.lists(strategies.candles(), max_size=3)
     )
 )
 def test_a_message_comes_out_as_it_went_in(message: CommitMessage) -> None:
-    assert CommitMessage.unpack(message.pack()) == message
+    candles = [*message.closed, *message.amended, *([message.open] if message.open else [])]
+    # What tells how a delta ran is of a store that has coverage by chunks.
+    version = NEWEST if any(candle.delta for candle in candles) else message.version
+    assert CommitMessage.unpack(message.pack()) == replace(message, version=version)
 
 
 def test_a_message_of_another_version_is_refused() -> None:

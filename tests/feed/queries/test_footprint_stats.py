@@ -28,7 +28,12 @@ IMB, IMB_MIN, STACK, UA_MIN = 150, 3, 2, 2
 
 
 def expected_bar(
-    trades: list[Trade], after_ms: int, minutes: dict[int, list[Trade]], height: int, align: Align
+    trades: list[Trade],
+    after_ms: int,
+    minutes: dict[int, list[Trade]],
+    height: int,
+    align: Align,
+    delta: tuple[int, int] | tuple[None, None],
 ) -> dict[str, Any]:
     """All but when it opens and whether it is final."""
     offset = lowest_offset(height, align)
@@ -40,8 +45,7 @@ def expected_bar(
     told: dict[str, Any] = {
         "delta": size(buy - sell),
         "deltaBp": basis_points(buy - sell, buy + sell + total),
-        "dmin": None,
-        "dmax": None,
+        **{name: None if lots is None else size(lots) for name, lots in zip(("dmin", "dmax"), delta, strict=True)},
         "poc": None if poc is None else price(poc),
         "val": price(area[0]) if area else None,
         "vah": price(area[1]) if area else None,
@@ -82,11 +86,12 @@ async def test_every_figure_is_what_counting_trades_makes_it(feed: Served, write
     for text, (row, align) in product(("1m", "15m", "1d", "1s", "90s"), grids):
         timeframe, height = Timeframe.parse(text), INSTRUMENT.price_ticks(row)
         answer = await answered(feed, PATH, timeframe=text, row=row, align=align, stats=1, limit=5_000, **rules)
-        bars = oracle.bars_of(writer.applied, timeframe)
+        bars, ranges = oracle.bars_of(writer.applied, timeframe), oracle.delta_ranges(writer.applied, timeframe)
         # Seconds are held against bars as short; all others against minutes.
         later = minutes if timeframe.of_minutes else bars
         expected = [
-            expected_bar(trades, timeframe.next_open(open_ms), later, height, align) for open_ms, trades in bars.items()
+            expected_bar(trades, timeframe.next_open(open_ms), later, height, align, ranges[open_ms])
+            for open_ms, trades in bars.items()
         ]
         assert [told_bar(bar) for bar in answer["bars"]] == expected, (text, row, align)
         assert [bar["t"] for bar in answer["bars"]] == list(bars)

@@ -44,7 +44,9 @@ def anchor_of(open_ms: int, bars: Bars, text: str) -> int | None:
     return since_ms if open_ms >= since_ms else None
 
 
-def expected_bar(open_ms: int, trades: list[Trade], since: list[Trade] | None) -> dict[str, Any]:
+def expected_bar(
+    open_ms: int, trades: list[Trade], since: list[Trade] | None, delta: tuple[int, int] | tuple[None, None]
+) -> dict[str, Any]:
     """`since`: all trades from the bar's anchor to its end."""
     rows = oracle.rows_of(trades)
     buy, sell, unknown, *counts = (sum(column) for column in zip(*rows.values(), strict=True))
@@ -69,8 +71,7 @@ def expected_bar(open_ms: int, trades: list[Trade], since: list[Trade] | None) -
         "delta": size(buy - sell),
         "deltaBp": basis_points(buy - sell, whole),
         "buyBp": basis_points(buy, buy + sell),
-        "dmin": None,
-        "dmax": None,
+        **{name: None if lots is None else size(lots) for name, lots in zip(("dmin", "dmax"), delta, strict=True)},
         "cvd": None if since is None else size(sum(signed)),
         "n": len(trades),
         **dict(zip(("bn", "sn", "un"), counts, strict=True)),
@@ -86,13 +87,14 @@ def expected_bar(open_ms: int, trades: list[Trade], since: list[Trade] | None) -
     }
 
 
-def expected_bars(bars: Bars, anchor: str) -> list[dict[str, Any]]:
+def expected_bars(writer: Writer, timeframe: Timeframe, anchor: str) -> list[dict[str, Any]]:
+    bars, ranges = oracle.bars_of(writer.applied, timeframe), oracle.delta_ranges(writer.applied, timeframe)
     found = []
     for anchor_ms, group in groupby(bars.items(), lambda bar: anchor_of(bar[0], bars, anchor)):
         since: list[Trade] = []
         for open_ms, trades in group:
             since = since + trades
-            found.append(expected_bar(open_ms, trades, None if anchor_ms is None else since))
+            found.append(expected_bar(open_ms, trades, None if anchor_ms is None else since, ranges[open_ms]))
     return found
 
 
@@ -108,7 +110,7 @@ async def test_every_figure_is_what_counting_trades_makes_it(feed: Served, write
     await written(writer, seed=1)
     for timeframe in ("1m", "15m", "1d", "90s"):
         bars = oracle.bars_of(writer.applied, Timeframe.parse(timeframe))
-        expected = expected_bars(bars, anchor)
+        expected = expected_bars(writer, Timeframe.parse(timeframe), anchor)
         asked = {"timeframe": timeframe, "row": "0.01", "anchor": anchor}
         answer = await answered(feed, PATH, **asked, limit=5_000)
         assert told(answer) == expected, timeframe
@@ -193,7 +195,7 @@ async def test_pages_are_cut_where_they_are_long_enough(
     monkeypatch.setattr("feed.bars.footprints.ROWS_AT_ONCE", 40)
     feed.services.queries.answer_bytes = 8_000
     whole, bounds = list[dict[str, Any]](), dict[str, int]()
-    expected = expected_bars(oracle.bars_of(writer.applied, Timeframe.parse("1m")), "week")
+    expected = expected_bars(writer, Timeframe.parse("1m"), "week")
     for _ in range(40):
         page = await answered(feed, PATH, row="0.01", anchor="week", **bounds)
         whole = told(page) + whole

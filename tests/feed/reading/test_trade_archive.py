@@ -102,7 +102,7 @@ async def cut_off(client: Redis, archive: Archive, writer: Writer) -> None:
     writer.trades_kept = 100_000
 
 
-def without_revisions(answer: Json) -> Json:
+def without_orderisions(answer: Json) -> Json:
     """What must be equal: not how often it was written, by whom, or how many of the trades came late."""
     bars = [{name: value for name, value in bar.items() if name != "rev"} for bar in answer.get("bars", [])]
     return answer | {"bars": bars, "symbol": "", "cursor": answer["cursor"].split("-")[0], "health": None}
@@ -134,7 +134,7 @@ async def test_answers_are_those_of_a_stream_that_keeps_everything(
             ("candles", {"timeframe": timeframe}),
         ):
             found, wanted = await asyncio.gather(*(feed.json(f"/v1/{path}/{symbol}", **asked) for symbol in (S, ALL)))
-            assert without_revisions(found) == without_revisions(wanted), (path, asked)
+            assert without_orderisions(found) == without_orderisions(wanted), (path, asked)
             # A late trade that the stream still has is told of.
             pairs = zip(found.get("bars", []), wanted.get("bars", []), strict=True)
             assert path == "footprint" or all(bar["rev"] <= other["rev"] for bar, other in pairs)
@@ -296,7 +296,7 @@ async def test_what_is_applied_and_archived_under_the_reading_does_not_show(
     feed.services.queries.packed = trade_archive.PackedDays()
     assert await feed.json(path, **asked) | {"health": None} == before | {"health": None}
     after = await feed.json(path, **asked)
-    assert without_revisions(after) != without_revisions(before)
+    assert without_orderisions(after) != without_orderisions(before)
 
 
 def after_view(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], Awaitable[None]]) -> None:

@@ -52,7 +52,8 @@ async def expected(client: Redis) -> dict[str, dict[int, Candle]]:
     """Every finished period, of all minutes there are."""
     watermark_ms = int(await client.hget(KEYS.state, "watermark_ms") or 0)
     finished_ms = day_of(watermark_ms)
-    candles = [codec.unpack_candle(member) for member in (await minutes(client)).values()]
+    stored = await minutes(client)
+    candles = [codec.unpack_candle(stored[open_ms]) for open_ms in sorted(stored)]
     return {name: _merged(candles, timeframe, finished_ms) for name, timeframe in SERIES.items()}
 
 

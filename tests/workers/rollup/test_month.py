@@ -9,7 +9,7 @@ import pytest
 from redis.asyncio import Redis
 
 from common.errors import Stale
-from common.frames.schema import SHOWN
+from common.frames.schema import FLOW
 from common.market.candle import Candle
 from common.market.coding import candle_blocks, codec
 from common.market.coding.quarter_hours import NAMES, merged_days
@@ -223,6 +223,6 @@ def test_a_month_of_another_form_is_none() -> None:
     assert RolledMonth.of(f"{number}:{end}:2:whatever it is".encode()) is None
 
 
-def test_columns_are_those_that_are_shown() -> None:
+def test_columns_are_those_that_order_flow_is_made_of() -> None:
     both = {"turnover"} | {name for name in NAMES if not name.startswith("turnover")}
-    assert both == set(SHOWN) and FORMAT >= 3
+    assert both == set(FLOW) and FORMAT >= 3

@@ -76,7 +76,7 @@ async def minutes(client: Redis) -> list[Candle]:
     sealed: Any = await client.hvals(KEYS.sealed("candles"))
     opened: Any = await client.zrange(KEYS.candles, 0, -1)
     members = [member for block in sealed for member in candle_blocks.members(block)] + opened
-    return [codec.unpack_candle(member) for member in members]
+    return sorted(map(codec.unpack_candle, members), key=lambda candle: candle.open_ms)
 
 
 async def expected(client: Redis, instrument: Instrument) -> tuple[dict[str, dict[int, Candle]], int]:

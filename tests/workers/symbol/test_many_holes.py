@@ -89,7 +89,7 @@ async def test_of_odd_ids_and_then_even_ones_each_trade_is_applied(redis_url: st
     assert {(gap.state, gap.missing) for gap in ledger.gaps.values()} == {("repaired", 0)}
     whole = replace(SYMBOL, symbol="TEST:WHOLE")
     await replayed(redis_url, written(tmp_path / "whole.csv", rows(range(1, 10_001))), whole)
-    assert without_rev((await stored(redis_url, SYMBOL)).candles) == without_rev(
+    assert without_order((await stored(redis_url, SYMBOL)).candles) == without_order(
         (await stored(redis_url, whole)).candles
     )
 
@@ -120,7 +120,7 @@ class Outcome:
     missing: int
 
 
-def without_rev(members: dict[int, bytes]) -> dict[int, bytes]:
+def without_order(members: dict[int, bytes]) -> dict[int, bytes]:
     candles = {open_ms: codec.unpack_candle(member) for open_ms, member in members.items()}
     return {open_ms: codec.pack_candle(replace(each, rev=0, sources=1)) for open_ms, each in candles.items()}
 
@@ -131,7 +131,7 @@ async def outcome(url: str, symbol: str) -> Outcome:
     if found.open[0]:
         open_ms = codec.candle_open(found.open[0])
         candles[open_ms], footprints[open_ms] = found.open
-    minutes = {open_ms: (candle, footprints[open_ms]) for open_ms, candle in without_rev(candles).items()}
+    minutes = {open_ms: (candle, footprints[open_ms]) for open_ms, candle in without_order(candles).items()}
     holes = [hole for hole in spans.holes() if ledger.gap_of(hole)]
     missing = sum(gap.missing for gap in ledger.gaps.values() if not gap.over)
     return Outcome(dict(sorted(minutes.items())), spans.dump(), holes, missing)
@@ -146,7 +146,7 @@ def expected_of(lines: Sequence[Row]) -> Outcome:
     shell = Shell(Builder.new(SYMBOL))
     shell.step(Trades.of(trades), LATE_MS)
     minutes = {open_ms: pair for open_ms, pair in shell.all_minutes().items()}
-    candles = without_rev({open_ms: candle for open_ms, (candle, _) in minutes.items()})
+    candles = without_order({open_ms: candle for open_ms, (candle, _) in minutes.items()})
     spans = shell.builder.coverage
     holes = spans.holes()
     found = {open_ms: (candles[open_ms], minutes[open_ms][1]) for open_ms in sorted(minutes)}

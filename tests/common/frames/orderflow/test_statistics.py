@@ -2,8 +2,8 @@
 
 import polars as pl
 
-from common.frames.orderflow.statistics import DELTA_RANGE, RowRules, RowStatistics, bar_table, shares
-from common.frames.schema import SHOWN
+from common.frames.orderflow.statistics import RowRules, RowStatistics, bar_table, shares
+from common.frames.schema import FLOW
 from common.market.footprint import Footprint
 from common.market.orderflow.ratios import basis_points
 from tests.kit.frames import levels_frame
@@ -12,7 +12,7 @@ RULES = RowRules()
 
 
 def bar(open_ms: int, buy: int, sell: int, unknown: int = 0) -> dict[str, int]:
-    return dict.fromkeys(SHOWN, 1) | {
+    return dict.fromkeys(FLOW, 1) | {
         "open_ms": open_ms,
         "volume_lots": buy + sell + unknown,
         "buy_lots": buy,
@@ -21,16 +21,9 @@ def bar(open_ms: int, buy: int, sell: int, unknown: int = 0) -> dict[str, int]:
 
 
 def table(bars: list[dict[str, int]], *footprints: tuple[int, Footprint], **columns: list[int | None]) -> pl.DataFrame:
-    frame = pl.DataFrame(bars, SHOWN).with_columns(pl.Series(name, each, pl.Int64) for name, each in columns.items())
+    frame = pl.DataFrame(bars, FLOW).with_columns(pl.Series(name, each, pl.Int64) for name, each in columns.items())
     flagged = frame.with_columns(is_final=pl.lit(True), partial=pl.lit(False))
     return bar_table(flagged, RowStatistics.of(levels_frame(footprints), 1, RULES))
-
-
-def test_a_range_of_delta_is_told_where_candles_have_one_and_null_where_not() -> None:
-    bars = [bar(0, 5, 2), bar(60_000, 1, 0)]
-    assert table(bars).select(DELTA_RANGE).rows() == [(None, None), (None, None)]
-    known = table(bars, delta_min_lots=[-2, None], delta_max_lots=[5, None])
-    assert known.select(DELTA_RANGE).rows() == [(-2, 5), (None, None)]
 
 
 def test_volume_that_no_row_has_is_missing() -> None:

@@ -73,6 +73,8 @@ def test_a_candle_is_made_of_the_trades_of_its_minute() -> None:
         first_id=1,
         last_ts_ms=OPEN_MS + 59_999,
         last_id=3,
+        delta_min_lots=1,
+        delta_max_lots=3,
     )
     assert _minute(shell, 1).open_ticks == 500
 

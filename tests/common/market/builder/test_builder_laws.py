@@ -11,12 +11,13 @@ from common.market.builder.coverage import Coverage
 from common.market.builder.id_coverage import IdCoverage
 from common.market.builder.recent_coverage import RecentCoverage
 from common.market.builder.validity import FUTURE
-from common.market.candle import Candle, merge_all
+from common.market.candle import LIVE, Candle, merge_all
 from common.market.footprint import Footprint
 from common.market.instrument import Ids, Instrument
 from common.market.timeframes.timeframe import MINUTE_MS, Timeframe
 from common.market.trade import BUY, SELL, Trade, Trades
-from tests.kit.shell import LATE_MS, Shell, builder_of, unpacked, without_rev
+from tests.kit.delta_oracle import brute_delta
+from tests.kit.shell import LATE_MS, Shell, builder_of, unordered, unpacked, without_candle, without_order
 from tests.kit.strategies import LAW, MINUTE_TIMEFRAMES, START_MS, batches, mixed, trades, wild_trades
 
 CONTIGUOUS = Instrument("BTCUSDT", 2, 8, "contiguous")
@@ -43,12 +44,14 @@ def _naive(rows: Iterable[Trade], timeframe: Timeframe) -> Iterator[tuple[Candle
         turnover = sum(row.price_ticks * row.size_lots for row in inside)
         ohlc = (first.price_ticks, max(prices), min(prices), last.price_ticks)
         keys = (first.ts_ms, first.id, last.ts_ms, last.id)
+        _, *delta = brute_delta(inside)
         footprint = Footprint()
         for row in inside:
             level = footprint.levels.setdefault(row.price_ticks, [0] * 6)
             level[row.side] += row.size_lots
             level[row.side + 3] += 1
-        yield Candle(open_ms, *ohlc, sum(sums), sums[BUY], sums[SELL], turnover, len(inside), *keys), footprint
+        candle = Candle(open_ms, *ohlc, sum(sums), sums[BUY], sums[SELL], turnover, len(inside), *keys, 0, LIVE, *delta)
+        yield candle, footprint
 
 
 @EVERY_KIND
@@ -57,8 +60,12 @@ def _naive(rows: Iterable[Trade], timeframe: Timeframe) -> Iterator[tuple[Candle
 def test_candles_are_what_their_definition_says(ids: Ids, window: int | None, data: st.DataObject) -> None:
     whole = data.draw(trades(ids))
     shell = _shell(ids, window).feed(data.draw(batches(whole)))
-    built = [(m.candle, m.footprint) for m in unpacked(without_rev(shell.all_minutes()))]
-    assert built == list(_naive(shell.applied.rows(), Timeframe(1, "m")))
+    expected = list(_naive(shell.applied.rows(), Timeframe(1, "m")))
+    built = [(m.candle, m.footprint) for m in unpacked(shell.all_minutes())]
+    assert [(unordered(c), f) for c, f in built] == [(unordered(c), f) for c, f in expected]
+    # Whatever the order in which trades come, until their minute is closed.
+    for (candle, _), (wanted, _) in zip(built, expected, strict=True):
+        assert candle.delta == (None if candle.rev else wanted.delta)
 
 
 @pytest.mark.parametrize("ids", ["contiguous", "unique"])
@@ -68,7 +75,7 @@ def test_any_order_duplication_and_cut_of_the_same_trades_makes_the_same_bytes(i
     whole = data.draw(trades(ids))
     straight = _shell(ids).feed([whole])
     other = _shell(ids).feed(data.draw(batches(data.draw(mixed(whole)))))
-    assert without_rev(other.all_minutes()) == without_rev(straight.all_minutes())
+    assert without_order(other.all_minutes()) == without_order(straight.all_minutes())
     assert other.builder.watermark_ms == straight.builder.watermark_ms
     assert other.builder.coverage.spans() == straight.builder.coverage.spans()
     assert other.builder.checkpoint().coverage == straight.builder.checkpoint().coverage
@@ -110,8 +117,25 @@ def test_a_builder_restored_from_its_checkpoint_goes_on_as_if_it_had_never_stopp
         steady.feed([part])
         stopped.feed([part])
         stopped.restart()
-        assert stopped.outcome() == steady.outcome()
+        assert without_order(stopped.all_minutes()) == without_order(steady.all_minutes())
+        assert without_candle(stopped.builder.checkpoint()) == without_candle(steady.builder.checkpoint())
+        for one, other in zip(unpacked(stopped.all_minutes()), unpacked(steady.all_minutes()), strict=True):
+            # What came before the restart is not at hand to be put in order.
+            assert one.candle.delta in (other.candle.delta, None)
+            assert one.candle.rev == other.candle.rev
     assert stopped.applied == steady.applied
+
+
+@LAW
+@given(trades("unique"), st.data())
+def test_trades_in_order_tell_how_the_delta_ran_across_restarts(whole: Trades, data: st.DataObject) -> None:
+    ordered = whole.in_order()
+    shell = _shell("unique")
+    for part in data.draw(batches(ordered)):
+        shell.feed([part])
+        shell.restart()
+    expected = [candle.delta for candle, _ in _naive(ordered.rows(), Timeframe(1, "m"))]
+    assert [m.candle.delta for m in unpacked(shell.all_minutes())] == expected
 
 
 @LAW
@@ -142,7 +166,11 @@ def test_minutes_merged_to_a_timeframe_are_the_candles_of_its_trades(whole: Trad
     for minute in unpacked(_shell("unique").feed([whole]).all_minutes()):
         spans.setdefault(timeframe.open_of(minute.candle.open_ms), []).append(minute.candle)
     merged = [replace(merge_all(parts), open_ms=open_ms, rev=0) for open_ms, parts in sorted(spans.items())]
-    assert merged == [candle for candle, _ in _naive(whole.rows(), timeframe)]
+    expected = [candle for candle, _ in _naive(whole.rows(), timeframe)]
+    assert list(map(unordered, merged)) == list(map(unordered, expected))
+    for one, candle in zip(merged, expected, strict=True):
+        is_whole = all(part.delta for part in spans[one.open_ms])
+        assert one.delta == (candle.delta if is_whole else None)
 
 
 @LAW

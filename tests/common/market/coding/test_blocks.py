@@ -15,7 +15,7 @@ from common.frames import bulk, decode, encode
 from common.market.candle import LIVE, Candle
 from common.market.coding import blocks, candle_blocks, codec, footprint_blocks
 from common.market.coding.named import CorruptBlock
-from common.market.coding.packed import PACKED_CANDLE
+from common.market.coding.packed import PACKED_CANDLE, candles_of
 from common.market.footprint import Footprint
 from common.market.scale import Scale, Scales
 from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS
@@ -102,7 +102,7 @@ def test_candles_come_back_byte_for_byte(members: list[bytes]) -> None:
 def test_columns_of_many_blocks_are_the_fields_of_their_candles(drawn: list[list[bytes]]) -> None:
     columns = candle_blocks.columns([candle_blocks.pack(members) for members in drawn])
     whole = [member for members in drawn for member in members]
-    packed = np.frombuffer(b"".join(whole), PACKED_CANDLE)
+    packed = candles_of(whole)
     for name in columns.keys() & set(PACKED_CANDLE.names or ()):
         assert columns[name].tolist() == packed[name].astype(columns[name].dtype).tolist(), name
     for name in ("first", "last"):
@@ -115,7 +115,7 @@ def test_more_blocks_than_are_decoded_at_once() -> None:
     drawn = [ordinary_day(seed)[seed::seed] for seed in range(1, 25)]
     coarse = [[codec.pack_candle(replace(codec.unpack_candle(m), rev=at)) for m in d] for at, d in enumerate(drawn)]
     columns = candle_blocks.columns([candle_blocks.pack(members) for members in coarse])
-    packed = np.frombuffer(b"".join(member for members in coarse for member in members), PACKED_CANDLE)
+    packed = candles_of([member for members in coarse for member in members])
     for name in columns.keys() & set(PACKED_CANDLE.names or ()):
         assert np.array_equal(columns[name], packed[name].astype(columns[name].dtype)), name
 

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from common.market.candle import Candle
 from common.market.coding.codec import (
     CANDLE,
+    CANDLE_WITH_DELTA,
     FOOTPRINT_HEAD,
     pack_candle,
     pack_footprint,
@@ -15,6 +16,7 @@ from common.market.coding.codec import (
     unpack_candle,
     unpack_footprint,
     unpack_trades,
+    widened_candle,
 )
 from common.market.footprint import Footprint
 from common.market.trade import MAX_ID, MAX_LOTS, MAX_TICKS, MAX_TS_MS, Trade, Trades
@@ -29,7 +31,9 @@ LEVEL_BYTES = 24
 def test_a_candle_survives_packing(candle: Candle) -> None:
     packed = pack_candle(candle)
     assert unpack_candle(packed) == candle
-    assert len(packed) == CANDLE.size == 120
+    assert (CANDLE.size, CANDLE_WITH_DELTA.size) == (120, 136)
+    assert len(packed) == (136 if candle.delta else 120)
+    assert len(widened_candle(packed)) == 136 and unpack_candle(widened_candle(packed)) == candle
 
 
 def test_the_greatest_candle_survives_packing() -> None:
