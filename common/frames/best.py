@@ -37,11 +37,11 @@ class BestSteps:
     asks: Ints
 
     @classmethod
-    def of(cls, bids: Mapping[str, Column], asks: Mapping[str, Column], spans: Mapping[str, Column]) -> "BestSteps":
-        """Of the runs of a minute."""
-        edges = [columns[name] for columns in (bids, asks, spans) for name in ("from_ms", "until_ms")]
-        times = np.sort(np.concatenate(edges))
-        times = times[np.flatnonzero(np.append(times[1:] != times[:-1], True)[: len(times)])]
+    def of(
+        cls, times_ms: Ints, bids: Mapping[str, Column], asks: Mapping[str, Column], spans: Mapping[str, Column]
+    ) -> "BestSteps":
+        """Of the runs of a minute, and every time at which one of them starts or ends."""
+        times = np.unique(np.concatenate([times_ms, spans["from_ms"], spans["until_ms"]]))
         if len(times) < 2:
             nothing = np.zeros(0, np.int64)
             return cls(nothing, nothing, nothing, nothing)

@@ -6,7 +6,7 @@ scale: `scales` says in which one it is asked for; None: none has another.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -111,10 +111,19 @@ def joined(frame: pl.DataFrame) -> pl.DataFrame:
     return ordered[first].with_columns(until_ms=pl.Series(until_ms[last], dtype=pl.Int64))
 
 
-def opened(chunk: bytes, scales: Scales | None = None) -> tuple[ChunkHead, dict[str, Column], dict[str, Column]]:
-    """The head, and columns of RUNS and of SPANS."""
-    head, body = _opened(chunk)
-    return head, _runs(head, body, scales), _spans(head, body, scales)
+class OpenedChunk(NamedTuple):
+    """A chunk as columns. `times_ms`: every time at which a run starts or ends, ascending."""
+
+    head: ChunkHead
+    times_ms: Ints
+    runs: dict[str, Column]
+    spans: dict[str, Column]
+
+    @classmethod
+    def of(cls, chunk: bytes, scales: Scales | None = None) -> "OpenedChunk":
+        head, body = _opened(chunk)
+        times_ms = head.open_ms + np.cumsum(_columns(head, body, 1)[0])
+        return cls(head, times_ms, _runs(head, body, scales), _spans(head, body, scales))
 
 
 def _opened(chunk: bytes) -> tuple[ChunkHead, bytes]:
@@ -171,10 +180,10 @@ def _rescaled(columns: dict[str, Column], head: ChunkHead, scales: Scales | None
     return columns
 
 
-def _columns(head: ChunkHead, body: bytes) -> list[Ints]:
-    """Times, steps, sizes, starts and rests, widened. Every packed value is below 2**63."""
+def _columns(head: ChunkHead, body: bytes, most: int | None = None) -> list[Ints]:
+    """Times, steps, sizes, starts and rests, or the first of them, widened. Every packed value is below 2**63."""
     at, columns = head.spans * SPAN.size, []
-    for width, count in head.columns:
+    for width, count in head.columns[:most]:
         planes = np.frombuffer(body, np.uint8, width * count, at).reshape(width, count)
         columns.append(np.ascontiguousarray(planes.T).view(f"<u{width}").ravel().astype(np.int64))
         at += width * count

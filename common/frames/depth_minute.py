@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from common.frames.best import BestSteps
-from common.frames.depth import Column, Ints, opened
+from common.frames.depth import Column, Ints, OpenedChunk
 from common.market.depth.chunk import TRUNCATED
 from common.market.scale import Scales
 
@@ -71,10 +71,10 @@ class DepthMinute:
 
     @classmethod
     def of(cls, chunk: bytes, scales: Scales | None = None) -> "DepthMinute":
-        head, runs, spans = opened(chunk, scales)
+        head, times_ms, runs, spans = OpenedChunk.of(chunk, scales)
         bids, asks = ({name: runs[name][some] for name in _COLUMNS} for some in _sides(head.bids))
         bid_changes, ask_changes = (_changes(side) for side in (bids, asks))
-        best = BestSteps.of(bids, asks, spans)
+        best = BestSteps.of(times_ms, bids, asks, spans)
         rows = zip(*(spans[name].tolist() for name in ("from_ms", "until_ms", "low_ticks", "high_ticks")), strict=True)
         return cls(
             head.open_ms,
