@@ -1,7 +1,7 @@
 """The range of the running delta over whole columns: of trades, and of candles that follow each other.
 
 Equal to Candle.merge of the same trades or candles in the order of time (laws under test): a range is null where that
-of one candle is, or where two of a span overlap.
+of one candle is, or where two of a span overlap. Candles without order keys come in the order of their trades.
 """
 
 from collections.abc import Mapping
@@ -47,11 +47,11 @@ def of_candles(runs: Runs, candles: pl.DataFrame) -> Mapping[str, Values | pl.Se
 
 def in_groups(*, keyed: bool) -> dict[str, pl.Expr]:
     """The same as expressions over groups of candles in order, in 128 bits."""
-    follows = pl.col("open_ms") > pl.col("open_ms").shift()
+    is_known = pl.col(DELTA_RANGE[0]).null_count() == 0
     if keyed:
         first, first_id, last, last_id = map(pl.col, _KEYS)
         follows = (first > last.shift()) | ((first == last.shift()) & (first_id > last_id.shift()))
-    is_known = follows.fill_null(value=True).all() & (pl.col(DELTA_RANGE[0]).null_count() == 0)
+        is_known &= follows.fill_null(value=True).all()
     before = _DELTA.cum_sum() - _DELTA
     ends = (before + pl.col(DELTA_RANGE[0])).min(), (before + pl.col(DELTA_RANGE[1])).max()
     return {name: pl.when(is_known).then(end) for name, end in zip(DELTA_RANGE, ends, strict=True)}
@@ -76,8 +76,5 @@ def _overlaps(candles: pl.DataFrame, runs: Runs) -> Values:
         first, first_id, last, last_id = (candles[name].to_numpy() for name in _KEYS)
         is_equal = first[1:] == last[:-1]
         found[1:] = (first[1:] < last[:-1]) | (is_equal & (first_id[1:] <= last_id[:-1]))
-    else:
-        opens = candles["open_ms"].to_numpy()
-        found[1:] = opens[1:] == opens[:-1]
     found[runs.starts] = False
     return found

@@ -125,6 +125,18 @@ async def test_every_figure_is_what_counting_trades_makes_it(feed: Served, write
                 assert page == expected[at : at + len(page)], (timeframe, bounds)
 
 
+async def test_a_growing_bar_tells_how_its_delta_ran(feed: Served, writer: Writer) -> None:
+    """Of closed minutes and the open one: these are read apart."""
+    hour_ms = 60 * MINUTE_MS
+    start_ms = START_MS // hour_ms * hour_ms + hour_ms
+    for minute, lots in enumerate((5, 8, 2, 4, 1)):
+        await writer.commit(writer.trade(start_ms + minute * MINUTE_MS, lots=lots, side=minute % 2))
+    for timeframe in ("15m", "1h", "1d"):
+        (bar,) = (await answered(feed, PATH, timeframe=timeframe, fields="delta,dmin,dmax"))["bars"]
+        assert [bar[name] for name in ("delta", "dmin", "dmax")] == [size(lots) for lots in (-4, -5, 5)]
+        assert not bar["isFinal"]
+
+
 async def test_fields_are_columns_in_all_forms(feed: Served, writer: Writer) -> None:
     await written(writer, seed=2, count=4)
     whole = await answered(feed, PATH, timeframe="15m")
