@@ -68,7 +68,8 @@ class SimulatedBook:
         if not self.log.last_id:
             self.makers.open(self.log, price_ticks, 1)
         self._meet(trades)
-        if now_ms < self._due_ms or not self.keeper.is_ready:
+        # A clock that was set back is no reason to wait until it is where it was.
+        if 0 < self._due_ms - now_ms <= CHANGE_MS or not self.keeper.is_ready:
             return
         self._due_ms = now_ms + CHANGE_MS
         self._move(price_ticks)

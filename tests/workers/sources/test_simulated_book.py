@@ -96,6 +96,18 @@ async def test_a_trade_prints_at_a_price_of_the_book_and_sweeps_those_before(
     assert min(left) >= price if maker == ASK else max(left) <= price
 
 
+async def test_it_goes_on_after_the_clock_was_set_back(client: Redis) -> None:
+    clock = FakeClock()
+    book = _book(client, clock)
+    book.follow(Trades(), 64_000, clock.now_ms())
+    told = book.log.last_id
+    book.follow(Trades(), 64_000, clock.now_ms() + 1)
+    assert book.log.last_id == told
+    book.follow(Trades(), 64_000, clock.now_ms() - 7_200_000)
+    assert book.log.last_id > told
+    _check(book, Trades())
+
+
 def _walls(shy: bool, hidden: int) -> tuple[Walls, BookLog]:
     """One wall of asks, five hundred ticks above the price; it is not the hour in which one leaves for no reason."""
     walls, book = Walls(random.Random(3), 10, [Wall(ASK, 1_000_500, 100, hidden, shy)]), BookLog(1_000)
