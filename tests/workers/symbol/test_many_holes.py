@@ -28,7 +28,7 @@ from infra.bench.base import process
 from tests.golden.data import folder
 from tests.kit.imports import imported, stored
 from tests.kit.replays import replayer
-from tests.kit.shell import LATE_MS, Shell
+from tests.kit.shell import LATE_MS, Shell, unordered
 from tests.kit.waiting import wait_until_async
 from workers.recordings import TradeFile
 from workers.replay import KIND
@@ -111,7 +111,7 @@ async def test_beyond_the_bound_a_trade_is_refused_its_id_not_claimed_and_it_is_
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """All of a symbol but `rev`, which counts what came late, and what says where it came from."""
+    """All of a symbol but what the order of its trades decides, and what says where it came from."""
 
     minutes: dict[int, tuple[bytes, bytes]]
     coverage: list[list[int]]
@@ -122,7 +122,7 @@ class Outcome:
 
 def without_order(members: dict[int, bytes]) -> dict[int, bytes]:
     candles = {open_ms: codec.unpack_candle(member) for open_ms, member in members.items()}
-    return {open_ms: codec.pack_candle(replace(each, rev=0, sources=1)) for open_ms, each in candles.items()}
+    return {open_ms: codec.pack_candle(replace(unordered(each), sources=1)) for open_ms, each in candles.items()}
 
 
 async def outcome(url: str, symbol: str) -> Outcome:
