@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -120,6 +121,34 @@ def runner(program: str) -> list[str]:
     if version < 20:
         pytest.skip(f"node {version} has no WebSocket, expected 22 or newer")
     return ["node", *(["--experimental-websocket"] if version < 22 else []), "closed_bars.mjs"]
+
+
+@pytest.mark.parametrize("program", ["python", "node"])
+def test_the_cells_of_a_grid_frame_are_those_of_the_json(environment: dict[str, str], program: str) -> None:
+    asked = f"{environment['FEED']}/v1/heatmap/{SYMBOL}?kind=depth&max_cols=60"
+    wait_until(lambda: "cells" in httpx2.get(asked).text, 20)
+    if program == "node" and not shutil.which(program):
+        pytest.skip(f"{program} is not on PATH")
+    reader = [sys.executable, "heatmap_grid.py"] if program == "python" else [program, "heatmap_grid.mjs"]
+
+    def read_twice() -> tuple[list[list[str]], list[list[str]]]:
+        """What rests may change between the two."""
+        told = [line.split() for line in output(environment, *reader, SYMBOL).splitlines()]
+        return told, cells_of(httpx2.get(asked).json())
+
+    def agree() -> bool:
+        told, expected = read_twice()
+        return bool(told) and told[0] == expected[0] and len(told) == len(expected)
+
+    wait_until(agree, 30)
+
+
+def cells_of(answer: dict[str, Any]) -> list[list[str]]:
+    cells, found = answer["cells"], list[list[str]]()
+    for col, row, bid, ask in zip(cells["col"], cells["row"], cells["bid"], cells["ask"], strict=True):
+        at = answer["t0"] + col * answer["bucketMs"]
+        found.append([str(at), f"{answer['p0'] + row * answer['row']:.2f}", f"{bid:.4f}", f"{ask:.4f}"])
+    return found
 
 
 def test_redis_tells_minutes_without_the_feed(environment: dict[str, str]) -> None:

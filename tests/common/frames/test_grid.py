@@ -18,6 +18,7 @@ from common.frames.grid import (
     TradedChannel,
     sparse,
 )
+from infra.paths import ROOT
 from tests.kit.strategies import LAW, START_MS
 
 TOKEN = "0123456789abcdef" * 2
@@ -42,6 +43,13 @@ def test_the_example_of_the_documentation_byte_by_byte() -> None:
     assert packed[96:112] == bytes.fromhex(TOKEN)
     assert struct.unpack_from("<III4xHHH2x", packed, 112) == (0, 1, 3, 3, 3, 4)
     assert struct.unpack_from("<III4xIII4x", packed, 136) == (5, 1, 0, 0, 2, 7)
+
+
+def test_the_hexdump_of_the_protocol_is_that_frame() -> None:
+    text = (ROOT / "docs" / "protocol.md").read_text().partition("```hexdump\n")[2].partition("```")[0]
+    lines = [line.split(maxsplit=1) for line in text.splitlines()]
+    assert b"".join(bytes.fromhex(part) for _, part in lines) == _example().pack()
+    assert [int(at) for at, _ in lines] == list(range(0, 168, 16))
 
 
 def _same(one: GridFrame, other: GridFrame) -> None:
