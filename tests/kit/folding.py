@@ -76,9 +76,11 @@ class Folding(Fold):
         super().__init__(symbol, timeframe, limit)
         self.feed = feed
         self._task: asyncio.Task[None] | None = None
+        self._connected = asyncio.Event()
 
     def join(self) -> None:
         """Connect; with what was heard before, go on from its cursor."""
+        self._connected.clear()
         self._task = asyncio.create_task(self._run())
 
     @property
@@ -86,7 +88,11 @@ class Folding(Fold):
         return self._task is not None
 
     async def leave(self) -> None:
+        """Once it is connected: a handshake that is cancelled leaves its socket to whatever runs when that is found."""
         assert self._task
+        connecting = asyncio.create_task(self._connected.wait())
+        await asyncio.wait({self._task, connecting}, return_when=asyncio.FIRST_COMPLETED)
+        connecting.cancel()
         self._task.cancel()
         with suppress(asyncio.CancelledError, ConnectionClosed):
             await self._task
@@ -99,6 +105,7 @@ class Folding(Fold):
 
     async def _run(self) -> None:
         async with self.feed.connect() as socket:
+            self._connected.set()
             await say(socket, **self.request())
             async for message in socket:
                 self.hear(orjson.loads(message))
