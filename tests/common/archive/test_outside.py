@@ -107,6 +107,19 @@ def test_the_columns_and_metadata_are_the_documented_ones(tmp_path: Path) -> Non
         assert all(f"`{key.decode()}`" in document for key in metadata if key != b"ARROW:schema")
 
 
+def test_the_documented_examples_run_and_agree(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a symbol and a month that are there. As a user types them they are run by tests/docs."""
+    document = (ROOT / "docs" / "archive.md").read_text().replace("DAYS%3ABTCUSD", "BINANCE%3ABTCUSDT")
+    sql = document.partition('duckdb.sql("""')[2].partition('"""')[0].replace("2025-01-05", "2024-01-01")
+    scan, _, rest = document.partition("\nminutes = ")[2].partition("\nprint(\n")
+    monkeypatch.chdir(root.parent)
+    by_duckdb = duckdb.execute(f"select epoch_ms(t), * exclude (t) from ({sql})").fetchall()
+    query, _, _ = rest.partition("\n)\n")
+    found = eval(f"({query})", {"pl": pl, "minutes": eval(scan, {"pl": pl})})
+    by_polars = found.with_columns(pl.col("open_time").dt.epoch("ms"))
+    assert len(by_duckdb) > 500 and by_duckdb == by_polars.rows()
+
+
 def test_polars_reads_a_bucket(s3: S3) -> None:
     write(Archive(s3.bucket()), CANDLE_ROWS, BTC, FEBRUARY_MS, february())
     options = {name.lower(): value for name, value in KEYS.items()}

@@ -3,7 +3,7 @@
 import polars as pl
 
 from common.frames.orderflow.statistics import RowRules, RowStatistics, bar_table, shares
-from common.frames.schema import FLOW
+from common.frames.schema import DELTA_RANGE, FLOW
 from common.market.footprint import Footprint
 from common.market.orderflow.ratios import basis_points
 from tests.kit.frames import levels_frame
@@ -24,6 +24,12 @@ def table(bars: list[dict[str, int]], *footprints: tuple[int, Footprint], **colu
     frame = pl.DataFrame(bars, FLOW).with_columns(pl.Series(name, each, pl.Int64) for name, each in columns.items())
     flagged = frame.with_columns(is_final=pl.lit(True), partial=pl.lit(False))
     return bar_table(flagged, RowStatistics.of(levels_frame(footprints), 1, RULES))
+
+
+def test_a_range_of_delta_is_told_where_candles_have_one_and_null_where_not() -> None:
+    bars = [bar(0, 5, 2), bar(60_000, 1, 0)]
+    known = table(bars, delta_min_lots=[-2, None], delta_max_lots=[5, None])
+    assert known.select(DELTA_RANGE).rows() == [(-2, 5), (None, None)]
 
 
 def test_volume_that_no_row_has_is_missing() -> None:
