@@ -165,7 +165,7 @@ async def _later(together: BarsTogether, view: View, bars: pl.DataFrame, timefra
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Times:
+class BracketTimes:
     """`bars`: candles of sessions; `brackets`: candles of brackets of them."""
 
     bars: pl.DataFrame
@@ -176,13 +176,13 @@ class Times:
     cover: KnownCoverage
 
 
-async def read_times(source: BarSource, wanted: ProfilesWanted, bracket: Timeframe) -> Times:
+async def read_times(source: BarSource, wanted: ProfilesWanted, bracket: Timeframe) -> BracketTimes:
     """Sessions, and the brackets they are cut into. `source`: of sessions."""
     symbol = source.data.instrument.symbol
     return await retry_when_overtaken(partial(_read_times, source, wanted, bracket), symbol, attempts=ATTEMPTS)
 
 
-async def _read_times(source: BarSource, wanted: ProfilesWanted, bracket: Timeframe) -> Times:
+async def _read_times(source: BarSource, wanted: ProfilesWanted, bracket: Timeframe) -> BracketTimes:
     together, timeframe = source.together(), source.grid.timeframe
     bounds = Bounds.of(wanted.window, timeframe)
     candles = _whole(await together.read(BarRecipe.candles(timeframe), bounds))
@@ -196,4 +196,4 @@ async def _read_times(source: BarSource, wanted: ProfilesWanted, bracket: Timefr
     ranges = (bars["high_ticks"] - bars["low_ticks"]).to_list()
     if max(ranges, default=0) // row_ticks >= MAX_TIME_ROWS:
         raise BadInput(f"a session has more than {MAX_TIME_ROWS} rows, expected higher ones")
-    return Times(bars, spans, brackets, row_ticks, candles.view, candles.cover)
+    return BracketTimes(bars, spans, brackets, row_ticks, candles.view, candles.cover)

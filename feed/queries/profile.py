@@ -11,7 +11,7 @@ from common.market.orderflow.ratios import WHOLE_BP
 from common.market.timeframes.periods import DAY, MONTH, WEEK
 from common.market.timeframes.timeframe import MINUTE, MINUTE_MS, Timeframe
 from feed.bars import profiles
-from feed.bars.profiles import TPO_BRACKET, Profiles, ProfilesWanted, Times
+from feed.bars.profiles import TPO_BRACKET, BracketTimes, Profiles, ProfilesWanted
 from feed.queries.endpoint import Endpoint
 from feed.queries.flow_parameters import AREA, POC_OF, ROW, SHARE, rules_of, stated_rows
 from feed.queries.parameters import END, START
@@ -33,7 +33,7 @@ MAX_ROWS = 2_000
 KIND: Parameter[Kind] = Parameter("kind", OneOf(get_args(Kind)), "session", "Of what it is a profile.")
 COUNT = Parameter("limit", Whole(MAX_PERIODS), 1, "Most periods: of a composite those that it is made of.")
 HEIGHT = replace(ROW, default=None)
-MOST_ROWS = Parameter("max_rows", Whole(MAX_ROWS), 200, "Rows of the highest profile, at most, where row is auto.")
+MAX_ROWS_ASKED = Parameter("max_rows", Whole(MAX_ROWS), 200, "Rows of the highest profile, at most, where row is auto.")
 
 
 def _developing(text: str) -> Timeframe:
@@ -73,7 +73,7 @@ class ProfileQuery:
             given[END],
             given[COUNT],
             given[HEIGHT],
-            given[MOST_ROWS],
+            given[MAX_ROWS_ASKED],
             rules := rules_of(given),
             given[DEVELOPING],
             ShownProfiles(rules, given[NODES], given[MIN_SHARE], given[NAKED] == "1"),
@@ -131,7 +131,7 @@ async def _answer(symbol: SymbolQueries, query: ProfileQuery, budget: QueryBudge
 
 
 async def _told(
-    symbol: SymbolQueries, query: ProfileQuery, read: Profiles | Times, told: list[dict[str, object]]
+    symbol: SymbolQueries, query: ProfileQuery, read: Profiles | BracketTimes, told: list[dict[str, object]]
 ) -> SymbolAnswer:
     fields: dict[str, object] = {"kind": query.kind, **stated_rows(read.row_ticks, "floor", symbol.market.instrument)}
     fields |= {"va": query.rules.area, "share": query.rules.share_bp}
@@ -153,7 +153,7 @@ ENDPOINT = Endpoint(
             END,
             COUNT,
             HEIGHT,
-            MOST_ROWS,
+            MAX_ROWS_ASKED,
             AREA,
             SHARE,
             POC_OF,

@@ -15,7 +15,7 @@ from common.frames.orderflow.statistics import RowRules, RowStatistics, bar_tabl
 from common.frames.orderflow.tpo import BRACKET_MINUTES, INITIAL_BALANCE_MINUTES, TpoProfile, initial_balance
 from common.market.instrument import Instrument
 from common.market.timeframes.timeframe import MINUTE_MS
-from feed.bars.profiles import Profiles, Times
+from feed.bars.profiles import BracketTimes, Profiles
 from feed.reading.bounds import Span
 from feed.wire.answers import exact
 
@@ -51,7 +51,7 @@ def profiles_told(read: Profiles, shown: ShownProfiles, instrument: Instrument) 
     return told
 
 
-def times_told(read: Times, rules: RowRules, instrument: Instrument) -> list[Told]:
+def times_told(read: BracketTimes, rules: RowRules, instrument: Instrument) -> list[Told]:
     """Time at a price of each session."""
     opens = read.brackets["open_ms"].to_numpy()
     edges = np.searchsorted(opens, [ms for span in read.spans for ms in span]).tolist()
@@ -65,7 +65,7 @@ def times_told(read: Times, rules: RowRules, instrument: Instrument) -> list[Tol
     return told
 
 
-def _time_told(brackets: pl.DataFrame, read: Times, rules: RowRules, instrument: Instrument, span: Span) -> Told:
+def _time_told(brackets: pl.DataFrame, read: BracketTimes, rules: RowRules, instrument: Instrument, span: Span) -> Told:
     numbers = (brackets["open_ms"].to_numpy() - span[0]) // (BRACKET_MINUTES * MINUTE_MS)
     low, high = brackets["low_ticks"].to_numpy(), brackets["high_ticks"].to_numpy()
     profile = TpoProfile.of(numbers, low, high, read.row_ticks)
