@@ -68,6 +68,11 @@ class Live:
         rows = orjson.loads(found or b"[]")
         return int(rows[-1][1]) if len(rows) > 1 else -1
 
+    async def standing(self) -> str:
+        """What there is, for whoever reads of a failure."""
+        gaps = [gap for gap in await self.client.hvals(KEYS.gaps) if orjson.loads(gap)["state"] != "repaired"]
+        return f"{await self.client.hgetall(KEYS.state)}, open {gaps}, health {self.health}"
+
     async def is_whole(self) -> bool:
         if await self.client.hlen(KEYS.coverage):
             return False
@@ -169,7 +174,10 @@ async def test_a_finer_tick_costs_no_trade_and_is_the_reason_until_the_symbol_is
         async def caught_up() -> bool:
             return await made.applied() >= newest + 50 and await made.is_whole()
 
-        await wait_until_async(caught_up, 40)
+        try:
+            await wait_until_async(caught_up, 60)
+        except AssertionError:
+            pytest.fail(f"{newest} and 50 more are not there and whole: {await made.standing()}")
         await wait_until_async(lambda: made.health[-1] == ("LIVE", ""), 20)
         await assert_true(made)
         source = (await Registry(made.client).market(S) or pytest.fail()).source
