@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import orjson
@@ -180,7 +181,7 @@ async def test_a_change_that_is_killed_at_random_moments_ends_when_it_is_run_aga
         for decimals in range(3, 3 + KILLS):
             process = fleet(redis_url, "--price-decimals", str(decimals))
             # The first one is killed right there.
-            await wait_until_async(lambda process=process: begun(client, process), 60)
+            await wait_until_async(partial(begun, client, process), 60)
             await asyncio.sleep(rng.uniform(0, MAX_CHANGE_S) if killed else 0)
             process.send_signal(signal.SIGKILL)
             killed += (await ended(process))[0] == -signal.SIGKILL
