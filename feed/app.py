@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.gzip import GZipMiddleware
 
 from common.archive.archive import Archive
 from common.archive.objects import RetryPolicy
@@ -43,6 +44,10 @@ from feed.wire import errors
 # A client waits for the answer.
 IMPATIENT = RetryPolicy(connect_s=2, request_s=10, retries=1, retry_s=5)
 
+# What fits into one packet is not worth it. The quickest level takes 2 ms for 2,000 bars and leaves 30 % of them; the
+# best one takes ten times as long and leaves 23 %.
+MIN_GZIP_BYTES, GZIP_LEVEL = 1_400, 1
+
 # How long a browser believes that it may ask.
 CORS_MAX_AGE_S = 600
 
@@ -62,7 +67,8 @@ def _cors(access: Access) -> list[Middleware]:
             CORSMiddleware,
             allow_origins=sorted(access.origins),
             allow_methods=["GET"],
-            allow_headers=["Authorization"],
+            allow_headers=["Authorization", "If-None-Match"],
+            expose_headers=["ETag", "Fleet-Cursor", "Fleet-Mode", "Server-Timing"],
             max_age=CORS_MAX_AGE_S,
         )
     ]
@@ -126,6 +132,7 @@ def create_app(settings: Settings) -> Starlette:
             Middleware(Hosts, access=access),
             *_cors(access),
             Middleware(Tokens, access=access),
+            Middleware(GZipMiddleware, minimum_size=MIN_GZIP_BYTES, compresslevel=GZIP_LEVEL),
         ],
         exception_handlers={kind: errors.answer for kind in errors.HANDLED},
         lifespan=lifespan,

@@ -15,6 +15,7 @@ from feed.bars.source import PageRead
 from feed.queries.endpoint import Endpoint
 from feed.queries.parameters import END, FORMAT, LIMIT, START, TIMEFRAME, window_of
 from feed.queries.queries import SymbolQueries
+from feed.queries.validator import bars_range
 from feed.reading.archived import Faulty
 from feed.reading.bounds import Window
 from feed.reading.budget import QueryBudget
@@ -90,4 +91,5 @@ ENDPOINT = Endpoint(
     "Bars of any timeframe, the growing one included.",
     Parameters((TIMEFRAME, START, END, LIMIT, FILL, FORMAT), CandleQuery.of),
     answer,
+    lambda symbol, query: bars_range(symbol, query.timeframe, query.window),
 )

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from feed.queries.queries import SymbolQueries
+from feed.queries.validator import RangeOf
 from feed.wire.answers import Answer, Written
 from feed.wire.params import Parameters
 
@@ -30,6 +31,8 @@ class Endpoint(Generic[S, Q]):
     about: str
     parameters: Parameters[Q]
     answer: AnswerQuery[S, Q]
+    # None: no answer can be told to be still what it was.
+    range_of: RangeOf[Q] | None = None
 
 
 async def ask(endpoint: Endpoint[SymbolQueries, Q], symbol: SymbolQueries, query: Q) -> Written:

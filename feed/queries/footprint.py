@@ -13,6 +13,7 @@ from feed.queries.flow_parameters import ALIGN, ROW, RULES, refuse_rules, rules_
 from feed.queries.parameters import END, LIMIT, START, TIMEFRAME, window_of
 from feed.queries.queries import SymbolQueries
 from feed.queries.stated_pages import StatedPage
+from feed.queries.validator import bars_range
 from feed.reading.budget import QueryBudget
 from feed.wire.answers import BarsAnswer
 from feed.wire.parameter_types import OneOf, SomeOf
@@ -71,4 +72,5 @@ ENDPOINT = Endpoint(
     "Bars with what was bought and sold at each price.",
     Parameters((TIMEFRAME, START, END, LIMIT, ROW, ALIGN, STATS, FIELDS, *RULES), _query),
     answer,
+    lambda symbol, query: bars_range(symbol, query.timeframe, query.window),
 )

@@ -16,6 +16,7 @@ from feed.queries.flow_parameters import ROW, RULES, rules_of, stated_rows
 from feed.queries.parameters import END, FORMAT, LIMIT, START, TIMEFRAME, window_of
 from feed.queries.queries import SymbolQueries
 from feed.queries.stated_pages import StatedPage
+from feed.queries.validator import TimeRange, bars_range
 from feed.reading.budget import QueryBudget
 from feed.wire.answers import Answer, Form, TableAnswer, TableForm, TableWriters, Written
 from feed.wire.parameter_types import OneOf, Parsed, SomeOf
@@ -92,9 +93,16 @@ def _of_anchors(read: FlowRead, flow: FlowQuery, from_ms: int, to_ms: int) -> di
     return {"anchor": word, "anchors": anchors, "reliableSince": read.reliable_since(flow.timeframe)}
 
 
+def _range(symbol: SymbolQueries, query: OrderflowQuery) -> TimeRange | None:
+    """Sums run since their anchor, which lies before the first bar."""
+    found = bars_range(symbol, query.flow.timeframe, query.flow.window)
+    return found if found is None or query.flow.wanted.anchor is None else found._replace(from_ms=0)
+
+
 ENDPOINT = Endpoint(
     "/v1/orderflow/{symbol}",
     "Bars with what their trades say beyond their candles.",
     Parameters((TIMEFRAME, START, END, LIMIT, HEIGHT, FLOOR, ANCHOR, FIELDS, *RULES, FORMAT), OrderflowQuery.of),
     answer,
+    _range,
 )

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Collection
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -9,15 +10,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from feed.metrics import Metrics
 from feed.wire.errors import STOPPING, failure_of
 
-SECURITY_HEADERS = [
+Header = tuple[bytes, bytes]
+
+SECURITY_HEADERS: list[Header] = [
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'"),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"cross-origin-resource-policy", b"same-origin"),
-    # Every answer is of one moment; a cache would show it at another.
-    (b"cache-control", b"no-store"),
 ]
+# Where a route says nothing else: every answer is of one moment; a cache would show it at another.
+DEFAULT_HEADERS: list[Header] = [(b"cache-control", b"no-store")]
 # No route wants a body.
 MAX_BODY_BYTES = 64 << 10
 
@@ -38,7 +41,7 @@ class Guard:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], *SECURITY_HEADERS]
+                message["headers"] = _with_ours(message["headers"], time.perf_counter() - began_s)
             await send(message)
 
         try:
@@ -57,6 +60,12 @@ class Guard:
             # By the route's pattern: a label per symbol, or per path that a client makes up, would never end.
             route = getattr(scope.get("route"), "path", "none")
             self._metrics.answered(route, status, time.perf_counter() - began_s)
+
+
+def _with_ours(headers: Collection[Header], took_s: float) -> list[Header]:
+    given = {name for name, _ in headers}
+    timing = (b"server-timing", b"answer;dur=%.1f" % (took_s * 1_000))
+    return [*headers, *SECURITY_HEADERS, timing, *(each for each in DEFAULT_HEADERS if each[0] not in given)]
 
 
 def _body_bytes(scope: Scope) -> int:

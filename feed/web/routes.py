@@ -1,5 +1,6 @@
 """Every route over HTTP. An endpoint is listed here, and is a file in feed.queries."""
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from starlette.requests import Request
@@ -26,6 +27,7 @@ from feed.queries import (
 from feed.queries.endpoint import Endpoint, ask
 from feed.queries.fleet import Fleet
 from feed.queries.queries import SymbolQueries
+from feed.queries.validator import Validator, validator
 from feed.services import Services, services_of
 from feed.web import process
 from feed.wire.answers import Written
@@ -81,7 +83,25 @@ async def _answered(
     else:
         query = read_request(text, parameters, limit_max)
         found = await queries.market(symbol)
-    return _response(await ask(endpoint, queries.of(found), query))
+    asked = queries.of(found)
+    held = await _validator(endpoint, asked, query)
+    if held and is_held(request.headers.getlist("if-none-match"), held.tag):
+        return Response(
+            status_code=304, headers=_headers(held) | {"fleet-cursor": held.cursor, "fleet-mode": held.mode}
+        )
+    return _response(await ask(endpoint, asked, query), _headers(held))
+
+
+async def _validator(endpoint: Endpoint[SymbolQueries, Any], symbol: SymbolQueries, query: Any) -> Validator | None:
+    """Looked up before the answer is: what is written in between makes the tag too old, never the answer."""
+    asked = endpoint.range_of(symbol, query) if endpoint.range_of else None
+    return await validator(symbol, asked, endpoint.path, query) if asked else None
+
+
+def is_held(given: Iterable[str], tag: str) -> bool:
+    """Whether a client that names these tags has that one: weakly, so that a proxy that has made it so matches."""
+    tags = {each.strip().removeprefix("W/") for text in given for each in text.split(",")}
+    return "*" in tags or tag.removeprefix("W/") in tags
 
 
 def _fleet_route(endpoint: Endpoint[Fleet, Any]) -> Route:
@@ -94,8 +114,13 @@ def _fleet_route(endpoint: Endpoint[Fleet, Any]) -> Route:
     return Route(endpoint.path, handled)
 
 
-def _response(written: Written) -> Response:
-    return Response(written.content, media_type=written.media_type)
+def _headers(held: Validator | None) -> dict[str, str]:
+    """A cache may keep what it asks about each time: a trade that comes late amends it."""
+    return {"etag": held.tag, "cache-control": "private, no-cache"} if held else {}
+
+
+def _response(written: Written, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(written.content, media_type=written.media_type, headers=headers)
 
 
 routes = [

@@ -64,7 +64,7 @@ STOPPING = ErrorAnswer(503, "stopping", "the feed is about to stop, connect agai
 NO_PATH = ErrorAnswer(404, "not_found", "there is no such path, see docs/protocol.md")
 _HTTP = {
     404: NO_PATH,
-    405: ErrorAnswer(405, "method_not_allowed", "this path answers GET only"),
+    405: ErrorAnswer(405, "method_not_allowed", "this path answers GET and HEAD only"),
     413: ErrorAnswer(413, "too_large", "the request's body is too large, expected none"),
 }
 

@@ -9,10 +9,11 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import redis
 
@@ -113,12 +114,17 @@ def ask(port: int, path: str, rounds: int) -> list[float]:
     return times
 
 
-def ask_once(connection: http.client.HTTPConnection, path: str) -> float:
+def ask_once(
+    connection: http.client.HTTPConnection,
+    path: str,
+    status: int = 200,
+    headers: Mapping[str, str] = MappingProxyType({}),
+) -> float:
     started_s = time.perf_counter()
-    connection.request("GET", path)
+    connection.request("GET", path, headers=dict(headers))
     answer = connection.getresponse()
     body = answer.read()
-    assert answer.status == 200, body[:200]
+    assert answer.status == status, body[:200]
     return time.perf_counter() - started_s
 
 
