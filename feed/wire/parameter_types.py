@@ -7,6 +7,7 @@ expected.
     Time      ms since 1970, a UTC time, or a day
     OneOf     one of some words
     SomeOf    some of them, with commas between
+    ListOf    values of one kind, with commas between, in the order in which they are given
     RowTicks  a height in the instrument's price, or one that is worked out
     PriceTicks  a price of the instrument
     Lots      an amount in the instrument's size
@@ -146,6 +147,25 @@ class SomeOf(ParameterType[frozenset[T_co]]):
             if word not in by_word:
                 raise BadInput(f"{name} has {word[:MAX_SHOWN]!r}, expected some of {','.join(by_word)}")
         return frozenset(by_word[word] for word in words)
+
+
+@dataclass(frozen=True, slots=True)
+class ListOf(ParameterType[tuple[T_co, ...]]):
+    """`parse` raises BadInput."""
+
+    parse: Callable[[str], T_co]
+    max_count: int
+
+    def read(self, name: str, text: str, scope: Scope) -> tuple[T_co, ...]:
+        words = text.split(",")
+        if len(words) > self.max_count:
+            raise BadInput(f"{name} has {len(words)} values, expected at most {self.max_count}")
+        return tuple(map(self.parse, words))
+
+    def text_of(self, name: str, value: object) -> str:
+        if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+            raise BadInput(f"{name} is {shown(value)}, expected a list of texts")
+        return ",".join(value)
 
 
 class RowTicks(ParameterType[int | None]):

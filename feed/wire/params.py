@@ -1,9 +1,10 @@
 """Parameters: declared by those who answer, and read and refused here, for requests and for messages of a stream.
 
-Unknown and repeated parameters are refused: a misspelt `limt=` that is ignored is a wrong answer that goes unnoticed.
+Unknown parameters are refused, and repeated ones but for lists: a misspelt `limt=` that is ignored is a wrong answer that
+goes unnoticed.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 from urllib.parse import parse_qsl
@@ -30,6 +31,8 @@ class Parameter(Generic[T]):
     # What it is, in a sentence.
     about: str
     is_required: bool = False
+    # Whether it may be given several times: as its values with commas between.
+    repeats: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,7 @@ def read_request(
     query_string: bytes, parameters: Parameters[Q], limit_max: int, instrument: Instrument | None = None
 ) -> Q:
     """Return the query of a request, or raise BadInput."""
-    texts = _texts(query_string, parameters.names)
+    texts = _texts(query_string, parameters)
     return _read(parameters, lambda parameter: texts.get(parameter.name), limit_max, instrument)
 
 
@@ -97,7 +100,8 @@ def _read(parameters: Parameters[Q], text_of: TextOf, limit_max: int, instrument
     return parameters.query(Given(values))
 
 
-def _texts(query_string: bytes, known: Iterable[str]) -> dict[str, str]:
+def _texts(query_string: bytes, parameters: Parameters[Any]) -> dict[str, str]:
+    known, lists = parameters.names, {each.name for each in parameters.declared if each.repeats}
     given: dict[str, str] = {}
     try:
         pairs = parse_qsl(query_string.decode("latin-1"), keep_blank_values=True, max_num_fields=32, errors="strict")
@@ -107,7 +111,10 @@ def _texts(query_string: bytes, known: Iterable[str]) -> dict[str, str]:
         if name not in known:
             wanted = ", ".join(known) or "no parameters"
             raise BadInput(f"parameter {name[:MAX_SHOWN]!r} is not known here, expected {wanted}")
-        if name in given:
+        if name not in given:
+            given[name] = value
+        elif name in lists:
+            given[name] += f",{value}"
+        else:
             raise BadInput(f"parameter {name!r} is given twice, expected once")
-        given[name] = value
     return given
