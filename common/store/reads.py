@@ -75,26 +75,32 @@ class SymbolReader:
 
     async def view(self, *parts: Part) -> View:
         """Read the state, and the parts asked for; the open minute of candles, and of each series that a part is of."""
-        if self._kept_older and self._kept_older.has(self.keys.symbol):
-            view = await self._view(parts, older=False)
-            state = view.state and self._with_older(view.state)
-            if state is None or state.older is not UNKNOWN_OLDER:
-                return view if state is view.state else replace(view, state=state)
-        return await self._view(parts, older=True)
+        return (await self.views([parts]))[0]
 
-    async def _view(self, parts: Sequence[Part], *, older: bool) -> View:
-        asked: list[Part] = [StatePart(self.keys.symbol, _opens(parts), older), *_ALWAYS, *parts]
+    async def views(self, asked: Sequence[Sequence[Part]]) -> list[View]:
+        """Views of one and the same moment, each with its own parts."""
+        if self._kept_older and self._kept_older.has(self.keys.symbol):
+            views = await self._views(asked, older=False)
+            state = views[0].state and self._with_older(views[0].state)
+            if state is None or state.older is not UNKNOWN_OLDER:
+                return views if state is views[0].state else [replace(view, state=state) for view in views]
+        return await self._views(asked, older=True)
+
+    async def _views(self, asked: Sequence[Sequence[Part]], *, older: bool) -> list[View]:
+        every = [part for parts in asked for part in parts]
+        shared: list[Part] = [StatePart(self.keys.symbol, _opens(every), older), *_ALWAYS]
         pipe = self._client.pipeline(transaction=True)
-        for part in asked:
+        for part in (*shared, *every):
             part.ask(pipe, self.keys)
         with translated(f"read of {self.keys.symbol}"):
             answers = iter(await pipe.execute())
-        view = View(**{part.field: part.read(answers) for part in asked})
+        view = View(**{part.field: part.read(answers) for part in shared})
         if view.state and self.instrument:
             view.state.check(self.instrument)
         if older and self._kept_older and view.state and view.state.is_chunked:
             self._kept_older.keep(*self._at(view.state), view.state.older)
-        return view
+        # Their answers come in this order.
+        return [replace(view, **{part.field: part.read(answers) for part in parts}) for parts in asked]
 
     def _with_older(self, state: SymbolState) -> SymbolState:
         """With the older spans of coverage that are kept, if they are those of this state."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from common.market.instrument import Instrument
 from common.store.reads import SymbolReader
+from feed.bars.forms import NATIVE, BarForm
 from feed.bars.tail import Tails
 from feed.reading.budget import QueryBudget
 from feed.reading.history import History
@@ -24,6 +25,8 @@ class SymbolData:
     tapes: Tapes
     # The trades before those.
     trade_archive: TradeHistory
+    # How its bars are written.
+    form: BarForm = NATIVE
 
     @property
     def budget(self) -> QueryBudget:

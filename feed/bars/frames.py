@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from common.frames.bars import bars_json
 from common.frames.resample import fill_flat
 from common.market.instrument import Instrument
 from common.market.timeframes.timeframe import Timeframe
@@ -59,12 +58,12 @@ async def read_page(source: BarSource, window: Window) -> PageRead:
 
 
 async def page_of(data: SymbolData, read: Bars) -> Page:
-    run = await data.budget.run(len(read.frame), _written, read.frame, data.instrument)
+    run = await data.budget.run(len(read.frame), _written, read.frame, data)
     return Page([run] if run else [], read.from_ms, read.to_ms, read.more)
 
 
-def _written(bars: pl.DataFrame, instrument: Instrument) -> bytes:
-    return b",".join(bars_json(bars, instrument))
+def _written(bars: pl.DataFrame, data: SymbolData) -> bytes:
+    return b",".join(data.form.bars(bars, data.instrument))
 
 
 def cover_of(market: Market, view: View) -> KnownCoverage:

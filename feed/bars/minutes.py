@@ -19,7 +19,7 @@ from feed.bars.live import At, BarGrid, MinuteLive, Update
 from feed.bars.page import Page, covered_span
 from feed.bars.recipe import BarRecipe
 from feed.bars.source import BarRows, BarSource, PageRead
-from feed.bars.tail import Tail, TailReading, piece_of
+from feed.bars.tail import Tail, TailReading
 from feed.bars.together import ClosedReads, ClosedTogether
 from feed.reading.bounds import Bounds, Span, Window, united
 from feed.reading.coverage import KnownCoverage
@@ -47,7 +47,7 @@ async def tail_page(source: ClosedSource, window: Window) -> PageRead:
     data, timeframe = source.data, source.grid.timeframe
     bounds, recipe = Bounds.of(window, timeframe), BarRecipe.candles(timeframe)
     older = partial(source.closed, recipe)
-    reading = await data.tails.read_bars(data.history, data.instrument, timeframe, bounds, older)
+    reading = await data.tails.read_bars(data.history, data.instrument, timeframe, bounds, older, data.form)
     if reading is None:
         return await read_page(source, window)
     cover = source.cover(recipe, reading.view)
@@ -131,6 +131,6 @@ def _cut_of(tail: Tail | None, bounds: Bounds, cover: KnownCoverage, instrument:
     opens, pieces = tail.opens[first:end], tail.pieces[first:end]
     if growing:
         opens.append(growing.open_ms)
-        pieces.append(piece_of(growing, instrument, is_final=False))
+        pieces.append(tail.growing_piece(instrument))
     run = run_of(pieces, cover.partial_among(opens, tail.timeframe))
     return Page([run] if run else [], *covered_span(opens, tail.timeframe, bounds))

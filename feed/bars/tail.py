@@ -11,16 +11,15 @@ in `state.amended`, or by dropping it, which shows in `candle_floor_ms`. Anythin
 """
 
 from bisect import bisect_left
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import polars as pl
 
 from common.byte_lru import ByteLru
-from common.frames.bars import bars_json
 from common.market.candle import Candle
 from common.market.coding import codec
-from common.market.coding.bar_json import bar_json, open_ended
+from common.market.coding.bar_json import open_ended
 from common.market.instrument import Instrument
 from common.market.timeframes.timeframe import MINUTE_MS, Timeframe, minute_of
 from common.retry import always_changing
@@ -28,6 +27,7 @@ from common.store.parts import Entries, Minutes, Range
 from common.store.reads import View
 from common.store.state import AMENDED_KEPT, SymbolState
 from feed.bars.closed import Closed, merged
+from feed.bars.forms import NATIVE, BarForm
 from feed.bars.recipe import CHUNK
 from feed.reading.bounds import FOREVER_MS, Bounds, Span, grid_at, united
 from feed.reading.history import History
@@ -46,7 +46,7 @@ ROUNDS = 64
 class Tail:
     """As of commit (seq, token): all closed bars that open in `[from_ms, to_ms)`, and the growing bar so far.
 
-    `pieces` are the bars' JSON, open-ended: coverage decides later which are partial. `base`: the closed minutes in
+    `pieces` are the bars' JSON in a `form`, open-ended: coverage decides later which are partial. `base`: the closed minutes in
     `[to_ms, base_to_ms)`, merged; `open`: the open minute. Lists are never changed.
     """
 
@@ -61,12 +61,13 @@ class Tail:
     pieces: list[bytes] = field(default_factory=list)
     base: Candle | None = None
     open: Candle | None = None
+    form: BarForm = NATIVE
 
     @classmethod
-    def empty(cls, timeframe: Timeframe, state: SymbolState) -> "Tail":
+    def empty(cls, timeframe: Timeframe, state: SymbolState, form: BarForm = NATIVE) -> "Tail":
         """A tail that begins with the growing bar, of which nothing has been read."""
         at_ms = timeframe.open_of(max(state.watermark_ms, 0))
-        return cls(timeframe, state.token, state.seq, state.candle_floor_ms, at_ms, at_ms, at_ms)
+        return cls(timeframe, state.token, state.seq, state.candle_floor_ms, at_ms, at_ms, at_ms, form=form)
 
     @property
     def growing(self) -> Candle | None:
@@ -115,7 +116,7 @@ class Tail:
                 base = bars.pop() if bars and bars[-1].open_ms == self.to_ms else None
             at = slice(bisect_left(opens, from_ms), bisect_left(opens, to_ms))
             opens[at] = [bar.open_ms for bar in bars]
-            pieces[at] = [piece_of(bar, instrument, is_final=True) for bar in bars]
+            pieces[at] = self._written(bars, instrument)
         return replace(self, opens=opens, pieces=pieces, base=base)
 
     def followed(self, state: SymbolState, members: list[bytes], instrument: Instrument) -> "Tail":
@@ -137,7 +138,7 @@ class Tail:
             to_ms=to_ms,
             base_to_ms=read_to_ms,
             opens=self.opens + [bar.open_ms for bar in bars] if bars else self.opens,
-            pieces=self.pieces + [piece_of(bar, instrument, is_final=True) for bar in bars] if bars else self.pieces,
+            pieces=self.pieces + self._written(bars, instrument) if bars else self.pieces,
             base=base,
             open=_open_minute(state, self.timeframe),
         ).above(state.candle_floor_ms)
@@ -153,22 +154,22 @@ class Tail:
     def extended(self, from_ms: int, bars: pl.DataFrame, instrument: Instrument) -> "Tail":
         """Return the tail with older bars, which are all that open in `[from_ms, self.from_ms)`."""
         opens = bars["open_ms"].to_list() + self.opens
-        return replace(self, from_ms=from_ms, opens=opens, pieces=pieces_of(bars, instrument) + self.pieces)
+        flagged = bars.with_columns(is_final=pl.lit(True), partial=pl.lit(False))
+        pieces = list(map(open_ended, self.form.bars(flagged, instrument)))
+        return replace(self, from_ms=from_ms, opens=opens, pieces=pieces + self.pieces)
+
+    def growing_piece(self, instrument: Instrument) -> bytes:
+        """Of the growing bar, if there is one."""
+        return open_ended(self.form.bar(self.growing, instrument, is_final=False)) if self.growing else b""
+
+    def _written(self, bars: Iterable[Candle], instrument: Instrument) -> list[bytes]:
+        """Closed bars."""
+        return [open_ended(self.form.bar(bar, instrument, is_final=True)) for bar in bars]
 
 
 def _open_minute(state: SymbolState, timeframe: Timeframe) -> Candle | None:
     minute = codec.unpack_candle(state.candle) if state.candle else None
     return minute if minute and timeframe.holds(minute.open_ms) else None
-
-
-def piece_of(bar: Candle, instrument: Instrument, *, is_final: bool) -> bytes:
-    return open_ended(bar_json(bar, instrument, is_final=is_final).encode())
-
-
-def pieces_of(bars: pl.DataFrame, instrument: Instrument) -> list[bytes]:
-    """The same for a frame of closed bars."""
-    flagged = bars.with_columns(is_final=pl.lit(True), partial=pl.lit(False))
-    return list(map(open_ended, bars_json(flagged, instrument)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,12 +184,12 @@ class TailReading:
     extra: list[list[bytes]]
 
 
-Key = tuple[Instrument, Timeframe]
+Key = tuple[Instrument, Timeframe, BarForm]
 ReadClosed = Callable[[Bounds], Awaitable[Closed]]
 
 
 class Tails:
-    """The tails of a process, by symbol and timeframe."""
+    """The tails of a process, by symbol, timeframe and how their bars are written."""
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
         self._tails: ByteLru[Key, Tail] = ByteLru(max_bytes, lambda tail: tail.size)
@@ -202,22 +203,28 @@ class Tails:
         since_seq: int | None = None,
     ) -> TailReading:
         """Return the tail as of a view that also has the minutes of `extra` and the entries since `since_seq`."""
-        tail = self._tails.get((instrument, timeframe))
+        tail = self._tails.get((instrument, timeframe, NATIVE))
         reading = await _follow(history, instrument, timeframe, tail, extra, since_seq)
         if reading.tail:
             self._keep(instrument, reading.tail)
         return reading
 
     async def read_bars(
-        self, history: History, instrument: Instrument, timeframe: Timeframe, bounds: Bounds, older: ReadClosed
+        self,
+        history: History,
+        instrument: Instrument,
+        timeframe: Timeframe,
+        bounds: Bounds,
+        older: ReadClosed,
+        form: BarForm = NATIVE,
     ) -> TailReading | None:
         """Return a reading whose tail has the bars of `bounds`; None where a tail is not the place for them.
 
         `older`: reads those that the tail does not have yet.
         """
-        tail = self._tails.get((instrument, timeframe))
+        tail = self._tails.get((instrument, timeframe, form))
         for _ in range(ROUNDS):
-            reading = await _follow(history, instrument, timeframe, tail)
+            reading = await _follow(history, instrument, timeframe, tail, form=form)
             tail = reading.tail
             if tail is None:
                 return reading
@@ -231,7 +238,7 @@ class Tails:
         raise always_changing(history.symbol)
 
     def _keep(self, instrument: Instrument, tail: Tail) -> None:
-        key = (instrument, tail.timeframe)
+        key = (instrument, tail.timeframe, tail.form)
         before = self._tails.get(key)
         self._tails.put(key, _better(before, tail) if before else tail)
 
@@ -243,6 +250,7 @@ async def _follow(
     tail: Tail | None,
     extra: Sequence[Span] = (),
     since_seq: int | None = None,
+    form: BarForm = NATIVE,
 ) -> TailReading:
     """Bring `tail` up to a new view. Usually one read; an amendment costs a second one, a new token begins again."""
     spans: list[Span] = []
@@ -253,7 +261,7 @@ async def _follow(
             return TailReading(None, view, asked)
         stale = tail.stale(view.state) if tail else None
         if tail is None or stale is None:
-            tail, spans = Tail.empty(timeframe, view.state), []
+            tail, spans = Tail.empty(timeframe, view.state, form), []
         elif not set(stale) <= set(spans):
             spans = stale
         else:
