@@ -46,8 +46,8 @@ ROUNDS = 64
 class Tail:
     """As of commit (seq, token): all closed bars that open in `[from_ms, to_ms)`, and the growing bar so far.
 
-    `pieces` are the bars' JSON in a `form`, open-ended: coverage decides later which are partial. `base`: the closed minutes in
-    `[to_ms, base_to_ms)`, merged; `open`: the open minute. Lists are never changed.
+    `pieces` are the bars' JSON in a `form`, open-ended: coverage decides later which are partial. `base`: the closed
+    minutes in `[to_ms, base_to_ms)`, merged; `open`: the open minute. Lists are never changed.
     """
 
     timeframe: Timeframe

@@ -18,6 +18,7 @@ from common.store.reads import SymbolReader, View
 from common.store.registry import Market, Registry
 from feed.bars.choice import source_of
 from feed.bars.data import SymbolData
+from feed.bars.forms import NATIVE, BarForm
 from feed.bars.frames import cover_of
 from feed.bars.source import BarSource, PageRead
 from feed.bars.tail import Tails
@@ -27,6 +28,7 @@ from feed.reading.depth_minutes import DepthMinutes
 from feed.reading.frame_cache import FrameCache
 from feed.reading.history import History
 from feed.reading.lanes import Lanes
+from feed.reading.shared_views import SharedViews
 from feed.reading.single_flight import SingleFlight
 from feed.reading.tape import Tapes
 from feed.reading.trade_archive import PackedDays, TradeHistory
@@ -115,12 +117,19 @@ class SymbolQueries:
     def reader(self) -> SymbolReader:
         return SymbolReader(self.queries.client, self.market.symbol, self.market.instrument, older=self.queries.older)
 
-    def data(self, budget: QueryBudget | None = None) -> SymbolData:
+    def shared_reader(self) -> SharedViews:
+        """For reads side by side that are to agree."""
+        shared, instrument = self.queries, self.market.instrument
+        return SharedViews(shared.client, self.market.symbol, instrument, older=shared.older)
+
+    def data(
+        self, budget: QueryBudget | None = None, store: SymbolReader | None = None, form: BarForm = NATIVE
+    ) -> SymbolData:
         """Without a budget: for what is bounded otherwise."""
-        shared, store, instrument = self.queries, self.reader, self.market.instrument
+        shared, store, instrument = self.queries, store or self.reader, self.market.instrument
         history = History(store, instrument, shared.frame_cache, shared.archive, budget)
         trade_archive = TradeHistory(store, instrument, shared.packed, shared.archive, budget)
-        return SymbolData(instrument, history, shared.tails, shared.tapes, trade_archive)
+        return SymbolData(instrument, history, shared.tails, shared.tapes, trade_archive, form)
 
     def source(self, timeframe: Timeframe, budget: QueryBudget | None = None) -> BarSource:
         """Where its bars of that length come from."""

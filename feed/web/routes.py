@@ -8,6 +8,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from common.store.instrument import InstrumentChanged
+from feed.faces import multi_timeframe
 from feed.queries import (
     book,
     candles,
@@ -46,6 +47,7 @@ OF_SYMBOL: tuple[Endpoint[SymbolQueries, Any], ...] = (
     heatmap.ENDPOINT,
     gaps.ENDPOINT,
     symbol_health.ENDPOINT,
+    *multi_timeframe.ENDPOINTS,
 )
 OF_FLEET: tuple[Endpoint[Fleet, Any], ...] = (
     symbols.ENDPOINT,

@@ -1,7 +1,7 @@
 """Parameters: declared by those who answer, and read and refused here, for requests and for messages of a stream.
 
-Unknown parameters are refused, and repeated ones but for lists: a misspelt `limt=` that is ignored is a wrong answer that
-goes unnoticed.
+Unknown parameters are refused, and repeated ones but for lists: a misspelt `limt=` that is ignored is a wrong answer
+that goes unnoticed.
 """
 
 from collections.abc import Callable, Mapping

@@ -26,6 +26,9 @@ ROUNDS = 300
 MAX_P50_MS, MAX_RATIO = 3.0, 1.3
 # Of the answer to who has a closed range already.
 MAX_HELD_MS = 1.0
+# Of several timeframes in one call, and against as many calls.
+TIMEFRAMES = ("1min", "5min", "15min", "30min", "1h", "4h", "1d")
+MAX_SEVERAL_MS, MAX_SEVERAL_RATIO = 6.0, 0.5
 BARS_OF_A_DAY = 96
 _START_MS = 1_700_006_400_000
 _PAGE = 5_000
@@ -35,7 +38,7 @@ def measure() -> list[Figure]:
     with store() as url:
         asyncio.run(_fill(url))
         times = asyncio.run(_measure(url))
-    year, day, same_year, same_day, held = (percentile(values, 0.5) * 1e3 for values in times)
+    year, day, same_year, same_day, held, several, apart = (percentile(values, 0.5) * 1e3 for values in times)
     ratio, same_ratio = year / day, same_year / same_day
     what = "GET /v1/candles"
     return [
@@ -60,6 +63,18 @@ def measure() -> list[Figure]:
             f"{held:.2f} ms",
             held <= MAX_HELD_MS,
         ),
+        Figure(
+            f"{len(TIMEFRAMES)} timeframes x 500 bars of a year in one call, p50",
+            f"<= {MAX_SEVERAL_MS:.0f} ms",
+            f"{several:.2f} ms",
+            several <= MAX_SEVERAL_MS,
+        ),
+        Figure(
+            f"{len(TIMEFRAMES)} timeframes x 500 bars in one call, against GET /v1/candles of each",
+            f"<= {MAX_SEVERAL_RATIO} x",
+            f"{several / apart:.2f} x",
+            several / apart <= MAX_SEVERAL_RATIO,
+        ),
     ]
 
 
@@ -72,7 +87,9 @@ def _ask(port: int) -> list[list[float]]:
     """All in turn, round by round, on one connection: they meet the same machine."""
     connection = http.client.HTTPConnection("127.0.0.1", port)
     asked = [(YEAR, 500), (DAY, 500), (YEAR, BARS_OF_A_DAY), (DAY, BARS_OF_A_DAY)]
-    times: list[list[float]] = [[] for _ in (*asked, "held")]
+    times: list[list[float]] = [[] for _ in (*asked, "held", "several", "apart")]
+    several = f"/api/multi-timeframe/ohlcv/{YEAR}?timeframes={','.join(TIMEFRAMES)}&lookback=500"
+    each = [f"/v1/candles/{YEAR}?timeframe={timeframe}&limit=500" for timeframe in TIMEFRAMES]
     closed = f"/v1/candles/{YEAR}?timeframe=15m&limit=500&end={_START_MS + 364 * DAY_MS}"
     connection.request("GET", closed)
     answer = connection.getresponse()
@@ -81,7 +98,9 @@ def _ask(port: int) -> list[list[float]]:
     for _ in range(ROUNDS):
         for values, (symbol, limit) in zip(times, asked, strict=False):
             values.append(ask_once(connection, f"/v1/candles/{symbol}?timeframe=15m&limit={limit}"))
-        times[-1].append(ask_once(connection, closed, 304, {"if-none-match": tag}))
+        times[-3].append(ask_once(connection, closed, 304, {"if-none-match": tag}))
+        times[-2].append(ask_once(connection, several))
+        times[-1].append(sum(ask_once(connection, path) for path in each))
     connection.close()
     return times
 

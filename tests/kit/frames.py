@@ -1,6 +1,6 @@
 """Frames of the core's values: the way into every law that holds the two equal."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import astuple
 
 import polars as pl
@@ -40,3 +40,10 @@ def built(trades: Trades) -> tuple[list[Candle], list[tuple[int, Footprint]]]:
     """Minute candles and footprints as the incremental builder makes them of trades in order, so of rev 0."""
     minutes = unpacked(Shell(builder_of(UNIQUE)).feed([trades.in_order()]).all_minutes())
     return [m.candle for m in minutes], [(m.candle.open_ms, m.footprint) for m in minutes]
+
+
+def bars_frame(bars: Sequence[tuple[Candle, bool, bool]]) -> pl.DataFrame:
+    """Candles, each with whether it is final and whether it is partial."""
+    flags = {name: [bar[at] for bar in bars] for at, name in ((1, "is_final"), (2, "partial"))}
+    columns = [pl.Series(name, values, pl.Boolean) for name, values in flags.items()]
+    return candles_frame(bar[0] for bar in bars).with_columns(columns)

@@ -14,7 +14,7 @@ from common.frames.bars import bars_arrow, bars_csv, bars_json
 from common.market.candle import SIMULATED, Candle
 from common.market.coding.bar_json import bar_json
 from common.market.instrument import Instrument
-from tests.kit.frames import candles_frame
+from tests.kit.frames import bars_frame
 from tests.kit.strategies import LAW, START_MS, candles, instruments
 
 COLUMNS = ["t", "o", "h", "l", "c", "v", "bv", "uv", "q", "n", "isFinal", "rev", "source", "partial"]
@@ -22,12 +22,6 @@ EXACT = Context(prec=50)
 BAR = st.tuples(candles(), st.booleans(), st.booleans())
 INSTRUMENT = Instrument("BTCUSDT", 2, 3)
 CANDLE = Candle(START_MS, 812, 820, 810, 815, 124_500, 70_110, 54_383, 1_014_230_550, 9, 0, 0, 0, 0, 2, SIMULATED)
-
-
-def _frame(bars: list[tuple[Candle, bool, bool]]) -> pl.DataFrame:
-    flags = {name: [bar[at] for bar in bars] for at, name in ((1, "is_final"), (2, "partial"))}
-    columns = [pl.Series(name, values, pl.Boolean) for name, values in flags.items()]
-    return candles_frame(bar[0] for bar in bars).with_columns(columns)
 
 
 def _texts(candle: Candle, instrument: Instrument) -> dict[str, str]:
@@ -50,7 +44,7 @@ def test_json_is_byte_for_byte_what_the_core_writes(
     bars: list[tuple[Candle, bool, bool]], instrument: Instrument
 ) -> None:
     one_by_one = [bar_json(candle, instrument, is_final=final, partial=partial) for candle, final, partial in bars]
-    assert bars_json(_frame(bars), instrument) == [bar.encode() for bar in one_by_one]
+    assert bars_json(bars_frame(bars), instrument) == [bar.encode() for bar in one_by_one]
 
 
 @LAW
@@ -58,7 +52,7 @@ def test_json_is_byte_for_byte_what_the_core_writes(
 def test_csv_has_every_column_as_the_shortest_exact_text(
     bars: list[tuple[Candle, bool, bool]], instrument: Instrument
 ) -> None:
-    rows = list(csv.DictReader(io.StringIO(bars_csv(_frame(bars), instrument).decode())))
+    rows = list(csv.DictReader(io.StringIO(bars_csv(bars_frame(bars), instrument).decode())))
     for row, (candle, final, partial) in zip(rows, bars, strict=True):
         expected = _texts(candle, instrument) | {
             "t": str(candle.open_ms),
@@ -72,10 +66,10 @@ def test_csv_has_every_column_as_the_shortest_exact_text(
 
 
 def test_csv_reads_as_documented() -> None:
-    assert bars_csv(_frame([(CANDLE, True, False)]), INSTRUMENT).decode() == (
+    assert bars_csv(bars_frame([(CANDLE, True, False)]), INSTRUMENT).decode() == (
         ",".join(COLUMNS) + f"\n{START_MS},8.12,8.2,8.1,8.15,124.5,70.11,0.007,10142.3055,9,true,2,simulated,false\n"
     )
-    assert bars_csv(_frame([]), INSTRUMENT).decode() == ",".join(COLUMNS) + "\n"
+    assert bars_csv(bars_frame([]), INSTRUMENT).decode() == ",".join(COLUMNS) + "\n"
 
 
 @LAW
@@ -83,7 +77,7 @@ def test_csv_reads_as_documented() -> None:
 def test_arrow_is_read_by_others_with_every_number_exact(
     bars: list[tuple[Candle, bool, bool]], instrument: Instrument
 ) -> None:
-    table = pa.ipc.open_stream(bars_arrow(_frame(bars), instrument)).read_all()
+    table = pa.ipc.open_stream(bars_arrow(bars_frame(bars), instrument)).read_all()
     for row, (candle, final, partial) in zip(table.to_pylist(), bars, strict=True):
         exact = {name: Decimal(text) for name, text in _texts(candle, instrument).items()}
         flags = {"isFinal": final, "partial": partial, "source": candle.source}
@@ -96,7 +90,7 @@ def test_arrow_as_it_is_written_here_is_the_table_that_polars_writes(
     bars: list[tuple[Candle, bool, bool]], times: int, instrument: Instrument
 ) -> None:
     """Of as many rows as fill bytes of flags or not, and from several pieces."""
-    frame = pl.concat([_frame(bars)] * times, rechunk=False)
+    frame = pl.concat([bars_frame(bars)] * times, rechunk=False)
     found, expected = (
         pa.ipc.open_stream(write).read_all()
         for write in (
@@ -118,20 +112,20 @@ def test_arrow_of_turnovers_within_64_bits_is_written_here_and_of_others_by_pola
         calls.append(len(bars))
         return by_polars(bars, *digits)
 
-    bars_arrow(_frame([(CANDLE, True, False)]), INSTRUMENT)
+    bars_arrow(bars_frame([(CANDLE, True, False)]), INSTRUMENT)
     monkeypatch.setattr(frame_bars, "_any_arrow", noting)
     most = (1 << 63) - 1
     for turnover, count in ((most, 0), (-most - 1, 0), (most + 1, 1), (-most - 2, 2), (10**38 - 1, 3)):
         bars = [(CANDLE, True, False), (replace(CANDLE, turnover=turnover), True, False)]
-        table = pa.ipc.open_stream(bars_arrow(_frame(bars), INSTRUMENT)).read_all()
+        table = pa.ipc.open_stream(bars_arrow(bars_frame(bars), INSTRUMENT)).read_all()
         assert table["q"].to_pylist() == [Decimal(each).scaleb(-5, EXACT) for each in (CANDLE.turnover, turnover)]
         assert len(calls) == count
-    assert pa.ipc.open_stream(bars_arrow(_frame([]), INSTRUMENT)).read_all().num_rows == 0
+    assert pa.ipc.open_stream(bars_arrow(bars_frame([]), INSTRUMENT)).read_all().num_rows == 0
     assert len(calls) == 4
 
 
 def test_arrow_has_the_documented_types() -> None:
-    schema = pa.ipc.open_stream(bars_arrow(_frame([(CANDLE, True, False)]), INSTRUMENT)).schema
+    schema = pa.ipc.open_stream(bars_arrow(bars_frame([(CANDLE, True, False)]), INSTRUMENT)).schema
     price, size, both = pa.decimal128(38, 2), pa.decimal128(38, 3), pa.decimal128(38, 5)
     numbers = [pa.int64(), price, price, price, price, size, size, size, both, pa.int64()]
     assert schema.names == COLUMNS

@@ -1,4 +1,4 @@
-"""An endpoint is a file in feed.queries and a line where routes are listed; what it takes is what it declares."""
+"""An endpoint is a file in feed.queries, or a face's, and a line among the routes; what it takes is what it declares."""
 
 import importlib
 import pkgutil
@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import feed.faces
 import feed.queries
 from common.errors import BadInput
 from feed.queries import candles, trades
@@ -28,6 +29,8 @@ def endpoints() -> Iterator[Endpoint[Any, Any]]:
         found = getattr(importlib.import_module(module.name), "ENDPOINT", None)
         if found:
             yield found
+    for module in pkgutil.iter_modules(feed.faces.__path__, "feed.faces."):
+        yield from importlib.import_module(module.name).ENDPOINTS
 
 
 def test_every_endpoint_is_listed_once_and_documented() -> None:
