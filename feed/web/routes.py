@@ -17,6 +17,8 @@ from feed.queries import (
     gaps,
     health,
     heatmap,
+    indicator_list,
+    indicators,
     market,
     orderflow,
     profile,
@@ -45,6 +47,7 @@ OF_SYMBOL: tuple[Endpoint[SymbolQueries, Any], ...] = (
     book.ENDPOINT,
     quote.ENDPOINT,
     heatmap.ENDPOINT,
+    indicators.ENDPOINT,
     gaps.ENDPOINT,
     symbol_health.ENDPOINT,
     *multi_timeframe.ENDPOINTS,
@@ -52,6 +55,7 @@ OF_SYMBOL: tuple[Endpoint[SymbolQueries, Any], ...] = (
 OF_FLEET: tuple[Endpoint[Fleet, Any], ...] = (
     symbols.ENDPOINT,
     health.ENDPOINT,
+    indicator_list.ENDPOINT,
 )
 
 # A symbol is changed once in years: twice under one request is already more than there is.
