@@ -3,6 +3,7 @@
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -23,13 +24,13 @@ BUFFER_BYTES = 4_096
 
 
 @asynccontextmanager
-async def stalled(feed: Served, timeframe: str) -> AsyncIterator[ClientConnection]:
+async def stalled(feed: Served, **asked: Any) -> AsyncIterator[ClientConnection]:
     """A client that has subscribed and then does not read."""
     raw = socket.socket()
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
     raw.connect(("127.0.0.1", feed.port))
     async with feed.connect(sock=raw, max_queue=1) as connection:
-        await say(connection, action="subscribe", symbol=S, timeframe=timeframe, limit=1)
+        await say(connection, action="subscribe", **({"symbol": S, "limit": 1} | asked))
         await hear(connection, "snapshot")
         connection.transport.pause_reading()
         yield connection
@@ -56,7 +57,7 @@ async def test_a_stalled_client_delays_nobody_and_gets_a_lag_notice_and_a_snapsh
         others = [Folding(feed, S, "250ms", 5_000) for _ in range(5)]
         for one in others:
             one.join()
-        async with stalled(feed, "250ms") as slow:
+        async with stalled(feed, timeframe="250ms") as slow:
             await wait_until_async(lambda: all(one.cursor for one in others))
             # All ends are in this one process: the others need their turn to read.
             for _ in range(20):
@@ -82,7 +83,7 @@ async def test_a_slow_client_gets_the_newest_state_of_a_bar_and_not_every_step(
     monkeypatch.setattr("feed.web.unread.MAX_LOOKS", 1_000)
     async with served(redis_url, send_buffer_bytes=BUFFER_BYTES) as feed:
         await writer.commit(writer.trade())
-        async with stalled(feed, "1d") as slow:
+        async with stalled(feed, timeframe="1d") as slow:
             for _ in range(2_000):
                 await writer.commit(writer.trade())
             slow.transport.resume_reading()
@@ -100,7 +101,7 @@ async def test_a_client_that_never_reads_is_cut_off(
     monkeypatch.setattr("feed.web.unread.MAX_LOOKS", 1)
     async with served(redis_url, send_buffer_bytes=BUFFER_BYTES) as feed:
         await writer.commit(writer.trade())
-        async with stalled(feed, "250ms") as slow:
+        async with stalled(feed, timeframe="250ms") as slow:
             await many_bars(writer, 1_000)
             await wait_until_async(lambda: not feed.services.hub.feeds)
             slow.transport.resume_reading()
