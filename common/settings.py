@@ -151,6 +151,12 @@ class Settings(BaseSettings):
         repr=False,
         description="API key of Binance, to read the whole history of USD-M trades; it needs no permission",
     )
+    simulated_days: int = Field(
+        default=7,
+        ge=0,
+        le=365,
+        description="days of minutes and footprints a new simulated market is given by the launcher, in bulk",
+    )
     streams_per_venue: int = Field(
         default=200, ge=0, description="most symbols streamed from one venue; others are read by REST, slowly"
     )

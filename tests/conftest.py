@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import redis
 
-from common.settings import FOREIGN_NAMES, PORT, PREFIX, REDIS_URL
+from common.settings import FOREIGN_NAMES, PORT, PREFIX, REDIS_URL, variable
 from infra.local import embedded
 from tests.kit.clocks import FakeClock
 
@@ -40,6 +40,8 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         # COLUMNS: what is printed into a pipe would be folded, as on a terminal.
         if name in (REDIS_URL, PORT, "COLUMNS") or (name.startswith(PREFIX) and name not in FOREIGN_NAMES):
             monkeypatch.delenv(name)
+    # A week of a simulated market takes seconds to make.
+    monkeypatch.setenv(variable("simulated_days"), "0")
 
 
 @pytest.fixture(scope="session")

@@ -29,16 +29,17 @@ async def withdraw(
     holder: str,
     *,
     with_data: bool = False,
+    force: bool = False,
 ) -> None:
     """Remove a symbol without a commit, unless another process has it by now.
 
-    `with_data`: also with what was written, all of it by this run.
+    `with_data`: also with what was written, all of it by this run. `force`: whoever has it has died.
 
     It is claimed first: who wants to write it meanwhile waits, and registers it again.
     """
     store, token = SymbolStore(client, symbol, bounds, clock), new_token()
     with suppress(StoreUnavailable):
-        claim = await store.claim(token, NOTHING_SEEN, holder)
+        claim = await store.claim(token, NOTHING_SEEN, holder, force=force)
         if isinstance(claim, LeaseObservation):
             return
         if claim.checkpoint is None or with_data:

@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 # Fields of an entry that need not be there.
 _DAYS = ("candle_days", "footprint_days")
+# What the entry of a market says whose past is being made.
+UNFINISHED = "past"
 # The kinds of sources that the fleet's workers open (workers.sources.SOURCES).
 FED_KINDS = frozenset(("inbox", "simulator", "venue"))
 
@@ -64,6 +66,11 @@ class Market:
     def on_demand(self) -> bool:
         """Served only while a client asks for it."""
         return self.source.get("demand") == "on_demand"
+
+    @property
+    def is_unfinished(self) -> bool:
+        """A simulated market whose past is being made (workers.imports.simulated)."""
+        return self.source.get(UNFINISHED) is True
 
     def as_stored(self, data: DataInstrument | None) -> "Market":
         """The market as its data has it, which is how it is to be read."""

@@ -5,8 +5,8 @@ import os
 import random
 import signal
 import sys
-from asyncio.subprocess import DEVNULL, Process
-from collections.abc import Callable, Mapping
+from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -178,6 +178,32 @@ class Child:
 
     def _say(self, text: str) -> None:
         self._output.line("fleet", f"{self.name} {text}".encode())
+
+
+async def run_to_its_end(
+    command: Sequence[str], *, environ: Mapping[str, str], cwd: Path, emit: Callable[[bytes], None]
+) -> int:
+    """Run a command once, hand each line that it says to `emit`, and return its exit code. Cancelled, it is stopped."""
+    process = await asyncio.create_subprocess_exec(
+        *_dying_with_us(*command),
+        stdin=DEVNULL,
+        stdout=PIPE,
+        stderr=STDOUT,
+        env=environ,
+        cwd=cwd,
+        process_group=0,
+        limit=MAX_LINE,
+    )
+    assert process.stdout
+    try:
+        while line := await _read_line(process.stdout):
+            emit(line)
+        return await process.wait()
+    finally:
+        if process.returncode is None:
+            with suppress(ProcessLookupError):
+                process.terminate()
+            await process.wait()
 
 
 def _dying_with_us(*command: str) -> list[str]:

@@ -29,7 +29,7 @@ from common.store.wanted import WantedFleet
 from feed.access import Access
 from infra import private
 from infra.local import embedded, local_exchange, markets, preflight, procfile, venues
-from infra.local.child import Output
+from infra.local.child import Output, run_to_its_end
 from infra.local.local_exchange import LocalExchange
 from infra.local.running import LaunchRecord, recorded
 from infra.local.supervisor import STOP_SIGNALS, Supervisor, SupervisorHooks, handled
@@ -142,14 +142,14 @@ async def _supervise(
             # All that works on this store is started by us; but for a replay or an import, which may be of before.
             with suppress(OperatorError):
                 await upgrade(client, settings.lease_ttl_ms)
-    await markets.register(url, wanted.simulated)
-    folder = data_folder(settings.data_dir)
+    folder, environ = data_folder(settings.data_dir), child_environ(settings, url, text_logs=sys.stdout.isatty())
     exchange, helpers = await _local_exchange(url, folder, wanted.of_venues)
     output = Output(sys.stdout.buffer)
 
     async def prepare() -> None:
         if exchange:
             output.plain(f"{LOCAL}: a simulated exchange at {exchange.rest_url}")
+        await _begin_simulated(settings, url, wanted.simulated, environ, output)
         await venues.register(url, wanted.of_venues, folder)
 
     async def wanted_workers() -> int:
@@ -180,13 +180,28 @@ async def _supervise(
         fallen: dict[str, str] = {}
         await Supervisor(
             commands=commands,
-            environ=child_environ(settings, url, text_logs=sys.stdout.isatty()),
+            environ=environ,
             cwd=ROOT,
             output=output,
             hooks=SupervisorHooks(wanted_workers, ready_line, keep_store, prepare, complaints, record.note),
             helpers=helpers,
             counts={"rollup": settings.rollup_processes},
         ).run()
+
+
+async def _begin_simulated(
+    settings: Settings, url: str, chosen: Sequence[str] | None, environ: Mapping[str, str], output: Output
+) -> None:
+    """Register the simulated markets that are new, with a past; without one where that can't be made."""
+    new, are_begun = await markets.lacking(url, chosen)
+    if new and (settings.simulated_days or are_begun):
+        output.plain("making the past of simulated markets, this first time")
+        code = await run_to_its_end(
+            markets.past_command(new), environ=environ, cwd=ROOT, emit=lambda line: output.line("fleet", line)
+        )
+        if code:
+            output.plain(f"the past of simulated markets could not be made (exit code {code}): they begin now")
+    await markets.register(url, new)
 
 
 async def _agree(client: Redis, settings: Settings) -> None:

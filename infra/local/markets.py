@@ -1,7 +1,11 @@
 """What the launcher knows of the wanted fleet: reads it, and registers simulated markets."""
 
+import sys
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import orjson
 
 from common.errors import BadInput
 from common.market.instrument import Instrument, check_symbol
@@ -25,13 +29,47 @@ def parse_choice(text: str | None) -> list[str] | None:
     return [check_symbol(PREFIX + name) for name in names]
 
 
-async def register(url: str, chosen: Sequence[str] | None) -> None:
-    """Register the chosen simulated symbols. None chosen: three of them, if there is no symbol yet."""
+class LackingMarkets(NamedTuple):
+    """Markets that are to begin. `are_begun`: the past of one was being made when its maker was killed."""
+
+    markets: list[Market]
+    are_begun: bool
+
+
+async def lacking(url: str, chosen: Sequence[str] | None) -> LackingMarkets:
+    """The chosen simulated markets that have yet to begin, and those left half-way.
+
+    None chosen: three of them, if no other symbol is there.
+    """
     async with open_store(url) as store:
-        if chosen is None:
-            chosen = [] if await store.symbols() else list(_DEFAULT_PRICES)
-        for symbol in chosen:
-            await store.add_symbol(simulated(symbol))
+        found = await store.symbols()
+    begun = [symbol for symbol, market in found.items() if market.is_unfinished]
+    if chosen is None:
+        # A first run may have been killed before all three of them were there.
+        chosen = [] if {*found} - ({*begun} & {*_DEFAULT_PRICES}) else list(_DEFAULT_PRICES)
+    wanted = dict.fromkeys((*chosen, *begun))
+    new = [simulated(symbol) for symbol in wanted if symbol not in found or symbol in begun]
+    return LackingMarkets(new, bool(begun))
+
+
+async def register(url: str, found: Iterable[Market]) -> None:
+    async with open_store(url) as store:
+        for market in found:
+            await store.add_symbol(market)
+
+
+def past_command(found: Iterable[Market]) -> list[str]:
+    """What makes the past of these markets, and registers them."""
+    rows = [
+        {
+            "symbol": market.symbol,
+            "price_decimals": market.instrument.price_decimals,
+            "size_decimals": market.instrument.size_decimals,
+            "source": market.source,
+        }
+        for market in found
+    ]
+    return [sys.executable, "-m", "workers.imports.simulated", orjson.dumps(rows).decode()]
 
 
 async def symbols(url: str) -> list[str]:

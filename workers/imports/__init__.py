@@ -9,4 +9,5 @@ keeping      which days the store keeps; `reach`: how far back it goes; `below`:
 tenure       the symbol held while something takes long
 files        files in batches of columns; `candles`: files of minutes; `order`: in which order, and where to go on
 target       the symbol it writes to
+simulated    the past of a simulated market, made and imported before a worker first claims it
 """

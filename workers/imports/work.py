@@ -59,6 +59,8 @@ class ImportWork:
     within_retention: bool = False
     on_reach: Callable[[Reach], None] = lambda reach: None
     on_progress: Callable[[Done], None] = lambda done: None
+    # The position from which the symbol's own source goes on, once all files have been read; empty: as it was.
+    ends_at: Callable[[], str] = lambda: ""
     clock: JudgedClock = field(default_factory=lambda: JudgedClock(SystemClock()))
     done: Done = field(default_factory=Done)
     ended: bool = False

@@ -218,6 +218,7 @@ class DayWriter:
         return [each.staged() for each in made]
 
     async def write_last(self, day: Day | None) -> None:
+        self.source_position = self.work.ends_at() or self.source_position
         builder, work = self.builder, self.work
         changes, minutes = Changes(Trades(), open=builder.open, moved=True), dict[int, tuple[bytes, bytes]]()
         if day:

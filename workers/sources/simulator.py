@@ -1,8 +1,7 @@
 """A simulated market: trades with heavy-tailed sizes and bursts. Marked simulated wherever it appears.
 
-Prices walk in ticks with a volatility that changes slowly; sizes are log-normal with a Pareto tail; trades come in
-quiet stretches and bursts, as a Poisson process whose rate switches. It is as good as real for load, charts and tests
-of the path, and worth nothing as a model of any market.
+How it trades is told in common.market.simulation.pace. It is as good as real for load, charts and tests of the path,
+and worth nothing as a model of any market.
 """
 
 import random
@@ -14,18 +13,17 @@ from common.clock import Clock
 from common.errors import BadInput
 from common.market.candle import SIMULATED
 from common.market.instrument import Instrument
+from common.market.simulation import pace
 from common.market.trade import BUY, SELL, Trades
 from common.market.walk import Walk
 from common.store.registry import Market
 from workers.sources.base import Applied, Batch
 
-# What a fresh market has behind it, so that a first chart is not blank.
-HISTORY_MS = 2 * 60 * 60 * 1_000
+HOUR_MS = 60 * 60 * 1_000
+# What a fresh market has behind it, so that a first chart is not blank: where no past was made for it in bulk.
+HISTORY_MS = 6 * HOUR_MS
 # The most that a restart makes up for.
-MAX_AWAY_MS = 2 * 60 * 60 * 1_000
-# Mean trades per second in quiet times and in bursts, and mean lengths of both in seconds.
-QUIET_RATE, BURST_RATE = 3.0, 120.0
-QUIET_S, BURST_S = 25.0, 0.8
+MAX_AWAY_MS = 2 * HOUR_MS
 # A look at the clock every so often: what a venue's socket would push.
 TICK_MS = 50
 
@@ -126,24 +124,25 @@ class Simulator:
     def _rate(self, ts_ms: float) -> float:
         """Trades per second now; switches between quiet and burst."""
         if ts_ms < self._bursting_until_ms:
-            return BURST_RATE
+            return pace.BURST_RATE
         if ts_ms >= self._quiet_until_ms:
-            self._bursting_until_ms = ts_ms + self._random.expovariate(1 / BURST_S) * 1_000
-            self._quiet_until_ms = self._bursting_until_ms + self._random.expovariate(1 / QUIET_S) * 1_000
-            self._volatility = min(8.0, max(0.3, self._volatility * self._random.lognormvariate(0, 0.3)))
-        return QUIET_RATE
+            self._bursting_until_ms = ts_ms + self._random.expovariate(1 / pace.BURST_S) * 1_000
+            self._quiet_until_ms = self._bursting_until_ms + self._random.expovariate(1 / pace.QUIET_S) * 1_000
+            volatility = self._volatility * self._random.lognormvariate(0, pace.VOLATILITY_SIGMA)
+            self._volatility = min(pace.MAX_VOLATILITY, max(pace.MIN_VOLATILITY, volatility))
+        return pace.QUIET_RATE
 
     def _move(self, walk: Walk) -> int:
         """Move the price by some ticks and return the side that did it."""
-        spread = walk.price_ticks * 2e-5
-        step = round(self._random.gauss(0, 1) * self._volatility * max(spread, 1))
+        usual_ticks = max(walk.price_ticks * pace.STEP, 1)
+        step = round(self._random.gauss(0, 1) * self._volatility * usual_ticks)
         walk.price_ticks = max(1, walk.price_ticks + step)
         return BUY if step > 0 or (step == 0 and self._random.random() < 0.5) else SELL
 
     def _size(self) -> int:
-        """Lots: mostly small, one in fifty from a Pareto tail."""
-        unit = 10 ** max(0, self.instrument.size_decimals - 2)
-        lots = self._random.lognormvariate(1.0, 1.2)
-        if self._random.random() < 0.02:
-            lots *= self._random.paretovariate(1.3)
-        return max(1, int(min(lots, 1e6) * unit))
+        """In lots."""
+        unit = 10 ** max(0, self.instrument.size_decimals - pace.SIZE_DECIMALS)
+        size = self._random.lognormvariate(pace.SIZE_MU, pace.SIZE_SIGMA)
+        if self._random.random() < pace.TAIL_SHARE:
+            size *= self._random.paretovariate(pace.TAIL_ALPHA)
+        return max(1, int(min(size, pace.MAX_SIZE) * unit))

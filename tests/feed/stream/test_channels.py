@@ -11,12 +11,11 @@ from redis.asyncio import Redis
 
 from common.market.instrument import Instrument
 from feed.wire.row_bars import RowBar
-from tests.feed.stream.test_seam import some_accident
-from tests.feed.stream.test_slow_clients import stalled
 from tests.kit.channel_folds import RowsFolding, TradesFolding
 from tests.kit.served import Served, hear, say, served
+from tests.kit.stalled import BUFFER_BYTES, stalled
 from tests.kit.waiting import wait_until_async
-from tests.kit.writer import INSTRUMENT, START_MS, Saved, Writer, random_step
+from tests.kit.writer import INSTRUMENT, START_MS, Saved, Writer, random_step, some_accident
 from tests.scale import SCALE, scaled
 
 # All but the range of a running delta, which a roll-up may find out without a commit.
@@ -41,7 +40,7 @@ def trades(feed: Served, symbol: str, rng: random.Random) -> TradesFolding:
     return TradesFolding(feed, symbol, rng.choice((2, 5_000)))
 
 
-# A thorough run does them all.
+# Some 7 s of `infra/test`; all of them in a run of everything.
 SCHEDULES = 500 if SCALE >= 1 else scaled(20)
 KINDS: tuple[Joining, ...] = (footprint, orderflow, trades)
 
@@ -205,7 +204,7 @@ async def test_trades_are_never_conflated_and_too_many_of_them_are_a_lag(
 ) -> None:
     monkeypatch.setattr("feed.stream.client.MAX_PENDING", 20)
     monkeypatch.setattr("feed.web.unread.MAX_LOOKS", 1_000)
-    async with served(redis_url, send_buffer_bytes=4_096) as feed:
+    async with served(redis_url, send_buffer_bytes=BUFFER_BYTES) as feed:
         await writer.commit(writer.trade())
         async with stalled(feed, channel="trades", limit=3) as slow:
             while not feed.services.metrics.lags._value.get():

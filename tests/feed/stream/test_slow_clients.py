@@ -1,40 +1,19 @@
 """A client that reads slowly delays nobody, misses nothing in the end, and costs a bounded amount."""
 
-import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
-
 import pytest
 from redis.asyncio import Redis
-from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from common.market.timeframes.timeframe import Timeframe
 from feed.stream.client import MAX_PENDING
 from tests.kit.bars_oracle import expected
 from tests.kit.folding import Folding
-from tests.kit.served import Served, hear, say, served
+from tests.kit.served import hear, served
+from tests.kit.stalled import BUFFER_BYTES, stalled
 from tests.kit.waiting import wait_until_async
 from tests.kit.writer import INSTRUMENT, Writer
 
 S = INSTRUMENT.symbol
-# Small, so that a client that does not read shows after some kilobytes. The kernel's usual buffers hide it for long.
-BUFFER_BYTES = 4_096
-
-
-@asynccontextmanager
-async def stalled(feed: Served, **asked: Any) -> AsyncIterator[ClientConnection]:
-    """A client that has subscribed and then does not read."""
-    raw = socket.socket()
-    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
-    raw.connect(("127.0.0.1", feed.port))
-    async with feed.connect(sock=raw, max_queue=1) as connection:
-        await say(connection, action="subscribe", **({"symbol": S, "limit": 1} | asked))
-        await hear(connection, "snapshot")
-        connection.transport.pause_reading()
-        yield connection
-        connection.transport.abort()
 
 
 async def many_bars(writer: Writer, count: int) -> None:

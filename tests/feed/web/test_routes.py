@@ -1,4 +1,4 @@
-"""An endpoint is a file in feed.queries, or a face's, and a line among the routes; what it takes is what it declares."""
+"""An endpoint is a file in feed.queries, or a face's, and a line among the routes; it takes what it declares."""
 
 import importlib
 import pkgutil

@@ -97,6 +97,19 @@ def test_a_store_that_dies_is_started_again(project: Path, port: int) -> None:
         assert process.wait(timeout=5) == 0
 
 
+def test_a_first_run_makes_a_past_and_the_next_one_none(project: Path, port: int) -> None:
+    arguments = ("up", "--port", str(port), "--data", str(project / "data"), "--symbols", "XRPUSD")
+    environ = {"FLEET_SIMULATED_DAYS": "1", "PYTHONPATH": str(ROOT)}
+    for is_first in (True, False):
+        with fleet(project, *arguments, **environ) as process:
+            said = said_before(process, "Fleet ready")
+            assert any("SIMULATED:XRPUSD: " in line and "trades of 2 days" in line for line in said) == is_first
+            url = embedded.locate(project / "data")
+            assert url and source(url, "SIMULATED:XRPUSD")["kind"] == "simulator"
+            process.terminate()
+            assert process.wait(timeout=5) == 0
+
+
 def test_redis_url_is_used_instead_of_a_store_of_our_own(project: Path, port: int, redis_url: str) -> None:
     arguments = ("up", "--port", str(port), "--data", str(project / "data"), "--symbols", "XRPUSD")
     with fleet(project, *arguments, REDIS_URL=redis_url) as process:
