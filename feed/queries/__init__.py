@@ -12,5 +12,5 @@ flow_parameters those of rows, and by what rules these are looked at
 
 candles, current, footprint, orderflow, profile, trades, book, quote, heatmap, indicators, gaps, market, symbol_health
                                                                                              about one symbol
-symbols, health, indicator_list                                                                              about all of them
+symbols, health, indicator_list                                                              about all of them
 """
