@@ -26,6 +26,7 @@ from feed.queries import (
     symbol_health,
     symbols,
     trades,
+    viewport,
 )
 from feed.queries.endpoint import Endpoint, ask
 from feed.queries.fleet import Fleet
@@ -48,6 +49,7 @@ OF_SYMBOL: tuple[Endpoint[SymbolQueries, Any], ...] = (
     quote.ENDPOINT,
     heatmap.ENDPOINT,
     indicators.ENDPOINT,
+    viewport.ENDPOINT,
     gaps.ENDPOINT,
     symbol_health.ENDPOINT,
     *multi_timeframe.ENDPOINTS,
