@@ -25,6 +25,7 @@ from infra.bench import (
     sparse,
     start,
     venue,
+    viewport,
     worker,
     year,
 )
@@ -49,6 +50,7 @@ ROWS: dict[str, Callable[[], list[Figure]]] = {
     "orderflow": orderflow.measure,
     "indicators": indicators.measure,
     "heatmap": heatmap.measure,
+    "viewport": viewport.measure,
     "memory": memory.measure,
     "crowd": crowd.measure,
     "command": command.measure,
