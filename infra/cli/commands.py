@@ -53,6 +53,7 @@ COMMANDS = {
     "profile": LazyCommand(
         "infra.cli.flow:profile", "Show how much was traded at each price in the newest session of a symbol."
     ),
+    "indicators": LazyCommand("infra.cli.flow:indicators", "Show indicators of the newest bars of a symbol."),
     "import": LazyCommand("infra.cli.imports:app", "Import files in bulk: history by the day, faster than a replay."),
     "export": LazyCommand("infra.cli.export:app", "Export candles or kept trades to a file."),
     "symbols": LazyCommand("infra.cli.symbols:app", "The symbols the fleet is to run: list, add, remove."),

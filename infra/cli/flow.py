@@ -1,4 +1,4 @@
-"""`fleet footprint` and `fleet profile`: what the feed answers, as a picture on a terminal."""
+"""`fleet footprint`, `fleet profile` and `fleet indicators`: what the feed answers, on a terminal."""
 
 import asyncio
 import json
@@ -17,19 +17,22 @@ from common.errors import BadInput
 from common.settings import Settings, load
 from common.store.client import commit_client
 from feed.queries import footprint as footprint_endpoint
+from feed.queries import indicators as indicators_endpoint
 from feed.queries import profile as profile_endpoint
 from feed.queries.endpoint import Endpoint, ask
 from feed.queries.queries import Queries, SymbolQueries
 from feed.wire.params import read_request
 from infra.cli.agreement import with_agreed
 from infra.cli.options import DataOption, store_session
-from infra.cli.pictures import footprint_picture, profile_picture
+from infra.cli.pictures import footprint_picture, indicator_lines, profile_picture
 
 SymbolArgument = Annotated[str, typer.Argument(metavar="SYMBOL", help="Symbol to show.")]
 RowOption = Annotated[str, typer.Option(metavar="HEIGHT", help="Height of a row, in the price; or auto.")]
 EndOption = Annotated[str, typer.Option(metavar="TIME", help="UTC time, day or ms: the last that opens before it.")]
 
 Answer = Mapping[str, Any]
+# Where none is named.
+SHOWN_INDICATORS = ("RSI_14", "EMA_20", "MACD_12_26_9", "BBANDS_20_2", "ATR_14", "VWAP")
 
 
 def footprint(
@@ -62,6 +65,21 @@ def profile(
     if kind in ("range", "composite", "tpo"):
         raise BadInput(f"--kind is {kind!r}, expected session, day, week or month")
     _show(profile_endpoint.ENDPOINT, symbol, asked, data, "profiles", profile_picture)
+
+
+def indicators(
+    symbol: SymbolArgument,
+    ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Such as RSI_14 or MACD_12_26_9.")] = None,
+    timeframe: Annotated[str, typer.Option(help="Length of a bar.")] = "15m",
+    end: EndOption = "",
+    data: DataOption = None,
+) -> None:
+    """Show indicators of the newest bars of a symbol.
+
+    As `GET /v1/indicators` has them. Example: `fleet indicators SIMULATED:BTCUSD RSI_14 MACD VWAP`
+    """
+    asked = {"timeframe": timeframe, "id": ",".join(ids or SHOWN_INDICATORS), "limit": "4", "end": end}
+    _show(indicators_endpoint.ENDPOINT, symbol, asked, data, "t", indicator_lines)
 
 
 def _show(

@@ -1,4 +1,4 @@
-"""Footprints and profiles as text of 80 columns, out of what the feed answers (all numbers read as Decimal)."""
+"""Footprints, profiles, indicators as text of 80 columns, out of what the feed answers (all numbers as Decimal)."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -119,3 +119,33 @@ def _length(part: Decimal, whole: Decimal, room: int) -> str:
     eighths = int(part * room * 8 / whole) if whole else 0
     blocks, rest = divmod(eighths, 8)
     return _EIGHTHS[-1] * blocks + (_EIGHTHS[rest - 1] if rest else "")
+
+
+# Of a bar's values, and that each is told with so many digits.
+_VALUE, _DIGITS = 13, 6
+
+
+def indicator_lines(answer: Mapping[str, Any]) -> Iterator[str]:
+    """A line for each output, the newest bars that fit beside each other; - where not known."""
+    names = [
+        (indicator if output == "value" else f"{indicator} {output}", values)
+        for indicator, outputs in answer["indicators"].items()
+        for output, values in outputs.items()
+    ]
+    yield f"{answer['symbol']}  {answer['timeframe']}  UTC"
+    width = max((len(name) for name, _ in names), default=0)
+    count = max(1, min(len(answer["t"]), (WIDTH - width - 2) // _VALUE))
+    marks = ["" if final else " ~" for final in answer["isFinal"]]
+    opens = [moment(ms, with_day=False) + mark for ms, mark in zip(answer["t"], marks, strict=True)]
+    yield _beside("", opens[-count:], width)
+    for name, values in names:
+        yield _beside(name, [_value(each) for each in values[-count:]], width)
+    yield "~ still growing"
+
+
+def _beside(name: str, texts: Sequence[str], width: int) -> str:
+    return f"{name:{width}}" + "".join(f"{text:>{_VALUE}}" for text in texts)
+
+
+def _value(number: Decimal | None) -> str:
+    return "-" if number is None else f"{float(number):.{_DIGITS}g}"

@@ -142,3 +142,20 @@ def test_a_short_number_has_five_characters_and_is_nearly_the_number(number: Dec
 def test_rows_that_are_left_out_are_shown_as_such() -> None:
     column = PriceColumn.of({Decimal("1"), Decimal("1.5"), Decimal("3")}, Decimal("0.5"))
     assert [column.text(price) for price in column.prices] == ["3.0", "...", "1.5", "1.0"]
+
+
+def test_indicators_are_lines_of_the_newest_bars(url: str) -> None:
+    asyncio.run(_traded(url))
+    assert (
+        fleet("indicators", S, "RSI_3", "MACD_2_3_2", "VWAP", "--timeframe", "5m")
+        == """
+TEST:BTC.USD_1-2  5m  UTC
+                        23:25        23:30        23:35      23:40 ~
+RSI_3                 30.1838      17.2838      15.3196      9.59494
+MACD_2_3_2 MACD    -0.0161101   -0.0287772   -0.0246293   -0.0273949
+MACD_2_3_2 MACDs   -0.0116148   -0.0230564    -0.024105   -0.0262982
+MACD_2_3_2 MACDh  -0.00449537   -0.0057208 -0.000524307  -0.00109663
+VWAP                  100.121      100.113      100.101      100.094
+~ still growing
+"""
+    )
