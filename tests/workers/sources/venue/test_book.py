@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 
 from redis.asyncio import Redis
 
@@ -75,7 +74,7 @@ async def test_a_book_is_written_at_the_pace_of_venues_while_somebody_listens(cl
         await pubsub.unsubscribe()
         assert await pubsub.get_message(timeout=5)
         await pubsub.aclose()  # type: ignore[no-untyped-call]
-        keeper.take(replace(CHANGE, bids=[(1, 1)]))
+        keeper.take(CHANGE._replace(bids=[(1, 1)]))
         await wait_until_async(lambda: keeper._pace_ms == WRITE_MS)
 
 
