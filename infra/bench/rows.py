@@ -24,6 +24,7 @@ from infra.bench import (
     sparse,
     start,
     venue,
+    viewport,
     worker,
     year,
 )
@@ -47,6 +48,7 @@ ROWS: dict[str, Callable[[], list[Figure]]] = {
     "past": past.measure,
     "orderflow": orderflow.measure,
     "heatmap": heatmap.measure,
+    "viewport": viewport.measure,
     "memory": memory.measure,
     "crowd": crowd.measure,
     "command": command.measure,
