@@ -15,6 +15,7 @@ from feed.queries.queries import SymbolQueries
 from feed.queries.stated_pages import StatedPage
 from feed.queries.validator import bars_range
 from feed.reading.budget import QueryBudget
+from feed.wire import shapes
 from feed.wire.answers import BarsAnswer
 from feed.wire.parameter_types import OneOf, SomeOf
 from feed.wire.params import Given, Parameter, Parameters
@@ -72,5 +73,6 @@ ENDPOINT = Endpoint(
     "Bars with what was bought and sold at each price.",
     Parameters((TIMEFRAME, START, END, LIMIT, ROW, ALIGN, STATS, FIELDS, *RULES), _query),
     answer,
+    shapes.FOOTPRINT,
     lambda symbol, query: bars_range(symbol, query.timeframe, query.window),
 )
