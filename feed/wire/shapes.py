@@ -270,7 +270,7 @@ HEATMAP = of_symbol(
         **{"kind": TEXT, "cell": TEXT, "t0": TIME, "bucketMs": COUNT, "cols": COUNT},
         **{"p0": ANY_NUMBER, "row": ANY_NUMBER, "rows": COUNT},
         "spans": listed(exactly(4, ANY_NUMBER)),
-        "scale": keyed(nullable(ANY_NUMBER)),
+        "scale": nullable(keyed(ANY_NUMBER)),
         "cells": keyed(listed(nullable(ANY_NUMBER))),
         **_CURSOR,
         **_OF_HEALTH,
