@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 from common.errors import BadInput
 from common.frames.depth_minute import DepthMinute
 from common.frames.liquidity import CellGrid, CellKind, Liquidity, liquidity
 from common.market.timeframes.timeframe import DAY_MS, Timeframe
+from common.store.reads import View
 from feed.queries.endpoint import Endpoint
 from feed.queries.parameters import END, START, TIMEFRAME_TEXT
 from feed.queries.queries import SymbolQueries
@@ -81,18 +82,38 @@ async def answer(symbol: SymbolQueries, query: HeatmapQuery) -> Answer:
 
 
 async def _answer(symbol: SymbolQueries, query: HeatmapQuery, budget: QueryBudget) -> Answer:
+    found = await read_cells(symbol, query, budget)
+    if found is None:
+        name = symbol.market.symbol
+        raise NoBook(f"{name} has no history of an order book: its source brings none, or none yet")
+    view = await symbol.reader.view()
+    return heatmap(query.form, heatmap_of(symbol, query.cell, found, view))
+
+
+class KnownCells(NamedTuple):
+    """`known_ms`: the end of what is known of the book at all."""
+
+    found: Liquidity
+    known_ms: int
+
+
+def heatmap_of(symbol: SymbolQueries, cell: CellKind, cells: KnownCells, view: View) -> Heatmap:
+    return Heatmap(symbol.market, cells.found, cell, cells.known_ms, view, symbol.health(view))
+
+
+async def read_cells(symbol: SymbolQueries, query: HeatmapQuery, budget: QueryBudget) -> KnownCells | None:
+    """None: the symbol has no history of a book."""
     queries, instrument = symbol.queries, symbol.market.instrument
     of_symbol = queries.client, instrument.symbol, instrument.scale
     newest = await queries.depth.newest(*of_symbol)
     if newest is None:
-        raise NoBook(f"{instrument.symbol} has no history of an order book: its source brings none, or none yet")
+        return None
     # Of the time alone, before anything is read.
     times = _times(query, newest.known_ms)
     minutes = await queries.depth.read(*of_symbol, times.t0_ms, times.end_ms, budget)
     grid = _with_rows(query, times, minutes)
     found: Liquidity = await budget.run(grid.cols * grid.rows, liquidity, minutes, grid, query.cell)
-    view = await symbol.reader.view()
-    return heatmap(query.form, Heatmap(symbol.market, found, query.cell, newest.known_ms, view, symbol.health(view)))
+    return KnownCells(found, newest.known_ms)
 
 
 def _times(query: HeatmapQuery, known_ms: int) -> CellGrid:

@@ -17,6 +17,8 @@ from feed.queries import (
     gaps,
     health,
     heatmap,
+    indicator_list,
+    indicators,
     market,
     orderflow,
     profile,
@@ -24,6 +26,7 @@ from feed.queries import (
     symbol_health,
     symbols,
     trades,
+    viewport,
 )
 from feed.queries.endpoint import Endpoint, ask
 from feed.queries.fleet import Fleet
@@ -46,6 +49,8 @@ OF_SYMBOL: tuple[Endpoint[SymbolQueries, Any], ...] = (
     book.ENDPOINT,
     quote.ENDPOINT,
     heatmap.ENDPOINT,
+    indicators.ENDPOINT,
+    viewport.ENDPOINT,
     gaps.ENDPOINT,
     symbol_health.ENDPOINT,
     *multi_timeframe.ENDPOINTS,
@@ -53,6 +58,7 @@ OF_SYMBOL: tuple[Endpoint[SymbolQueries, Any], ...] = (
 OF_FLEET: tuple[Endpoint[Fleet, Any], ...] = (
     symbols.ENDPOINT,
     health.ENDPOINT,
+    indicator_list.ENDPOINT,
 )
 
 # A symbol is changed once in years: twice under one request is already more than there is.
