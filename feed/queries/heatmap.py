@@ -10,9 +10,10 @@ from common.frames.liquidity import CellGrid, CellKind, Liquidity, liquidity
 from common.market.timeframes.timeframe import DAY_MS, Timeframe
 from common.store.reads import View
 from feed.queries.endpoint import Endpoint
-from feed.queries.parameters import END, START
+from feed.queries.parameters import END, START, TIMEFRAME_TEXT
 from feed.queries.queries import SymbolQueries
 from feed.reading.budget import QueryBudget
+from feed.wire import shapes
 from feed.wire.answers import Answer
 from feed.wire.errors import NoBook
 from feed.wire.heatmaps import Heatmap, HeatmapForm, heatmap
@@ -33,7 +34,10 @@ KIND: Parameter[HeatmapKind] = Parameter("kind", OneOf(get_args(HeatmapKind)), "
 PRICE_MIN: Parameter[int | None] = Parameter("price_min", PriceTicks(), None, "The lowest price.")
 PRICE_MAX: Parameter[int | None] = Parameter("price_max", PriceTicks("price_min"), None, "The highest price.")
 BUCKET: Parameter[Timeframe | None] = Parameter(
-    "bucket", Parsed(Timeframe.parse), None, "Width of a column, up to a day: a number and ms, s, m, h or d."
+    "bucket",
+    Parsed(Timeframe.parse, TIMEFRAME_TEXT),
+    None,
+    "Width of a column, up to a day: a number and ms, s, m, h or d.",
 )
 MAX_COLS_ASKED = Parameter("max_cols", Whole(MAX_COLS), 1_000, "Most columns, where no bucket is given.")
 ROW: Parameter[int | None] = Parameter(
@@ -193,4 +197,5 @@ ENDPOINT = Endpoint(
         HeatmapQuery.of,
     ),
     answer,
+    shapes.HEATMAP,
 )

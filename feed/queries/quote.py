@@ -15,6 +15,7 @@ from feed.queries.book import is_live, last_book
 from feed.queries.endpoint import Endpoint
 from feed.queries.queries import SymbolQueries
 from feed.reading.bounds import FOREVER_MS
+from feed.wire import shapes
 from feed.wire.answers import SymbolAnswer, exact
 from feed.wire.params import NOTHING
 
@@ -28,15 +29,22 @@ async def answer(symbol: SymbolQueries, query: None) -> SymbolAnswer:
     packed = [view.state.candle] if view.state and view.state.candle else view.minutes[0]
     newest = codec.unpack_candle(packed[0]) if packed else None
     fields = {
-        "t": book.ts_ms if book else None,
-        "live": is_live(book, view, symbol),
-        **_best("bid", book.bids if book else [], instrument),
-        **_best("ask", book.asks if book else [], instrument),
-        **_between(book, instrument),
+        **told_quote(book, instrument, is_live=is_live(book, view, symbol)),
         **_last(newest, instrument),
         "health": symbol.health(view),
     }
     return SymbolAnswer(symbol.market, fields)
+
+
+def told_quote(book: BookSnapshot | None, instrument: Instrument, *, is_live: bool) -> dict[str, object]:
+    """What a book says of the best prices."""
+    return {
+        "t": book.ts_ms if book else None,
+        "live": is_live,
+        **_best("bid", book.bids if book else [], instrument),
+        **_best("ask", book.asks if book else [], instrument),
+        **_between(book, instrument),
+    }
 
 
 def _best(side: str, levels: list[Level], instrument: Instrument) -> dict[str, Number]:
@@ -61,4 +69,4 @@ def _last(newest: Candle | None, instrument: Instrument) -> dict[str, object]:
     return {"last": exact(instrument.price_text(newest.close_ticks)), "lastT": newest.last_ts_ms}
 
 
-ENDPOINT = Endpoint("/v1/quote/{symbol}", "The best bid and ask, and the last price.", NOTHING, answer)
+ENDPOINT = Endpoint("/v1/quote/{symbol}", "The best bid and ask, and the last price.", NOTHING, answer, shapes.QUOTE)

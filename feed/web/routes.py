@@ -34,6 +34,7 @@ from feed.queries.queries import SymbolQueries
 from feed.queries.validator import Validator, validator
 from feed.services import Services, services_of
 from feed.web import process
+from feed.web.documents import pages
 from feed.wire.answers import Written
 from feed.wire.params import read_request
 
@@ -134,6 +135,7 @@ def _response(written: Written, headers: Mapping[str, str] | None = None) -> Res
 routes = [
     *map(_symbol_route, OF_SYMBOL),
     *map(_fleet_route, OF_FLEET),
+    *pages((*OF_SYMBOL, *OF_FLEET)),
     Route("/healthz", process.alive),
     Route("/readyz", process.ready),
     Route("/metrics", process.metrics),
