@@ -292,3 +292,36 @@ SEVERAL = of_symbol(
 _LONG = dict.fromkeys(("open", "high", "low", "close", "volume"), ANY_NUMBER)
 _NEWEST = record({"ts": ANY_NUMBER, **_OHLCV, **_LONG, "is_complete": FLAG, "rev": COUNT, "timeframe": TEXT}, _MARKS)
 SEVERAL_CURRENT = of_symbol({"current": keyed(nullable(_NEWEST)), **_CURSOR, **_OF_HEALTH})
+_MAYBE = nullable(ANY_NUMBER)
+_NOTES = {"settled": FLAG, "partials": listed(FLAG), "since": TIME, "reliableSince": TIME, "shift": keyed(WHOLE)}
+INDICATORS = of_symbol(
+    {
+        **{"timeframe": TEXT, "t": listed(TIME), "isFinal": listed(FLAG)},
+        "indicators": keyed(keyed(listed(_MAYBE))),
+        "warmFrom": keyed(nullable(TIME)),
+        **_CURSOR,
+        **_COVERED,
+        **_OF_HEALTH,
+    },
+    {
+        **{"fill": TEXT, "align": TEXT, "asOf": listed(nullable(TIME))},
+        **{name: keyed(shape) for name, shape in _NOTES.items()},
+        **_LACKS,
+        **_NEXT,
+    },
+)
+_NUMBER_RULE = {"name": TEXT, "default": ANY_NUMBER, "from": ANY_NUMBER, "to": ANY_NUMBER, "whole": FLAG}
+INDICATOR_LIST = record(
+    {
+        "indicators": listed(
+            record(
+                {
+                    **{"id": TEXT, "name": TEXT, "aliases": listed(TEXT), "numbers": listed(record(_NUMBER_RULE))},
+                    **{"sources": listed(TEXT), "anchored": FLAG, "outputs": listed(TEXT), "formula": TEXT},
+                    **{"first": keyed(COUNT), "memory": one_of(("window", "recursive", "path", "anchored"))},
+                    **{"warmup": COUNT, "shift": keyed(WHOLE)},
+                }
+            )
+        )
+    }
+)
