@@ -26,6 +26,7 @@ ASKED: dict[str, list[dict[str, Any]]] = {
         {"kind": "day", "limit": 3, "nodes": 1, "naked": 1, "developing": "1h"},
     ],
     "/v1/trades/{symbol}": [{"join_ms": 1_000}, {"start": START_MS, "take": "oldest"}],
+    "/v1/viewport/{symbol}": [{"profile": 1, "heatmap": "depth"}, {"profile": 1, "timeframe": "1d"}],
 }
 
 
