@@ -4,13 +4,14 @@ from dataclasses import dataclass
 
 from common.errors import BadInput
 from common.indicators.ids import Indicator, parse
+from common.indicators.table import KINDS
 from common.market.builder.gaps import Ledger
 from common.market.timeframes.timeframe import Timeframe
 from feed.bars.choice import source_of
 from feed.bars.indicators import IndicatorQuery, IndicatorRead, read
 from feed.queries.candles import FILL, check_whole
 from feed.queries.endpoint import Endpoint
-from feed.queries.parameters import END, FORMAT, LIMIT, START, TIMEFRAME, window_of
+from feed.queries.parameters import END, FORMAT, LIMIT, START, TIMEFRAME, TIMEFRAME_TEXT, window_of
 from feed.queries.queries import SymbolQueries
 from feed.queries.validator import TimeRange, bars_range
 from feed.reading.budget import QueryBudget
@@ -22,19 +23,19 @@ from feed.wire.params import Given, Parameter, Parameters
 
 MAX_IDS = 64
 # Of one id; what it may say exactly, GET /v1/indicators lists.
-ID_TEXT = r"[A-Za-z][A-Za-z0-9_.-]{0,39}"
+ID_TEXT = f"^({'|'.join(KINDS)})(_[A-Za-z0-9.-]+)*$"
 
-ID: Parameter[tuple[Indicator, ...]] = Parameter(
+ID: Parameter[tuple[Indicator, ...] | None] = Parameter(
     "id",
     ListOf(parse, MAX_IDS, ID_TEXT),
-    (),
+    None,
     "What to compute, such as RSI_14: several with commas between, or given several times.",
     repeats=True,
 )
 FINAL = Parameter("final", OneOf(("false", "true")), "false", "true: without the growing bar.")
 ALIGN: Parameter[Timeframe | None] = Parameter(
     "align",
-    Parsed(Timeframe.parse),
+    Parsed(Timeframe.parse, TIMEFRAME_TEXT),
     None,
     "Values of these longer bars: in each row of the newest that was over by then.",
 )
@@ -57,9 +58,9 @@ class IndicatorsQuery:
         return cls(rows, given[FORMAT])
 
 
-def _once(indicators: tuple[Indicator, ...]) -> tuple[Indicator, ...]:
+def _once(indicators: tuple[Indicator, ...] | None) -> tuple[Indicator, ...]:
     """An id that is asked for twice is answered once."""
-    return tuple(dict.fromkeys(indicators))
+    return tuple(dict.fromkeys(indicators or ()))
 
 
 async def answer(symbol: SymbolQueries, query: IndicatorsQuery) -> Answer:
