@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from common.errors import BadInput
-from common.frames.orderflow.table import OF_ANCHORS, OF_ROWS
+from common.frames.orderflow.table import OF_ROWS
 from feed.bars.orderflow import FlowQuery
 from feed.queries import orderflow
 from feed.queries.flow_parameters import RULES
@@ -24,10 +24,12 @@ _ANY = Window(None, None, 1)
 
 
 class FlowSeries(RowSeries):
+    # Sums, and whether something is missing in what they sum, which every row tells.
+    is_running = True
+
     def __init__(self, host: SeriesHost, topic: Topic, query: FlowQuery) -> None:
         super().__init__(host, topic, query.timeframe)
         self._query = query
-        self.is_running = not query.fields.isdisjoint(OF_ANCHORS)
 
     async def snapshot(self, limit: int) -> SnapshotRead:
         query = replace(self._query, window=Window(None, None, limit))

@@ -123,8 +123,12 @@ class RowSeries(LiveSeries[Update]):
         """Not yet: note what is to be read."""
         if not self._touched:
             self._complete = before.cursor
-        for update in updates:
-            self._touched.add(update.open_ms, before.seq + 1, at.seq)
+        opens = [update.open_ms for update in updates]
+        if self.is_running and at.cover.reshaped(before.cover):
+            # Where a gap has no bar of its own, the sums after it lack something all the same.
+            opens += [self.timeframe.open_of(from_ms) for from_ms, _ in at.cover.differences(before.cover)]
+        for open_ms in opens:
+            self._touched.add(open_ms, before.seq + 1, at.seq)
         self._moved.set()
         if self._touched and self._telling is None:
             self._telling = asyncio.create_task(self._tell_touched())

@@ -174,6 +174,25 @@ async def test_only_changed_rows_are_told_and_the_bar_with_them(feed: Served, wr
         assert (told["bar"]["delta"], told["bar"]["vah"]) == (0, 100.5)
 
 
+async def test_a_gap_without_a_bar_of_its_own_shows_in_the_sums_after_it(feed: Served, writer: Writer) -> None:
+    await writer.commit(writer.trade(START_MS))
+    missing = writer.trade(START_MS + 3 * 60_000)
+    await writer.commit(writer.trade(START_MS + 10 * 60_000))
+    await writer.commit(writer.trade(START_MS + 11 * 60_000))
+    one = RowsFolding(feed, "orderflow", S, "1m", 1, fields="cvd")
+    one.join()
+    await wait_until_async(lambda: one.cursor)
+    assert all(bar["anchorPartial"] for bar in one.bars.values())
+    await writer.commit(missing)
+    await agree([one])
+    lost = writer.trade(START_MS + 12 * 60_000)
+    await writer.commit(writer.trade(START_MS + 20 * 60_000))
+    await agree([one])
+    await writer.commit(lost)
+    await agree([one])
+    await one.leave()
+
+
 async def test_every_trade_is_told_in_the_order_in_which_it_was_applied(feed: Served, writer: Writer) -> None:
     await writer.commit(writer.trade(START_MS), writer.trade(START_MS + 60_000, side=1))
     async with feed.connect() as socket:
