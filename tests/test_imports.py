@@ -12,6 +12,7 @@ from infra.paths import ROOT
 PARTS = (
     "common.market",
     "common.frames",
+    "common.indicators",
     "common.store",
     "common.archive",
     "common.series",
@@ -29,6 +30,7 @@ PARTS = (
 ALLOWED = {
     "common.market": {"common.errors"},
     "common.frames": {"common.market", "common.series", "common.errors"},
+    "common.indicators": {"common.market", "common.frames", "common.errors"},
     "common.store": {
         "common.market",
         "common.series",
@@ -53,12 +55,21 @@ ALLOWED = {
     },
     "workers.rollup": {"common", "common.market", "common.series", "common.frames", "common.store", "common.archive"},
     "workers": {"common", "common.market", "common.series", "common.store", "workers.rollup", "workers.change"},
-    "feed": {"common", "common.market", "common.series", "common.frames", "common.store", "common.archive"},
+    "feed": {
+        "common",
+        "common.market",
+        "common.series",
+        "common.frames",
+        "common.indicators",
+        "common.store",
+        "common.archive",
+    },
     "infra": {
         "common",
         "common.market",
         "common.series",
         "common.frames",
+        "common.indicators",
         "common.store",
         "common.archive",
         "workers",
@@ -125,7 +136,7 @@ KNOWS_REDIS = {
 }
 
 # What the pure core may use of the rest of the world: nothing with a clock, a socket or a log.
-PURE = {"orjson", "numpy", "polars", "zstandard", "exchange_calendars"}
+PURE = {"orjson", "numpy", "polars", "zstandard", "exchange_calendars", "talib"}
 SIDE_EFFECTS = {"asyncio", "socket", "logging", "time", "os", "random", "subprocess", "threading"}
 
 
@@ -220,7 +231,7 @@ def test_only_the_store_speaks_redis(part: str) -> None:
                 assert (module, names) == ("redis.asyncio", ["Redis"]), f"{place} imports {names} of {module}"
 
 
-@pytest.mark.parametrize("part", ["common.market", "common.series", "common.frames"])
+@pytest.mark.parametrize("part", ["common.market", "common.series", "common.frames", "common.indicators"])
 def test_the_core_is_pure(part: str) -> None:
     for path in files_of(part):
         top = {module.partition(".")[0] for module in imports(path)}
@@ -245,6 +256,14 @@ def test_clock_and_roll_up_start_small_and_before_the_fork_without_threads() -> 
     code = f"import sys, {modules}; print(*{{'polars', 'pandas', 'exchange_calendars'}} & set(sys.modules))"
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == ""
+
+
+@pytest.mark.process
+def test_the_library_of_indicators_is_loaded_with_the_first_question() -> None:
+    """It takes a quarter of a second and 30 MB."""
+    code = "import sys, common.indicators.values; print('talib' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "False"
 
 
 @pytest.mark.process

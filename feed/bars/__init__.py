@@ -15,6 +15,7 @@ together     several kinds of bars as of one commit
 flow         what order flow is worked out of: candles, rows, what levels add up to, minutes after them
 orderflow    bars with their order flow, a row each
 profiles     the levels of periods, or of any span, as one bar with many rows
+viewport     candles and their profile, with the rows that suit a picture
 live         the bars that grow, from commit messages
 changes      which bars changed since a cursor
 page         a run of bars as it goes into an answer

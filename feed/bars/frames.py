@@ -1,6 +1,6 @@
 """Bars as frames: windows, flags and filling, for the forms and timeframes that no tail serves."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
@@ -15,7 +15,7 @@ from common.store.state import SymbolState
 from feed.bars.data import SymbolData
 from feed.bars.page import More, Page, covered_span, next_page
 from feed.bars.recipe import BarRecipe
-from feed.bars.source import BarSource, PageRead
+from feed.bars.source import BarRows, BarSource, PageRead
 from feed.reading.bounds import FOREVER_MS, Bounds, Window
 from feed.reading.coverage import EMPTY, KnownCoverage
 
@@ -46,9 +46,14 @@ async def read_frame(source: BarSource, window: Window, *, flat: bool = False) -
         reached, state = bounds.reached(more_ms), read.view.state
         frame = await source.data.budget.run(bounds.limit, filled, lent, timeframe, reached, state)
         more_ms = more_ms if len(frame) < bounds.limit else None
-    from_ms, to_ms = covered_span(frame["open_ms"], timeframe, bounds, more_ms)
-    flags = flagged(frame, timeframe, read.cover, read.view.state)
-    return Bars(flags, read.view, read.cover, from_ms, to_ms, next_page(bounds, more_ms))
+    return bars_of(replace(read, frame=frame, more_ms=more_ms), timeframe, bounds)
+
+
+def bars_of(read: BarRows, timeframe: Timeframe, bounds: Bounds) -> Bars:
+    """What was read of the bounds, with flags."""
+    from_ms, to_ms = covered_span(read.frame["open_ms"], timeframe, bounds, read.more_ms)
+    flags = flagged(read.frame, timeframe, read.cover, read.view.state)
+    return Bars(flags, read.view, read.cover, from_ms, to_ms, next_page(bounds, read.more_ms))
 
 
 async def read_page(source: BarSource, window: Window) -> PageRead:

@@ -96,7 +96,15 @@ async def read(source: BarSource, wanted: ProfilesWanted) -> Profiles:
 async def _read(source: BarSource, wanted: ProfilesWanted) -> Profiles:
     together, timeframe = source.together(), AGES if wanted.span else source.grid.timeframe
     bounds = Bounds(*wanted.span, 1, oldest_first=False) if wanted.span else Bounds.of(wanted.window, timeframe)
-    candles = _whole(await together.read(BarRecipe.candles(timeframe), bounds))
+    candles = await together.read(BarRecipe.candles(timeframe), bounds)
+    return await of_candles(together, candles, timeframe, bounds, wanted)
+
+
+async def of_candles(
+    together: BarsTogether, candles: BarRows, timeframe: Timeframe, bounds: Bounds, wanted: ProfilesWanted
+) -> Profiles:
+    """Profiles of candles that were read `together`, of these bounds. Raises Overtaken."""
+    _whole(candles)
     same = bounds if wanted.span else bounds_of(candles.frame, timeframe, bounds) or replace(bounds, limit=1)
     row_ticks = wanted.row_ticks or await _height(together, candles.frame, timeframe, same, wanted.max_rows)
     levels = _whole(await together.read(BarRecipe.footprints(timeframe, row_ticks, "floor"), same)).frame

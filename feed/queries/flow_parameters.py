@@ -67,11 +67,11 @@ def rules_of(given: Given) -> RowRules:
     return RowRules(imbalance=ImbalanceRule(**imbalance), **rules)
 
 
-def refuse_rules(given: Given) -> None:
-    """Where nothing is asked for that they would be rules of."""
+def refuse_rules(given: Given, wanted: str) -> None:
+    """Where nothing is asked for that they would be rules of. `wanted`: what would ask for it."""
     for parameter in RULES:
         if given[parameter] is not None:
-            raise BadInput(f"{parameter.name} is a rule of what was not asked for, expected stats=1 or fields")
+            raise BadInput(f"{parameter.name} is a rule of what was not asked for, expected {wanted}")
 
 
 def stated_rows(row_ticks: int, align: Align, instrument: Instrument) -> dict[str, object]:

@@ -14,6 +14,7 @@ from feed.queries.parameters import END, LIMIT, START, TIMEFRAME, window_of
 from feed.queries.queries import SymbolQueries
 from feed.queries.stated_pages import StatedPage
 from feed.queries.validator import bars_range
+from feed.reading.bounds import Window
 from feed.reading.budget import QueryBudget
 from feed.wire.answers import BarsAnswer
 from feed.wire.parameter_types import OneOf, SomeOf
@@ -27,30 +28,49 @@ FIELDS: Parameter[frozenset[FootprintField] | None] = Parameter(
 )
 
 
-def _query(given: Given) -> FootprintQuery | FootprintStatsQuery:
-    timeframe, window = given[TIMEFRAME], window_of(given)
+AnyFootprintQuery = FootprintQuery | FootprintStatsQuery
+
+
+def _query(given: Given) -> AnyFootprintQuery:
     fields = frozenset(FOOTPRINT_FIELDS) if given[STATS] == "1" else given[FIELDS]
-    row, align = given[ROW], given[ALIGN]
     if fields is None:
-        refuse_rules(given)
-        if row is not None:
-            return FootprintQuery(timeframe, window, row, align)
+        refuse_rules(given, "stats=1 or fields")
+    return query_of(given, window_of(given), fields)
+
+
+def query_of(given: Given, window: Window, fields: frozenset[FootprintField] | None) -> AnyFootprintQuery:
+    """`fields`: None where nothing is asked for beyond the rows."""
+    timeframe, row, align = given[TIMEFRAME], given[ROW], given[ALIGN]
+    if fields is None and row is not None:
+        return FootprintQuery(timeframe, window, row, align)
     grid = RowGrid(row, align or "nearest")
     return FootprintStatsQuery(timeframe, window, grid, fields or frozenset(), rules_of(given))
 
 
-async def answer(symbol: SymbolQueries, query: FootprintQuery | FootprintStatsQuery) -> BarsAnswer:
+async def answer(symbol: SymbolQueries, query: AnyFootprintQuery) -> BarsAnswer:
     if isinstance(query, FootprintQuery):
-        return await symbol.queries.weighed(lambda budget: _plain(symbol, query, budget))
-    found = await symbol.stated_page("footprint", query, lambda budget: _with_stats(symbol, query, budget))
+        found = await page(symbol, query)
+    else:
+        found = await symbol.stated_page("footprint", query, lambda budget: _with_stats(symbol, query, budget))
     return replace(await bars_answer(symbol, query.timeframe, found.read), stated=found.stated)
 
 
-async def _plain(symbol: SymbolQueries, query: FootprintQuery, budget: QueryBudget) -> BarsAnswer:
+async def page(symbol: SymbolQueries, query: AnyFootprintQuery) -> StatedPage:
+    """The bars as they are now."""
+
+    async def read(budget: QueryBudget) -> StatedPage:
+        if isinstance(query, FootprintQuery):
+            return await _plain(symbol, query, budget)
+        return await _with_stats(symbol, query, budget)
+
+    return await symbol.queries.weighed(read)
+
+
+async def _plain(symbol: SymbolQueries, query: FootprintQuery, budget: QueryBudget) -> StatedPage:
     source = symbol.source(query.timeframe, budget)
-    read = await footprints.read(source, replace(query, timeframe=source.grid.timeframe))
+    page, view, cover = await footprints.read(source, replace(query, timeframe=source.grid.timeframe))
     stated = stated_rows(query.row_ticks, query.align, symbol.market.instrument) if query.align else {}
-    return replace(await bars_answer(symbol, query.timeframe, read), stated=stated)
+    return StatedPage(page, stated, view, cover)
 
 
 async def _with_stats(symbol: SymbolQueries, query: FootprintStatsQuery, budget: QueryBudget) -> StatedPage:

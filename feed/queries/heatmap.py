@@ -1,7 +1,7 @@
 """`GET /v1/heatmap/{symbol}`: what rested in the book or was traded, as cells of a bucket and a row of prices."""
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from common.frames.depth import Ints
 from common.frames.liquidity import CellGrid, CellKind, Liquidity, liquidity
 from common.market.builder.gaps import Ledger
 from common.market.timeframes.timeframe import DAY_MS, MINUTE, MINUTE_MS, Timeframe
+from common.store.reads import View
 from feed.bars import traded
 from feed.bars.traded import TradedRead
 from feed.queries.endpoint import Endpoint
@@ -69,21 +70,42 @@ async def answer(symbol: SymbolQueries, query: HeatmapQuery) -> Answer:
 
 
 async def _of_depth(symbol: SymbolQueries, query: HeatmapQuery, budget: QueryBudget) -> Answer:
+    found = await read_cells(symbol, query.window, query.cell, budget, query.min_lots)
+    if found is None:
+        name = symbol.market.symbol
+        raise NoBook(f"{name} has no history of an order book: its source brings none, or none yet")
+    view = await symbol.reader.view()
+    return heatmap(query.form, heatmap_of(symbol, query.cell, found, view))
+
+
+class KnownCells(NamedTuple):
+    """`known_ms`: the end of what is known of the book at all."""
+
+    found: Liquidity
+    known_ms: int
+
+
+def heatmap_of(symbol: SymbolQueries, cell: CellKind, cells: KnownCells, view: View) -> Heatmap:
+    return Heatmap(symbol.market, cells.found, cell, cells.known_ms, view, symbol.health(view))
+
+
+async def read_cells(
+    symbol: SymbolQueries, window: HeatmapWindow, cell: CellKind, budget: QueryBudget, min_lots: int = 0
+) -> KnownCells | None:
+    """Cells of depth. None: the symbol has no history of a book."""
     queries, instrument = symbol.queries, symbol.market.instrument
     of_symbol = queries.client, instrument.symbol, instrument.scale
     newest = await queries.depth.newest(*of_symbol)
     if newest is None:
-        raise NoBook(f"{instrument.symbol} has no history of an order book: its source brings none, or none yet")
+        return None
     # Of the time alone, before anything is read.
-    times = query.window.times(newest.known_ms, MAX_DEPTH_MS)
+    times = window.times(newest.known_ms, MAX_DEPTH_MS)
     minutes = await queries.depth.read(*of_symbol, times.t0_ms, times.end_ms, budget)
     spans = [span for minute in minutes for span in minute.spans]
     lowest, highest = min((span[2] for span in spans), default=None), max((span[3] for span in spans), default=None)
-    grid = query.window.with_rows(times, lowest, highest)
-    work: tuple[Any, ...] = minutes, grid, query.cell, query.min_lots
-    found: Liquidity = await budget.run(grid.cols * grid.rows, liquidity, *work)
-    view = await symbol.reader.view()
-    return heatmap(query.form, Heatmap(symbol.market, found, query.cell, newest.known_ms, view, symbol.health(view)))
+    grid = window.with_rows(times, lowest, highest)
+    found = await budget.run(grid.cols * grid.rows, liquidity, minutes, grid, cell, min_lots)
+    return KnownCells(found, newest.known_ms)
 
 
 async def _of_trades(symbol: SymbolQueries, query: HeatmapQuery, budget: QueryBudget) -> Answer:

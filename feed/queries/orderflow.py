@@ -17,8 +17,9 @@ from feed.queries.parameters import END, FORMAT, LIMIT, START, TIMEFRAME, window
 from feed.queries.queries import SymbolQueries
 from feed.queries.stated_pages import StatedPage
 from feed.queries.validator import TimeRange, bars_range
+from feed.reading.bounds import Window
 from feed.reading.budget import QueryBudget
-from feed.wire.answers import Answer, Form, TableAnswer, TableForm, TableWriters, Written
+from feed.wire.answers import Answer, BarsAnswer, Form, TableAnswer, TableForm, TableWriters, Written
 from feed.wire.parameter_types import OneOf, Parsed, SomeOf
 from feed.wire.params import Given, Parameter, Parameters
 
@@ -43,18 +44,30 @@ class OrderflowQuery:
 
     @classmethod
     def of(cls, given: Given) -> "OrderflowQuery":
-        grid = RowGrid(given[HEIGHT], given[FLOOR])
-        fields = given[FIELDS] if given[FIELDS].isdisjoint(OF_ROWS) else given[FIELDS] | WHAT_IS_MISSING
-        flow = FlowQuery(given[TIMEFRAME], window_of(given), grid, fields, rules_of(given), given[ANCHOR])
-        return cls(flow, given[FORMAT])
+        return cls(flow_query(given, window_of(given)), given[FORMAT])
+
+
+def flow_query(given: Given, window: Window) -> FlowQuery:
+    fields = given[FIELDS] if given[FIELDS].isdisjoint(OF_ROWS) else given[FIELDS] | WHAT_IS_MISSING
+    grid = RowGrid(given[HEIGHT], given[FLOOR])
+    return FlowQuery(given[TIMEFRAME], window, grid, fields, rules_of(given), given[ANCHOR])
 
 
 async def answer(symbol: SymbolQueries, query: OrderflowQuery) -> Answer:
     form = query.form
     if form != "json":
         return await symbol.queries.weighed(lambda budget: _table(symbol, query.flow, form, budget))
-    found = await symbol.stated_page("orderflow", query.flow, lambda budget: _page(symbol, query.flow, budget))
-    return replace(await bars_answer(symbol, query.flow.timeframe, found.read), stated=found.stated)
+    return await json_answer(symbol, query.flow)
+
+
+async def json_answer(symbol: SymbolQueries, query: FlowQuery) -> BarsAnswer:
+    found = await symbol.stated_page("orderflow", query, lambda budget: _page(symbol, query, budget))
+    return replace(await bars_answer(symbol, query.timeframe, found.read), stated=found.stated)
+
+
+async def page(symbol: SymbolQueries, query: FlowQuery) -> StatedPage:
+    """The bars as they are now."""
+    return await symbol.queries.weighed(lambda budget: _page(symbol, query, budget))
 
 
 async def _table(symbol: SymbolQueries, query: FlowQuery, form: TableForm, budget: QueryBudget) -> Answer:

@@ -27,7 +27,7 @@ from feed.bars.data import SymbolData
 from feed.bars.page import More
 from feed.queries.candles import check_whole
 from feed.queries.endpoint import Endpoint
-from feed.queries.joined_trades import JOIN_MS, MIN, Joining, Take, shown_trades
+from feed.queries.joined_trades import JOIN_MS, MIN, Joining, ShownTrades, Take, shown_trades
 from feed.queries.parameters import END, FORMAT, LIMIT, START
 from feed.queries.queries import SymbolQueries
 from feed.reading.bounds import ATTEMPTS, FOREVER_MS
@@ -108,17 +108,32 @@ class TradesRead:
 async def answer(symbol: SymbolQueries, query: TradesQuery) -> Answer:
     market = symbol.market
     found = await symbol.queries.weighed(lambda budget: read(symbol.data(budget), query))
-    is_full, faults = len(found.trades) == query.limit, found.retention.faults
+    is_full = len(found.trades) == query.limit
     shown = shown_trades(found.trades, query.joining, market.instrument, is_full=is_full, take=query.take)
     more = shown.more or found.more(query)
     if query.form != "json":
-        check_whole(market, more, faults)
+        check_whole(market, more, found.retention.faults)
         return TableAnswer(shown.tables, shown.rows, market.instrument, query.form)
-    complete = found.complete(query, found.retention.cover(found.view, market.instrument))
+    return _told(symbol, query, found, shown, more)
+
+
+async def newest(symbol: SymbolQueries, limit: int) -> tuple[TradesAnswer, View]:
+    """The newest trades there are, and the view they are true of."""
+    query = TradesQuery(None, None, limit, "json")
+    found = await symbol.queries.weighed(lambda budget: read(symbol.data(budget), query))
+    shown = shown_trades(found.trades, None, symbol.market.instrument, is_full=False, take=query.take)
+    return _told(symbol, query, found, shown, found.more(query)), found.view
+
+
+def _told(
+    symbol: SymbolQueries, query: TradesQuery, found: TradesRead, shown: ShownTrades, more: More | None
+) -> TradesAnswer:
+    faults = found.retention.faults
+    complete = found.complete(query, found.retention.cover(found.view, symbol.market.instrument))
     fields: dict[str, object] = {"complete": complete, "cursor": cursor_of(found.view.state)}
     fields |= {"faults": told_faults(faults)} if faults else {}
     fields |= {"next": more} if more else {}
-    return TradesAnswer(market, shown.rows, {**fields, "health": symbol.health(found.view)}, shown.json)
+    return TradesAnswer(symbol.market, shown.rows, {**fields, "health": symbol.health(found.view)}, shown.json)
 
 
 async def read(data: SymbolData, query: TradesQuery) -> TradesRead:

@@ -10,17 +10,17 @@ from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
 from common.errors import FleetError, StoreUnavailable
-from common.market.timeframes.timeframe import Timeframe
 from common.store.instrument import InstrumentChanged
 from common.store.registry import Market
 from feed.bars.changes import Cursor
 from feed.metrics import Metrics
-from feed.queries.queries import Queries
 from feed.stream.hub import Hub
 from feed.stream.opening import Opening, open_series
 from feed.stream.series import LiveSeries
+from feed.stream.topic import Topic
 from feed.wire.errors import failure_of
 from feed.wire.messages import Notice, Reply, RequestId, Sent, StreamMessage
 
@@ -57,7 +57,7 @@ class OpenRequest:
 
 @dataclass(eq=False, slots=True)
 class Subscription:
-    """A feed.stream.series.Listener. `pending`: messages by what they are about, in the order of their commits.
+    """A feed.stream.series.SeriesListener. `pending`: messages by what they are about, in the order of their commits.
 
     `seq`, `token`, `watermark_ms`: the commit it was opened at.
     """
@@ -65,7 +65,7 @@ class Subscription:
     client: "Client"
     limit: int
     wish: OpenRequest
-    series: LiveSeries = field(init=False)
+    series: LiveSeries[Any] = field(init=False)
     stage: Stage = Stage.WAITING
     seq: int = 0
     token: str = ""
@@ -81,7 +81,7 @@ class Subscription:
         if self.stage in (Stage.WAITING, Stage.CLOSED) or (message.seq <= self.seq and about != "health"):
             return
         # To the end, so that the last cursor the client has got covers everything it has got.
-        self.pending[about] = message.known_final(self.watermark_ms)
+        self.pending[about] = message.known_final(self.watermark_ms).after(self.pending.get(about))
         self.pending.move_to_end(about)
         if len(self.pending) > MAX_PENDING:
             self._overflow()
@@ -91,7 +91,7 @@ class Subscription:
     def restart(self) -> None:
         self._wait(OpenRequest(request_id=self.wish.request_id, reset=True))
 
-    def move(self, series: LiveSeries) -> None:
+    def move(self, series: LiveSeries[Any]) -> None:
         self.series = series
         self.restart()
 
@@ -131,30 +131,28 @@ class Client:
         self,
         send: Callable[[str], Awaitable[None]],
         hub: Hub,
-        queries: Queries,
         metrics: Metrics,
     ) -> None:
         self.metrics = metrics
-        self.subscriptions: dict[tuple[str, Timeframe], Subscription] = {}
+        self.subscriptions: dict[tuple[str, Topic], Subscription] = {}
         self._send_text = send
         self._hub = hub
-        self._queries = queries
         self._replies: deque[Reply] = deque()
         self._awake: OrderedDict[Subscription, None] = OrderedDict()
         self._work = asyncio.Event()
         self._room = asyncio.Event()
 
-    def subscribe(self, market: Market, timeframe: Timeframe, limit: int, wish: OpenRequest) -> None:
+    def subscribe(self, market: Market, topic: Topic, limit: int, wish: OpenRequest) -> None:
         """Begin, or begin again."""
-        self.unsubscribe(market.symbol, timeframe)
+        self.unsubscribe(market.symbol, topic)
         subscription = Subscription(self, limit, wish)
-        self.subscriptions[market.symbol, timeframe] = subscription
-        subscription.series = self._hub.join(subscription, market, timeframe)
+        subscription.series = self._hub.join(subscription, market, topic)
+        self.subscriptions[market.symbol, topic] = subscription
         self.metrics.subscriptions.inc()
         self.wake(subscription)
 
-    def unsubscribe(self, symbol: str, timeframe: Timeframe) -> bool:
-        subscription = self.subscriptions.pop((symbol, timeframe), None)
+    def unsubscribe(self, symbol: str, topic: Topic) -> bool:
+        subscription = self.subscriptions.pop((symbol, topic), None)
         if subscription is None:
             return False
         subscription.stage = Stage.CLOSED
@@ -166,11 +164,11 @@ class Client:
     def end(self, subscription: Subscription, error: FleetError) -> None:
         """Give the subscription up and say why."""
         self._tell(subscription, error)
-        self.unsubscribe(subscription.series.market.symbol, subscription.series.timeframe.anchored(None))
+        self.unsubscribe(subscription.series.market.symbol, subscription.series.topic)
 
     def leave(self) -> None:
-        for symbol, timeframe in list(self.subscriptions):
-            self.unsubscribe(symbol, timeframe)
+        for symbol, topic in list(self.subscriptions):
+            self.unsubscribe(symbol, topic)
 
     def reply(self, reply: Reply) -> None:
         """Send it before any news that waits."""
@@ -229,7 +227,7 @@ class Client:
         subscription.pending.clear()
         try:
             opening = await open_series(
-                series, self._queries, subscription.limit, wish.cursor, reset=wish.reset, request_id=wish.request_id
+                series, subscription.limit, wish.cursor, reset=wish.reset, request_id=wish.request_id
             )
         except FleetError as error:
             self._failed(subscription, error)
@@ -270,8 +268,7 @@ class Client:
 
     def _tell(self, subscription: Subscription, error: FleetError) -> None:
         series = subscription.series
-        names = {"symbol": series.market.symbol, "timeframe": series.timeframe.text}
-        self.reply(Reply.error(failure_of(error), **names))
+        self.reply(Reply.error(failure_of(error), **series.topic.told(series.market.symbol)))
 
     async def _send(self, what: Sent) -> None:
         await self._send_text(what.text)

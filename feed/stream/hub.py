@@ -6,11 +6,11 @@ import struct
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 from redis.asyncio import Redis
 
-from common.errors import FleetError, StoreUnavailable
-from common.market.timeframes.timeframe import Timeframe
+from common.errors import BadInput, FleetError, StoreUnavailable
 from common.store.demand import DEMAND_TTL_MS, Demand
 from common.store.health import HealthRules, HealthStanding, standing_of
 from common.store.instrument import InstrumentChanged
@@ -19,13 +19,14 @@ from common.store.messages import WHOLE, CommitMessage
 from common.store.reads import View
 from common.store.registry import Market
 from common.store.subscriber import Subscriber
-from feed.bars.choice import source_of
 from feed.bars.data import SymbolData
 from feed.bars.frames import cover_of
 from feed.metrics import Metrics
 from feed.queries.queries import Queries
 from feed.reading.coverage import EMPTY, KnownCoverage
-from feed.stream.series import BarListener, LiveSeries
+from feed.stream.channels.table import CHANNELS
+from feed.stream.series import LiveSeries, SeriesHost, SeriesListener
+from feed.stream.topic import Topic
 from feed.wire import answers
 from feed.wire.errors import UnknownSymbol
 
@@ -44,7 +45,7 @@ class SymbolInUse:
 
     market: Market
     data: SymbolData
-    series: dict[Timeframe, LiveSeries] = field(default_factory=dict)
+    series: dict[Topic, LiveSeries[Any]] = field(default_factory=dict)
     stored_seq: int = 0
     applied_seq: int = 0
     # A commit was missed: its message was none that we understand. It is read with the next look.
@@ -75,8 +76,7 @@ class SymbolInUse:
     def end(self, error: FleetError) -> None:
         """The symbol is not what it was: its listeners have to ask again."""
         for series in list(self.series.values()):
-            for listener in list(series.listeners):
-                listener.end(error)
+            series.end(error)
 
     def look(self, view: View, rules: HealthRules) -> None:
         """Tell a change of mode or reason. Read again what is behind, or ahead, though a whole interval has passed."""
@@ -134,41 +134,47 @@ class Hub:
                 log.exception("hub failed, begins again")
                 await asyncio.sleep(RESTART_S)
 
-    def join(self, listener: BarListener, market: Market, timeframe: Timeframe) -> LiveSeries:
+    def join(self, listener: SeriesListener, market: Market, topic: Topic) -> LiveSeries[Any]:
         """Begin to push news to the listener; it is told when the series is ready, or finds it so."""
-        timeframe = market.instrument.anchored(timeframe)
         channel = SymbolKeys(market.symbol).commits
-        feed = self._feeds.get(channel)
-        if feed is None:
-            feed = self._feeds[channel] = SymbolInUse(market, self._queries.of(market).data())
+        known = self._feeds.get(channel)
+        feed = known or SymbolInUse(market, self._queries.of(market).data())
+        series = feed.series.get(topic) or self._begun(feed, topic)
+        if known is None:
+            self._feeds[channel] = feed
             self._subscriber.add(channel)
             if market.on_demand:
                 self._demanded.set()
-        series = feed.series.get(timeframe)
-        if series is None:
-            series = self._series(feed, timeframe)
-            if len(feed.series) > 1:
-                # The channel is subscribed, or its confirmation will read the series again.
-                series.read_again("began")
         series.listeners.add(listener)
         return series
 
-    def _series(self, feed: SymbolInUse, timeframe: Timeframe) -> LiveSeries:
-        begin = partial(feed.begin, rules=self._queries.rules)
-        changed = partial(self._note_change, SymbolKeys(feed.market.symbol).commits)
-        series = LiveSeries(feed.market, source_of(feed.data, timeframe), self._metrics, begin, changed)
-        feed.series[timeframe] = series
+    def _begun(self, feed: SymbolInUse, topic: Topic) -> LiveSeries[Any]:
+        series = self._series(feed, topic)
+        if len(feed.series) > 1:
+            # The channel is subscribed, or its confirmation will read the series again.
+            series.read_again("began")
         return series
 
-    def leave(self, listener: BarListener, series: LiveSeries) -> None:
+    def _series(self, feed: SymbolInUse, topic: Topic) -> LiveSeries[Any]:
+        begin = partial(feed.begin, rules=self._queries.rules)
+        changed = partial(self._note_change, SymbolKeys(feed.market.symbol).commits)
+        host = SeriesHost(self._queries.of(feed.market), feed.data, self._metrics, begin, changed)
+        series = feed.series[topic] = CHANNELS[topic.channel].series(host, topic)
+        return series
+
+    def leave(self, listener: SeriesListener, series: LiveSeries[Any]) -> None:
         series.listeners.discard(listener)
         channel = SymbolKeys(series.market.symbol).commits
         feed = self._feeds.get(channel)
-        if series.listeners or feed is None or feed.series.get(series.timeframe) is not series:
+        if series.listeners or feed is None or feed.series.get(series.topic) is not series:
             return
         series.close()
-        del feed.series[series.timeframe]
-        if not feed.series:
+        del feed.series[series.topic]
+        self._forget_unused(channel)
+
+    def _forget_unused(self, channel: str) -> None:
+        feed = self._feeds.get(channel)
+        if feed is not None and not feed.series:
             del self._feeds[channel]
             self._subscriber.drop(channel)
 
@@ -274,8 +280,17 @@ class Hub:
         new = self._feeds[channel] = SymbolInUse(market, self._queries.of(market).data())
         for series in old.series.values():
             series.close()
-            following = self._series(new, market.instrument.anchored(series.timeframe.anchored(None)))
-            following.listeners = series.listeners
-            following.read_again("changed")
-            for listener in list(following.listeners):
-                listener.move(following)
+            self._move(series, new)
+        self._forget_unused(channel)
+
+    def _move(self, series: LiveSeries[Any], feed: SymbolInUse) -> None:
+        """To a feed that has taken the place of its own."""
+        try:
+            following = self._series(feed, series.topic)
+        except BadInput as error:
+            series.end(error)
+            return
+        following.listeners = series.listeners
+        following.read_again("changed")
+        for listener in list(following.listeners):
+            listener.move(following)

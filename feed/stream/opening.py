@@ -2,13 +2,11 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
-from feed.bars.changes import BarChanges, Cursor
+from feed.bars.changes import Cursor
 from feed.bars.live import At
-from feed.queries.candles import bars_answer, read_page
-from feed.queries.queries import Queries
-from feed.reading.bounds import Window
-from feed.stream.series import LiveSeries
+from feed.stream.series import LiveSeries, ReadAgain
 from feed.wire.messages import Notice, RequestId, Snapshot, StreamMessage, echoed
 
 
@@ -23,25 +21,24 @@ class Opening:
 
 
 async def open_series(
-    series: LiveSeries, queries: Queries, limit: int, cursor: Cursor | None, *, reset: bool, request_id: RequestId
+    series: LiveSeries[Any], limit: int, cursor: Cursor | None, *, reset: bool, request_id: RequestId
 ) -> Opening:
     """`reset`: what the client holds is to be replaced. `request_id`: echoed in the first message."""
     if cursor:
-        changes = await series.source.changes(cursor)
-        if changes:
-            at = changes.live.at
-            return Opening(at.seq, at.token, at.watermark_ms, list(_resumed(series, cursor, changes, request_id)))
-    window = Window(None, None, limit)
-    symbol = queries.of(series.market)
-    answer = await bars_answer(symbol, series.timeframe, await read_page(symbol, series.timeframe, window))
-    at = At.of(answer.view.state, series.market.instrument.ids, -1)
-    snapshot = Snapshot(series.names, at.seq, "snapshot", answer, reset or cursor is not None, request_id)
+        found = await series.changes_since(cursor)
+        if found:
+            told = list(_resumed(series, cursor, found, request_id))
+            return Opening(found.seq, found.token, found.watermark_ms, told)
+    read = await series.snapshot(limit)
+    at = At.of(read.view.state, series.market.instrument.ids, -1)
+    snapshot = Snapshot(series.names, at.seq, "snapshot", read.told, reset or cursor is not None, request_id)
     return Opening(at.seq, at.token, at.watermark_ms, [snapshot])
 
 
-def _resumed(series: LiveSeries, cursor: Cursor, changes: BarChanges, request_id: RequestId) -> Iterator[StreamMessage]:
+def _resumed(
+    series: LiveSeries[Any], cursor: Cursor, found: ReadAgain, request_id: RequestId
+) -> Iterator[StreamMessage]:
     """Only the last message carries the new cursor: who is cut off before it must resume from the old one."""
-    at, before = changes.live.at, f"{cursor.seq}-{cursor.token}"
-    known = before if changes.updates else at.cursor
-    yield Notice(series.names, at.seq, "resumed", known, echoed(request_id))
-    yield from series.bar_messages(before, at, changes.updates)
+    known = f"{cursor.seq}-{cursor.token}" if found.messages else found.cursor
+    yield Notice(series.names, found.seq, "resumed", known, echoed(request_id))
+    yield from found.messages

@@ -1,12 +1,11 @@
-"""What a client may say on a stream: its actions, and what each takes."""
+"""What a client may say on a stream: its actions, and what they take, whatever the channel (feed.stream.channels)."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from common.market.timeframes.timeframe import Timeframe
 from feed.bars.changes import Cursor
-from feed.queries.parameters import LIMIT, TIMEFRAME
+from feed.queries.parameters import TIMEFRAME
 from feed.wire.parameter_types import AnyText, Parsed
-from feed.wire.params import Given, Parameter, Parameters
+from feed.wire.params import Parameter, Parameters
 
 ACTIONS = ("subscribe", "unsubscribe", "ping", "list", "auth")
 
@@ -18,28 +17,4 @@ CURSOR: Parameter[Cursor | None] = Parameter(
 TOKEN = Parameter("token", AnyText(), "", "A token that may read.", is_required=True)
 
 
-@dataclass(frozen=True, slots=True)
-class SeriesName:
-    symbol: str
-    timeframe: Timeframe
-
-    @classmethod
-    def of(cls, given: Given) -> "SeriesName":
-        return cls(given[SYMBOL], given[BARS])
-
-
-@dataclass(frozen=True, slots=True)
-class SubscribeRequest:
-    name: SeriesName
-    # Bars of a snapshot.
-    limit: int
-    cursor: Cursor | None
-
-    @classmethod
-    def of(cls, given: Given) -> "SubscribeRequest":
-        return cls(SeriesName.of(given), given[LIMIT], given[CURSOR])
-
-
-SUBSCRIBE = Parameters((SYMBOL, BARS, LIMIT, CURSOR), SubscribeRequest.of)
-UNSUBSCRIBE = Parameters((SYMBOL, BARS), SeriesName.of)
 AUTH = Parameters((TOKEN,), lambda given: given[TOKEN])

@@ -1,17 +1,21 @@
-"""One symbol and timeframe that has listeners.
+"""One topic of one symbol that has listeners.
 
 A LiveSeries follows its symbol's commits one by one. Where it can't (feed.bars.live says when), it reads what changed
 since the last commit it knows, while messages wait. So an outage, a missed message, an amendment and a takeover are one
 case. Only when the store has not got that last commit any more (a rewind, or an outage longer than the trade stream)
 every listener is sent for a fresh snapshot.
+
+What the commits mean to its listeners is the channel's: which updates there are, and how they are told.
 """
 
 import asyncio
 import logging
 import random
+from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from typing import Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Generic, Protocol, TypeVar
 
 from common.errors import FleetError, StoreUnavailable
 from common.market.timeframes.timeframe import Timeframe
@@ -20,12 +24,16 @@ from common.store.messages import CommitMessage
 from common.store.reads import View
 from common.store.registry import Market
 from feed.bars.changes import Cursor
-from feed.bars.live import At, Live, Update
+from feed.bars.choice import source_of
+from feed.bars.data import SymbolData
+from feed.bars.live import At
 from feed.bars.source import BarSource
 from feed.metrics import Metrics
+from feed.queries.queries import SymbolQueries
 from feed.reading.coverage import KnownCoverage
+from feed.stream.topic import Topic
 from feed.wire import answers
-from feed.wire.messages import BarMessage, Notice, StreamMessage
+from feed.wire.messages import Notice, StreamMessage, Told
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +43,10 @@ MIN_BACKOFF_S, MAX_BACKOFF_S = 0.05, 2.0
 # Gaps in one gap message, the newest; health has their number.
 MAX_GAPS = 100
 
+U_co = TypeVar("U_co", covariant=True)
 
-class BarListener(Protocol):
+
+class SeriesListener(Protocol):
     """One subscription of one client. None of its methods waits.
 
     `seq`, `token`: the commit of its snapshot; it needs nothing up to that one.
@@ -54,43 +64,110 @@ class BarListener(Protocol):
     def restart(self) -> None:
         """What the listener has been told is not true any more: it needs a snapshot."""
 
-    def move(self, series: "LiveSeries") -> None:
+    def move(self, series: "LiveSeries[Any]") -> None:
         """The symbol has been changed: what follows comes from another series, and begins with a snapshot."""
 
     def end(self, error: FleetError) -> None:
         """There will be no more news."""
 
 
-class LiveSeries:
-    """`live` is None until first read. `epoch` counts changes of the writer, across which reads may not fit.
+class Followed(Protocol[U_co]):
+    """What is true at the last commit applied, `at`."""
+
+    at: At
+
+    def apply(self, message: CommitMessage, cover: KnownCoverage | None) -> Sequence[U_co] | None:
+        """Take the next commit; None if it can't be said what it changed."""
+
+
+class FollowedChanges(Protocol[U_co]):
+    """What leads from a cursor to `live.at`."""
+
+    @property
+    def live(self) -> Followed[U_co]: ...
+
+    @property
+    def updates(self) -> Sequence[U_co]: ...
+
+
+class FollowedSource(Protocol[U_co]):
+    """As feed.bars.source.BarSource has it."""
+
+    async def live(self) -> tuple[Followed[U_co], View]: ...
+
+    async def changes(self, cursor: Cursor, known: KnownCoverage | None = None) -> FollowedChanges[U_co] | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesHost:
+    """Whose series it is. `symbol`: how its snapshots are read; `data`: what it follows.
 
     `on_begin` is told what was seen with the first read; `on_changed`, that the symbol is not the market it was.
     """
 
-    def __init__(
-        self,
-        market: Market,
-        source: BarSource,
-        metrics: Metrics,
-        on_begin: Callable[[View], None],
-        on_changed: Callable[[], None],
-    ) -> None:
-        self.market = market
+    symbol: SymbolQueries
+    data: SymbolData
+    metrics: Metrics
+    on_begin: Callable[[View], None]
+    on_changed: Callable[[], None]
+
+    @property
+    def market(self) -> Market:
+        return self.symbol.market
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotRead:
+    """What a subscription begins with, and the view it is true of."""
+
+    told: Told
+    view: View
+
+
+@dataclass(frozen=True, slots=True)
+class ReadAgain:
+    """What changed since a cursor, as told, and the commit it leads to."""
+
+    seq: int
+    token: str
+    watermark_ms: int
+    messages: Sequence[StreamMessage]
+
+    @property
+    def cursor(self) -> str:
+        return f"{self.seq}-{self.token}"
+
+
+class LiveSeries(ABC, Generic[U_co]):
+    """`live` is None until first read. `epoch` counts changes of the writer, across which reads may not fit."""
+
+    def __init__(self, host: SeriesHost, topic: Topic, source: FollowedSource[U_co]) -> None:
+        self.host = host
+        self.topic = topic
         self.source = source
-        self.live: Live | None = None
+        self.live: Followed[U_co] | None = None
         self.epoch = 0
-        self.listeners: set[BarListener] = set()
-        self.names = answers.head(market, source.grid.timeframe.text).decode()
-        self._metrics = metrics
-        self._on_begin = on_begin
-        self._on_changed = on_changed
+        self.listeners: set[SeriesListener] = set()
+        self.names = topic.names(host.market)
         self._backlog: deque[tuple[CommitMessage, KnownCoverage | None]] = deque(maxlen=BACKLOG)
         self._reading: asyncio.Task[None] | None = None
         self._again = False
 
+    @abstractmethod
+    async def snapshot(self, limit: int) -> SnapshotRead:
+        """What a listener begins with."""
+
+    @abstractmethod
+    async def changes_since(self, cursor: Cursor) -> ReadAgain | None:
+        """What changed since a listener was there; None if that can't be said."""
+
+    @abstractmethod
+    def _tell_updates(self, before: At, at: At, updates: Sequence[Any]) -> None:
+        """Updates led from one commit to a later one: tell the listeners."""
+
     @property
-    def timeframe(self) -> Timeframe:
-        return self.source.grid.timeframe
+    def market(self) -> Market:
+        return self.host.market
 
     def take(self, message: CommitMessage, cover: KnownCoverage | None) -> None:
         """The symbol's next commit. `cover`: its coverage, where the message has all of it."""
@@ -101,29 +178,40 @@ class LiveSeries:
 
     def read_again(self, why: str) -> None:
         """Read what changed since the last commit known, or begin."""
-        self._metrics.resyncs.labels(why).inc()
+        self.host.metrics.resyncs.labels(why).inc()
         if self._reading:
             self._again = True
         else:
             self._reading = asyncio.create_task(self._read())
+
+    def end(self, error: FleetError) -> None:
+        """There will be no more news."""
+        for listener in list(self.listeners):
+            listener.end(error)
 
     def close(self) -> None:
         if self._reading:
             self._reading.cancel()
 
     def tell(self, kind: str, content: Mapping[str, object]) -> None:
-        """Push news that is not about bars, as of the last commit applied."""
+        """Push news that is not about what it follows, as of the last commit applied."""
         if self.live:
             self._push(Notice(self.names, self.live.at.seq, kind, self.live.at.cursor, content))
 
-    def bar_messages(self, before: str, at: At, updates: list[Update]) -> Iterator[BarMessage]:
-        """Messages of bars that changed together. A client that is cut off between two of them must resume before all
-        of them, so only the last one carries the new cursor."""
-        for update in updates:
-            cursor = at.cursor if update is updates[-1] else before
-            yield BarMessage(self.names, at.seq, update.open_ms, cursor, update, self.market.instrument)
+    def _lost(self) -> None:
+        """The store has not got the last commit known any more."""
+        self._restart(self.listeners)
 
-    def _apply(self, live: Live, message: CommitMessage, cover: KnownCoverage | None) -> bool:
+    def _restart(self, listeners: set[SeriesListener]) -> None:
+        self.epoch += 1
+        for listener in listeners:
+            listener.restart()
+
+    def _push(self, message: StreamMessage) -> None:
+        for listener in self.listeners:
+            listener.push(message)
+
+    def _apply(self, live: Followed[U_co], message: CommitMessage, cover: KnownCoverage | None) -> bool:
         """Apply the next commit; False if the series has to be read again."""
         before = live.at
         if message.token == before.token and message.seq <= before.seq:
@@ -131,7 +219,7 @@ class LiveSeries:
         updates = live.apply(message, cover)
         if updates is None:
             return False
-        self._tell_bars(before.cursor, updates)
+        self._tell_updates(before, live.at, updates)
         return True
 
     async def _read(self) -> None:
@@ -144,12 +232,12 @@ class LiveSeries:
                 failures = 0
             except InstrumentChanged:
                 # Another series takes its place, and what waits here is of no use to anybody.
-                self._on_changed()
+                self.host.on_changed()
                 return
             except Exception as error:
                 known = isinstance(error, StoreUnavailable)
                 log.warning("series waits", extra={"series": self.names, "error": str(error)}, exc_info=not known)
-                await asyncio.sleep(random.uniform(0, min(MIN_BACKOFF_S * 2**failures, MAX_BACKOFF_S)))
+                await pause_after(failures)
                 failures += 1
                 continue
             if is_done:
@@ -166,7 +254,7 @@ class LiveSeries:
     async def _catch_up(self) -> None:
         if self.live is None:
             self.live, view = await self.source.live()
-            self._on_begin(view)
+            self.host.on_begin(view)
             for listener in self.listeners:
                 listener.ready()
             return
@@ -174,31 +262,46 @@ class LiveSeries:
         changes = await self.source.changes(Cursor(before.seq, before.token), before.cover)
         if changes is None:
             self.live, _ = await self.source.live()
-            self._restart(self.listeners)
+            self._lost()
             return
         self.live = changes.live
-        if self.live.at.token != before.token:
+        at = self.live.at
+        if at.token != before.token:
             # Who has a snapshot newer than our last commit may hold what the former writer lost.
-            self._restart({one for one in self.listeners if one.seq > before.seq and one.token != self.live.at.token})
-        if self.live.at.cover.reshaped(before.cover):
-            self._tell_gaps(before.cursor, self.live.at.cover)
-        self._tell_bars(before.cursor, changes.updates)
+            self._restart({one for one in self.listeners if one.seq > before.seq and one.token != at.token})
+        if at.cover.reshaped(before.cover):
+            self._tell_gaps(before.cursor, at)
+        self._tell_updates(before, at, changes.updates)
 
-    def _restart(self, listeners: set[BarListener]) -> None:
-        self.epoch += 1
-        for listener in listeners:
-            listener.restart()
+    def _tell_gaps(self, cursor: str, at: At) -> None:
+        gaps = [answers.gap(hole) for hole in at.cover.newest_holes(MAX_GAPS)]
+        self._push(Notice(self.names, at.seq, "gap", cursor, {"gaps": gaps}))
 
-    def _tell_gaps(self, cursor: str, cover: KnownCoverage) -> None:
-        assert self.live
-        gaps = [answers.gap(hole) for hole in cover.newest_holes(MAX_GAPS)]
-        self._push(Notice(self.names, self.live.at.seq, "gap", cursor, {"gaps": gaps}))
 
-    def _tell_bars(self, before: str, updates: list[Update]) -> None:
-        assert self.live
-        for message in self.bar_messages(before, self.live.at, updates):
+class ToldAtOnce(LiveSeries[U_co]):
+    """One whose updates are all that its listeners are told."""
+
+    @abstractmethod
+    def messages(self, before: At, at: At, updates: Sequence[Any]) -> Iterator[StreamMessage]:
+        """What led from one commit to a later one, as it is told. A listener that has all of it is at `at`."""
+
+    async def changes_since(self, cursor: Cursor) -> ReadAgain | None:
+        changes = await self.source.changes(cursor)
+        if changes is None:
+            return None
+        at = changes.live.at
+        before = replace(at, seq=cursor.seq, token=cursor.token)
+        return ReadAgain(at.seq, at.token, at.watermark_ms, list(self.messages(before, at, changes.updates)))
+
+    def _tell_updates(self, before: At, at: At, updates: Sequence[Any]) -> None:
+        for message in self.messages(before, at, updates):
             self._push(message)
 
-    def _push(self, message: StreamMessage) -> None:
-        for listener in self.listeners:
-            listener.push(message)
+
+def bar_source(host: SeriesHost, timeframe: Timeframe) -> BarSource:
+    return source_of(host.data, host.market.instrument.anchored(timeframe))
+
+
+async def pause_after(failures: int) -> None:
+    """Before what failed so many times in a row is tried again."""
+    await asyncio.sleep(random.uniform(0, min(MIN_BACKOFF_S * 2**failures, MAX_BACKOFF_S)))

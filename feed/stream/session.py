@@ -15,14 +15,17 @@ from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from common.errors import BadInput, FleetError
+from common.store.registry import Market
 from feed.access import ROLE, Access
 from feed.services import Services, services_of
+from feed.stream.channels.table import channel_of
 from feed.stream.client import Client, OpenRequest
 from feed.stream.rate import Rate
-from feed.stream.requests import ACTIONS, AUTH, SUBSCRIBE, UNSUBSCRIBE
+from feed.stream.requests import ACTIONS, AUTH, SYMBOL
+from feed.stream.topic import CANDLES, Part
 from feed.wire.errors import ErrorAnswer, failure_of
 from feed.wire.messages import Reply, RequestId
-from feed.wire.parameter_types import shown
+from feed.wire.parameter_types import MAX_SHOWN, shown
 from feed.wire.params import NOTHING, Parameters, read_message
 
 log = logging.getLogger(__name__)
@@ -31,7 +34,7 @@ T = TypeVar("T")
 
 # In: bytes of a message, subscriptions of a client, messages a second, and how many may come at once.
 MAX_BYTES = 64 << 10
-MAX_SUBSCRIPTIONS = 50
+MAX_SUBSCRIPTIONS = 500
 RATE_PER_S = 10.0
 BURST = 60
 # Messages refused for their rate, one after the other, before the connection is closed.
@@ -61,7 +64,7 @@ async def stream(websocket: WebSocket) -> None:
     if websocket.scope[ROLE] is None and not await introduced(websocket, services.access):
         return
     abort = websocket.scope["extensions"].get(ABORT, lambda: None)
-    client = Client(websocket.send_text, services.hub, services.queries, services.metrics)
+    client = Client(websocket.send_text, services.hub, services.metrics)
     services.metrics.clients.inc()
     sender = asyncio.create_task(_send(client, abort))
     is_flood = False
@@ -200,13 +203,19 @@ class Conversation:
                 raise BadInput(f"action is {shown(other)}, expected {', '.join(ACTIONS)}")
 
     async def _subscribe(self, request: dict[str, Any], request_id: RequestId) -> None:
-        asked = self._read(request, SUBSCRIBE)
-        symbol, timeframe = asked.name.symbol, asked.name.timeframe
-        market = await self.services.queries.market(symbol)
+        channel = channel_of(request.pop("channel", CANDLES))
+        # What a channel takes may be told in the symbol's own price.
+        market = await self._market_of(request) if channel.needs_instrument else None
+        limit_max = self.services.settings.query_limit_max
+        asked = channel.subscribe(request, limit_max, market.instrument if market else None)
+        market = market or await self.services.queries.market(asked.symbol)
         held = self.client.subscriptions
-        if len(held) >= MAX_SUBSCRIPTIONS and (symbol, timeframe) not in held:
+        if len(held) >= MAX_SUBSCRIPTIONS and (asked.symbol, asked.topic) not in held:
             raise BadInput(f"this would be more than {MAX_SUBSCRIPTIONS} subscriptions of one connection")
-        self.client.subscribe(market, timeframe, asked.limit, OpenRequest(asked.cursor, request_id))
+        self.client.subscribe(market, asked.topic, asked.limit, OpenRequest(asked.cursor, request_id))
+
+    async def _market_of(self, request: Mapping[str, Any]) -> Market:
+        return await self.services.queries.market(SYMBOL.type.text_of(SYMBOL.name, request.get(SYMBOL.name)))
 
     def _authenticate(self, request: dict[str, Any], request_id: RequestId) -> None:
         """Of one that may ask already: a client need not know whether a feed wants tokens."""
@@ -214,17 +223,17 @@ class Conversation:
         self.client.reply(Reply("authenticated", request_id))
 
     def _unsubscribe(self, request: dict[str, Any], request_id: RequestId) -> None:
-        name = self._read(request, UNSUBSCRIBE)
-        symbol, timeframe = name.symbol, name.timeframe
-        if not self.client.unsubscribe(symbol, timeframe):
-            raise BadInput(f"there is no subscription of {symbol[:40]!r} {timeframe.text}")
-        self.client.reply(Reply("unsubscribed", request_id, {"symbol": symbol, "timeframe": timeframe.text}))
+        channel = channel_of(request.pop("channel", CANDLES))
+        name = channel.unsubscribe(request, self.services.settings.query_limit_max)
+        if not self.client.unsubscribe(name.symbol, name.topic):
+            raise BadInput(f"there is no subscription of {name.symbol[:MAX_SHOWN]!r} {name.topic}")
+        self.client.reply(Reply("unsubscribed", request_id, name.topic.told(name.symbol)))
 
     def _read(self, request: dict[str, Any], parameters: Parameters[T]) -> T:
         return read_message(request, parameters, self.services.settings.query_limit_max)
 
-    def _list(self) -> list[dict[str, str]]:
-        return [{"symbol": symbol, "timeframe": timeframe.text} for symbol, timeframe in self.client.subscriptions]
+    def _list(self) -> list[dict[str, Part]]:
+        return [topic.told(symbol) for symbol, topic in self.client.subscriptions]
 
     def _fail(self, failure: ErrorAnswer, request_id: RequestId = None) -> None:
         self.client.reply(Reply.error(failure, request_id))

@@ -24,6 +24,7 @@ from feed.queries import (
     symbol_health,
     symbols,
     trades,
+    viewport,
 )
 from feed.queries.endpoint import Endpoint, ask
 from feed.queries.fleet import Fleet
@@ -45,6 +46,7 @@ OF_SYMBOL: tuple[Endpoint[SymbolQueries, Any], ...] = (
     book.ENDPOINT,
     quote.ENDPOINT,
     heatmap.ENDPOINT,
+    viewport.ENDPOINT,
     gaps.ENDPOINT,
     symbol_health.ENDPOINT,
     *multi_timeframe.ENDPOINTS,

@@ -103,8 +103,7 @@ class BarsAnswer:
     media_type: ClassVar[str] = JSON
 
     def body(self) -> bytes:
-        stated = b"," + orjson.dumps(self.stated)[1:-1] if self.stated else b""
-        return b"".join([b"{", head(self.market, self.timeframe), stated, *self.members(), b"}"])
+        return b"".join([b"{", head(self.market, self.timeframe), *self.members(), b"}"])
 
     def members(self) -> Iterable[bytes]:
         """All but what names the series, each with a comma before it."""
@@ -124,7 +123,8 @@ class BarsAnswer:
         if page.more:
             parts[b"next"] = orjson.dumps(page.more)
         # They may be 32 MB: joined once, and once more with the rest.
-        bars = (b',"bars":[', b",".join(page.runs), b"]")
+        stated = b"," + orjson.dumps(self.stated)[1:-1] if self.stated else b""
+        bars = (stated, b',"bars":[', b",".join(page.runs), b"]")
         return chain(bars, chain.from_iterable((b',"', name, b'":', part) for name, part in parts.items()))
 
 
@@ -176,8 +176,15 @@ class TradesAnswer:
     media_type: ClassVar[str] = JSON
 
     def body(self) -> bytes:
+        return SymbolAnswer(self.market, self._fields()).body()
+
+    def members(self) -> Iterable[bytes]:
+        """All but what names the symbol, each with a comma before it."""
+        return (b",", orjson.dumps(self._fields())[1:-1])
+
+    def _fields(self) -> dict[str, object]:
         trades = orjson.Fragment(self.json(self.trades, self.market.instrument))
-        return SymbolAnswer(self.market, {"trades": trades, **self.fields}).body()
+        return {"trades": trades, **self.fields}
 
 
 def head(market: Market, timeframe: str) -> bytes:

@@ -67,6 +67,11 @@ class JsonHeatmap:
     media_type: ClassVar[str] = JSON
 
     def body(self) -> bytes:
+        now: dict[str, object] = {"cursor": cursor_of(self.heatmap.view.state), "health": self.heatmap.health}
+        return SymbolAnswer(self.heatmap.market, self.told() | now).body()
+
+    def told(self) -> dict[str, object]:
+        """What is said of the cells."""
         instrument, grid, cells = self.heatmap.market.instrument, self.heatmap.found.grid, self.heatmap.known_cells
         price = instrument.price_text
         col, row = np.nonzero(cells.any(axis=0))
@@ -91,12 +96,8 @@ class JsonHeatmap:
                 "bid": told_decimals(shown[BID][col, row], decimals),
                 "ask": told_decimals(shown[ASK][col, row], decimals),
             },
-            "cursor": cursor_of(self.heatmap.view.state),
-            "health": self.heatmap.health,
         }
-        if self.heatmap.found.truncated:
-            fields["truncated"] = True
-        return SymbolAnswer(self.heatmap.market, fields).body()
+        return fields | ({"truncated": True} if self.heatmap.found.truncated else {})
 
     def _shown(self, cells: Ints) -> tuple[Ints, int]:
         """Sizes, or means of them, in units of the last of so many decimals."""

@@ -1,16 +1,19 @@
 """Messages of a stream: values until one is sent, and then written once for all who are sent it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import orjson
 
+from common.frames import decode
+from common.frames.trades import trades_json
 from common.market.instrument import Instrument
 from feed.bars.live import Update
-from feed.wire.answers import BarsAnswer, written_bar
+from feed.wire.answers import written_bar
 from feed.wire.errors import ErrorAnswer
+from feed.wire.row_bars import RowBar
 
 RequestId = str | int | None
 
@@ -61,6 +64,10 @@ class StreamMessage(ABC):
         """The same for a client that has known that watermark."""
         return self
 
+    def after(self, older: "StreamMessage | None") -> "StreamMessage":
+        """The same for a client that has not been sent an older one about the same."""
+        return self
+
     @abstractmethod
     def _written(self) -> str:
         """As it is sent."""
@@ -100,10 +107,48 @@ class BarMessage(StreamMessage):
 
 
 @dataclass(eq=False, slots=True)
+class TradesMessage(StreamMessage):
+    """All trades of one commit, packed, in the order in which they were applied. `about`: that commit."""
+
+    cursor: str
+    trades: bytes
+    instrument: Instrument
+
+    def _written(self) -> str:
+        trades = trades_json(decode.trades([self.trades]), self.instrument).decode()
+        return f'{{"type":"trades",{self.names},"seq":{self.seq},"cursor":"{self.cursor}","trades":{trades}}}'
+
+
+@dataclass(eq=False, slots=True)
+class RowsMessage(StreamMessage):
+    """A bar, and those of its rows that changed. `kind`: of its channel."""
+
+    cursor: str
+    kind: str
+    bar: RowBar
+
+    def after(self, older: StreamMessage | None) -> StreamMessage:
+        if not isinstance(older, RowsMessage):
+            return self
+        return replace(self, bar=self.bar.over(older.bar))
+
+    def _written(self) -> str:
+        bar = self.bar.json.decode()
+        return f'{{"type":"{self.kind}",{self.names},"seq":{self.seq},"cursor":"{self.cursor}","bar":{bar}}}'
+
+
+class Told(Protocol):
+    """What a snapshot says: an answer, without what names it."""
+
+    def members(self) -> Iterable[bytes]:
+        """Members of a JSON object, each with a comma before it."""
+
+
+@dataclass(eq=False, slots=True)
 class Snapshot(StreamMessage):
     """What a subscription begins with. `is_reset`: it replaces what the client holds."""
 
-    answer: BarsAnswer
+    answer: Told
     is_reset: bool
     request_id: RequestId
 

@@ -74,7 +74,9 @@ def read_request(
     return _read(parameters, lambda parameter: texts.get(parameter.name), limit_max, instrument)
 
 
-def read_message(message: Mapping[str, Any], parameters: Parameters[Q], limit_max: int) -> Q:
+def read_message(
+    message: Mapping[str, Any], parameters: Parameters[Q], limit_max: int, instrument: Instrument | None = None
+) -> Q:
     """Return what a client says in a message: the same, whose values are JSON."""
 
     def text_of(parameter: Parameter[Any]) -> str | None:
@@ -82,7 +84,7 @@ def read_message(message: Mapping[str, Any], parameters: Parameters[Q], limit_ma
             return None
         return parameter.type.text_of(parameter.name, message.get(parameter.name))
 
-    query = _read(parameters, text_of, limit_max, None)
+    query = _read(parameters, text_of, limit_max, instrument)
     for name in message:
         if name not in parameters.names:
             raise BadInput(f"{name[:MAX_SHOWN]!r} is not known here, see docs/protocol.md")

@@ -24,17 +24,24 @@ Told = dict[str, object]
 
 @dataclass(frozen=True, slots=True)
 class ShownProfiles:
-    """What is told of profiles, and by which rules: nodes as compared with so many rows beside (None: none are)."""
+    """What is told of profiles, and by which rules: nodes as compared with so many rows beside (None: none are).
+
+    `prices`: of the rows that are told, both included; all others count, too. None: all are.
+    """
 
     rules: RowRules
     nodes: int | None
     min_share_bp: int
     naked: bool
+    prices: tuple[int, int] | None = None
+
+    def told(self, levels: pl.DataFrame) -> pl.DataFrame:
+        return levels if self.prices is None else levels.filter(pl.col("price_ticks").is_between(*self.prices))
 
 
 def profiles_told(read: Profiles, shown: ShownProfiles, instrument: Instrument) -> list[Told]:
     statistics = RowStatistics.of(read.levels, read.row_ticks, shown.rules)
-    rows = _row_texts(read.levels, instrument)
+    rows = _row_texts(shown.told(read.levels), instrument)
     so_far = _so_far_told(read, shown.rules, instrument)
     told = []
     for at, bar in enumerate(bar_table(read.bars, statistics).iter_rows(named=True)):

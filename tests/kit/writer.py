@@ -202,3 +202,16 @@ async def random_step(writer: Writer, rng: random.Random) -> None:
         await writer.commit(rng.choice(writer.applied).trade)
     else:
         await writer.commit(*some_trades(writer, rng, rng.choice((1, 1, 2, 5, 40))))
+
+
+async def some_accident(client: Redis, writer: Writer, rng: random.Random, saved: Saved | None) -> None:
+    """Readers lose their connections, another worker takes over, or the store goes back in time."""
+    kind = rng.random()
+    if kind < 0.4:
+        await client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")  # type: ignore[no-untyped-call]
+    elif kind < 0.8 or saved is None:
+        await writer.claim()
+    else:
+        await writer.rewind(saved)
+        # A rewind shows once somebody writes.
+        await random_step(writer, rng)

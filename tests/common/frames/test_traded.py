@@ -1,5 +1,7 @@
 """Cells of what was traded: coarser ones out of finer ones are those out of the trades; and real trades one by one."""
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +13,6 @@ from common.frames.traded import Traded, traded
 from common.market.timeframes.timeframe import Timeframe
 from common.market.trade import Trade, Trades
 from tests.golden import recordings
-from tests.golden.test_recordings import Recorded
 from tests.kit.frames import trades_frame
 from tests.kit.strategies import LAW, START_MS
 
@@ -26,7 +27,11 @@ TRADES = st.lists(
 
 def _grid(trades: Trades, bucket: Timeframe, row_ticks: int) -> CellGrid:
     """One that has all of them."""
-    width, times, prices = bucket.longest_ms, [each.ts_ms for each in trades.rows()], [each.price_ticks for each in trades.rows()]
+    width, times, prices = (
+        bucket.longest_ms,
+        [each.ts_ms for each in trades.rows()],
+        [each.price_ticks for each in trades.rows()],
+    )
     t0_ms, p0_ticks = min(times, default=0) // width * width, min(prices, default=0) // row_ticks * row_ticks
     cols = (max(times, default=0) - t0_ms) // width + 1
     return CellGrid(t0_ms, width, cols, p0_ticks, row_ticks, (max(prices, default=0) - p0_ticks) // row_ticks + 1)
@@ -68,7 +73,7 @@ def test_coarser_cells_out_of_finer_ones_are_those_out_of_trades(
 
 @pytest.mark.parametrize("recorded", [recordings.xrp_eth, recordings.btc_usdt])
 @pytest.mark.parametrize(("bucket", "row_ticks"), [("50ms", 1), ("250ms", 10), ("5s", 10), ("5m", 100)])
-def test_real_trades_one_by_one(recorded: Recorded, bucket: str, row_ticks: int) -> None:
+def test_real_trades_one_by_one(recorded: Callable[[], recordings.Recording], bucket: str, row_ticks: int) -> None:
     _, trades = recorded()
     frame, timeframe = trades_frame(trades), Timeframe.parse(bucket)
     levels, candles = bulk.footprints(frame, timeframe), bulk.candles(frame, timeframe, 1)

@@ -5,6 +5,7 @@ import struct
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -179,7 +180,7 @@ async def test_a_bug_while_a_series_catches_up_does_not_leave_it_behind(
     await wait_until_async(lambda: one.cursor)
     left, drained = [KeyError("a bug")], LiveSeries._drained
 
-    def failing(self: LiveSeries) -> bool:
+    def failing(self: LiveSeries[Any]) -> bool:
         if left:
             raise left.pop()
         return drained(self)

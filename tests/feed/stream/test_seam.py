@@ -17,7 +17,7 @@ from tests.kit.bars_oracle import expected
 from tests.kit.folding import Folding
 from tests.kit.served import Served
 from tests.kit.waiting import wait_until_async
-from tests.kit.writer import INSTRUMENT, Saved, Writer, random_step
+from tests.kit.writer import INSTRUMENT, Saved, Writer, random_step, some_accident
 from tests.scale import scaled
 
 TIMEFRAMES = ["1m", "15m", "1h", "1d", "1s", "250ms", "1w", "90s"]
@@ -33,18 +33,6 @@ async def agree(client: Redis, writer: Writer, clients: list[Folding]) -> None:
             await wait_until_async(lambda one=one, bars=bars: not one.differences(bars))  # type: ignore[misc]
         wrong = one.differences(bars)
         assert not wrong, (one.timeframe, one.heard[-20:], wrong, {at: bars.get(at) for at in wrong})
-
-
-async def some_accident(client: Redis, writer: Writer, rng: random.Random, saved: Saved | None) -> None:
-    kind = rng.random()
-    if kind < 0.4:
-        await client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")  # type: ignore[no-untyped-call]
-    elif kind < 0.8 or saved is None:
-        await writer.claim()
-    else:
-        await writer.rewind(saved)
-        # A rewind shows once somebody writes.
-        await random_step(writer, rng)
 
 
 async def come_and_go(feed: Served, writer: Writer, rng: random.Random, clients: list[Folding]) -> None:

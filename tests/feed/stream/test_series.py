@@ -8,6 +8,7 @@ from unittest.mock import MagicMock
 
 import orjson
 import pytest
+from redis.asyncio import Redis
 
 from common.market.builder.builder import candle_of
 from common.market.candle import LIVE
@@ -18,13 +19,15 @@ from common.store.registry import Market
 from feed.bars.changes import BarChanges, Cursor
 from feed.bars.live import At, BarGrid, Live, MinuteLive, ShownBar, Update
 from feed.bars.minutes import MinuteSource
-from feed.bars.source import BarSource
 from feed.metrics import Metrics
+from feed.queries.queries import Queries
 from feed.reading.coverage import EMPTY, KnownCoverage
 from feed.stream import client as feed_client
+from feed.stream.channels.candles import CandleSeries
 from feed.stream.client import Client, OpenRequest, Subscription
 from feed.stream.opening import Opening, open_series
-from feed.stream.series import LiveSeries
+from feed.stream.series import LiveSeries, SeriesHost
+from feed.stream.topic import Topic
 from feed.wire import answers
 from feed.wire.messages import BarMessage, Notice, StreamMessage
 from tests.kit.served import Served, hear, say
@@ -72,16 +75,18 @@ class FakeListener:
     def restart(self) -> None:
         self.heard.append("restart")
 
-    def move(self, series: LiveSeries) -> None:
+    def move(self, series: LiveSeries[Any]) -> None:
         self.heard.append("move")
 
     def end(self, error: Exception) -> None:
         self.heard.append("end")
 
 
-async def begun(source: FakeSource, *listeners: FakeListener) -> LiveSeries:
-    market = Market(INSTRUMENT, {"kind": "inbox"})
-    series = LiveSeries(market, cast(BarSource, source), Metrics(), lambda view: None, lambda: None)
+async def begun(source: FakeSource, *listeners: FakeListener) -> CandleSeries:
+    symbol = Queries(cast(Redis, None), 6_000).of(Market(INSTRUMENT, {"kind": "inbox"}))
+    host = SeriesHost(symbol, symbol.data(), Metrics(), lambda view: None, lambda: None)
+    series = CandleSeries(host, Topic("candles", (("timeframe", "1m"),)), MINUTE)
+    series.source = source
     series.read_again("began")
     await wait_until_async(lambda: series.live)
     series.listeners.update(listeners)
@@ -261,7 +266,7 @@ async def test_an_opening_with_commits_that_the_series_never_saw_and_the_store_l
         assert (await hear(one))["bar"]["v"] == 0.006
 
 
-def series_of(feed: Served) -> LiveSeries:
+def series_of(feed: Served) -> LiveSeries[Any]:
     (symbol,) = feed.services.hub.feeds
     (series,) = symbol.series.values()
     return series

@@ -1,39 +1,19 @@
 """A client that reads slowly delays nobody, misses nothing in the end, and costs a bounded amount."""
 
-import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-
 import pytest
 from redis.asyncio import Redis
-from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from common.market.timeframes.timeframe import Timeframe
 from feed.stream.client import MAX_PENDING
 from tests.kit.bars_oracle import expected
 from tests.kit.folding import Folding
-from tests.kit.served import Served, hear, say, served
+from tests.kit.served import hear, served
+from tests.kit.stalled import BUFFER_BYTES, stalled
 from tests.kit.waiting import wait_until_async
 from tests.kit.writer import INSTRUMENT, Writer
 
 S = INSTRUMENT.symbol
-# Small, so that a client that does not read shows after some kilobytes. The kernel's usual buffers hide it for long.
-BUFFER_BYTES = 4_096
-
-
-@asynccontextmanager
-async def stalled(feed: Served, timeframe: str) -> AsyncIterator[ClientConnection]:
-    """A client that has subscribed and then does not read."""
-    raw = socket.socket()
-    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
-    raw.connect(("127.0.0.1", feed.port))
-    async with feed.connect(sock=raw, max_queue=1) as connection:
-        await say(connection, action="subscribe", symbol=S, timeframe=timeframe, limit=1)
-        await hear(connection, "snapshot")
-        connection.transport.pause_reading()
-        yield connection
-        connection.transport.abort()
 
 
 async def many_bars(writer: Writer, count: int) -> None:
@@ -56,7 +36,7 @@ async def test_a_stalled_client_delays_nobody_and_gets_a_lag_notice_and_a_snapsh
         others = [Folding(feed, S, "250ms", 5_000) for _ in range(5)]
         for one in others:
             one.join()
-        async with stalled(feed, "250ms") as slow:
+        async with stalled(feed, timeframe="250ms") as slow:
             await wait_until_async(lambda: all(one.cursor for one in others))
             # All ends are in this one process: the others need their turn to read.
             for _ in range(20):
@@ -82,7 +62,7 @@ async def test_a_slow_client_gets_the_newest_state_of_a_bar_and_not_every_step(
     monkeypatch.setattr("feed.web.unread.MAX_LOOKS", 1_000)
     async with served(redis_url, send_buffer_bytes=BUFFER_BYTES) as feed:
         await writer.commit(writer.trade())
-        async with stalled(feed, "1d") as slow:
+        async with stalled(feed, timeframe="1d") as slow:
             for _ in range(2_000):
                 await writer.commit(writer.trade())
             slow.transport.resume_reading()
@@ -100,7 +80,7 @@ async def test_a_client_that_never_reads_is_cut_off(
     monkeypatch.setattr("feed.web.unread.MAX_LOOKS", 1)
     async with served(redis_url, send_buffer_bytes=BUFFER_BYTES) as feed:
         await writer.commit(writer.trade())
-        async with stalled(feed, "250ms") as slow:
+        async with stalled(feed, timeframe="250ms") as slow:
             await many_bars(writer, 1_000)
             await wait_until_async(lambda: not feed.services.hub.feeds)
             slow.transport.resume_reading()

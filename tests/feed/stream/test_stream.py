@@ -286,9 +286,14 @@ async def test_an_error_carries_the_id_of_its_message(feed: Served) -> None:
         assert (await hear(socket))["id"] == "a"
 
 
-async def test_a_connection_has_a_limited_number_of_subscriptions(feed: Served, writer: Writer) -> None:
+async def test_a_connection_has_a_limited_number_of_subscriptions(
+    feed: Served, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert MAX_SUBSCRIPTIONS == 500
+    # So many messages at once would be refused for their rate.
+    monkeypatch.setattr("feed.stream.session.MAX_SUBSCRIPTIONS", 50)
     async with feed.connect() as socket:
-        for minutes in range(1, MAX_SUBSCRIPTIONS + 1):
+        for minutes in range(1, 51):
             await say(socket, action="subscribe", symbol=S, timeframe=f"{minutes}m")
             await hear(socket, "snapshot")
         await say(socket, action="subscribe", symbol=S, timeframe="1000m")

@@ -9,7 +9,7 @@ import orjson
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 
-_KINDS = ("candles", "footprint", "trades", "book", "quote", "heatmap", "gaps", "market", "health")
+_KINDS = ("candles", "footprint", "trades", "book", "quote", "heatmap", "viewport", "gaps", "market", "health")
 _PATHS = (*(f"/v1/{kind}/" for kind in _KINDS), "/v1/symbols", "/v1/health", "/healthz", "/readyz", "/metrics", "/")
 _NAMES = (
     "timeframe",

@@ -14,7 +14,8 @@ from feed.queries import candles, trades
 from feed.queries.endpoint import Endpoint
 from feed.queries.parameters import LIMIT
 from feed.queries.trades import MAX_TRADES, TRADES_LIMIT
-from feed.stream.requests import AUTH, SUBSCRIBE, UNSUBSCRIBE
+from feed.stream.channels import candles as candle_bars
+from feed.stream.requests import AUTH
 from feed.web.routes import OF_FLEET, OF_SYMBOL, routes
 from feed.wire.params import Parameters, read_message, read_request
 from infra.paths import ROOT
@@ -94,9 +95,9 @@ def test_a_message_is_refused_by_the_same_declarations() -> None:
         ({"symbol": "A", "timeframe": "1m", "row": 5}, "'row' is not known here, see docs/protocol.md"),
     ):
         with pytest.raises(BadInput) as refused:
-            read_message(message, SUBSCRIBE, 50_000)
+            candle_bars.CHANNEL.subscribe(message, 50_000)
         assert str(refused.value) == sentence
     with pytest.raises(BadInput, match="^symbol is missing, expected text$"):
-        read_message({}, UNSUBSCRIBE, 50_000)
+        candle_bars.CHANNEL.unsubscribe({}, 50_000)
     with pytest.raises(BadInput, match="^token is missing, expected text$"):
         read_message({}, AUTH, 50_000)

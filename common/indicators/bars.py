@@ -1,0 +1,80 @@
+"""What indicators are computed of."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import polars as pl
+
+from common.indicators.engine import Floats
+from common.market.coding.packed import Ints
+from common.market.scale import Scale
+from common.market.timeframes.session import Sessions
+
+PriceSource = Literal["open", "high", "low", "close", "hl2", "hlc3", "ohlc4", "volume"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class IndicatorBars:
+    """Bars, ascending: doubles of ticks and lots, exact to the last bit below 2**53, and the integers themselves.
+
+    `frame`: with the columns of common.frames.schema.SHOWN. `sessions`: those of the market.
+    """
+
+    frame: pl.DataFrame
+    scale: Scale
+    sessions: Sessions | None
+    opens_ms: Ints
+    open: Floats
+    high: Floats
+    low: Floats
+    close: Floats
+    volume: Floats
+
+    @classmethod
+    def of(cls, frame: pl.DataFrame, scale: Scale, sessions: Sessions | None = None) -> "IndicatorBars":
+        frame = frame.rechunk()
+
+        def doubles(name: str, decimals: int) -> Floats:
+            found: Floats = frame[name].to_numpy() / 10**decimals
+            return found
+
+        price, size = scale
+        return cls(
+            frame,
+            scale,
+            sessions,
+            opens_ms=frame["open_ms"].to_numpy(),
+            open=doubles("open_ticks", price),
+            high=doubles("high_ticks", price),
+            low=doubles("low_ticks", price),
+            close=doubles("close_ticks", price),
+            volume=doubles("volume_lots", size),
+        )
+
+    def __len__(self) -> int:
+        return len(self.opens_ms)
+
+    def source(self, name: PriceSource) -> Floats:
+        if name in ("open", "high", "low", "close", "volume"):
+            found: Floats = getattr(self, name)
+            return found
+        if name == "hl2":
+            return (self.high + self.low) / 2
+        return self.typical if name == "hlc3" else (self.open + self.high + self.low + self.close) / 4
+
+    @property
+    def typical(self) -> Floats:
+        """hlc3."""
+        return (self.high + self.low + self.close) / 3
+
+    @property
+    def true_range(self) -> Floats:
+        """Of bar 0, which has none before it, 0."""
+        before = self.close[:-1]
+        highest, lowest = np.maximum(self.high[1:], before), np.minimum(self.low[1:], before)
+        return np.concatenate([np.zeros(min(len(self), 1)), highest - lowest])
+
+    def since(self, at: int) -> "IndicatorBars":
+        """Those from a position on."""
+        return IndicatorBars.of(self.frame[at:], self.scale, self.sessions)
