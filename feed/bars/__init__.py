@@ -14,6 +14,7 @@ footprints   bars with what was bought and sold at each price
 together     several kinds of bars as of one commit
 flow         what order flow is worked out of: candles, rows, what levels add up to, minutes after them
 orderflow    bars with their order flow, a row each
+indicators   indicators of bars, out of as many before them as they take to be exact
 profiles     the levels of periods, or of any span, as one bar with many rows
 viewport     candles and their profile, with the rows that suit a picture
 live         the bars that grow, from commit messages

@@ -10,7 +10,7 @@ stated_pages    pages that are kept for as long as nothing is written
 joined_trades   trades joined to orders
 flow_parameters those of rows, and by what rules these are looked at
 
-candles, current, footprint, orderflow, profile, trades, book, quote, heatmap, viewport, gaps, market, symbol_health
-                                                                                             about one symbol
-symbols, health                                                                              about all of them
+candles, current, footprint, orderflow, indicators, profile, trades, book, quote, heatmap, viewport, gaps, market,
+symbol_health                                                                                about one symbol
+symbols, health, indicator_list                                                              about all of them
 """

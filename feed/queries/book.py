@@ -7,6 +7,7 @@ from common.store.health import CLOSED, IDLE, UNASSIGNED, mode_of
 from common.store.reads import View
 from feed.queries.endpoint import Endpoint
 from feed.queries.queries import SymbolQueries
+from feed.wire import shapes
 from feed.wire.answers import SymbolAnswer, told_levels
 from feed.wire.errors import NoBook
 from feed.wire.parameter_types import Whole
@@ -40,4 +41,6 @@ def is_live(book: BookSnapshot | None, view: View, symbol: SymbolQueries) -> boo
     return book is not None and book.live and mode not in (UNASSIGNED, IDLE, CLOSED)
 
 
-ENDPOINT = Endpoint("/v1/book/{symbol}", "The current book.", Parameters((DEPTH,), lambda given: given[DEPTH]), answer)
+ENDPOINT = Endpoint(
+    "/v1/book/{symbol}", "The current book.", Parameters((DEPTH,), lambda given: given[DEPTH]), answer, shapes.BOOK
+)

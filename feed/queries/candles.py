@@ -19,6 +19,7 @@ from feed.queries.validator import bars_range
 from feed.reading.archived import Faulty
 from feed.reading.bounds import Window
 from feed.reading.budget import QueryBudget
+from feed.wire import shapes
 from feed.wire.answers import BAR_WRITERS, Answer, BarsAnswer, Form, TableAnswer, Written
 from feed.wire.parameter_types import OneOf
 from feed.wire.params import Given, Parameter, Parameters
@@ -91,5 +92,6 @@ ENDPOINT = Endpoint(
     "Bars of any timeframe, the growing one included.",
     Parameters((TIMEFRAME, START, END, LIMIT, FILL, FORMAT), CandleQuery.of),
     answer,
+    shapes.CANDLES,
     lambda symbol, query: bars_range(symbol, query.timeframe, query.window),
 )

@@ -4,6 +4,7 @@ from common.market.timeframes.timeframe import Timeframe
 from feed.queries.endpoint import Endpoint
 from feed.queries.parameters import TIMEFRAME
 from feed.queries.queries import SymbolQueries
+from feed.wire import shapes
 from feed.wire.answers import CurrentAnswer
 from feed.wire.params import Parameters
 
@@ -20,4 +21,5 @@ ENDPOINT = Endpoint(
     "The bar that grows, null while nothing does.",
     Parameters((TIMEFRAME,), lambda given: given[TIMEFRAME]),
     answer,
+    shapes.CURRENT,
 )

@@ -7,6 +7,7 @@ from feed.queries.queries import SymbolQueries
 from feed.queries.validator import RangeOf
 from feed.wire.answers import Answer, Written
 from feed.wire.params import Parameters
+from feed.wire.shapes import Shape
 
 Q = TypeVar("Q")
 S = TypeVar("S")
@@ -31,6 +32,8 @@ class Endpoint(Generic[S, Q]):
     about: str
     parameters: Parameters[Q]
     answer: AnswerQuery[S, Q]
+    # What its answer looks like, as JSON.
+    says: Shape
     # None: no answer can be told to be still what it was.
     range_of: RangeOf[Q] | None = None
 

@@ -16,6 +16,7 @@ from feed.queries.stated_pages import StatedPage
 from feed.queries.validator import bars_range
 from feed.reading.bounds import Window
 from feed.reading.budget import QueryBudget
+from feed.wire import shapes
 from feed.wire.answers import BarsAnswer
 from feed.wire.parameter_types import OneOf, SomeOf
 from feed.wire.params import Given, Parameter, Parameters
@@ -92,5 +93,6 @@ ENDPOINT = Endpoint(
     "Bars with what was bought and sold at each price.",
     Parameters((TIMEFRAME, START, END, LIMIT, ROW, ALIGN, STATS, FIELDS, *RULES), _query),
     answer,
+    shapes.FOOTPRINT,
     lambda symbol, query: bars_range(symbol, query.timeframe, query.window),
 )

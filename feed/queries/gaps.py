@@ -6,6 +6,7 @@ from common.market.builder import gaps
 from feed.queries.endpoint import Endpoint
 from feed.queries.parameters import LIMIT
 from feed.queries.queries import SymbolQueries
+from feed.wire import shapes
 from feed.wire.answers import SymbolAnswer
 from feed.wire.parameter_types import OneOf
 from feed.wire.params import Given, Parameter, Parameters
@@ -37,5 +38,9 @@ async def answer(symbol: SymbolQueries, query: GapsQuery) -> SymbolAnswer:
 
 
 ENDPOINT = Endpoint(
-    "/v1/gaps/{symbol}", "What is missing, the newest first.", Parameters((STATE, LIMIT), GapsQuery.of), answer
+    "/v1/gaps/{symbol}",
+    "What is missing, the newest first.",
+    Parameters((STATE, LIMIT), GapsQuery.of),
+    answer,
+    shapes.GAPS,
 )

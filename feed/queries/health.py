@@ -11,6 +11,7 @@ from common.store.server import ServerInfo, Trouble
 from feed.queries.endpoint import Endpoint
 from feed.queries.fleet import Fleet
 from feed.queries.symbol_health import symbol_health
+from feed.wire import shapes
 from feed.wire.answers import JsonAnswer
 from feed.wire.params import NOTHING
 
@@ -71,5 +72,9 @@ def _failure(found: FailedJob) -> dict[str, Any]:
 
 
 ENDPOINT = Endpoint(
-    "/v1/health", "Every symbol's health, and the store's, its queue's and the archive's.", NOTHING, answer
+    "/v1/health",
+    "Every symbol's health, and the store's, its queue's and the archive's.",
+    NOTHING,
+    answer,
+    shapes.FLEET_HEALTH,
 )

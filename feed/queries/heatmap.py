@@ -17,6 +17,7 @@ from feed.queries.endpoint import Endpoint
 from feed.queries.heatmap_window import WINDOW, HeatmapWindow, columns, width_text
 from feed.queries.queries import SymbolQueries
 from feed.reading.budget import QueryBudget
+from feed.wire import shapes
 from feed.wire.answers import Answer
 from feed.wire.errors import NoBook
 from feed.wire.heatmaps import Heatmap, HeatmapForm, heatmap
@@ -151,4 +152,5 @@ ENDPOINT = Endpoint(
     "What rested, or was traded, at which price and when.",
     Parameters((*WINDOW, CELL, MIN, CHANNELS, BEST, KIND, FORMAT), HeatmapQuery.of),
     answer,
+    shapes.HEATMAP,
 )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from common.errors import BadInput
 from common.frames.liquidity import CellGrid
 from common.market.timeframes.timeframe import DAY_MS, Timeframe
-from feed.queries.parameters import END, START
+from feed.queries.parameters import END, START, TIMEFRAME_TEXT
 from feed.wire.parameter_types import Parsed, PriceTicks, RowTicks, Whole
 from feed.wire.params import Given, Parameter
 
@@ -18,7 +18,10 @@ DEFAULT_MS = 3_600_000
 PRICE_MIN: Parameter[int | None] = Parameter("price_min", PriceTicks(), None, "The lowest price.")
 PRICE_MAX: Parameter[int | None] = Parameter("price_max", PriceTicks("price_min"), None, "The highest price.")
 BUCKET: Parameter[Timeframe | None] = Parameter(
-    "bucket", Parsed(Timeframe.parse), None, "Width of a column, up to a day: a number and ms, s, m, h or d."
+    "bucket",
+    Parsed(Timeframe.parse, TIMEFRAME_TEXT),
+    None,
+    "Width of a column, up to a day: a number and ms, s, m, h or d.",
 )
 MAX_COLS_ASKED = Parameter("max_cols", Whole(MAX_COLS), 1_000, "Most columns, where no bucket is given.")
 ROW: Parameter[int | None] = Parameter(

@@ -8,6 +8,7 @@ from common.market.timeframes.calendars import ALWAYS
 from common.market.timeframes.session import Sessions
 from feed.queries.endpoint import Endpoint
 from feed.queries.queries import SymbolQueries
+from feed.wire import shapes
 from feed.wire.answers import SymbolAnswer
 from feed.wire.params import NOTHING
 
@@ -47,4 +48,6 @@ def _session(sessions: Sessions, at: int) -> dict[str, Any]:
     return {"label": label, "open": sessions.opens[at], "close": sessions.closes[at]}
 
 
-ENDPOINT = Endpoint("/v1/market/{symbol}", "Whether the market is open, and when that changes.", NOTHING, answer)
+ENDPOINT = Endpoint(
+    "/v1/market/{symbol}", "Whether the market is open, and when that changes.", NOTHING, answer, shapes.MARKET
+)

@@ -19,6 +19,7 @@ from feed.queries.stated_pages import StatedPage
 from feed.queries.validator import TimeRange, bars_range
 from feed.reading.bounds import Window
 from feed.reading.budget import QueryBudget
+from feed.wire import shapes
 from feed.wire.answers import Answer, BarsAnswer, Form, TableAnswer, TableForm, TableWriters, Written
 from feed.wire.parameter_types import OneOf, Parsed, SomeOf
 from feed.wire.params import Given, Parameter, Parameters
@@ -32,8 +33,12 @@ FLOOR: Parameter[Align] = Parameter("align", OneOf(get_args(Align)), "floor", "W
 FIELDS: Parameter[frozenset[FlowField]] = Parameter(
     "fields", SomeOf(FLOW_FIELDS), frozenset(FLOW_FIELDS), "What is told of a bar, with commas between."
 )
+ANCHOR_TEXT = "^(session|day|week|month|start|[0-9]{1,13})$"
 ANCHOR = Parameter(
-    "anchor", Parsed(Anchor.parse), Anchor(), "Since when sums run: session, day, week, month, start or ms."
+    "anchor",
+    Parsed(Anchor.parse, ANCHOR_TEXT),
+    Anchor(),
+    "Since when sums run: session, day, week, month, start or ms.",
 )
 
 
@@ -117,5 +122,6 @@ ENDPOINT = Endpoint(
     "Bars with what their trades say beyond their candles.",
     Parameters((TIMEFRAME, START, END, LIMIT, HEIGHT, FLOOR, ANCHOR, FIELDS, *RULES, FORMAT), OrderflowQuery.of),
     answer,
+    shapes.ORDERFLOW,
     _range,
 )

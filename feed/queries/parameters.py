@@ -8,8 +8,14 @@ from feed.wire.answers import Form
 from feed.wire.parameter_types import OneOf, Parsed, Time, Whole
 from feed.wire.params import FORM, Given, Parameter
 
+# As it is written; some other spellings are read as well.
+TIMEFRAME_TEXT = "^[1-9][0-9]{0,4}(ms|s|m|min|h|d|w|M)$"
+
 TIMEFRAME = Parameter(
-    "timeframe", Parsed(Timeframe.parse), MINUTE, "Length of a bar: a number and ms, s, m, h, d, w or M."
+    "timeframe",
+    Parsed(Timeframe.parse, TIMEFRAME_TEXT),
+    MINUTE,
+    "Length of a bar: a number and ms, s, m, h, d, w or M.",
 )
 START: Parameter[int | None] = Parameter(
     "start", Time(), None, "From when on: ms since 1970 or a UTC time. Without an end, the oldest from there on."

@@ -14,10 +14,11 @@ from feed.bars import profiles
 from feed.bars.profiles import TPO_BRACKET, BracketTimes, Profiles, ProfilesWanted
 from feed.queries.endpoint import Endpoint
 from feed.queries.flow_parameters import AREA, POC_OF, ROW, SHARE, rules_of, stated_rows
-from feed.queries.parameters import END, START
+from feed.queries.parameters import END, START, TIMEFRAME_TEXT
 from feed.queries.queries import SymbolQueries
 from feed.reading.bounds import Span, Window
 from feed.reading.budget import QueryBudget
+from feed.wire import shapes
 from feed.wire.answers import SymbolAnswer, cursor_of, told_coverage
 from feed.wire.parameter_types import OneOf, Parsed, Whole
 from feed.wire.params import Given, Parameter, Parameters
@@ -44,7 +45,10 @@ def _developing(text: str) -> Timeframe:
 
 
 DEVELOPING: Parameter[Timeframe | None] = Parameter(
-    "developing", Parsed(_developing), None, "Bars after each of which the profile so far is told: a timeframe."
+    "developing",
+    Parsed(_developing, TIMEFRAME_TEXT),
+    None,
+    "Bars after each of which the profile so far is told: a timeframe.",
 )
 NODES: Parameter[int | None] = Parameter("nodes", Whole(50), None, "Rows beside one that it is compared with.")
 MIN_SHARE: Parameter[int] = Parameter(
@@ -165,4 +169,5 @@ ENDPOINT = Endpoint(
         ProfileQuery.of,
     ),
     answer,
+    shapes.PROFILE,
 )

@@ -15,6 +15,7 @@ from feed.queries.book import is_live, last_book
 from feed.queries.endpoint import Endpoint
 from feed.queries.queries import SymbolQueries
 from feed.reading.bounds import FOREVER_MS
+from feed.wire import shapes
 from feed.wire.answers import SymbolAnswer, exact
 from feed.wire.params import NOTHING
 
@@ -61,4 +62,4 @@ def _last(newest: Candle | None, instrument: Instrument) -> dict[str, object]:
     return {"last": exact(instrument.price_text(newest.close_ticks)), "lastT": newest.last_ts_ms}
 
 
-ENDPOINT = Endpoint("/v1/quote/{symbol}", "The best bid and ask, and the last price.", NOTHING, answer)
+ENDPOINT = Endpoint("/v1/quote/{symbol}", "The best bid and ask, and the last price.", NOTHING, answer, shapes.QUOTE)

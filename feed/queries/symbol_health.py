@@ -9,7 +9,7 @@ from common.store.registry import Market
 from feed.bars.frames import cover_of
 from feed.queries.endpoint import Endpoint
 from feed.queries.queries import SymbolQueries
-from feed.wire import answers
+from feed.wire import answers, shapes
 from feed.wire.answers import JsonAnswer
 from feed.wire.params import NOTHING
 
@@ -30,4 +30,10 @@ def symbol_health(market: Market, view: View, rules: HealthRules) -> dict[str, A
     return {**found, "seq": state.seq if state else 0, "refused": refused, **Tally.load(view.health).json()}
 
 
-ENDPOINT = Endpoint("/v1/health/{symbol}", "One symbol's health, and what is kept of its past.", NOTHING, answer)
+ENDPOINT = Endpoint(
+    "/v1/health/{symbol}",
+    "One symbol's health, and what is kept of its past.",
+    NOTHING,
+    answer,
+    shapes.SYMBOL_HEALTH_ANSWER,
+)

@@ -33,6 +33,7 @@ from feed.queries.queries import SymbolQueries
 from feed.reading.bounds import ATTEMPTS, FOREVER_MS
 from feed.reading.coverage import KnownCoverage
 from feed.reading.trade_archive import TradeRetention
+from feed.wire import shapes
 from feed.wire.answers import (
     Answer,
     Form,
@@ -253,4 +254,5 @@ ENDPOINT = Endpoint(
     "Trades of a range, the newest or the oldest of them.",
     Parameters((START, END, TRADES_LIMIT, FORMAT, TAKE, JOIN_MS, MIN), TradesQuery.of),
     answer,
+    shapes.TRADES,
 )

@@ -13,14 +13,17 @@ from feed.wire.errors import STOPPING, failure_of
 Header = tuple[bytes, bytes]
 
 SECURITY_HEADERS: list[Header] = [
-    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'"),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"cross-origin-resource-policy", b"same-origin"),
 ]
-# Where a route says nothing else: every answer is of one moment; a cache would show it at another.
-DEFAULT_HEADERS: list[Header] = [(b"cache-control", b"no-store")]
+# Where a route says nothing else: nothing is shown of an answer, and it is of one moment, so that a cache would show it
+# at another.
+DEFAULT_HEADERS: list[Header] = [
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'"),
+    (b"cache-control", b"no-store"),
+]
 # No route wants a body.
 MAX_BODY_BYTES = 64 << 10
 

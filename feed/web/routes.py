@@ -17,6 +17,8 @@ from feed.queries import (
     gaps,
     health,
     heatmap,
+    indicator_list,
+    indicators,
     market,
     orderflow,
     profile,
@@ -32,6 +34,7 @@ from feed.queries.queries import SymbolQueries
 from feed.queries.validator import Validator, validator
 from feed.services import Services, services_of
 from feed.web import process
+from feed.web.documents import pages
 from feed.wire.answers import Written
 from feed.wire.params import read_request
 
@@ -46,6 +49,7 @@ OF_SYMBOL: tuple[Endpoint[SymbolQueries, Any], ...] = (
     book.ENDPOINT,
     quote.ENDPOINT,
     heatmap.ENDPOINT,
+    indicators.ENDPOINT,
     viewport.ENDPOINT,
     gaps.ENDPOINT,
     symbol_health.ENDPOINT,
@@ -54,6 +58,7 @@ OF_SYMBOL: tuple[Endpoint[SymbolQueries, Any], ...] = (
 OF_FLEET: tuple[Endpoint[Fleet, Any], ...] = (
     symbols.ENDPOINT,
     health.ENDPOINT,
+    indicator_list.ENDPOINT,
 )
 
 # A symbol is changed once in years: twice under one request is already more than there is.
@@ -130,6 +135,7 @@ def _response(written: Written, headers: Mapping[str, str] | None = None) -> Res
 routes = [
     *map(_symbol_route, OF_SYMBOL),
     *map(_fleet_route, OF_FLEET),
+    *pages((*OF_SYMBOL, *OF_FLEET)),
     Route("/healthz", process.alive),
     Route("/readyz", process.ready),
     Route("/metrics", process.metrics),

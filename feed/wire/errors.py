@@ -43,7 +43,7 @@ class ErrorAnswer:
 
 
 _RETRY = {"retry-after": str(RETRY_AFTER_S)}
-_HEADERS = {401: {"www-authenticate": "Bearer"}, 429: _RETRY, 503: _RETRY}
+_HEADERS = {401: {"www-authenticate": "Bearer"}, 405: {"allow": "GET, HEAD"}, 429: _RETRY, 503: _RETRY}
 
 UNAUTHORIZED = ErrorAnswer(
     401, "unauthorized", "a token is missing or unknown, expected the header 'Authorization: Bearer TOKEN'"

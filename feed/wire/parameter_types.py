@@ -29,6 +29,7 @@ from common.market.trade import MAX_LOTS, MAX_TICKS, MAX_TS_MS
 # What is echoed of a value: enough to find it, too little to be misused.
 MAX_SHOWN = 40
 
+_DECIMAL, _SIGNED_DECIMAL = r"^[0-9]+(\.[0-9]+)?$", r"^-?[0-9]+(\.[0-9]+)?$"
 _WHOLE = re.compile(r"-?[0-9]{1,20}", re.ASCII)
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 
@@ -55,6 +56,14 @@ class ParameterType(ABC, Generic[T_co]):
     def read(self, name: str, text: str, scope: Scope) -> T_co:
         """Return the value of a text, or raise BadInput."""
 
+    @abstractmethod
+    def schema(self, limit_max: int) -> Mapping[str, Any]:
+        """What texts it reads, as JSON Schema. `limit_max`: as of a Scope."""
+
+    def told(self, value: Any) -> Any:
+        """A default as the schema tells it; None where it has no text."""
+        return getattr(value, "text", value)
+
     def bounded(self, default: Any, scope: Scope) -> Any:
         """Return a default as far as the bounds allow it."""
         return default
@@ -70,15 +79,22 @@ class AnyText(ParameterType[str]):
     def read(self, name: str, text: str, scope: Scope) -> str:
         return text
 
+    def schema(self, limit_max: int) -> Mapping[str, Any]:
+        return {"type": "string"}
+
 
 @dataclass(frozen=True, slots=True)
 class Parsed(ParameterType[T_co]):
-    """`parse` raises BadInput."""
+    """`parse` raises BadInput. `pattern`: of what it reads, but for other spellings of the same."""
 
     parse: Callable[[str], T_co]
+    pattern: str = ""
 
     def read(self, name: str, text: str, scope: Scope) -> T_co:
         return self.parse(text)
+
+    def schema(self, limit_max: int) -> Mapping[str, Any]:
+        return {"type": "string", "pattern": self.pattern} if self.pattern else {"type": "string"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +123,9 @@ class Whole(ParameterType[int]):
     def _limit(self, scope: Scope) -> int:
         return scope.limit_max if self.max_value is None else self.max_value
 
+    def schema(self, limit_max: int) -> Mapping[str, Any]:
+        return {"type": "integer", "minimum": self.min_value, "maximum": self.max_value or limit_max}
+
 
 @dataclass(frozen=True, slots=True)
 class Time(ParameterType[int]):
@@ -122,6 +141,10 @@ class Time(ParameterType[int]):
             raise BadInput(f"{first} {first_ms} is after {name} {ts_ms}, expected {first} <= {name}")
         return ts_ms
 
+    def schema(self, limit_max: int) -> Mapping[str, Any]:
+        texts = ({"type": "string", "format": "date-time"}, {"type": "string", "format": "date"})
+        return {"anyOf": [{"type": "integer", "minimum": 0, "maximum": MAX_TS_MS - 1}, *texts]}
+
 
 @dataclass(frozen=True, slots=True)
 class OneOf(ParameterType[T_co]):
@@ -133,6 +156,9 @@ class OneOf(ParameterType[T_co]):
             if choice == text:
                 return choice
         raise BadInput(f"{name} is {text[:MAX_SHOWN]!r}, expected {' or '.join(map(str, self.choices))}")
+
+    def schema(self, limit_max: int) -> Mapping[str, Any]:
+        return {"type": "string", "enum": list(self.choices)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,13 +174,20 @@ class SomeOf(ParameterType[frozenset[T_co]]):
                 raise BadInput(f"{name} has {word[:MAX_SHOWN]!r}, expected some of {','.join(by_word)}")
         return frozenset(by_word[word] for word in words)
 
+    def schema(self, limit_max: int) -> Mapping[str, Any]:
+        return {"type": "array", "items": {"type": "string", "enum": list(self.choices)}, "minItems": 1}
+
+    def told(self, value: Any) -> Any:
+        return value and [choice for choice in self.choices if choice in value]
+
 
 @dataclass(frozen=True, slots=True)
 class ListOf(ParameterType[tuple[T_co, ...]]):
-    """`parse` raises BadInput."""
+    """`parse` raises BadInput. `pattern`: as of Parsed."""
 
     parse: Callable[[str], T_co]
     max_count: int
+    pattern: str
 
     def read(self, name: str, text: str, scope: Scope) -> tuple[T_co, ...]:
         words = text.split(",")
@@ -166,6 +199,13 @@ class ListOf(ParameterType[tuple[T_co, ...]]):
         if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
             raise BadInput(f"{name} is {shown(value)}, expected a list of texts")
         return ",".join(value)
+
+    def schema(self, limit_max: int) -> Mapping[str, Any]:
+        item = {"type": "string", "pattern": self.pattern}
+        return {"type": "array", "items": item, "minItems": 1, "maxItems": self.max_count}
+
+    def told(self, value: Any) -> Any:
+        return [each.text for each in value]
 
 
 class RowTicks(ParameterType[int | None]):
@@ -186,6 +226,13 @@ class RowTicks(ParameterType[int | None]):
             raise BadInput(f"{name} is {text[:MAX_SHOWN]!r}, expected auto or a multiple of the tick {tick}")
         return row_ticks
 
+    def schema(self, limit_max: int) -> Mapping[str, Any]:
+        return {"type": "string", "pattern": f"^auto$|{_DECIMAL}"}
+
+    def told(self, value: Any) -> Any:
+        """A number of ticks is none that it reads."""
+        return None
+
 
 class Lots(ParameterType[int]):
     """In lots, from 0 on."""
@@ -202,6 +249,9 @@ class Lots(ParameterType[int]):
             least = scope.instrument.size_text(1)
             raise BadInput(f"{name} is {text[:MAX_SHOWN]!r}, expected 0 or a multiple of the least size {least}")
         return lots
+
+    def schema(self, limit_max: int) -> Mapping[str, Any]:
+        return {"type": "string", "pattern": _DECIMAL}
 
 
 def time_of(name: str, text: str) -> int:
@@ -256,3 +306,6 @@ class PriceTicks(ParameterType[int]):
         if least is not None and ticks < least:
             raise BadInput(f"{name} {text[:MAX_SHOWN]} is below {self.not_below}, expected {self.not_below} <= {name}")
         return ticks
+
+    def schema(self, limit_max: int) -> Mapping[str, Any]:
+        return {"type": "string", "pattern": _SIGNED_DECIMAL}

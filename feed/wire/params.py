@@ -15,6 +15,8 @@ from feed.wire.parameter_types import MAX_SHOWN, ParameterType, Scope
 
 # The name of the parameter that says how an answer is written.
 FORM = "format"
+# Of a query: each value of a list may be one.
+MAX_FIELDS = 96
 
 T = TypeVar("T")
 Q = TypeVar("Q")
@@ -106,9 +108,13 @@ def _texts(query_string: bytes, parameters: Parameters[Any]) -> dict[str, str]:
     known, lists = parameters.names, {each.name for each in parameters.declared if each.repeats}
     given: dict[str, str] = {}
     try:
-        pairs = parse_qsl(query_string.decode("latin-1"), keep_blank_values=True, max_num_fields=32, errors="strict")
+        pairs = parse_qsl(
+            query_string.decode("latin-1"), keep_blank_values=True, max_num_fields=MAX_FIELDS, errors="strict"
+        )
     except ValueError:
-        raise BadInput("the query is not up to 32 parameters of UTF-8 text, name=value joined by &") from None
+        raise BadInput(
+            f"the query is not up to {MAX_FIELDS} parameters of UTF-8 text, name=value joined by &"
+        ) from None
     for name, value in pairs:
         if name not in known:
             wanted = ", ".join(known) or "no parameters"

@@ -20,6 +20,10 @@ class Anchor:
     word: AnchorWord | None = "session"
     at_ms: int | None = None
 
+    @property
+    def text(self) -> str:
+        return self.word or str(self.at_ms)
+
     @classmethod
     def parse(cls, text: str) -> "Anchor":
         for word in get_args(AnchorWord):

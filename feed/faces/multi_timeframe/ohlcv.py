@@ -12,6 +12,7 @@ from feed.faces.multi_timeframe.rows import CURRENT_ROW, ROW
 from feed.queries.endpoint import Endpoint
 from feed.queries.queries import SymbolQueries
 from feed.queries.several import read_newest
+from feed.wire import shapes
 from feed.wire.answers import SymbolAnswer, cursor_of
 from feed.wire.params import Given, Parameters
 
@@ -57,10 +58,12 @@ OHLCV = Endpoint(
     "The newest bars of several timeframes, all of one commit.",
     Parameters((TIMEFRAMES, LOOKBACK), OhlcvQuery.of),
     answer,
+    shapes.SEVERAL,
 )
 CURRENT = Endpoint(
     "/api/multi-timeframe/ohlcv/{symbol}/current",
     "The newest bar of several timeframes, growing or complete.",
     Parameters((TIMEFRAMES,), lambda given: given[TIMEFRAMES]),
     current,
+    shapes.SEVERAL_CURRENT,
 )

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from common.market.timeframes.timeframe import Timeframe
+from feed.queries.parameters import TIMEFRAME_TEXT
 from feed.wire.parameter_types import ListOf, Whole
 from feed.wire.params import Parameter
 
@@ -25,7 +26,7 @@ DEFAULT_TIMEFRAMES = tuple(map(spelled, ("1min", "5min", "15min")))
 
 TIMEFRAMES: Parameter[tuple[Spelled, ...]] = Parameter(
     "timeframes",
-    ListOf(spelled, MAX_TIMEFRAMES),
+    ListOf(spelled, MAX_TIMEFRAMES, TIMEFRAME_TEXT),
     DEFAULT_TIMEFRAMES,
     "Lengths of bars, with commas between or one at a time.",
     repeats=True,

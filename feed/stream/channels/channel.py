@@ -92,5 +92,8 @@ class AsGiven(ParameterType[str]):
     def read(self, name: str, text: str, scope: Scope) -> str:
         return text
 
+    def schema(self, limit_max: int) -> Mapping[str, Any]:
+        return self.of.schema(limit_max)
+
     def text_of(self, name: str, value: object) -> str:
         return self.of.text_of(name, value)

@@ -7,25 +7,17 @@ import pytest
 from redis.asyncio import Redis
 
 from common.market.instrument import Instrument
-from common.store.book import BookSnapshot, BookStore
+from tests.kit.books import BOOK, put_book
 from tests.kit.served import Served, served
 from tests.kit.waiting import wait_until_async
 from tests.kit.writer import INSTRUMENT, START_MS, Writer
 
 S = INSTRUMENT.symbol
 BOOK_PATH, QUOTE_PATH = f"/v1/book/{S}", f"/v1/quote/{S}"
-# Prices of two decimals, sizes of three.
-BOOK = BookSnapshot(
-    START_MS + 7, 42, [(10_000, 1_500), (9_990, 1), (9_950, 20)], [(10_005, 250), (10_100, 3_000)], live=True
-)
-
-
-async def put(writer: Writer, book: BookSnapshot = BOOK) -> None:
-    await BookStore(writer.client, writer.instrument.symbol, writer.instrument.scale).put(writer.token, book)
 
 
 async def test_the_book_is_answered_best_first_in_the_shortest_exact_text(feed: Served, writer: Writer) -> None:
-    await put(writer)
+    await put_book(writer)
     text = (await feed.get(BOOK_PATH)).text
     head, _, health = text.partition(',"health":')
     assert head == (
@@ -37,7 +29,7 @@ async def test_the_book_is_answered_best_first_in_the_shortest_exact_text(feed: 
 
 async def test_depth_cuts_each_side(feed: Served, writer: Writer) -> None:
     bids, asks = [(10_000 - at, 1) for at in range(1_000)], [(10_001 + at, 1) for at in range(900)]
-    await put(writer, replace(BOOK, bids=bids, asks=asks))
+    await put_book(writer, replace(BOOK, bids=bids, asks=asks))
     for asked, sizes in (({}, (20, 20)), ({"depth": 1}, (1, 1)), ({"depth": 1_000}, (1_000, 900))):
         answer = await feed.json(BOOK_PATH, **asked)
         assert (len(answer["bids"]), len(answer["asks"])) == sizes
@@ -45,7 +37,7 @@ async def test_depth_cuts_each_side(feed: Served, writer: Writer) -> None:
 
 
 async def test_a_venue_that_does_not_count_updates_has_no_update_id(feed: Served, writer: Writer) -> None:
-    await put(writer, replace(BOOK, update_id=-1, bids=[]))
+    await put_book(writer, replace(BOOK, update_id=-1, bids=[]))
     answer = await feed.json(BOOK_PATH)
     assert (answer["updateId"], answer["bids"]) == (None, [])
 
@@ -65,18 +57,18 @@ async def live(feed: Served) -> list[bool]:
 
 
 async def test_a_broken_book_is_shown_and_not_live(feed: Served, writer: Writer) -> None:
-    await put(writer)
+    await put_book(writer)
     assert await live(feed) == [True, True]
-    await put(writer, replace(BOOK, live=False))
+    await put_book(writer, replace(BOOK, live=False))
     assert await live(feed) == [False, False]
     assert (await feed.json(BOOK_PATH))["bids"][0] == [100, 1.5]
 
 
 async def test_a_book_left_behind_is_not_live(feed: Served, writer: Writer) -> None:
-    await put(writer)
+    await put_book(writer)
     await writer.claim()
     assert await live(feed) == [False, False]
-    await put(writer)
+    await put_book(writer)
     assert await live(feed) == [True, True]
     await writer.store.release(writer.token)
     assert await live(feed) == [False, False]
@@ -84,7 +76,7 @@ async def test_a_book_left_behind_is_not_live(feed: Served, writer: Writer) -> N
 
 async def test_the_book_of_a_holder_without_a_heartbeat_is_not_live(redis_url: str, writer: Writer) -> None:
     async with served(redis_url, lease_ttl_ms=100) as feed:
-        await put(writer)
+        await put_book(writer)
 
         async def is_over() -> bool:
             return await live(feed) == [False, False]
@@ -107,7 +99,7 @@ NOTHING: dict[str, Any] = {"symbol": S, "t": None, "live": False} | dict.fromkey
 
 async def test_a_quote_has_both_sides_what_is_between_and_the_last_price(feed: Served, writer: Writer) -> None:
     assert await quote(feed) == NOTHING
-    await put(writer)
+    await put_book(writer)
     await writer.commit(writer.trade(START_MS + 5, ticks=9_999))
     assert await quote(feed) == {
         "symbol": S,
@@ -125,10 +117,10 @@ async def test_a_quote_has_both_sides_what_is_between_and_the_last_price(feed: S
 
 
 async def test_what_is_not_known_is_null(feed: Served, writer: Writer) -> None:
-    await put(writer, replace(BOOK, asks=[]))
+    await put_book(writer, replace(BOOK, asks=[]))
     half = NOTHING | {"t": START_MS + 7, "live": True, "bid": 100, "bidSize": 1.5}
     assert await quote(feed) == half
-    await put(writer, replace(BOOK, bids=[]))
+    await put_book(writer, replace(BOOK, bids=[]))
     assert await quote(feed) == NOTHING | {"t": START_MS + 7, "live": True, "ask": 100.05, "askSize": 0.25}
 
 
@@ -154,9 +146,9 @@ async def test_the_mid_of_an_odd_spread_is_exact(feed: Served, client: Redis, de
     writer = Writer(client, Instrument("TEST:MID", decimals, 0))
     await writer.register()
     await writer.claim()
-    await put(writer, replace(BOOK, bids=[(10, 1)], asks=[(11, 1)]))
+    await put_book(writer, replace(BOOK, bids=[(10, 1)], asks=[(11, 1)]))
     assert f'"mid":{mid},' in (await feed.get("/v1/quote/TEST:MID")).text
-    await put(writer, replace(BOOK, bids=[((1 << 53) - 2, 1)], asks=[((1 << 53) - 1, 1)]))
+    await put_book(writer, replace(BOOK, bids=[((1 << 53) - 2, 1)], asks=[((1 << 53) - 1, 1)]))
     text = (await feed.get("/v1/quote/TEST:MID")).text
     assert text.partition('"mid":')[2].partition(",")[0].replace(".", "").lstrip("0") == "90071992547409905"
 
@@ -165,6 +157,6 @@ async def test_simulated_books_say_so(feed: Served, client: Redis) -> None:
     writer = Writer(client)
     await writer.register(kind="simulator")
     await writer.claim()
-    await put(writer)
+    await put_book(writer)
     for path in (BOOK_PATH, QUOTE_PATH):
         assert (await feed.json(path))["simulated"] is True

@@ -6,32 +6,13 @@ import polars as pl
 import pytest
 
 from common.frames.grid import DepthChannel, GridFlags, GridFrame
-from common.market.depth.chunk import DepthChunk, PriceSpan, pack_chunk
-from common.store.depth import DepthStore
+from tests.kit.books import T0, example_chunk, put_chunks
 from tests.kit.served import Served
-from tests.kit.writer import INSTRUMENT, START_MS, Writer
+from tests.kit.writer import INSTRUMENT, Writer
 
 S = INSTRUMENT.symbol
 PATH = f"/v1/heatmap/{S}"
-T0 = START_MS - START_MS % 60_000
 WINDOW = {"start": T0, "end": T0 + 1_000, "price_min": "1.00", "price_max": "1.03", "bucket": "1s", "row": "0.02"}
-
-
-def _chunk(until_ms: int = 1_000) -> DepthChunk:
-    """Prices of two decimals, sizes of three. The example of the documentation, and an ask."""
-    bids = [
-        (100, 4, T0, T0 + 400),
-        (100, 10, T0 + 400, T0 + 600),
-        (100, 2, T0 + 600, T0 + 1_000),
-        (101, 3, T0, T0 + 400),
-    ]
-    asks = [(103, 7, T0, T0 + 1_000)]
-    return DepthChunk(T0, T0 + 1_000, [PriceSpan(T0, T0 + until_ms, 98, 105)], bids, asks)
-
-
-async def put(writer: Writer, *chunks: DepthChunk) -> None:
-    store = DepthStore(writer.client, S, 60)
-    await store.put(writer.token, {chunk.open_ms: pack_chunk(chunk, INSTRUMENT.scale) for chunk in chunks})
 
 
 @pytest.mark.parametrize(
@@ -48,7 +29,7 @@ async def put(writer: Writer, *chunks: DepthChunk) -> None:
 async def test_the_example_of_the_documentation(
     feed: Served, writer: Writer, until_ms: int, cell: str, bid: float, ask: float
 ) -> None:
-    await put(writer, _chunk(until_ms))
+    await put_chunks(writer, example_chunk(until_ms))
     found = await feed.json(PATH, **WINDOW, cell=cell)
     assert found["cells"] == {"col": [0, 0], "row": [0, 1], "bid": [bid, 0], "ask": [0, ask]}
     assert (found["t0"], found["bucketMs"], found["cols"], found["p0"], found["row"], found["rows"]) == (
@@ -66,13 +47,13 @@ async def test_the_example_of_the_documentation(
 async def test_sizes_below_the_least_are_left_out_before_rows_are_summed(
     feed: Served, writer: Writer, least: str, expected: list[float]
 ) -> None:
-    await put(writer, _chunk())
+    await put_chunks(writer, example_chunk())
     found = await feed.json(PATH, **WINDOW, cell="mean", min=least)
     assert found["cells"]["bid"] == expected
 
 
 async def test_the_grid_frame_says_the_same(feed: Served, writer: Writer) -> None:
-    await put(writer, _chunk(600))
+    await put_chunks(writer, example_chunk(600))
     response = await feed.get(PATH, **WINDOW, cell="mean", format="grid")
     assert response.headers["content-type"] == "application/vnd.fleet.grid"
     frame = GridFrame.unpack(response.content)
@@ -86,7 +67,7 @@ async def test_the_grid_frame_says_the_same(feed: Served, writer: Writer) -> Non
 
 
 async def test_arrow_has_a_row_for_each_cell(feed: Served, writer: Writer) -> None:
-    await put(writer, _chunk())
+    await put_chunks(writer, example_chunk())
     response = await feed.get(PATH, **WINDOW, cell="last", format="arrow")
     table = pl.read_ipc_stream(response.content)
     assert table.columns == ["open_ms", "price_ticks", "bid_size_lots", "ask_size_lots", "known_ms"]
@@ -94,7 +75,7 @@ async def test_arrow_has_a_row_for_each_cell(feed: Served, writer: Writer) -> No
 
 
 async def test_a_window_is_widened_outwards_and_chosen_where_it_is_not_given(feed: Served, writer: Writer) -> None:
-    await put(writer, _chunk())
+    await put_chunks(writer, example_chunk())
     asked = {
         "start": T0 + 130,
         "end": T0 + 301,
@@ -113,7 +94,7 @@ async def test_a_window_is_widened_outwards_and_chosen_where_it_is_not_given(fee
 
 
 async def test_what_lies_beyond_is_unknown_and_not_empty(feed: Served, writer: Writer) -> None:
-    await put(writer, _chunk())
+    await put_chunks(writer, example_chunk())
     frame = GridFrame.unpack((await feed.get(PATH, **{**WINDOW, "price_max": "1.09"}, format="grid")).content)
     assert GridFlags.PARTIAL in frame.head.flags
     inside = GridFrame.unpack((await feed.get(PATH, **WINDOW, format="grid")).content)
@@ -121,9 +102,9 @@ async def test_what_lies_beyond_is_unknown_and_not_empty(feed: Served, writer: W
 
 
 async def test_a_minute_that_has_grown_is_read_once_more(feed: Served, writer: Writer) -> None:
-    await put(writer, _chunk(300))
+    await put_chunks(writer, example_chunk(300))
     assert (await feed.json(PATH, **WINDOW))["knownTo"] == T0 + 300
-    await put(writer, _chunk(1_000))
+    await put_chunks(writer, example_chunk(1_000))
     assert (await feed.json(PATH, **WINDOW))["knownTo"] == T0 + 1_000
 
 
@@ -149,7 +130,7 @@ async def test_a_minute_that_has_grown_is_read_once_more(feed: Served, writer: W
 async def test_what_makes_no_sense_is_refused(
     feed: Served, writer: Writer, asked: dict[str, Any], message: str
 ) -> None:
-    await put(writer, _chunk())
+    await put_chunks(writer, example_chunk())
     response = await feed.get(PATH, **asked)
     assert response.status_code == 400
     assert message in response.json()["error"]["message"]
@@ -158,7 +139,7 @@ async def test_what_makes_no_sense_is_refused(
 async def test_more_of_a_book_than_one_query_may_read_is_refused(
     feed: Served, writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await put(writer, _chunk())
+    await put_chunks(writer, example_chunk())
     monkeypatch.setattr("feed.reading.depth_minutes.MAX_ROWS", 4)
     response = await feed.get(PATH, **WINDOW)
     assert response.status_code == 400
