@@ -27,7 +27,7 @@ LIVE, BROKEN = "live", "broken"
 
 _COUNTS = struct.Struct("<II")
 _LEVEL = struct.Struct("<qq")
-_FIELDS = ("ts_ms", "update_id", "levels", "state", "token", "scale")
+_FIELDS = ("ts_ms", "update_id", "levels", "state", "token", "scale", "seq")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,27 @@ class BookSnapshot:
         return cls(ts_ms, update_id, rows[:bids], rows[bids:], live)
 
 
+@dataclass(frozen=True, slots=True)
+class NumberedBook:
+    """The `seq`-th book that was written of a symbol. `token`: its writer's."""
+
+    seq: int
+    token: str
+    book: BookSnapshot
+
+    @property
+    def cursor(self) -> str:
+        return f"{self.seq}-{self.token}"
+
+    @classmethod
+    def unpack(cls, packed: bytes, scale: Scale) -> "NumberedBook":
+        """A message of channel `{S}:depth`, in a scale. Raises ValueError, or Unfit where it has no place in that."""
+        head, _, levels = packed.partition(b"\n")
+        token, seq, ts_ms, update_id, state, written = head.decode().split(" ")
+        book = BookSnapshot.unpack(int(ts_ms), int(update_id), levels, state == LIVE)
+        return cls(int(seq), token, _in_scale(book, Scale.parse(written), scale))
+
+
 class BookStore:
     """Writes, through a client that never re-sends. `scale`: of the books that are put."""
 
@@ -65,8 +86,8 @@ class BookStore:
         self._scale = scale
         self._put = scripts.book.of(client, self.keys)
 
-    async def put(self, token: str, snapshot: BookSnapshot) -> None:
-        """Replace the book. Raises Fenced, StoreUnavailable.
+    async def put(self, token: str, snapshot: BookSnapshot) -> int:
+        """Replace the book, and return how many listen to it. Raises Fenced, StoreUnavailable.
 
         After StoreUnavailable the outcome is unknown; to put the same book again is harmless.
         """
@@ -82,6 +103,7 @@ class BookStore:
             )
         if result[0] == b"FENCED":
             raise Fenced(f"{self.keys.symbol} has another holder")
+        return int(result[1])
 
 
 class BookReader:
@@ -93,6 +115,11 @@ class BookReader:
         self._scale = scale
 
     async def book(self) -> BookSnapshot | None:
+        """As numbered(), without its number."""
+        found = await self.numbered()
+        return found.book if found else None
+
+    async def numbered(self) -> NumberedBook | None:
         """The last book that was put, None if none ever was. It is live only if the symbol's holder has put it.
 
         None also where its numbers have no place in the scale that is asked for: the next one will.
@@ -105,20 +132,25 @@ class BookReader:
         return _snapshot(fields, holder, self._scale)
 
 
-def _snapshot(fields: Sequence[Any], holder: bytes | None, scale: Scale) -> BookSnapshot | None:
-    ts_ms, update_id, levels, state, token, written = fields
+def _snapshot(fields: Sequence[Any], holder: bytes | None, scale: Scale) -> NumberedBook | None:
+    ts_ms, update_id, levels, state, token, written, seq = fields
     if levels is None:
         return None
     live = state == LIVE.encode() and token == holder
     book = BookSnapshot.unpack(int(ts_ms), int(update_id), levels, live)
-    # A book of an earlier release does not say, and was of the only scale there was.
-    rescaling = Rescaling(Scale.parse(written.decode()) if written else scale, scale)
-    if rescaling.is_none:
-        return book
+    # A book of an earlier release says neither, and was of the only scale there was.
     try:
-        return replace(book, bids=_rescaled(book.bids, rescaling), asks=_rescaled(book.asks, rescaling))
+        book = _in_scale(book, Scale.parse(written.decode()) if written else scale, scale)
     except Unfit:
         return None
+    return NumberedBook(int(seq or 0), token.decode(), book)
+
+
+def _in_scale(book: BookSnapshot, written: Scale, wanted: Scale) -> BookSnapshot:
+    rescaling = Rescaling(written, wanted)
+    if rescaling.is_none:
+        return book
+    return replace(book, bids=_rescaled(book.bids, rescaling), asks=_rescaled(book.asks, rescaling))
 
 
 def _rescaled(levels: list[Level], rescaling: Rescaling) -> list[Level]:

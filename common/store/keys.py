@@ -49,7 +49,7 @@ symbols, and an ACL may name them.
 | {S}:late:candles    | zset    | commit, archived    | jobs, feed         | MAX_LATE of commit.lua                 |
 | {S}:late:footprints | zset    | commit, archived    | archive jobs, feed | MAX_LATE of commit.lua                 |
 | {S}:depth           | zset    | depth               | worker, feed       | chunks kept, one a minute              |
-| {S}:book            | hash    | book                | feed               | 5 fields; book.MAX_BOOK_LEVELS         |
+| {S}:book            | hash    | book                | feed               | 7 fields; book.MAX_BOOK_LEVELS         |
 | {S}:events          | stream  | commit              | anybody            | FLEET_EVENTS_KEPT entries              |
 | {S}:gaps            | hash    | commit, import      | worker, feed       | gaps.MAX_ENDED ended, MAX_PENDING open  |
 | {S}:health          | hash    | commit, beat        | worker, feed       | 8 fields                               |
@@ -68,7 +68,7 @@ What is older than a day goes from all series of a symbol by cut (fleet symbols 
 The last two are in the queue's Redis, beside RQ's own keys `rq:*` (docs/queue.md); all others are in the store.
 
 Channels: {S}:candles:1m, 1d, 1w and 1M and {S}:events (JSON), {S}:trades (JSON, while it has listeners), {S}:commits
-(packed, for the feed; common.store.messages).
+(packed, for the feed; common.store.messages), {S}:depth (packed, while it has listeners; common.store.book).
 """
 
 from dataclasses import dataclass

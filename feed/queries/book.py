@@ -2,7 +2,7 @@
 
 import asyncio
 
-from common.store.book import MAX_BOOK_LEVELS, BookReader, BookSnapshot
+from common.store.book import MAX_BOOK_LEVELS, BookReader, BookSnapshot, NumberedBook
 from common.store.health import CLOSED, IDLE, UNASSIGNED, mode_of
 from common.store.reads import View
 from feed.queries.endpoint import Endpoint
@@ -17,22 +17,35 @@ DEPTH = Parameter("depth", Whole(MAX_BOOK_LEVELS), 20, "Levels of a side, the be
 
 
 async def answer(symbol: SymbolQueries, depth: int) -> SymbolAnswer:
-    market, instrument = symbol.market, symbol.market.instrument
-    book, view = await asyncio.gather(last_book(symbol), symbol.reader.view())
-    if book is None:
-        raise NoBook(f"{market.symbol} has no order book: its source brings none, or has not brought one yet")
+    instrument = symbol.market.instrument
+    found, view = await numbered(symbol)
+    book = found.book
     fields = {
-        "t": book.ts_ms,
-        "updateId": book.update_id if book.update_id >= 0 else None,
-        "live": is_live(book, view, symbol),
+        **told_head(book, is_live=is_live(book, view, symbol)),
         "bids": told_levels(book.bids[:depth], instrument),
         "asks": told_levels(book.asks[:depth], instrument),
     }
-    return SymbolAnswer(market, {**fields, "health": symbol.health(view)})
+    return SymbolAnswer(symbol.market, {**fields, "health": symbol.health(view)})
+
+
+async def numbered(symbol: SymbolQueries) -> tuple[NumberedBook, View]:
+    """The current book, and what is known of the symbol. Raises NoBook."""
+    found, view = await asyncio.gather(reader_of(symbol).numbered(), symbol.reader.view())
+    if found is None:
+        raise NoBook(f"{symbol.market.symbol} has no order book: its source brings none, or has not brought one yet")
+    return found, view
+
+
+def told_head(book: BookSnapshot, *, is_live: bool) -> dict[str, object]:
+    return {"t": book.ts_ms, "updateId": book.update_id if book.update_id >= 0 else None, "live": is_live}
+
+
+def reader_of(symbol: SymbolQueries) -> BookReader:
+    return BookReader(symbol.queries.client, symbol.market.symbol, symbol.market.instrument.scale)
 
 
 async def last_book(symbol: SymbolQueries) -> BookSnapshot | None:
-    return await BookReader(symbol.queries.client, symbol.market.symbol, symbol.market.instrument.scale).book()
+    return await reader_of(symbol).book()
 
 
 def is_live(book: BookSnapshot | None, view: View, symbol: SymbolQueries) -> bool:

@@ -29,15 +29,22 @@ async def answer(symbol: SymbolQueries, query: None) -> SymbolAnswer:
     packed = [view.state.candle] if view.state and view.state.candle else view.minutes[0]
     newest = codec.unpack_candle(packed[0]) if packed else None
     fields = {
-        "t": book.ts_ms if book else None,
-        "live": is_live(book, view, symbol),
-        **_best("bid", book.bids if book else [], instrument),
-        **_best("ask", book.asks if book else [], instrument),
-        **_between(book, instrument),
+        **told_quote(book, instrument, is_live=is_live(book, view, symbol)),
         **_last(newest, instrument),
         "health": symbol.health(view),
     }
     return SymbolAnswer(symbol.market, fields)
+
+
+def told_quote(book: BookSnapshot | None, instrument: Instrument, *, is_live: bool) -> dict[str, object]:
+    """What a book says of the best prices."""
+    return {
+        "t": book.ts_ms if book else None,
+        "live": is_live,
+        **_best("bid", book.bids if book else [], instrument),
+        **_best("ask", book.asks if book else [], instrument),
+        **_between(book, instrument),
+    }
 
 
 def _best(side: str, levels: list[Level], instrument: Instrument) -> dict[str, Number]:

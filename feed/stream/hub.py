@@ -11,6 +11,8 @@ from typing import Any
 from redis.asyncio import Redis
 
 from common.errors import BadInput, FleetError, StoreUnavailable
+from common.market.rescaling import Unfit
+from common.store.book import NumberedBook
 from common.store.demand import DEMAND_TTL_MS, Demand
 from common.store.health import HealthRules, HealthStanding, standing_of
 from common.store.instrument import InstrumentChanged
@@ -25,7 +27,7 @@ from feed.metrics import Metrics
 from feed.queries.queries import Queries
 from feed.reading.coverage import EMPTY, KnownCoverage
 from feed.stream.channels.table import CHANNELS
-from feed.stream.series import LiveSeries, SeriesHost, SeriesListener
+from feed.stream.series import Hears, LiveSeries, SeriesHost, SeriesListener
 from feed.stream.topic import Topic
 from feed.wire import answers
 from feed.wire.errors import UnknownSymbol
@@ -54,10 +56,18 @@ class SymbolInUse:
     standing: HealthStanding | None = None
     _cover: tuple[bytes, KnownCoverage] = (b"", EMPTY)
 
+    def that_hear(self, channel: Hears) -> list[LiveSeries[Any]]:
+        return [series for series in self.series.values() if series.hears is channel]
+
     def take(self, message: CommitMessage) -> None:
         cover = self._cover_of(message)
-        for series in self.series.values():
+        for series in self.that_hear(Hears.COMMITS):
             series.take(message, cover)
+
+    def take_book(self, packed: bytes) -> None:
+        message = NumberedBook.unpack(packed, self.market.instrument.scale)
+        for series in self.that_hear(Hears.BOOK):
+            series.take(message, None)
 
     def _cover_of(self, message: CommitMessage) -> KnownCoverage | None:
         """Its coverage, if it has all of it."""
@@ -81,7 +91,8 @@ class SymbolInUse:
     def look(self, view: View, rules: HealthRules) -> None:
         """Tell a change of mode or reason. Read again what is behind, or ahead, though a whole interval has passed."""
         stored_seq = view.state.seq if view.state else 0
-        for series in self.series.values():
+        followed = self.that_hear(Hears.COMMITS)
+        for series in followed:
             at_seq = series.live.at.seq if series.live else stored_seq
             if self.is_blind:
                 series.read_again("unread")
@@ -90,7 +101,7 @@ class SymbolInUse:
             elif stored_seq < min(at_seq, self.applied_seq):
                 series.read_again("rewound")
         self.stored_seq, self.is_blind = stored_seq, False
-        self.applied_seq = max((s.live.at.seq for s in self.series.values() if s.live), default=0)
+        self.applied_seq = max((each.live.at.seq for each in followed if each.live), default=0)
         standing = standing_of(view, self.market, rules)
         if self.standing not in (None, standing):
             health = answers.health(self.market, view, cover_of(self.market, view), rules)
@@ -105,7 +116,10 @@ class Hub:
     def __init__(self, queries: Queries, pubsub: Redis, metrics: Metrics) -> None:
         self._queries = queries
         self._metrics = metrics
+        # By their channels of commits.
         self._feeds: dict[str, SymbolInUse] = {}
+        # Channels of books that are listened to, and those of the commits of their symbols.
+        self._books: dict[str, str] = {}
         self._demand = Demand(queries.client)
         self._demanded = asyncio.Event()
         # Channels of symbols that have been changed.
@@ -150,7 +164,11 @@ class Hub:
 
     def _begun(self, feed: SymbolInUse, topic: Topic) -> LiveSeries[Any]:
         series = self._series(feed, topic)
-        if len(feed.series) > 1:
+        keys = SymbolKeys(feed.market.symbol)
+        if series.hears is Hears.BOOK and keys.depth not in self._books:
+            self._books[keys.depth] = keys.commits
+            self._subscriber.add(keys.depth)
+        elif len(feed.series) > 1:
             # The channel is subscribed, or its confirmation will read the series again.
             series.read_again("began")
         return series
@@ -174,7 +192,13 @@ class Hub:
 
     def _forget_unused(self, channel: str) -> None:
         feed = self._feeds.get(channel)
-        if feed is not None and not feed.series:
+        if feed is None:
+            return
+        books = SymbolKeys(feed.market.symbol).depth
+        if books in self._books and not feed.that_hear(Hears.BOOK):
+            del self._books[books]
+            self._subscriber.drop(books)
+        if not feed.series:
             del self._feeds[channel]
             self._subscriber.drop(channel)
 
@@ -184,6 +208,9 @@ class Hub:
                 series.close()
 
     def _on_message(self, channel: str, packed: bytes) -> None:
+        if channel in self._books:
+            self._on_book(channel, packed)
+            return
         feed = self._feeds.get(channel)
         if feed:
             self._metrics.commits.inc()
@@ -197,10 +224,20 @@ class Hub:
                     log.warning("message not understood", extra=what, exc_info=not known)
                 feed.is_blind = True
 
+    def _on_book(self, channel: str, packed: bytes) -> None:
+        """A message that is not understood is left out; the next one has all of the book."""
+        feed = self._feeds.get(self._books[channel])
+        try:
+            if feed:
+                feed.take_book(packed)
+        except (ValueError, struct.error, Unfit) as error:
+            log.warning("book not understood", extra={"channel": channel, "error": str(error)})
+
     def _on_subscribed(self, channel: str) -> None:
         """Commits from before the subscription are not coming: read them."""
-        feed = self._feeds.get(channel)
-        for series in feed.series.values() if feed else ():
+        feed = self._feeds.get(self._books.get(channel, channel))
+        hears = Hears.BOOK if channel in self._books else Hears.COMMITS
+        for series in feed.that_hear(hears) if feed else ():
             series.read_again("subscribed")
 
     def _on_outage(self) -> None:

@@ -30,7 +30,7 @@ async def open_series(
             told = list(_resumed(series, cursor, found, request_id))
             return Opening(found.seq, found.token, found.watermark_ms, told)
     read = await series.snapshot(limit)
-    at = At.of(read.view.state, series.market.instrument.ids, -1)
+    at = read.at or At.of(read.view.state, series.market.instrument.ids, -1)
     snapshot = Snapshot(series.names, at.seq, "snapshot", read.told, reset or cursor is not None, request_id)
     return Opening(at.seq, at.token, at.watermark_ms, [snapshot])
 

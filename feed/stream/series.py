@@ -15,12 +15,12 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Generic, Protocol, TypeVar
+from enum import Enum
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from common.errors import FleetError, StoreUnavailable
 from common.market.timeframes.timeframe import Timeframe
 from common.store.instrument import InstrumentChanged
-from common.store.messages import CommitMessage
 from common.store.reads import View
 from common.store.registry import Market
 from feed.bars.changes import Cursor
@@ -76,8 +76,8 @@ class Followed(Protocol[U_co]):
 
     at: At
 
-    def apply(self, message: CommitMessage, cover: KnownCoverage | None) -> Sequence[U_co] | None:
-        """Take the next commit; None if it can't be said what it changed."""
+    def apply(self, message: Any, cover: KnownCoverage | None) -> Sequence[U_co] | None:
+        """Take the next message; None if it can't be said what it changed."""
 
 
 class FollowedChanges(Protocol[U_co]):
@@ -118,10 +118,11 @@ class SeriesHost:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotRead:
-    """What a subscription begins with, and the view it is true of."""
+    """What a subscription begins with, and what it is true of: a commit, or the number of a book."""
 
     told: Told
     view: View
+    at: At | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +139,27 @@ class ReadAgain:
         return f"{self.seq}-{self.token}"
 
 
+class Hears(Enum):
+    """The pub/sub channel of its symbol that a series follows."""
+
+    COMMITS = "commits"
+    BOOK = "book"
+
+
+class Heard(Protocol):
+    """A message of such a channel."""
+
+    @property
+    def seq(self) -> int: ...
+
+    @property
+    def token(self) -> str: ...
+
+
 class LiveSeries(ABC, Generic[U_co]):
     """`live` is None until first read. `epoch` counts changes of the writer, across which reads may not fit."""
+
+    hears: ClassVar[Hears] = Hears.COMMITS
 
     def __init__(self, host: SeriesHost, topic: Topic, source: FollowedSource[U_co]) -> None:
         self.host = host
@@ -149,7 +169,7 @@ class LiveSeries(ABC, Generic[U_co]):
         self.epoch = 0
         self.listeners: set[SeriesListener] = set()
         self.names = topic.names(host.market)
-        self._backlog: deque[tuple[CommitMessage, KnownCoverage | None]] = deque(maxlen=BACKLOG)
+        self._backlog: deque[tuple[Heard, KnownCoverage | None]] = deque(maxlen=BACKLOG)
         self._reading: asyncio.Task[None] | None = None
         self._again = False
 
@@ -169,8 +189,8 @@ class LiveSeries(ABC, Generic[U_co]):
     def market(self) -> Market:
         return self.host.market
 
-    def take(self, message: CommitMessage, cover: KnownCoverage | None) -> None:
-        """The symbol's next commit. `cover`: its coverage, where the message has all of it."""
+    def take(self, message: Heard, cover: KnownCoverage | None) -> None:
+        """The next message. `cover`: its coverage, where it is a commit's and has all of it."""
         if self._reading or self.live is None:
             self._backlog.append((message, cover))
         elif not self._apply(self.live, message, cover):
@@ -211,7 +231,7 @@ class LiveSeries(ABC, Generic[U_co]):
         for listener in self.listeners:
             listener.push(message)
 
-    def _apply(self, live: Followed[U_co], message: CommitMessage, cover: KnownCoverage | None) -> bool:
+    def _apply(self, live: Followed[U_co], message: Heard, cover: KnownCoverage | None) -> bool:
         """Apply the next commit; False if the series has to be read again."""
         before = live.at
         if message.token == before.token and message.seq <= before.seq:

@@ -79,6 +79,10 @@ class SymbolAnswer:
     fields: Mapping[str, object]
     media_type: ClassVar[str] = JSON
 
+    def members(self) -> Iterable[bytes]:
+        """All but what names the symbol, each with a comma before it."""
+        return (b",", orjson.dumps(self.fields)[1:-1])
+
     def body(self) -> bytes:
         mark = {"simulated": True} if simulated(self.market) else {}
         return orjson.dumps({"symbol": self.market.symbol, **mark, **self.fields})
@@ -176,15 +180,14 @@ class TradesAnswer:
     media_type: ClassVar[str] = JSON
 
     def body(self) -> bytes:
-        return SymbolAnswer(self.market, self._fields()).body()
+        return self._of_symbol().body()
 
     def members(self) -> Iterable[bytes]:
-        """All but what names the symbol, each with a comma before it."""
-        return (b",", orjson.dumps(self._fields())[1:-1])
+        return self._of_symbol().members()
 
-    def _fields(self) -> dict[str, object]:
+    def _of_symbol(self) -> SymbolAnswer:
         trades = orjson.Fragment(self.json(self.trades, self.market.instrument))
-        return {"trades": trades, **self.fields}
+        return SymbolAnswer(self.market, {"trades": trades, **self.fields})
 
 
 def head(market: Market, timeframe: str) -> bytes:

@@ -11,7 +11,7 @@ from common.frames import decode
 from common.frames.trades import trades_json
 from common.market.instrument import Instrument
 from feed.bars.live import Update
-from feed.wire.answers import written_bar
+from feed.wire.answers import told_levels, written_bar
 from feed.wire.errors import ErrorAnswer
 from feed.wire.row_bars import RowBar
 
@@ -135,6 +135,28 @@ class RowsMessage(StreamMessage):
     def _written(self) -> str:
         bar = self.bar.json.decode()
         return f'{{"type":"{self.kind}",{self.names},"seq":{self.seq},"cursor":"{self.cursor}","bar":{bar}}}'
+
+
+@dataclass(eq=False, slots=True)
+class BookMessage(StreamMessage):
+    """Levels of a book that changed, in ticks and lots; none is left of those of 0 lots. `fields`: of the book."""
+
+    cursor: str
+    fields: Mapping[str, object]
+    bids: Mapping[int, int]
+    asks: Mapping[int, int]
+    instrument: Instrument
+
+    def after(self, older: StreamMessage | None) -> StreamMessage:
+        if not isinstance(older, BookMessage):
+            return self
+        return replace(self, bids={**older.bids, **self.bids}, asks={**older.asks, **self.asks})
+
+    def _written(self) -> str:
+        sides = {"bids": self.bids, "asks": self.asks}
+        levels = {side: told_levels(list(found.items()), self.instrument) for side, found in sides.items()}
+        fields = _more({**self.fields, **levels})
+        return f'{{"type":"book",{self.names},"seq":{self.seq},"cursor":"{self.cursor}"{fields}}}'
 
 
 class Told(Protocol):

@@ -86,3 +86,41 @@ class TradesFolding(ChannelFolding):
         self.oldest = min(((trade["t"], at) for at, trade in self.bars.items()), default=(0, 0))
         self.from_ms = 0
         self.cursor = message["cursor"]
+
+
+class BookFolding(ChannelFolding):
+    """`bars`: the levels of a book by side and price, and what is said of the book, by name."""
+
+    bars: dict[Any, Any]
+
+    def __init__(self, feed: Served, symbol: str, depth: int) -> None:
+        super().__init__(feed, "book", symbol, "", 0, depth=depth)
+
+    def request(self) -> dict[str, Any]:
+        request = super().request()
+        del request["timeframe"], request["limit"]
+        return request
+
+    async def expected(self) -> dict[Any, Any]:
+        return _book(await self.feed.json(f"/v1/book/{self.symbol}", **self.asked))
+
+    def differences(self, expected: dict[Any, Any]) -> dict[Any, Any]:
+        """A book of the same levels is not told again only because it was written again."""
+        if self._task and self._task.done():
+            self._task.result()
+        names = {name for name in expected.keys() | self.bars.keys() if name not in ("t", "updateId")}
+        return {name: self.bars.get(name) for name in names if self.bars.get(name) != expected.get(name)}
+
+    def hear(self, message: dict[str, Any]) -> None:
+        if message["type"] == "book":
+            levels = (self.bars | _book(message)).items()
+            self.bars = {name: value for name, value in levels if isinstance(name, str) or value}
+        super().hear(message)
+
+    def _replace(self, message: dict[str, Any]) -> None:
+        self.bars, self.cursor = _book(message), message["cursor"]
+
+
+def _book(message: dict[str, Any]) -> dict[Any, Any]:
+    sides = {(side, price): size for side in ("bids", "asks") for price, size in message[side]}
+    return {name: message[name] for name in ("t", "updateId", "live")} | sides

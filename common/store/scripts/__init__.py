@@ -64,7 +64,7 @@ def commit(
 ) -> None: ...
 
 
-@script("owner", "book")
+@script("owner", "book", "depth")
 def book(*, token: str, ts_ms: int, update_id: int, levels: bytes, state: str, scale: str) -> None: ...
 
 

@@ -6,5 +6,6 @@ trades     every trade, in the order in which it was applied
 rows       bars that are read again when they have changed: told as what changed of them
 footprint  bars with what was bought and sold at each price
 orderflow  bars with what their trades say beyond their candles
+book       the levels of a book nearest to its middle, and the best of them
 table      all of them, by their names
 """

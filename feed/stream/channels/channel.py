@@ -40,7 +40,8 @@ class Channel(Generic[Q]):
     declared: tuple[Parameter[Any], ...]
     query: Callable[[Given], Q]
     begin: Callable[[SeriesHost, Topic, Q], LiveSeries[Any]]
-    limit: Parameter[int] = LIMIT
+    # Of what a snapshot has as many as that; None: of nothing.
+    limit: Parameter[int] | None = LIMIT
 
     @property
     def needs_instrument(self) -> bool:
@@ -54,9 +55,10 @@ class Channel(Generic[Q]):
 
         def read(given: Given) -> SubscribeRequest:
             self.query(given)
-            return SubscribeRequest(given[SYMBOL], self._topic(message, given), given[self.limit], given[CURSOR])
+            limit = given[self.limit] if self.limit else 0
+            return SubscribeRequest(given[SYMBOL], self._topic(message, given), limit, given[CURSOR])
 
-        declared = (SYMBOL, *self.declared, self.limit, CURSOR)
+        declared = (SYMBOL, *self.declared, *([self.limit] if self.limit else []), CURSOR)
         return read_message(message, Parameters(declared, read), limit_max, instrument)
 
     def unsubscribe(self, message: Mapping[str, Any], limit_max: int) -> TopicName:

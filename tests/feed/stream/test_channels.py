@@ -40,8 +40,8 @@ def trades(feed: Served, symbol: str, rng: random.Random) -> TradesFolding:
     return TradesFolding(feed, symbol, rng.choice((2, 5_000)))
 
 
-# Some 7 s of `infra/test`; all of them in a run of everything.
-SCHEDULES = 500 if SCALE >= 1 else scaled(20)
+# Some 6 s of `infra/test`; all of them in a run of everything.
+SCHEDULES = 500 if SCALE >= 1 else scaled(12)
 KINDS: tuple[Joining, ...] = (footprint, orderflow, trades)
 
 

@@ -28,8 +28,8 @@ from workers.venues.shared.base import DepthEvent, VenueError
 
 log = logging.getLogger(__name__)
 
-# How often the present book is written, if it has changed.
-WRITE_MS = 250
+# How often the present book is written, if it has changed, and how often while it has listeners: as venues tell it.
+WRITE_MS, LISTENED_MS = 250, 100
 # How often the history of the current minute is: what a reader, or the next holder, may be behind.
 CURRENT_MS = 3_000
 TICK_MS = 1_000
@@ -76,6 +76,7 @@ class BookKeeper:
     # The venue's time of the last event; None before the first diff of this connection.
     _heard_ms: int | None = None
     _dirty: bool = False
+    _pace_ms: int = WRITE_MS
     _connected: bool = False
     _lag_ms: int = 0
     _fetching: "asyncio.Future[DepthEvent] | None" = None
@@ -125,7 +126,7 @@ class BookKeeper:
         ticked_ms = written_ms = self.clock.monotonic_ms()
         try:
             while True:
-                await self.clock.sleep_ms(WRITE_MS)
+                await self.clock.sleep_ms(self._pace_ms)
                 now_ms = self.clock.monotonic_ms()
                 await self._fetch_if_needed(now_ms)
                 if now_ms - ticked_ms >= TICK_MS:
@@ -213,7 +214,8 @@ class BookKeeper:
             bids, asks = sync.book.depth(MAX_BOOK_LEVELS)
             at_ms = self.clock.now_ms() if self._heard_ms is None else self._heard_ms
             shown = BookSnapshot(at_ms, sync.book.last_id, bids, asks, live=True)
-        await self.stores.book.put(self.token, shown)
+        listeners = await self.stores.book.put(self.token, shown)
+        self._pace_ms = LISTENED_MS if listeners else WRITE_MS
         self._shown = shown
 
     async def _write_history(self, with_current: bool) -> None:

@@ -10,10 +10,11 @@ from common.clock import SystemClock
 from common.market.depth.sync import Rule
 from common.market.instrument import Instrument
 from common.market.scale import Scales
+from common.store.book import BookReader, NumberedBook
 from common.store.keys import SymbolKeys
 from tests.kit.book_model import FIRST_MID
 from tests.kit.waiting import wait_until_async
-from workers.sources.venue.book import BookKeeper, book_stores
+from workers.sources.venue.book import LISTENED_MS, WRITE_MS, BookKeeper, book_stores
 from workers.venues.binance.book_rule import BinanceSpotRule
 from workers.venues.coinbase.book_rule import CoinbaseRule
 from workers.venues.shared.base import DepthEvent
@@ -55,6 +56,26 @@ async def test_a_whole_book_and_its_changes_need_no_other(client: Redis) -> None
             assert not keeper.needs_resubscription
         book = keeper.stores.book.keys.book
         await wait_until_async(lambda: client.exists(book))
+
+
+async def test_a_book_is_written_at_the_pace_of_venues_while_somebody_listens(client: Redis) -> None:
+    async with keeping(client) as keeper:
+        keeper.take(WHOLE)
+        await wait_until_async(lambda: client.exists(keeper.stores.book.keys.book))
+        assert keeper._pace_ms == WRITE_MS
+        pubsub = client.pubsub()
+        await pubsub.subscribe(SymbolKeys(SYMBOL).depth)
+        assert await pubsub.get_message(timeout=5)
+        keeper.take(CHANGE)
+        await wait_until_async(lambda: keeper._pace_ms == LISTENED_MS)
+        message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=5)
+        scale = keeper.scales.now
+        assert NumberedBook.unpack(message["data"], scale) == await BookReader(client, SYMBOL, scale).numbered()
+        await pubsub.unsubscribe()
+        assert await pubsub.get_message(timeout=5)
+        await pubsub.aclose()  # type: ignore[no-untyped-call]
+        keeper.take(CHANGE._replace(bids=[(1, 1)]))
+        await wait_until_async(lambda: keeper._pace_ms == WRITE_MS)
 
 
 async def test_a_change_without_a_book_needs_a_new_subscription(client: Redis) -> None:
