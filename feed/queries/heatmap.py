@@ -34,7 +34,9 @@ MAX_TRADED_MS = 31 * DAY_MS
 
 KIND: Parameter[HeatmapKind] = Parameter("kind", OneOf(get_args(HeatmapKind)), "depth", "What the cells are of.")
 CELL: Parameter[CellKind] = Parameter("cell", OneOf(get_args(CellKind)), "max", "What of a cell of depth is answered.")
-MIN: Parameter[int] = Parameter("min", Lots(), 0, "Least size at a price; less is left out before rows are summed.")
+MIN: Parameter[int | None] = Parameter(
+    "min", Lots(), None, "Least size at a price: less is left out, before rows are summed."
+)
 CHANNELS: Parameter[frozenset[ChannelName]] = Parameter(
     "channels", SomeOf(tuple(TRADED_CHANNELS)), frozenset(TRADED_CHANNELS), "What of a traded cell is answered."
 )
@@ -58,7 +60,7 @@ class HeatmapQuery:
             given[KIND],
             HeatmapWindow.of(given),
             given[CELL],
-            given[MIN],
+            given[MIN] or 0,
             given[CHANNELS],
             bool(given[BEST]),
             given[FORMAT],
