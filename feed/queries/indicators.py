@@ -14,6 +14,7 @@ from feed.queries.parameters import END, FORMAT, LIMIT, START, TIMEFRAME, window
 from feed.queries.queries import SymbolQueries
 from feed.queries.validator import TimeRange, bars_range
 from feed.reading.budget import QueryBudget
+from feed.wire import shapes
 from feed.wire.answers import Answer, Form, TableAnswer, Written
 from feed.wire.indicators import INDICATOR_WRITERS, NUMBER_BYTES, IndicatorsAnswer, table_of
 from feed.wire.parameter_types import ListOf, OneOf, Parsed
@@ -23,7 +24,7 @@ MAX_IDS = 64
 
 ID: Parameter[tuple[Indicator, ...]] = Parameter(
     "id",
-    ListOf(parse, MAX_IDS),
+    ListOf(parse, MAX_IDS, ".+"),
     (),
     "What to compute, such as RSI_14: several with commas between, or given several times.",
     repeats=True,
@@ -109,5 +110,6 @@ ENDPOINT = Endpoint(
     "Indicators of bars of any timeframe, in columns.",
     Parameters((TIMEFRAME, START, END, LIMIT, ID, FINAL, FILL, ALIGN, FORMAT), IndicatorsQuery.of),
     answer,
+    shapes.INDICATORS,
     _range,
 )

@@ -294,3 +294,18 @@ SEVERAL = of_symbol(
 _LONG = dict.fromkeys(("open", "high", "low", "close", "volume"), ANY_NUMBER)
 _NEWEST = record({"ts": ANY_NUMBER, **_OHLCV, **_LONG, "is_complete": FLAG, "rev": COUNT, "timeframe": TEXT}, _MARKS)
 SEVERAL_CURRENT = of_symbol({"current": keyed(nullable(_NEWEST)), **_CURSOR, **_OF_HEALTH})
+INDICATORS = of_symbol(
+    {
+        **{"timeframe": TEXT, "t": listed(TIME), "isFinal": listed(FLAG)},
+        **{"indicators": keyed(keyed(listed(nullable(ANY_NUMBER)))), "warmFrom": keyed(nullable(TIME))},
+        **_CURSOR,
+        **_COVERED,
+        **_OF_HEALTH,
+    },
+    {
+        **{"fill": TEXT, "align": TEXT, "asOf": listed(nullable(TIME)), "partials": keyed(listed(FLAG))},
+        **{"settled": keyed(FLAG), "since": keyed(nullable(TIME)), "reliableSince": keyed(nullable(TIME))},
+        **{"shift": keyed({}), **_LACKS, **_NEXT},
+    },
+)
+INDICATOR_LIST = record({"indicators": listed({"type": "object"})})
