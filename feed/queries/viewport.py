@@ -23,6 +23,7 @@ from feed.queries.heatmap_window import MAX_COLS, HeatmapWindow
 from feed.queries.queries import SymbolQueries
 from feed.reading.bounds import Window
 from feed.reading.budget import QueryBudget
+from feed.wire import shapes
 from feed.wire.answers import BarsAnswer, exact
 from feed.wire.heatmaps import MAX_JSON_CELLS, JsonHeatmap
 from feed.wire.parameter_types import OneOf, Parsed, PriceTicks, RowTicks, Time, Whole
@@ -266,4 +267,5 @@ ENDPOINT = Endpoint(
         ViewportQuery.of,
     ),
     answer,
+    shapes.VIEWPORT,
 )

@@ -174,27 +174,26 @@ ORDERFLOW = of_bars(
 )
 _PROFILE_ROW = {"anyOf": [named("FootprintRow"), record({"p": ANY_NUMBER, "n": COUNT, "letters": TEXT})]}
 _PRICES = dict.fromkeys(("poc", "vah", "val"), nullable(ANY_NUMBER))
+_PROFILE = record(
+    {"from": TIME, "to": TIME, "isFinal": FLAG},
+    {
+        **_PRICES,
+        "rows": listed(_PROFILE_ROW),
+        **dict.fromkeys(("v", "uv", "delta", "high", "low", "missing"), ANY_NUMBER),
+        **{"deltaBp": nullable(WHOLE), "n": COUNT, "rev": COUNT},
+        "nodes": record({"high": listed(ANY_NUMBER), "low": listed(ANY_NUMBER)}),
+        "pocState": record({"state": TEXT}, {"t": TIME}),
+        "developing": listed(record({"t": TIME, **_PRICES})),
+        "ib": nullable(record({"low": ANY_NUMBER, "high": ANY_NUMBER, "final": FLAG})),
+        "singlePrints": listed(_RANGE_OF_PRICES),
+        "tails": record({"low": nullable(_RANGE_OF_PRICES), "high": nullable(_RANGE_OF_PRICES)}),
+        **{"poorLow": FLAG, "poorHigh": FLAG, **_MARKS},
+    },
+)
 PROFILE = of_symbol(
     {
         **{"kind": TEXT, **_ROWS, **_RULES},
-        "profiles": listed(
-            record(
-                {"from": TIME, "to": TIME, "isFinal": FLAG},
-                {
-                    **_PRICES,
-                    "rows": listed(_PROFILE_ROW),
-                    **dict.fromkeys(("v", "uv", "delta", "high", "low", "missing"), ANY_NUMBER),
-                    **{"deltaBp": nullable(WHOLE), "n": COUNT, "rev": COUNT},
-                    "nodes": record({"high": listed(ANY_NUMBER), "low": listed(ANY_NUMBER)}),
-                    "pocState": record({"state": TEXT}, {"t": TIME}),
-                    "developing": listed(record({"t": TIME, **_PRICES})),
-                    "ib": nullable(record({"low": ANY_NUMBER, "high": ANY_NUMBER, "final": FLAG})),
-                    "singlePrints": listed(_RANGE_OF_PRICES),
-                    "tails": record({"low": nullable(_RANGE_OF_PRICES), "high": nullable(_RANGE_OF_PRICES)}),
-                    **{"poorLow": FLAG, "poorHigh": FLAG, **_MARKS},
-                },
-            )
-        ),
+        "profiles": listed(_PROFILE),
         **_CURSOR,
         **_COVERED,
         **_OF_HEALTH,
@@ -265,22 +264,26 @@ FLEET_HEALTH = record(
         "archive": record({"on": FLAG, "where": nullable(TEXT), "mode": nullable(TEXT), "reason": nullable(TEXT)}),
     }
 )
-HEATMAP = of_symbol(
+_CELLS: Mapping[str, Shape] = {
+    **{"kind": TEXT, "t0": TIME, "bucketMs": COUNT, "cols": COUNT},
+    **{"p0": ANY_NUMBER, "row": ANY_NUMBER, "rows": COUNT},
+    "scale": nullable(keyed(ANY_NUMBER)),
+    "cells": keyed(listed(nullable(ANY_NUMBER))),
+}
+_CELLS_TOO: Mapping[str, Shape] = {
+    **{"knownTo": WHOLE, "best": listed(exactly(4, nullable(ANY_NUMBER)))},
+    # Of depth.
+    **{"cell": TEXT, "resolutionMs": nullable(COUNT), "spans": listed(exactly(4, ANY_NUMBER)), "truncated": TRUE},
+}
+_TRADED: Mapping[str, Shape] = {"bucket": TEXT, "missing": listed(exactly(2, ANY_NUMBER)), **_COVERED}
+HEATMAP = of_symbol({**_CELLS, **_CURSOR, **_OF_HEALTH}, {**_CELLS_TOO, **_TRADED, **_LACKS})
+VIEWPORT = of_bars(
+    named("Bar"),
     {
-        **{"kind": TEXT, "t0": TIME, "bucketMs": COUNT, "cols": COUNT},
-        **{"p0": ANY_NUMBER, "row": ANY_NUMBER, "rows": COUNT},
-        "scale": nullable(keyed(ANY_NUMBER)),
-        "cells": keyed(listed(nullable(ANY_NUMBER))),
-        **_CURSOR,
-        **_OF_HEALTH,
-    },
-    {
-        **{"knownTo": WHOLE, "resolutionMs": nullable(COUNT), "cell": TEXT, "bucket": TEXT},
-        "spans": listed(exactly(4, ANY_NUMBER)),
-        "missing": listed(exactly(2, ANY_NUMBER)),
-        "best": listed(exactly(4, nullable(ANY_NUMBER))),
-        **_COVERED,
-        **_LACKS,
+        **{"timeStart": TIME, "timeEnd": TIME, "priceMin": nullable(ANY_NUMBER), "priceMax": nullable(ANY_NUMBER)},
+        **{**_ROWS, "row": nullable(ANY_NUMBER)},
+        "heatmap": nullable(record(_CELLS, _CELLS_TOO)),
+        "profile": nullable(_PROFILE),
     },
 )
 _OHLCV = dict.fromkeys("ohlcv", ANY_NUMBER)
