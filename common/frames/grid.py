@@ -16,12 +16,12 @@
 
 Sparse cells: u32 col_start[cols + 1], u16 row[cells] (u32 with WIDE_ROWS), then of each channel, the lowest bit first,
 its values. A cell that is not there is 0 where a span covers it, else unknown. Dense cells: of each channel
-values[cols * rows], by column; all ones is unknown.
+values[cols * rows], by column; all ones is unknown. Spans of what was traded have all prices.
 """
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum, IntFlag
 from itertools import accumulate
 from typing import TypeVar
@@ -166,25 +166,62 @@ class GridFrame:
         return cls(head, values, col_start, row, span_rows, best_rows)
 
 
-def sparse(
-    values: Mapping[ChannelT, Ints], counted: tuple[int, ...] = ()
-) -> tuple[Ints, Ints, dict[int, Numbers], int]:
-    """`col_start`, `row`, values and `lot_step` of cells by column and row, without those that are 0 in each channel.
+@dataclass(frozen=True, slots=True)
+class GridCells:
+    """What the cells of a grid hold, by channel, in order of column and row. Those that are not there are 0 or unknown.
 
-    `counted`: channels that are no sizes: they have no step, and bring no cell about.
+    `counted`: channels that are no sizes: they have no step.
     """
-    sizes = [values[channel] for channel in values if channel not in counted]
-    cols, rows = np.nonzero(sum(size != 0 for size in sizes))
-    col_start = np.concatenate([[0], np.cumsum(np.bincount(cols, minlength=len(sizes[0])))])
-    found = {channel: cells[cols, rows] for channel, cells in values.items()}
-    of_sizes = [found[channel] for channel in found if channel not in counted]
-    step = int(np.gcd.reduce(np.concatenate(of_sizes))) or 1
-    divided = {at: cells if at in counted else cells // step for at, cells in found.items()}
-    return col_start, rows, {at: cells.view(np.uint64) for at, cells in divided.items()}, step
+
+    cols: Ints
+    rows: Ints
+    values: Mapping[int, Ints]
+    counted: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, values: Mapping[ChannelT, Ints], counted: tuple[int, ...] = ()) -> "GridCells":
+        """Of all cells by column and row: those that are not 0 in each channel that is not counted."""
+        sizes = [values[channel] for channel in values if channel not in counted]
+        cols, rows = np.nonzero(sum(size != 0 for size in sizes))
+        return cls(cols, rows, {channel: cells[cols, rows] for channel, cells in values.items()}, counted)
+
+    def stepped(self) -> tuple[dict[int, Numbers], int]:
+        """The values, sizes divided by the greatest step that they are all multiples of; and that step."""
+        sizes = [self.values[channel] for channel in self.values if channel not in self.counted]
+        step = int(np.gcd.reduce(np.concatenate([np.zeros(1, np.int64), *sizes]))) or 1
+        divided = {at: cells if at in self.counted else cells // step for at, cells in self.values.items()}
+        return {at: cells.astype(np.int64).view(np.uint64) for at, cells in divided.items()}, step
+
+    def col_start(self, cols: int) -> Ints:
+        return np.concatenate([[0], np.cumsum(np.bincount(self.cols, minlength=cols))])
+
+    def frame(self, head: GridHead, known: npt.NDArray[np.bool_], spans: Ints, best: Ints) -> GridFrame:
+        """A full frame, in the shorter of its two forms. `known`: by column and row, or by column and 1."""
+        values, step = self.stepped()
+        size = len(values) * _width(values)
+        sparse_bytes = 4 * (head.cols + 1) + len(self.rows) * (2 + size)
+        if sparse_bytes <= head.cols * head.rows * size:
+            stepped = replace(head, lot_step=step)
+            return GridFrame(stepped, values, self.col_start(head.cols), self.rows, spans, best)
+        dense = replace(head, lot_step=step, flags=head.flags | GridFlags.DENSE)
+        return GridFrame(dense, self._dense(head, known, values), spans=spans, best=best)
+
+    def _dense(self, head: GridHead, known: npt.NDArray[np.bool_], values: Mapping[int, Numbers]) -> dict[int, Numbers]:
+        """By column and row; all ones where a cell is not known."""
+        kind = np.dtype(f"<u{_width(values)}")
+        nothing = np.zeros((head.cols, head.rows), kind)
+        nothing[~np.broadcast_to(known, nothing.shape)] = np.iinfo(kind).max
+        found = dict[int, Numbers]()
+        for channel, cells in values.items():
+            found[channel] = nothing.copy()
+            found[channel][self.cols, self.rows] = cells
+        return {channel: cells.reshape(-1) for channel, cells in found.items()}
 
 
 def _width(values: Mapping[int, Numbers]) -> int:
-    """Bytes; the greatest number of them is no value."""
+    """Bytes; the greatest number of them is no value. Numbers that are as narrow already may be that one."""
+    if all(column.dtype.itemsize == 4 for column in values.values()):
+        return 4
     greatest = max((int(column.max(initial=0)) for column in values.values()), default=0)
     return 4 if greatest < (1 << 32) - 1 else 8
 

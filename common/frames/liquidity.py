@@ -73,12 +73,12 @@ class Liquidity:
     truncated: bool
 
 
-def liquidity(minutes: Sequence[DepthMinute], grid: CellGrid, kind: CellKind = "max") -> Liquidity:
-    """`minutes` ascending: those that share a time with the grid."""
+def liquidity(minutes: Sequence[DepthMinute], grid: CellGrid, kind: CellKind = "max", min_lots: int = 0) -> Liquidity:
+    """`minutes` ascending: those that share a time with the grid. `min_lots`: levels with less are left out."""
     known = _Known(grid, [rectangle for minute in minutes for rectangle in _rectangles(minute, grid)])
     return Liquidity(
         grid,
-        _cells(kind, grid, _events(minutes, grid), known.until),
+        _cells(kind, grid, _events(minutes, grid, min_lots), known.until),
         known.ms,
         best_by_bucket([minute.best for minute in minutes], grid.t0_ms, grid.bucket_ms, grid.cols),
         [span for minute in minutes for span in _inside(minute, grid)],
@@ -145,13 +145,13 @@ class _Events(NamedTuple):
     deltas: Ints
 
 
-def _events(minutes: Sequence[DepthMinute], grid: CellGrid) -> _Events:
+def _events(minutes: Sequence[DepthMinute], grid: CellGrid, min_lots: int) -> _Events:
     nothing = np.zeros(0, np.int64)
     groups, times, deltas = [nothing.astype(np.uint16)], [nothing.astype(np.int32)], [nothing]
     for minute in minutes:
         for known in _rectangles(minute, grid):
             for side in range(SIDES):
-                changes = _known_changes(minute, side, grid, known)
+                changes = _known_changes(minute, side, grid, known, min_lots)
                 rows = (changes.prices - grid.p0_ticks) // grid.row_ticks
                 groups.append((rows + side * grid.rows).astype(np.uint16))
                 times.append((changes.times_ms - grid.t0_ms).astype(np.int32))
@@ -165,17 +165,17 @@ def _events(minutes: Sequence[DepthMinute], grid: CellGrid) -> _Events:
     )
 
 
-def _known_changes(minute: DepthMinute, side: int, grid: CellGrid, known: _Rectangle) -> SideChanges:
+def _known_changes(minute: DepthMinute, side: int, grid: CellGrid, known: _Rectangle, min_lots: int) -> SideChanges:
     """What changes on a side in a part that is known; runs that reach out of it are cut there."""
     low = grid.p0_ticks + known.first_row * grid.row_ticks
     high = grid.p0_ticks + known.last_row * grid.row_ticks - 1
-    if known.from_ms <= minute.from_ms and minute.until_ms <= known.until_ms:
+    if min_lots <= 1 and known.from_ms <= minute.from_ms and minute.until_ms <= known.until_ms:
         return minute.changes[side].between(low, high)
     runs = minute.sides[side]
     some = slice(*np.searchsorted(runs["price_ticks"], [low, high + 1]))
     starts = np.maximum(runs["from_ms"][some], known.from_ms)
     ends = np.minimum(runs["until_ms"][some], known.until_ms)
-    stood = starts < ends
+    stood = (starts < ends) & (runs["size_lots"][some] >= min_lots)
     return SideChanges.of(runs["price_ticks"][some][stood], starts[stood], ends[stood], runs["size_lots"][some][stood])
 
 

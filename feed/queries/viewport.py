@@ -8,6 +8,7 @@ import orjson
 import polars as pl
 
 from common.errors import BadInput
+from common.frames.liquidity import CellKind
 from common.frames.orderflow.statistics import RowRules
 from common.market.orderflow.viewport import MIN_ROW_PX, TIMEFRAMES, PriceRows, choose_timeframe
 from common.market.timeframes.timeframe import DAY_MS, MINUTE, MINUTE_MS, Timeframe
@@ -17,7 +18,8 @@ from feed.bars.viewport import ChooseRows, ViewportBars, read_viewport
 from feed.queries.candles import bars_answer
 from feed.queries.endpoint import Endpoint
 from feed.queries.flow_parameters import stated_rows
-from feed.queries.heatmap import MAX_COLS, MAX_SPAN_MS, HeatmapQuery, heatmap_of, read_cells
+from feed.queries.heatmap import MAX_DEPTH_MS, heatmap_of, read_cells
+from feed.queries.heatmap_window import MAX_COLS, HeatmapWindow
 from feed.queries.queries import SymbolQueries
 from feed.reading.bounds import Window
 from feed.reading.budget import QueryBudget
@@ -34,6 +36,8 @@ ViewportCells = Literal["none", "depth"]
 MAX_SIDE_PX = 8_192
 # Shown where no start is given.
 DEFAULT_MS = 3_600_000
+# What of a cell is shown.
+CELL: CellKind = "max"
 
 TIME_START: Parameter[int | None] = Parameter("timeStart", Time(), None, "Left edge; an hour before the right one.")
 TIME_END: Parameter[int | None] = Parameter(
@@ -228,20 +232,19 @@ async def _cells_told(
     """None where there is nothing to tell: no book, or no prices."""
     if shown.rows is None:
         return None
-    asked = _heatmap_query(slots, shown.rows)
-    cells = await read_cells(symbol, asked, budget)
+    cells = await read_cells(symbol, _heatmap_window(slots, shown.rows), CELL, budget)
     if cells is None:
         return None
-    value = JsonHeatmap(heatmap_of(symbol, asked.cell, cells, shown.bars.view))
+    value = JsonHeatmap(heatmap_of(symbol, CELL, cells, shown.bars.view))
     return orjson.Fragment(await budget.run(slots.count * shown.rows.count, lambda: orjson.dumps(value.told())))
 
 
-def _heatmap_query(slots: Slots, rows: PriceRows) -> HeatmapQuery:
+def _heatmap_window(slots: Slots, rows: PriceRows) -> HeatmapWindow:
     """A column a bar, where bars are parts of a day; else the least ones that are no more."""
-    start_ms, width_ms = max(slots.from_ms, slots.to_ms - MAX_SPAN_MS), slots.timeframe.fixed_ms
+    start_ms, width_ms = max(slots.from_ms, slots.to_ms - MAX_DEPTH_MS), slots.timeframe.fixed_ms
     bucket = slots.timeframe if width_ms and DAY_MS % width_ms == 0 else None
     edges = start_ms, slots.to_ms, rows.low_ticks, rows.high_ticks
-    return HeatmapQuery(*edges, bucket, slots.count, rows.row_ticks, rows.count, "max", "json")
+    return HeatmapWindow(*edges, bucket, slots.count, rows.row_ticks, rows.count)
 
 
 ENDPOINT = Endpoint(

@@ -24,6 +24,7 @@ from common.market.timeframes.timeframe import Timeframe
 from common.store.archived import Spans, touches
 from common.store.older import NO_OLDER, OlderSpans
 from common.store.state import SymbolState
+from feed.reading.bounds import Span, united
 
 # Holes that one answer names. Where there are more, those next to each other are named as one.
 MAX_HOLES_TOLD = 1_000
@@ -158,6 +159,16 @@ class KnownCoverage:
         missing = (*zip(self.shape.missing_from_ms, self.shape.missing_to_ms, strict=True), *self.lost)
         starts = [max(start_ms, from_ms) for start_ms, to_ms in missing if start_ms < end_ms and to_ms >= from_ms]
         return min([from_ms] if from_ms < self.start_ms else starts, default=None)
+
+    def whole_spans(self, from_ms: int, end_ms: int) -> list[Span]:
+        """When nothing is missing of `[from_ms, end_ms)`, ascending."""
+        at_ms, end_ms = max(from_ms, self.start_ms), min(end_ms, self.to_ms + 1)
+        missing = (*zip(self.shape.missing_from_ms, self.shape.missing_to_ms, strict=True), *self.lost)
+        found = list[Span]()
+        for lost_from_ms, lost_to_ms in united((a, b + 1) for a, b in missing if b >= at_ms and a < end_ms):
+            found.append((at_ms, lost_from_ms))
+            at_ms = lost_to_ms
+        return [span for span in (*found, (at_ms, end_ms)) if span[0] < span[1]]
 
     def lost_within(self, from_ms: int, to_ms: int) -> bool:
         """Whether something is lost of `[from_ms, to_ms)`."""

@@ -14,14 +14,14 @@ from common.frames.depth import ASK, BID, Ints
 from common.frames.grid import (
     NO_PRICE,
     DepthChannel,
+    GridCells,
     GridFlags,
-    GridFrame,
     GridHead,
     GridKind,
-    sparse,
 )
-from common.frames.liquidity import CellKind, Liquidity, scale_of
+from common.frames.liquidity import CellGrid, CellKind, Liquidity, scale_of
 from common.market import units
+from common.market.instrument import Instrument
 from common.store.reads import View
 from common.store.registry import Market
 from feed.wire.answers import JSON, TABLES, Answer, SymbolAnswer, cursor_of, exact, simulated
@@ -75,38 +75,26 @@ class JsonHeatmap:
         instrument, grid, cells = self.heatmap.market.instrument, self.heatmap.found.grid, self.heatmap.known_cells
         price = instrument.price_text
         col, row = np.nonzero(cells.any(axis=0))
-        if len(col) > MAX_JSON_CELLS:
-            raise BadInput(
-                f"that is {len(col)} cells, expected at most {MAX_JSON_CELLS} in JSON: format=grid, or a greater bucket"
-            )
+        check_json(len(col))
         shown, decimals = self._shown(cells)
         spans = [
             [from_ms, until_ms, exact(price(low)), exact(price(high))]
             for from_ms, until_ms, low, high in self.heatmap.found.spans
         ]
-        best = [
-            [None if ticks == NO_PRICE else exact(price(ticks)) for ticks in each]
-            for each in self.heatmap.best.tolist()
-        ]
         fields: dict[str, object] = {
             "kind": "depth",
             "cell": self.heatmap.cell,
-            "t0": grid.t0_ms,
-            "bucketMs": grid.bucket_ms,
-            "cols": grid.cols,
-            "p0": exact(price(grid.p0_ticks)),
-            "row": exact(price(grid.row_ticks)),
-            "rows": grid.rows,
+            **told_grid(grid, instrument),
             "knownTo": self.heatmap.known_ms,
             "resolutionMs": self.heatmap.found.resolution_ms,
             "spans": spans,
-            "best": best,
-            "scale": self._scale(shown, decimals),
+            "best": told_best(self.heatmap.best, instrument),
+            "scale": told_scale(shown, decimals),
             "cells": {
                 "col": col.tolist(),
                 "row": row.tolist(),
-                "bid": _decimals(shown[BID][col, row], decimals),
-                "ask": _decimals(shown[ASK][col, row], decimals),
+                "bid": told_decimals(shown[BID][col, row], decimals),
+                "ask": told_decimals(shown[ASK][col, row], decimals),
             },
         }
         return fields | ({"truncated": True} if self.heatmap.found.truncated else {})
@@ -121,14 +109,6 @@ class JsonHeatmap:
         unit = 10**MEAN_DECIMALS
         return whole * unit + (2 * rest * unit + known) // (2 * known), decimals + MEAN_DECIMALS
 
-    def _scale(self, shown: Ints, decimals: int) -> dict[str, object] | None:
-        found = scale_of(shown)
-        if found is None:
-            return None
-        shares, greatest = found
-        texts = {f"p{share}": size for share, size in shares.items()} | {"max": greatest}
-        return {name: exact(units.render(size, decimals)) for name, size in texts.items()}
-
 
 @dataclass(frozen=True, slots=True)
 class GridHeatmap:
@@ -141,14 +121,14 @@ class GridHeatmap:
         counted: tuple[int, ...] = ()
         if self.heatmap.cell == "mean":
             values, counted = {**values, DepthChannel.KNOWN_MS: self.heatmap.found.known_ms}, (DepthChannel.KNOWN_MS,)
-        col_start, row, numbers, step = sparse(values, counted)
         state = self.heatmap.view.state
         head = GridHead(
-            GridKind.DEPTH, grid.bucket_ms, grid.t0_ms, grid.p0_ticks, grid.cols, grid.rows, grid.row_ticks, step,
+            GridKind.DEPTH, grid.bucket_ms, grid.t0_ms, grid.p0_ticks, grid.cols, grid.rows, grid.row_ticks, 1,
             *scale, flags=self._flags(), known_ms=self.heatmap.known_ms, token=state.token if state else "0" * 32,
         )  # fmt: skip
         spans = np.array(self.heatmap.found.spans, np.int64).reshape(-1, 4)
-        return GridFrame(head, numbers, col_start, row, spans, self.heatmap.best).pack()
+        known = self.heatmap.found.known_ms > 0
+        return GridCells.of(values, counted).frame(head, known, spans, self.heatmap.best).pack()
 
     def _flags(self) -> GridFlags:
         found, flags = self.heatmap.found, GridFlags(0)
@@ -178,13 +158,51 @@ class TableHeatmap:
                 "known_ms": self.heatmap.found.known_ms[col, row],
             }
         )
-        sink = io.BytesIO()
-        table.write_ipc_stream(sink, compression="uncompressed", compat_level=pl.CompatLevel.oldest())
-        return sink.getvalue()
+        return written_table(table)
 
 
-def _decimals(values: Ints, decimals: int) -> list[orjson.Fragment]:
+def check_json(cells: int) -> None:
+    if cells > MAX_JSON_CELLS:
+        raise BadInput(
+            f"that is {cells} cells, expected at most {MAX_JSON_CELLS} in JSON: format=grid, or a greater bucket"
+        )
+
+
+def told_grid(grid: CellGrid, instrument: Instrument) -> dict[str, object]:
+    price = instrument.price_text
+    return {
+        "t0": grid.t0_ms,
+        "bucketMs": grid.bucket_ms,
+        "cols": grid.cols,
+        "p0": exact(price(grid.p0_ticks)),
+        "row": exact(price(grid.row_ticks)),
+        "rows": grid.rows,
+    }
+
+
+def told_best(best: Ints, instrument: Instrument) -> list[list[orjson.Fragment | None]]:
+    price = instrument.price_text
+    return [[None if ticks == NO_PRICE else exact(price(ticks)) for ticks in each] for each in best.tolist()]
+
+
+def told_scale(sizes: Ints, decimals: int) -> dict[str, object] | None:
+    """`sizes`: in units of the last of so many decimals."""
+    found = scale_of(sizes)
+    if found is None:
+        return None
+    shares, greatest = found
+    texts = {f"p{share}": size for share, size in shares.items()} | {"max": greatest}
+    return {name: exact(units.render(size, decimals)) for name, size in texts.items()}
+
+
+def told_decimals(values: Ints, decimals: int) -> list[orjson.Fragment]:
     return [exact(units.render(value, decimals)) for value in values.tolist()]
+
+
+def written_table(table: pl.DataFrame) -> bytes:
+    sink = io.BytesIO()
+    table.write_ipc_stream(sink, compression="uncompressed", compat_level=pl.CompatLevel.oldest())
+    return sink.getvalue()
 
 
 def heatmap(form: HeatmapForm, found: Heatmap) -> Answer:

@@ -87,7 +87,8 @@ _SYMBOL = {
 def _parameter(parameter: Parameter[Any], limit_max: int) -> dict[str, Any]:
     schema = dict(parameter.type.schema(limit_max))
     default = None if parameter.default is None else parameter.type.told(parameter.default)
-    if default is not None:
+    # A list that is not given is empty, and none that may be given.
+    if default is not None and default != []:
         schema["default"] = min(default, limit_max) if isinstance(default, int) else default
     found = {"name": parameter.name, "in": "query", "description": parameter.about, "schema": schema}
     # A list is written with commas between.

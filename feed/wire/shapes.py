@@ -265,23 +265,24 @@ FLEET_HEALTH = record(
     }
 )
 _CELLS: Mapping[str, Shape] = {
-    **{"kind": TEXT, "cell": TEXT, "t0": TIME, "bucketMs": COUNT, "cols": COUNT},
+    **{"kind": TEXT, "t0": TIME, "bucketMs": COUNT, "cols": COUNT},
     **{"p0": ANY_NUMBER, "row": ANY_NUMBER, "rows": COUNT},
-    "spans": listed(exactly(4, ANY_NUMBER)),
     "scale": nullable(keyed(ANY_NUMBER)),
     "cells": keyed(listed(nullable(ANY_NUMBER))),
 }
 _CELLS_TOO: Mapping[str, Shape] = {
-    **{"knownTo": TIME, "resolutionMs": nullable(COUNT)},
-    "best": listed(exactly(4, nullable(ANY_NUMBER))),
+    **{"knownTo": WHOLE, "best": listed(exactly(4, nullable(ANY_NUMBER)))},
+    # Of depth.
+    **{"cell": TEXT, "resolutionMs": nullable(COUNT), "spans": listed(exactly(4, ANY_NUMBER)), "truncated": TRUE},
 }
-HEATMAP = of_symbol({**_CELLS, **_CURSOR, **_OF_HEALTH}, {**_CELLS_TOO, **_LACKS})
+_TRADED: Mapping[str, Shape] = {"bucket": TEXT, "missing": listed(exactly(2, ANY_NUMBER)), **_COVERED}
+HEATMAP = of_symbol({**_CELLS, **_CURSOR, **_OF_HEALTH}, {**_CELLS_TOO, **_TRADED, **_LACKS})
 VIEWPORT = of_bars(
     named("Bar"),
     {
         **{"timeStart": TIME, "timeEnd": TIME, "priceMin": nullable(ANY_NUMBER), "priceMax": nullable(ANY_NUMBER)},
         **{**_ROWS, "row": nullable(ANY_NUMBER)},
-        "heatmap": nullable(record(_CELLS, {**_CELLS_TOO, "truncated": TRUE})),
+        "heatmap": nullable(record(_CELLS, _CELLS_TOO)),
         "profile": nullable(_PROFILE),
     },
 )

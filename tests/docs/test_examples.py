@@ -123,9 +123,10 @@ def runner(program: str) -> list[str]:
     return ["node", *(["--experimental-websocket"] if version < 22 else []), "closed_bars.mjs"]
 
 
+@pytest.mark.parametrize("kind", ["depth", "traded"])
 @pytest.mark.parametrize("program", ["python", "node"])
-def test_the_cells_of_a_grid_frame_are_those_of_the_json(environment: dict[str, str], program: str) -> None:
-    asked = f"{environment['FEED']}/v1/heatmap/{SYMBOL}?kind=depth&max_cols=60"
+def test_the_cells_of_a_grid_frame_are_those_of_the_json(environment: dict[str, str], program: str, kind: str) -> None:
+    asked = f"{environment['FEED']}/v1/heatmap/{SYMBOL}?kind={kind}&max_cols=60"
     wait_until(lambda: "cells" in httpx2.get(asked).text, 20)
     if program == "node" and not shutil.which(program):
         pytest.skip(f"{program} is not on PATH")
@@ -133,7 +134,7 @@ def test_the_cells_of_a_grid_frame_are_those_of_the_json(environment: dict[str, 
 
     def read_twice() -> tuple[list[list[str]], list[list[str]]]:
         """What rests may change between the two."""
-        told = [line.split() for line in output(environment, *reader, SYMBOL).splitlines()]
+        told = [line.split() for line in output(environment, *reader, SYMBOL, kind).splitlines()]
         return told, cells_of(httpx2.get(asked).json())
 
     def agree() -> bool:
@@ -145,7 +146,8 @@ def test_the_cells_of_a_grid_frame_are_those_of_the_json(environment: dict[str, 
 
 def cells_of(answer: dict[str, Any]) -> list[list[str]]:
     cells, found = answer["cells"], list[list[str]]()
-    for col, row, bid, ask in zip(cells["col"], cells["row"], cells["bid"], cells["ask"], strict=True):
+    sides = ("bid", "ask") if answer["kind"] == "depth" else ("bv", "sv")
+    for col, row, bid, ask in zip(cells["col"], cells["row"], *(cells[side] for side in sides), strict=True):
         at = answer["t0"] + col * answer["bucketMs"]
         found.append([str(at), f"{answer['p0'] + row * answer['row']:.2f}", f"{bid:.4f}", f"{ask:.4f}"])
     return found

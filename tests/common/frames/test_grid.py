@@ -11,12 +11,12 @@ from common.frames.grid import (
     HEAD,
     NO_PRICE,
     DepthChannel,
+    GridCells,
     GridFlags,
     GridFrame,
     GridHead,
     GridKind,
     TradedChannel,
-    sparse,
 )
 from infra.paths import ROOT
 from tests.kit.strategies import LAW, START_MS
@@ -28,9 +28,10 @@ def _example() -> GridFrame:
     """Two columns; cells (0, row 3: 5 / 0), (1, row 3: 1 / 2), (1, row 4: 0 / 7)."""
     bought, sold = (np.zeros((2, 8), np.int64) for _ in "bs")
     bought[0, 3], bought[1, 3], sold[1, 3], sold[1, 4] = 5, 1, 2, 7
-    col_start, row, values, step = sparse({TradedChannel.BUY: bought, TradedChannel.SELL: sold})
+    cells = GridCells.of({TradedChannel.BUY: bought, TradedChannel.SELL: sold})
+    values, step = cells.stepped()
     head = GridHead(GridKind.TRADED, 1_000, START_MS, 100, 2, 8, 5, step, 2, 3, seq=42, known_ms=7, token=TOKEN)
-    return GridFrame(head, values, col_start, row)
+    return GridFrame(head, values, cells.col_start(2), cells.rows)
 
 
 def test_the_example_of_the_documentation_byte_by_byte() -> None:
@@ -70,13 +71,13 @@ def _same(one: GridFrame, other: GridFrame) -> None:
 def test_a_frame_comes_back_as_it_went(cells: list[list[int]], wide: bool, spans: list[tuple[int, ...]]) -> None:
     bids = np.array(cells, np.int64)
     known = np.full_like(bids, 1_000)
-    col_start, row, values, step = sparse(
-        {DepthChannel.BID_SIZE_MS: bids, DepthChannel.KNOWN_MS: known}, (DepthChannel.KNOWN_MS,)
-    )
+    there = GridCells.of({DepthChannel.BID_SIZE_MS: bids, DepthChannel.KNOWN_MS: known}, (DepthChannel.KNOWN_MS,))
+    values, step = there.stepped()
     best = np.full((len(cells), 4), NO_PRICE)
     flags = GridFlags.WIDE_ROWS | GridFlags.PARTIAL if wide else GridFlags(0)
     head = GridHead(GridKind.DEPTH, 50, 1, -5, len(cells), 3, 2, step, 1, 8, True, flags, 0, 9, 8, TOKEN)
-    frame = GridFrame(head, values, col_start, row, np.array(spans, np.int64).reshape(-1, 4), best)
+    col_start = there.col_start(len(cells))
+    frame = GridFrame(head, values, col_start, there.rows, np.array(spans, np.int64).reshape(-1, 4), best)
     packed = frame.pack()
     assert len(packed) % 8 == 0
     found = GridFrame.unpack(packed)
@@ -94,6 +95,33 @@ def test_a_dense_frame_comes_back_too() -> None:
     head = GridHead(GridKind.DEPTH, 50, 1, 5, 2, 3, 2, flags=GridFlags.DENSE)
     frame = GridFrame(head, {DepthChannel.BID_MAX: np.arange(6, dtype=np.uint64)})
     _same(GridFrame.unpack(frame.pack()), frame)
+
+
+@LAW
+@given(
+    st.lists(st.lists(st.integers(0, 9), min_size=4, max_size=4), min_size=1, max_size=4),
+    st.lists(st.booleans(), min_size=4, max_size=4),
+    st.sampled_from([1, 1 << 40]),
+)
+def test_the_shorter_form_is_taken_and_says_the_same(cells: list[list[int]], known: list[bool], unit: int) -> None:
+    bought = np.array(cells, np.int64) * np.array(known[: len(cells)])[:, None]
+    # A size that has no step in common with the others, so that it stays as wide as it is.
+    bought[0, 0] = bought[0, 0] * unit + 1
+    known[0] = True
+    head = GridHead(GridKind.TRADED, 50, 0, 0, len(cells), 4, 1)
+    there = GridCells.of({TradedChannel.BUY: bought})
+    nothing = np.zeros((0, 4), np.int64)
+    packed = there.frame(head, np.array(known[: len(cells)])[:, None], nothing, nothing).pack()
+    frame = GridFrame.unpack(packed)
+    values = frame.values[TradedChannel.BUY]
+    if GridFlags.DENSE in frame.head.flags:
+        unknown = np.iinfo(values.dtype).max
+        dense = [[None if v == unknown else int(v) * frame.head.lot_step for v in row] for row in values.reshape(-1, 4)]
+        assert dense == [[v if known[at] else None for v in row] for at, row in enumerate(bought.tolist())]
+    else:
+        assert np.array_equal(there.cols, np.repeat(np.arange(len(cells)), np.diff(frame.col_start)))
+        assert np.array_equal(values.astype(np.int64) * frame.head.lot_step, there.values[TradedChannel.BUY])
+    assert len(packed) <= len(there.frame(head, np.array(True), nothing, nothing).pack())
 
 
 @pytest.mark.parametrize("damaged", [b"", b"FMG\x01", b"FMG\x02" + bytes(200), _example().pack()[:-8], bytes(200)])

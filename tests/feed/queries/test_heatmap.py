@@ -41,13 +41,25 @@ async def test_the_example_of_the_documentation(
     assert (found["knownTo"], found["resolutionMs"]) == (T0 + until_ms, 1)
 
 
+@pytest.mark.parametrize(
+    ("least", "expected"), [("0.003", [0.0048, 0]), ("0.004", [0.0036, 0]), ("0.005", [0.002, 0]), ("0.011", [])]
+)
+async def test_sizes_below_the_least_are_left_out_before_rows_are_summed(
+    feed: Served, writer: Writer, least: str, expected: list[float]
+) -> None:
+    await put_chunks(writer, example_chunk())
+    found = await feed.json(PATH, **WINDOW, cell="mean", min=least)
+    assert found["cells"]["bid"] == expected
+
+
 async def test_the_grid_frame_says_the_same(feed: Served, writer: Writer) -> None:
     await put_chunks(writer, example_chunk(600))
     response = await feed.get(PATH, **WINDOW, cell="mean", format="grid")
     assert response.headers["content-type"] == "application/vnd.fleet.grid"
     frame = GridFrame.unpack(response.content)
     assert (frame.head.t0_ms, frame.head.p0_ticks, frame.head.row_ticks, frame.head.known_ms) == (T0, 100, 2, T0 + 600)
-    assert frame.head.flags == GridFlags.PARTIAL
+    # Each of its two cells is there, so it is written as the shorter form.
+    assert frame.head.flags == GridFlags.PARTIAL | GridFlags.DENSE
     sizes = {channel: (column * frame.head.lot_step).tolist() for channel, column in frame.values.items()}
     assert sizes[DepthChannel.BID_SIZE_MS] == [4_800, 0] and sizes[DepthChannel.ASK_SIZE_MS] == [0, 4_200]
     assert frame.values[DepthChannel.KNOWN_MS].tolist() == [600, 600]
@@ -86,7 +98,7 @@ async def test_what_lies_beyond_is_unknown_and_not_empty(feed: Served, writer: W
     frame = GridFrame.unpack((await feed.get(PATH, **{**WINDOW, "price_max": "1.09"}, format="grid")).content)
     assert GridFlags.PARTIAL in frame.head.flags
     inside = GridFrame.unpack((await feed.get(PATH, **WINDOW, format="grid")).content)
-    assert inside.head.flags == GridFlags(0)
+    assert inside.head.flags == GridFlags.DENSE
 
 
 async def test_a_minute_that_has_grown_is_read_once_more(feed: Served, writer: Writer) -> None:
@@ -111,7 +123,7 @@ async def test_a_minute_that_has_grown_is_read_once_more(feed: Served, writer: W
         ({"start": 0, "end": T0}, "are not up to 7 days apart"),
         ({"price_min": 2, "price_max": 1}, "expected price_min <= price_max"),
         ({"price_min": "1.001"}, "a multiple of the tick 0.01"),
-        ({"kind": "traded"}, "expected depth"),
+        ({"kind": "sold"}, "expected depth or traded"),
         ({"cell": "sum"}, "expected max or last or mean"),
     ],
 )

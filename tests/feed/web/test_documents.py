@@ -21,10 +21,12 @@ ASKED: dict[str, list[dict[str, Any]]] = {
     "/v1/candles/{symbol}": [{"timeframe": "1d"}, {"timeframe": "5m", "fill": "flat"}, {"start": START_MS, "limit": 1}],
     "/v1/footprint/{symbol}": [{"stats": 1, "row": "auto", "timeframe": "15m"}, {"fields": "zones,imb,zeroPrints"}],
     "/v1/orderflow/{symbol}": [{"timeframe": "1h", "anchor": "day"}, {"fields": "v,missing"}],
+    "/v1/heatmap/{symbol}": [{"kind": "traded"}, {"kind": "traded", "bucket": "1s", "best": 1}],
     "/v1/profile/{symbol}": [
         {"kind": "tpo", "limit": 3},
         {"kind": "day", "limit": 3, "nodes": 1, "naked": 1, "developing": "1h"},
     ],
+    "/v1/indicators/{symbol}": [{"id": "SMA_3,VWAP"}],
     "/v1/trades/{symbol}": [{"join_ms": 1_000}, {"start": START_MS, "take": "oldest"}],
     "/v1/viewport/{symbol}": [{"profile": 1, "heatmap": "depth"}, {"profile": 1, "timeframe": "1d"}],
 }
