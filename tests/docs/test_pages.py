@@ -18,7 +18,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from common.settings import FOREIGN_NAMES, PREFIX
+from common.settings import FOREIGN_NAMES, PREFIX, variable
 from infra.paths import ROOT
 from tests.kit.ports import reserved_port
 from tests.kit.store.own_server import own_server
@@ -88,7 +88,9 @@ class User:
         (self.home / ".fleet" / "fleet.env").write_text(f"FLEET_ARCHIVE_URL={self.home}/archive\n")
         command = ["fleet", "up", "--port", str(self.port)]
         with open(self.home / "fleet.log", "ab") as log:
-            self.launcher = subprocess.Popen(command, cwd=self.home, env=self.environment, stdout=log, stderr=log)
+            # A week of simulated minutes is of no use to a page, and takes seconds to make.
+            environment = self.environment | {variable("simulated_days"): "0"}
+            self.launcher = subprocess.Popen(command, cwd=self.home, env=environment, stdout=log, stderr=log)
         wait_until(lambda: has_bars(self.port), 60)
 
     def stop(self) -> None:
