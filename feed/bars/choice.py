@@ -10,10 +10,15 @@ from feed.bars.minutes import MinuteSource
 from feed.bars.source import BarSource
 
 
+def is_of_trades(timeframe: Timeframe) -> bool:
+    """Whether bars of that length are made of trades: none of whole minutes."""
+    return not timeframe.of_minutes
+
+
 def source_of(data: SymbolData, timeframe: Timeframe) -> BarSource:
     """`timeframe`: anchored to the symbol's sessions (Instrument.anchored)."""
     grid = BarGrid(data.instrument, timeframe)
-    if not timeframe.of_minutes:
+    if is_of_trades(timeframe):
         return TradeSource(data, grid)
     minutes = MinuteSource(data, grid)
     return DaySource(minutes, has_tail=timeframe.text == DAY.text) if timeframe.of_days else minutes

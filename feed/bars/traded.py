@@ -14,6 +14,7 @@ from common.market.timeframes.timeframe import MINUTE_MS, Timeframe
 from common.retry import retry_when_overtaken
 from common.store.reads import View
 from feed.bars.by_trade import TradeSource
+from feed.bars.choice import is_of_trades
 from feed.bars.data import SymbolData
 from feed.bars.flow import ATTEMPTS
 from feed.bars.live import BarGrid
@@ -54,10 +55,10 @@ async def _read(
     data: SymbolData, bucket: Timeframe, times: CellGrid, grid_of: GridOf, min_lots: int
 ) -> TradedRead | None:
     bars, bounds = BarGrid(data.instrument, bucket), Bounds(times.t0_ms, times.end_ms, MAX_BARS, oldest_first=True)
-    source = MinuteSource(data, bars) if bucket.of_minutes else TradeSource(data, bars)
+    source = TradeSource(data, bars) if is_of_trades(bucket) else MinuteSource(data, bars)
     together = source.together()
     candles = _whole(await together.read(BarRecipe.candles(bucket), bounds), bucket)
-    if not bucket.of_minutes and _lacks(candles.cover, times.t0_ms):
+    if is_of_trades(bucket) and _lacks(candles.cover, times.t0_ms):
         return None
     has_any = len(candles.frame) > 0
     low, high = candles.frame["low_ticks"].to_numpy(), candles.frame["high_ticks"].to_numpy()

@@ -7,7 +7,7 @@ from common.indicators.ids import Indicator, parse
 from common.indicators.table import KINDS
 from common.market.builder.gaps import Ledger
 from common.market.timeframes.timeframe import Timeframe
-from feed.bars.choice import source_of
+from feed.bars.choice import is_of_trades, source_of
 from feed.bars.indicators import IndicatorQuery, IndicatorRead, read
 from feed.queries.candles import FILL, check_whole
 from feed.queries.endpoint import Endpoint
@@ -104,8 +104,8 @@ def _check_size(found: IndicatorRead, budget: QueryBudget) -> None:
 def _range(symbol: SymbolQueries, query: IndicatorsQuery) -> TimeRange | None:
     """Values remember what lies before the first bar."""
     found = bars_range(symbol, query.rows.timeframe, query.rows.window)
-    is_of_trades = query.rows.align is not None and not query.rows.align.of_minutes
-    return None if found is None or is_of_trades else found._replace(from_ms=0)
+    is_forgotten = query.rows.align is not None and is_of_trades(query.rows.align)
+    return None if found is None or is_forgotten else found._replace(from_ms=0)
 
 
 ENDPOINT = Endpoint(

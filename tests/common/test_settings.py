@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from common import settings
 from common.errors import OperatorError
-from common.settings import Settings, explain, load
+from common.settings import Settings, explain, load, variable
 
 
 def test_defaults_need_no_environment() -> None:
@@ -113,7 +113,7 @@ def test_what_is_secret_in_a_setting_is_never_shown() -> None:
         archive_url="s3://bucket/x?key=secret",
         binance_key="secret",
     )
-    shown = {variable: value for variable, value, _, _ in explain(found)}
+    shown = {name: value for name, value, _, _ in explain(found)}
     assert "secret" not in f"{found!r} {found} {shown}"
     assert shown["REDIS_URL"] == "redis://***@h:1/0?password=***"
     assert shown["FLEET_ARCHIVE_URL"] == "s3://bucket/x?key=***"
@@ -132,7 +132,9 @@ def test_a_process_without_a_store_says_how_to_get_one() -> None:
         _ = Settings().store_url
 
 
-def test_every_setting_says_what_it_means() -> None:
+def test_every_setting_says_what_it_means(monkeypatch: pytest.MonkeyPatch) -> None:
+    # All tests have it otherwise.
+    monkeypatch.delenv(variable("simulated_days"))
     rows = list(explain(Settings()))
     assert len(rows) == len(Settings.model_fields)
     assert all(meaning for *_, meaning in rows)

@@ -128,6 +128,8 @@ async def store(url: str) -> AsyncIterator[Redis]:
 
 def worker(faked: FakedClock, url: str) -> Any:
     settings = {"FLEET_CANDLE_DAYS": "400", "FLEET_SYMBOLS_PER_WORKER": "3", "FLEET_BACKFILL_HOURS": "0"}
+    # All that a simulated market has behind it, and makes up for.
+    settings["FLEET_TRADES_KEPT"] = "400000"
     return process(faked, "workers", REDIS_URL=url, **settings)
 
 
