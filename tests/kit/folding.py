@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from tests.kit.bars_oracle import Bars
@@ -104,8 +105,14 @@ class Folding(Fold):
         return super().differences(expected)
 
     async def _run(self) -> None:
-        async with self.feed.connect() as socket:
-            self._connected.set()
-            await say(socket, **self.request())
-            async for message in socket:
-                self.hear(orjson.loads(message))
+        connection: ClientConnection | None = None
+        try:
+            async with self.feed.connect() as connection:
+                self._connected.set()
+                await say(connection, **self.request())
+                async for message in connection:
+                    self.hear(orjson.loads(message))
+        finally:
+            # Who is cancelled while the connection is being closed would leave its socket behind.
+            if connection:
+                connection.transport.abort()
