@@ -44,8 +44,10 @@ def table_of(series: ArchiveSeries, symbol: str, scale: Scale, frame: pl.DataFra
 
 def frame_of(series: ArchiveSeries, table: pl.LazyFrame, columns: Sequence[str], version: int) -> pl.DataFrame:
     """Return some columns of a frame of the series, out of a table with the archive's columns of that version."""
-    there = series.names(version)
-    physical = {name: pl.col(series.columns[name]).to_physical() if name in there else pl.lit(None) for name in columns}
+    # Beside the table's own: a null that is selected alone is one row, however many there are.
+    lacking = [name for name in columns if name not in series.names(version)]
+    table = table.with_columns(pl.lit(None, series.schema[name]).alias(series.columns[name]) for name in lacking)
+    physical = {name: pl.col(series.columns[name]).to_physical() for name in columns}
     rows = table.select(column.cast(series.schema[name]).alias(name) for name, column in physical.items())
     # Bit by bit: the table's decimals take twice the room of the frame's integers.
     return rows.collect(engine="streaming")

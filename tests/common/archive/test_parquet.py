@@ -102,6 +102,15 @@ def test_another_schema_version_is_refused() -> None:
         read(data, Label(CANDLE_ROWS, BTC, FEBRUARY_MS))
 
 
+@pytest.mark.parametrize("count", [0, 1, 500])
+def test_what_the_first_version_lacks_is_a_null_a_row_also_where_nothing_else_is_asked_for(count: int) -> None:
+    candles = february()[:count].with_columns(pl.lit(None, pl.Int64).alias(name) for name in DELTA_RANGE)
+    label = Label(CANDLE_ROWS, BTC, FEBRUARY_MS)
+    data, _ = encode(label, candles)
+    for columns in ([*DELTA_RANGE], [*DELTA_RANGE][:1], ["open_ms", *DELTA_RANGE]):
+        assert read(data, label, columns).equals(candles.select(columns))
+
+
 def test_candles_without_the_range_of_their_delta_are_as_in_the_first_version() -> None:
     """So what an earlier release wrote reads as null, and what knows no more than that an earlier release reads."""
     label = Label(CANDLE_ROWS, BTC, FEBRUARY_MS)
