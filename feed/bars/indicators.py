@@ -4,8 +4,9 @@ All as of one commit, and all indicators of one frame. What is not asked for is 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -245,56 +246,64 @@ def _joined(
     return WarmBars(pl.concat([before, shown]), len(before), has_all=False)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class IndicatorRows:
+    """Bars and what is known of them, and the rows asked for. `at`: the bar of each row, or NO_BAR.
+
+    `has_all`: as of WarmBars; `lacking`: how many bars before each one may lack trades, and in all.
+    """
+
+    timeframe: Timeframe
+    bars: IndicatorBars
+    cover: KnownCoverage
+    lacking: Ints
+    at: Ints
+    has_all: bool
+
+    @classmethod
+    def of(cls, source: BarSource, warm: WarmBars, cover: KnownCoverage, at: Ints) -> "IndicatorRows":
+        bars, timeframe = indicator_bars(source, warm.frame), source.grid.timeframe
+        lacking = np.cumsum(np.append(0, cover.partial_flags(bars.opens_ms, timeframe)))
+        return cls(timeframe, bars, cover, lacking, at, warm.has_all)
+
+    def columns(self, indicator: Indicator) -> IndicatorColumns:
+        at, bars = self.at, self.bars
+        outputs = {name: self._taken(values, np.nan) for name, values in values_of(bars, indicator).items()}
+        since_ms = anchors(bars, indicator)
+        exact = IndicatorColumns(indicator, outputs, self._taken(self._partial(indicator, since_ms), False))
+        if indicator.anchor:
+            return self._anchored(exact, since_ms)
+        if self.has_all:
+            return exact
+        is_path = indicator.kind.memory == "path"
+        settled = not is_path or is_settled(bars, indicator, int(at[0]) if len(at) else len(bars))
+        return replace(exact, warm_from=int(np.searchsorted(at, indicator.warmup)), settled=settled)
+
+    def _taken(self, values: npt.NDArray[Any], none: float | bool) -> npt.NDArray[Any]:
+        """Of each row; `none` where it has no bar."""
+        if not len(values):
+            return np.full(len(self.at), none)
+        return np.where(self.at == NO_BAR, none, values[self.at])
+
+    def _anchored(self, found: IndicatorColumns, since_ms: Ints) -> IndicatorColumns:
+        last = int(self.at[-1]) if len(self.at) else NO_BAR
+        if last == NO_BAR or since_ms[last] == NO_ANCHOR:
+            return found
+        since, end_ms = int(since_ms[last]), self.timeframe.next_open(int(self.bars.opens_ms[last]))
+        return replace(found, since_ms=since, reliable_since_ms=self.cover.whole_since(since, end_ms))
+
+    def _partial(self, indicator: Indicator, since_ms: Ints) -> npt.NDArray[np.bool_]:
+        """Whether trades may be missing of the last n bars, n its longest length; of an anchor of any since then."""
+        opens_ms = self.bars.opens_ms
+        if indicator.anchor:
+            from_ms = np.where(since_ms == NO_ANCHOR, opens_ms, since_ms)
+            return self.cover.partial_spans(from_ms, ends_of(opens_ms, self.timeframe))
+        starts = np.maximum(np.arange(len(opens_ms)) + 1 - indicator.longest, 0)
+        return np.asarray(self.lacking[1:] != self.lacking[starts])
+
+
 def _all_columns(
     source: BarSource, warm: WarmBars, cover: KnownCoverage, at: Ints, query: IndicatorQuery
 ) -> list[IndicatorColumns]:
-    """`at`: the bar of each row, or NO_BAR."""
-    bars = indicator_bars(source, warm.frame)
-    return [_columns(source.grid.timeframe, bars, cover, at, each, has_all=warm.has_all) for each in query.indicators]
-
-
-def _columns(
-    timeframe: Timeframe, bars: IndicatorBars, cover: KnownCoverage, at: Ints, indicator: Indicator, *, has_all: bool
-) -> IndicatorColumns:
-    outputs = {name: _taken(values, at) for name, values in values_of(bars, indicator).items()}
-    since_ms = anchors(bars, indicator)
-    flags = _partial(cover, bars, timeframe, indicator, since_ms)
-    partial_at = np.where(at == NO_BAR, False, flags[at]) if len(flags) else np.zeros(len(at), np.bool_)
-    exact = IndicatorColumns(indicator, outputs, partial_at)
-    if indicator.anchor:
-        return _anchored(exact, cover, bars, timeframe, since_ms, at)
-    if has_all:
-        return exact
-    warm_from = int(np.searchsorted(at, indicator.warmup))
-    is_path = indicator.kind.memory == "path"
-    settled = not is_path or is_settled(bars, indicator, int(at[0]) if len(at) else len(bars))
-    return IndicatorColumns(indicator, outputs, partial_at, warm_from, settled)
-
-
-def _taken(values: Floats, at: Ints) -> Floats:
-    return np.where(at == NO_BAR, np.nan, values[at]) if len(values) else np.full(len(at), np.nan)
-
-
-def _anchored(
-    found: IndicatorColumns, cover: KnownCoverage, bars: IndicatorBars, timeframe: Timeframe, since_ms: Ints, at: Ints
-) -> IndicatorColumns:
-    last = int(at[-1]) if len(at) else NO_BAR
-    if last == NO_BAR or since_ms[last] == NO_ANCHOR:
-        return found
-    since, end_ms = int(since_ms[last]), timeframe.next_open(int(bars.opens_ms[last]))
-    reliable_ms = cover.whole_since(since, end_ms)
-    return IndicatorColumns(
-        found.indicator, found.outputs, found.partial, since_ms=since, reliable_since_ms=reliable_ms
-    )
-
-
-def _partial(
-    cover: KnownCoverage, bars: IndicatorBars, timeframe: Timeframe, indicator: Indicator, since_ms: Ints
-) -> npt.NDArray[np.bool_]:
-    """Whether trades may be missing of the last n bars, n its longest length; of an anchor of any since then."""
-    if indicator.anchor:
-        from_ms = np.where(since_ms == NO_ANCHOR, bars.opens_ms, since_ms)
-        return cover.partial_spans(from_ms, ends_of(bars.opens_ms, timeframe))
-    counted = np.cumsum(np.append(0, cover.partial_flags(bars.opens_ms, timeframe)))
-    starts = np.maximum(np.arange(len(bars)) + 1 - indicator.longest, 0)
-    return np.asarray(counted[1:] != counted[starts])
+    rows = IndicatorRows.of(source, warm, cover, at)
+    return [rows.columns(each) for each in query.indicators]
