@@ -33,7 +33,7 @@ async def withdraw(
 ) -> None:
     """Remove a symbol without a commit, unless another process has it by now.
 
-    `with_data`: also with what was written, all of it by this run. `force`: whoever has it has died.
+    `with_data`: also with what was written, all of it by this run. `force`: its holder has died.
 
     It is claimed first: who wants to write it meanwhile waits, and registers it again.
     """

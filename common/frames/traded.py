@@ -18,7 +18,7 @@ _COUNTED = tuple(TradedChannel)[len(LEVEL_LOTS) :]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Traded:
+class TradedCells:
     """`missing`: `open_ms` and `lots` of the columns whose candles have more volume than was kept with prices.
 
     `cells`: of the grid, all channels.
@@ -37,7 +37,9 @@ class Traded:
         ).astype(np.int64)
 
 
-def traded(levels: pl.DataFrame, candles: pl.DataFrame, bucket: Timeframe, grid: CellGrid, min_lots: int = 0) -> Traded:
+def traded(
+    levels: pl.DataFrame, candles: pl.DataFrame, bucket: Timeframe, grid: CellGrid, min_lots: int = 0
+) -> TradedCells:
     """`levels`, `candles`: of the grid's buckets. Levels with less than `min_lots` are left out of the cells, and so
     are those out of the grid; neither are `missing`."""
     missing = _missing(levels, candles)
@@ -49,7 +51,7 @@ def traded(levels: pl.DataFrame, candles: pl.DataFrame, bucket: Timeframe, grid:
     places = (inside["price_ticks"].to_numpy() - grid.p0_ticks) // grid.row_ticks
     values: dict[int, Ints] = {channel: inside[name].to_numpy() for name, channel in CHANNEL_COLUMNS.items()}
     # A trade of no size is there, too: its number is.
-    return Traded(grid, GridCells(cols, places, values, _COUNTED), missing)
+    return TradedCells(grid, GridCells(cols, places, values, _COUNTED), missing)
 
 
 def _missing(levels: pl.DataFrame, candles: pl.DataFrame) -> pl.DataFrame:

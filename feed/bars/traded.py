@@ -9,7 +9,7 @@ from functools import partial
 
 from common.errors import BadInput
 from common.frames.liquidity import CellGrid
-from common.frames.traded import Traded, traded
+from common.frames.traded import TradedCells, traded
 from common.market.timeframes.timeframe import MINUTE_MS, Timeframe
 from common.retry import retry_when_overtaken
 from common.store.reads import View
@@ -31,7 +31,7 @@ GridOf = Callable[[int | None, int | None], CellGrid]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TradedRead:
-    found: Traded
+    found: TradedCells
     view: View
     cover: KnownCoverage
 

@@ -14,8 +14,8 @@ from common.store.reads import SymbolReader, View
 class SharedViews(SymbolReader):
     """A reader for reads side by side: what they ask for in the same turn of the event loop is one transaction.
 
-    Reads that need one look each, as those of bars that are kept do, so agree with each other. Others may not: whoever
-    puts what they found together compares the views.
+    Reads that need one look each, as those of bars that are kept do, so agree with each other. Others may not: what
+    they found is put together only once the views are found equal.
     """
 
     def __init__(self, client: Redis, symbol: str, instrument: Instrument, *, older: OlderCache) -> None:

@@ -9,7 +9,7 @@ import polars as pl
 
 from common.frames.depth import Ints
 from common.frames.grid import GridCells, GridFlags, GridHead, GridKind, TradedChannel
-from common.frames.traded import CHANNEL_COLUMNS, Traded
+from common.frames.traded import CHANNEL_COLUMNS, TradedCells
 from common.market.builder.gaps import Ledger
 from common.store.registry import Market
 from feed.bars.traded import TradedRead
@@ -45,7 +45,7 @@ class TradedHeatmap:
     health: Mapping[str, object]
 
     @property
-    def found(self) -> Traded:
+    def found(self) -> TradedCells:
         return self.read.found
 
     @property

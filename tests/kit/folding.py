@@ -1,6 +1,7 @@
 """A client that folds what it hears into bars, as every client of the protocol does."""
 
 import asyncio
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +12,7 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.kit.bars_oracle import Bars
 from tests.kit.served import Served, say
+from tests.kit.waiting import wait_until_async
 
 
 @dataclass(slots=True)
@@ -99,6 +101,17 @@ class Folding(Fold):
             await self._task
         self._task = None
 
+    async def come_or_go(self) -> None:
+        """Leave, or come back with the cursor of the last message."""
+        await self.leave() if self.joined else self.join()
+
+    async def check(self, expected: Bars) -> None:
+        """It ends up with exactly that."""
+        with suppress(AssertionError):
+            await wait_until_async(lambda: not self.differences(expected))
+        wrong = self.differences(expected)
+        assert not wrong, (self.request(), self.heard[-20:], wrong, {at: expected.get(at) for at in wrong})
+
     def differences(self, expected: Bars) -> Bars:
         if self._task and self._task.done():
             self._task.result()
@@ -116,3 +129,9 @@ class Folding(Fold):
             # Who is cancelled while the connection is being closed would leave its socket behind.
             if connection:
                 connection.transport.abort()
+
+
+async def all_leave(clients: Iterable[Folding]) -> None:
+    for one in clients:
+        if one.joined:
+            await one.leave()

@@ -213,5 +213,5 @@ async def some_accident(client: Redis, writer: Writer, rng: random.Random, saved
         await writer.claim()
     else:
         await writer.rewind(saved)
-        # A rewind shows once somebody writes.
+        # A rewind shows with the next commit.
         await random_step(writer, rng)

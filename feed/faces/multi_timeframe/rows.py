@@ -16,7 +16,7 @@ MS_DECIMALS = 3
 NAMES = {"o": "open", "h": "high", "l": "low", "c": "close", "v": "volume"}
 
 
-class Row:
+class OhlcvRow:
     """`{"ts","o","h","l","c","v","isFinal","rev"}`, and `"partial":true` where trades may be missing."""
 
     def bar(self, candle: Candle, instrument: Instrument, *, is_final: bool) -> bytes:
@@ -40,7 +40,7 @@ class CurrentRow:
         return _selected(frame, _current_row(instrument.price_decimals, instrument.size_decimals))
 
 
-ROW, CURRENT_ROW = Row(), CurrentRow()
+ROW, CURRENT_ROW = OhlcvRow(), CurrentRow()
 
 
 def _ts(candle: Candle) -> str:

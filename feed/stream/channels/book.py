@@ -1,6 +1,6 @@
 """The order book: its best levels, and what changes of them; and the best bid and ask alone.
 
-A book has no commits. Each that its worker writes has a number, and while somebody listens it is published whole, at
+A book has no commits. Each that its worker writes has a number, and while it has listeners it is published whole, at
 the venue's pace. Where a number is missing, the book is read once more, and every listener begins again.
 """
 

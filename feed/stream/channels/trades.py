@@ -27,7 +27,7 @@ MAX_RESUMED = 10_000
 
 
 @dataclass(slots=True)
-class LiveTrades:
+class AppliedTrades:
     """`at`: the last commit whose trades are told."""
 
     at: At
@@ -43,7 +43,7 @@ class LiveTrades:
 
 @dataclass(frozen=True, slots=True)
 class TradeChanges:
-    live: LiveTrades
+    live: AppliedTrades
     updates: list[TradeEntry]
 
 
@@ -54,7 +54,7 @@ class TradeCommits:
     store: SymbolReader
     ids: Ids
 
-    async def live(self) -> tuple[LiveTrades, View]:
+    async def live(self) -> tuple[AppliedTrades, View]:
         view = await self.store.view()
         return self._live(view), view
 
@@ -69,8 +69,8 @@ class TradeCommits:
             return None
         return TradeChanges(self._live(view), newer)
 
-    def _live(self, view: View) -> LiveTrades:
-        return LiveTrades(At.of(view.state, self.ids, -1))
+    def _live(self, view: View) -> AppliedTrades:
+        return AppliedTrades(At.of(view.state, self.ids, -1))
 
 
 def _count(entry: TradeEntry) -> int:

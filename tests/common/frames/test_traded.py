@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from common.frames import bulk
 from common.frames.footprint import regroup
 from common.frames.liquidity import CellGrid
-from common.frames.traded import Traded, traded
+from common.frames.traded import TradedCells, traded
 from common.market.timeframes.timeframe import Timeframe
 from common.market.trade import Trade, Trades
 from tests.golden import recordings
@@ -37,7 +37,7 @@ def _grid(trades: Trades, bucket: Timeframe, row_ticks: int) -> CellGrid:
     return CellGrid(t0_ms, width, cols, p0_ticks, row_ticks, (max(prices, default=0) - p0_ticks) // row_ticks + 1)
 
 
-def _told(found: Traded) -> Cells:
+def _told(found: TradedCells) -> Cells:
     grid, cells = found.grid, found.cells
     opens, prices = grid.t0_ms + cells.cols * grid.bucket_ms, grid.p0_ticks + cells.rows * grid.row_ticks
     values = zip(*(column.tolist() for column in cells.values.values()), strict=True)

@@ -1,7 +1,6 @@
 """`book` and `quote`: what a client has put together is the book, whatever happens in between."""
 
 import random
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +12,7 @@ from common.store.book import BookSnapshot, BookStore, NumberedBook
 from common.store.keys import SymbolKeys
 from feed.stream.channels import book as book_channels
 from tests.kit.channel_folds import BookFolding
+from tests.kit.folding import all_leave
 from tests.kit.served import Served, hear, say
 from tests.kit.waiting import wait_until_async
 from tests.kit.writer import INSTRUMENT, START_MS, Writer
@@ -47,12 +47,8 @@ def moved(book: BookSnapshot, rng: random.Random) -> BookSnapshot:
 
 async def agree(clients: list[BookFolding]) -> None:
     for one in clients:
-        if not one.joined:
-            continue
-        expected = await one.expected()
-        with suppress(AssertionError):
-            await wait_until_async(lambda one=one, expected=expected: not one.differences(expected))  # type: ignore[misc]
-        assert not one.differences(expected), (one.request(), one.heard[-10:], one.differences(expected), expected)
+        if one.joined:
+            await one.check(await one.expected())
 
 
 @pytest.mark.parametrize("seed", range(SCHEDULES))
@@ -71,8 +67,7 @@ async def test_folded_books_equal_answers_whatever_happens(
             one.join()
             clients.append(one)
         if clients and rng.random() < 0.3:
-            one = rng.choice(clients)
-            await one.leave() if one.joined else one.join()
+            await rng.choice(clients).come_or_go()
         if rng.random() < 0.1:
             await client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")  # type: ignore[no-untyped-call]
         if rng.random() < 0.1:
@@ -82,9 +77,7 @@ async def test_folded_books_equal_answers_whatever_happens(
         if rng.random() < 0.3:
             await agree(clients)
     await agree(clients)
-    for one in clients:
-        if one.joined:
-            await one.leave()
+    await all_leave(clients)
 
 
 async def test_a_book_begins_with_its_best_levels_and_goes_on_with_those_that_change(

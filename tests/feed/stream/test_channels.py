@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +11,7 @@ from redis.asyncio import Redis
 from common.market.instrument import Instrument
 from feed.wire.row_bars import RowBar
 from tests.kit.channel_folds import RowsFolding, TradesFolding
+from tests.kit.folding import all_leave
 from tests.kit.served import Served, hear, say, served
 from tests.kit.stalled import BUFFER_BYTES, stalled
 from tests.kit.waiting import wait_until_async
@@ -48,27 +48,18 @@ KINDS: tuple[Joining, ...] = (footprint, orderflow, trades)
 async def agree(clients: list[ChannelClient]) -> None:
     """Every client ends up with exactly what is answered."""
     for one in clients:
-        if not one.joined:
-            continue
-        expected = await one.expected()
-        with suppress(AssertionError):
-            await wait_until_async(lambda one=one, expected=expected: not one.differences(expected))  # type: ignore[misc]
-        wrong = one.differences(expected)
-        assert not wrong, (one.request(), one.heard[-20:], wrong, {at: expected.get(at) for at in wrong})
+        if one.joined:
+            await one.check(await one.expected())
 
 
 async def come_and_go(feed: Served, symbol: str, rng: random.Random, clients: list[ChannelClient]) -> None:
-    """Somebody new joins, or somebody leaves, or comes back with the cursor of the last message."""
+    """Another client joins, or one leaves or comes back."""
     if not clients or rng.random() < 0.3:
         one = rng.choice(KINDS)(feed, symbol, rng)
         one.join()
         clients.append(one)
-        return
-    one = rng.choice(clients)
-    if one.joined:
-        await one.leave()
     else:
-        one.join()
+        await rng.choice(clients).come_or_go()
 
 
 @pytest.mark.parametrize("seed", range(SCHEDULES))
@@ -91,9 +82,7 @@ async def test_folded_channels_equal_answers_whatever_happens(client: Redis, fee
         if rng.random() < 0.3:
             await agree(clients)
     await agree(clients)
-    for one in clients:
-        if one.joined:
-            await one.leave()
+    await all_leave(clients)
 
 
 S = INSTRUMENT.symbol

@@ -1,7 +1,6 @@
 """The seam: history up to its cursor and the stream after it are one sequence, whatever happens in between."""
 
 import random
-from contextlib import suppress
 
 import pytest
 from redis.asyncio import Redis
@@ -14,9 +13,8 @@ from feed.bars.changes import Cursor
 from feed.bars.days import DaySource
 from feed.queries.queries import Queries
 from tests.kit.bars_oracle import expected
-from tests.kit.folding import Folding
+from tests.kit.folding import Folding, all_leave
 from tests.kit.served import Served
-from tests.kit.waiting import wait_until_async
 from tests.kit.writer import INSTRUMENT, Saved, Writer, random_step, some_accident
 from tests.scale import scaled
 
@@ -26,17 +24,12 @@ TIMEFRAMES = ["1m", "15m", "1h", "1d", "1s", "250ms", "1w", "90s"]
 async def agree(client: Redis, writer: Writer, clients: list[Folding]) -> None:
     """Every client ends up with exactly what the store has."""
     for one in clients:
-        if not one.joined:
-            continue
-        bars = await expected(client, writer, Timeframe.parse(one.timeframe))
-        with suppress(AssertionError):
-            await wait_until_async(lambda one=one, bars=bars: not one.differences(bars))  # type: ignore[misc]
-        wrong = one.differences(bars)
-        assert not wrong, (one.timeframe, one.heard[-20:], wrong, {at: bars.get(at) for at in wrong})
+        if one.joined:
+            await one.check(await expected(client, writer, Timeframe.parse(one.timeframe)))
 
 
 async def come_and_go(feed: Served, writer: Writer, rng: random.Random, clients: list[Folding]) -> None:
-    """Somebody new joins, or somebody leaves, or comes back with the cursor of the last message."""
+    """Another client joins, or one leaves or comes back."""
     if not clients or rng.random() < 0.3:
         one = Folding(feed, writer.instrument.symbol, rng.choice(TIMEFRAMES), rng.choice((2, 5_000)))
         if rng.random() < 0.4:
@@ -44,12 +37,8 @@ async def come_and_go(feed: Served, writer: Writer, rng: random.Random, clients:
             one.history(await feed.json(path, timeframe=one.timeframe, limit=one.limit))
         one.join()
         clients.append(one)
-        return
-    one = rng.choice(clients)
-    if one.joined:
-        await one.leave()
     else:
-        one.join()
+        await rng.choice(clients).come_or_go()
 
 
 @pytest.mark.parametrize("seed", range(scaled(10)))
@@ -72,9 +61,7 @@ async def test_folded_streams_equal_history_whatever_happens(client: Redis, feed
         if rng.random() < 0.3:
             await agree(client, writer, clients)
     await agree(client, writer, clients)
-    for one in clients:
-        if one.joined:
-            await one.leave()
+    await all_leave(clients)
 
 
 async def test_after_more_days_changed_than_are_looked_through_a_snapshot_is_due(

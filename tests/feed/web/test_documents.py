@@ -26,7 +26,12 @@ ASKED: dict[str, list[dict[str, Any]]] = {
         {"kind": "tpo", "limit": 3},
         {"kind": "day", "limit": 3, "nodes": 1, "naked": 1, "developing": "1h"},
     ],
-    "/v1/indicators/{symbol}": [{"id": "SMA_3,VWAP"}],
+    "/v1/indicators/{symbol}": [
+        {"id": "SMA_3,VWAP"},
+        {"id": "RSI_14,MACD,VWAP_session_2,ICHIMOKU,SUPERTREND", "limit": 50},
+        {"id": "EMA_20", "timeframe": "1m", "align": "1h", "final": "true"},
+    ],
+    "/api/multi-timeframe/ohlcv/{symbol}": [{"timeframes": "1min,1d,30s", "lookback": 3}],
     "/v1/trades/{symbol}": [{"join_ms": 1_000}, {"start": START_MS, "take": "oldest"}],
     "/v1/viewport/{symbol}": [{"profile": 1, "heatmap": "depth"}, {"profile": 1, "timeframe": "1d"}],
 }

@@ -23,6 +23,7 @@ ASKED: list[tuple[str, dict[str, Any]]] = [
     ("candles", {"timeframe": "5m", "end": OPEN_MS + 60 * MINUTE_MS, "limit": 7, "fill": "flat"}),
     ("candles", {"timeframe": "1h", "start": OPEN_MS, "end": OPEN_MS + 6 * 60 * MINUTE_MS}),
     ("footprint", {"timeframe": "5m", "start": OPEN_MS, "end": OPEN_MS + 30 * MINUTE_MS, "stats": "1"}),
+    ("indicators", {"timeframe": "5m", "start": OPEN_MS, "end": OPEN_MS + 30 * MINUTE_MS, "id": "EMA_3,CVD,SAR"}),
     ("orderflow", {"timeframe": "15m", "start": OPEN_MS + 30 * MINUTE_MS, "end": OPEN_MS + 90 * MINUTE_MS}),
 ]
 

@@ -69,7 +69,7 @@ class Live:
         return int(rows[-1][1]) if len(rows) > 1 else -1
 
     async def standing(self) -> str:
-        """What there is, for whoever reads of a failure."""
+        """What there is, as a failure tells it."""
         gaps = [gap for gap in await self.client.hvals(KEYS.gaps) if orjson.loads(gap)["state"] != "repaired"]
         return f"{await self.client.hgetall(KEYS.state)}, open {gaps}, health {self.health}"
 
