@@ -81,7 +81,8 @@ class Subscription:
         if self.stage in (Stage.WAITING, Stage.CLOSED) or (message.seq <= self.seq and about != "health"):
             return
         # To the end, so that the last cursor the client has got covers everything it has got.
-        self.pending[about] = message.known_final(self.watermark_ms).after(self.pending.get(about))
+        known = message.known_final(self.watermark_ms).from_commit(self.seq, self.token)
+        self.pending[about] = known.after(self.pending.get(about))
         self.pending.move_to_end(about)
         if len(self.pending) > MAX_PENDING:
             self._overflow()
@@ -105,7 +106,7 @@ class Subscription:
         self.pending.clear()
         for about, message in collected:
             if message.seq > opening.seq:
-                self.pending[about] = message.known_final(opening.watermark_ms)
+                self.pending[about] = message.known_final(opening.watermark_ms).from_commit(opening.seq, opening.token)
         self.stage, self.wish = Stage.LIVE, OpenRequest()
 
     def _overflow(self) -> None:

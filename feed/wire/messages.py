@@ -68,16 +68,31 @@ class StreamMessage(ABC):
         """The same for a client that has not been sent an older one about the same."""
         return self
 
+    def from_commit(self, seq: int, token: str) -> "StreamMessage":
+        """The same for a client that was opened at that commit."""
+        return self
+
     @abstractmethod
     def _written(self) -> str:
         """As it is sent."""
 
 
 @dataclass(eq=False, slots=True)
-class Notice(StreamMessage):
-    """`gap`, `health`, `lag` or `resumed`. A client that has it stands at `cursor`."""
+class News(StreamMessage):
+    """What follows an opening. A client that has it stands at `cursor`."""
 
     cursor: str
+
+    def from_commit(self, seq: int, token: str) -> "News":
+        """A series may have been behind what its client was opened at. The client's cursor never goes back: it would be
+        told once more what it has."""
+        return self if int(self.cursor.partition("-")[0]) >= seq else replace(self, cursor=f"{seq}-{token}")
+
+
+@dataclass(eq=False, slots=True)
+class Notice(News):
+    """`gap`, `health`, `lag` or `resumed`."""
+
     content: Mapping[str, object] = field(default_factory=dict)
 
     def _written(self) -> str:
@@ -85,10 +100,9 @@ class Notice(StreamMessage):
 
 
 @dataclass(eq=False, slots=True)
-class BarMessage(StreamMessage):
+class BarMessage(News):
     """A bar that is new, has grown or ended (`candle`), or was final before (`amend`)."""
 
-    cursor: str
     update: Update
     instrument: Instrument
     _amended: "BarMessage | None" = field(default=None, init=False)
@@ -107,10 +121,9 @@ class BarMessage(StreamMessage):
 
 
 @dataclass(eq=False, slots=True)
-class TradesMessage(StreamMessage):
+class TradesMessage(News):
     """All trades of one commit, packed, in the order in which they were applied. `about`: that commit."""
 
-    cursor: str
     trades: bytes
     instrument: Instrument
 
@@ -120,10 +133,9 @@ class TradesMessage(StreamMessage):
 
 
 @dataclass(eq=False, slots=True)
-class RowsMessage(StreamMessage):
+class RowsMessage(News):
     """A bar, and those of its rows that changed. `kind`: of its channel."""
 
-    cursor: str
     kind: str
     bar: RowBar
 
@@ -138,10 +150,9 @@ class RowsMessage(StreamMessage):
 
 
 @dataclass(eq=False, slots=True)
-class BookMessage(StreamMessage):
+class BookMessage(News):
     """Levels of a book that changed, in ticks and lots; none is left of those of 0 lots. `fields`: of the book."""
 
-    cursor: str
     fields: Mapping[str, object]
     bids: Mapping[int, int]
     asks: Mapping[int, int]

@@ -131,13 +131,13 @@ def bar_message(open_ms: int, end_ms: int) -> BarMessage:
 def test_what_waits_is_in_the_order_of_the_commits_and_only_the_newest_of_a_bar() -> None:
     made = subscription()
     for key, seq in ((60, 2), (120, 3), (60, 4), (180, 5), (120, 6)):
-        made.push(Notice("", seq, key, ""))
+        made.push(Notice("", seq, key, f"{seq}-t"))
     assert [(news.about, news.seq) for news in made.pending.values()] == [(60, 4), (180, 5), (120, 6)]
 
 
 def test_what_the_opening_covers_is_not_told_again() -> None:
     made = subscription()
-    made.push(Notice("", 1, 60, ""))
+    made.push(Notice("", 1, 60, "1-t"))
     assert not made.pending
 
 
