@@ -91,7 +91,7 @@ class User:
             # A week of simulated minutes is of no use to a page, and takes seconds to make.
             environment = self.environment | {variable("simulated_days"): "0"}
             self.launcher = subprocess.Popen(command, cwd=self.home, env=environment, stdout=log, stderr=log)
-        wait_until(lambda: has_bars(self.port), 60)
+        wait_until(lambda: has_book(self.port), 100)
 
     def stop(self) -> None:
         if self.launcher:
@@ -178,9 +178,10 @@ def user(household: User) -> User:
     return household
 
 
-def has_bars(port: int) -> bool:
+def has_book(port: int) -> bool:
+    """A simulated market starts with trades of some hours; its book is recorded from when these are in."""
     try:
-        return bool(httpx2.get(f"http://127.0.0.1:{port}/v1/candles/SIMULATED:BTCUSD").json().get("bars"))
+        return httpx2.get(f"http://127.0.0.1:{port}/v1/heatmap/SIMULATED:BTCUSD?max_cols=4").is_success
     except httpx2.TransportError:
         return False
 

@@ -51,6 +51,7 @@ def test_a_fleet_is_shown_as_long_as_it_runs_and_stopped_also_where_its_launcher
         ((path, _),) = launches(data)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
+        wait_until(lambda: not launches(data)[0][1].left_behind)
         # Where the kernel does not end them with their launcher, processes are left, too.
         left = Running.of(stray.pid)
         assert left
