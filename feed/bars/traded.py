@@ -20,9 +20,10 @@ from feed.bars.flow import ATTEMPTS
 from feed.bars.live import BarGrid
 from feed.bars.minutes import MinuteSource
 from feed.bars.recipe import BarRecipe
-from feed.bars.source import BarRows
+from feed.bars.source import BarRows, BarsTogether
 from feed.bars.together import MAX_BARS
 from feed.reading.bounds import Bounds
+from feed.reading.budget import QueryBudget
 from feed.reading.coverage import KnownCoverage
 
 # The grid of a span of time, and of the lowest and highest price that was traded in it, None of nothing.
@@ -54,21 +55,41 @@ async def read(
 async def _read(
     data: SymbolData, bucket: Timeframe, times: CellGrid, grid_of: GridOf, min_lots: int
 ) -> TradedRead | None:
-    bars, bounds = BarGrid(data.instrument, bucket), Bounds(times.t0_ms, times.end_ms, MAX_BARS, oldest_first=True)
-    source = TradeSource(data, bars) if is_of_trades(bucket) else MinuteSource(data, bars)
-    together = source.together()
-    candles = _whole(await together.read(BarRecipe.candles(bucket), bounds), bucket)
+    bars = BarGrid(data.instrument, bucket)
+    together = (TradeSource(data, bars) if is_of_trades(bucket) else MinuteSource(data, bars)).together()
+    candles = await read_candles(together, bucket, times)
     if is_of_trades(bucket) and _lacks(candles.cover, times.t0_ms):
         return None
+    return await of_candles(data.budget, together, candles, bucket, times, grid_of, min_lots)
+
+
+async def read_candles(together: BarsTogether, bucket: Timeframe, times: CellGrid) -> BarRows:
+    return _whole(await together.read(BarRecipe.candles(bucket), _bounds(times)), bucket)
+
+
+async def of_candles(
+    budget: QueryBudget,
+    together: BarsTogether,
+    candles: BarRows,
+    bucket: Timeframe,
+    times: CellGrid,
+    grid_of: GridOf,
+    min_lots: int = 0,
+) -> TradedRead:
+    """The cells of some columns, of whose candles were read `together`. Raises Overtaken."""
     has_any = len(candles.frame) > 0
     low, high = candles.frame["low_ticks"].to_numpy(), candles.frame["high_ticks"].to_numpy()
     grid = grid_of(int(low.min()), int(high.max())) if has_any else grid_of(None, None)
     # Of what is left out below a size nothing may have been summed.
     row_ticks = 1 if min_lots > 1 else grid.row_ticks
-    levels = _whole(await together.read(BarRecipe.footprints(bucket, row_ticks, "floor"), bounds), bucket)
+    rows = BarRecipe.footprints(bucket, row_ticks, "floor")
+    levels = _whole(await together.read(rows, _bounds(times)), bucket)
     work = partial(traded, levels.frame, candles.frame, bucket, grid, min_lots)
-    found = await data.budget.run(len(levels.frame), work)
-    return TradedRead(found, levels.view, levels.cover)
+    return TradedRead(await budget.run(len(levels.frame), work), levels.view, levels.cover)
+
+
+def _bounds(times: CellGrid) -> Bounds:
+    return Bounds(times.t0_ms, times.end_ms, MAX_BARS, oldest_first=True)
 
 
 def _lacks(cover: KnownCoverage, t0_ms: int) -> bool:

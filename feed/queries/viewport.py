@@ -4,22 +4,24 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, get_args
 
+import numpy as np
 import orjson
 import polars as pl
 
 from common.errors import BadInput
-from common.frames.liquidity import CellKind
+from common.frames.liquidity import CellGrid, CellKind
 from common.frames.orderflow.statistics import RowRules
+from common.market.builder.gaps import Ledger
 from common.market.orderflow.viewport import MIN_ROW_PX, TIMEFRAMES, PriceRows, choose_timeframe
 from common.market.timeframes.timeframe import DAY_MS, MINUTE, MINUTE_MS, Timeframe
 from common.series import CANDLES
 from feed.bars.frames import cover_of, page_of
-from feed.bars.viewport import ChooseRows, ViewportBars, read_viewport
+from feed.bars.viewport import CellsWanted, ChooseRows, ViewportBars, read_viewport
 from feed.queries.candles import bars_answer
 from feed.queries.endpoint import Endpoint
 from feed.queries.flow_parameters import stated_rows
-from feed.queries.heatmap import MAX_DEPTH_MS, heatmap_of, read_cells
-from feed.queries.heatmap_window import MAX_COLS, HeatmapWindow
+from feed.queries.heatmap import MAX_DEPTH_MS, MAX_TRADED_MS, heatmap_of, read_cells
+from feed.queries.heatmap_window import MAX_COLS, HeatmapWindow, width_text
 from feed.queries.queries import SymbolQueries
 from feed.reading.bounds import Window
 from feed.reading.budget import QueryBudget
@@ -29,8 +31,9 @@ from feed.wire.heatmaps import MAX_JSON_CELLS, JsonHeatmap
 from feed.wire.parameter_types import OneOf, Parsed, PriceTicks, RowTicks, Time, Whole
 from feed.wire.params import Given, Parameter, Parameters
 from feed.wire.profiles import ShownProfiles, profiles_told
+from feed.wire.traded_heatmaps import TRADED_CHANNELS, JsonTraded, TradedHeatmap
 
-ViewportCells = Literal["none", "depth"]
+ViewportCells = Literal["none", "depth", "traded"]
 
 # Of a picture; screens have fewer.
 MAX_SIDE_PX = 8_192
@@ -65,7 +68,10 @@ CURRENT_ROW: Parameter[int | None] = Parameter(
     "currentRow", RowTicks(), None, "The height of rows that is shown: kept while it fits."
 )
 CELLS: Parameter[ViewportCells] = Parameter(
-    "heatmap", OneOf(get_args(ViewportCells)), "none", "depth: with what rested at which price and when."
+    "heatmap",
+    OneOf(get_args(ViewportCells)),
+    "none",
+    "depth: with what rested at which price and when; traded: with what was traded there.",
 )
 PROFILE = Parameter("profile", OneOf(("0", "1")), "0", "1: with how much was traded at each price.")
 
@@ -146,8 +152,9 @@ async def _answer(symbol: SymbolQueries, query: ViewportQuery, budget: QueryBudg
     page = await page_of(symbol.data(budget), shown.bars)
     told = await bars_answer(symbol, shown.timeframe, (page, shown.bars.view, shown.bars.cover))
     stated = _edges_told(symbol, shown) | _profile_told(symbol, query, shown)
-    if query.cells == "depth":
-        stated["heatmap"] = await _cells_told(symbol, slots, shown, budget)
+    if query.cells != "none":
+        tell = _depth_told if query.cells == "depth" else _traded_told
+        stated["heatmap"] = await tell(symbol, slots, shown, budget)
     return replace(told, stated=stated)
 
 
@@ -155,7 +162,18 @@ async def _read(
     symbol: SymbolQueries, query: ViewportQuery, slots: Slots, choose: ChooseRows, budget: QueryBudget
 ) -> ViewportBars:
     source = symbol.source(slots.timeframe, budget)
-    return await read_viewport(source, slots.window, choose, has_profile=query.has_profile)
+    cells = traded_cells(slots) if query.cells == "traded" else None
+    return await read_viewport(source, slots.window, choose, cells, has_profile=query.has_profile)
+
+
+def traded_cells(slots: Slots) -> CellsWanted:
+    """Of the newest of the slots, if they are more than an answer may be of."""
+    times = _heatmap_window(slots, MAX_TRADED_MS).times(slots.to_ms, MAX_TRADED_MS)
+
+    def grid_of(rows: PriceRows) -> CellGrid:
+        return _heatmap_window(slots, MAX_TRADED_MS, rows).with_rows(times, None, None)
+
+    return CellsWanted(Timeframe.parse(width_text(times.bucket_ms)), grid_of)
 
 
 async def _edges(symbol: SymbolQueries, query: ViewportQuery) -> tuple[int, int]:
@@ -226,23 +244,37 @@ def _profile_told(symbol: SymbolQueries, query: ViewportQuery, shown: ViewportBa
     return {"profile": told}
 
 
-async def _cells_told(
+async def _depth_told(
     symbol: SymbolQueries, slots: Slots, shown: ViewportBars, budget: QueryBudget
 ) -> orjson.Fragment | None:
     """None where there is nothing to tell: no book, or no prices."""
     if shown.rows is None:
         return None
-    cells = await read_cells(symbol, _heatmap_window(slots, shown.rows), CELL, budget)
+    cells = await read_cells(symbol, _heatmap_window(slots, MAX_DEPTH_MS, shown.rows), CELL, budget)
     if cells is None:
         return None
     value = JsonHeatmap(heatmap_of(symbol, CELL, cells, shown.bars.view))
     return orjson.Fragment(await budget.run(slots.count * shown.rows.count, lambda: orjson.dumps(value.told())))
 
 
-def _heatmap_window(slots: Slots, rows: PriceRows) -> HeatmapWindow:
+async def _traded_told(
+    symbol: SymbolQueries, _: Slots, shown: ViewportBars, budget: QueryBudget
+) -> orjson.Fragment | None:
+    """None where there are no prices. What is missing, and the market's health, the answer tells of all of it."""
+    if shown.cells is None:
+        return None
+    found, grid = shown.cells, shown.cells.found.grid
+    best = np.zeros((0, 4), np.int64)
+    told = TradedHeatmap(symbol.market, found, width_text(grid.bucket_ms), TRADED_CHANNELS, best, Ledger(), {})
+    return orjson.Fragment(await budget.run(len(found.found.cells.cols), lambda: orjson.dumps(JsonTraded(told).told())))
+
+
+def _heatmap_window(slots: Slots, max_ms: int, rows: PriceRows | None = None) -> HeatmapWindow:
     """A column a bar, where bars are parts of a day; else the least ones that are no more."""
-    start_ms, width_ms = max(slots.from_ms, slots.to_ms - MAX_DEPTH_MS), slots.timeframe.fixed_ms
+    start_ms, width_ms = max(slots.from_ms, slots.to_ms - max_ms), slots.timeframe.fixed_ms
     bucket = slots.timeframe if width_ms and DAY_MS % width_ms == 0 else None
+    if rows is None:
+        return HeatmapWindow(start_ms, slots.to_ms, None, None, bucket, slots.count, None, 1)
     edges = start_ms, slots.to_ms, rows.low_ticks, rows.high_ticks
     return HeatmapWindow(*edges, bucket, slots.count, rows.row_ticks, rows.count)
 

@@ -20,6 +20,7 @@ from common.frames.grid import (
     GridKind,
 )
 from common.frames.liquidity import CellGrid, CellKind, Liquidity, scale_of
+from common.frames.text import decimals_json
 from common.market import units
 from common.market.instrument import Instrument
 from common.store.reads import View
@@ -91,8 +92,8 @@ class JsonHeatmap:
             "best": told_best(self.heatmap.best, instrument),
             "scale": told_scale(shown, decimals),
             "cells": {
-                "col": col.tolist(),
-                "row": row.tolist(),
+                "col": told_decimals(col),
+                "row": told_decimals(row),
                 "bid": told_decimals(shown[BID][col, row], decimals),
                 "ask": told_decimals(shown[ASK][col, row], decimals),
             },
@@ -195,8 +196,8 @@ def told_scale(sizes: Ints, decimals: int) -> dict[str, object] | None:
     return {name: exact(units.render(size, decimals)) for name, size in texts.items()}
 
 
-def told_decimals(values: Ints, decimals: int) -> list[orjson.Fragment]:
-    return [exact(units.render(value, decimals)) for value in values.tolist()]
+def told_decimals(values: Ints, decimals: int = 0) -> orjson.Fragment:
+    return orjson.Fragment(decimals_json(values, decimals))
 
 
 def written_table(table: pl.DataFrame) -> bytes:

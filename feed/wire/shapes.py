@@ -275,14 +275,14 @@ _CELLS_TOO: Mapping[str, Shape] = {
     # Of depth.
     **{"cell": TEXT, "resolutionMs": nullable(COUNT), "spans": listed(exactly(4, ANY_NUMBER)), "truncated": TRUE},
 }
-_TRADED: Mapping[str, Shape] = {"bucket": TEXT, "missing": listed(exactly(2, ANY_NUMBER)), **_COVERED}
-HEATMAP = of_symbol({**_CELLS, **_CURSOR, **_OF_HEALTH}, {**_CELLS_TOO, **_TRADED, **_LACKS})
+_TRADED: Mapping[str, Shape] = {"bucket": TEXT, "missing": listed(exactly(2, ANY_NUMBER))}
+HEATMAP = of_symbol({**_CELLS, **_CURSOR, **_OF_HEALTH}, {**_CELLS_TOO, **_TRADED, **_COVERED, **_LACKS})
 VIEWPORT = of_bars(
     named("Bar"),
     {
         **{"timeStart": TIME, "timeEnd": TIME, "priceMin": nullable(ANY_NUMBER), "priceMax": nullable(ANY_NUMBER)},
         **{**_ROWS, "row": nullable(ANY_NUMBER)},
-        "heatmap": nullable(record(_CELLS, _CELLS_TOO)),
+        "heatmap": nullable(record(_CELLS, {**_CELLS_TOO, **_TRADED, **_MARKS})),
         "profile": nullable(_PROFILE),
     },
 )

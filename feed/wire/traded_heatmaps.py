@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
 import numpy as np
+import orjson
 import polars as pl
 
 from common.frames.depth import Ints
@@ -67,34 +68,34 @@ class JsonTraded:
     media_type: ClassVar[str] = JSON
 
     def body(self) -> bytes:
-        heatmap, found, grid = self.heatmap, self.heatmap.found, self.heatmap.found.grid
-        instrument, cells = heatmap.market.instrument, found.cells
-        check_json(len(cells.cols))
-        fields: dict[str, object] = {
-            "kind": "traded",
-            "bucket": heatmap.bucket,
-            **told_grid(grid, instrument),
-            "knownTo": heatmap.known_ms,
-            "best": told_best(heatmap.best, instrument),
-            "scale": told_scale(found.sizes, instrument.size_decimals),
-            "missing": [[open_ms, exact(instrument.size_text(lots))] for open_ms, lots in found.missing.rows()],
-            "cells": {"col": cells.cols.tolist(), "row": cells.rows.tolist(), **self._values()},
+        heatmap, grid = self.heatmap, self.heatmap.found.grid
+        fields = self.told() | {
             "cursor": cursor_of(heatmap.read.view.state),
             **told_coverage(heatmap.read.cover, heatmap.ledger, grid.t0_ms, grid.end_ms),
             "health": heatmap.health,
         }
-        if heatmap.read.is_partial:
-            fields["partial"] = True
         return SymbolAnswer(heatmap.market, fields).body()
 
-    def _values(self) -> dict[str, list[object]]:
+    def told(self) -> dict[str, object]:
+        """What is said of the cells."""
+        heatmap, found, instrument = self.heatmap, self.heatmap.found, self.heatmap.market.instrument
+        check_json(len(found.cells.cols))
+        fields: dict[str, object] = {
+            "kind": "traded",
+            "bucket": heatmap.bucket,
+            **told_grid(found.grid, instrument),
+            "knownTo": heatmap.known_ms,
+            "best": told_best(heatmap.best, instrument),
+            "scale": told_scale(found.sizes, instrument.size_decimals),
+            "missing": [[open_ms, exact(instrument.size_text(lots))] for open_ms, lots in found.missing.rows()],
+            "cells": {"col": told_decimals(found.cells.cols), "row": told_decimals(found.cells.rows), **self._values()},
+        }
+        return fields | ({"partial": True} if heatmap.read.is_partial else {})
+
+    def _values(self) -> dict[str, orjson.Fragment]:
         cells, decimals = self.heatmap.found.cells, self.heatmap.market.instrument.size_decimals
         return {
-            name: (
-                list(cells.values[channel].tolist())
-                if channel in cells.counted
-                else list(told_decimals(cells.values[channel], decimals))
-            )
+            name: told_decimals(cells.values[channel], 0 if channel in cells.counted else decimals)
             for name, channel in self.heatmap.channels.items()
         }
 

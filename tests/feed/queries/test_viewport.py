@@ -10,6 +10,9 @@ from common.market.orderflow.viewport import PriceRows, choose_timeframe
 from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, Timeframe
 from common.store.depth import DepthReader, DepthStore
 from common.store.reads import SymbolReader
+from feed.bars.by_trade import TapeTogether
+from feed.bars.source import BarRows
+from feed.bars.together import ClosedTogether
 from feed.queries.viewport import Slots
 from tests.kit.flow_asked import answered, written
 from tests.kit.served import Served
@@ -95,6 +98,67 @@ async def test_cells_are_those_of_the_heatmap(feed: Served, writer: Writer) -> N
     assert found["heatmap"]["cells"]["col"]
 
 
+OF_ALL = ("symbol", "cursor", "coverage", "gaps", "health")
+
+
+@pytest.mark.parametrize("timeframe", ["1s", "1m", "15m", "4h", "1d", "1w"])
+async def test_traded_cells_are_those_of_the_heatmap(feed: Served, writer: Writer, timeframe: str) -> None:
+    await written(writer, seed=6)
+    end_ms = writer.applied[-1].trade.ts_ms + 1
+    asked = {"timeStart": end_ms - (MINUTE_MS if timeframe == "1s" else 2 * DAY_MS), "timeEnd": end_ms}
+    found = await answered(feed, PATH, **asked, heatmap="traded", timeframe=timeframe, profile=1)
+    bucket = "1d" if timeframe == "1w" else timeframe
+    cells = await answered(
+        feed,
+        f"/v1/heatmap/{S}",
+        kind="traded",
+        start=found["timeStart"],
+        end=found["timeEnd"],
+        bucket=bucket,
+        price_min=found["priceMin"],
+        price_max=found["priceMax"],
+        row=found["row"],
+    )
+    assert found["heatmap"] == {k: v for k, v in cells.items() if k not in OF_ALL}
+    assert volume(found) == sum(bar["v"] for bar in found["bars"]) > 0
+
+
+@pytest.mark.parametrize("timeframe", ["1s", "1m", "1h"])
+async def test_traded_cells_are_of_the_commit_of_the_candles(
+    feed: Served, writer: Writer, monkeypatch: pytest.MonkeyPatch, timeframe: str
+) -> None:
+    await trades(writer, 3)
+    reads = list[str]()
+    for together in (ClosedTogether, TapeTogether):
+        read = together.read
+
+        async def overtaken(self: Any, recipe: Any, bounds: Any, read: Any = read) -> BarRows:
+            found: BarRows = await read(self, recipe, bounds)
+            reads.append(found.view.state.token if found.view.state else "")
+            # The first one amends a minute, too.
+            await writer.commit(writer.trade(), *([writer.trade(T0)] if len(reads) == 1 else []))
+            return found
+
+        monkeypatch.setattr(together, "read", overtaken)
+    edges = {"timeStart": T0, "timeEnd": T0 + 60 * MINUTE_MS, "priceMin": 1, "priceMax": 200}
+    found = await answered(feed, PATH, **edges, heatmap="traded", profile=1, timeframe=timeframe)
+    assert volume(found) == sum(bar["v"] for bar in found["bars"]) > 0
+    assert len(reads) >= 3 and found["cursor"] != writer.cursor
+
+
+async def test_traded_cells_go_back_as_far_as_a_heatmap_does(feed: Served, writer: Writer) -> None:
+    await written(writer, seed=7)
+    end_ms = T0 + 2_000 * DAY_MS
+    asked = {"timeStart": T0 - 400 * DAY_MS, "timeEnd": end_ms, "heatmap": "traded", "priceMin": 1, "priceMax": 200}
+    found = (await answered(feed, PATH, **asked, timeframe="1d"))["heatmap"]
+    assert found["t0"] == end_ms // DAY_MS * DAY_MS + DAY_MS - 31 * DAY_MS and found["cols"] == 31
+
+
+def volume(found: dict[str, Any]) -> Any:
+    cells = found["heatmap"]["cells"]
+    return sum(sum(cells[name]) for name in ("bv", "sv", "uv"))
+
+
 async def test_a_market_without_a_book_has_no_cells_and_all_the_rest(feed: Served, writer: Writer) -> None:
     await trades(writer, 2)
     found = await answered(feed, PATH, heatmap="depth", profile=1)
@@ -102,8 +166,9 @@ async def test_a_market_without_a_book_has_no_cells_and_all_the_rest(feed: Serve
 
 
 async def test_nothing_is_shown_of_a_market_without_trades(feed: Served, writer: Writer) -> None:
-    found = await answered(feed, PATH, heatmap="depth", profile=1)
-    assert (found["bars"], found["row"], found["heatmap"], found["profile"]) == ([], None, None, None)
+    for cells in ("depth", "traded"):
+        found = await answered(feed, PATH, heatmap=cells, profile=1)
+        assert (found["bars"], found["row"], found["heatmap"], found["profile"]) == ([], None, None, None)
 
 
 async def test_the_timeframe_suits_the_width_and_stays_while_it_fits(feed: Served, writer: Writer) -> None:
@@ -163,7 +228,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"width": 0}, "expected 1 to 8192"),
     ({"height": 8_193}, "expected 1 to 8192"),
     ({"currentRow": "0.001"}, "a multiple of the tick 0.01"),
-    ({"heatmap": "sums"}, "expected none or depth"),
+    ({"heatmap": "sums"}, "expected none or depth or traded"),
     ({"profile": 2}, "expected 0 or 1"),
     ({"timeStart": 0, "timeEnd": 8_000_000_000_000}, "expected a shorter time"),
 ]
