@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 
 from common.errors import BadInput, OperatorError
 from common.market.instrument import Instrument
+from common.market.kinds import InstrumentKind, check_kind
 from common.store import format, scripts
 from common.store.calendars import with_exceptions
 from common.store.client import commit_client, translated
@@ -39,13 +40,17 @@ FED_KINDS = frozenset(("inbox", "simulator", "venue"))
 
 @dataclass(frozen=True, slots=True)
 class Market:
-    """An instrument and where its trades come from. `source["kind"]` names the kind; the rest is that kind's own."""
+    """An instrument and where its trades come from. `source["kind"]` names the kind; the rest is that kind's own.
+
+    `instrument_kind` is said here, not by the instrument: what is stored of its trades does not depend on it.
+    """
 
     instrument: Instrument
     source: dict[str, Any] = field(default_factory=dict)
     # How long minutes are kept, counted back from the newest trade; None: as the settings say.
     candle_days: int | None = None
     footprint_days: int | None = None
+    instrument_kind: InstrumentKind = "other"
     # Of a market as its data has it: what is wrong with its entry here, in one sentence.
     mismatch: str = field(default="", compare=False)
 
@@ -205,13 +210,15 @@ async def open_store(url: str) -> AsyncIterator[Registry]:
 
 def _encode(market: Market) -> bytes:
     days = {name: getattr(market, name) for name in _DAYS if getattr(market, name) is not None}
-    return orjson.dumps({**instrument_fields(market.instrument), **days, "source": market.source})
+    kind = {} if market.instrument_kind == "other" else {"kind": market.instrument_kind}
+    return orjson.dumps({**instrument_fields(market.instrument), **kind, **days, "source": market.source})
 
 
 def _decode(symbol: str, text: bytes) -> Market:
     try:
         fields = orjson.loads(text)
         candle_days, footprint_days = (int(fields[name]) if name in fields else None for name in _DAYS)
-        return Market(instrument_of(symbol, fields), dict(fields["source"]), candle_days, footprint_days)
+        kind = check_kind(fields["kind"]) if "kind" in fields else "other"
+        return Market(instrument_of(symbol, fields), dict(fields["source"]), candle_days, footprint_days, kind)
     except (BadInput, KeyError, TypeError, ValueError) as error:
         raise OperatorError(f"entry {symbol!r} of hash {SYMBOLS!r} is not a market: {error!r}") from error

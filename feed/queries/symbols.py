@@ -20,6 +20,7 @@ def _symbol(market: Market, mode: str) -> dict[str, Any]:
     instrument = market.instrument
     return {
         "symbol": market.symbol,
+        "kind": market.instrument_kind,
         "priceDecimals": instrument.price_decimals,
         "sizeDecimals": instrument.size_decimals,
         "ids": instrument.ids,

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from common.frames.orderflow.table import FLOW_FIELDS
+from common.market.kinds import INSTRUMENT_KINDS
 
 Shape = Mapping[str, Any]
 
@@ -234,7 +235,7 @@ SYMBOLS = record(
         "symbols": listed(
             record(
                 {
-                    **{"symbol": TEXT, "priceDecimals": COUNT, "sizeDecimals": COUNT},
+                    **{"symbol": TEXT, "kind": one_of(INSTRUMENT_KINDS), "priceDecimals": COUNT, "sizeDecimals": COUNT},
                     **{"ids": one_of(("contiguous", "unique")), "source": TEXT, "simulated": FLAG},
                     "mode": one_of(HEALTH_MODES),
                 }

@@ -16,7 +16,7 @@ from common.settings import Settings, load
 from common.store.lease import holder_name
 from common.store.registry import Market
 from infra.cli.agreement import with_agreed
-from infra.cli.options import DataOption, SymbolArgument, TradingHours, day_option, store_session
+from infra.cli.options import DataOption, KindOption, SymbolArgument, TradingHours, day_option, store_session
 from workers.change.request import Request
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ def change(
     footprint_days: Annotated[
         int | None, typer.Option(min=1, max=100_000, help="Days of footprints kept in Redis.", show_default=False)
     ] = None,
+    kind: KindOption = None,
     cut_from: Annotated[
         datetime | None, day_option("--from", "Cut what is older: let the history begin with that day (UTC).")
     ] = None,
@@ -71,6 +72,7 @@ def change(
     - `fleet symbols change NASDAQ:GOOG --calendar XNAS --hours extended`
     - `fleet symbols change MY:BTCUSD --ids unique`
     - `fleet symbols change MY:BTCUSD --candle-days 3650`
+    - `fleet symbols change NSE:NIFTY50 --kind index`
     - `fleet symbols change MY:BTCUSD --from 2026-01-01`
     """
     settings = load()
@@ -84,6 +86,7 @@ def change(
         hours=hours.value if hours else None,
         candle_days=candle_days,
         footprint_days=footprint_days,
+        kind=kind,
     )
     if cut_from is None and request == Request():
         raise BadInput("nothing is to be changed: fleet symbols change --help")
@@ -151,6 +154,7 @@ def _shown(market: Market) -> dict[str, object]:
         "calendar": i.calendar,
         "zone": i.zone,
         "hours": i.hours,
+        "kind": market.instrument_kind,
         "days of candles": market.candle_days or "as set",
         "days of footprints": market.footprint_days or "as set",
     }

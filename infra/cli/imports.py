@@ -22,14 +22,13 @@ from common.store.registry import Market, open_store
 from infra.cli.agreement import kept_longer, to_write
 from infra.cli.options import DataOption, TradingHours, date_text, store_session
 from infra.cli.refused import exit_by, print_conflicts, print_refused, way_out_told
-from infra.cli.replay import IdsChoice, SourceChoice, ids_of, is_there, progress_bar
+from infra.cli.replay import IdsChoice, SourceChoice, ids_of, is_there, market_of_files, progress_bar
 from workers.imports.candles import CandleFile
 from workers.imports.files import ImportFile
 from workers.imports.importer import Importer
 from workers.imports.reach import Reach
 from workers.imports.target import is_fed
 from workers.imports.work import Done
-from workers.replay import KIND
 from workers.run import WorkerSettings
 
 app = typer.Typer(help="Import files in bulk: history by the day, faster than a replay.", no_args_is_help=True)
@@ -104,7 +103,7 @@ def trades(
         if known is None or ids is not IdsChoice.AUTO:
             heads = (ImportFile(path, instrument, skip_bad).first_ids() for path in files)
             instrument = replace(instrument, ids=ids_of(ids, lambda: next(filter(None, heads), [])))
-        market = kept_longer(settings, url, Market(instrument, {"kind": KIND, "simulated": bits == SIMULATED}))
+        market = kept_longer(settings, url, market_of_files(instrument, bits))
         importer = _importer(settings, url, market, bits)
         importer.files = [ImportFile(path, instrument, skip_bad) for path in files]
         importer.within_retention = within_retention
@@ -147,7 +146,7 @@ def candles(
         known, is_new = asyncio.run(_known(url, symbol)), not asyncio.run(is_there(url, symbol))
         trading = _trading(calendar, zone, hours)
         instrument = _instrument(known, symbol, price_decimals, size_decimals, trading)
-        market = kept_longer(settings, url, Market(instrument, {"kind": KIND, "simulated": False}))
+        market = kept_longer(settings, url, market_of_files(instrument, IMPORT))
         importer = _importer(settings, url, market, IMPORT)
         importer.files = [CandleFile(path, instrument, skip_bad, minutes) for path in files]
         importer.within_retention = within_retention

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from common.errors import BadInput, OperatorError, StoreUnavailable
+from common.market.kinds import INSTRUMENT_KINDS, InstrumentKind
 from common.market.timeframes.timeframe import SECOND_MS
 from common.settings import Settings
 from common.store.client import commit_client
@@ -30,6 +31,11 @@ DataOption = Annotated[
     ),
 ]
 
+
+KindOption = Annotated[
+    InstrumentKind | None,
+    typer.Option(metavar="KIND", help=f"What is traded: {', '.join(INSTRUMENT_KINDS)}.", show_default=False),
+]
 
 SymbolArgument = Annotated[str, typer.Argument(metavar="SYMBOL", help="1 to 32 of A-Z 0-9 : _ . - such as MY:BTCUSD.")]
 

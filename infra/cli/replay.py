@@ -26,6 +26,7 @@ from infra.cli.agreement import kept_longer, to_write
 from infra.cli.options import DataOption, store_session
 from infra.cli.progress import progress
 from infra.cli.refused import exit_by, print_conflicts, print_refused, way_out_told
+from infra.local.kinds import usual_kind
 from workers.recordings import TradeFile
 from workers.replay import KIND, Replayer
 from workers.run import WorkerSettings
@@ -94,7 +95,7 @@ def replay(
         replay_settings = WorkerSettings.of(settings, redis_url=url)
         replayer = Replayer(
             url=url,
-            market=kept_longer(settings, url, Market(instrument, {"kind": KIND, "simulated": bits == SIMULATED})),
+            market=kept_longer(settings, url, market_of_files(instrument, bits)),
             replay=Replay(trade_files, bits, pace),
             settings=replay_settings.term,
             bounds=replay_settings.bounds,
@@ -104,6 +105,12 @@ def replay(
         with way_out_told(symbol, is_new=is_new):
             done = asyncio.run(_run(replayer))
     _report(replayer, done)
+
+
+def market_of_files(instrument: Instrument, sources: int) -> Market:
+    """What files are read into, where there is no such symbol yet. `sources`: as in common.market.candle."""
+    kind = usual_kind(instrument.symbol, instrument.calendar)
+    return Market(instrument, {"kind": KIND, "simulated": sources == SIMULATED}, instrument_kind=kind)
 
 
 async def is_there(url: str, symbol: str) -> bool:

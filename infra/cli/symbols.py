@@ -10,6 +10,7 @@ import typer
 
 from common.errors import BadInput
 from common.market.instrument import Hours, Ids, Instrument, check_symbol
+from common.market.kinds import InstrumentKind
 from common.market.timeframes.calendars import ALWAYS, sessions_of
 from common.redact import redacted_url
 from common.settings import load
@@ -18,9 +19,10 @@ from common.store.jobs import Jobs
 from common.store.registry import Market, open_store
 from infra.cli import tables
 from infra.cli.change import change
-from infra.cli.options import DataOption, SymbolArgument, TradingHours, store_url
+from infra.cli.options import DataOption, KindOption, SymbolArgument, TradingHours, store_url
 from infra.cli.tables import Column, Row
 from infra.local import markets, venues
+from infra.local.kinds import usual_kind
 from infra.local.venues import Demand
 from infra.paths import data_folder
 from workers.rollup.work import is_of
@@ -33,6 +35,7 @@ ALL_JOBS = 10_000
 
 COLUMNS = (
     Column("symbol"),
+    Column("kind"),
     Column("source"),
     Column("price decimals", is_right=True),
     Column("size decimals", is_right=True),
@@ -114,11 +117,13 @@ def add(
         TradingHours,
         typer.Option(metavar="HOURS", help="Of a stock exchange. regular: its main session; extended: all around it."),
     ] = TradingHours.REGULAR,
+    kind: KindOption = None,
     data: DataOption = None,
 ) -> None:
     """Add symbols; a running fleet takes them up within a second or two.
 
-    A venue is asked for the decimals of its symbols. Of several symbols all are added, or none.
+    A venue is asked for the decimals of its symbols. Of several symbols all are added, or none. Without `--kind` a
+    symbol of a venue is what that venue trades, one of the calendar FOREX is forex, and any other is `other`.
 
     Examples:
 
@@ -127,6 +132,7 @@ def add(
     - `fleet symbols add MY:BTCUSD --price-decimals 2 --size-decimals 8`
     - `fleet symbols add COINBASE:BTC-USD --stream trades-COINBASE-BTC-USD --contiguous`
     - `fleet symbols add NASDAQ:GOOG --price-decimals 4 --size-decimals 0 --calendar XNAS --hours extended`
+    - `fleet symbols add NSE:NIFTY50 --price-decimals 2 --size-decimals 0 --calendar XNSE --kind index`
     - `fleet symbols add SIMULATED:XRPUSD --price-decimals 4 --price 0.52`
     """
     sessions_of(calendar, zone, hours.value)
@@ -156,7 +162,7 @@ def add(
     demand: Demand = "on_demand" if on_demand else "always"
     settings = load()
     folder = data_folder(data or settings.data_dir)
-    asyncio.run(_add(store_url(settings, data), made, of_venues, folder, demand, trading))
+    asyncio.run(_add(store_url(settings, data), made, of_venues, folder, demand, trading, kind))
     for symbol in kinds:
         print(f"{symbol} added")
 
@@ -184,7 +190,8 @@ app.command()(change)
 
 def _row(market: Market) -> Row:
     i = market.instrument
-    return market.symbol, market.kind, str(i.price_decimals), str(i.size_decimals), i.ids, _trading_text(i)
+    decimals = str(i.price_decimals), str(i.size_decimals)
+    return market.symbol, market.instrument_kind, market.kind, *decimals, i.ids, _trading_text(i)
 
 
 def _trading_text(instrument: Instrument) -> str:
@@ -229,7 +236,13 @@ async def _all(url: str) -> dict[str, Market]:
 
 
 async def _add(
-    url: str, made: list[Market], of_venues: list[str], folder: Path, demand: Demand, trading: Trading
+    url: str,
+    made: list[Market],
+    of_venues: list[str],
+    folder: Path,
+    demand: Demand,
+    trading: Trading,
+    kind: InstrumentKind | None,
 ) -> None:
     """Add the markets and the symbols of venues: all of them, or none if one is there or unknown to its venue."""
     async with open_store(url) as store:
@@ -238,7 +251,8 @@ async def _add(
             if symbol in known:
                 raise _there_already(symbol)
         for market in made + await venues.listed(url, of_venues, folder, demand):
-            market = replace(market, instrument=replace(market.instrument, **trading))
+            instrument, usual = replace(market.instrument, **trading), usual_kind(market.symbol, trading["calendar"])
+            market = replace(market, instrument=instrument, instrument_kind=kind or usual)
             if not await store.add_symbol(market):
                 raise _there_already(market.symbol)
 

@@ -11,6 +11,7 @@ from common.errors import BadInput
 from common.market.instrument import Instrument, check_symbol
 from common.store.registry import Market, open_store
 from common.store.wanted import WantedFleet
+from infra.local.kinds import usual_kind
 
 PREFIX = "SIMULATED:"
 
@@ -66,6 +67,7 @@ def past_command(found: Iterable[Market]) -> list[str]:
             "price_decimals": market.instrument.price_decimals,
             "size_decimals": market.instrument.size_decimals,
             "source": market.source,
+            "kind": market.instrument_kind,
         }
         for market in found
     ]
@@ -90,4 +92,5 @@ def simulated(symbol: str, price_decimals: int = 2, size_decimals: int = 8, pric
     instrument = Instrument(symbol, price_decimals, size_decimals, ids="contiguous")
     if instrument.price_ticks(price) <= 0:
         raise BadInput(f"--price is {price!r}, expected a price above 0")
-    return Market(instrument, source={"kind": "simulator", "seed": seed, "price": price})
+    source = {"kind": "simulator", "seed": seed, "price": price}
+    return Market(instrument, source, instrument_kind=usual_kind(symbol))

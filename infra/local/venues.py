@@ -15,6 +15,7 @@ from common.market.instrument import check_symbol
 from common.store.client import commit_client
 from common.store.registry import Market, Registry
 from infra.local import local_exchange
+from infra.local.kinds import usual_kind
 from infra.local.local_exchange import LocalExchange
 from workers.venues.names import LOCAL, VENUE_NAMES, VenueMarket, is_known, venue_of
 from workers.venues.shared.base import Listing, Venue, VenueError, VenueUnavailable
@@ -96,7 +97,8 @@ def _market(symbol: str, venue: str, listing: Listing, demand: Demand, urls: dic
     }
     # Nothing simulated ever passes for live.
     mark = {"simulated": True} if venue == LOCAL else {}
-    return Market(replace(listing.instrument, symbol=symbol), source | mark | urls)
+    instrument = replace(listing.instrument, symbol=symbol)
+    return Market(instrument, source | mark | urls, instrument_kind=usual_kind(symbol))
 
 
 def _urls(venue: str, data_folder: Path) -> dict[str, str]:

@@ -5,6 +5,7 @@ from typing import Any
 
 from common.errors import BadInput
 from common.market.instrument import Hours, Ids, Instrument
+from common.market.kinds import InstrumentKind
 from common.market.rescaling import Rescaling, shifted
 from common.market.timeframes.calendars import sessions_of
 from common.store.registry import Market, Registry
@@ -25,6 +26,7 @@ class Request:
     hours: Hours | None = None
     candle_days: int | None = None
     footprint_days: int | None = None
+    kind: InstrumentKind | None = None
     steps: tuple[int, int] | None = None
 
     def instrument(self, now: Instrument) -> Instrument:
@@ -41,7 +43,8 @@ class Request:
     def market(self, market: Market, instrument: Instrument) -> Market:
         """What the entry in the registry is to be, of an instrument that is changed already."""
         days = {name: getattr(self, name) for name in ("candle_days", "footprint_days")}
-        given: dict[str, Any] = {name: value for name, value in days.items() if value is not None}
+        entry = days | {"instrument_kind": self.kind}
+        given: dict[str, Any] = {name: value for name, value in entry.items() if value is not None}
         rescaling = Rescaling(market.instrument.scale, instrument.scale)
         return replace(market, instrument=instrument, source=self._source(market.source, rescaling), **given)
 

@@ -23,6 +23,7 @@ from common.errors import OperatorError
 from common.frames.simulated import simulated_trades
 from common.market.candle import SIMULATED
 from common.market.instrument import Instrument
+from common.market.kinds import InstrumentKind
 from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, day_of
 from common.market.walk import Walk
 from common.settings import Settings, load
@@ -146,8 +147,10 @@ async def _remove(client: Redis, symbol: str, worker: WorkerSettings) -> None:
     await withdraw(client, symbol, worker.bounds, clock, holder_name(), with_data=True, force=True)
 
 
-def _market(*, symbol: str, price_decimals: int, size_decimals: int, source: dict[str, Any]) -> Market:
-    return Market(Instrument(symbol, price_decimals, size_decimals, "contiguous"), source)
+def _market(
+    *, symbol: str, price_decimals: int, size_decimals: int, source: dict[str, Any], kind: InstrumentKind
+) -> Market:
+    return Market(Instrument(symbol, price_decimals, size_decimals, "contiguous"), source, instrument_kind=kind)
 
 
 async def _make_all(settings: Settings, markets: list[Market]) -> None:

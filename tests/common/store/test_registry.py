@@ -1,12 +1,15 @@
 """The wanted fleet."""
 
 import logging
+from dataclasses import replace
 
 import pytest
 from redis.asyncio import Redis
 
 from common.errors import OperatorError
 from common.market.instrument import Instrument
+from common.market.kinds import INSTRUMENT_KINDS, InstrumentKind
+from common.store.instrument import DataInstrument
 from common.store.keys import FORMAT_KEY, SYMBOLS, SYMBOLS_VERSION, SymbolKeys
 from common.store.registry import Market, Registry
 from common.store.symbol import SymbolStore
@@ -36,6 +39,23 @@ async def test_a_market_remembers_when_it_trades(registry: Registry) -> None:
 async def test_an_entry_of_an_earlier_release_trades_always(client: Redis, registry: Registry) -> None:
     await client.hset(SYMBOLS, SYMBOL, '{"price_decimals":2,"size_decimals":8,"ids":"unique","source":{}}')
     assert await registry.market(SYMBOL) == Market(Instrument(SYMBOL, 2, 8))
+
+
+@pytest.mark.parametrize("kind", INSTRUMENT_KINDS)
+async def test_a_market_remembers_what_it_trades_as_its_data_says_nothing_of_it(
+    client: Redis, registry: Registry, kind: InstrumentKind
+) -> None:
+    market = replace(MARKET, instrument_kind=kind)
+    await registry.add_symbol(market)
+    await client.hset(SymbolKeys(SYMBOL).state, "instrument", DataInstrument.begun(MARKET.instrument).dump())
+    assert await registry.market(SYMBOL) == await registry.stored(SYMBOL) == market
+
+
+async def test_an_entry_of_an_unknown_kind_is_no_market(client: Redis, registry: Registry) -> None:
+    entry = '{"price_decimals":2,"size_decimals":8,"ids":"unique","kind":"bond","source":{}}'
+    await client.hset(SYMBOLS, SYMBOL, entry)
+    with pytest.raises(OperatorError, match="kind is 'bond', expected one of crypto, equity, future, option, index"):
+        await registry.market(SYMBOL)
 
 
 async def test_a_symbol_is_not_added_over_another_one(registry: Registry) -> None:

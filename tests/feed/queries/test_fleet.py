@@ -30,6 +30,7 @@ async def test_symbols_lists_all_that_are_registered(feed: Served, writer: Write
     assert (await feed.json("/v1/symbols"))["symbols"] == [
         {
             "symbol": "SIMULATED:X",
+            "kind": "other",
             "priceDecimals": 1,
             "sizeDecimals": 0,
             "ids": "unique",
@@ -39,6 +40,7 @@ async def test_symbols_lists_all_that_are_registered(feed: Served, writer: Write
         },
         {
             "symbol": S,
+            "kind": "other",
             "priceDecimals": 2,
             "sizeDecimals": 3,
             "ids": "contiguous",

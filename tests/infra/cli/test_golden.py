@@ -26,7 +26,7 @@ from tests.kit.processes.command import Fleet
 LONG, LONGEST = "BINANCE_USDM:1000PEPEUSDT_261225", "KRAKEN:A.NAME-OF_32_CHARACTERS.X"
 MARKETS = {
     "MY:X": {"price_decimals": 2, "size_decimals": 8, "ids": "unique", "source": {"kind": "inbox"}},
-    LONG: {"price_decimals": 7, "size_decimals": 0, "ids": "contiguous", "source": {"kind": "venue"}},
+    LONG: {"price_decimals": 7, "size_decimals": 0, "ids": "contiguous", "kind": "future", "source": {"kind": "venue"}},
     LONGEST: {
         "price_decimals": 18,
         "size_decimals": 18,
@@ -57,14 +57,15 @@ def test_symbols(fleet: Fleet) -> None:
     assert (
         shown(fleet("symbols", "list").out)
         == """
-  source        price      size  ids         trades
-             decimals  decimals
+  kind    source        price      size  ids         trades
+                     decimals  decimals
 BINANCE_USDM:1000PEPEUSDT_261225
-  venue             7         0  contiguous  24x7
+  future  venue             7         0  contiguous  24x7
 KRAKEN:A.NAME-OF_32_CHARACTERS.X
-  simulator        18        18  unique      24x7 America/Argentina/Buenos_Aires
+  other   simulator        18        18  unique      24x7 America/Argentina/Buen
+                                                     os_Aires
 MY:X
-  inbox             2         8  unique      24x7
+  other   inbox             2         8  unique      24x7
 """
     )
 
@@ -169,7 +170,16 @@ def test_into_a_pipe_nothing_is_folded(fleet: Fleet) -> None:
         fleet.command("symbols", "list"), env=fleet.environ | {"COLUMNS": ""}, cwd=ROOT, capture_output=True, text=True
     )
     (line,) = [line for line in plain.stdout.splitlines() if line.startswith(LONGEST)]
-    assert line.split() == [LONGEST, "simulator", "18", "18", "unique", "24x7", "America/Argentina/Buenos_Aires"]
+    assert line.split() == [
+        LONGEST,
+        "other",
+        "simulator",
+        "18",
+        "18",
+        "unique",
+        "24x7",
+        "America/Argentina/Buenos_Aires",
+    ]
 
 
 def test_what_looks_like_markup_is_printed(fleet: Fleet) -> None:

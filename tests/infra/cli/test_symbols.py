@@ -90,6 +90,7 @@ def test_a_symbol_of_a_venue_is_as_its_venue_lists_it(local: Fleet, exchange_por
         "calendar": "24x7",
         "zone": "UTC",
         "hours": "regular",
+        "kind": "crypto",
         "source": {
             "kind": "venue",
             "venue": "LOCAL",
@@ -127,6 +128,21 @@ def test_a_symbol_has_the_calendar_zone_and_hours_it_was_added_with(fleet: Fleet
     refused = fleet("symbols", "add", "NYSE:BAC", "--calendar", "XNYC")
     assert refused.code != 0 and "calendar 'XNYC' is not known: did you mean XNYS" in refused.err
     assert "NYSE:BAC" not in fleet.symbols()
+
+
+def test_a_symbol_has_the_kind_it_was_added_with_and_may_be_given_another(fleet: Fleet) -> None:
+    assert fleet("symbols", "add", "NSE:NIFTY50", "NSE:INFY", "--calendar", "XNSE", "--kind", "index").code == 0
+    assert fleet("symbols", "add", "MY:X").code == 0
+    changed = fleet("symbols", "change", "NSE:INFY", "--kind", "equity")
+    assert (changed.code, changed.out) == (0, "NSE:INFY: kind index -> equity\n")
+    assert [fleet.market(f"NSE:{name}")["kind"] for name in ("NIFTY50", "INFY")] == ["index", "equity"]
+    assert re.findall(r"^(\S+) +(\S+) ", fleet("symbols", "list").out, re.MULTILINE)[1:] == [
+        ("MY:X", "other"),
+        ("NSE:INFY", "equity"),
+        ("NSE:NIFTY50", "index"),
+    ]
+    refused = fleet("symbols", "add", "MY:Y", "--kind", "bond")
+    assert refused.code == 2 and "'bond'" in refused.err and "equity" in refused.err
 
 
 @pytest.mark.process
