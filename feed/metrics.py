@@ -6,10 +6,11 @@ from typing import NamedTuple
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from common.store.budget import Throttles
-from common.store.health import HealthRules, Tally, Upkeep, standing_of
+from common.store.health import HealthRules, HealthSigns, Tally
 from common.store.jobs import JobsView
 from common.store.reads import View
 from common.store.registry import Market
+from common.store.upkeep import Upkeep
 
 # An answer out of a tail takes 1 ms, a year read again some 300 ms.
 LATENCY_BUCKETS_S = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.048)
@@ -68,9 +69,13 @@ class Metrics:
         mismatches = Gauge("fleet_candle_mismatches", what, ["symbol"], registry=symbols)
         what = "Closed minutes that contradict themselves"
         faults = Gauge("fleet_candle_faults", what, ["symbol"], registry=symbols)
+        what = "1 while the market of a symbol has no session"
+        closed = Gauge("fleet_market_closed", what, ["symbol"], registry=symbols)
         for market, view in looks:
             symbol = market.symbol
-            standing = standing_of(view, market, rules)
+            signs = HealthSigns.of(view, market, rules)
+            standing = signs.standing
+            closed.labels(symbol).set(signs.is_market_closed)
             mode.labels(symbol, standing.mode).set(1)
             if standing.reason:
                 reason.labels(symbol, standing.reason).set(1)

@@ -7,43 +7,30 @@ The modes:
     DEGRADED      held, but the holder says that something is wrong (throttled, source failing, candles not the venue's)
                   or, held or not, something is wrong with the store itself (common.store.server)
     STALE         held, but without a trade for STALE_AFTER_MS; with the reason QUIET that is no fault: no client pushes
-                  to its inbox
+                  to its inbox. Never while its market is closed: silence is no news then
     FAILED        its last holder gave up in an error, and no other has brought anything since
-    CLOSED        its source has ended: a replay or import, finished or stopped; with the reason SESSION: it is held and
-                  quiet, for its market has no session now
+    CLOSED        its source has ended: a replay or import, finished or stopped
     IDLE          on demand, and no client asks for it
     UNASSIGNED    it has no holder, or that gives no sign of life
 
-DEGRADED and FAILED come with a reason, one word, as those two may: the constants below the modes.
+DEGRADED and FAILED come with a reason, one word, as STALE may: the constants below the modes. Whether the market is
+closed is told beside the mode.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from redis.asyncio import Redis
-
 from common.errors import BadInput, FleetError, Stale, StoreUnavailable
 from common.market.instrument import Instrument
-from common.market.manifest import Fault
-from common.market.timeframes.timeframe import DAY_MS, day_of
-from common.series import MINUTE_SERIES
-from common.store.archived import Spans, lost_spans
-from common.store.client import translated
 from common.store.instrument import InstrumentMismatch
-from common.store.keys import SymbolKeys
-from common.store.manifest import faults_of
 from common.store.reads import View
 from common.store.registry import Market
-from common.store.rescale import LIST
-from common.store.trade_archive import ask_waiting, waiting_of
 
 # A minute without a trade is usual for a thin market, so this says "look", not "broken".
 STALE_AFTER_MS = 60_000
 # A failed symbol is tried again within 30 s (workers/symbol/claims.py); without a sign of life for longer, never.
 FAILED_FOR_MS = 60_000
-# Objects of the archive that health names; all are counted.
-FAULTS_TOLD = 20
 
 LIVE, BACKFILLING, DEGRADED = "LIVE", "BACKFILLING", "DEGRADED"
 STALE, FAILED, CLOSED, IDLE, UNASSIGNED = "STALE", "FAILED", "CLOSED", "IDLE", "UNASSIGNED"
@@ -53,11 +40,36 @@ STALE, FAILED, CLOSED, IDLE, UNASSIGNED = "STALE", "FAILED", "CLOSED", "IDLE", "
 THROTTLED, DISCONNECTED, MISMATCH, CLOCK = "throttled", "disconnected", "mismatch", "clock"
 # The venue prices finer than the symbol does; its data is of another instrument than the registry's entry (FAILED).
 TICK, INSTRUMENT = "tick", "instrument"
-# Why it is CLOSED though its source has not ended, and why it is STALE without a fault.
-SESSION, QUIET = "session", "quiet"
+# Why it is STALE without a fault.
+QUIET = "quiet"
 # Why it FAILED: the store did not answer, or is not where it was left; the deployment or its input is wrong; a bug.
 # STORE is also why all are DEGRADED: it keeps nothing for good, or takes no writes (common.store.server).
 STORE, REWOUND, CONFIG, ERROR = "store", "rewound", "config", "error"
+
+# The source of an answer that nobody adds to: of a symbol without a holder, or out of the archive.
+CACHE = "cache"
+
+# For people: of a mode, of a mode for a reason, and of what is told beside it.
+RATE_LIMITED = "Rate-limited — showing last known data"
+MARKET_CLOSED = "The market is closed — showing its last session"
+_MESSAGES = {
+    (LIVE, None): "Live",
+    (BACKFILLING, None): "Fetching what is missing",
+    (DEGRADED, None): "Something is wrong with its source — showing last known data",
+    (DEGRADED, THROTTLED): RATE_LIMITED,
+    (DEGRADED, DISCONNECTED): "The connection to the venue is lost — showing last known data",
+    (DEGRADED, MISMATCH): "The newest minute that was compared is not as the venue has it",
+    (DEGRADED, CLOCK): "The worker's clock can't be believed — minutes are closed by trades alone",
+    (DEGRADED, TICK): "The venue prices finer than this symbol does — showing last known data",
+    (DEGRADED, STORE): "Something is wrong with the store — GET /v1/health says what",
+    (STALE, None): "No trade for a minute or more",
+    (STALE, QUIET): "No client pushes trades",
+    (FAILED, None): "Its worker gave up and tries again — showing last known data",
+    (FAILED, INSTRUMENT): "Its data is of another instrument than its entry says",
+    (CLOSED, None): "Its source has ended — showing all that it had",
+    (IDLE, None): "Nobody has asked for it — showing last known data",
+    (UNASSIGNED, None): "No worker has it — showing last known data",
+}
 
 
 def failure_of(error: BaseException) -> dict[str, str]:
@@ -123,17 +135,83 @@ class HealthStanding(NamedTuple):
         return self.mode in (LIVE, BACKFILLING, CLOSED, IDLE) or self.reason == QUIET
 
 
-def health_of(view: View, market: Market, rules: HealthRules, gaps: int) -> dict[str, Any]:
-    """Return the `health` object of docs/protocol.md. Ages are of the server's clock: one clock for everybody."""
+class HealthSigns(NamedTuple):
+    """What listeners are told of as soon as it changes."""
+
+    standing: HealthStanding
+    is_market_closed: bool
+    is_throttled: bool
+    # Until when the venue is not asked, and how much of what was missing has been fetched; None where not known.
+    throttled_until_ms: int | None
+    backfill_percent: int | None
+
+    @classmethod
+    def of(cls, view: View, market: Market, rules: HealthRules) -> "HealthSigns":
+        told, standing = view.health, standing_of(view, market, rules)
+        is_throttled = told.get("throttled") == "true"
+        return cls(
+            standing,
+            not is_open(market.instrument, view.server_ms),
+            is_throttled,
+            _told_ms(told, "throttled_until_ms") if is_throttled else None,
+            _told_ms(told, "backfill_percent") if standing.mode == BACKFILLING else None,
+        )
+
+    @property
+    def message(self) -> str:
+        """For people: one sentence."""
+        mode, reason = self.standing
+        if mode == DEGRADED and self.is_throttled:
+            return RATE_LIMITED
+        if mode == LIVE and self.is_market_closed:
+            return MARKET_CLOSED
+        done = "" if self.backfill_percent is None else f" ({self.backfill_percent} %)"
+        return (_MESSAGES.get((mode, reason)) or _MESSAGES[mode, None]) + done
+
+
+def health_of(
+    view: View, market: Market, rules: HealthRules, gaps: int, *, from_archive: bool = False
+) -> dict[str, Any]:
+    """Return the `health` object of docs/protocol.md. Ages are of the server's clock: one clock for everybody.
+
+    `from_archive`: all that it goes with was read there.
+    """
     ago_ms = view.server_ms - view.state.updated_ms if view.state and view.state.updated_ms else None
+    signs = HealthSigns.of(view, market, rules)
+    is_cached = from_archive or not is_held(view, rules.lease_ttl_ms)
     return {
-        **standing_of(view, market, rules)._asdict(),
+        **signs.standing._asdict(),
+        "message": signs.message,
+        "since": _since_ms(view, signs.standing, rules),
         **({"detail": market.mismatch} if market.mismatch else {}),
-        "source": view.health.get("source", market.kind),
+        "source": CACHE if is_cached else view.health.get("source", market.kind),
         "lastUpdateMsAgo": ago_ms,
-        "providerThrottled": view.health.get("throttled", "") == "true",
+        "marketClosed": signs.is_market_closed,
+        "providerThrottled": signs.is_throttled,
+        "throttledUntil": signs.throttled_until_ms,
+        "backfillPercent": signs.backfill_percent,
         "gapsDetected": gaps,
     }
+
+
+def _told_ms(told: Mapping[str, str], field: str) -> int | None:
+    return int(told[field]) if told.get(field) else None
+
+
+def is_held(view: View, lease_ttl_ms: int) -> bool:
+    """Whether it has a holder that gives signs of life."""
+    return bool(view.owner.token) and view.server_ms - view.owner.beat_ms <= lease_ttl_ms
+
+
+def _since_ms(view: View, standing: HealthStanding, rules: HealthRules) -> int | None:
+    """Since when it stands so, as far as that is known."""
+    mode = standing.mode
+    if mode == STALE and view.state and view.state.updated_ms:
+        return view.state.updated_ms + STALE_AFTER_MS
+    if mode in (UNASSIGNED, IDLE):
+        return view.owner.beat_ms or None
+    is_told = mode == view.health.get("mode", LIVE) and (standing.reason or "") == view.health.get("reason", "")
+    return _told_ms(view.health, "since_ms") if is_told else None
 
 
 def standing_of(view: View, market: Market, rules: HealthRules) -> HealthStanding:
@@ -149,13 +227,14 @@ def standing_of(view: View, market: Market, rules: HealthRules) -> HealthStandin
 
 
 def _stale(view: View, market: Market) -> HealthStanding:
-    """Quiet as it is to be, or not."""
-    if not all(_is_open(market.instrument, ts_ms) for ts_ms in (view.server_ms - STALE_AFTER_MS, view.server_ms)):
-        return HealthStanding(CLOSED, SESSION)
+    """Quiet as it is to be, or not. A market that has just opened is given the time it takes to be found quiet."""
+    if not all(is_open(market.instrument, ts_ms) for ts_ms in (view.server_ms - STALE_AFTER_MS, view.server_ms)):
+        return HealthStanding(LIVE, None)
     return HealthStanding(STALE, QUIET if market.kind == "inbox" else None)
 
 
-def _is_open(instrument: Instrument, ts_ms: int) -> bool:
+def is_open(instrument: Instrument, ts_ms: int) -> bool:
+    """Whether the market has a session then, of the hours that the symbol keeps."""
     try:
         sessions = instrument.sessions
     except BadInput:
@@ -186,124 +265,3 @@ def mode_of(view: View, market: Market, lease_ttl_ms: int) -> str:
         return UNASSIGNED
     quiet = view.state is None or view.server_ms - view.state.updated_ms > STALE_AFTER_MS
     return STALE if claimed == LIVE and quiet else claimed
-
-
-@dataclass(frozen=True, slots=True)
-class Upkeep:
-    """The history of a symbol, and what the queue has still to do for it. Times in ms UTC; -1: there is none."""
-
-    watermark_ms: int
-    # The day of the oldest candle, also where the archive alone has it.
-    from_ms: int
-    # The end of the newest sealed day.
-    sealed_to_ms: int
-    # By series of minutes, up to where the archive is complete.
-    archived_to_ms: Mapping[str, int]
-    # Finished days to be rolled up, and days to be archived, once for each series; both ascend.
-    due: tuple[int, ...]
-    unarchived: tuple[int, ...]
-    # Candles and footprints of minutes that the archive alone has: whose late trades wait for it, or had no room to.
-    late: int = 0
-    late_lost: int = 0
-    # Up to which watermark the archive has the trades; how many it has not got; when it never will have all.
-    trades_to_ms: int = -1
-    trades_waiting: int = 0
-    trades_lost: Spans = ()
-    # Archived objects that may be of another scale than the symbol; -1 while they have yet to be counted.
-    to_rescale: int = 0
-    # Trades of days that were rolled up or imported that are in no session.
-    outside: int = 0
-    # Archived objects that were found missing or damaged, the newest first.
-    faults: tuple[Fault, ...] = ()
-
-    def json(self, *, archiving: bool) -> dict[str, Any]:
-        """The `history` object of docs/protocol.md."""
-        archive = {
-            **{f"{name}To": _or_null(to_ms) for name, to_ms in self.archived_to_ms.items()},
-            "pending": len(self.unarchived),
-            "late": self.late,
-            "lateLost": self.late_lost,
-            "tradesTo": _or_null(self.trades_to_ms),
-            "tradesPending": self.trades_waiting,
-            "tradesLost": self.trades_lost,
-            "toRescale": _or_null(self.to_rescale),
-            "damaged": len(self.faults),
-            "faults": [fault.json() for fault in self.faults[:FAULTS_TOLD]],
-        }
-        return {
-            "candlesFrom": _or_null(self.from_ms),
-            "sealedTo": _or_null(self.sealed_to_ms),
-            "dirtyDays": len(self.due),
-            "outOfSession": self.outside,
-            "archive": archive if archiving else None,
-        }
-
-    def behind(self, *, archiving: bool) -> list[int]:
-        """Days that should have been rolled up, or archived, a day ago: what is over since this long."""
-        days = {*self.due, *(self.unarchived if archiving else ())}
-        return sorted(day_ms for day_ms in days if day_ms + 2 * DAY_MS <= self.watermark_ms)
-
-
-async def upkeep_of(client: Redis, symbol: str) -> Upkeep:
-    """Read it in one consistent look. Of a symbol that was never written there is nothing."""
-    keys = SymbolKeys(symbol)
-    pipe = client.pipeline(transaction=True)
-    pipe.hmget(keys.state, ("watermark_ms", "sealed_to_ms", "candle_floor_ms"))
-    pipe.hmget(keys.archive, ("candles_from_ms", "late_lost", *(f"{name}_ms" for name in MINUTE_SERIES)))
-    pipe.zrange(keys.candles, 0, 0, withscores=True)
-    pipe.zrange(keys.seals, 0, 0, withscores=True)
-    pipe.zrange(keys.dirty, 0, -1)
-    pipe.zrange(keys.unarchived, 0, -1)
-    ask_waiting(pipe, keys)
-    pipe.hget(keys.archive, "trades_lost")
-    pipe.zcard(keys.rescale)
-    pipe.zscore(keys.rescale, LIST)
-    pipe.hget(keys.outside, "total")
-    pipe.hvals(keys.faults)
-    for series in MINUTE_SERIES:
-        pipe.zcard(keys.late(series))
-    with translated(f"read of what is kept of {symbol}"):
-        (
-            (watermark, sealed, floor),
-            (archived_from, late_lost, *archived_to),
-            candles,
-            seals,
-            dirty,
-            unarchived,
-            state,
-            archive,
-            lost,
-            to_rescale,
-            unlisted,
-            outside,
-            faults,
-            *late,
-        ) = await pipe.execute()
-    watermark_ms, waiting = _number(watermark), waiting_of(state, archive)
-    # The seal of a day stays while its footprints do.
-    oldest = [max(day_of(int(open_ms)), day_of(max(0, _number(floor)))) for _, open_ms in (*candles, *seals)]
-    oldest += [int(archived_from)] if archived_from else []
-    return Upkeep(
-        watermark_ms,
-        min(oldest, default=-1),
-        _number(sealed),
-        dict(zip(MINUTE_SERIES, map(_number, archived_to), strict=True)),
-        tuple(sorted(day_ms for day_ms in map(int, dirty) if day_ms + DAY_MS <= watermark_ms)),
-        tuple(sorted(int(member.rpartition(b":")[2]) for member in unarchived)),
-        sum(late),
-        max(0, _number(late_lost)),
-        -1 if waiting is None or waiting.since_ms is None else waiting.since_ms,
-        waiting.count if waiting else 0,
-        lost_spans(lost),
-        to_rescale if unlisted is None else -1,
-        int(outside or 0),
-        faults_of(faults),
-    )
-
-
-def _number(value: bytes | None) -> int:
-    return -1 if value is None else int(value)
-
-
-def _or_null(ms: int) -> int | None:
-    return None if ms < 0 else ms

@@ -52,7 +52,7 @@ symbols, and an ACL may name them.
 | {S}:book            | hash    | book                | feed               | 7 fields; book.MAX_BOOK_LEVELS         |
 | {S}:events          | stream  | commit              | anybody            | FLEET_EVENTS_KEPT entries              |
 | {S}:gaps            | hash    | commit, import      | worker, feed       | gaps.MAX_ENDED ended, MAX_PENDING open  |
-| {S}:health          | hash    | commit, beat        | worker, feed       | 8 fields                               |
+| {S}:health          | hash    | commit, beat, release | worker, feed     | 16 fields                              |
 | {S}:inbox           | stream  | anybody             | inbox source       | trimmed behind the worker              |
 | {S}:inbox:ids       | zset    | commit              | inbox source       | MAX_TEXT_IDS of commit.lua             |
 | {S}:demand          | string  | feed                | workers            | 30 s after the last one asked          |

@@ -51,6 +51,8 @@ class View:
     days: StoredDays = NO_DAYS
     # Ascending by minute.
     late: list[LatePart] = field(default_factory=list)
+    # Candles that open before are in the archive alone; -1 where no archive is read, and where it has none such.
+    archived_to_ms: int = -1
 
     def lost(self, series: MinuteSeries) -> Spans:
         """When minutes are lost that the archive alone had."""

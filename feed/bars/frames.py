@@ -1,5 +1,6 @@
 """Bars as frames: windows, flags and filling, for the forms and timeframes that no tail serves."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import polars as pl
@@ -19,6 +20,8 @@ from feed.bars.source import BarRows, BarSource, PageRead
 from feed.reading.bounds import FOREVER_MS, Bounds, Window
 from feed.reading.coverage import EMPTY, KnownCoverage
 
+WriteBars = Callable[[pl.DataFrame, Instrument], list[bytes]]
+
 
 @dataclass(frozen=True, slots=True)
 class Bars:
@@ -35,11 +38,12 @@ class Bars:
     more: More | None = None
 
 
-async def read_frame(source: BarSource, window: Window, *, flat: bool = False) -> Bars:
-    """Read candles as a frame. `flat`: with spans without trades filled in."""
+async def read_frame(source: BarSource, window: Window, *, flat: bool = False, keyed: bool = False) -> Bars:
+    """Read candles as a frame. `flat`: with spans without trades filled in; `keyed`: with their order keys."""
     timeframe = source.grid.timeframe
     bounds = Bounds.of(window, timeframe)
-    read = await source.read(BarRecipe.candles(timeframe), bounds, lend=flat)
+    recipe = BarRecipe.keyed(timeframe) if keyed else BarRecipe.candles(timeframe)
+    read = await source.read(recipe, bounds, lend=flat)
     frame, more_ms = read.frame, read.more_ms
     if flat:
         lent = frame if read.lender is None else pl.concat([read.lender, frame])
@@ -62,13 +66,14 @@ async def read_page(source: BarSource, window: Window) -> PageRead:
     return await page_of(source.data, read), read.view, read.cover
 
 
-async def page_of(data: SymbolData, read: Bars) -> Page:
-    run = await data.budget.run(len(read.frame), _written, read.frame, data)
+async def page_of(data: SymbolData, read: Bars, write: WriteBars | None = None) -> Page:
+    """`write`: in another form than that of the data."""
+    run = await data.budget.run(len(read.frame), _written, read.frame, data, write or data.form.bars)
     return Page([run] if run else [], read.from_ms, read.to_ms, read.more)
 
 
-def _written(bars: pl.DataFrame, data: SymbolData) -> bytes:
-    return b",".join(data.form.bars(bars, data.instrument))
+def _written(bars: pl.DataFrame, data: SymbolData, write: WriteBars) -> bytes:
+    return b",".join(write(bars, data.instrument))
 
 
 def cover_of(market: Market, view: View) -> KnownCoverage:

@@ -1,7 +1,7 @@
 """What bars are made: candles or footprints of one timeframe, and how, of minutes and of trades."""
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -9,7 +9,7 @@ import polars as pl
 
 from common.frames import bulk
 from common.frames.footprint import regroup
-from common.frames.minutes import FLOW_FRAMES, FOOTPRINT_FRAMES, SHOWN_FRAMES, MinuteFrames, MinuteRows
+from common.frames.minutes import CANDLE_FRAMES, FLOW_FRAMES, FOOTPRINT_FRAMES, SHOWN_FRAMES, MinuteFrames, MinuteRows
 from common.frames.orderflow.level_sums import LEVEL_SUMS, level_sums
 from common.frames.resample import resample
 from common.frames.schema import TRADES
@@ -66,6 +66,11 @@ class BarRecipe:
     def flow(cls, timeframe: Timeframe) -> "BarRecipe":
         """Candles with the range of their running delta."""
         return cls._of_candles(timeframe, FLOW_FRAMES)
+
+    @classmethod
+    def keyed(cls, timeframe: Timeframe) -> "BarRecipe":
+        """Candles with their order keys, which 15m candles have not."""
+        return replace(cls._of_candles(timeframe, CANDLE_FRAMES), uneven_days=None)
 
     @classmethod
     def _of_candles(cls, timeframe: Timeframe, minutes: MinuteFrames) -> "BarRecipe":

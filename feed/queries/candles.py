@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from common.errors import BadInput
+from common.frames.bars import dated_bars_json
 from common.market.builder.gaps import Ledger
 from common.market.manifest import Fault
 from common.market.timeframes.timeframe import Timeframe
@@ -13,7 +14,7 @@ from feed.bars.frames import page_of, read_frame
 from feed.bars.page import More
 from feed.bars.source import PageRead
 from feed.queries.endpoint import Endpoint
-from feed.queries.parameters import END, FORMAT, LIMIT, START, TIMEFRAME, window_of
+from feed.queries.parameters import END, FORMAT, LIMIT, START, TIMEFRAME, Switch, window_of
 from feed.queries.queries import SymbolQueries
 from feed.queries.validator import bars_range
 from feed.reading.archived import Faulty
@@ -29,6 +30,9 @@ Fill = Literal["none", "flat"]
 FILL: Parameter[Fill] = Parameter(
     "fill", OneOf(get_args(Fill)), "none", "flat: also bars without trades, at the close before them."
 )
+UPDATED: Parameter[Switch] = Parameter(
+    "updated", OneOf(get_args(Switch)), "0", "1: each bar with the time of its last trade; as JSON."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +41,19 @@ class CandleQuery:
     window: Window
     fill: Fill = "none"
     form: Form = "json"
+    # Whether bars are told with the time of their last trade.
+    is_dated: bool = False
 
     @classmethod
     def of(cls, given: Given) -> "CandleQuery":
-        return cls(given[TIMEFRAME], window_of(given), given[FILL], given[FORMAT])
+        is_dated, form = given[UPDATED] == "1", given[FORMAT]
+        if is_dated and form != "json":
+            raise BadInput(f"updated is 1 and format is {form}, expected format=json with it")
+        return cls(given[TIMEFRAME], window_of(given), given[FILL], form, is_dated)
 
 
 async def answer(symbol: SymbolQueries, query: CandleQuery) -> Answer:
-    if query.form == "json" and query.fill == "none":
+    if query.form == "json" and query.fill == "none" and not query.is_dated:
         return await bars_answer(symbol, query.timeframe, await read_page(symbol, query.timeframe, query.window))
     return await symbol.queries.weighed(lambda budget: _of_frame(symbol, query, budget))
 
@@ -69,9 +78,9 @@ async def bars_answer(symbol: SymbolQueries, timeframe: Timeframe, read: PageRea
 async def _of_frame(symbol: SymbolQueries, query: CandleQuery, budget: QueryBudget) -> Answer:
     """Bars that no tail serves, read as a frame."""
     source = symbol.source(query.timeframe, budget)
-    read = await read_frame(source, query.window, flat=query.fill == "flat")
+    read = await read_frame(source, query.window, flat=query.fill == "flat", keyed=query.is_dated)
     if query.form == "json":
-        page = await page_of(source.data, read)
+        page = await page_of(source.data, read, dated_bars_json if query.is_dated else None)
         return await bars_answer(symbol, query.timeframe, (page, read.view, read.cover))
     check_whole(symbol.market, read.more, read.cover.faults)
     table = TableAnswer(BAR_WRITERS, read.frame, symbol.market.instrument, query.form)
@@ -90,7 +99,7 @@ def check_whole(market: Market, more: More | None, faults: Sequence[Fault]) -> N
 ENDPOINT = Endpoint(
     "/v1/candles/{symbol}",
     "Bars of any timeframe, the growing one included.",
-    Parameters((TIMEFRAME, START, END, LIMIT, FILL, FORMAT), CandleQuery.of),
+    Parameters((TIMEFRAME, START, END, LIMIT, FILL, FORMAT, UPDATED), CandleQuery.of),
     answer,
     shapes.CANDLES,
     lambda symbol, query: bars_range(symbol, query.timeframe, query.window),

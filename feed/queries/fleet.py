@@ -9,12 +9,13 @@ from typing import TypeVar
 from common.errors import BadInput, StoreUnavailable
 from common.settings import Settings
 from common.store.budget import Throttles, read_throttles
-from common.store.health import IDLE, STALE, UNASSIGNED, Upkeep, mode_of, upkeep_of
+from common.store.health import IDLE, UNASSIGNED, mode_of
 from common.store.jobs import Jobs, JobsView
 from common.store.presence import WORKER, processes, workers_wanted
 from common.store.reads import SymbolReader, View
 from common.store.registry import Market, Registry
 from common.store.server import StoreWatch
+from common.store.upkeep import Upkeep, upkeep_of
 from common.store.wanted import WantedFleet
 from feed.metrics import WorkerCounts
 from feed.queries.queries import Queries
@@ -44,10 +45,9 @@ class Fleet:
         async def view(market: Market) -> Look:
             found = await SymbolReader(client, market.symbol, older=older).view()
             market = market.as_stored(found.state.data if found.state else None)
-            if mode_of(found, market, self.settings.lease_ttl_ms) == STALE:
-                # Its health depends on whether it is closed.
-                with suppress(BadInput):
-                    await self.queries.work_out_sessions(market)
+            # Its health tells whether it is closed.
+            with suppress(BadInput):
+                await self.queries.work_out_sessions(market)
             return market, found
 
         return await _some_at_once(view, markets)

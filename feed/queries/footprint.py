@@ -1,7 +1,7 @@
 """`GET /v1/footprint/{symbol}`: bars with what was bought and sold at each price, and what that says."""
 
 from dataclasses import replace
-from typing import Literal
+from typing import get_args
 
 from common.frames.orderflow.footprint_json import FOOTPRINT_FIELDS, FootprintField
 from feed.bars import footprints
@@ -10,7 +10,7 @@ from feed.bars.footprints import FootprintQuery, FootprintStatsQuery
 from feed.queries.candles import bars_answer
 from feed.queries.endpoint import Endpoint
 from feed.queries.flow_parameters import ALIGN, ROW, RULES, refuse_rules, rules_of, stated_rows
-from feed.queries.parameters import END, LIMIT, START, TIMEFRAME, window_of
+from feed.queries.parameters import END, LIMIT, START, TIMEFRAME, Switch, window_of
 from feed.queries.queries import SymbolQueries
 from feed.queries.stated_pages import StatedPage
 from feed.queries.validator import bars_range
@@ -21,9 +21,7 @@ from feed.wire.answers import BarsAnswer
 from feed.wire.parameter_types import OneOf, SomeOf
 from feed.wire.params import Given, Parameter, Parameters
 
-Switch = Literal["0", "1"]
-
-STATS: Parameter[Switch] = Parameter("stats", OneOf(("0", "1")), "0", "1: with all of the fields.")
+STATS: Parameter[Switch] = Parameter("stats", OneOf(get_args(Switch)), "0", "1: with all of the fields.")
 FIELDS: Parameter[frozenset[FootprintField] | None] = Parameter(
     "fields", SomeOf(FOOTPRINT_FIELDS), None, "What else is told of a bar, with commas between."
 )

@@ -1,6 +1,6 @@
 """Parameters that several endpoints take, some of them subscriptions as well."""
 
-from typing import get_args
+from typing import Literal, get_args
 
 from common.market.timeframes.timeframe import MINUTE, Timeframe
 from feed.reading.bounds import Window
@@ -17,6 +17,7 @@ TIMEFRAME = Parameter(
     MINUTE,
     "Length of a bar: a number and ms, s, m, h, d, w or M.",
 )
+Switch = Literal["0", "1"]
 START: Parameter[int | None] = Parameter(
     "start", Time(), None, "From when on: ms since 1970 or a UTC time. Without an end, the oldest from there on."
 )

@@ -9,9 +9,9 @@ from typing import TypeVar
 from redis.asyncio import Redis
 
 from common.archive.archive import Archive
-from common.market.instrument import check_symbol
-from common.market.timeframes.calendars import is_known
-from common.market.timeframes.timeframe import MINUTE, Timeframe
+from common.market.instrument import Instrument, check_symbol
+from common.market.timeframes.calendars import EXTENDED, REGULAR, has_extended, is_known, sessions_of
+from common.market.timeframes.timeframe import Timeframe
 from common.store.health import HealthRules
 from common.store.older import OlderCache
 from common.store.reads import SymbolReader, View
@@ -87,12 +87,20 @@ class Queries:
 
     async def work_out_sessions(self, market: Market) -> None:
         """Have them at hand when they are asked for: the first look at a calendar takes a second."""
-        instrument = market.instrument
-        if is_known(instrument.calendar, instrument.zone, instrument.hours):
+        await self._work_out(market.instrument, market.instrument.hours)
+
+    async def work_out_day(self, market: Market) -> None:
+        """All hours of its calendar, whichever of them it keeps."""
+        await self._work_out(market.instrument, REGULAR)
+        if has_extended(market.instrument.calendar):
+            await self._work_out(market.instrument, EXTENDED)
+
+    async def _work_out(self, instrument: Instrument, hours: str) -> None:
+        if is_known(instrument.calendar, instrument.zone, hours):
             return
         # Not on the event loop; and two at once would both take it.
         async with self._calendars:
-            await asyncio.to_thread(instrument.anchored, MINUTE)
+            await asyncio.to_thread(sessions_of, instrument.calendar, instrument.zone, hours)
 
     def forget(self, symbol: str) -> None:
         """Read the symbol's entry once more when it is next asked for: it has changed."""

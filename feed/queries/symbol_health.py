@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from common.store.health import HealthRules, Tally, upkeep_of
+from common.store.health import HealthRules, Tally
 from common.store.reads import View
 from common.store.registry import Market
+from common.store.upkeep import upkeep_of
 from feed.bars.frames import cover_of
 from feed.queries.endpoint import Endpoint
 from feed.queries.queries import SymbolQueries

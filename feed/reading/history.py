@@ -174,7 +174,8 @@ class History:
         for name, series in MINUTE_SERIES.items():
             if self._archived_to(series, view) >= 0:
                 floors[name] = min(view.state.floor_ms(series), view.archived.minutes[name].from_ms)
-        return replace(view, state=replace(view.state, floors_ms=floors))
+        archived_to_ms = self._archived_to(CANDLES, view)
+        return replace(view, state=replace(view.state, floors_ms=floors), archived_to_ms=archived_to_ms)
 
     def _up_to_archive(self, frames: MinuteFrames, wanted: Range, part: MinutesPart) -> MinutesPart:
         """A part out of Redis, after which the archive's comes."""

@@ -14,7 +14,7 @@ from common.errors import BadInput, FleetError, StoreUnavailable
 from common.market.rescaling import Unfit
 from common.store.book import NumberedBook
 from common.store.demand import DEMAND_TTL_MS, Demand
-from common.store.health import HealthRules, HealthStanding, standing_of
+from common.store.health import HealthRules, HealthSigns
 from common.store.instrument import InstrumentChanged
 from common.store.keys import SymbolKeys
 from common.store.messages import WHOLE, CommitMessage
@@ -53,7 +53,7 @@ class SymbolInUse:
     # A commit was missed: its message was none that we understand. It is read with the next look.
     is_blind: bool = False
     # None before the first look.
-    standing: HealthStanding | None = None
+    signs: HealthSigns | None = None
     _cover: tuple[bytes, KnownCoverage] = (b"", EMPTY)
 
     def that_hear(self, channel: Hears) -> list[LiveSeries[Any]]:
@@ -80,8 +80,8 @@ class SymbolInUse:
 
     def begin(self, view: View, rules: HealthRules) -> None:
         """The health that the first snapshots show."""
-        if self.standing is None:
-            self.standing = standing_of(view, self.market, rules)
+        if self.signs is None:
+            self.signs = HealthSigns.of(view, self.market, rules)
 
     def end(self, error: FleetError) -> None:
         """The symbol is not what it was: its listeners have to ask again."""
@@ -89,7 +89,7 @@ class SymbolInUse:
             series.end(error)
 
     def look(self, view: View, rules: HealthRules) -> None:
-        """Tell a change of mode or reason. Read again what is behind, or ahead, though a whole interval has passed."""
+        """Tell a change of health. Read again what is behind, or ahead, though a whole interval has passed."""
         stored_seq = view.state.seq if view.state else 0
         followed = self.that_hear(Hears.COMMITS)
         for series in followed:
@@ -102,12 +102,12 @@ class SymbolInUse:
                 series.read_again("rewound")
         self.stored_seq, self.is_blind = stored_seq, False
         self.applied_seq = max((each.live.at.seq for each in followed if each.live), default=0)
-        standing = standing_of(view, self.market, rules)
-        if self.standing not in (None, standing):
+        signs = HealthSigns.of(view, self.market, rules)
+        if self.signs not in (None, signs):
             health = answers.health(self.market, view, cover_of(self.market, view), rules)
             for series in self.series.values():
                 series.tell("health", {"health": health})
-        self.standing = standing
+        self.signs = signs
 
 
 class Hub:

@@ -117,7 +117,7 @@ class BarsAnswer:
             b"cursor": orjson.dumps(cursor_of(view.state)),
             b"coverage": orjson.dumps(spans),
             b"gaps": orjson.dumps([told_gap(hole, self.ledger) for hole in holes]),
-            b"health": orjson.dumps(health(self.market, view, cover, self.rules)),
+            b"health": orjson.dumps(health(self.market, view, cover, self.rules, page.to_ms)),
         }
         if cover.lost_within(page.from_ms, page.to_ms):
             parts[b"partial"] = b"true"
@@ -237,8 +237,12 @@ def told_gap(hole: Hole, ledger: Ledger) -> dict[str, int | str]:
     return gap(hole) | {"state": known.state, "cause": known.cause}
 
 
-def health(market: Market, view: View, cover: KnownCoverage, rules: HealthRules) -> dict[str, object]:
-    return health_of(view, market, rules, cover.hole_count)
+def health(
+    market: Market, view: View, cover: KnownCoverage, rules: HealthRules, to_ms: int | None = None
+) -> dict[str, object]:
+    """`to_ms`: where the time ends that the answer speaks of."""
+    from_archive = to_ms is not None and to_ms <= view.archived_to_ms
+    return health_of(view, market, rules, cover.hole_count, from_archive=from_archive)
 
 
 def cursor_of(state: SymbolState | None) -> str:

@@ -46,7 +46,7 @@ class IndicatorsAnswer:
         told |= _where_any(found)
         told["cursor"] = cursor_of(read.view.state)
         told |= told_coverage(read.cover, self.ledger, read.from_ms, read.to_ms)
-        told["health"] = health(self.market, read.view, read.cover, self.rules)
+        told["health"] = health(self.market, read.view, read.cover, self.rules, read.to_ms)
         return SymbolAnswer(self.market, told | ({"next": read.more} if read.more else {})).body()
 
 

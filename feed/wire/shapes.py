@@ -70,15 +70,18 @@ BAR = record(
         **{"v": ANY_NUMBER, "bv": ANY_NUMBER, "q": ANY_NUMBER, "n": COUNT},
         **{"isFinal": FLAG, "rev": COUNT, "source": one_of(("live", "backfill", "import", "simulated"))},
     },
-    {"uv": ANY_NUMBER, **_MARKS},
+    {"uv": ANY_NUMBER, "lastUpdatedAt": TIME, **_MARKS},
 )
 HEALTH_MODES = ("LIVE", "BACKFILLING", "DEGRADED", "STALE", "FAILED", "CLOSED", "IDLE", "UNASSIGNED")
 _HEALTH = {
     "mode": one_of(HEALTH_MODES),
     "reason": nullable(TEXT),
+    "message": TEXT,
+    "since": nullable(TIME),
     "source": TEXT,
     "lastUpdateMsAgo": nullable(WHOLE),
-    "providerThrottled": FLAG,
+    **{"marketClosed": FLAG, "providerThrottled": FLAG, "throttledUntil": nullable(TIME)},
+    "backfillPercent": nullable({"type": "integer", "minimum": 0, "maximum": 100}),
     "gapsDetected": COUNT,
 }
 HEALTH = record(_HEALTH, {"detail": TEXT})
@@ -224,6 +227,7 @@ QUOTE = of_symbol(
 MARKET = of_symbol(
     {
         **{"calendar": TEXT, "zone": TEXT, "hours": TEXT, "state": one_of(("open", "closed"))},
+        **dict.fromkeys(("isOpen", "isPreMarket", "isAfterHours"), FLAG),
         "session": nullable(record({"label": TEXT, "open": TIME, "close": TIME})),
         **{"nextOpen": nullable(TIME), "nextClose": nullable(TIME), "lastUpdate": nullable(TIME), **_OF_HEALTH},
     }

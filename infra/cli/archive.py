@@ -18,9 +18,9 @@ from common.errors import BadInput, OperatorError
 from common.market.timeframes.timeframe import DAY_MS
 from common.settings import Settings, load
 from common.store.client import commit_client
-from common.store.health import Upkeep, upkeep_of
 from common.store.registry import Market, Registry
 from common.store.trade_archive import TRADES
+from common.store.upkeep import Upkeep, upkeep_of
 from infra.cli import tables
 from infra.cli.agreement import with_agreed
 from infra.cli.options import DataOption, date_text, day_option, days_between, store_url

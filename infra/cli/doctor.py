@@ -21,13 +21,13 @@ from common.store.client import commit_client
 from common.store.clock_lease import clock_holder
 from common.store.cut import Wrong, wrong_times
 from common.store.format import stated_format, symbols_by_format
-from common.store.health import Upkeep, upkeep_of
 from common.store.jobs import Jobs
 from common.store.keys import SYMBOLS, SymbolKeys
 from common.store.presence import processes
 from common.store.reads import SymbolReader
 from common.store.registry import Market, Registry
 from common.store.trade_archive import TRADES
+from common.store.upkeep import Upkeep, upkeep_of
 from common.store.wanted import WantedFleet
 from infra.cli import tables
 from infra.cli.agreement import to_write

@@ -36,15 +36,6 @@ UNITS = ((1_000_000_000_000, "T"), (1_000_000_000, "B"), (1_000_000, "M"), (1_00
 FETCHED = frozenset(("backfill", "import"))
 
 HEALTHY = frozenset(("LIVE", "BACKFILLING"))
-SENTENCES = {
-    "BACKFILLING": "reading a backlog",
-    "CLOSED": "its source has ended",
-    "IDLE": "asked for, and soon live",
-    "STALE": "no trade for a minute or more",
-    "UNASSIGNED": "no worker has it",
-    "FAILED": "its worker gave up, and tries again",
-}
-REASONS = {("CLOSED", "session"): "its market is closed", ("STALE", "quiet"): "no client pushes trades"}
 
 
 @dataclass(slots=True)
@@ -114,11 +105,8 @@ class Watched:
             return f"feed gone since {_clock(self.gone_ms)} UTC{why}, connecting; what is shown is old"
         if self.trouble:
             return f"no news: {self.trouble}"
-        mode, reason = self.health.get("mode", "LIVE"), self.health.get("reason")
-        if mode == "LIVE":
-            return "live"
-        told = REASONS.get((mode, reason or "")) or SENTENCES.get(mode) or reason or ""
-        return f"{mode}: {told}" if told else mode
+        mode, message = self.health.get("mode", "LIVE"), self.health.get("message", "")
+        return message or "Live" if mode == "LIVE" else f"{mode}: {message}" if message else mode
 
     def lines(self, width: int, height: int) -> list[Text]:
         """All of it, in so many columns and lines of a terminal."""

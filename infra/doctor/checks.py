@@ -10,11 +10,11 @@ from typing import Any
 from common.market.manifest import Fault
 from common.store.cut import Wrong
 from common.store.format import FORMAT
-from common.store.health import Upkeep
 from common.store.jobs import FailedJob, JobsView
 from common.store.presence import WORKER, Process
 from common.store.registry import Market
 from common.store.server import MIN_VERSION, is_old, version_of
+from common.store.upkeep import Upkeep
 from workers.rollup.work import Work
 
 # A beat more than this far off in the future or past misleads people who compare times; nothing decides by it.

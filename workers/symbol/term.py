@@ -25,6 +25,7 @@ from common.store.instrument import DataInstrument, check_instrument
 from common.store.symbol import Claim
 from workers.sources.base import NEVER, Applied, Batch, Source
 from workers.symbol import doubt
+from workers.symbol.backfilled import Backfilled
 from workers.symbol.commit import CommitHead, Retention, make_commit
 from workers.symbol.conflicts import Conflicts
 from workers.symbol.heartbeat import Heartbeat
@@ -84,6 +85,7 @@ class Term:
     _gaps: Ledger = field(default_factory=Ledger)
     _verdicts: Verdicts = field(init=False)
     _conflicts: Conflicts = field(init=False)
+    _backfilled: Backfilled = field(default_factory=Backfilled)
     # Whether the builder has the trades that were applied before this term.
     _knows_recent: bool = False
     _format: int = field(init=False)
@@ -187,6 +189,10 @@ class Term:
     def _note_health(self, batch: Batch) -> None:
         mode = CLOSED if batch.ended else BACKFILLING if batch.backlog else LIVE
         said = {"mode": mode, "reason": "", "source": self.source.name, **batch.health}
+        is_fetching = said["mode"] == BACKFILLING
+        said["backfill_percent"] = self._backfilled.percent(
+            self._gaps.missing if is_fetching else 0, is_fetching=is_fetching
+        )
         said |= {} if batch.ended else doubt.said(self.clock)
         self._heartbeat.health = said | self._verdicts.tally.dump()
 

@@ -76,6 +76,21 @@ def sessions_of(
     return _corrected(found, exceptions)[0] if found and exceptions.days and calendar != ALWAYS else found
 
 
+def extended_of(calendar: str, zone: str = "UTC", exceptions: CalendarExceptions = NO_EXCEPTIONS) -> Sessions | None:
+    """Return its sessions with the hours before and after them; None where it has none that are known."""
+    return sessions_of(calendar, zone, EXTENDED, exceptions) if has_extended(calendar) else None
+
+
+@lru_cache(64)
+def has_extended(calendar: str) -> bool:
+    """Whether hours before and after its sessions are known."""
+    if calendar in (ALWAYS, FOREX):
+        return False
+    import exchange_calendars as library
+
+    return calendar not in _ALIASES and str(library.resolve_alias(calendar)) in _EXTENDED
+
+
 def unfit(calendar: str, exceptions: CalendarExceptions) -> list[str]:
     """Return, a sentence each, which of them do not go with the calendar. BadInput if it can have none."""
     found = sessions_of(calendar)

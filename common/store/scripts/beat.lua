@@ -4,6 +4,8 @@
 -- RESULT  {'OK', server time in ms}, {'FENCED'} (another holder) or {'STALE'} (the store is not where the holder left
 --         it)
 
+-- with note_health.lua
+
 if redis.call('HGET', owner, 'token') ~= token then
   return {'FENCED'}
 end
@@ -15,7 +17,5 @@ local time = redis.call('TIME')
 redis.call('HINCRBY', owner, 'beats', 1)
 local now_ms = time[1] .. string.sub(string.format('%06d', time[2]), 1, 3)
 redis.call('HSET', owner, 'beat_ms', now_ms)
-for i = fields.first, fields.last, 2 do
-  redis.call('HSET', health, ARGV[i], ARGV[i + 1])
-end
+note_health(health, fields, now_ms)
 return {'OK', now_ms}

@@ -116,6 +116,7 @@ end
 -- with lost.lua
 -- with coverage.lua
 -- with tell.lua
+-- with note_health.lua
 -- with forget_months.lua
 
 -- The floor of each series, -1 without one.
@@ -211,9 +212,7 @@ else
     redis.call('HSET', state, 'reshaped_seq', next_seq)
   end
 end
-for at = health_fields.first, health_fields.last, 2 do
-  redis.call('HSET', health, ARGV[at], ARGV[at + 1])
-end
+note_health(health, health_fields, now_ms)
 for at = gap_puts.first, gap_puts.last, 2 do
   redis.call('HSET', gaps, ARGV[at], ARGV[at + 1])
 end

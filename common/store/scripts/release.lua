@@ -5,11 +5,12 @@
 --
 -- owner.beat_ms: as claim.lua has it. What is told of a symbol without a holder is true for a while only.
 
+-- with note_health.lua
+
 if redis.call('HGET', owner, 'token') == token then
   local time = redis.call('TIME')
-  redis.call('HSET', owner, 'token', '', 'beat_ms', time[1] .. string.sub(string.format('%06d', time[2]), 1, 3))
-  for i = fields.first, fields.last, 2 do
-    redis.call('HSET', health, ARGV[i], ARGV[i + 1])
-  end
+  local now_ms = time[1] .. string.sub(string.format('%06d', time[2]), 1, 3)
+  redis.call('HSET', owner, 'token', '', 'beat_ms', now_ms)
+  note_health(health, fields, now_ms)
 end
 return {'OK'}

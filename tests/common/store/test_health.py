@@ -1,12 +1,22 @@
 """Health, in the words everybody sees."""
 
 from dataclasses import replace
+from itertools import groupby
 
 import pytest
 
 from common.market.instrument import Instrument
 from common.store.archived import ArchivedAll
-from common.store.health import FAILED_FOR_MS, STALE_AFTER_MS, HealthRules, Tally, health_of, mode_of, standing_of
+from common.store.health import (
+    FAILED_FOR_MS,
+    MARKET_CLOSED,
+    STALE_AFTER_MS,
+    HealthRules,
+    Tally,
+    health_of,
+    mode_of,
+    standing_of,
+)
 from common.store.reads import SymbolOwner, View
 from common.store.registry import Market
 from common.store.state import SymbolState
@@ -64,9 +74,14 @@ def test_health_is_one_object_with_all_its_fields() -> None:
     assert health_of(VIEW, MARKET, RULES, gaps=2) == {
         "mode": "LIVE",
         "reason": None,
+        "message": "Live",
+        "since": None,
         "source": "inbox",
         "lastUpdateMsAgo": 420,
+        "marketClosed": False,
         "providerThrottled": False,
+        "throttledUntil": None,
+        "backfillPercent": None,
         "gapsDetected": 2,
     }
 
@@ -109,6 +124,7 @@ def test_a_trouble_of_the_store_is_one_of_every_symbol_that_is_not_at_rest(
 # Of New York: Monday 2024-01-08 15:00 UTC, the day before, and half a minute after that Monday's open.
 OPEN_MS = 1_704_726_000_000
 CLOSED_MS, JUST_OPEN_MS = OPEN_MS - 86_400_000, OPEN_MS - 1_800_000 + 30_000
+HOUR_MS = 3_600_000
 QUIET = replace(STATE, updated_ms=OPEN_MS - 3 * 86_400_000)
 
 
@@ -117,9 +133,9 @@ QUIET = replace(STATE, updated_ms=OPEN_MS - 3 * 86_400_000)
     [
         (OPEN_MS, "venue", ("STALE", None), False),
         (OPEN_MS, "inbox", ("STALE", "quiet"), True),
-        (CLOSED_MS, "venue", ("CLOSED", "session"), True),
-        (CLOSED_MS, "inbox", ("CLOSED", "session"), True),
-        (JUST_OPEN_MS, "venue", ("CLOSED", "session"), True),
+        (CLOSED_MS, "venue", ("LIVE", None), True),
+        (CLOSED_MS, "inbox", ("LIVE", None), True),
+        (JUST_OPEN_MS, "venue", ("LIVE", None), True),
     ],
 )
 def test_quiet_is_no_fault_of_a_closed_market_or_of_an_inbox(
@@ -133,6 +149,62 @@ def test_quiet_is_no_fault_of_a_closed_market_or_of_an_inbox(
     assert standing_of(view, market, HealthRules(TTL_MS, lambda: True)) == ("DEGRADED", "store")
     # With trades it is live whatever its calendar says.
     assert standing_of(replace(view, state=replace(STATE, updated_ms=now_ms)), market, RULES) == ("LIVE", None)
+
+
+def test_a_day_and_a_night_of_a_stock_exchange_without_a_trade_are_stale_in_its_session_alone() -> None:
+    market = Market(replace(MARKET.instrument, calendar="XNYS"), {"kind": "venue"})
+    found: list[tuple[str, bool, str]] = []
+    for now_ms in range(OPEN_MS - 15 * HOUR_MS, OPEN_MS + 9 * HOUR_MS, HOUR_MS // 2):
+        view = replace(VIEW, state=QUIET, owner=replace(HELD, beat_ms=now_ms), server_ms=now_ms)
+        told = health_of(view, market, RULES, gaps=0)
+        found.append((told["mode"], told["marketClosed"], told["message"]))
+    night, day = ("LIVE", True, MARKET_CLOSED), ("STALE", False, "No trade for a minute or more")
+    # The half hour that the market opens in is excused for its first minute.
+    runs = [(run, len(list(times))) for run, times in groupby(found)]
+    assert runs == [(night, 29), (("LIVE", False, "Live"), 1), (day, 12), (night, 6)]
+
+
+def test_a_fault_is_one_at_night_too_and_the_end_of_a_source_is_the_end() -> None:
+    market = Market(replace(MARKET.instrument, calendar="XNYS"), {"kind": "venue"})
+    for mode in ("DEGRADED", "CLOSED", "FAILED"):
+        view = replace(VIEW, health={"mode": mode}, owner=replace(HELD, beat_ms=CLOSED_MS), server_ms=CLOSED_MS)
+        told = health_of(view, market, RULES, gaps=0)
+        assert (told["mode"], told["marketClosed"]) == (mode, True)
+
+
+def test_who_is_throttled_says_so_word_for_word_and_until_when() -> None:
+    told = {"mode": "DEGRADED", "reason": "throttled", "throttled": "true", "throttled_until_ms": str(NOW_MS + 9)}
+    found = health_of(replace(VIEW, health=told | {"since_ms": str(NOW_MS - 5)}), MARKET, RULES, gaps=0)
+    assert found["message"] == "Rate-limited — showing last known data"
+    assert (found["throttledUntil"], found["since"], found["providerThrottled"]) == (NOW_MS + 9, NOW_MS - 5, True)
+    over = health_of(replace(VIEW, health=told | {"mode": "LIVE", "throttled": "false"}), MARKET, RULES, gaps=0)
+    assert (over["message"], over["throttledUntil"]) == ("Live", None)
+
+
+def test_a_backfill_says_how_far_it_is() -> None:
+    busy = replace(VIEW, health={"mode": "BACKFILLING", "backfill_percent": "42"})
+    found = health_of(busy, MARKET, RULES, gaps=0)
+    assert (found["backfillPercent"], found["message"]) == (42, "Fetching what is missing (42 %)")
+    assert health_of(replace(busy, health={"mode": "BACKFILLING"}), MARKET, RULES, gaps=0)["backfillPercent"] is None
+
+
+@pytest.mark.parametrize(
+    ("view", "since_ms"),
+    [
+        (replace(VIEW, state=replace(STATE, updated_ms=NOW_MS - 90_000)), NOW_MS - 30_000),
+        (replace(VIEW, owner=replace(HELD, token="")), HELD.beat_ms),
+        (replace(VIEW, health={"mode": "LIVE", "since_ms": "7"}), 7),
+    ],
+)
+def test_since_when_it_stands_so(view: View, since_ms: int) -> None:
+    assert health_of(view, MARKET, RULES, gaps=0)["since"] == since_ms
+
+
+def test_the_source_is_a_cache_where_nobody_adds_to_what_is_answered() -> None:
+    assert health_of(VIEW, MARKET, RULES, gaps=0)["source"] == "inbox"
+    assert health_of(VIEW, MARKET, RULES, gaps=0, from_archive=True)["source"] == "cache"
+    for owner in (replace(HELD, token=""), replace(HELD, beat_ms=NOW_MS - TTL_MS - 1)):
+        assert health_of(replace(VIEW, owner=owner), MARKET, RULES, gaps=0)["source"] == "cache"
 
 
 def test_days_of_another_zone_follow_each_other_without_a_closed_moment() -> None:

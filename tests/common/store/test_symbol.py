@@ -100,7 +100,34 @@ async def test_a_released_symbol_is_free_at_once(store: SymbolStore) -> None:
 async def test_a_release_may_say_why(client: Redis, store: SymbolStore) -> None:
     await claim(store, A)
     await store.release(A, {"mode": "FAILED", "reason": "store"})
-    assert await store.health() == {"mode": "FAILED", "reason": "store"}
+    assert said(await store.health()) == {"mode": "FAILED", "reason": "store"}
+
+
+def said(health: dict[Any, Any]) -> dict[Any, Any]:
+    """Of a symbol's health, what its holders said: without the time that the store keeps of it."""
+    return {field: value for field, value in health.items() if field not in ("since_ms", b"since_ms")}
+
+
+async def test_the_store_keeps_since_when_mode_and_reason_are_what_they_are(store: SymbolStore, client: Redis) -> None:
+    async def since_ms() -> int:
+        return int((await store.health())["since_ms"])
+
+    await claim(store, A)
+    await store.commit(step(A, 0, 1, health={"mode": "LIVE", "reason": ""}))
+    live_ms = await since_ms()
+    assert live_ms == int(await client.hget(KEYS.owner, "beat_ms") or 0)
+    # As if it had been said a second ago.
+    await client.hset(KEYS.health, "since_ms", live_ms - 1_000)
+    await store.beat(A, 1, {"mode": "LIVE", "reason": "", "backfill_percent": "7"})
+    assert await since_ms() == live_ms - 1_000
+    await store.beat(A, 1, {"mode": "DEGRADED", "reason": "throttled"})
+    assert await since_ms() >= live_ms
+    await client.hset(KEYS.health, "since_ms", 1)
+    await store.beat(A, 1, {"mode": "DEGRADED", "reason": "disconnected"})
+    assert await since_ms() >= live_ms
+    await client.hset(KEYS.health, "since_ms", 1)
+    await store.release(A, {"mode": "FAILED", "reason": "store"})
+    assert await since_ms() >= live_ms
 
 
 async def test_a_release_by_a_former_holder_changes_nothing(client: Redis, store: SymbolStore) -> None:
@@ -141,7 +168,7 @@ async def test_a_commit_writes_all_its_parts(client: Redis, store: SymbolStore) 
     assert await score_members(client, KEYS.candles) == [(b"c0", 0), (b"c1", MINUTE_MS)]
     assert await score_members(client, KEYS.minutes(FOOTPRINTS)) == [(b"f0", 0), (b"f1", MINUTE_MS)]
     assert found[KEYS.events] == [(b"1-1", {b"event": b"x"}), (b"1-2", {b"event": b"y"})]
-    assert found[KEYS.health] == {b"mode": b"LIVE", b"source": b"test"}
+    assert said(found[KEYS.health]) == {b"mode": b"LIVE", b"source": b"test"}
     assert found[KEYS.owner][b"beats"] == b"2"
 
 
@@ -261,7 +288,7 @@ async def test_a_beat_is_a_sign_of_life_and_no_step(client: Redis, store: Symbol
     await store.beat(A, 1, {"mode": "LIVE"})
     found = await everything(client)
     assert found[KEYS.owner][b"beats"] == b"3"
-    assert found[KEYS.health] == {b"mode": b"LIVE", b"source": b"test"}
+    assert said(found[KEYS.health]) == {b"mode": b"LIVE", b"source": b"test"}
     await store.commit(step(A, 1, 2))
 
 

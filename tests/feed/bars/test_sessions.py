@@ -1,6 +1,7 @@
 """A market that closes, through the whole feed: what is read, what is streamed, and whether it is open."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import datetime
 from itertools import pairwise
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from redis.asyncio import Redis
 
 from common.market.candle import LIVE
-from common.market.instrument import Instrument
+from common.market.instrument import Hours, Instrument
 from common.market.trade import Trade
 from common.store.registry import Market, Registry
 from feed.queries.market import status
@@ -188,11 +189,40 @@ def test_the_status_says_when_it_changes(
     assert (found["session"] or {}).get("label") == label
 
 
+@pytest.mark.parametrize("hours", ["regular", "extended"])
+@pytest.mark.parametrize(
+    ("now", "phase"),
+    [
+        ("2015-12-23 03:59", ""),
+        ("2015-12-23 04:00", "isPreMarket"),
+        ("2015-12-23 09:29", "isPreMarket"),
+        ("2015-12-23 09:30", "isOpen"),
+        ("2015-12-23 15:59", "isOpen"),
+        ("2015-12-23 16:00", "isAfterHours"),
+        ("2015-12-23 20:00", ""),
+        ("2015-12-24 13:00", "isAfterHours"),
+        ("2015-12-24 17:00", ""),
+        ("2015-12-25 12:00", ""),
+    ],
+)
+def test_the_part_of_the_day_is_told_whatever_hours_a_symbol_keeps(hours: Hours, now: str, phase: str) -> None:
+    found = status(replace(STOCK, hours=hours), ms(now))
+    told = [name for name in ("isPreMarket", "isOpen", "isAfterHours") if found[name]]
+    assert told == ([phase] if phase else [])
+
+
+def test_a_market_without_extended_hours_is_open_or_not() -> None:
+    for calendar, now, is_open in (("XNSE", "2015-12-23 01:00", True), ("XNSE", "2015-12-23 09:00", False)):
+        found = status(replace(STOCK, calendar=calendar, zone="UTC"), ms(now))
+        assert (found["isOpen"], found["isPreMarket"], found["isAfterHours"]) == (is_open, False, False)
+    assert status(replace(STOCK, calendar="24x7", zone="UTC"), ms("2015-12-25 12:00"))["isOpen"]
+
+
 async def test_market_answers_status_and_health(feed: Served, stock: Writer) -> None:
     await stock.commit(next_trade(stock, 0))
     answer = await feed.json(f"/v1/market/{STOCK.symbol}")
-    assert list(answer) == ["symbol", "calendar", "zone", "hours", "state", "session", "nextOpen", "nextClose"] + [
-        *("lastUpdate", "health")
+    assert list(answer) == ["symbol", "calendar", "zone", "hours", "state"] + [
+        *("isOpen", "isPreMarket", "isAfterHours", "session", "nextOpen", "nextClose", "lastUpdate", "health")
     ]
     assert (answer["calendar"], answer["zone"], answer["hours"]) == ("XNYS", "America/New_York", "regular")
     assert (answer["state"] == "open") == (answer["session"] is not None) and answer["lastUpdate"] > 0

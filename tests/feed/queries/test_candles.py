@@ -117,6 +117,27 @@ async def test_sparse_minutes_are_read_further_back_until_the_limit(feed: Served
     assert await opens(feed, timeframe="1h", limit=3) == [0, 900, 4_980]
 
 
+@pytest.mark.parametrize(("timeframe", "step_ms"), [("1m", MINUTE_MS), ("5m", 5 * MINUTE_MS), ("1s", 1_000)])
+async def test_on_demand_each_bar_is_told_with_the_time_of_its_last_trade(
+    feed: Served, writer: Writer, timeframe: str, step_ms: int
+) -> None:
+    times_ms = [NOON_MS + at_ms for at_ms in (0, 400, 70_500, 299_999, 300_000, 300_001)]
+    for at_ms in times_ms:
+        await writer.commit(writer.trade(at_ms))
+    last_ms = {at_ms - at_ms % step_ms: at_ms for at_ms in times_ms}
+    dated = await feed.json(PATH, timeframe=timeframe, updated=1)
+    assert {bar["t"]: bar.pop("lastUpdatedAt") for bar in dated["bars"]} == last_ms
+    # Else they are the same.
+    assert dated["bars"] == (await feed.json(PATH, timeframe=timeframe))["bars"]
+    # A late trade that is not the last of its bar leaves it so.
+    await writer.commit(writer.trade(NOON_MS + 70_400))
+    assert [bar["lastUpdatedAt"] for bar in (await feed.json(PATH, timeframe=timeframe, updated=1))["bars"]]
+    filled = await feed.json(PATH, timeframe="1m", updated=1, fill="flat")
+    assert filled["bars"][2]["lastUpdatedAt"] == NOON_MS + 70_500
+    answer = await feed.get(PATH, updated=1, format="csv")
+    assert answer.json()["error"]["message"] == "updated is 1 and format is csv, expected format=json with it"
+
+
 async def test_times_are_ms_or_utc_text(feed: Served, writer: Writer) -> None:
     await minutes(writer, *range(4))
     assert await opens(feed, start="2023-11-15T12:01:00Z", end="2023-11-15T12:03:00+00:00") == [1, 2]

@@ -166,7 +166,7 @@ async def test_health_is_told_when_the_mode_or_its_reason_changes(feed: Served, 
 
 def _mode(feed: Served) -> str:
     (symbol,) = feed.services.hub.feeds
-    return str(symbol.standing and symbol.standing[0])
+    return symbol.signs.standing.mode if symbol.signs else ""
 
 
 async def test_list_and_unsubscribe(feed: Served, writer: Writer, client: Redis) -> None:

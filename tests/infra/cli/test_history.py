@@ -11,11 +11,11 @@ from redis.asyncio import Redis
 from common.archive.archive import Archive
 from common.archive.series import CANDLE_ROWS, FOOTPRINT_ROWS, SERIES, TRADE_ROWS
 from common.market.timeframes.timeframe import DAY_MS, day_of
-from common.store.health import upkeep_of
 from common.store.jobs import QUEUED, WORKERS, failure
 from common.store.keys import CLOCK, FAILURES, FORMAT_KEY, SYMBOLS_VERSION, SymbolKeys
 from common.store.registry import Market
 from common.store.rollups import RollupStore
+from common.store.upkeep import upkeep_of
 from infra.doctor.audit import Auditor, Object
 from tests.kit.archive.days import archive_all
 from tests.kit.processes.command import Fleet

@@ -31,7 +31,7 @@ def test_bars_are_shown_with_all_their_decimals_and_amounts_in_short() -> None:
         shown(found)
         == """
 SIMULATED:BTCUSD 1m
-live
+Live
 open (UTC)       open      high       low     close  volume  trades
 01-12 14:00  64000.50  64058.00  63758.31  63933.41  67.985    1177
 01-12 14:01  64000.50  64058.00  63758.31  64011.00       2       3  growing
@@ -44,7 +44,7 @@ def test_where_there_is_room_amounts_are_exact_and_the_delta_is_there() -> None:
         shown(watched(snapshot(bar())), width=100)
         == """
 SIMULATED:BTCUSD 1m
-live
+Live
 open (UTC)       open      high       low     close       volume        delta  trades
 01-12 14:00  64000.50  64058.00  63758.31  63933.41  67.98512345  -5.73820989    1177
 """
@@ -57,7 +57,7 @@ def test_prices_of_many_digits_leave_out_the_rest_and_are_whole() -> None:
         shown(watched(snapshot(fine), symbol="BINANCE_USDM:1000000PEPEUSDT_PER"))
         == """
 BINANCE_USDM:1000000PEPEUSDT_PER 1m
-live
+Live
 open (UTC)                   high                   low                 close
 01-12 14:00  0.000012345678901299  0.000012345678901200  0.000012345678901200
 """
@@ -102,7 +102,7 @@ def test_it_says_how_it_stands_and_marks_what_is_old() -> None:
     found.gone("nothing listens there", OPEN_MS)
     assert found.standing() == "connecting to http://127.0.0.1:8700 (nothing listens there)"
     found.take(snapshot(bar()))
-    assert (found.standing(), found.is_old) == ("live", False)
+    assert (found.standing(), found.is_old) == ("Live", False)
     found.gone("the connection was lost", OPEN_MS + 61_000)
     found.gone("nothing listens there", OPEN_MS + 90_000)
     assert (
@@ -119,18 +119,20 @@ open (UTC)       open      high       low     close       volume  trades
 
 
 @pytest.mark.parametrize(
-    ("mode", "reason", "sentence"),
+    ("mode", "message", "sentence"),
     [
-        ("STALE", None, "STALE: no trade for a minute or more"),
-        ("STALE", "quiet", "STALE: no client pushes trades"),
-        ("CLOSED", "session", "CLOSED: its market is closed"),
-        ("UNASSIGNED", None, "UNASSIGNED: no worker has it"),
-        ("DEGRADED", "throttled", "DEGRADED: throttled"),
+        ("STALE", "No trade for a minute or more", "STALE: No trade for a minute or more"),
+        ("UNASSIGNED", "", "UNASSIGNED"),
     ],
 )
-def test_a_symbol_that_is_not_live_is_told(mode: str, reason: str | None, sentence: str) -> None:
-    found = watched(snapshot(bar(), mode=mode, reason=reason))
+def test_a_symbol_that_is_not_live_is_told(mode: str, message: str, sentence: str) -> None:
+    found = watched(snapshot(bar(), mode=mode, message=message))
     assert (found.standing(), found.is_old) == (sentence, True)
+
+
+def test_a_closed_market_is_told_and_what_is_shown_is_not_old() -> None:
+    found = watched(snapshot(bar(), mode="LIVE", message="The market is closed"))
+    assert (found.standing(), found.is_old) == ("The market is closed", False)
 
 
 def test_a_store_that_is_away_is_told_and_waited_for() -> None:
@@ -139,7 +141,7 @@ def test_a_store_that_is_away_is_told_and_waited_for() -> None:
     assert found.is_passing(away) and not found.is_passing(away | {"code": "bad_input"})
     assert found.standing() == "no news: the store does not answer"
     found.take({"type": "candle", "bar": bar()})
-    assert found.standing() == "live"
+    assert found.standing() == "Live"
 
 
 def test_a_low_terminal_shows_the_newest_bars() -> None:

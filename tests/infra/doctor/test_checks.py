@@ -6,9 +6,9 @@ import pytest
 
 from common.market.timeframes.timeframe import DAY_MS
 from common.store.cut import Wrong
-from common.store.health import Upkeep
 from common.store.jobs import FailedJob, JobsView
 from common.store.presence import Process
+from common.store.upkeep import Upkeep
 from infra.doctor import checks
 from infra.doctor.checks import Finding, Lease, Level
 from workers.rollup.work import Work

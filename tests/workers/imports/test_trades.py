@@ -13,9 +13,9 @@ import pytest
 from common.archive.archive import Archive
 from common.market.candle import IMPORT
 from common.store.client import commit_client
-from common.store.health import Upkeep, upkeep_of
 from common.store.keys import SymbolKeys
 from common.store.registry import Market
+from common.store.upkeep import Upkeep, upkeep_of
 from infra.paths import ROOT
 from tests.kit.imports import (
     FIRST_MS,

@@ -190,6 +190,20 @@ async def answers(feed: Served, asked: list[dict[str, Any]]) -> list[Any]:
     return found
 
 
+async def test_the_source_of_an_answer_out_of_the_archive_is_a_cache(
+    client: Redis, writer: Writer, redis_url: str, tmp_path: Path
+) -> None:
+    await write_days(writer, 3)
+    await writer.roll_up()
+    await archive_all(client, Archive.open(str(tmp_path)))
+    cut_ms, path = FIRST_MS + 2 * DAY_MS, f"/v1/candles/{INSTRUMENT.symbol}"
+    await drop_before(writer, cut_ms)
+    assert await floors(client) == (cut_ms, cut_ms)
+    async with served(redis_url, archive_url=str(tmp_path), lease_ttl_ms=600_000) as feed:
+        told = {end: (await feed.json(path, end=end))["health"]["source"] for end in (cut_ms, cut_ms + 60_000)}
+        assert told == {cut_ms: "cache", cut_ms + 60_000: "inbox"}
+
+
 @pytest.mark.parametrize("kind", ["folder", "s3"])
 async def test_the_feed_answers_as_if_nothing_had_been_dropped(
     client: Redis, writer: Writer, redis_url: str, tmp_path: Path, s3: S3, kind: str

@@ -24,8 +24,8 @@ from common.market.instrument import Instrument
 from common.market.timeframes.periods import DAY
 from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, Timeframe
 from common.store import script
-from common.store.health import upkeep_of
 from common.store.minute_archive import MinuteArchive
+from common.store.upkeep import upkeep_of
 from feed.queries.candles import CandleQuery
 from feed.reading.bounds import Window
 from tests.kit.archive.days import FIRST_MS

@@ -18,10 +18,10 @@ from common.frames.rescale import rescaled
 from common.market.instrument import Instrument
 from common.market.rescaling import Rescaling
 from common.market.timeframes.timeframe import DAY_MS
-from common.store.health import upkeep_of
 from common.store.registry import Market
 from common.store.rescale import RescaleStore
 from common.store.rollups import RollupStore
+from common.store.upkeep import upkeep_of
 from infra.doctor import checks
 from tests.kit.archive.days import BOTH, drop_before, write_days
 from tests.kit.archive.trades import archive_trades

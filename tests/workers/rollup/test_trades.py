@@ -23,11 +23,11 @@ from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, day_of
 from common.market.trade import Trade
 from common.store.client import commit_client
 from common.store.commit import StreamBounds
-from common.store.health import upkeep_of
 from common.store.jobs import Jobs
 from common.store.keys import SymbolKeys
 from common.store.registry import Market
 from common.store.trade_archive import TradeArchive, Waiting, waiting
+from common.store.upkeep import upkeep_of
 from tests.kit.archive.s3 import BUCKET, S3
 from tests.kit.clocks import FakeClock
 from tests.kit.processes.rollup import START_S, process

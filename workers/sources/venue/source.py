@@ -188,7 +188,8 @@ class VenueSource:
         )
 
     def _health(self) -> dict[str, str]:
-        found = {"throttled": "true" if self.budget.is_throttled else "false"}
+        until_ms = self.budget.throttled_until_ms
+        found = {"throttled": "false" if until_ms is None else "true", "throttled_until_ms": str(until_ms or "")}
         if reason := self._trouble():
             found |= {"mode": DEGRADED, "reason": reason}
         elif self._backfill.is_busy:

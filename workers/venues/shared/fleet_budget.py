@@ -34,10 +34,16 @@ class FleetBudget:
     headers: Mapping[str, int]
     # Our monotonic time until which the venue is known to refuse.
     _refused_until_ms: int = 0
+    # The same of the wall clock, for people.
+    _told_until_ms: int = 0
 
     @property
     def is_throttled(self) -> bool:
         return self.clock.monotonic_ms() < self._refused_until_ms
+
+    @property
+    def throttled_until_ms(self) -> int | None:
+        return self._told_until_ms if self.is_throttled else None
 
     async def is_half_free(self) -> bool:
         """Whether a request that can wait may be sent: half of the venue's budget is for those that can't."""
@@ -77,7 +83,9 @@ class FleetBudget:
         return self.connects if endpoint == CONNECT else self.requests
 
     def _note(self, left_ms: int) -> None:
-        self._refused_until_ms = max(self._refused_until_ms, self.clock.monotonic_ms() + left_ms)
+        until_ms = self.clock.monotonic_ms() + left_ms
+        if until_ms > self._refused_until_ms:
+            self._refused_until_ms, self._told_until_ms = until_ms, self.clock.now_ms() + left_ms
 
     @staticmethod
     def _jittered(ms: int) -> int:

@@ -192,7 +192,10 @@ async def test_while_throttled_the_symbol_is_degraded_and_recovers(fault: Fault,
         made.exchange.inject(fault)
         made.exchange.inject(Drop(NAME, count=3))
         degraded = {"throttled": "true", "mode": "DEGRADED", "reason": "throttled"}
-        await wait_until_async(lambda: degraded in made.health, timeout_s=20)
+        await wait_until_async(lambda: [told for told in made.health if degraded.items() <= told.items()], timeout_s=20)
+        (until, *_) = [told["throttled_until_ms"] for told in made.health if degraded.items() <= told.items()]
+        assert until.isdigit()
         await come_to_rest(made)
         made.assert_true()
         await wait_until_async(lambda: made.health[-1]["throttled"] == "false", timeout_s=20)
+        assert made.health[-1]["throttled_until_ms"] == ""
