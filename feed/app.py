@@ -38,7 +38,7 @@ from feed.web.connections import Connections, room_for
 from feed.web.doors import Hosts, Tokens
 from feed.web.guard import Guard
 from feed.web.places import ProxiedPlaces
-from feed.web.routes import routes
+from feed.web.routes import FEATURES, routes
 from feed.wire import errors
 
 # A client waits for the answer.
@@ -109,7 +109,7 @@ def create_app(settings: Settings) -> Starlette:
             is_store_troubled=lambda: bool(watch.troubles),
         )
         hub = Hub(queries, pubsub, metrics)
-        fleet = Fleet(settings, queries, Jobs(queue), watch)
+        fleet = Fleet(settings, queries, Jobs(queue), watch, FEATURES)
         app.state.services = Services(settings, access, client, queries, fleet, hub, metrics)
         running = [asyncio.create_task(hub.run()), asyncio.create_task(watch.run())]
         try:

@@ -36,6 +36,8 @@ class Fleet:
     jobs: Jobs
     # Looks at the store, and knows what is wrong with it.
     watch: StoreWatch
+    # What all of it can be asked for, by name (feed.queries.features).
+    features: Sequence[str] = ()
 
     async def look(self) -> list[Look]:
         """Return every registered symbol with a view of it, of whatever instrument its data is."""

@@ -13,6 +13,7 @@ from feed.queries import (
     book,
     candles,
     current,
+    features,
     footprint,
     gaps,
     health,
@@ -33,6 +34,7 @@ from feed.queries.fleet import Fleet
 from feed.queries.queries import SymbolQueries
 from feed.queries.validator import Validator, validator
 from feed.services import Services, services_of
+from feed.stream.channels.table import CHANNELS
 from feed.web import process
 from feed.web.documents import pages
 from feed.wire.answers import Written
@@ -59,7 +61,9 @@ OF_FLEET: tuple[Endpoint[Fleet, Any], ...] = (
     symbols.ENDPOINT,
     health.ENDPOINT,
     indicator_list.ENDPOINT,
+    features.ENDPOINT,
 )
+FEATURES = features.features_of((endpoint.path for endpoint in (*OF_SYMBOL, *OF_FLEET)), CHANNELS)
 
 # A symbol is changed once in years: twice under one request is already more than there is.
 ATTEMPTS = 3

@@ -247,6 +247,7 @@ SYMBOLS = record(
         )
     }
 )
+FEATURES = record({"version": TEXT, "features": listed(TEXT)})
 _FAILED_JOB = record({"job": TEXT, "reason": TEXT, "at": TIME, "times": COUNT, "retryAt": nullable(TIME)})
 FLEET_HEALTH = record(
     {

@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 
 from common.market.instrument import Instrument
 from common.market.timeframes.timeframe import DAY_MS, day_of
+from common.release import RELEASE
 from common.store.budget import BudgetStore
 from common.store.demand import Demand
 from common.store.health import Tally
@@ -49,6 +50,21 @@ async def test_symbols_lists_all_that_are_registered(feed: Served, writer: Write
             "mode": "LIVE",
         },
     ]
+
+
+async def test_the_features_are_the_routes_and_the_channels(feed: Served) -> None:
+    found = await feed.json("/v1/features")
+    features = found["features"]
+    assert found["version"] == RELEASE and features == sorted(set(features))
+    asked = {"candles", "candles/current", "features", "api/multi-timeframe/ohlcv", "stream/candles", "stream/book"}
+    assert asked <= set(features) and "stream" not in features
+    # Each is asked for by its name.
+    for name in features:
+        if not name.startswith(("stream/", "api/")):
+            head, *rest = name.split("/")
+            paths = ("/".join(["/v1", name]), "/".join(["/v1", head, "TEST:NONE", *rest]))
+            codes = [(await feed.get(path)).json().get("error", {}).get("code") for path in paths]
+            assert set(codes) & {None, "unknown_symbol"}, (name, codes)
 
 
 async def test_health_is_of_the_whole_fleet_and_of_one_symbol(feed: Served, writer: Writer, client: Redis) -> None:
