@@ -63,7 +63,8 @@ OF_FLEET: tuple[Endpoint[Fleet, Any], ...] = (
     indicator_list.ENDPOINT,
     features.ENDPOINT,
 )
-FEATURES = features.features_of((endpoint.path for endpoint in (*OF_SYMBOL, *OF_FLEET)), CHANNELS)
+_PATHS = [*(endpoint.path for endpoint in OF_SYMBOL), *(endpoint.path for endpoint in OF_FLEET)]
+FEATURES = features.features_of(_PATHS, CHANNELS)
 
 # A symbol is changed once in years: twice under one request is already more than there is.
 ATTEMPTS = 3
