@@ -16,6 +16,7 @@ PARTS = (
     "common.store",
     "common.archive",
     "common.series",
+    "common.tiles",
     "common",
     "workers.change",
     "workers.imports",
@@ -34,6 +35,7 @@ ALLOWED = {
     "common.store": {
         "common.market",
         "common.series",
+        "common.tiles",
         "common.byte_lru",
         "common.errors",
         "common.release",
@@ -41,24 +43,43 @@ ALLOWED = {
     },
     "common.archive": {"common.market", "common.series", "common.frames", "common.errors"},
     "common.series": {"common.market"},
+    "common.tiles": {"common.market", "common.series"},
     "common": {"common.errors"},
     "workers.change": {"common", "common.market", "common.series", "common.frames", "common.store", "common.archive"},
     "workers.imports": {
         "common",
         "common.market",
         "common.series",
+        "common.tiles",
         "common.frames",
         "common.store",
         "common.archive",
         "workers",
         "workers.rollup",
     },
-    "workers.rollup": {"common", "common.market", "common.series", "common.frames", "common.store", "common.archive"},
-    "workers": {"common", "common.market", "common.series", "common.store", "workers.rollup", "workers.change"},
+    "workers.rollup": {
+        "common",
+        "common.market",
+        "common.series",
+        "common.tiles",
+        "common.frames",
+        "common.store",
+        "common.archive",
+    },
+    "workers": {
+        "common",
+        "common.market",
+        "common.series",
+        "common.tiles",
+        "common.store",
+        "workers.rollup",
+        "workers.change",
+    },
     "feed": {
         "common",
         "common.market",
         "common.series",
+        "common.tiles",
         "common.frames",
         "common.indicators",
         "common.store",
@@ -68,6 +89,7 @@ ALLOWED = {
         "common",
         "common.market",
         "common.series",
+        "common.tiles",
         "common.frames",
         "common.indicators",
         "common.store",
@@ -231,7 +253,9 @@ def test_only_the_store_speaks_redis(part: str) -> None:
                 assert (module, names) == ("redis.asyncio", ["Redis"]), f"{place} imports {names} of {module}"
 
 
-@pytest.mark.parametrize("part", ["common.market", "common.series", "common.frames", "common.indicators"])
+@pytest.mark.parametrize(
+    "part", ["common.market", "common.series", "common.tiles", "common.frames", "common.indicators"]
+)
 def test_the_core_is_pure(part: str) -> None:
     for path in files_of(part):
         top = {module.partition(".")[0] for module in imports(path)}

@@ -4,6 +4,7 @@
     2   coverage by chunks (`{S}:coverage`), its newest span in the state; commit messages of version 2
     3   15m roll-ups of sealed days beside these (`{S}:months`, `{S}:rolled:15m`); each names its own form besides
     4   candles with the range of their running delta: packed, sealed, archived, and in commit messages of version 3
+    5   tiles of what was traded (`{S}:tiles:traded:<width>`): a commit drops those of the minutes that it amends
 
 `{}:format` says how far writers may go; a store without it is in format 1. A symbol's own, `state.format`, says how
 that symbol is written by now: its next commit brings it to where writers may go, in the same step, and nothing ever
@@ -22,12 +23,13 @@ from common.store.client import translated
 from common.store.keys import FORMAT_KEY, SYMBOLS, SYMBOLS_VERSION, SymbolKeys
 
 # What this release writes at most.
-FORMAT = 4
-# From which format on coverage is stored by chunks, 15m roll-ups are made of sealed days, and candles have the range of
-# their running delta.
+FORMAT = 5
+# From which format on coverage is stored by chunks, 15m roll-ups are made of sealed days, candles have the range of
+# their running delta, and tiles are made of what was traded.
 CHUNKED_COVERAGE = 2
 ROLLED_MONTHS = 3
 DELTA_RANGES = 4
+TRADED_TILES = 5
 
 
 async def store_format(client: Redis) -> int:

@@ -19,7 +19,7 @@ symbols, and an ACL may name them.
 | {S}:candles:1m      | zset    | commit              | worker, feed       | FLEET_CANDLE_DAYS                      |
 | {S}:footprints:1m   | zset    | commit              | worker, feed       | FLEET_FOOTPRINT_DAYS                   |
 | {S}:dirty           | zset    | commit, import, mark, roll | jobs, feed  | days written and not rolled up since   |
-| {S}:rollup          | hash    | roll, rolled_month, unarchive, adopt, change | jobs, clock, feed | 3 fields       |
+| {S}:rollup          | hash    | scripts of the jobs, adopt, change | jobs, clock, feed | 4 fields                |
 | {S}:outside         | hash    | roll, import, change | feed, doctor       | a day with trades in no session        |
 | {S}:changing        | hash    | fleet symbols       | roll, fleet symbols | 2 fields, while the symbol is changed  |
 | {S}:trades:changed | stream | fleet symbols | change | as the one it becomes, for a moment |
@@ -39,6 +39,12 @@ symbols, and an ACL may name them.
 | {S}:sealed:footprints | hash  | roll, import, commit | worker, feed      | FLEET_FOOTPRINT_DAYS                   |
 | {S}:months          | zset    | roll, rolled_month, commit | jobs, feed | a month of FLEET_CANDLE_DAYS       |
 | {S}:rolled:15m      | hash    | roll, rolled_month, commit | jobs, feed | a month of FLEET_CANDLE_DAYS       |
+| {S}:tiles:traded:50ms | hash  | tiles, commit, import, cut | jobs, feed | FLEET_TILES_50MS_HOURS             |
+| {S}:tiles:traded:1s | hash    | tiles, commit, import, cut | jobs, feed   | FLEET_TILES_1S_HOURS               |
+| {S}:tiles:traded:30s | hash   | tiles, commit, import, cut | jobs, feed  | FLEET_TILES_30S_HOURS              |
+| {S}:tiles:traded:5m | hash    | roll, day_tiles, commit, import, cut | feed | FLEET_FOOTPRINT_DAYS       |
+| {S}:tiles:traded:1h | hash    | roll, day_tiles, commit, import, cut | feed | FLEET_FOOTPRINT_DAYS       |
+| {S}:tiles:traded:1d | hash    | roll, day_tiles, commit, import, cut | feed | FLEET_FOOTPRINT_DAYS       |
 | {S}:staged          | hash    | roll-up jobs, import, roll | roll-up jobs | 2 fields a day being sealed, one a month |
 | {S}:unarchived      | zset    | roll, unarchive, archived | archive jobs, feed | days sealed and not archived since |
 | {S}:archive         | hash    | archived, commit, import, give_up | feed, jobs | 20 fields; 64 lost spans a series |
@@ -74,6 +80,7 @@ Channels: {S}:candles:1m, 1d, 1w and 1M and {S}:events (JSON), {S}:trades (JSON,
 from dataclasses import dataclass
 
 from common.series import CANDLES, MINUTE_SERIES, MinuteSeries
+from common.tiles import TILE_LEVELS, TileLevel
 
 SYMBOLS = "symbols"
 # What calendars have otherwise than the library, by their names.
@@ -233,6 +240,10 @@ class SymbolKeys:
         """Those roll-ups: 15m candles."""
         return self._name("rolled:15m")
 
+    def tiles(self, level: TileLevel) -> str:
+        """By their opens."""
+        return self._name(f"tiles:{level.name}")
+
     @property
     def staged(self) -> str:
         return self._name("staged")
@@ -315,6 +326,7 @@ class SymbolKeys:
             *map(self.sealed, MINUTE_SERIES),
             self.months,
             self.rolled_15m,
+            *map(self.tiles, TILE_LEVELS),
             self.staged,
             self.unarchived,
             self.archive,

@@ -1,6 +1,6 @@
 """What readers see of a symbol: its state and the parts asked for, from one transaction, so that they agree."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -19,6 +19,7 @@ from common.store.months import RolledMonth
 from common.store.older import UNKNOWN_OLDER, OlderCache
 from common.store.parts import NO_DAYS, NO_STREAM, Minutes, Part, Seal, StoredDays, TradeEntry, TradeStream, trade_entry
 from common.store.state import StatePart, SymbolState, check_instrument
+from common.tiles import TileLevel
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,9 @@ class View:
     late: list[LatePart] = field(default_factory=list)
     # Candles that open before are in the archive alone; -1 where no archive is read, and where it has none such.
     archived_to_ms: int = -1
+    # By level and open.
+    tiles: Mapping[TileLevel, Mapping[int, bytes]] = field(default_factory=dict)
+    dirty: frozenset[int] = frozenset()
 
     def lost(self, series: MinuteSeries) -> Spans:
         """When minutes are lost that the archive alone had."""
@@ -120,6 +124,12 @@ class SymbolReader:
         """Return the block of each sealed day, as it is now: its digest tells whether it is still the one of a seal."""
         with translated(f"read of {len(days)} sealed days of {self.keys.symbol}"):
             found: Any = await self._client.hmget(self.keys.sealed(series.name), list(map(str, days)))
+        return list(found)
+
+    async def tiles(self, level: TileLevel, opens: Sequence[int]) -> list[bytes | None]:
+        """Return tiles as they are now: those of sealed days name the seal that they are made of."""
+        with translated(f"read of {len(opens)} tiles of {self.keys.symbol}"):
+            found: Any = await self._client.hmget(self.keys.tiles(level), list(map(str, opens)))
         return list(found)
 
     async def rolled_months(self, months: Sequence[int]) -> list[bytes | None]:

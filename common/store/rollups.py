@@ -23,11 +23,13 @@ from common.store import scripts
 from common.store.archived import Spans, lost_spans
 from common.store.calendars import ADOPTED, Adopted
 from common.store.client import Argument, translated
+from common.store.format import TRADED_TILES
 from common.store.keys import SymbolKeys, archived_series
 from common.store.manifest import ask_whole, is_whole
 from common.store.months import FORM, MonthReading, RolledMonth, StagedMonth
 from common.store.parts import Seal
 from common.store.state import StatePart, SymbolState
+from common.store.tiles import FORM as TILES_FORM
 
 
 class SealFailed(FleetError):
@@ -48,6 +50,8 @@ class Due:
     unlisted: tuple[str, ...] = ()
     # The newest month with sealed days, where months may lack their 15m roll-up; None where none does.
     unrolled_ms: int | None = None
+    # The same, where sealed days may lack their tiles, and may have them.
+    untiled_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +124,8 @@ class Staged:
     digests: Mapping[str, str]
     # The block of its candles, for what is made of it in the same step; empty if it has none.
     candles: bytes = b""
+    # Its tiles, one of each of DAY_LEVELS, empty for none; nothing where none are made.
+    tiles: Sequence[bytes] = ()
 
     def arguments(self) -> list[Argument]:
         """Counts, then digests, each of every series ('' for none), as a seal has them."""
@@ -139,8 +145,8 @@ class RollupStore:
 
     async def due(self) -> Due:
         pipe = self._client.pipeline(transaction=True)
-        pipe.hmget(self.keys.state, ("watermark_ms", "sealed_to_ms"))
-        pipe.hget(self.keys.rollup, "months")
+        pipe.hmget(self.keys.state, ("watermark_ms", "sealed_to_ms", "format"))
+        pipe.hmget(self.keys.rollup, ("months", "tiles"))
         pipe.zrange(self.keys.dirty, 0, -1)
         pipe.zrange(self.keys.unarchived, 0, -1)
         pipe.exists(self.keys.rescale)
@@ -148,8 +154,9 @@ class RollupStore:
         for series in names:
             ask_whole(pipe, self.keys, series)
         with translated(f"read of what is due of {self.keys.symbol}"):
-            (watermark_ms, sealed_to_ms), made, dirty, unarchived, rescale, *whole = await pipe.execute()
-        lacks_months = sealed_to_ms is not None and made != b"%d" % FORM
+            (watermark_ms, sealed_to_ms, form), made, dirty, unarchived, rescale, *whole = await pipe.execute()
+        sealed_ms = None if sealed_to_ms is None else MONTH.open_of(int(sealed_to_ms) - DAY_MS)
+        lacks_tiles = int(form or 1) >= TRADED_TILES and made[1] != b"%d" % TILES_FORM
         last_ms = int(watermark_ms or 0) - DAY_MS
         pairs = (member.decode().split(":") for member in unarchived)
         return Due(
@@ -157,7 +164,8 @@ class RollupStore:
             tuple(sorted((series, int(day_ms)) for series, day_ms in pairs)),
             bool(rescale),
             tuple(name for name, values in zip(names, whole, strict=True) if values[0] and not is_whole(values)),
-            MONTH.open_of(int(sealed_to_ms) - DAY_MS) if lacks_months else None,
+            None if made[0] == b"%d" % FORM else sealed_ms,
+            sealed_ms if lacks_tiles else None,
         )
 
     async def due_days(self, from_ms: int, end_ms: int) -> tuple[int, ...]:
@@ -278,6 +286,8 @@ class RollupStore:
                 outside_count=outside,
                 how="seal" if isinstance(staged, Staged) else staged or "leave",
                 seal=staged.arguments() if isinstance(staged, Staged) else (),
+                packed=list(staged.tiles) if isinstance(staged, Staged) else (),
+                tiles_form=TILES_FORM,
                 months_form=months_form,
                 month=month.arguments() if month else (),
                 rolled=[(r.series, r.open_ms, r.candle, r.event, r.message) for r in rolled],

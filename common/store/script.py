@@ -8,13 +8,14 @@ what the script takes (common.store.scripts has them all). The Lua finds each as
 - a flag (bool): true or false;
 - a list (Values, Rows, Fields): where it lies, as in `for at = gap_puts.first, gap_puts.last, 2 do ... ARGV[at]`.
 
-With `series=True` there is `all`, too: the series of minutes, with their keys (series.lua).
+With `series=True` there is `all`, too: the series of minutes, with their keys (series.lua). With `levels` there is a
+list of that name: of each level of tiles its `key`, `name`, `span_ms` and `source` (common.tiles).
 """
 
 import hashlib
 import inspect
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import chain
 from pathlib import Path
@@ -25,6 +26,7 @@ from redis.exceptions import NoScriptError
 
 from common.store.client import Argument, ask
 from common.store.keys import SymbolKeys, series_arguments
+from common.tiles import TileLevel
 
 _FOLDER = Path(__file__).with_name("scripts")
 
@@ -74,9 +76,12 @@ class Script(Generic[P]):
     A line `-- with <other>.lua` stands for the text of that file: what several scripts do alike.
     """
 
-    def __init__(self, declared: Callable[P, None], keys: Sequence[str], *, series: bool) -> None:
+    def __init__(
+        self, declared: Callable[P, None], keys: Sequence[str], *, series: bool, levels: Sequence[TileLevel]
+    ) -> None:
         self.name = declared.__name__.rstrip("_")
         self.keys = keys
+        self.levels = levels
         self.series = series
         hints = {name: each.annotation for name, each in inspect.signature(declared).parameters.items()}
         self.own_keys = [name for name, hint in hints.items() if hint == Key]
@@ -106,8 +111,10 @@ class Script(Generic[P]):
     def prelude(self) -> str:
         """The Lua that gives each key and argument its name."""
         keys, arguments = [*self.keys, *self.own_keys], [*self.scalars, *self.flags]
+        known = len(keys) + len(self.levels)
         lines = [f"local {', '.join(keys)} = unpack(KEYS)\n"] if keys else []
-        lines += [f"local {name} = {{first = {len(keys) + 1}, last = #KEYS}}\n" for name in self.many_keys]
+        lines += [f"local levels = {{{', '.join(self._levels(len(keys) + 1))}}}\n"] if self.levels else []
+        lines += [f"local {name} = {{first = {known + 1}, last = #KEYS}}\n" for name in self.many_keys]
         if arguments:
             lines.append(f"local {', '.join(arguments)} = unpack(ARGV, 1, {len(arguments)})\n")
         lines += [f"{name} = {name} == '1'\n" for name in self.flags]
@@ -117,6 +124,11 @@ class Script(Generic[P]):
         if self.series:
             lines.append(f"{_text(_FOLDER, 'series')}local all = listed_series(listed())\n")
         return "".join(lines)
+
+    def _levels(self, first_key: int) -> Iterator[str]:
+        for at, level in enumerate(self.levels, start=first_key):
+            told = f"name = '{level.name}', span_ms = {level.span_ms}, source = '{level.source}'"
+            yield f"{{key = KEYS[{at}], {told}}}"
 
     def text(self) -> str:
         return self.prelude() + _text(_FOLDER, self.name)
@@ -131,7 +143,8 @@ class Script(Generic[P]):
         if wrong:
             raise TypeError(f"script {self.name} declares {', '.join(wrong)}, no key of a symbol, or of no known type")
         code = re.sub(r"--.*", "", _text(_FOLDER, self.name))
-        unused = [name for name in (*self.keys, *hints) if not re.search(rf"\b{name}\b", code)]
+        named = (*self.keys, *hints, *(["levels"] if self.levels else []))
+        unused = [name for name in named if not re.search(rf"\b{name}\b", code)]
         if unused:
             raise TypeError(f"{self.name}.lua does not use {', '.join(unused)}, which the script {self.name} declares")
         if re.search(r"\b(KEYS|ARGV)\[\d", code):
@@ -147,13 +160,14 @@ class Call(Generic[P]):
         self._runner = runner
         # Put together once, and not with every call.
         self._keys: list[str] = [getattr(keys, name) for name in script.keys]
+        self._level_keys = [keys.tiles(level) for level in script.levels] if keys else []
         self._series_keys = keys.of_series() if keys and script.series else []
         series = series_arguments()
         self._series: list[Argument] = [len(series), *series] if script.series else []
 
     async def __call__(self, *args: P.args, **named: P.kwargs) -> list[Any]:
         own_keys = [cast(str, named[name]) for name in self._script.own_keys]
-        keys = [*self._keys, *own_keys, *self._series_keys]
+        keys = [*self._keys, *own_keys, *self._level_keys, *self._series_keys]
         for name in self._script.many_keys:
             keys += cast(Sequence[str], named[name])
         arguments = self._script.pack(*args, **named)
@@ -179,9 +193,14 @@ class Alone:
         return result
 
 
-def script(*keys: str, series: bool = False) -> Callable[[Callable[P, None]], Script[P]]:
-    """Declare a script. `keys`: attributes of SymbolKeys; `series`: the keys and names of all series come, too."""
-    return lambda declared: Script(declared, keys, series=series)
+def script(
+    *keys: str, series: bool = False, levels: Sequence[TileLevel] = ()
+) -> Callable[[Callable[P, None]], Script[P]]:
+    """Declare a script. `keys`: attributes of SymbolKeys; `series`: the keys and names of all series come, too.
+
+    `levels`: and those of these levels of tiles.
+    """
+    return lambda declared: Script(declared, keys, series=series, levels=levels)
 
 
 @cache

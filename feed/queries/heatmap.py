@@ -9,12 +9,12 @@ from common.frames.best import best_by_bucket
 from common.frames.depth import Ints
 from common.frames.liquidity import CellGrid, CellKind, Liquidity, liquidity
 from common.market.builder.gaps import Ledger
-from common.market.timeframes.timeframe import DAY_MS, MINUTE, MINUTE_MS, Timeframe
+from common.market.timeframes.timeframe import DAY_MS, MINUTE, MINUTE_MS, Timeframe, width_text
 from common.store.reads import View
 from feed.bars import traded
 from feed.bars.traded import TradedRead
 from feed.queries.endpoint import Endpoint
-from feed.queries.heatmap_window import WINDOW, HeatmapWindow, columns, width_text
+from feed.queries.heatmap_window import WINDOW, HeatmapWindow, columns
 from feed.queries.queries import SymbolQueries
 from feed.reading.budget import QueryBudget
 from feed.wire import shapes

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from common.errors import BadInput
 from common.frames.liquidity import CellGrid
-from common.market.timeframes.timeframe import DAY_MS, Timeframe
+from common.market.timeframes.timeframe import DAY_MS, Timeframe, width_text
 from feed.queries.parameters import END, START, TIMEFRAME_TEXT
 from feed.wire.parameter_types import Parsed, PriceTicks, RowTicks, Whole
 from feed.wire.params import Given, Parameter
@@ -121,10 +121,3 @@ def _check(grid: CellGrid, rows: int) -> None:
         f"that is {grid.cols} columns of {rows} rows, expected at most {MAX_COLS} columns and {MAX_CELLS} cells:"
         f" a bucket of {width_text(fits)} would fit"
     )
-
-
-def width_text(width_ms: int) -> str:
-    for unit, length_ms in (("d", DAY_MS), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)):
-        if width_ms % length_ms == 0:
-            return f"{width_ms // length_ms}{unit}"
-    return f"{width_ms}ms"

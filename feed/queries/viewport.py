@@ -13,7 +13,7 @@ from common.frames.liquidity import CellGrid, CellKind
 from common.frames.orderflow.statistics import RowRules
 from common.market.builder.gaps import Ledger
 from common.market.orderflow.viewport import MIN_ROW_PX, TIMEFRAMES, PriceRows, choose_timeframe
-from common.market.timeframes.timeframe import DAY_MS, MINUTE, MINUTE_MS, Timeframe
+from common.market.timeframes.timeframe import DAY_MS, MINUTE, MINUTE_MS, Timeframe, width_text
 from common.series import CANDLES
 from feed.bars.frames import cover_of, page_of
 from feed.bars.viewport import CellsWanted, ChooseRows, ViewportBars, read_viewport
@@ -21,7 +21,7 @@ from feed.queries.candles import bars_answer
 from feed.queries.endpoint import Endpoint
 from feed.queries.flow_parameters import stated_rows
 from feed.queries.heatmap import MAX_DEPTH_MS, MAX_TRADED_MS, heatmap_of, read_cells
-from feed.queries.heatmap_window import MAX_COLS, HeatmapWindow, width_text
+from feed.queries.heatmap_window import MAX_COLS, HeatmapWindow
 from feed.queries.queries import SymbolQueries
 from feed.reading.bounds import Window
 from feed.reading.budget import QueryBudget

@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from common.market.timeframes.timeframe import MINUTE_MS, day_of
 from common.series import MINUTE_SERIES
 from common.store.calendars import adopt
-from common.store.format import ROLLED_MONTHS, stated_format
+from common.store.format import ROLLED_MONTHS, TRADED_TILES, stated_format
 from common.store.registry import Registry
 from common.store.rollups import RollupStore
 from common.store.trade_archive import TRADES, Waiting, waiting
@@ -37,11 +37,8 @@ async def due_work(client: Redis, *, archiving: bool, trades_kept: int | None = 
     """
     symbols = await Registry(client).symbols()
     listed = (*MINUTE_SERIES, *([] if trades_kept is None else [TRADES]))
-    with_months = await stated_format(client) >= ROLLED_MONTHS
-    works = {
-        symbol: await _due_of(client, symbol, listed if archiving else (), with_months=with_months)
-        for symbol in symbols
-    }
+    form = await stated_format(client)
+    works = {symbol: await _due_of(client, symbol, listed if archiving else (), form) for symbol in symbols}
     if trades_kept is not None:
         for symbol, found in (await waiting(client, symbols)).items():
             if is_due(found, trades_kept):
@@ -61,16 +58,18 @@ def is_due(found: Waiting, trades_kept: int) -> bool:
     return is_over or is_old or found.count * WAITING_PART >= trades_kept
 
 
-async def _due_of(client: Redis, symbol: str, archived: Sequence[str], *, with_months: bool) -> list[Work]:
+async def _due_of(client: Redis, symbol: str, archived: Sequence[str], form: int) -> list[Work]:
     """By month, the newest first; a month is rolled up before it is archived. `archived`: the series that are.
 
-    `with_months`: whether what is sealed of a month is to have its 15m roll-up.
+    `form`: of the store, which says whether what is sealed of a month or a day is to have its roll-up or tiles.
     """
     due = await RollupStore(client, symbol).due()
     rolls = {ROLLED_BY.open_of(day_ms): None for day_ms in due.days}
-    if with_months and due.unrolled_ms is not None:
+    if form >= ROLLED_MONTHS and due.unrolled_ms is not None:
         # Whichever month a job is of, it makes what all others lack.
         rolls[due.unrolled_ms] = None
+    if form >= TRADED_TILES and due.untiled_ms is not None:
+        rolls[due.untiled_ms] = None
     works = [Work(ROLL, symbol, month_ms) for month_ms in rolls]
     if archived:
         # Of all sealed days of a period, one job.

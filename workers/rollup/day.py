@@ -35,14 +35,16 @@ from common.market.manifest import ManifestEntry
 from common.market.scale import Scales
 from common.market.timeframes.periods import DAY, MONTH, WEEK, Period, Plan, periods, rolled_up
 from common.market.timeframes.timeframe import DAY_MS, Timeframe, day_of
-from common.series import CANDLES, MINUTE_SERIES, MinuteSeries, followers
+from common.series import CANDLES, FOOTPRINTS, MINUTE_SERIES, MinuteSeries, followers
 from common.store.archived import touches
 from common.store.calendars import adopt
-from common.store.format import DELTA_RANGES
+from common.store.format import DELTA_RANGES, TRADED_TILES
 from common.store.instrument import InstrumentChanged
 from common.store.months import MonthStore
 from common.store.registry import Market
 from common.store.rollups import DayReading, Rolled, RollupStore, SealFailed, Staged, StoredMinutes
+from common.store.tiles import made_of
+from workers.rollup.day_tiles import day_tiles
 from workers.rollup.month import staged_month
 
 log = logging.getLogger(__name__)
@@ -311,7 +313,9 @@ async def _sealed(store: RollupStore, day: Period, reading: DayReading, scales: 
         sealed = await store.sealed(series, day.open_ms)
         stored[series.name] = StoredMinutes(sealed, reading.others_open[series.name])
     members = {name: _members(MINUTE_SERIES[name], minutes, day, scales) for name, minutes in stored.items()}
-    return await _stage(store, day, {name: found for name, found in members.items() if found}, scales)
+    found = {name: its for name, its in members.items() if its}
+    # Below that, a release may write the symbol that drops no tiles.
+    return await _stage(store, day, found, scales, with_tiles=reading.state.format >= TRADED_TILES)
 
 
 def _members(series: MinuteSeries, minutes: StoredMinutes, day: Period, scales: Scales) -> list[bytes]:
@@ -320,7 +324,9 @@ def _members(series: MinuteSeries, minutes: StoredMinutes, day: Period, scales: 
     return [found[open_ms] for open_ms in sorted(found) if day.holds(open_ms)]
 
 
-async def _stage(store: RollupStore, day: Period, members: Mapping[str, list[bytes]], scales: Scales) -> Staged:
+async def _stage(
+    store: RollupStore, day: Period, members: Mapping[str, list[bytes]], scales: Scales, *, with_tiles: bool
+) -> Staged:
     """Lay the day down as blocks, by series, and see that they read as what they were made of."""
     codecs = {name: MINUTE_SERIES[name].codec.blocks() for name in members}
     made = {name: codecs[name].pack(found, scales.name) for name, found in members.items()}
@@ -330,4 +336,5 @@ async def _stage(store: RollupStore, day: Period, members: Mapping[str, list[byt
             raise SealFailed(f"sealed {name} of {store.keys.symbol}, day {day.open_ms}, read otherwise")
     counts = {name: len(found) for name, found in members.items()}
     digests = {name: blocks.digest(block) for name, block in made.items()}
-    return Staged(counts, digests, made.get(CANDLES.name, b""))
+    tiles = day_tiles(made.get(FOOTPRINTS.name), scales, made_of(digests)) if with_tiles else ()
+    return Staged(counts, digests, made.get(CANDLES.name, b""), tiles)

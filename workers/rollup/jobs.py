@@ -27,6 +27,7 @@ from common.store.manifest import Manifest
 from common.store.registry import Market, Registry
 from common.store.trade_archive import TRADES
 from workers.rollup.day import MAX_JOB_S, Older, roll_days
+from workers.rollup.day_tiles import make_day_tiles
 from workers.rollup.month import make_months
 from workers.rollup.rq_worker import Functions
 from workers.rollup.work import ARCHIVE, RESCALE, ROLL, ROLLED_BY
@@ -49,16 +50,22 @@ def functions(settings: Settings, stopping: Callable[[], bool]) -> Functions:
 
 
 def roll(settings: Settings, stopping: Callable[[], bool], symbol: str, month_ms: int) -> None:
-    """Roll up and seal what is due of a month's days, and make what other months lack."""
+    """Roll up and seal what is due of a month's days, and make what other months and days lack."""
     span, kept, older = (month_ms, ROLLED_BY.next_open(month_ms)), settings.events_kept, _older(settings)
 
     async def roll_month(client: Redis, market: Market) -> None:
         await _list_older(settings, client, market)
         until_s = time.monotonic() + MAX_JOB_S
         await roll_days(client, market, *span, kept, older, stopping, partial(_ranged, settings))
-        await make_months(client, market, lambda: stopping() or time.monotonic() >= until_s)
+        is_over = partial(_is_over, stopping, until_s)
+        await make_months(client, market, is_over)
+        await make_day_tiles(client, market, is_over)
 
     _run(settings, symbol, roll_month)
+
+
+def _is_over(stopping: Callable[[], bool], until_s: float) -> bool:
+    return stopping() or time.monotonic() >= until_s
 
 
 def archive(settings: Settings, url: str, symbol: str, series: str, period_ms: int) -> None:

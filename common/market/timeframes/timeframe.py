@@ -142,6 +142,12 @@ class Timeframe:
 MINUTE = Timeframe(1, "m")
 
 
+def width_text(width_ms: int) -> str:
+    """A width as the text of a timeframe, in the largest unit that it is a whole number of."""
+    units = ((unit, length_ms) for unit, length_ms in reversed(_UNIT_MS.items()) if unit != "w")
+    return next(f"{width_ms // length_ms}{unit}" for unit, length_ms in units if width_ms % length_ms == 0)
+
+
 def minute_of(ts_ms: int) -> int:
     return ts_ms - ts_ms % MINUTE_MS
 

@@ -4,6 +4,7 @@ Most are all or nothing steps of one symbol, and refuse with FENCED or STALE wha
 """
 
 from common.store.script import Fields, Key, Keys, Rows, Values, script
+from common.tiles import DAY_LEVELS, TRADED_LEVELS
 
 # A symbol's holder: claim to release.
 
@@ -37,6 +38,7 @@ def release(*, token: str, fields: Fields) -> None: ...
     "months",
     "rolled_15m",
     series=True,
+    levels=TRADED_LEVELS,
 )
 def commit(
     *,
@@ -88,7 +90,9 @@ def depth(*, token: str, kept: int, chunks: Fields) -> None: ...
     "outside",
     "coverage",
     "faults",
+    "rollup",
     series=True,
+    levels=TRADED_LEVELS,
 )
 def import_(
     *,
@@ -173,6 +177,7 @@ def change(
     "months",
     "rolled_15m",
     series=True,
+    levels=TRADED_LEVELS,
 )
 def cut(
     *,
@@ -205,6 +210,7 @@ def cut(
     "months",
     "rolled_15m",
     series=True,
+    levels=DAY_LEVELS,
 )
 def roll(
     *,
@@ -216,6 +222,8 @@ def roll(
     outside_count: int | None,
     how: str,
     seal: Values,
+    packed: Values,
+    tiles_form: int,
     months_form: int | None,
     month: Values,
     rolled: Rows,
@@ -224,6 +232,14 @@ def roll(
 
 @script("state", "rollup", "staged", "months", "rolled_15m")
 def rolled_month(*, token: str, version: str, made_form: int | None, month: Values) -> None: ...
+
+
+@script("state", "rollup")
+def tiles(*, level: Key, token: str, version: str, seq: int, span_ms: int, gone: Values, tiles: Fields) -> None: ...
+
+
+@script("state", "rollup", levels=DAY_LEVELS)
+def day_tiles(*, token: str, version: str, day: int | None, made_form: int | None, packed: Values) -> None: ...
 
 
 @script("state", "dirty", "seals", "candles", "months", "rolled_15m")

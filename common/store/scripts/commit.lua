@@ -31,6 +31,7 @@
 --   reshaped_seq    the last commit after which coverage differs by more than its newest span having grown: a gap
 --                   was opened, moved or filled, or coverage begins earlier
 --   candle_floor_ms, footprint_floor_ms, ...   minutes that open before have been dropped
+-- tiles of levels: those of a minute that is amended go (drop_tiles.lua), those of a day with what is sealed of their source.
 -- months, rolled_15m: a month goes with the last of its days; of one that is dropped in part no reader takes the rest.
 -- Numbers stay text: Lua 5.1 writes large ones with 14 digits.
 
@@ -108,7 +109,11 @@ local function drop(series, floor_ms)
   end
   local from_ms, to_ms = string.format('%.0f', was - DAY_MS), string.format('%.0f', floor - DAY_MS)
   for _, seal in ipairs(redis.call('ZRANGEBYSCORE', seals, from_ms, to_ms)) do
-    redis.call('HDEL', series.sealed, string.match(seal, '^%d+'))
+    local day = string.match(seal, '^%d+')
+    redis.call('HDEL', series.sealed, day)
+    for _, level in ipairs(levels) do
+      if level.source == series.name then redis.call('HDEL', level.key, day) end
+    end
   end
   redis.call('HSET', state, series.floor, floor_ms)
 end
@@ -118,6 +123,7 @@ end
 -- with tell.lua
 -- with note_health.lua
 -- with forget_months.lua
+-- with drop_tiles.lua
 
 -- The floor of each series, -1 without one.
 local function floors_now()
@@ -227,6 +233,9 @@ for at = minutes.first, minutes.last, 1 + #all do
   local open_ms, open = ARGV[at], tonumber(ARGV[at])
   local is_here = open >= were[1]
   local kept = is_here
+  if open + 60000 <= closed_before_ms then
+    drop_tiles(levels, open, open + 60000, false)
+  end
   if is_here then
     for _, series in ipairs(all) do
       redis.call('ZREMRANGEBYSCORE', series.open, open_ms, open_ms)

@@ -46,6 +46,11 @@ for _, seal in ipairs(redis.call('ZRANGEBYSCORE', seals, '-inf', before)) do
   for _, series in ipairs(all) do redis.call('HDEL', series.sealed, sealed) end
 end
 forget_months(months, rolled_15m, '-inf', before, 0, math.huge)
+for _, level in ipairs(levels) do
+  for _, open in ipairs(redis.call('HKEYS', level.key)) do
+    if tonumber(open) < tonumber(day) then redis.call('HDEL', level.key, open) end
+  end
+end
 for _, key in ipairs({seals, daily, weekly, monthly}) do
   redis.call('ZREMRANGEBYSCORE', key, '-inf', before)
 end

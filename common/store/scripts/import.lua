@@ -16,6 +16,7 @@
 -- state: a floor above a day goes back to it. The caller has seen to it that nothing lies, or lay, between the two.
 -- trades: the stream does not get them. What it had is dropped: it would look as if it were whole. So a reader that comes back
 --         with an older cursor is given a new snapshot. archive: as archived_trades.lua has it.
+-- tiles of levels: those of a day that is written go (drop_tiles.lua); rollup.tiles: they are to be made again (day_tiles.lua).
 -- state.amended, state.reshaped_seq: as in commit.lua.
 
 local AMENDED_KEPT, DAY_MS = 16, 86400000
@@ -25,6 +26,7 @@ local AMENDED_KEPT, DAY_MS = 16, 86400000
 -- with manifest.lua
 -- with coverage.lua
 -- with tell.lua
+-- with drop_tiles.lua
 
 if redis.call('HGET', owner, 'token') ~= token then
   return {'FENCED'}
@@ -88,6 +90,8 @@ end
 for _, day in ipairs(imported) do
   if day.seals then
     seal(day)
+    drop_tiles(levels, tonumber(day.open), tonumber(day.open) + DAY_MS, true)
+    redis.call('HDEL', rollup, 'tiles')
   end
   note_outside(outside, day.open, day.outside)
 end

@@ -4,6 +4,7 @@
 -- events_kept: at most; outside_count: trades of the day outside every session ('' if not known)
 -- how: 'leave', or 'kept' (the blocks are as they were, to be archived again), or 'seal', with
 -- seal: the number of minutes of each series, then the digest of its staged block of each ('' if there is none)
+-- packed: tiles of the day, as day_tiles.lua has them; tiles_form: the form in which they are
 -- month: of the day, as month.lua has it; months_form: the form in which months are made ('' if they are not)
 -- rolled: '1d', '1w' or '1M', open_ms, candle ('' if there is none), event and message ('' if nothing changed) ...
 -- RESULT  {'OK', version} or {'STALE'}: the day has been written since, another job came first, or the symbol is about
@@ -16,7 +17,8 @@
 -- sealed days of a series: field day, its block (common.market.coding.blocks). Minutes of the day that are open were
 --         written after it was sealed, and count instead of the sealed ones.
 -- staged: fields '<day>:<series>', the blocks as the job has read them back.
--- rollup.months: as rolled_month.lua has it. Where no day was sealed before, no month lacks anything.
+-- rollup.months: as rolled_month.lua has it; rollup.tiles: as day_tiles.lua. Where no day was sealed before, none lacks
+--         anything.
 -- unarchived: members '<series>:<day>', score the version that made them or, negative, the commit that left late trades
 --         for them (commit.lua).
 -- state.sealed_to_ms: the end of the newest sealed day. outside: as outside.lua has it.
@@ -26,6 +28,7 @@ local ROLLED = {['1d'] = daily, ['1w'] = weekly, ['1M'] = monthly}
 
 -- with outside.lua
 -- with month.lua
+-- with put_day_tiles.lua
 
 local until_ms = redis.call('HGET', changing, 'until_ms')
 local time = redis.call('TIME')
@@ -82,6 +85,10 @@ end
 if taken then
   put_month(taken, staged, months, rolled_15m)
 end
+if packed.first <= packed.last and redis.call('ZCARD', seals) == 0 then
+  redis.call('HSET', rollup, 'tiles', tiles_form)
+end
+put_day_tiles(levels, day, packed)
 if how == 'seal' then
   local last_ms = string.format('%.0f', tonumber(day) + DAY_MS - 1)
   for i, series in ipairs(all) do

@@ -1,0 +1,146 @@
+"""Tiles (common.tiles) of one symbol in the store: which there are, and how those that were made are taken in.
+
+`{S}:tiles:<kind>:<width>` has a packed tile a span, by its open. One that is there is what its source makes now:
+
+- of trades, because what amends a minute drops the tiles that hold it in the same step, and one that was being made of
+  what was there before is refused (tiles.lua);
+- of a sealed day, because it names the seal that it was made of, and a reader takes it with that seal only.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+from redis.asyncio import Redis
+
+from common.errors import Stale
+from common.series import MINUTE_SERIES
+from common.store import scripts
+from common.store.client import translated
+from common.store.keys import SymbolKeys
+from common.tiles import DAY_LEVELS, TileLevel
+
+# Of the tiles of sealed days.
+FORM = 1
+
+Opens = Sequence[int]
+
+
+class TileMark(NamedTuple):
+    """Of what tiles are made: a commit, and a version of the roll-up that a cut raises, too."""
+
+    token: str
+    seq: int
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tiles:
+    """Tiles of levels that open at these times, as of a view: by level and open, those that there are."""
+
+    field: ClassVar[str] = "tiles"
+    wanted: Sequence[tuple[TileLevel, Opens]]
+
+    def ask(self, pipe: Any, keys: SymbolKeys) -> None:
+        for level, opens in self.wanted:
+            pipe.hmget(keys.tiles(level), ["", *map(str, opens)])
+
+    def read(self, answers: Iterator[Any]) -> dict[TileLevel, dict[int, bytes]]:
+        return {level: _by_open(opens, next(answers)[1:]) for level, opens in self.wanted}
+
+
+@dataclass(frozen=True, slots=True)
+class Dirty:
+    """UTC days that have been written since they were last rolled up: of all others no open minute is left."""
+
+    field: ClassVar[str] = "dirty"
+
+    def ask(self, pipe: Any, keys: SymbolKeys) -> None:
+        pipe.zrange(keys.dirty, 0, -1)
+
+    def read(self, answers: Iterator[Any]) -> frozenset[int]:
+        return frozenset(map(int, next(answers)))
+
+
+class TileStore:
+    """Through a client that never re-sends."""
+
+    def __init__(self, client: Redis, symbol: str) -> None:
+        self.keys = SymbolKeys(symbol)
+        self._client = client
+        self._put = scripts.tiles.of(client, self.keys)
+        self._put_day = scripts.day_tiles.of(client, self.keys)
+
+    async def mark(self) -> TileMark | None:
+        """Where the store stands; None before the first commit."""
+        pipe = self._client.pipeline(transaction=True)
+        pipe.hmget(self.keys.state, ("token", "seq"))
+        pipe.hget(self.keys.rollup, "version")
+        with translated(f"look at {self.keys.symbol}"):
+            (token, seq), version = await pipe.execute()
+        return TileMark(token.decode(), int(seq), (version or b"0").decode()) if token else None
+
+    async def opens(self, level: TileLevel) -> set[int]:
+        """Return when the tiles open that there are."""
+        with translated(f"look at tiles of {self.keys.symbol}"):
+            found: Any = await self._client.hkeys(self.keys.tiles(level))
+        return set(map(int, found))
+
+    async def tiles(self, level: TileLevel, opens: Opens) -> dict[int, bytes]:
+        """Return those of these tiles that there are, by open."""
+        if not opens:
+            return {}
+        with translated(f"read of tiles of {self.keys.symbol}"):
+            found: Any = await self._client.hmget(self.keys.tiles(level), list(map(str, opens)))
+        return _by_open(opens, found)
+
+    async def put(self, mark: TileMark, level: TileLevel, tiles: Mapping[int, bytes], gone: Opens = ()) -> set[int]:
+        """Take in tiles that were made of trades, or of finer tiles, that were read after `mark`; drop those `gone`.
+
+        Return those that were not taken, for they have been amended since. Raises Stale.
+        """
+        with translated(f"storing of tiles of {self.keys.symbol}"):
+            status, *refused = await self._put(
+                level=self.keys.tiles(level),
+                token=mark.token,
+                version=mark.version,
+                seq=mark.seq,
+                span_ms=level.span_ms,
+                gone=list(gone),
+                tiles={str(open_ms): packed for open_ms, packed in tiles.items()},
+            )
+        if status == b"STALE":
+            raise Stale(f"{self.keys.symbol} has changed since its tiles were made")
+        return set(map(int, refused))
+
+    async def are_days_made(self) -> bool:
+        """Whether every sealed day has its tiles, or days that are due will make them."""
+        with translated(f"look at tiles of {self.keys.symbol}"):
+            found: Any = await self._client.hget(self.keys.rollup, "tiles")
+        return bool(found == b"%d" % FORM)
+
+    async def put_day(self, mark: TileMark, day_ms: int, packed: Sequence[bytes]) -> None:
+        """Take in the tiles of a sealed day, one of each of DAY_LEVELS. Raises Stale."""
+        await self._take_in(mark, day_ms, None, packed)
+
+    async def note_days_made(self, mark: TileMark) -> None:
+        """Note that every sealed day has its tiles. Raises Stale."""
+        await self._take_in(mark, None, FORM, ())
+
+    async def _take_in(self, mark: TileMark, day_ms: int | None, form: int | None, packed: Sequence[bytes]) -> None:
+        assert len(packed) in (0, len(DAY_LEVELS))
+        with translated(f"storing of tiles of {self.keys.symbol}"):
+            status, *_ = await self._put_day(
+                token=mark.token, version=mark.version, day=day_ms, made_form=form, packed=list(packed)
+            )
+        if status == b"STALE":
+            raise Stale(f"{self.keys.symbol} has been rolled up since its tiles were made")
+
+
+def made_of(digests: Mapping[str, str]) -> str:
+    """What the tiles of a sealed day name: the digests of all that is sealed of it, by series."""
+    return ".".join(digests.get(name, "") for name in MINUTE_SERIES)
+
+
+def _by_open(opens: Opens, found: Sequence[bytes | None]) -> dict[int, bytes]:
+    return {open_ms: packed for open_ms, packed in zip(opens, found, strict=True) if packed}
