@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from common.access import parse_hosts, parse_origins, parse_proxies, parse_tokens
 from common.errors import OperatorError
+from common.market.kinds import parse_caps
 from common.redact import HIDDEN, redacted_url
 
 PREFIX = "FLEET_"
@@ -39,6 +40,7 @@ _LISTS: dict[str, Callable[[str], object]] = {
     "allowed_origins": parse_origins,
     "trusted_proxies": parse_proxies,
     "api_tokens": parse_tokens,
+    "streams_per_kind": parse_caps,
 }
 
 
@@ -163,6 +165,16 @@ class Settings(BaseSettings):
     streams_in_all: int = Field(
         default=1_000, ge=0, description="most symbols streamed from venues in all; others are read by REST, slowly"
     )
+    streams_per_kind: str = Field(
+        default="",
+        description="most symbols streamed of a kind of instrument, such as equity=1,option=1; not named: no such cap",
+    )
+    demand_ms: int = Field(
+        default=30_000,
+        ge=0,
+        le=3_600_000,
+        description="ms a symbol on demand is streamed on after the last client has left it; 0: not at all",
+    )
     rollup_processes: int = Field(
         default=1, ge=0, le=64, description="roll-up processes the launcher runs; each does one job at a time"
     )
@@ -226,7 +238,7 @@ class Settings(BaseSettings):
             raise ValueError("it must be redis://host:port/db, rediss://... or unix:///absolute/path")
         return url
 
-    @field_validator("allowed_hosts", "allowed_origins", "trusted_proxies", "api_tokens")
+    @field_validator("allowed_hosts", "allowed_origins", "trusted_proxies", "api_tokens", "streams_per_kind")
     @classmethod
     def _check_list(cls, text: str, info: ValidationInfo) -> str:
         _LISTS[str(info.field_name)](text)

@@ -108,7 +108,7 @@ def create_app(settings: Settings) -> Starlette:
             archive=_archive(settings),
             is_store_troubled=lambda: bool(watch.troubles),
         )
-        hub = Hub(queries, pubsub, metrics)
+        hub = Hub(queries, pubsub, metrics, settings.demand_ms)
         fleet = Fleet(settings, queries, Jobs(queue), watch, FEATURES)
         app.state.services = Services(settings, access, client, queries, fleet, hub, metrics)
         running = [asyncio.create_task(hub.run()), asyncio.create_task(watch.run())]

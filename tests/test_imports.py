@@ -44,7 +44,8 @@ ALLOWED = {
     "common.archive": {"common.market", "common.series", "common.frames", "common.errors"},
     "common.series": {"common.market"},
     "common.tiles": {"common.market", "common.series"},
-    "common": {"common.errors"},
+    # Settings know the names of kinds.
+    "common": {"common.errors", "common.market.kinds"},
     "workers.change": {"common", "common.market", "common.series", "common.frames", "common.store", "common.archive"},
     "workers.imports": {
         "common",

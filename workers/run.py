@@ -14,6 +14,7 @@ from common import log
 from common.clock import JudgedClock, SystemClock
 from common.errors import OperatorError
 from common.garbage import keep_loaded
+from common.market.kinds import parse_caps
 from common.market.timeframes.timeframe import MINUTE_MS
 from common.series import MINUTE_SERIES
 from common.store.client import blocking_client, commit_client
@@ -63,6 +64,7 @@ class WorkerSettings:
     depth_hours: int
     streams_per_venue: int
     streams_in_all: int
+    streams_per_kind: str
     archive_url: str | None
     archive_trades: bool
     binance_key: str = field(repr=False)
@@ -114,7 +116,7 @@ async def work(settings: WorkerSettings) -> None:
         clock,
         settings.backfill_hours * 60 * MINUTE_MS,
         settings.depth_hours * 60,
-        Caps(settings.streams_per_venue, settings.streams_in_all),
+        Caps(settings.streams_per_venue, settings.streams_in_all, parse_caps(settings.streams_per_kind)),
         settings.binance_key,
         changes.change,
         shared,

@@ -61,10 +61,15 @@ symbols, and an ACL may name them.
 | {S}:health          | hash    | commit, beat, release | worker, feed     | 16 fields                              |
 | {S}:inbox           | stream  | anybody             | inbox source       | trimmed behind the worker              |
 | {S}:inbox:ids       | zset    | commit              | inbox source       | MAX_TEXT_IDS of commit.lua             |
-| {S}:demand          | string  | feed                | workers            | 30 s after the last one asked          |
+| {S}:demand          | zset    | demand              | workers            | 30 s, or FLEET_DEMAND_MS, after the last |
+| {S}:focus           | string  | demand              | venue sources      | 30 s after it was last in focus        |
 | {VENUE}:budget      | hash    | spend, cooldown     | venue clients      | 61 buckets a limit                     |
-| {VENUE}:streams     | zset    | slot                | slot               | FLEET_STREAMS_PER_VENUE                |
-| {}:streams          | zset    | slot                | slot               | FLEET_STREAMS_IN_ALL                   |
+| {VENUE}:streams     | zset    | slot                | slot, venue sources | FLEET_STREAMS_PER_VENUE, _PER_KIND    |
+| {VENUE}:streams:leaving | zset | slot               | slot               | the same; gone within SLOT_TTL_MS      |
+| {VENUE}:streams:holders | hash | slot               | slot               | the same                               |
+| {}:streams          | zset    | slot                | slot, venue sources | FLEET_STREAMS_IN_ALL                  |
+| {}:streams:leaving  | zset    | slot                | slot               | the same; gone within SLOT_TTL_MS      |
+| {}:streams:holders  | hash    | slot                | slot               | the same                               |
 | {}:clock            | string  | hold                | hold, doctor       | FLEET_LEASE_TTL_MS after its last sign |
 | {}:archive          | string  | rollup, up          | feed, doctor       | jobs.ARCHIVE_TROUBLE_S                 |
 | {}:failures         | hash    | rollup, fleet jobs  | clock, feed        | jobs.MAX_FAILURES fields               |
@@ -97,8 +102,8 @@ MOVING = "{}:moving"
 ROLLED = ("1d", "1w", "1M")
 # Which processes there are, of all kinds.
 PROCESSES = "{}:workers"
-# Streams of all venues.
-ALL_STREAMS = "{}:streams"
+# Of places for streams: those of all venues.
+ALL = ""
 # Which clock process is the one that ticks.
 CLOCK = "{}:clock"
 # Jobs of the queue that failed and have not succeeded since.
@@ -122,9 +127,23 @@ def archived_series() -> list[str]:
     return [*MINUTE_SERIES, "trades"]
 
 
-def streams_key(venue: str) -> str:
-    """Who has a stream at the venue."""
-    return f"{{{venue}}}:streams"
+@dataclass(frozen=True, slots=True)
+class PlaceKeys:
+    """Who has a place for a stream: `of` a venue, of a kind of instrument (which are lower case), or ALL."""
+
+    of: str
+
+    @property
+    def places(self) -> str:
+        return f"{{{self.of}}}:streams"
+
+    @property
+    def leaving(self) -> str:
+        return f"{{{self.of}}}:streams:leaving"
+
+    @property
+    def holders(self) -> str:
+        return f"{{{self.of}}}:streams:holders"
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,6 +313,10 @@ class SymbolKeys:
         return self._name("demand")
 
     @property
+    def focus(self) -> str:
+        return self._name("focus")
+
+    @property
     def inbox(self) -> str:
         return self._name("inbox")
 
@@ -339,6 +362,7 @@ class SymbolKeys:
             self.gaps,
             self.health,
             self.demand,
+            self.focus,
             self.inbox,
             self.text_ids,
         ]

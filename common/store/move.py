@@ -37,7 +37,9 @@ MAX_NAMED = 3
 # From which version on a stream can be given all of its ends.
 ALL_ENDS_VERSION = 7
 
-_LEFT = re.compile(rb"rq:.*|\{\}:(workers|clock|moving|streams)|\{[^{}]*\}:(streams|demand)", re.DOTALL)
+_LEFT = re.compile(
+    rb"rq:.*|\{\}:(workers|clock|moving)|\{[^{}]*\}:(streams(:leaving|:holders)?|demand|focus)", re.DOTALL
+)
 
 # What is done, how many keys are done, and of how many.
 Tell = Callable[[str, int, int], None]

@@ -143,6 +143,15 @@ class Client:
         self._work = asyncio.Event()
         self._room = asyncio.Event()
 
+    def focus(self, market: Market, topic: Topic, limit: int, wish: OpenRequest) -> None:
+        """Subscribe to this, which is looked at, and to nothing else."""
+        others = [held for held in self.subscriptions if held != (market.symbol, topic)]
+        self.subscribe(market, topic, limit, wish)
+        self._hub.focus(self.subscriptions[market.symbol, topic], market)
+        # After: of what both are made of nothing is let go.
+        for symbol, other in others:
+            self.unsubscribe(symbol, other)
+
     def subscribe(self, market: Market, topic: Topic, limit: int, wish: OpenRequest) -> None:
         """Begin, or begin again."""
         self.unsubscribe(market.symbol, topic)

@@ -50,6 +50,9 @@ class SymbolInUse:
     series: dict[Topic, LiveSeries[Any]] = field(default_factory=dict)
     stored_seq: int = 0
     applied_seq: int = 0
+    # Those of the listeners who have it in focus, and whether one of them has since demand was last told.
+    focused_by: set[SeriesListener] = field(default_factory=set)
+    is_newly_focused: bool = False
     # A commit was missed: its message was none that we understand. It is read with the next look.
     is_blind: bool = False
     # None before the first look.
@@ -113,15 +116,19 @@ class SymbolInUse:
 class Hub:
     """Keeps a LiveSeries for everything that has listeners, and nothing else."""
 
-    def __init__(self, queries: Queries, pubsub: Redis, metrics: Metrics) -> None:
+    def __init__(self, queries: Queries, pubsub: Redis, metrics: Metrics, demand_ms: int) -> None:
+        """`demand_ms`: how long a symbol on demand is asked for after its last listener has left."""
         self._queries = queries
+        self._demand_ms = demand_ms
         self._metrics = metrics
         # By their channels of commits.
         self._feeds: dict[str, SymbolInUse] = {}
         # Channels of books that are listened to, and those of the commits of their symbols.
         self._books: dict[str, str] = {}
         self._demand = Demand(queries.client)
+        # What demand is to be told of at once, and symbols on demand that have lost their last listener since.
         self._demanded = asyncio.Event()
+        self._left: set[str] = set()
         # Channels of symbols that have been changed.
         self._changed: set[str] = set()
         self._any_changed = asyncio.Event()
@@ -162,6 +169,13 @@ class Hub:
         series.listeners.add(listener)
         return series
 
+    def focus(self, listener: SeriesListener, market: Market) -> None:
+        """One who has joined has the symbol in focus until it leaves."""
+        feed = self._feeds[SymbolKeys(market.symbol).commits]
+        feed.focused_by.add(listener)
+        feed.is_newly_focused = True
+        self._demanded.set()
+
     def _begun(self, feed: SymbolInUse, topic: Topic) -> LiveSeries[Any]:
         series = self._series(feed, topic)
         keys = SymbolKeys(feed.market.symbol)
@@ -184,6 +198,8 @@ class Hub:
         series.listeners.discard(listener)
         channel = SymbolKeys(series.market.symbol).commits
         feed = self._feeds.get(channel)
+        if feed:
+            feed.focused_by.discard(listener)
         if series.listeners or feed is None or feed.series.get(series.topic) is not series:
             return
         series.close()
@@ -201,6 +217,9 @@ class Hub:
         if not feed.series:
             del self._feeds[channel]
             self._subscriber.drop(channel)
+            if feed.market.on_demand:
+                self._left.add(feed.market.symbol)
+                self._demanded.set()
 
     def close(self) -> None:
         for feed in self._feeds.values():
@@ -260,18 +279,29 @@ class Hub:
                     log.exception("look failed", extra={"symbol": feed.market.symbol})
 
     async def _keep_demand(self) -> None:
-        """Ask for the symbols on demand that have listeners: at once, and again before that is forgotten."""
+        """Ask for the symbols on demand that have listeners, and those in focus: at once, and again before that is
+        forgotten; and let go of those that have none any more."""
         while True:
-            symbols = [feed.market.symbol for feed in self.feeds if feed.market.on_demand]
+            self._demanded.clear()
             try:
-                if symbols:
-                    await self._demand.ask(symbols)
+                await self._tell_demand()
             except StoreUnavailable as error:
                 log.warning("demand not renewed", extra={"error": str(error)})
-            self._demanded.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(DEMAND_TTL_MS / 1_000 / RENEWALS):
                     await self._demanded.wait()
+
+    async def _tell_demand(self) -> None:
+        left, self._left = self._left, set()
+        for feed in self.feeds:
+            symbol = feed.market.symbol
+            left.discard(symbol)
+            if feed.focused_by:
+                is_new, feed.is_newly_focused = feed.is_newly_focused, False
+                await self._demand.focus(symbol, is_new=is_new)
+            elif feed.market.on_demand:
+                await self._demand.ask([symbol])
+        await self._demand.release(left, self._demand_ms)
 
     async def _look(self, feed: SymbolInUse) -> None:
         market = await self._queries.market(feed.market.symbol)
@@ -314,7 +344,7 @@ class Hub:
             return
         if self._feeds.get(channel) is not old:
             return
-        new = self._feeds[channel] = SymbolInUse(market, self._queries.of(market).data())
+        new = self._feeds[channel] = SymbolInUse(market, self._queries.of(market).data(), focused_by=old.focused_by)
         for series in old.series.values():
             series.close()
             self._move(series, new)

@@ -7,7 +7,7 @@ from feed.queries.parameters import TIMEFRAME
 from feed.wire.parameter_types import AnyText, Parsed
 from feed.wire.params import Parameter, Parameters
 
-ACTIONS = ("subscribe", "unsubscribe", "ping", "list", "auth")
+ACTIONS = ("subscribe", "focus", "unsubscribe", "ping", "list", "auth")
 
 SYMBOL = Parameter("symbol", AnyText(), "", "A registered symbol.", is_required=True)
 BARS = replace(TIMEFRAME, is_required=True)

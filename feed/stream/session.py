@@ -195,6 +195,8 @@ class Conversation:
                 self.client.reply(Reply("list", request_id, {"subscriptions": self._list()}))
             case "subscribe":
                 await self._subscribe(request, request_id)
+            case "focus":
+                await self._subscribe(request, request_id, is_focus=True)
             case "auth":
                 self._authenticate(request, request_id)
             case "unsubscribe":
@@ -202,7 +204,8 @@ class Conversation:
             case other:
                 raise BadInput(f"action is {shown(other)}, expected {', '.join(ACTIONS)}")
 
-    async def _subscribe(self, request: dict[str, Any], request_id: RequestId) -> None:
+    async def _subscribe(self, request: dict[str, Any], request_id: RequestId, *, is_focus: bool = False) -> None:
+        """`is_focus`: in place of all that the client has; what can't be subscribed to leaves it what it has."""
         channel = channel_of(request.pop("channel", CANDLES))
         # What a channel takes may be told in the symbol's own price.
         market = await self._market_of(request) if channel.needs_instrument else None
@@ -210,9 +213,10 @@ class Conversation:
         asked = channel.subscribe(request, limit_max, market.instrument if market else None)
         market = market or await self.services.queries.market(asked.symbol)
         held = self.client.subscriptions
-        if len(held) >= MAX_SUBSCRIPTIONS and (asked.symbol, asked.topic) not in held:
+        if not is_focus and len(held) >= MAX_SUBSCRIPTIONS and (asked.symbol, asked.topic) not in held:
             raise BadInput(f"this would be more than {MAX_SUBSCRIPTIONS} subscriptions of one connection")
-        self.client.subscribe(market, asked.topic, asked.limit, OpenRequest(asked.cursor, request_id))
+        begin = self.client.focus if is_focus else self.client.subscribe
+        begin(market, asked.topic, asked.limit, OpenRequest(asked.cursor, request_id))
 
     async def _market_of(self, request: Mapping[str, Any]) -> Market:
         return await self.services.queries.market(SYMBOL.type.text_of(SYMBOL.name, request.get(SYMBOL.name)))

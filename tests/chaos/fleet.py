@@ -87,6 +87,7 @@ class Fleet:
             depth_hours=0,
             streams_per_venue=1,
             streams_in_all=1,
+            streams_per_kind="",
             archive_url=None,
             archive_trades=True,
             binance_key="",

@@ -334,8 +334,14 @@ def present(*, processes: Key, member: str, before: str, for_ms: int, most: int)
 def hold(*, right: Key, token: str, ttl_ms: int) -> None: ...
 
 
+@script("demand", "focus")
+def demand(*, who: str, for_ms: int, attention: str) -> None: ...
+
+
 @script()
-def slot(*, places: Key, who: str, most: int, for_ms: int) -> None: ...
+def slot(
+    *, places: Key, leaving: Key, holders: Key, who: str, most: int, for_ms: int, focused_ms: int, is_trial: bool
+) -> None: ...
 
 
 @script()

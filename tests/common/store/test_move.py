@@ -132,7 +132,15 @@ async def test_a_key_of_many_pieces_is_never_in_memory_as_a_whole(
 
 
 async def test_what_ends_by_itself_and_the_queue_s_own_keys_are_left(source: Client, target: Client) -> None:
-    left = ["rq:queue:rollup", "{BINANCE}:streams", "{}:streams", "{MY:X}:demand", CLOCK]
+    left = [
+        "rq:queue:rollup",
+        "{BINANCE}:streams",
+        "{}:streams",
+        "{}:streams:holders",
+        "{MY:X}:demand",
+        "{MY:X}:focus",
+        CLOCK,
+    ]
     stay = ["{BINANCE}:budget", "{MY:X}:owner", "{}:failures", "{MY:X}:candles:1m", "calendars"]
     for key in (*left, *stay):
         source.set(key, "1")

@@ -32,8 +32,11 @@ log = logging.getLogger(__name__)
 WS, REST = "ws", "rest"
 # How often a symbol without a place among the streams is read.
 POLL_MS = 10_000
+# How often one looks whether its place is still its own, and one without whether it has come into focus.
+LOOK_MS = 1_000
 # Times a place is renewed before it would be given to others.
 RENEWALS = 3
+LOOKS_PER_RENEWAL = SLOT_TTL_MS // LOOK_MS // RENEWALS
 # Why the stream was opened again: the book is out of step, and only a new subscription brings a whole one.
 RESUBSCRIBED = "resubscribed"
 # A venue whose books are wrong from the start is not to be asked for them all the time.
@@ -57,29 +60,48 @@ class Following:
 
     async def run(self) -> None:
         while True:
-            if self.slot is None or await self.slot.take():
-                self.name = WS
-                streaming = asyncio.create_task(self._stream())
-                try:
-                    await self._while_slot(streaming)
-                finally:
-                    streaming.cancel()
-                    await asyncio.gather(streaming, return_exceptions=True)
-                self._take(Disconnected(self.clock.now_ms(), RESUBSCRIBED))
-                await self.clock.sleep_ms(RESUBSCRIBE_MS)
-            else:
-                self.name = REST
-                await self._poll()
-                await self.clock.sleep_ms(POLL_MS)
+            if self.slot and not await self.slot.take():
+                await self._read_without(self.slot)
+            self.name = WS
+            streaming = asyncio.create_task(self._stream())
+            try:
+                is_lost = await self._while_slot(streaming)
+            finally:
+                streaming.cancel()
+                await asyncio.gather(streaming, return_exceptions=True)
+            if is_lost and self.slot:
+                # Not before: another one waits until this stream has ended.
+                await self.slot.leave()
+            self._take(Disconnected(self.clock.now_ms(), RESUBSCRIBED))
+            await self.clock.sleep_ms(RESUBSCRIBE_MS)
 
-    async def _while_slot(self, streaming: "asyncio.Task[None]") -> None:
-        """Wait until the stream has ended, or its place is lost."""
-        while not streaming.done():
-            await asyncio.wait({streaming}, timeout=SLOT_TTL_MS / 1_000 / RENEWALS)
-            if not streaming.done() and self.slot and not await self.slot.take():
-                log.warning("place for the stream lost", extra={"symbol": self.listing.instrument.symbol})
+    async def _read_without(self, slot: StreamSlot) -> None:
+        """By REST, until there is a place."""
+        self.name = REST
+        while True:
+            await self._poll()
+            for _ in range(POLL_MS // LOOK_MS):
+                await self.clock.sleep_ms(LOOK_MS)
+                if await slot.may_be_given() and await slot.take():
+                    return
+            if await slot.take():
                 return
-        streaming.result()
+
+    async def _while_slot(self, streaming: "asyncio.Task[None]") -> bool:
+        """Wait until the stream has ended, or its place is lost; return whether it is."""
+        looks = 0
+        while True:
+            await asyncio.wait({streaming}, timeout=LOOK_MS / 1_000)
+            if streaming.done():
+                streaming.result()
+                return False
+            looks += 1
+            if self.slot and not await self._holds(self.slot, renews=looks % LOOKS_PER_RENEWAL == 0):
+                log.info("place for the stream lost", extra={"symbol": self.listing.instrument.symbol})
+                return True
+
+    async def _holds(self, slot: StreamSlot, *, renews: bool) -> bool:
+        return await slot.is_held() and (not renews or await slot.take())
 
     async def _stream(self) -> None:
         """Until the book needs a new subscription."""

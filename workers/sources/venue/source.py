@@ -246,7 +246,7 @@ def venue_source(market: Market, means: SourceContext) -> VenueSource:
     urls = str(found.get("rest_url", "")), str(found.get("socket_url", ""))
     access = VenueAccess(means.clock, budget, *urls, key=means.binance_key)
     books = book_stores(means.commands, market.instrument, means.depth_minutes) if means.depth_minutes else None
-    slot = StreamSlot(means.commands, name, market.symbol, means.caps)
+    slot = StreamSlot(means.commands, name, market.symbol, means.caps, market.instrument_kind)
     change = partial(means.change, market.symbol) if means.change else None
     listed_as = market.symbol.removeprefix(f"{name}:") if market.symbol.startswith(f"{name}:") else ""
     venue = open_venue(name, access)
