@@ -5,7 +5,7 @@ asks, best first.
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
@@ -125,11 +125,19 @@ class BookReader:
         None also where its numbers have no place in the scale that is asked for: the next one will.
         """
         pipe = self._client.pipeline(transaction=True)
-        pipe.hmget(self.keys.book, _FIELDS)
-        pipe.hget(self.keys.owner, "token")
+        ask_book(pipe, self.keys)
         with translated(f"read of the book of {self.keys.symbol}"):
-            fields, holder = await pipe.execute()
-        return _snapshot(fields, holder, self._scale)
+            return told_book(iter(await pipe.execute()), self._scale)
+
+
+def ask_book(pipe: Any, keys: SymbolKeys) -> None:
+    pipe.hmget(keys.book, _FIELDS)
+    pipe.hget(keys.owner, "token")
+
+
+def told_book(answers: Iterator[Any], scale: Scale) -> NumberedBook | None:
+    """Take the answers to ask_book()."""
+    return _snapshot(next(answers), next(answers), scale)
 
 
 def _snapshot(fields: Sequence[Any], holder: bytes | None, scale: Scale) -> NumberedBook | None:

@@ -94,7 +94,7 @@ class SymbolReader:
 
     async def _views(self, asked: Sequence[Sequence[Part]], *, older: bool) -> list[View]:
         every = [part for parts in asked for part in parts]
-        shared: list[Part] = [StatePart(self.keys.symbol, _opens(every), older), *_ALWAYS]
+        shared: list[Part] = [StatePart(self.keys.symbol, _opens(every), older), *ALWAYS]
         pipe = self._client.pipeline(transaction=True)
         for part in (*shared, *every):
             part.ask(pipe, self.keys)
@@ -211,4 +211,5 @@ class _TimePart:
         return int(seconds) * 1000 + int(micros) // 1000
 
 
-_ALWAYS: tuple[Part, ...] = (_OwnerPart(), _HealthPart(), ArchivedPart(), _TimePart())
+# What every view has.
+ALWAYS: tuple[Part, ...] = (_OwnerPart(), _HealthPart(), ArchivedPart(), _TimePart())

@@ -113,6 +113,19 @@ class Registry:
         pairs = zip(markets, instruments, strict=True)
         return {market.symbol: replace(market, instrument=instrument) for market, instrument in pairs}
 
+    async def some(self, symbols: Sequence[str]) -> dict[str, Market]:
+        """Those of the symbols that are markets, in one round trip."""
+        with translated("read of some symbols"):
+            texts: Any = await self._client.hmget(SYMBOLS, symbols) if symbols else []
+        entries = ((symbol.encode(), text) for symbol, text in zip(symbols, texts, strict=True) if text is not None)
+        return await self._with_exceptions([each for entry in entries if (each := self._decoded(*entry))])
+
+    async def names(self) -> list[str]:
+        """Of all that is registered, in order."""
+        with translated("read of the symbols' names"):
+            found: Any = await self._client.hkeys(SYMBOLS)
+        return sorted(name.decode(errors="replace") for name in found)
+
     async def version(self) -> bytes:
         """Another one after every change. To be read before what is kept under it."""
         with translated("read of the symbols' version"):

@@ -36,6 +36,8 @@ class Endpoint(Generic[S, Q]):
     says: Shape
     # None: no answer can be told to be still what it was.
     range_of: RangeOf[Q] | None = None
+    # Whether its symbol may be named without the venue.
+    takes_bare_names: bool = False
 
 
 async def ask(endpoint: Endpoint[SymbolQueries, Q], symbol: SymbolQueries, query: Q) -> Written:

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Hashable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -43,6 +44,10 @@ MARKET_TTL_S = 2.0
 T = TypeVar("T")
 
 
+def unknown_symbol(symbol: str) -> UnknownSymbol:
+    return UnknownSymbol(f"symbol {symbol} is not registered, GET /v1/symbols lists those that are")
+
+
 @dataclass(slots=True)
 class Queries:
     """`client` answers at once and never re-sends."""
@@ -80,10 +85,19 @@ class Queries:
             market = await Registry(self.client).stored(check_symbol(symbol))
             if market is None:
                 self._markets.pop(symbol, None)
-                raise UnknownSymbol(f"symbol {symbol} is not registered, GET /v1/symbols lists those that are")
+                raise unknown_symbol(symbol)
             await self.work_out_sessions(market)
             self._markets[symbol] = (now_s, market)
         return market
+
+    async def market_named(self, name: str) -> Market:
+        """The same; a name without its venue is the symbol of that name, where exactly one venue has it."""
+        with suppress(UnknownSymbol):
+            return await self.market(name)
+        found = [] if ":" in name else [s for s in await Registry(self.client).names() if s.partition(":")[2] == name]
+        if len(found) > 1:
+            raise UnknownSymbol(f"symbol {name} is of several venues, expected one of {', '.join(found)}")
+        return await self.market(found[0] if found else name)
 
     async def work_out_sessions(self, market: Market) -> None:
         """Have them at hand when they are asked for: the first look at a calendar takes a second."""
@@ -103,8 +117,9 @@ class Queries:
             await asyncio.to_thread(sessions_of, instrument.calendar, instrument.zone, hours)
 
     def forget(self, symbol: str) -> None:
-        """Read the symbol's entry once more when it is next asked for: it has changed."""
-        self._markets.pop(symbol, None)
+        """Read the symbol's entry once more when it is next asked for, also without its venue: it has changed."""
+        for name in [each for each in self._markets if symbol in (each, each.partition(":")[2])]:
+            del self._markets[name]
 
     async def weighed(self, read: Callable[[QueryBudget], Awaitable[T]]) -> T:
         """Return what `read` does with a budget, once it has a place among those that read as much. Raises Busy."""

@@ -11,6 +11,7 @@ from common.market.depth.book import Level
 from common.market.instrument import Instrument
 from common.store.book import BookSnapshot
 from common.store.parts import Minutes, Range
+from common.store.reads import View
 from feed.queries.book import is_live, last_book
 from feed.queries.endpoint import Endpoint
 from feed.queries.queries import SymbolQueries
@@ -19,13 +20,21 @@ from feed.wire import shapes
 from feed.wire.answers import SymbolAnswer, exact
 from feed.wire.params import NOTHING
 
+# The newest closed one.
+NEWEST_MINUTE = Minutes(Range(0, FOREVER_MS, newest=1))
+
 # An exact number.
 Number = orjson.Fragment | None
 
 
 async def answer(symbol: SymbolQueries, query: None) -> SymbolAnswer:
-    instrument, newest_closed = symbol.market.instrument, Range(0, FOREVER_MS, newest=1)
-    book, view = await asyncio.gather(last_book(symbol), symbol.data().history.view(Minutes(newest_closed)))
+    book, view = await asyncio.gather(last_book(symbol), symbol.data().history.view(NEWEST_MINUTE))
+    return quote_answer(symbol, book, view)
+
+
+def quote_answer(symbol: SymbolQueries, book: BookSnapshot | None, view: View) -> SymbolAnswer:
+    """`view`: with the NEWEST_MINUTE."""
+    instrument = symbol.market.instrument
     packed = [view.state.candle] if view.state and view.state.candle else view.minutes[0]
     newest = codec.unpack_candle(packed[0]) if packed else None
     fields = {

@@ -24,6 +24,7 @@ from feed.queries import (
     orderflow,
     profile,
     quote,
+    quotes,
     symbol_health,
     symbols,
     trades,
@@ -62,6 +63,7 @@ OF_FLEET: tuple[Endpoint[Fleet, Any], ...] = (
     health.ENDPOINT,
     indicator_list.ENDPOINT,
     features.ENDPOINT,
+    quotes.ENDPOINT,
 )
 _PATHS = [*(endpoint.path for endpoint in OF_SYMBOL), *(endpoint.path for endpoint in OF_FLEET)]
 FEATURES = features.features_of(_PATHS, CHANNELS)
@@ -91,12 +93,13 @@ async def _answered(
     """What can be refused without knowing the symbol is refused first."""
     text, parameters, queries = request.scope["query_string"], endpoint.parameters, services.queries
     limit_max = services.settings.query_limit_max
+    market = queries.market_named if endpoint.takes_bare_names else queries.market
     if parameters.needs_instrument:
-        found = await queries.market(symbol)
+        found = await market(symbol)
         query = read_request(text, parameters, limit_max, found.instrument)
     else:
         query = read_request(text, parameters, limit_max)
-        found = await queries.market(symbol)
+        found = await market(symbol)
     asked = queries.of(found)
     held = await _validator(endpoint, asked, query)
     if held and is_held(request.headers.getlist("if-none-match"), held.tag):

@@ -90,7 +90,8 @@ def _parameter(parameter: Parameter[Any], limit_max: int) -> dict[str, Any]:
     # A list that is not given is empty, and none that may be given.
     if default is not None and default != []:
         schema["default"] = min(default, limit_max) if isinstance(default, int) else default
-    found = {"name": parameter.name, "in": "query", "description": parameter.about, "schema": schema}
+    required = {"required": True} if parameter.is_required else {}
+    found = {"name": parameter.name, "in": "query", **required, "description": parameter.about, "schema": schema}
     # A list is written with commas between.
     return found | ({"style": "form", "explode": False} if schema.get("type") == "array" else {})
 

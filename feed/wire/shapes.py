@@ -132,6 +132,7 @@ FLOW_BAR = record(
 )
 
 # What answers share, by the name under which the document has it.
+_FAILED = {"error": record({"code": TEXT, "message": TEXT})}
 NAMED: dict[str, Shape] = {
     "Bar": BAR,
     "Health": HEALTH,
@@ -142,7 +143,7 @@ NAMED: dict[str, Shape] = {
     "FootprintRow": FOOTPRINT_ROW,
     "FootprintBar": FOOTPRINT_BAR,
     "FlowBar": FLOW_BAR,
-    "Error": record({"error": record({"code": TEXT, "message": TEXT})}),
+    "Error": record(_FAILED),
 }
 
 _CURSOR = {"cursor": {"type": "string", "description": "the commit that all of it is true of"}}
@@ -224,6 +225,8 @@ QUOTE = of_symbol(
         **dict.fromkeys(("bid", "bidSize", "ask", "askSize", "mid", "spread", "last"), nullable(ANY_NUMBER)),
     }
 )
+# Of a symbol that has none to tell, why.
+QUOTES = record({"quotes": listed({"anyOf": [QUOTE, record({**_HEAD, **_FAILED})]})})
 MARKET = of_symbol(
     {
         **{"calendar": TEXT, "zone": TEXT, "hours": TEXT, "state": one_of(("open", "closed"))},

@@ -59,6 +59,7 @@ OHLCV = Endpoint(
     Parameters((TIMEFRAMES, LOOKBACK), OhlcvQuery.of),
     answer,
     shapes.SEVERAL,
+    takes_bare_names=True,
 )
 CURRENT = Endpoint(
     "/api/multi-timeframe/ohlcv/{symbol}/current",
@@ -66,4 +67,5 @@ CURRENT = Endpoint(
     Parameters((TIMEFRAMES,), lambda given: given[TIMEFRAMES]),
     current,
     shapes.SEVERAL_CURRENT,
+    takes_bare_names=True,
 )

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -10,6 +11,7 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from redis.asyncio import Redis
 
 from common.market.candle import Candle
 from common.market.coding.bar_json import open_ended, run_of
@@ -177,3 +179,24 @@ def test_many_bars_are_written_as_each_is(bars: list[tuple[Candle, bool, bool]],
             written[at] = run_of([open_ended(written[at])], [0] if partial else [])
         assert form.bars(bars_frame(bars), instrument) == written
         assert all(orjson.loads(text) for text in written)
+
+
+async def test_a_name_without_its_venue_is_the_symbol_that_one_venue_has(
+    feed: Served, writer: Writer, client: Redis
+) -> None:
+    await writer.commit(writer.trade())
+    await Writer(client, replace(INSTRUMENT, symbol="NSE:NIFTY50")).register()
+    for path in ("ohlcv/NIFTY50", "ohlcv/NIFTY50/current"):
+        assert (await feed.json(f"/api/multi-timeframe/{path}"))["symbol"] == "NSE:NIFTY50"
+        # Where symbols are told in full, they are asked for in full.
+    assert (await feed.get("/v1/candles/NIFTY50")).status_code == 404
+    await Writer(client, replace(INSTRUMENT, symbol="BSE:NIFTY50")).register()
+    answer = await feed.get("/api/multi-timeframe/ohlcv/NIFTY50")
+    sentence = "symbol NIFTY50 is of several venues, expected one of BSE:NIFTY50, NSE:NIFTY50"
+    assert (answer.status_code, answer.json()["error"]["message"]) == (404, sentence)
+    # One of that very name is it, whatever venues have.
+    await Writer(client, replace(INSTRUMENT, symbol="NIFTY50")).register()
+    assert (await feed.json("/api/multi-timeframe/ohlcv/NIFTY50"))["symbol"] == "NIFTY50"
+    for unknown in ("NIFTY", "NSE:NIFTY", "50"):
+        answer = await feed.get(f"/api/multi-timeframe/ohlcv/{unknown}")
+        assert answer.json()["error"]["message"].startswith(f"symbol {unknown} is not registered")

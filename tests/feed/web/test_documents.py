@@ -33,6 +33,7 @@ ASKED: dict[str, list[dict[str, Any]]] = {
     ],
     "/api/multi-timeframe/ohlcv/{symbol}": [{"timeframes": "1min,1d,30s", "lookback": 3}],
     "/v1/trades/{symbol}": [{"join_ms": 1_000}, {"start": START_MS, "take": "oldest"}],
+    "/v1/quotes": [{"symbols": f"{S},TEST:NONE"}],
     "/v1/viewport/{symbol}": [{"profile": 1, "heatmap": "depth"}, {"profile": 1, "timeframe": "1d"}],
 }
 
@@ -76,7 +77,8 @@ async def written(writer: Writer) -> AsyncIterator[Writer]:
 @pytest.mark.usefixtures("written")
 @pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda endpoint: endpoint.path)
 async def test_answers_look_as_they_are_said_to(feed: Served, endpoint: Endpoint[Any, Any]) -> None:
-    for params in ({}, *ASKED.get(endpoint.path, [])):
+    alone: list[dict[str, Any]] = [] if any(each.is_required for each in endpoint.parameters.declared) else [{}]
+    for params in (*alone, *ASKED.get(endpoint.path, [])):
         answer = await feed.get(endpoint.path.replace("{symbol}", S), **params)
         assert answer.status_code == 200, answer.text
         validator(endpoint.says).validate(answer.json())
