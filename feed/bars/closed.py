@@ -74,7 +74,7 @@ async def read_closed(history: History, recipe: BarRecipe, bounds: Bounds, *, ke
 
 async def made_again(history: History, closed: Closed, recipe: BarRecipe, bounds: Bounds) -> Closed:
     """Make other bars of the minutes of closed ones, read within the same bounds."""
-    parts = await _made(history, recipe, closed.pieces)
+    parts = await bars_of(history, recipe, closed.pieces)
     rows = sum(map(len, parts))
     bars, _ = await history.budget.run(rows, _put_together, recipe, parts, bounds, closed.more_ms)
     return replace(closed, bars=bars)
@@ -196,7 +196,7 @@ async def _read(history: History, recipe: BarRecipe, bounds: Bounds, share: Shar
         minutes = sum(map(recipe.minute_count, part.pieces))
         count += minutes
         at_once = share.next_at_once(minutes, history.budget.rows - rows)
-        made = await _made(history, recipe, part.pieces)
+        made = await bars_of(history, recipe, part.pieces)
         parts = parts + made if bounds.oldest_first else made + parts
         if share.keeps_pieces:
             kept = [*kept, *part.pieces] if bounds.oldest_first else [*part.pieces, *kept]
@@ -235,7 +235,7 @@ def _put_together(
     return wanted, len(wanted) == len(bars)
 
 
-async def _made(history: History, recipe: BarRecipe, pieces: Sequence[MinuteRows]) -> list[pl.DataFrame]:
+async def bars_of(history: History, recipe: BarRecipe, pieces: Sequence[MinuteRows]) -> list[pl.DataFrame]:
     """Return the bars of each piece: cached ones, and all others made in one go."""
     cached = [history.frame_cache.merged(piece, recipe.how) for piece in pieces]
     lacking = [piece for piece, bars in zip(pieces, cached, strict=True) if bars is None]

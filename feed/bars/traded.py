@@ -3,28 +3,36 @@
 Buckets are those of the clock, whatever sessions the market has.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from operator import itemgetter
 
-from common.errors import BadInput
+import polars as pl
+
+from common.errors import BadInput, Overtaken
 from common.frames.liquidity import CellGrid
+from common.frames.minutes import within
 from common.frames.traded import TradedCells, traded
-from common.market.timeframes.timeframe import MINUTE_MS, Timeframe
+from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, Timeframe
 from common.retry import retry_when_overtaken
+from common.series import FOOTPRINTS
 from common.store.reads import View
+from common.tiles import DAY_LEVELS
 from feed.bars.by_trade import TradeSource
 from feed.bars.choice import is_of_trades
+from feed.bars.closed import bars_of, fit
 from feed.bars.data import SymbolData
 from feed.bars.flow import ATTEMPTS
+from feed.bars.frames import cover_of_minutes
 from feed.bars.live import BarGrid
 from feed.bars.minutes import MinuteSource
 from feed.bars.recipe import BarRecipe
 from feed.bars.source import BarRows, BarsTogether
 from feed.bars.together import MAX_BARS
-from feed.reading.bounds import Bounds
-from feed.reading.budget import QueryBudget
+from feed.reading.bounds import Bounds, Span
 from feed.reading.coverage import KnownCoverage
+from feed.reading.day_tiles import CellsWanted, DayTiles
 
 # The grid of a span of time, and of the lowest and highest price that was traded in it, None of nothing.
 GridOf = Callable[[int | None, int | None], CellGrid]
@@ -60,15 +68,15 @@ async def _read(
     candles = await read_candles(together, bucket, times)
     if is_of_trades(bucket) and _lacks(candles.cover, times.t0_ms):
         return None
-    return await of_candles(data.budget, together, candles, bucket, times, grid_of, min_lots)
+    return await of_candles(data, together, candles, bucket, times, grid_of, min_lots)
 
 
 async def read_candles(together: BarsTogether, bucket: Timeframe, times: CellGrid) -> BarRows:
-    return _whole(await together.read(BarRecipe.candles(bucket), _bounds(times)), bucket)
+    return _whole(await together.read(BarRecipe.candles(bucket), _bounds(times.t0_ms, times.end_ms)), bucket)
 
 
 async def of_candles(
-    budget: QueryBudget,
+    data: SymbolData,
     together: BarsTogether,
     candles: BarRows,
     bucket: Timeframe,
@@ -82,14 +90,47 @@ async def of_candles(
     grid = grid_of(int(low.min()), int(high.max())) if has_any else grid_of(None, None)
     # Of what is left out below a size nothing may have been summed.
     row_ticks = 1 if min_lots > 1 else grid.row_ticks
-    rows = BarRecipe.footprints(bucket, row_ticks, "floor")
-    levels = _whole(await together.read(rows, _bounds(times)), bucket)
-    work = partial(traded, levels.frame, candles.frame, bucket, grid, min_lots)
-    return TradedRead(await budget.run(len(levels.frame), work), levels.view, levels.cover)
+    recipe = BarRecipe.footprints(bucket, row_ticks, "floor")
+    tiled = await _tiled(data, candles.view, recipe, CellsWanted(grid.bucket_ms, row_ticks), (grid.t0_ms, grid.end_ms))
+    parts = list(tiled.items())
+    for from_ms, to_ms in _between(sorted(tiled), grid.t0_ms, grid.end_ms):
+        read = _whole(await together.read(recipe, _bounds(from_ms, to_ms)), bucket)
+        parts.append((from_ms, read.frame))
+        cover = read.cover
+    if len(parts) == len(tiled):
+        cover = cover_of_minutes(data.instrument, candles.view, FOOTPRINTS)
+    levels = pl.concat([frame for _, frame in sorted(parts, key=itemgetter(0))])
+    work = partial(traded, levels, candles.frame, bucket, grid, min_lots)
+    return TradedRead(await data.budget.run(len(levels), work), candles.view, cover)
 
 
-def _bounds(times: CellGrid) -> Bounds:
-    return Bounds(times.t0_ms, times.end_ms, MAX_BARS, oldest_first=True)
+async def _tiled(
+    data: SymbolData, view: View, recipe: BarRecipe, wanted: CellsWanted, span: Span
+) -> dict[int, pl.DataFrame]:
+    """The rows of sealed days that have tiles of these columns, by day. Raises Overtaken."""
+    if wanted.bucket_ms % DAY_LEVELS[0].bucket_ms:
+        return {}
+    tiles = DayTiles(data.history)
+    look = await tiles.look(span[0])
+    if not fit([view, look], recipe):
+        raise Overtaken("minutes were amended while tiles of their days were read")
+    found = await tiles.read(look, span, wanted)
+    bars = await bars_of(data.history, recipe, [within(cells, *span) for cells in found.values()])
+    return dict(zip(found, bars, strict=True))
+
+
+def _between(days: Sequence[int], from_ms: int, end_ms: int) -> Iterator[Span]:
+    """The rest of a span without some of its days, ascending."""
+    for day_ms in days:
+        if from_ms < day_ms:
+            yield from_ms, day_ms
+        from_ms = day_ms + DAY_MS
+    if from_ms < end_ms:
+        yield from_ms, end_ms
+
+
+def _bounds(from_ms: int, end_ms: int) -> Bounds:
+    return Bounds(from_ms, end_ms, MAX_BARS, oldest_first=True)
 
 
 def _lacks(cover: KnownCoverage, t0_ms: int) -> bool:

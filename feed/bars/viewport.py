@@ -70,4 +70,4 @@ async def _read(
 async def _cells(source: BarSource, together: BarsTogether, wanted: CellsWanted, rows: PriceRows) -> TradedRead:
     grid, bucket = wanted.grid_of(rows), wanted.bucket
     candles = await traded.read_candles(together, bucket, grid)
-    return await traded.of_candles(source.data.budget, together, candles, bucket, grid, lambda *_: grid)
+    return await traded.of_candles(source.data, together, candles, bucket, grid, lambda *_: grid)

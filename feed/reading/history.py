@@ -104,6 +104,14 @@ class History:
         self._sealed_to_ms = view.state.sealed_to_ms if view.state else -1
         return self._kept_of(view)
 
+    async def sealed(self, *parts: Part) -> View:
+        """Return the state with parts that tell what is sealed."""
+        return self._kept_of(await self.store.view(*parts))
+
+    def scales(self, view: View) -> Scales:
+        """In which scale what is sealed is read."""
+        return view.state.scales(self._instrument) if view.state else Scales.unchanged(self._instrument.scale)
+
     async def read(
         self, frames: MinuteFrames, wanted: Range, max_open: int, uneven_days: UnevenDays | None = None
     ) -> MinutesPart:
@@ -247,7 +255,7 @@ class History:
         opened = await self._opened(frames, view, wanted, found, limit)
         stretches = stretches_of(frames.series, view, wanted)
         chosen = chosen_of(frames.series, stretches, wanted)
-        scales = view.state.scales(self._instrument) if view.state else Scales.unchanged(self._instrument.scale)
+        scales = self.scales(view)
         plan = DayPlan(chosen, [])
         if uneven_days and view.months:
             amended = {day_of(frames.series.codec.open_of(member)) for member in found}

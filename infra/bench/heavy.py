@@ -13,6 +13,7 @@ from common.market.instrument import Instrument
 from common.market.timeframes.timeframe import DAY_MS
 from common.market.trade import Trade, Trades
 from common.store.commit import StreamBounds
+from common.store.format import FORMAT
 from common.store.keys import SymbolKeys
 from common.store.lease import NOTHING_SEEN, new_token
 from common.store.registry import Market, Registry
@@ -70,5 +71,7 @@ async def _commit(client: Redis, instrument: Instrument, trade: Trade) -> None:
     store, token = SymbolStore(client, instrument.symbol, StreamBounds(100_000, 10_000)), new_token()
     assert isinstance(await store.claim(token, NOTHING_SEEN, "bench"), Claim)
     builder, trades = Builder.new(instrument), Trades.of([trade])
+    builder.keep_coverage(is_chunked=True)
+    builder.has_delta_range = True
     changes = builder.step(trades, trade.ts_ms, {})
-    await store.commit(make_commit(CommitHead(token, 0, "", {}), builder, changes, _KEEP))
+    await store.commit(make_commit(CommitHead(token, 0, "", {}, format=FORMAT), builder, changes, _KEEP))

@@ -9,8 +9,10 @@ import http.client
 from common.market.instrument import Instrument
 from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS
 from common.store.client import commit_client
+from common.store.registry import Market
 from infra.bench import heavy
 from infra.bench.base import Figure, ask_once, feed, percentile, store
+from workers.rollup.day_tiles import make_day_tiles
 
 MARKET = Instrument("BENCH:VIEW", 2, 8, "contiguous")
 DAYS, TRADES_A_DAY = 31, 88_000
@@ -47,6 +49,8 @@ def _told(value: float, unit: str) -> str:
 async def _measure(url: str) -> dict[str, dict[str, float]]:
     async with commit_client(url) as client:
         await heavy.fill(client, MARKET, DAYS, TRADES_A_DAY)
+        # As the jobs do with days that lack theirs.
+        await make_day_tiles(client, Market(MARKET), lambda: False)
     async with feed(url) as port:
         times_s = {kind: {span: list[float]() for span in SPANS_MS} for kind in KINDS}
         # In turn, so that a busy machine is busy for all of them; and never the same question.

@@ -213,7 +213,7 @@ async def test_more_than_one_request_may_read_is_refused(
     for name in ("PART", "FOOTPRINT_PART", "CHUNK", "FOOTPRINT_CHUNK"):
         monkeypatch.setattr(f"feed.bars.recipe.{name}", 3)
     window = {"start": START_MS, "end": writer.builder.watermark_ms + 1}
-    response = await feed.get(PATH, kind="traded", bucket="1d", **window)
+    response = await feed.get(PATH, kind="traded", bucket="1m", **window)
     assert response.status_code == 400
     assert "one request may read: a shorter time" in response.json()["error"]["message"]
 
