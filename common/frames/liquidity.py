@@ -24,6 +24,9 @@ from common.frames.depth_minute import DepthMinute, SideChanges
 
 CellKind = Literal["max", "last", "mean"]
 
+# From one time to another, between two prices, both included.
+Span = tuple[int, int, int, int]
+
 SIDES = 2
 MAX_INT64 = (1 << 63) - 1
 # Of these the answer says the sizes that so many percent of the cells don't exceed.
@@ -68,20 +71,22 @@ class Liquidity:
     cells: Ints
     known_ms: Ints
     best: BestPrices
-    spans: list[tuple[int, int, int, int]]
+    spans: list[Span]
     resolution_ms: int
     truncated: bool
+    # The greatest sizes may be more than what stood at one time.
+    is_bound: bool = False
 
 
 def liquidity(minutes: Sequence[DepthMinute], grid: CellGrid, kind: CellKind = "max", min_lots: int = 0) -> Liquidity:
     """`minutes` ascending: those that share a time with the grid. `min_lots`: levels with less are left out."""
-    known = _Known(grid, [rectangle for minute in minutes for rectangle in _rectangles(minute, grid)])
+    known = Known(grid, [rectangle for minute in minutes for rectangle in rectangles(minute.spans, grid)])
     return Liquidity(
         grid,
-        _cells(kind, grid, _events(minutes, grid, min_lots), known.until),
+        _cells(kind, grid, events_of(minutes, grid, min_lots), known.until),
         known.ms,
         best_by_bucket([minute.best for minute in minutes], grid.t0_ms, grid.bucket_ms, grid.cols),
-        [span for minute in minutes for span in _inside(minute, grid)],
+        [span for minute in minutes for span in spans_inside(minute.spans, grid)],
         max((minute.resolution_ms for minute in minutes), default=1),
         any(minute.truncated for minute in minutes),
     )
@@ -95,7 +100,7 @@ def scale_of(values: Column) -> tuple[dict[int, int], int] | None:
     return {share: int(sizes[-(-share * len(sizes) // 100) - 1]) for share in PERCENTILES}, int(sizes[-1])
 
 
-class _Rectangle(NamedTuple):
+class Rectangle(NamedTuple):
     """Known: some rows from one time to another."""
 
     from_ms: int
@@ -104,27 +109,27 @@ class _Rectangle(NamedTuple):
     last_row: int
 
 
-def _inside(minute: DepthMinute, grid: CellGrid) -> list[tuple[int, int, int, int]]:
-    return [span for span in minute.spans if span[0] < grid.end_ms and span[1] > grid.t0_ms]
+def spans_inside(spans: Sequence[Span], grid: CellGrid) -> list[Span]:
+    return [span for span in spans if span[0] < grid.end_ms and span[1] > grid.t0_ms]
 
 
-def _rectangles(minute: DepthMinute, grid: CellGrid) -> list[_Rectangle]:
-    """Ascending; those that meet, and are of the same rows, joined."""
-    found: list[_Rectangle] = []
-    for from_ms, until_ms, low, high in _inside(minute, grid):
+def rectangles(spans: Sequence[Span], grid: CellGrid) -> list[Rectangle]:
+    """What spans that ascend cover of whole rows. Those that meet, and are of the same rows, are joined."""
+    found: list[Rectangle] = []
+    for from_ms, until_ms, low, high in spans_inside(spans, grid):
         first, last = grid.whole_rows(low, high)
         if first < last:
-            known = _Rectangle(max(from_ms, grid.t0_ms), min(until_ms, grid.end_ms), first, last)
+            known = Rectangle(max(from_ms, grid.t0_ms), min(until_ms, grid.end_ms), first, last)
             if found and found[-1][1:] == (known.from_ms, first, last):
                 known = known._replace(from_ms=found.pop().from_ms)
             found.append(known)
     return found
 
 
-class _Known:
+class Known:
     """For how long each cell is known, and until when (ms after the grid's begin): the end of the last span in it."""
 
-    def __init__(self, grid: CellGrid, rectangles: list[_Rectangle]) -> None:
+    def __init__(self, grid: CellGrid, rectangles: list[Rectangle]) -> None:
         self.ms = np.zeros((grid.cols, grid.rows), np.int64)
         self.until = np.zeros((grid.cols, grid.rows), np.int64)
         for known in rectangles:
@@ -137,7 +142,7 @@ class _Known:
             self.until[cells] = (ends - grid.t0_ms)[:, None]
 
 
-class _Events(NamedTuple):
+class Events(NamedTuple):
     """How q changes, in the order of group (side and row) and time (ms after the grid's begin)."""
 
     groups: Ints
@@ -145,27 +150,29 @@ class _Events(NamedTuple):
     deltas: Ints
 
 
-def _events(minutes: Sequence[DepthMinute], grid: CellGrid, min_lots: int) -> _Events:
+def events_of(minutes: Sequence[DepthMinute], grid: CellGrid, min_lots: int) -> Events:
     nothing = np.zeros(0, np.int64)
-    groups, times, deltas = [nothing.astype(np.uint16)], [nothing.astype(np.int32)], [nothing]
+    # Of 16 bits a stable sort is five times as fast as of 64.
+    names = np.min_scalar_type(SIDES * grid.rows)
+    groups, times, deltas = [nothing.astype(names)], [nothing.astype(np.int32)], [nothing]
     for minute in minutes:
-        for known in _rectangles(minute, grid):
+        for known in rectangles(minute.spans, grid):
             for side in range(SIDES):
                 changes = _known_changes(minute, side, grid, known, min_lots)
                 rows = (changes.prices - grid.p0_ticks) // grid.row_ticks
-                groups.append((rows + side * grid.rows).astype(np.uint16))
+                groups.append((rows + side * grid.rows).astype(names))
                 times.append((changes.times_ms - grid.t0_ms).astype(np.int32))
                 deltas.append(changes.deltas)
-    # They come by time, and a stable sort keeps that; of 16 bits it is five times as fast as of 64.
-    names = np.concatenate(groups)
-    order = np.argsort(names, kind="stable")
-    counts = np.bincount(names, minlength=SIDES * grid.rows)
-    return _Events(
+    # They come by time, and a stable sort keeps that.
+    unordered = np.concatenate(groups)
+    order = np.argsort(unordered, kind="stable")
+    counts = np.bincount(unordered, minlength=SIDES * grid.rows)
+    return Events(
         np.repeat(np.arange(len(counts)), counts), np.concatenate(times)[order], np.concatenate(deltas)[order]
     )
 
 
-def _known_changes(minute: DepthMinute, side: int, grid: CellGrid, known: _Rectangle, min_lots: int) -> SideChanges:
+def _known_changes(minute: DepthMinute, side: int, grid: CellGrid, known: Rectangle, min_lots: int) -> SideChanges:
     """What changes on a side in a part that is known; runs that reach out of it are cut there."""
     low = grid.p0_ticks + known.first_row * grid.row_ticks
     high = grid.p0_ticks + known.last_row * grid.row_ticks - 1
@@ -179,7 +186,7 @@ def _known_changes(minute: DepthMinute, side: int, grid: CellGrid, known: _Recta
     return SideChanges.of(runs["price_ticks"][some][stood], starts[stood], ends[stood], runs["size_lots"][some][stood])
 
 
-def _cells(kind: CellKind, grid: CellGrid, events: _Events, until: Ints) -> Ints:
+def _cells(kind: CellKind, grid: CellGrid, events: Events, until: Ints) -> Ints:
     """By side, column and row. There is one column more while it is counted: each group ends in it with nothing."""
     width = grid.cols + 1
     buckets = events.times // grid.bucket_ms
@@ -215,7 +222,7 @@ def _cells(kind: CellKind, grid: CellGrid, events: _Events, until: Ints) -> Ints
     return np.ascontiguousarray(found.reshape(SIDES, grid.rows, width)[:, :, : grid.cols].transpose(0, 2, 1))
 
 
-def _standing(events: _Events) -> Ints:
+def _standing(events: Events) -> Ints:
     """q after each change; 0 where another of the same millisecond follows, for that is one change."""
     found = np.cumsum(events.deltas)
     if len(found):

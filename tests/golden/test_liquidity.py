@@ -2,7 +2,7 @@
 
 import random
 from bisect import bisect_right
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import get_args
 
@@ -11,6 +11,8 @@ import numpy.typing as npt
 import pytest
 
 from common.frames.depth_minute import DepthMinute
+from common.frames.depth_tile import tile_grid, tile_of
+from common.frames.folded import folded
 from common.frames.liquidity import CellGrid, CellKind, liquidity
 from common.market.depth.chunk import pack_chunk
 from common.market.depth.history import BookHistory
@@ -18,6 +20,7 @@ from common.market.depth.runs import DepthLimits
 from common.market.depth.sync import Rule
 from common.market.timeframes.timeframe import MINUTE_MS
 from tests.golden import books
+from tests.scale import scaled
 from workers.venues.binance.book_rule import BinanceSpotRule, BinanceUsdmRule
 from workers.venues.shared.base import DepthEvent
 
@@ -122,6 +125,28 @@ def test_random_windows_are_those_of_a_plain_replay(name: str) -> None:
         assert (found.cells * (known_ms > 0)).tolist() == cells.tolist(), (grid, kind)
         compared += int((known_ms > 0).sum())
     assert compared > 5 * WINDOWS
+
+
+@pytest.mark.parametrize("name", ["eth_usdt", "btc_usdt"])
+def test_random_windows_of_tiles_are_those_of_a_plain_replay(name: str) -> None:
+    minutes, replay = _recorded(name)
+    open_ms, span_ms = minutes[0].open_ms, (len(minutes) + 1) * MINUTE_MS
+    spans = [span for minute in minutes for span in minute.spans]
+    tile = tile_of(minutes, tile_grid(spans, open_ms, span_ms, 50, 1))
+    drawn, compared = random.Random(11), 0
+    for _ in range(scaled(WINDOWS)):
+        grid, kind = _window(replay, drawn), drawn.choice(get_args(CellKind))
+        t0_ms, p0_ticks = (
+            at // step * step for at, step in ((grid.t0_ms, grid.bucket_ms), (grid.p0_ticks, grid.row_ticks))
+        )
+        grid = replace(grid, t0_ms=t0_ms, p0_ticks=p0_ticks)
+        found = folded([tile], grid, kind)
+        cells, known_ms = _expected(replay, grid, kind)
+        assert found.known_ms.tolist() == known_ms.tolist()
+        shown = found.cells * (known_ms > 0)
+        assert (shown >= cells).all() if kind == "max" and grid.row_ticks > 1 else (shown == cells).all(), (grid, kind)
+        compared += int((known_ms > 0).sum())
+    assert compared > 5 * scaled(WINDOWS)
 
 
 @pytest.mark.parametrize("name", ["eth_usdt", "btc_usdt"])

@@ -48,7 +48,7 @@ class PlanePart:
 def split(column: npt.NDArray[np.integer]) -> npt.NDArray[np.uint8]:
     """A line per byte that any of the numbers needs, the lowest first."""
     whole = column.astype("<u8")
-    width = (int(whole.max()).bit_length() + 7) // 8
+    width = (int(whole.max(initial=0)).bit_length() + 7) // 8
     return np.ascontiguousarray(whole.view(np.uint8).reshape(-1, 8)[:, :width].T)
 
 
