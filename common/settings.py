@@ -148,6 +148,21 @@ class Settings(BaseSettings):
         le=168,
         description="hours of order book history kept per symbol of a venue or the simulator; 0: no book",
     )
+    depth_tiles_1s_hours: int = Field(
+        default=12,
+        ge=0,
+        le=720,
+        description="hours of resting liquidity kept by the second; some 5 MB an hour of a busy book",
+    )
+    depth_tiles_5s_hours: int = Field(
+        default=72, ge=0, le=2_160, description="hours of it kept by 5 seconds; half as large"
+    )
+    depth_tiles_30s_hours: int = Field(
+        default=336, ge=24, le=8_760, description="hours of it kept by 30 seconds, in rows ten times as high"
+    )
+    depth_tiles_days: int = Field(
+        default=90, ge=1, le=3_650, description="days of it kept by 5 minutes, an hour and a day, of at most 256 rows"
+    )
     binance_key: str = Field(
         default="",
         repr=False,

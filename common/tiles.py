@@ -26,7 +26,8 @@ class TileLevel:
     bucket_ms: int
     span_ms: int
     rows: RowRule
-    # What its tiles are made of: `trades`, or a series of minutes, with whose day they are sealed and dropped.
+    # What its tiles are made of: `trades`, `depth` (the book's history), the width of finer tiles, or a series of
+    # minutes, with whose day they are sealed and dropped.
     source: str
     # The setting that says for how long they are kept.
     retention: str
@@ -55,4 +56,19 @@ DAY_LEVELS = (
 )
 # Finest first.
 TRADED_LEVELS = (*TRADE_LEVELS, *DAY_LEVELS)
-TILE_LEVELS = TRADED_LEVELS
+
+# Made once an hour of the book's history is over, exact: all three of it by one job, for the hour is opened once.
+BOOK_LEVELS = (
+    TileLevel("depth", 1_000, HOUR_MS, "coarse", "depth", "depth_tiles_1s_hours"),
+    TileLevel("depth", 5_000, HOUR_MS, "coarse", "depth", "depth_tiles_5s_hours"),
+    TileLevel("depth", 30_000, HOUR_MS, "coarser", "depth", "depth_tiles_30s_hours"),
+)
+# Made of the coarsest of those once a UTC day is over.
+BOOK_DAY_LEVELS = (
+    TileLevel("depth", 5 * MINUTE_MS, DAY_MS, "few", "30s", "depth_tiles_days"),
+    TileLevel("depth", HOUR_MS, DAY_MS, "few", "30s", "depth_tiles_days"),
+    TileLevel("depth", DAY_MS, DAY_MS, "few", "30s", "depth_tiles_days"),
+)
+# Finest first.
+DEPTH_LEVELS = (*BOOK_LEVELS, *BOOK_DAY_LEVELS)
+TILE_LEVELS = (*TRADED_LEVELS, *DEPTH_LEVELS)

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from common.frames.best import best_by_bucket
-from common.frames.depth import Ints
+from common.frames.depth import Flags, Ints
 from common.frames.depth_minute import DepthMinute
 from common.frames.liquidity import MAX_INT64, CellGrid, Events, Rectangle, Span, events_of, rectangles
 
@@ -65,14 +65,18 @@ class DepthTile:
     is_bound: bool = False
 
     @property
+    def prices(self) -> tuple[int, int]:
+        """The lowest and the highest of which anything is known."""
+        return min(span[2] for span in self.spans), max(span[3] for span in self.spans)
+
+    @property
     def nbytes(self) -> int:
         return 40 * len(self.cells.cols) + self.best.nbytes + 200 * len(self.spans)
 
 
-def tile_grid(spans: Sequence[Span], open_ms: int, span_ms: int, bucket_ms: int, row_ticks: int) -> CellGrid:
-    """With all rows that the spans touch."""
-    low = min((span[2] for span in spans), default=0) // row_ticks
-    high = max((span[3] for span in spans), default=low * row_ticks) // row_ticks
+def tile_grid(prices: tuple[int, int], open_ms: int, span_ms: int, bucket_ms: int, row_ticks: int) -> CellGrid:
+    """With all rows from the lowest price to the highest."""
+    low, high = (price // row_ticks for price in prices)
     return CellGrid(open_ms, bucket_ms, span_ms // bucket_ms, low * row_ticks, row_ticks, high - low + 1)
 
 
@@ -157,7 +161,7 @@ def _check_room(standing: Ints, bucket_ms: int) -> None:
         raise OverflowError(f"sizes of {int(standing.max())} lots, summed over {bucket_ms} ms, are beyond 64 bits")
 
 
-def _with_ends(cells: _Cells, ends: Ints, grid: CellGrid) -> _Cells:
+def _with_ends(cells: _Cells, ends: Flags, grid: CellGrid) -> _Cells:
     """`ends`: where knowledge ends before the column does: of what stood then, the next column has nothing."""
     goes_on = np.append((cells.groups[1:] == cells.groups[:-1]) & (cells.cols[1:] == cells.cols[:-1] + 1), False)
     over = np.flatnonzero(ends & (cells.last != 0) & ~goes_on & (cells.cols + 1 < grid.cols))
@@ -169,7 +173,7 @@ def _with_ends(cells: _Cells, ends: Ints, grid: CellGrid) -> _Cells:
 def _relative(cells: _Cells, grid: CellGrid, known: Sequence[Rectangle]) -> TileCells:
     before = np.concatenate([np.zeros(min(1, len(cells.last)), np.int64), cells.last[:-1]])
     before[1:][cells.groups[1:] != cells.groups[:-1]] = 0
-    size_ms = cells.size_ms - before * _known_ms(cells.groups, cells.cols, grid, known)
+    size_ms: Ints = cells.size_ms - before * _known_ms(cells.groups, cells.cols, grid, known)
     changes = TileCells(cells.cols, cells.groups, cells.last - before, cells.most - before, size_ms)
     order = np.argsort(cells.cols.astype(np.min_scalar_type(grid.cols)), kind="stable")
     return changes.some(order[(changes.last != 0)[order] | (changes.most != 0)[order] | (size_ms != 0)[order]])

@@ -5,6 +5,7 @@ Of `most` what it is beyond a size that came and stayed; of `size_ms` how often 
 it stood where it changed but once, and the rest.
 """
 
+import hashlib
 import struct
 from dataclasses import replace
 from typing import NamedTuple
@@ -17,20 +18,58 @@ from common.frames.depth_tile import DepthTile, TileCells
 from common.frames.liquidity import CellGrid, Span
 from common.market.coding import planes
 from common.market.coding.blocks import BlockKind, step_of
-from common.market.coding.named import named, rescaling_of, split
+from common.market.coding.int128 import Unsigned
+from common.market.coding.named import Values, named, rescale, rescaling_of, split
 from common.market.coding.planes import PlanePart
 from common.market.rescaling import MAX_INT_64, Rescaling, power
 from common.market.scale import Scale, Scales
 
 # Open, width and number of columns; lowest tick, height and number of rows; step of sizes; resolution, flags, spans.
 _HEAD = struct.Struct("<8xqqIqqIQIBI")
+_LABEL = struct.Struct("<BqqqI16s")
 _TRUNCATED, _BOUND = 1, 2
 _NO_PRICE = -(1 << 63)
 
 
-class TileHead(NamedTuple):
-    """What is said of a tile without opening all of it."""
+class TileLabel(NamedTuple):
+    """What is said of a tile without opening it: enough to choose it, and to know it again.
 
+    `low_ticks`, `high_ticks`: of what is known. `cells`: how many it has. `digest`: of its bytes.
+    """
+
+    price_decimals: int
+    row_ticks: int
+    low_ticks: int
+    high_ticks: int
+    cells: int
+    digest: bytes
+
+    @classmethod
+    def of(cls, tile: DepthTile, packed: bytes, scale: Scale) -> "TileLabel":
+        digest = hashlib.sha1(packed, usedforsecurity=False).digest()[:16]
+        return cls(scale.price_decimals, tile.grid.row_ticks, *tile.prices, len(tile.cells.cols), digest)
+
+    def pack(self) -> bytes:
+        return _LABEL.pack(*self)
+
+    @classmethod
+    def unpack(cls, packed: bytes) -> "TileLabel":
+        return cls(*_LABEL.unpack(packed))
+
+    def at(self, price_decimals: int) -> "TileLabel | None":
+        """In another scale of prices; None where the rows have no place in it."""
+        shift = price_decimals - self.price_decimals
+        factor = power(abs(shift))
+        if shift < 0 and self.row_ticks % factor:
+            return None
+        row, low, high = (
+            ticks * factor if shift >= 0 else ticks // factor
+            for ticks in (self.row_ticks, self.low_ticks, self.high_ticks)
+        )
+        return self._replace(price_decimals=price_decimals, row_ticks=row, low_ticks=low, high_ticks=high)
+
+
+class _Head(NamedTuple):
     open_ms: int
     bucket_ms: int
     cols: int
@@ -54,7 +93,7 @@ def pack_tile(tile: DepthTile, name: Scale | None = None) -> bytes:
     last, most, size_ms = cells.last // step, cells.most // step, cells.size_ms // step
     divisor = np.where(last == 0, 1, last)
     stood_ms, rest = np.divmod(size_ms, divisor)
-    head = TileHead(
+    head = _Head(
         grid.t0_ms, grid.bucket_ms, grid.cols, grid.p0_ticks, grid.row_ticks, grid.rows, step,
         tile.resolution_ms, tile.is_truncated * _TRUNCATED | tile.is_bound * _BOUND, len(tile.spans),
     )  # fmt: skip
@@ -72,7 +111,7 @@ def unpack_tile(packed: bytes, scales: Scales | None = None) -> DepthTile:
     """In the scale that is asked for. Unfit where a number has no place in it, CorruptBlock where it is no tile."""
     name, block = split(packed)
     part = _KIND.opened(zstandard.ZstdDecompressor(), block)
-    head = TileHead(*part.head)
+    head = _Head(*part.head)
     grid, count = head.grid, part.rows[1]
     names = [planes.column([part], at) for at in range(len(part.rows))]
     signed = [np.broadcast_to(planes.unzigzag(each), part.rows[at]) for at, each in enumerate(names)]
@@ -99,7 +138,7 @@ def unpack_tile(packed: bytes, scales: Scales | None = None) -> DepthTile:
 
 
 def _part(rows: int, content: bytes) -> PlanePart:
-    head = TileHead(*_HEAD.unpack_from(content))
+    head = _Head(*_HEAD.unpack_from(content))
     return PlanePart.of(content, _HEAD, [head.cols, *[rows] * 5, *[head.spans] * 4, *[head.cols] * 4])
 
 
@@ -121,7 +160,7 @@ def _summed(steps: Ints, counts: Ints) -> Ints:
     return sums - np.repeat(np.concatenate([np.zeros(min(1, len(counts)), np.int64), sums[ends - 1]]), counts)
 
 
-def _packed_spans(spans: tuple[Span, ...], grid: CellGrid) -> list[Ints]:
+def _packed_spans(spans: tuple[Span, ...], grid: CellGrid) -> list[Unsigned]:
     from_ms, until_ms, low, high = np.array(spans, np.int64).reshape(-1, 4).T
     after = np.diff(from_ms, prepend=grid.t0_ms)
     columns = (after, until_ms - from_ms, np.diff(low, prepend=grid.p0_ticks), high - low)
@@ -134,7 +173,7 @@ def _spans(columns: list[Ints], grid: CellGrid) -> tuple[Span, ...]:
     return tuple(zip(*(each.tolist() for each in (from_ms, from_ms + length, low, low + height)), strict=True))
 
 
-def _packed_best(best: Ints) -> list[Ints]:
+def _packed_best(best: Ints) -> list[Unsigned]:
     """Each less what it is likely to be, on 64 bits that wrap."""
     bid_last, ask_last, bid_min, ask_max = best.T
     first = np.zeros(1, np.int64)
@@ -149,17 +188,12 @@ def _best(columns: list[Ints]) -> Ints:
 
 def _rescaled(tile: DepthTile, rescaling: Rescaling) -> DepthTile:
     price, grid = rescaling.price, tile.grid
-    factor = rescaling.size(1, MAX_INT_64) if rescaling.size_shift >= 0 else None
-    divisor = None if factor else power(-rescaling.size_shift)
 
     def sizes(values: Ints) -> Ints:
-        if factor:
-            rescaling.size(int(np.abs(values).max(initial=0)), MAX_INT_64)
-            return values * factor
-        uneven = values[values % divisor != 0]
-        if len(uneven):
-            rescaling.size(int(uneven[0]), MAX_INT_64)
-        return values // divisor
+        # Of a kind that has a name, as a column of a block has.
+        column: dict[str, Values] = {"size_lots": values.copy()}
+        rescale(column, slice(None), rescaling)
+        return column["size_lots"].astype(np.int64)
 
     cells = tile.cells
     prices = {ticks: price(ticks, MAX_INT_64) for ticks in np.unique(tile.best).tolist() if ticks != _NO_PRICE}

@@ -5,15 +5,15 @@ column in which what is known changes, a coarser row is known as far as all of i
 would be of different times.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import get_args
 
 import numpy as np
 
 from common.frames.best import NOT_THERE, BestPrices
-from common.frames.depth import Ints
+from common.frames.depth import Flags, Ints
 from common.frames.depth_minute import DepthMinute
-from common.frames.depth_tile import DepthTile, TileCells, joined_spans, tile_grid
+from common.frames.depth_tile import DepthTile, TileCells, joined_spans
 from common.frames.liquidity import (
     SIDES,
     CellGrid,
@@ -128,7 +128,7 @@ class _Folded:
             np.copyto(held, cells, where=known)
         self._known_ms[some] += known_ms
 
-    def _put_best(self, some: slice, best: Ints, known: Ints) -> None:
+    def _put_best(self, some: slice, best: Ints, known: Flags) -> None:
         held = self._best[some]
         held[known, :2] = best[known, :2]
         held[:, 2] = _least(held[:, 2], best[:, 2])
@@ -178,7 +178,7 @@ def _by_bucket(kind: CellKind, cells: Ints, known_ms: Ints, starts: Ints) -> Int
     return function.reduceat(np.where(known[:, None], cells, 0), starts, axis=0)
 
 
-def _best_by_bucket(best: Ints, known: Ints, starts: Ints) -> tuple[Ints, Ints]:
+def _best_by_bucket(best: Ints, known: Flags, starts: Ints) -> tuple[Ints, Flags]:
     """And of which buckets anything is known."""
     at = np.maximum.reduceat(np.where(known, np.arange(len(best)), 0), starts)
     least = np.minimum.reduceat(np.where(best[:, 2] == NOT_THERE, np.iinfo(np.int64).max, best[:, 2]), starts)
@@ -187,7 +187,7 @@ def _best_by_bucket(best: Ints, known: Ints, starts: Ints) -> tuple[Ints, Ints]:
     return found, np.logical_or.reduceat(known, starts)
 
 
-def _cols_known(spans: Sequence[Span], shown: CellGrid) -> Ints:
+def _cols_known(spans: Sequence[Span], shown: CellGrid) -> Flags:
     """Of which columns anything is known."""
     found = np.zeros(shown.cols, np.bool_)
     for from_ms, until_ms, *_ in spans_inside(spans, shown):
@@ -201,11 +201,16 @@ def _least(one: Ints, other: Ints) -> Ints:
     return np.where(one == NOT_THERE, other, np.where(other == NOT_THERE, one, np.minimum(one, other)))
 
 
-def coarser(tiles: Sequence[DepthTile], open_ms: int, span_ms: int, bucket_ms: int, row_ticks: int) -> DepthTile:
-    """One tile of several, ascending: of a multiple of their bucket and of their rows."""
-    spans = [span for tile in tiles for span in clipped(tile, row_ticks)]
-    grid = tile_grid(spans, open_ms, span_ms, bucket_ms, row_ticks)
-    most, last, mean = (folded(tiles, grid, kind) for kind in get_args(CellKind))
+def coarser(tiles: Iterable[DepthTile], grid: CellGrid) -> DepthTile:
+    """One tile of several, ascending, which are looked at once; of a multiple of their bucket and of their rows."""
+    kinds = {kind: _Folded(grid, kind) for kind in get_args(CellKind)}
+    spans = list[Span]()
+    for tile in tiles:
+        spans += clipped(tile, grid.row_ticks)
+        for each in kinds.values():
+            each.add_tile(tile)
+    found = {kind: each.liquidity() for kind, each in kinds.items()}
+    most, last, mean = found["max"], found["last"], found["mean"]
     return DepthTile(
         grid,
         TileCells.of(last.cells, most.cells, mean.cells, mean.known_ms),

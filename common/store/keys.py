@@ -45,6 +45,12 @@ symbols, and an ACL may name them.
 | {S}:tiles:traded:5m | hash    | roll, day_tiles, commit, import, cut | feed | FLEET_FOOTPRINT_DAYS       |
 | {S}:tiles:traded:1h | hash    | roll, day_tiles, commit, import, cut | feed | FLEET_FOOTPRINT_DAYS       |
 | {S}:tiles:traded:1d | hash    | roll, day_tiles, commit, import, cut | feed | FLEET_FOOTPRINT_DAYS       |
+| {S}:tiles:depth:1s  | hash    | depth_tiles, dropped | jobs, feed         | FLEET_DEPTH_TILES_1S_HOURS             |
+| {S}:tiles:depth:5s  | hash    | depth_tiles, dropped | jobs, feed         | FLEET_DEPTH_TILES_5S_HOURS             |
+| {S}:tiles:depth:30s | hash    | depth_tiles, dropped | jobs, feed         | FLEET_DEPTH_TILES_30S_HOURS            |
+| {S}:tiles:depth:5m  | hash    | depth_tiles, dropped | jobs, feed         | FLEET_DEPTH_TILES_DAYS                 |
+| {S}:tiles:depth:1h  | hash    | depth_tiles, dropped | jobs, feed         | FLEET_DEPTH_TILES_DAYS                 |
+| {S}:tiles:depth:1d  | hash    | depth_tiles, dropped | jobs, feed         | FLEET_DEPTH_TILES_DAYS                 |
 | {S}:staged          | hash    | roll-up jobs, import, roll | roll-up jobs | 2 fields a day being sealed, one a month |
 | {S}:unarchived      | zset    | roll, unarchive, archived | archive jobs, feed | days sealed and not archived since |
 | {S}:archive         | hash    | archived, commit, import, give_up | feed, jobs | 20 fields; 64 lost spans a series |

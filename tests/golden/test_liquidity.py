@@ -131,8 +131,7 @@ def test_random_windows_are_those_of_a_plain_replay(name: str) -> None:
 def test_random_windows_of_tiles_are_those_of_a_plain_replay(name: str) -> None:
     minutes, replay = _recorded(name)
     open_ms, span_ms = minutes[0].open_ms, (len(minutes) + 1) * MINUTE_MS
-    spans = [span for minute in minutes for span in minute.spans]
-    tile = tile_of(minutes, tile_grid(spans, open_ms, span_ms, 50, 1))
+    tile = tile_of(minutes, tile_grid((replay.low, replay.high), open_ms, span_ms, 50, 1))
     drawn, compared = random.Random(11), 0
     for _ in range(scaled(WINDOWS)):
         grid, kind = _window(replay, drawn), drawn.choice(get_args(CellKind))

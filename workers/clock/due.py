@@ -9,11 +9,12 @@ from redis.asyncio import Redis
 from common.market.timeframes.timeframe import MINUTE_MS, day_of
 from common.series import MINUTE_SERIES
 from common.store.calendars import adopt
+from common.store.depth_tiles import due_of
 from common.store.format import ROLLED_MONTHS, TRADED_TILES, stated_format
 from common.store.registry import Registry
 from common.store.rollups import RollupStore
 from common.store.trade_archive import TRADES, Waiting, waiting
-from workers.rollup.work import ARCHIVE, RESCALE, ROLL, ROLLED_BY, Work
+from workers.rollup.work import ARCHIVE, DEPTH, RESCALE, ROLL, ROLLED_BY, Work
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,9 @@ async def due_work(client: Redis, *, archiving: bool, trades_kept: int | None = 
     listed = (*MINUTE_SERIES, *([] if trades_kept is None else [TRADES]))
     form = await stated_format(client)
     works = {symbol: await _due_of(client, symbol, listed if archiving else (), form) for symbol in symbols}
+    if form >= TRADED_TILES:
+        for symbol in await due_of(client, symbols):
+            works[symbol].insert(0, Work(DEPTH, symbol, 0))
     if trades_kept is not None:
         for symbol, found in (await waiting(client, symbols)).items():
             if is_due(found, trades_kept):

@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 from common.market.builder.late import LatePart
 from common.market.instrument import Instrument
 from common.market.manifest import ManifestEntry
+from common.market.timeframes.timeframe import DAY_MS
 from common.retry import retry_when_overtaken
 from common.series import CANDLES
 from common.settings import Settings
@@ -26,11 +27,12 @@ from common.store.jobs import Jobs
 from common.store.manifest import Manifest
 from common.store.registry import Market, Registry
 from common.store.trade_archive import TRADES
+from common.tiles import DEPTH_LEVELS, HOUR_MS
 from workers.rollup.day import MAX_JOB_S, Older, roll_days
 from workers.rollup.day_tiles import make_day_tiles
 from workers.rollup.month import make_months
 from workers.rollup.rq_worker import Functions
-from workers.rollup.work import ARCHIVE, RESCALE, ROLL, ROLLED_BY
+from workers.rollup.work import ARCHIVE, DEPTH, RESCALE, ROLL, ROLLED_BY
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +44,10 @@ Job = Callable[[Redis, Market], Awaitable[object]]
 
 def functions(settings: Settings, stopping: Callable[[], bool]) -> Functions:
     """By the names that jobs use. `stopping`: asked between the parts of a job, whether it is to end with the next."""
-    found: dict[str, Callable[..., object]] = {ROLL: partial(roll, settings, stopping)}
+    found: dict[str, Callable[..., object]] = {
+        ROLL: partial(roll, settings, stopping),
+        DEPTH: partial(depth, settings, stopping),
+    }
     if settings.archive_url:
         found[ARCHIVE] = partial(archive, settings, settings.archive_url)
         found[RESCALE] = partial(rescale, settings, settings.archive_url, stopping)
@@ -66,6 +71,17 @@ def roll(settings: Settings, stopping: Callable[[], bool], symbol: str, month_ms
 
 def _is_over(stopping: Callable[[], bool], until_s: float) -> bool:
     return stopping() or time.monotonic() >= until_s
+
+
+def depth(settings: Settings, stopping: Callable[[], bool], symbol: str, _: int) -> None:
+    """Make the tiles that a book's history lacks."""
+    from workers.rollup.depth_tiles import make_depth_tiles
+
+    kept_ms = {
+        level.retention: getattr(settings, level.retention) * (DAY_MS if level.retention.endswith("days") else HOUR_MS)
+        for level in DEPTH_LEVELS
+    }
+    _run(settings, symbol, lambda client, market: make_depth_tiles(client, market, kept_ms, stopping))
 
 
 def archive(settings: Settings, url: str, symbol: str, series: str, period_ms: int) -> None:

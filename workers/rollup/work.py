@@ -10,6 +10,8 @@ from common.store.keys import archived_series
 ROLL, ARCHIVE = "roll", "archive"
 # Write archived objects again that are of another scale than their symbol.
 RESCALE = "rescale"
+# Make tiles of a book's history: of all hours and days that lack them.
+DEPTH = "depth"
 # What one roll-up job takes: few enough days for a second, and for any change to find its job.
 ROLLED_BY = Timeframe(1, "M")
 

@@ -4,7 +4,7 @@ Most are all or nothing steps of one symbol, and refuse with FENCED or STALE wha
 """
 
 from common.store.script import Fields, Key, Keys, Rows, Values, script
-from common.tiles import DAY_LEVELS, TRADED_LEVELS
+from common.tiles import DAY_LEVELS, DEPTH_LEVELS, TRADED_LEVELS
 
 # A symbol's holder: claim to release.
 
@@ -72,6 +72,12 @@ def book(*, token: str, ts_ms: int, update_id: int, levels: bytes, state: str, s
 
 @script("owner", "depth")
 def depth(*, token: str, kept: int, chunks: Fields) -> None: ...
+
+
+@script("depth", "rollup", levels=DEPTH_LEVELS)
+def depth_tiles(
+    *, from_ms: int, end_ms: int, chunk_count: int | None, made_to_ms: int | None, hours: Values, tiles: Rows
+) -> None: ...
 
 
 # What else writes a symbol's data: imports, and changes of its instrument or of its reach.

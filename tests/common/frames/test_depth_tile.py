@@ -53,7 +53,8 @@ def _patchy(draw: st.DrawFn) -> DepthChunk:
 def _tile(minutes: list[DepthMinute], open_ms: int, span_ms: int, bucket_ms: int, row_ticks: int) -> DepthTile:
     some = [each for each in minutes if open_ms - MINUTE_MS < each.open_ms < open_ms + span_ms]
     spans = [span for each in some for span in each.spans]
-    return _stored(tile_of(some, tile_grid(spans, open_ms, span_ms, bucket_ms, row_ticks)))
+    prices = min((span[2] for span in spans), default=0), max((span[3] for span in spans), default=0)
+    return _stored(tile_of(some, tile_grid(prices, open_ms, span_ms, bucket_ms, row_ticks)))
 
 
 def _stored(tile: DepthTile) -> DepthTile:
@@ -135,7 +136,7 @@ def test_a_tile_made_of_finer_ones_says_what_they_say(
 ) -> None:
     minutes = _minutes([chunk])
     halves = [_tile(minutes, START_MS + at, 2_000, 50, 2) for at in (0, 2_000)]
-    made = _stored(coarser(halves, START_MS, 4_000, bucket_ms, 2 * times))
+    made = _stored(coarser(halves, tile_grid((FIRST_MID - 6, FIRST_MID + 6), START_MS, 4_000, bucket_ms, 2 * times)))
     for bucket, rows in ((bucket_ms, 2 * times), (2 * bucket_ms, 2 * times)):
         grid = CellGrid(START_MS, bucket, 4_000 // bucket, FIRST_MID // rows * rows - 8, rows, 20 // rows)
         of_halves, found = folded(halves, grid, kind), folded([made], grid, kind)
