@@ -71,7 +71,8 @@ class DepthTile:
 
     @property
     def nbytes(self) -> int:
-        return 40 * len(self.cells.cols) + self.best.nbytes + 200 * len(self.spans)
+        columns: list[Ints] = [getattr(self.cells, name) for name in self.cells.__slots__]
+        return sum(column.nbytes for column in columns) + self.best.nbytes + 200 * len(self.spans)
 
 
 def tile_grid(prices: tuple[int, int], open_ms: int, span_ms: int, bucket_ms: int, row_ticks: int) -> CellGrid:
@@ -171,12 +172,12 @@ def _with_ends(cells: _Cells, ends: Flags, grid: CellGrid) -> _Cells:
 
 
 def _relative(cells: _Cells, grid: CellGrid, known: Sequence[Rectangle]) -> TileCells:
-    before = np.concatenate([np.zeros(min(1, len(cells.last)), np.int64), cells.last[:-1]])
+    before: Ints = np.concatenate([np.zeros(min(1, len(cells.last)), np.int64), cells.last[:-1]])
     before[1:][cells.groups[1:] != cells.groups[:-1]] = 0
-    size_ms: Ints = cells.size_ms - before * _known_ms(cells.groups, cells.cols, grid, known)
-    changes = TileCells(cells.cols, cells.groups, cells.last - before, cells.most - before, size_ms)
+    stood_ms = before * _known_ms(cells.groups, cells.cols, grid, known)
+    changes = TileCells(cells.cols, cells.groups, cells.last - before, cells.most - before, cells.size_ms - stood_ms)
     order = np.argsort(cells.cols.astype(np.min_scalar_type(grid.cols)), kind="stable")
-    return changes.some(order[(changes.last != 0)[order] | (changes.most != 0)[order] | (size_ms != 0)[order]])
+    return changes.some(order[(changes.last != 0)[order] | (changes.most != 0)[order] | (changes.size_ms != 0)[order]])
 
 
 def _until(groups: Ints, cols: Ints, grid: CellGrid, known: Sequence[Rectangle]) -> Ints:

@@ -8,7 +8,7 @@ it stood where it changed but once, and the rest.
 import hashlib
 import struct
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import zstandard
@@ -48,6 +48,9 @@ class TileLabel(NamedTuple):
     def of(cls, tile: DepthTile, packed: bytes, scale: Scale) -> "TileLabel":
         digest = hashlib.sha1(packed, usedforsecurity=False).digest()[:16]
         return cls(scale.price_decimals, tile.grid.row_ticks, *tile.prices, len(tile.cells.cols), digest)
+
+    def is_of(self, packed: bytes) -> bool:
+        return hashlib.sha1(packed, usedforsecurity=False).digest()[:16] == self.digest
 
     def pack(self) -> bytes:
         return _LABEL.pack(*self)
@@ -134,7 +137,21 @@ def unpack_tile(packed: bytes, scales: Scales | None = None) -> DepthTile:
         bool(head.flags & _BOUND),
     )
     rescaling = rescaling_of(name, scales)
-    return _rescaled(tile, rescaling) if rescaling else tile
+    return _narrowed(_rescaled(tile, rescaling) if rescaling else tile)
+
+
+def _narrowed(tile: DepthTile) -> DepthTile:
+    """As small as it may be, for it is kept: half as large."""
+    cells = tile.cells
+    signed = (_least(values, np.int32) for values in (cells.last, cells.most, cells.size_ms))
+    return replace(tile, cells=TileCells(_least(cells.cols, np.uint16), _least(cells.names, np.uint32), *signed))
+
+
+def _least(values: Ints, kind: type[np.int32 | np.uint16 | np.uint32]) -> Ints:
+    limits = np.iinfo(kind)
+    fits = int(values.min(initial=0)) >= limits.min and int(values.max(initial=0)) <= limits.max
+    # Of the same kind to all that counts with it.
+    return cast(Ints, values.astype(kind)) if fits else values
 
 
 def _part(rows: int, content: bytes) -> PlanePart:
@@ -157,7 +174,8 @@ def _summed(steps: Ints, counts: Ints) -> Ints:
     """Running sums, of each column from 0 on."""
     sums = np.cumsum(steps)
     ends = np.cumsum(counts)[:-1]
-    return sums - np.repeat(np.concatenate([np.zeros(min(1, len(counts)), np.int64), sums[ends - 1]]), counts)
+    found: Ints = sums - np.repeat(np.concatenate([np.zeros(min(1, len(counts)), np.int64), sums[ends - 1]]), counts)
+    return found
 
 
 def _packed_spans(spans: tuple[Span, ...], grid: CellGrid) -> list[Unsigned]:

@@ -30,14 +30,14 @@ from common.frames.liquidity import (
 Source = DepthTile | Sequence[DepthMinute]
 
 
-def folded(sources: Sequence[Source], grid: CellGrid, kind: CellKind, min_lots: int = 0) -> Liquidity:
-    """`sources` ascending, none of a time that another has. `min_lots`: of minutes alone, tiles have no levels."""
+def folded(sources: Iterable[Source], grid: CellGrid, kind: CellKind) -> Liquidity:
+    """`sources` ascending, none of a time that another has; each is looked at once."""
     found = _Folded(grid, kind)
     for source in sources:
         if isinstance(source, DepthTile):
             found.add_tile(source)
         else:
-            found.add(liquidity(source, grid, kind, min_lots))
+            found.add(liquidity(source, grid, kind))
     return found.liquidity()
 
 
@@ -151,7 +151,8 @@ def _cells_of(tile: DepthTile, shown: CellGrid, kind: CellKind, first: int, know
     places = np.concatenate([rows, np.where(rows < 0, -1, rows + shown.rows)])[all_cells.names[:count]]
     seen = np.flatnonzero(places >= 0)
     # What changed before the first column is as if it were one column before.
-    at = np.maximum(all_cells.cols[seen] - first + 1, 0) * (SIDES * shown.rows) + places[seen]
+    cols = all_cells.cols[seen].astype(np.int64)
+    at = np.maximum(cols - first + 1, 0) * (SIDES * shown.rows) + places[seen]
 
     def summed(values: Ints) -> Ints:
         found = np.zeros((shown.cols + 1) * SIDES * shown.rows, np.int64)

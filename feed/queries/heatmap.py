@@ -17,6 +17,7 @@ from feed.queries.endpoint import Endpoint
 from feed.queries.heatmap_window import WINDOW, HeatmapWindow, columns
 from feed.queries.queries import SymbolQueries
 from feed.reading.budget import QueryBudget
+from feed.reading.depth_history import Gap, Plan
 from feed.wire import shapes
 from feed.wire.answers import Answer
 from feed.wire.errors import NoBook
@@ -27,8 +28,8 @@ from feed.wire.traded_heatmaps import TRADED_CHANNELS, ChannelName, TradedHeatma
 
 HeatmapKind = Literal["depth", "traded"]
 
-# Of a book nothing is kept for longer.
-MAX_DEPTH_MS = 7 * DAY_MS
+# Of a book; what it costs goes by what is shown.
+MAX_DEPTH_MS = 366 * DAY_MS
 # Of trades, for all of their minutes are read.
 MAX_TRADED_MS = 31 * DAY_MS
 
@@ -103,12 +104,25 @@ async def read_cells(
         return None
     # Of the time alone, before anything is read.
     times = window.times(newest.known_ms, MAX_DEPTH_MS)
-    minutes = await queries.depth.read(*of_symbol, times.t0_ms, times.end_ms, budget)
-    spans = [span for minute in minutes for span in minute.spans]
-    lowest, highest = min((span[2] for span in spans), default=None), max((span[3] for span in spans), default=None)
-    grid = window.with_rows(times, lowest, highest)
-    found = await budget.run(grid.cols * grid.rows, liquidity, minutes, grid, cell, min_lots)
-    return KnownCells(found, newest.known_ms)
+    if min_lots > 1:
+        # Levels are filtered before they are summed into rows, and so only what is kept of levels is.
+        minutes = await queries.depth.read(*of_symbol, times.t0_ms, times.end_ms, budget)
+        grid = window.with_rows(times, *Plan((), [Gap(times.t0_ms, times.end_ms, minutes)], {}).prices)
+        found = await budget.run(grid.cols * grid.rows, liquidity, minutes, grid, cell, min_lots)
+        return KnownCells(found, newest.known_ms)
+    labels = await queries.book_history.labels(*of_symbol, times)
+    while True:
+        plan = await queries.book_history.plan(*of_symbol, labels, times, window.row_ticks, budget)
+        grid = window.with_rows(times, *plan.prices)
+        if window.row_ticks is None:
+            # The height of the rows has come out of what is known, and says which tiles suit them.
+            plan = await queries.book_history.plan(*of_symbol, labels, times, grid.row_ticks, budget)
+        kept = plan.coarser()
+        if kept is None:
+            found = await queries.book_history.cells(*of_symbol, plan, grid, cell, budget)
+            return KnownCells(found, newest.known_ms)
+        window = window.coarser(grid, *kept)
+        times = window.times(newest.known_ms, MAX_DEPTH_MS)
 
 
 async def _of_trades(symbol: SymbolQueries, query: HeatmapQuery, budget: QueryBudget) -> Answer:

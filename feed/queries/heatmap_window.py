@@ -1,6 +1,7 @@
 """Which columns and rows a heatmap has: of what is asked, alone, before anything of it is read."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 from common.errors import BadInput
 from common.frames.liquidity import CellGrid
@@ -72,6 +73,12 @@ class HeatmapWindow:
         _check(grid, rows)
         return grid
 
+    def coarser(self, grid: CellGrid, bucket_ms: int, row_ticks: int) -> "HeatmapWindow":
+        """As coarse as what is kept of it: at least so wide and high, and multiples of both."""
+        width = next(width for width in WIDTHS if width >= grid.bucket_ms and not width % bucket_ms)
+        height = next(height for height in _heights() if height >= grid.row_ticks and not height % row_ticks)
+        return replace(self, bucket=Timeframe.parse(width_text(width)), row_ticks=height)
+
     def with_rows(self, times: CellGrid, lowest: int | None, highest: int | None) -> CellGrid:
         """Rows that reach outwards; where no prices are given, from the lowest that is known to the highest."""
         low = self.price_min if self.price_min is not None else lowest or 0
@@ -97,11 +104,13 @@ def _width(bucket: Timeframe) -> int:
 
 def _height(low: int, high: int, max_rows: int) -> int:
     """The smallest of 1, 2, 5, 10, 20, ... ticks that makes no more rows."""
+    return next(height for height in _heights() if _count(low, high + 1, height) <= max_rows)
+
+
+def _heights() -> Iterator[int]:
     power = 1
     while True:
-        for height in (power, 2 * power, 5 * power):
-            if _count(low, high + 1, height) <= max_rows:
-                return height
+        yield from (power, 2 * power, 5 * power)
         power *= 10
 
 

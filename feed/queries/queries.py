@@ -25,6 +25,7 @@ from feed.bars.source import BarSource, PageRead
 from feed.bars.tail import Tails
 from feed.queries.stated_pages import StatedPage, StatedPages
 from feed.reading.budget import MAX_ANSWER_BYTES, QueryBudget
+from feed.reading.depth_history import DepthHistory
 from feed.reading.depth_minutes import DepthMinutes
 from feed.reading.frame_cache import FrameCache
 from feed.reading.history import History
@@ -58,6 +59,7 @@ class Queries:
     tapes: Tapes = field(default_factory=Tapes)
     frame_cache: FrameCache = field(default_factory=FrameCache)
     depth: DepthMinutes = field(default_factory=DepthMinutes)
+    book_history: DepthHistory = field(init=False)
     packed: PackedDays = field(default_factory=PackedDays)
     workers: QueryThreads = field(default_factory=QueryThreads)
     lanes: Lanes = field(default_factory=lambda: Lanes(large_places=2))
@@ -75,6 +77,7 @@ class Queries:
     _calendars: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
+        self.book_history = DepthHistory(self.depth)
         self.rules = HealthRules(self.lease_ttl_ms, self.is_store_troubled)
 
     async def market(self, symbol: str) -> Market:

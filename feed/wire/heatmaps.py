@@ -98,7 +98,8 @@ class JsonHeatmap:
                 "ask": told_decimals(shown[ASK][col, row], decimals),
             },
         }
-        return fields | ({"truncated": True} if self.heatmap.found.truncated else {})
+        said = {"truncated": self.heatmap.found.truncated, "approx": self.heatmap.found.is_bound}
+        return fields | {name: True for name, is_so in said.items() if is_so}
 
     def _shown(self, cells: Ints) -> tuple[Ints, int]:
         """Sizes, or means of them, in units of the last of so many decimals."""
@@ -135,7 +136,7 @@ class GridHeatmap:
         found, flags = self.heatmap.found, GridFlags(0)
         flags |= GridFlags.PARTIAL if (found.known_ms < found.grid.bucket_ms).any() else flags
         flags |= GridFlags.SIMULATED if simulated(self.heatmap.market) else flags
-        flags |= GridFlags.APPROX if found.resolution_ms > 1 else flags
+        flags |= GridFlags.APPROX if found.resolution_ms > 1 or found.is_bound else flags
         return flags | (GridFlags.TRUNCATED if found.truncated else flags)
 
 

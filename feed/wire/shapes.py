@@ -282,7 +282,8 @@ _CELLS: Mapping[str, Shape] = {
 _CELLS_TOO: Mapping[str, Shape] = {
     **{"knownTo": WHOLE, "best": listed(exactly(4, nullable(ANY_NUMBER)))},
     # Of depth.
-    **{"cell": TEXT, "resolutionMs": nullable(COUNT), "spans": listed(exactly(4, ANY_NUMBER)), "truncated": TRUE},
+    **{"cell": TEXT, "resolutionMs": nullable(COUNT), "spans": listed(exactly(4, ANY_NUMBER))},
+    **{"truncated": TRUE, "approx": TRUE},
 }
 _TRADED: Mapping[str, Shape] = {"bucket": TEXT, "missing": listed(exactly(2, ANY_NUMBER))}
 HEATMAP = of_symbol({**_CELLS, **_CURSOR, **_OF_HEALTH}, {**_CELLS_TOO, **_TRADED, **_COVERED, **_LACKS})
