@@ -24,6 +24,7 @@ from feed.access import Access
 from feed.bars.tail import Tails
 from feed.metrics import Metrics
 from feed.queries.fleet import Fleet
+from feed.queries.overview_reads import OverviewReads
 from feed.queries.queries import Queries
 from feed.reading.depth_minutes import DepthMinutes
 from feed.reading.frame_cache import FrameCache
@@ -109,7 +110,7 @@ def create_app(settings: Settings) -> Starlette:
             is_store_troubled=lambda: bool(watch.troubles),
         )
         hub = Hub(queries, pubsub, metrics, settings.demand_ms)
-        fleet = Fleet(settings, queries, Jobs(queue), watch, FEATURES)
+        fleet = Fleet(settings, queries, Jobs(queue), watch, FEATURES, OverviewReads.of(queries))
         app.state.services = Services(settings, access, client, queries, fleet, hub, metrics)
         running = [asyncio.create_task(hub.run()), asyncio.create_task(watch.run())]
         try:

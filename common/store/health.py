@@ -46,6 +46,8 @@ QUIET = "quiet"
 # STORE is also why all are DEGRADED: it keeps nothing for good, or takes no writes (common.store.server).
 STORE, REWOUND, CONFIG, ERROR = "store", "rewound", "config", "error"
 
+# The field that says how many minutes were amended since the symbol began.
+AMENDED = "amended"
 # The source of an answer that nobody adds to: of a symbol without a holder, or out of the archive.
 CACHE = "cache"
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from common.release import RELEASE
 from feed.queries.endpoint import Endpoint
 from feed.queries.fleet import Fleet
-from feed.wire import shapes
+from feed.wire import fleet_shapes
 from feed.wire.answers import JsonAnswer
 from feed.wire.params import NOTHING
 
@@ -28,4 +28,4 @@ async def answer(fleet: Fleet, query: None) -> JsonAnswer:
     return JsonAnswer({"version": RELEASE, "features": fleet.features})
 
 
-ENDPOINT = Endpoint("/v1/features", "What this feed can be asked for, by name.", NOTHING, answer, shapes.FEATURES)
+ENDPOINT = Endpoint("/v1/features", "What this feed can be asked for, by name.", NOTHING, answer, fleet_shapes.FEATURES)

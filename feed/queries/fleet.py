@@ -18,6 +18,7 @@ from common.store.server import StoreWatch
 from common.store.upkeep import Upkeep, upkeep_of
 from common.store.wanted import WantedFleet
 from feed.metrics import WorkerCounts
+from feed.queries.overview_reads import OverviewReads
 from feed.queries.queries import Queries
 
 # Symbols looked at side by side: a fleet of hundreds must not open hundreds of connections.
@@ -37,7 +38,8 @@ class Fleet:
     # Looks at the store, and knows what is wrong with it.
     watch: StoreWatch
     # What all of it can be asked for, by name (feed.queries.features).
-    features: Sequence[str] = ()
+    features: Sequence[str]
+    overview: OverviewReads
 
     async def look(self) -> list[Look]:
         """Return every registered symbol with a view of it, of whatever instrument its data is."""

@@ -11,7 +11,7 @@ from common.store.server import ServerInfo, Trouble
 from feed.queries.endpoint import Endpoint
 from feed.queries.fleet import Fleet
 from feed.queries.symbol_health import symbol_health
-from feed.wire import shapes
+from feed.wire import fleet_shapes
 from feed.wire.answers import JsonAnswer
 from feed.wire.params import NOTHING
 
@@ -76,5 +76,5 @@ ENDPOINT = Endpoint(
     "Every symbol's health, and the store's, its queue's and the archive's.",
     NOTHING,
     answer,
-    shapes.FLEET_HEALTH,
+    fleet_shapes.FLEET_HEALTH,
 )

@@ -6,7 +6,7 @@ from common.store.health import standing_of
 from common.store.registry import Market
 from feed.queries.endpoint import Endpoint
 from feed.queries.fleet import Fleet
-from feed.wire import shapes
+from feed.wire import fleet_shapes
 from feed.wire.answers import JsonAnswer, simulated
 from feed.wire.params import NOTHING
 
@@ -30,4 +30,4 @@ def _symbol(market: Market, mode: str) -> dict[str, Any]:
     }
 
 
-ENDPOINT = Endpoint("/v1/symbols", "Every registered symbol.", NOTHING, answer, shapes.SYMBOLS)
+ENDPOINT = Endpoint("/v1/symbols", "Every registered symbol.", NOTHING, answer, fleet_shapes.SYMBOLS)

@@ -22,6 +22,7 @@ from feed.queries import (
     indicators,
     market,
     orderflow,
+    overview,
     profile,
     quote,
     quotes,
@@ -64,6 +65,7 @@ OF_FLEET: tuple[Endpoint[Fleet, Any], ...] = (
     indicator_list.ENDPOINT,
     features.ENDPOINT,
     quotes.ENDPOINT,
+    overview.ENDPOINT,
 )
 _PATHS = [*(endpoint.path for endpoint in OF_SYMBOL), *(endpoint.path for endpoint in OF_FLEET)]
 FEATURES = features.features_of(_PATHS, CHANNELS)

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from common.frames.orderflow.table import FLOW_FIELDS
-from common.market.kinds import INSTRUMENT_KINDS
 
 Shape = Mapping[str, Any]
 
@@ -73,7 +72,7 @@ BAR = record(
     {"uv": ANY_NUMBER, "lastUpdatedAt": TIME, **_MARKS},
 )
 HEALTH_MODES = ("LIVE", "BACKFILLING", "DEGRADED", "STALE", "FAILED", "CLOSED", "IDLE", "UNASSIGNED")
-_HEALTH = {
+HEALTH_FIELDS = {
     "mode": one_of(HEALTH_MODES),
     "reason": nullable(TEXT),
     "message": TEXT,
@@ -84,9 +83,9 @@ _HEALTH = {
     "backfillPercent": nullable({"type": "integer", "minimum": 0, "maximum": 100}),
     "gapsDetected": COUNT,
 }
-HEALTH = record(_HEALTH, {"detail": TEXT})
+HEALTH = record(HEALTH_FIELDS, {"detail": TEXT})
 _SYMBOL_HEALTH = {
-    **_HEALTH,
+    **HEALTH_FIELDS,
     **{"seq": COUNT, "refused": keyed(COUNT)},
     **{"mismatches": COUNT, "mismatchT": nullable(TIME), "faults": COUNT, "faultT": nullable(TIME)},
 }
@@ -237,42 +236,6 @@ MARKET = of_symbol(
 )
 GAPS = of_symbol({"gaps": listed(named("Gap")), "open": COUNT})
 SYMBOL_HEALTH_ANSWER = record({**_HEAD, **_SYMBOL_HEALTH, "history": {"type": "object"}}, {"detail": TEXT})
-SYMBOLS = record(
-    {
-        "symbols": listed(
-            record(
-                {
-                    **{"symbol": TEXT, "kind": one_of(INSTRUMENT_KINDS), "priceDecimals": COUNT, "sizeDecimals": COUNT},
-                    **{"ids": one_of(("contiguous", "unique")), "source": TEXT, "simulated": FLAG},
-                    "mode": one_of(HEALTH_MODES),
-                }
-            )
-        )
-    }
-)
-FEATURES = record({"version": TEXT, "features": listed(TEXT)})
-_FAILED_JOB = record({"job": TEXT, "reason": TEXT, "at": TIME, "times": COUNT, "retryAt": nullable(TIME)})
-FLEET_HEALTH = record(
-    {
-        "status": one_of(("ok", "degraded")),
-        "symbols": keyed(named("SymbolHealth")),
-        "store": record(
-            {
-                **{"version": TEXT, "persistence": TEXT, "eviction": TEXT, "writable": FLAG},
-                "troubles": listed(record({"what": TEXT, "message": TEXT})),
-            }
-        ),
-        "queue": nullable(
-            record(
-                {
-                    **{"queued": COUNT, "running": COUNT, "workers": COUNT, "failures": COUNT},
-                    "failed": listed(_FAILED_JOB),
-                }
-            )
-        ),
-        "archive": record({"on": FLAG, "where": nullable(TEXT), "mode": nullable(TEXT), "reason": nullable(TEXT)}),
-    }
-)
 _CELLS: Mapping[str, Shape] = {
     **{"kind": TEXT, "t0": TIME, "bucketMs": COUNT, "cols": COUNT},
     **{"p0": ANY_NUMBER, "row": ANY_NUMBER, "rows": COUNT},

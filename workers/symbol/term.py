@@ -25,12 +25,12 @@ from common.store.instrument import DataInstrument, check_instrument
 from common.store.symbol import Claim
 from workers.sources.base import NEVER, Applied, Batch, Source
 from workers.symbol import doubt
-from workers.symbol.backfilled import Backfilled
 from workers.symbol.commit import CommitHead, Retention, make_commit
 from workers.symbol.conflicts import Conflicts
 from workers.symbol.heartbeat import Heartbeat
 from workers.symbol.store import Store
 from workers.symbol.verdicts import Faults, Inspection, Verdicts
+from workers.symbol.vitals import Vitals
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ class Term:
     _gaps: Ledger = field(default_factory=Ledger)
     _verdicts: Verdicts = field(init=False)
     _conflicts: Conflicts = field(init=False)
-    _backfilled: Backfilled = field(default_factory=Backfilled)
+    _vitals: Vitals = field(init=False)
     # Whether the builder has the trades that were applied before this term.
     _knows_recent: bool = False
     _format: int = field(init=False)
@@ -130,6 +130,7 @@ class Term:
     async def _restore(self, claim: Claim) -> None:
         settings, instrument = self.settings, self.instrument
         self._verdicts, self._conflicts = Verdicts(instrument.symbol), Conflicts(instrument)
+        told: Mapping[str, str] = {}
         if claim.checkpoint is None:
             self._builder = Builder.new(instrument, self.source.sources, settings.close_grace_ms)
             self._knows_recent = True
@@ -142,6 +143,7 @@ class Term:
             told = await self.store.health()
             self._verdicts.tally = Tally.load(told)
             doubt.tell_if_over(self.clock, instrument.symbol, told)
+        self._vitals = Vitals.begin(told, self.clock.monotonic_ms())
         taken_from_ms = await self.store.taken_from_ms()
         self._builder.floor = Floor(settings.retention.candle_days, claim.candle_floor_ms, taken_from_ms)
         self._format = claim.format
@@ -189,10 +191,7 @@ class Term:
     def _note_health(self, batch: Batch) -> None:
         mode = CLOSED if batch.ended else BACKFILLING if batch.backlog else LIVE
         said = {"mode": mode, "reason": "", "source": self.source.name, **batch.health}
-        is_fetching = said["mode"] == BACKFILLING
-        said["backfill_percent"] = self._backfilled.percent(
-            self._gaps.missing if is_fetching else 0, is_fetching=is_fetching
-        )
+        said |= self._vitals.said(self._gaps, is_fetching=said["mode"] == BACKFILLING)
         said |= {} if batch.ended else doubt.said(self.clock)
         self._heartbeat.health = said | self._verdicts.tally.dump()
 
@@ -207,6 +206,8 @@ class Term:
     async def _take(self, batch: Batch) -> None:
         if self._is_quiet(batch):
             if self._heartbeat.due_ms() <= 0:
+                self._vitals.look(self.clock.monotonic_ms())
+                self._note_health(batch)
                 await self._heartbeat.beat(self._seq)
         else:
             await self._take_all(batch)
@@ -251,6 +252,8 @@ class Term:
                 note=batch.note,
             )
             await self._commit(head, changes)
+            now_ms = self._heartbeat.at_ms
+            self._vitals.committed(changes, batch, self._builder.sources, self.clock.now_ms(), now_ms)
         elif self._heartbeat.due_ms() <= 0 or self._heartbeat.news:
             await self._heartbeat.beat(self._seq)
 

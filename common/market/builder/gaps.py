@@ -144,10 +144,10 @@ class Ledger:
         return next(iter(self._pending_at(*hole[:2])), None)
 
     @property
-    def missing(self) -> int:
-        """How many ids are missing that may still come."""
+    def open(self) -> list[Gap]:
+        """Those whose trades may still come."""
         pending = (self.gaps[gap_id] for _, gap_id in self._pending)
-        return sum(gap.missing for gap in pending if not gap.over)
+        return [gap for gap in pending if not gap.over]
 
     def given_up(self, hole: Hole) -> bool:
         """Whether the hole is of a gap that can't be filled."""

@@ -135,6 +135,13 @@ def count(block: bytes) -> int:
     return _KIND.rows(split(block)[1])
 
 
+def closes(blocks: Sequence[bytes], scales: Scales | None = None) -> list[tuple[Ints, Ints]]:
+    """Of each block, when its minutes open and what they close at. Many are decoded in one go, whosever they are."""
+    found = columns(blocks, ("open_ms", "close_ticks"), scales)
+    ends = np.cumsum([count(block) for block in blocks])[:-1]
+    return list(zip(np.split(found["open_ms"], ends), np.split(found["close_ticks"], ends), strict=True))
+
+
 def _part(rows: int, content: bytes) -> PlanePart:
     return PlanePart.of(content, _HEAD, (rows,) * _ALL_COLUMNS)
 

@@ -321,6 +321,13 @@ def list_rescale(*, instrument: bytes, objects: Values) -> None: ...
 def rescaled(*, manifest: Key, instrument: bytes, series: str, period: int, entry: str | None) -> None: ...
 
 
+# What is looked at, and not changed.
+
+
+@script()
+def closes(*, minutes: Key, from_ms: int, step_ms: int, count: int) -> None: ...
+
+
 # What processes share beside symbols: the registry, venues' budgets and streams, who is there.
 
 
