@@ -20,19 +20,16 @@ from feed.wire.shapes import (
     record,
 )
 
-SYMBOLS = record(
-    {
-        "symbols": listed(
-            record(
-                {
-                    **{"symbol": TEXT, "kind": one_of(INSTRUMENT_KINDS), "priceDecimals": COUNT, "sizeDecimals": COUNT},
-                    **{"ids": one_of(("contiguous", "unique")), "source": TEXT, "simulated": FLAG},
-                    "mode": one_of(HEALTH_MODES),
-                }
-            )
-        )
-    }
-)
+_MAYBE_TEXT, _MAYBE_TIME = nullable(TEXT), nullable(TIME)
+_SYMBOL = {
+    **{"symbol": TEXT, "kind": one_of(INSTRUMENT_KINDS), "venue": _MAYBE_TEXT, "name": TEXT},
+    **{"base": _MAYBE_TEXT, "quote": _MAYBE_TEXT, "priceDecimals": COUNT, "sizeDecimals": COUNT},
+    **{"priceStep": ANY_NUMBER, "sizeStep": ANY_NUMBER, "calendar": TEXT, "zone": TEXT, "hours": TEXT},
+    **{"ids": one_of(("contiguous", "unique")), "source": TEXT, "onDemand": FLAG, "simulated": FLAG},
+    "mode": one_of(HEALTH_MODES),
+    **dict.fromkeys(("candlesFrom", "footprintsFrom", "tradesFrom", "depthFrom"), _MAYBE_TIME),
+}
+SYMBOLS = record({"symbols": listed(record(_SYMBOL))})
 FEATURES = record({"version": TEXT, "features": listed(TEXT)})
 _FAILED_JOB = record({"job": TEXT, "reason": TEXT, "at": TIME, "times": COUNT, "retryAt": nullable(TIME)})
 FLEET_HEALTH = record(

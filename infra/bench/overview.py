@@ -25,14 +25,14 @@ from common.store.keys import SymbolKeys
 from common.store.lease import NOTHING_SEEN, new_token
 from common.store.registry import Market, Registry
 from common.store.symbol import Claim, SymbolStore
-from feed.queries.overview_reads import KEPT_S
 from infra.bench.base import Figure, ask, feed, percentile, store
 from workers.symbol.commit import CommitHead, Retention, make_commit
 
 SYMBOLS, TRADES_A_DAY = 200, 6_000
 # As a page asks, and several of them.
 ROUNDS, PAUSE_S = 25, 0.4
-ANEW_ROUNDS = 10
+# An answer is kept for a second: asked after that, it is worked out anew.
+ANEW_ROUNDS, ANEW_PAUSE_S = 10, 1.05
 MAX_FIRST_MS, MAX_AGAIN_MS = 200.0, 10.0
 _KEEP = Retention(candle_days=400, footprint_days=400)
 _HEALTH = {"mode": "LIVE", "reason": "", "source": "ws", "lag_p50_ms": "20", "lag_p99_ms": "90", "trades_per_s": "9.5"}
@@ -67,7 +67,7 @@ async def _measure(url: str) -> tuple[float, float, float]:
         await asyncio.to_thread(ask, port, "/v1/symbols", 1)
         first_s = await asyncio.to_thread(ask, port, "/v1/overview", 1)
         again_s = [took_s for _ in range(ROUNDS) for took_s in await _after(PAUSE_S, port)]
-        anew_s = [took_s for _ in range(ANEW_ROUNDS) for took_s in await _after(KEPT_S + 0.05, port)]
+        anew_s = [took_s for _ in range(ANEW_ROUNDS) for took_s in await _after(ANEW_PAUSE_S, port)]
     return first_s[0] * 1e3, percentile(again_s, 0.5) * 1e3, percentile(anew_s, 0.5) * 1e3
 
 

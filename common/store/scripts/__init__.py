@@ -328,6 +328,10 @@ def rescaled(*, manifest: Key, instrument: bytes, series: str, period: int, entr
 def closes(*, minutes: Key, from_ms: int, step_ms: int, count: int) -> None: ...
 
 
+@script("candles", "seals", "state", "trades", "depth", "archive")
+def reach(*, footprints: Key) -> None: ...
+
+
 # What processes share beside symbols: the registry, venues' budgets and streams, who is there.
 
 

@@ -14,13 +14,15 @@ from common.store.budget import BudgetStore
 from common.store.demand import Demand
 from common.store.health import Tally
 from common.store.jobs import QUEUED, RUNNING, failure
-from common.store.keys import FAILURES
+from common.store.keys import FAILURES, SymbolKeys
 from common.store.minute_archive import MinuteArchive
 from common.store.presence import WORKER, present, processes
 from feed.queries.health import FAILURES_TOLD
+from tests.kit.books import example_chunk, put_chunks
 from tests.kit.served import Served, hear, say, served
 from tests.kit.waiting import wait_until_async
 from tests.kit.writer import INSTRUMENT, START_MS, Writer
+from workers.symbol.commit import Retention
 
 S = INSTRUMENT.symbol
 
@@ -28,28 +30,69 @@ S = INSTRUMENT.symbol
 async def test_symbols_lists_all_that_are_registered(feed: Served, writer: Writer, client: Redis) -> None:
     await writer.commit(writer.trade())
     await Writer(client, Instrument("SIMULATED:X", 1, 0)).register(kind="simulator")
-    assert (await feed.json("/v1/symbols"))["symbols"] == [
-        {
-            "symbol": "SIMULATED:X",
-            "kind": "other",
-            "priceDecimals": 1,
-            "sizeDecimals": 0,
-            "ids": "unique",
-            "source": "simulator",
-            "simulated": True,
-            "mode": "UNASSIGNED",
-        },
-        {
-            "symbol": S,
-            "kind": "other",
-            "priceDecimals": 2,
-            "sizeDecimals": 3,
-            "ids": "contiguous",
-            "source": "inbox",
-            "simulated": False,
-            "mode": "LIVE",
-        },
-    ]
+    simulated, mine = (await feed.json("/v1/symbols"))["symbols"]
+    nothing = dict.fromkeys(("candlesFrom", "footprintsFrom", "tradesFrom", "depthFrom"))
+    assert simulated == {
+        "symbol": "SIMULATED:X",
+        "kind": "other",
+        "venue": "SIMULATED",
+        "name": "X",
+        "base": None,
+        "quote": None,
+        "priceDecimals": 1,
+        "sizeDecimals": 0,
+        "priceStep": 0.1,
+        "sizeStep": 1,
+        "calendar": "24x7",
+        "zone": "UTC",
+        "hours": "regular",
+        "ids": "unique",
+        "source": "simulator",
+        "onDemand": False,
+        "simulated": True,
+        "mode": "UNASSIGNED",
+        **nothing,
+    }
+    told = ("symbol", "source", "mode", "ids", "priceStep", "sizeStep", "simulated", "tradesFrom")
+    assert [mine[name] for name in told] == [S, "inbox", "LIVE", "contiguous", 0.01, 0.001, False, START_MS]
+
+
+async def test_symbols_say_what_is_traded_where_and_in_which_steps(feed: Served, client: Redis) -> None:
+    listed = {"venue": "KRAKEN", "name": "XBT/EUR", "price_step_ticks": 5, "size_step_lots": 100}
+    await Writer(client, Instrument("KRAKEN:XBT-EUR", 1, 4)).register(kind="venue", demand="on_demand", **listed)
+    bac = Instrument("NYSE:BAC", 2, 0, calendar="XNYS")
+    # Worked out before anybody waits for it.
+    assert bac.sessions
+    await Writer(client, bac).register(kind="inbox")
+    pair, share = (await feed.json("/v1/symbols"))["symbols"]
+    told = ("venue", "name", "base", "quote", "priceStep", "sizeStep", "calendar", "zone", "onDemand")
+    assert [pair[name] for name in told] == ["KRAKEN", "XBT/EUR", "XBT", "EUR", 0.5, 0.01, "24x7", "UTC", True]
+    assert [share[name] for name in told[:4]] == ["NYSE", "BAC", None, None]
+    assert (share["calendar"], share["zone"]) == ("XNYS", "America/New_York")
+
+
+async def test_symbols_say_how_far_back_they_reach(feed: Served, writer: Writer, client: Redis) -> None:
+    """The same before days are sealed, and once older ones have been dropped."""
+
+    async def reach() -> list[int | None]:
+        (found,) = (await feed.json("/v1/symbols"))["symbols"]
+        return [found[name] for name in ("candlesFrom", "footprintsFrom", "tradesFrom", "depthFrom")]
+
+    assert await reach() == [None] * 4
+    first_ms = day_of(START_MS) + DAY_MS
+    for day in range(4):
+        await writer.commit(writer.trade(first_ms + day * DAY_MS), writer.trade(first_ms + day * DAY_MS + 60_000))
+    await put_chunks(writer, example_chunk())
+    depth_ms = int((await client.zrange(SymbolKeys(S).depth, 0, 0, withscores=True))[0][1])
+    assert await reach() == [first_ms, first_ms, first_ms, depth_ms]
+    await writer.roll_up()
+    assert await reach() == [first_ms, first_ms, first_ms, depth_ms]
+    writer.retention = Retention(candle_days=2, footprint_days=1)
+    await writer.commit(writer.trade(first_ms + 4 * DAY_MS), writer.trade(first_ms + 4 * DAY_MS + 60_000))
+    candles_ms, footprints_ms, trades_ms, _ = await reach()
+    state = await client.hmget(SymbolKeys(S).state, ["candle_floor_ms", "footprint_floor_ms"])
+    assert [candles_ms, footprints_ms] == [int(floor or 0) for floor in state] and candles_ms != footprints_ms
+    assert trades_ms == first_ms
 
 
 async def test_the_features_are_the_routes_and_the_channels(feed: Served) -> None:
