@@ -63,7 +63,11 @@ def _as_stored(market: Market, view: View | FleetError) -> tuple[Market, View | 
 
 def _line_request(market: Market, view: View | FleetError) -> LineRequest:
     assert isinstance(view, View)
-    return LineRequest(market.instrument, view.state.scales(market.instrument) if view.state else None)
+    instrument, state = market.instrument, view.state
+    if state is None:
+        return LineRequest(instrument, None)
+    growing = codec.unpack_candle(state.candle) if state.candle else None
+    return LineRequest(instrument, state.scales(instrument), growing)
 
 
 def _row(market: Market, view: View | FleetError, line: PriceLine | None, steps: Steps, rules: HealthRules) -> Row:

@@ -46,10 +46,11 @@ class PriceLine(NamedTuple):
 
 
 class LineRequest(NamedTuple):
-    """`scales`: in which scale sealed blocks are read."""
+    """`scales`: in which scale sealed blocks are read. `growing`: the open minute, which is in no series yet."""
 
     instrument: Instrument
     scales: Scales | None
+    growing: Candle | None = None
 
 
 class _Kept(NamedTuple):
@@ -142,6 +143,8 @@ class _Line:
         day = _over(self.request.instrument, found.daily, self.steps)
         if day and day.open_ms > self.opens[0]:
             self.opens[0], self.closes[0] = day.open_ms, day.close_ticks
+        if growing := self.request.growing:
+            self.put(np.array([growing.open_ms]), np.array([growing.close_ticks]))
 
     def fail(self, error: Exception) -> None:
         """The others have theirs."""
@@ -155,7 +158,7 @@ class _Line:
         assert self.opens is not None and self.closes is not None
         steps = self.steps
         ends = np.searchsorted(opens, np.arange(steps.from_ms, steps.end_ms + 1, steps.step_ms))
-        newest = ends - 1
+        newest = np.maximum(ends - 1, 0)
         is_newer = (np.diff(ends, prepend=0) > 0) & (opens[newest] > self.opens)
         self.opens[is_newer], self.closes[is_newer] = opens[newest][is_newer], closes[newest][is_newer]
 
