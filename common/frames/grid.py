@@ -62,6 +62,13 @@ class DepthChannel(IntEnum):
     BID_MAX, ASK_MAX, BID_LAST, ASK_LAST, BID_SIZE_MS, ASK_SIZE_MS, KNOWN_MS = range(7)
 
 
+# Channels that are no sizes.
+COUNTED: dict[GridKind, tuple[int, ...]] = {
+    GridKind.TRADED: (TradedChannel.BUY_TRADES, TradedChannel.SELL_TRADES, TradedChannel.UNKNOWN_TRADES),
+    GridKind.DEPTH: (DepthChannel.KNOWN_MS,),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class GridHead:
     kind: GridKind

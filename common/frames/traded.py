@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from common.frames.footprint import regroup
-from common.frames.grid import GridCells, TradedChannel
+from common.frames.grid import COUNTED, GridCells, GridKind, TradedChannel
 from common.frames.liquidity import CellGrid
 from common.frames.schema import LEVEL_LOTS, LEVEL_TRADES
 from common.market.coding.packed import Ints
@@ -14,7 +14,6 @@ from common.market.timeframes.timeframe import Timeframe
 
 # Channels by the columns of levels that they are.
 CHANNEL_COLUMNS = dict(zip((*LEVEL_LOTS, *LEVEL_TRADES), TradedChannel, strict=True))
-_COUNTED = tuple(TradedChannel)[len(LEVEL_LOTS) :]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,7 +50,7 @@ def traded(
     places = (inside["price_ticks"].to_numpy() - grid.p0_ticks) // grid.row_ticks
     values: dict[int, Ints] = {channel: inside[name].to_numpy() for name, channel in CHANNEL_COLUMNS.items()}
     # A trade of no size is there, too: its number is.
-    return TradedCells(grid, GridCells(cols, places, values, _COUNTED), missing)
+    return TradedCells(grid, GridCells(cols, places, values, COUNTED[GridKind.TRADED]), missing)
 
 
 def _missing(levels: pl.DataFrame, candles: pl.DataFrame) -> pl.DataFrame:

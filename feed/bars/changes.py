@@ -21,22 +21,26 @@ from feed.reading.coverage import KnownCoverage
 # Reads before giving up on what is touched while it is read.
 ROUNDS = 16
 
-_CURSOR = re.compile(r"([0-9]{1,19})-([0-9A-Za-z]{0,64})", re.ASCII)
+_CURSOR = re.compile(r"([0-9]{1,19})-([0-9A-Za-z]{0,64})(?:@([0-9.-]{1,64}))?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """Names a commit: its seq and its writer's token."""
+    """Names a commit: its seq and its writer's token. `held`: what else a client has to tell of what it holds."""
 
     seq: int
     token: str
+    held: str = ""
 
     @classmethod
     def parse(cls, text: str) -> "Cursor":
         match = _CURSOR.fullmatch(text)
         if not match or int(match[1]) >= 1 << 63:
             raise BadInput(f"cursor {text[:40]!r} is not one that an answer or a message carried")
-        return cls(int(match[1]), match[2])
+        return cls(int(match[1]), match[2], match[3] or "")
+
+    def __str__(self) -> str:
+        return f"{self.seq}-{self.token}" + (f"@{self.held}" if self.held else "")
 
 
 @dataclass(frozen=True, slots=True)

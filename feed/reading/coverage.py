@@ -165,7 +165,9 @@ class KnownCoverage:
         at_ms, end_ms = max(from_ms, self.start_ms), min(end_ms, self.to_ms + 1)
         missing = (*zip(self.shape.missing_from_ms, self.shape.missing_to_ms, strict=True), *self.lost)
         found = list[Span]()
-        for lost_from_ms, lost_to_ms in united((a, b + 1) for a, b in missing if b >= at_ms and a < end_ms):
+        # Between a trade and one of a later id and an earlier time none is missing of any time.
+        lost = ((a, b + 1) for a, b in missing if a <= b and b >= at_ms and a < end_ms)
+        for lost_from_ms, lost_to_ms in united(lost):
             found.append((at_ms, lost_from_ms))
             at_ms = lost_to_ms
         return [span for span in (*found, (at_ms, end_ms)) if span[0] < span[1]]

@@ -126,17 +126,19 @@ class Subscription:
 
 
 class Client:
-    """`send` writes one message, and waits while the client does not read those before it."""
+    """`send` and `send_frame` write one message, and wait while the client does not read those before it."""
 
     def __init__(
         self,
         send: Callable[[str], Awaitable[None]],
+        send_frame: Callable[[bytes], Awaitable[None]],
         hub: Hub,
         metrics: Metrics,
     ) -> None:
         self.metrics = metrics
         self.subscriptions: dict[tuple[str, Topic], Subscription] = {}
         self._send_text = send
+        self._send_frame = send_frame
         self._hub = hub
         self._replies: deque[Reply] = deque()
         self._awake: OrderedDict[Subscription, None] = OrderedDict()
@@ -282,4 +284,7 @@ class Client:
 
     async def _send(self, what: Sent) -> None:
         await self._send_text(what.text)
+        if what.frame is not None:
+            # Right behind it, so that nothing else has to say whose it is.
+            await self._send_frame(what.frame)
         self.metrics.sent.inc()

@@ -31,7 +31,8 @@ async def open_series(
             return Opening(found.seq, found.token, found.watermark_ms, told)
     read = await series.snapshot(limit)
     at = read.at or At.of(read.view.state, series.market.instrument.ids, -1)
-    snapshot = Snapshot(series.names, at.seq, "snapshot", read.told, reset or cursor is not None, request_id)
+    is_reset = reset or cursor is not None
+    snapshot = Snapshot(series.names, at.seq, "snapshot", read.told, is_reset, request_id, read.frame)
     return Opening(at.seq, at.token, at.watermark_ms, [snapshot])
 
 
@@ -39,6 +40,6 @@ def _resumed(
     series: LiveSeries[Any], cursor: Cursor, found: ReadAgain, request_id: RequestId
 ) -> Iterator[StreamMessage]:
     """Only the last message carries the new cursor: who is cut off before it must resume from the old one."""
-    known = f"{cursor.seq}-{cursor.token}" if found.messages else found.cursor
+    known = str(cursor) if found.messages else found.cursor
     yield Notice(series.names, found.seq, "resumed", known, echoed(request_id))
     yield from found.messages

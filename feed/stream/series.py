@@ -118,11 +118,15 @@ class SeriesHost:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotRead:
-    """What a subscription begins with, and what it is true of: a commit, or the number of a book."""
+    """What a subscription begins with, and what it is true of: a commit, or the number of a book.
+
+    `frame`: what follows it as a binary message.
+    """
 
     told: Told
     view: View
     at: At | None = None
+    frame: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,10 +137,11 @@ class ReadAgain:
     token: str
     watermark_ms: int
     messages: Sequence[StreamMessage]
+    held: str = ""
 
     @property
     def cursor(self) -> str:
-        return f"{self.seq}-{self.token}"
+        return str(Cursor(self.seq, self.token, self.held))
 
 
 class Hears(Enum):

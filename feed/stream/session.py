@@ -64,7 +64,7 @@ async def stream(websocket: WebSocket) -> None:
     if websocket.scope[ROLE] is None and not await introduced(websocket, services.access):
         return
     abort = websocket.scope["extensions"].get(ABORT, lambda: None)
-    client = Client(websocket.send_text, services.hub, services.metrics)
+    client = Client(websocket.send_text, websocket.send_bytes, services.hub, services.metrics)
     services.metrics.clients.inc()
     sender = asyncio.create_task(_send(client, abort))
     is_flood = False

@@ -12,6 +12,7 @@ import polars as pl
 from common.errors import BadInput
 from common.frames.depth import ASK, BID, Ints
 from common.frames.grid import (
+    COUNTED,
     NO_PRICE,
     DepthChannel,
     GridCells,
@@ -55,7 +56,7 @@ class Heatmap:
     @property
     def known_cells(self) -> Ints:
         """Those of which nothing is known are 0, like those that are empty: spans tell them apart."""
-        return self.found.cells * (self.found.known_ms > 0)
+        return _known(self.found)
 
     @property
     def best(self) -> Ints:
@@ -118,11 +119,7 @@ class GridHeatmap:
     media_type: ClassVar[str] = GRID
 
     def body(self) -> bytes:
-        grid, cells, scale = self.heatmap.found.grid, self.heatmap.known_cells, self.heatmap.market.instrument.scale
-        values = dict(zip(_CHANNELS[self.heatmap.cell], cells, strict=True))
-        counted: tuple[int, ...] = ()
-        if self.heatmap.cell == "mean":
-            values, counted = {**values, DepthChannel.KNOWN_MS: self.heatmap.found.known_ms}, (DepthChannel.KNOWN_MS,)
+        grid, scale = self.heatmap.found.grid, self.heatmap.market.instrument.scale
         state = self.heatmap.view.state
         head = GridHead(
             GridKind.DEPTH, grid.bucket_ms, grid.t0_ms, grid.p0_ticks, grid.cols, grid.rows, grid.row_ticks, 1,
@@ -130,7 +127,7 @@ class GridHeatmap:
         )  # fmt: skip
         spans = np.array(self.heatmap.found.spans, np.int64).reshape(-1, 4)
         known = self.heatmap.found.known_ms > 0
-        return GridCells.of(values, counted).frame(head, known, spans, self.heatmap.best).pack()
+        return depth_cells(self.heatmap.found, self.heatmap.cell).frame(head, known, spans, self.heatmap.best).pack()
 
     def _flags(self) -> GridFlags:
         found, flags = self.heatmap.found, GridFlags(0)
@@ -161,6 +158,21 @@ class TableHeatmap:
             }
         )
         return written_table(table)
+
+
+def _known(found: Liquidity) -> Ints:
+    return found.cells * (found.known_ms > 0)
+
+
+def depth_channels(cell: CellKind) -> tuple[DepthChannel, ...]:
+    return (*_CHANNELS[cell], *((DepthChannel.KNOWN_MS,) if cell == "mean" else ()))
+
+
+def depth_cells(found: Liquidity, cell: CellKind) -> GridCells:
+    values = dict(zip(_CHANNELS[cell], _known(found), strict=True))
+    if cell != "mean":
+        return GridCells.of(values)
+    return GridCells.of({**values, DepthChannel.KNOWN_MS: found.known_ms}, COUNTED[GridKind.DEPTH])
 
 
 def check_json(cells: int) -> None:

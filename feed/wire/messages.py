@@ -19,10 +19,13 @@ RequestId = str | int | None
 
 
 class Sent(Protocol):
-    """Whatever may be sent to a client."""
+    """Whatever may be sent to a client. `frame`: what follows the text as a binary message."""
 
     @property
     def text(self) -> str: ...
+
+    @property
+    def frame(self) -> bytes | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,10 @@ class Reply:
     @classmethod
     def error(cls, failure: ErrorAnswer, request_id: RequestId = None, **content: object) -> "Reply":
         return cls("error", request_id, {"code": failure.code, "message": failure.message, **content})
+
+    @property
+    def frame(self) -> bytes | None:
+        return None
 
     @property
     def text(self) -> str:
@@ -59,6 +66,10 @@ class StreamMessage(ABC):
         if not self._text:
             self._text = self._written()
         return self._text
+
+    @property
+    def frame(self) -> bytes | None:
+        return None
 
     def known_final(self, watermark_ms: int) -> "StreamMessage":
         """The same for a client that has known that watermark."""
@@ -184,6 +195,11 @@ class Snapshot(StreamMessage):
     answer: Told
     is_reset: bool
     request_id: RequestId
+    _frame: bytes | None = None
+
+    @property
+    def frame(self) -> bytes | None:
+        return self._frame
 
     def _written(self) -> str:
         reset = {"reset": True} if self.is_reset else {}

@@ -108,9 +108,18 @@ def test_each_closed_bar_is_told(environment: dict[str, str], program: str) -> N
     assert first <= second and first % 1_000 == 0
 
 
-def runner(program: str) -> list[str]:
+@pytest.mark.parametrize("program", ["python", "node"])
+def test_each_column_of_a_live_heatmap_has_the_volume_of_its_second(environment: dict[str, str], program: str) -> None:
+    found = lines(environment, *runner(program, "heatmap_live"), SYMBOL, "1s", count=3, cwd=EXAMPLES)
+    bars = httpx2.get(f"{environment['FEED']}/v1/candles/{SYMBOL}?timeframe=1s&limit=100").json()["bars"]
+    volumes = {bar["t"]: bar["v"] for bar in bars}
+    for open_ms, volume in map(str.split, found):
+        assert float(volume) == pytest.approx(volumes.get(int(open_ms), 0), abs=1e-8)
+
+
+def runner(program: str, name: str = "closed_bars") -> list[str]:
     if program == "python":
-        return [sys.executable, "closed_bars.py"]
+        return [sys.executable, f"{name}.py"]
     if not shutil.which(program):
         pytest.skip(f"{program} is not on PATH")
     if program == "go":
@@ -120,7 +129,7 @@ def runner(program: str) -> list[str]:
     )
     if version < 20:
         pytest.skip(f"node {version} has no WebSocket, expected 22 or newer")
-    return ["node", *(["--experimental-websocket"] if version < 22 else []), "closed_bars.mjs"]
+    return ["node", *(["--experimental-websocket"] if version < 22 else []), f"{name}.mjs"]
 
 
 @pytest.mark.parametrize("kind", ["depth", "traded"])

@@ -117,6 +117,10 @@ class Folding(Fold):
             self._task.result()
         return super().differences(expected)
 
+    def hear_frame(self, frame: bytes) -> None:
+        """A binary message, of the text message just before it."""
+        raise AssertionError(self.heard[-5:])
+
     async def _run(self) -> None:
         connection: ClientConnection | None = None
         try:
@@ -124,7 +128,10 @@ class Folding(Fold):
                 self._connected.set()
                 await say(connection, **self.request())
                 async for message in connection:
-                    self.hear(orjson.loads(message))
+                    if isinstance(message, bytes):
+                        self.hear_frame(message)
+                    else:
+                        self.hear(orjson.loads(message))
         finally:
             # Who is cancelled while the connection is being closed would leave its socket behind.
             if connection:

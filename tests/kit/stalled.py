@@ -16,12 +16,13 @@ BUFFER_BYTES = 4_096
 
 @asynccontextmanager
 async def stalled(feed: Served, **asked: Any) -> AsyncIterator[ClientConnection]:
-    """A client that has subscribed and then does not read."""
+    """A client that has subscribed and then does not read. `asked`: None: without it."""
     raw = socket.socket()
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
     raw.connect(("127.0.0.1", feed.port))
     async with feed.connect(sock=raw, max_queue=1) as connection:
-        await say(connection, action="subscribe", **({"symbol": INSTRUMENT.symbol, "limit": 1} | asked))
+        given = {"symbol": INSTRUMENT.symbol, "limit": 1} | asked
+        await say(connection, action="subscribe", **{name: value for name, value in given.items() if value is not None})
         await hear(connection, "snapshot")
         connection.transport.pause_reading()
         yield connection

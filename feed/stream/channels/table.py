@@ -3,11 +3,11 @@
 from typing import Any
 
 from common.errors import BadInput
-from feed.stream.channels import book, candles, footprint, orderflow, trades
+from feed.stream.channels import book, candles, footprint, heatmap, orderflow, trades
 from feed.stream.channels.channel import Channel
 from feed.wire.parameter_types import shown
 
-ALL = (candles.CHANNEL, trades.CHANNEL, footprint.CHANNEL, orderflow.CHANNEL, book.BOOK, book.QUOTE)
+ALL = (candles.CHANNEL, trades.CHANNEL, footprint.CHANNEL, orderflow.CHANNEL, book.BOOK, book.QUOTE, heatmap.CHANNEL)
 CHANNELS: dict[str, Channel[Any]] = {channel.name: channel for channel in ALL}
 
 
