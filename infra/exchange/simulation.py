@@ -1,15 +1,17 @@
-"""A simulated market: makers around a wandering price, takers in quiet stretches and bursts.
+"""A simulated market: makers around a wandering price, takers in quiet stretches and bursts, and large orders that are
+pulled when the price comes near, stand to be eaten, or hide most of their size.
 
 Everything follows from the seed and the start; how time is cut into steps changes nothing. Good for load and for tests
 of the path, worth nothing as a model of any market.
 """
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from common.market.simulation.book import ASK, BID, BookLog
 from common.market.simulation.makers import LEFT, Makers
+from common.market.simulation.walls import Wall, Walls
 from common.market.trade import BUY, SELL, Trade
 from infra.exchange.listing import SimulatedListing
 
@@ -49,6 +51,7 @@ class Simulation:
     _quiet_until_ms: float = 0.0
     _random: random.Random = field(default_factory=random.Random)
     _makers: Makers | None = None
+    _walls: Walls | None = None
 
     @property
     def due_ms(self) -> int:
@@ -56,14 +59,15 @@ class Simulation:
 
     def begin(self, book: BookLog, at_ms: int) -> None:
         self._random = random.Random(f"{self.seed}:{self.listing.symbol}")
-        self._makers = Makers(self.listing.instrument.size_decimals, self._random)
         self._price = self.listing.start_ticks
         self._due_ms = float(at_ms)
-        self._makers.open(book, self.listing.start_ticks, FIRST_UPDATE_ID)
+        self._people([]).open(book, self.listing.start_ticks, FIRST_UPDATE_ID)
 
     def state(self) -> dict[str, Any]:
         """Everything that the rest follows from, but for the book."""
-        return {name: getattr(self, name) for name in _STATE} | {"random": self._random.getstate()}
+        walls = [asdict(wall) for wall in self._walls.standing] if self._walls else []
+        told = {name: getattr(self, name) for name in _STATE}
+        return told | {"walls": walls, "random": self._random.getstate()}
 
     def resume(self, state: dict[str, Any]) -> None:
         """Go on from there, in place of `begin`. The rest is as it would have been, if the rate is the same."""
@@ -71,22 +75,32 @@ class Simulation:
             setattr(self, name, state[name])
         version, words, gauss = state["random"]
         self._random.setstate((version, tuple(words), gauss))
+        # A state of an earlier release has none.
+        self._people([Wall(**wall) for wall in state.get("walls", [])])
+
+    def _people(self, walls: list[Wall]) -> Makers:
+        """Have makers, and large orders that stand already."""
         self._makers = Makers(self.listing.instrument.size_decimals, self._random)
+        self._walls = Walls(self._random, self._makers.usual_lots, walls)
+        return self._makers
 
     def retick(self, listing: SimulatedListing, factor: int) -> None:
         """Go on with prices in ticks of which `factor` are one of before."""
-        assert self._makers is not None, "changed before it began"
+        assert self._walls is not None, "changed before it began"
         self.listing = listing
         self._price *= factor
+        for wall in self._walls.standing:
+            wall.price_ticks *= factor
 
     def happen(self, book: BookLog) -> list[Trade]:
-        assert self._makers is not None, "happened before it began"
+        assert self._makers is not None and self._walls is not None, "happened before it began"
         ts_ms = self.due_ms
         order = self._random.random() * (MOVES_PER_ORDER + 1) < 1
         trades = self._take(book, self._makers, ts_ms) if order else []
         if not order:
             self._wander()
             self._makers.move(book, int(self._price))
+        self._walls.step(book, int(self._price))
         self._makers.fill_up(book, int(self._price))
         self._due_ms += self._random.expovariate(self._rate() * (MOVES_PER_ORDER + 1)) * 1_000
         return trades

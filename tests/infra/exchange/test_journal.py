@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import orjson
 import pytest
 
 from common.errors import OperatorError
 from common.market.simulation.book import ASK, BID
-from infra.exchange import Exchange, ExchangeMarket, Halt, Retick
+from infra.exchange import Exchange, ExchangeMarket, Halt, Retick, Simulation
 from infra.exchange.journal import SPAN_MS, Journal
 from infra.paths import ROOT
 from tests.kit.clocks import FakeClock
@@ -197,3 +198,16 @@ def test_the_journal_is_of_simulated_markets(tmp_path: Path) -> None:
     done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 2
     assert done.stderr == "exchange: --journal keeps simulated markets: leave it out with --recording\n"
+
+
+def test_large_orders_that_stand_are_part_of_what_goes_on(tmp_path: Path, clock: FakeClock) -> None:
+    first = started(tmp_path, clock)
+    live(first, clock, 2 * SPAN_MS)
+    driver = first.market(SYMBOL).driver
+    assert isinstance(driver, Simulation) and driver.state()["walls"]
+    other = Simulation(driver.listing, seed=99)
+    other.resume(orjson.loads(orjson.dumps(driver.state())))
+    assert other.state() == driver.state()
+    # A state of a release that had none.
+    other.resume({name: value for name, value in driver.state().items() if name != "walls"})
+    assert other.state()["walls"] == []

@@ -254,3 +254,22 @@ def test_sells_are_told_from_buys() -> None:
     exchange = still(history_ms=60_000)
     sides = exchange.market(SYMBOL).trades().sides
     assert sides.count(BUY) > 20 and sides.count(SELL) > 20
+
+
+def test_large_orders_come_are_eaten_or_pulled_and_some_refill_what_they_show() -> None:
+    simulation, book = Simulation(listing_of(SYMBOL), seed=5, orders_per_s=20.0), BookLog(keep=1_000)
+    simulation.begin(book, START_MS)
+    walls = simulation._walls
+    assert walls is not None
+    largest, eaten, refilled, pulled = 0, 0, 0, 0
+    for _ in range(30_000):
+        before = [(wall, wall.hidden_lots) for wall in walls.standing]
+        trades = simulation.happen(book)
+        met = {trade.price_ticks for trade in trades}
+        eaten += sum(wall.price_ticks in met for wall, _ in before)
+        refilled += sum(wall.hidden_lots < hidden for wall, hidden in before)
+        pulled += sum(wall.is_shy and wall not in walls.standing and wall.price_ticks not in met for wall, _ in before)
+        largest = max([largest, *(wall.shown_lots for wall in walls.standing)])
+        best_bid, best_ask = book.best(BID), book.best(ASK)
+        assert best_bid is not None and best_ask is not None and best_bid < best_ask
+    assert largest >= 40 * walls.lots and eaten and refilled and pulled, (largest, eaten, refilled, pulled)
