@@ -62,7 +62,7 @@ symbols, and an ACL may name them.
 | {S}:late:footprints | zset    | commit, archived    | archive jobs, feed | MAX_LATE of commit.lua                 |
 | {S}:depth           | zset    | depth               | worker, feed       | chunks kept, one a minute              |
 | {S}:book            | hash    | book                | feed               | 7 fields; book.MAX_BOOK_LEVELS         |
-| {S}:events          | stream  | commit              | anybody            | FLEET_EVENTS_KEPT entries              |
+| {S}:events          | stream  | commit, roll, claim | anybody, feed      | FLEET_EVENTS_KEPT entries              |
 | {S}:gaps            | hash    | commit, import      | worker, feed       | gaps.MAX_ENDED ended, MAX_PENDING open  |
 | {S}:health          | hash    | commit, beat, release | worker, feed     | 16 fields                              |
 | {S}:inbox           | stream  | anybody             | inbox source       | trimmed behind the worker              |

@@ -106,6 +106,7 @@ class SymbolStore:
                 seen_beats=stale.beats,
                 force=force,
                 newest_format=FORMAT,
+                events_kept=self._bounds.events,
             )
         if status == b"NEWER":
             known(int(rest[0]), k.symbol)
@@ -151,14 +152,14 @@ class SymbolStore:
     async def beat(self, token: str, seq: int, health: dict[str, str]) -> None:
         asked_ms = self._boot_ms()
         with translated(f"beat of {self.keys.symbol}"):
-            result = await self._beat(token=token, seq=seq, fields=health)
+            result = await self._beat(token=token, seq=seq, events_kept=self._bounds.events, fields=health)
         check(result, self.keys.symbol, seq)
         self._hear(result[1], asked_ms)
 
     async def release(self, token: str, health: Mapping[str, str] = MappingProxyType({})) -> None:
         """Give the symbol back. `health`: what is to be told of it until the next holder says otherwise."""
         with translated(f"release of {self.keys.symbol}"):
-            await self._release(token=token, fields=health)
+            await self._release(token=token, events_kept=self._bounds.events, fields=health)
 
     async def minutes(self, opens: Iterable[int]) -> dict[int, Minute]:
         """Return the stored ones among the closed minutes named by their opens."""

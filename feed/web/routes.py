@@ -13,6 +13,7 @@ from feed.queries import (
     book,
     candles,
     current,
+    events,
     features,
     footprint,
     gaps,
@@ -56,6 +57,7 @@ OF_SYMBOL: tuple[Endpoint[SymbolQueries, Any], ...] = (
     indicators.ENDPOINT,
     viewport.ENDPOINT,
     gaps.ENDPOINT,
+    events.ENDPOINT,
     symbol_health.ENDPOINT,
     *multi_timeframe.ENDPOINTS,
 )

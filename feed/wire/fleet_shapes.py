@@ -1,6 +1,7 @@
 """What answers about all symbols look like (feed.wire.shapes)."""
 
 from common.market.kinds import INSTRUMENT_KINDS
+from common.store.events import EVENTS
 from feed.wire.shapes import (
     ANY_NUMBER,
     COUNT,
@@ -71,3 +72,13 @@ _FAILED_ROW = record({**_NAMES, "error": record({"code": TEXT, "message": TEXT})
 OVERVIEW = record(
     {"at": TIME, "from": TIME, "stepMs": COUNT, "symbols": listed({"anyOf": [_OVERVIEW_ROW, _FAILED_ROW]})}
 )
+_EVENT = record(
+    {"type": one_of(EVENTS), **_NAMES, "seq": COUNT, "token": TEXT, "eventId": TEXT, "at": _MAYBE_TIME},
+    {
+        **{"timeframe": TEXT, "bar": named("Bar"), "before": named("Bar"), "gap": named("Gap"), "t": TIME},
+        **{"mode": TEXT, "reason": _MAYBE_TEXT, "was": record({"mode": TEXT, "reason": _MAYBE_TEXT})},
+        **{"epoch": COUNT, "holder": TEXT, "fields": {"type": "object"}, "faults": listed(TEXT)},
+        **{"id": WHOLE, "applied": {"type": "object"}, "refused": {"type": "object"}},
+    },
+)
+EVENTS_ANSWER = record({**_NAMES, "events": listed(_EVENT), "last": TEXT, "more": FLAG}, {"simulated": TRUE})

@@ -121,11 +121,12 @@ class Writer:
         watermark_ms = self.builder.watermark_ms
         accepted = self.builder.accept(Trades.of(trades), self.now_ms)
         stored = await self.store.minutes(self.builder.late_minutes(accepted))
+        before = {open_ms: minute.candle for open_ms, minute in stored.items()}
         changes = self.builder.apply(accepted, self.now_ms, stored)
         for trade in accepted.rows():
             self.applied.append(Applied(trade, watermark_ms))
             watermark_ms = max(watermark_ms, trade.ts_ms)
-        head = CommitHead(self.token, self.seq, "", health or {"mode": "LIVE", "source": "inbox"}, stored=stored)
+        head = CommitHead(self.token, self.seq, "", health or {"mode": "LIVE", "source": "inbox"}, stored=before)
         head = replace(head, format=self.format)
         commit = make_commit(head, self.builder, changes, self.retention)
         await self.store.commit(replace(commit, data=None if self.said else DataInstrument.begun(self.instrument)))

@@ -11,6 +11,7 @@ from common.market.builder.floor import floor_of
 from common.market.builder.gaps import Gap
 from common.market.builder.recent import Conflict
 from common.market.builder.validation import Differences
+from common.market.candle import Candle
 from common.market.coding.bar_json import bar_json
 from common.market.instrument import Instrument
 from common.market.timeframes.timeframe import MINUTE_MS
@@ -73,8 +74,9 @@ class CommitHead:
     # Of its minutes, by their open; and of minutes stored before.
     faults: Mapping[int, Sequence[str]] = field(default_factory=dict)
     mismatches: Sequence[Mismatch] = ()
-    # Opens of the amended minutes that the store had, and of those in whose place the venue's own candle came.
-    stored: Collection[int] = ()
+    # The amended minutes that the store had, as they were, by their opens; and opens of those in whose place the
+    # venue's own candle came.
+    stored: Mapping[int, Candle] = field(default_factory=dict)
     replaced: Collection[int] = ()
     # Minutes that open before had been dropped when the writer began: retention may have been longer since, or shorter.
     floor_ms: int = -1
@@ -106,8 +108,8 @@ def make_commit(
     checkpoint = builder.checkpoint()
     text = Text(builder, head)
     events = [
-        *text.events("candle", changes.closed),
-        *text.events("amend", amended),
+        *map(text.closed, changes.closed.values()),
+        *map(text.amended, amended.values()),
         *map(text.gap, head.gaps),
         *starmap(text.fault, head.faults.items()),
         *starmap(text.mismatch, head.mismatches),
@@ -147,12 +149,18 @@ class Text:
     builder: Builder
     head: CommitHead
 
-    def events(self, kind: str, minutes: dict[int, Minute]) -> Iterable[bytes]:
-        for minute in minutes.values():
-            yield self._message(kind, f'"timeframe":"1m","bar":{self._bar(minute)}')
+    def closed(self, minute: Minute) -> bytes:
+        return self._message("candle", f'"timeframe":"1m","bar":{self._bar(minute.candle)}')
+
+    def amended(self, minute: Minute) -> bytes:
+        """With the bar as it was, if there was one."""
+        before = self.head.stored.get(minute.candle.open_ms)
+        was = f',"before":{self._bar(before)}' if before else ""
+        return self._message("amend", f'"timeframe":"1m","bar":{self._bar(minute.candle)}{was}')
 
     def bars(self, kind: str, minutes: Iterable[Minute]) -> bytes:
-        return self._message(kind, f'"timeframe":"1m","bars":[{",".join(map(self._bar, minutes))}]')
+        bars = ",".join(self._bar(minute.candle) for minute in minutes)
+        return self._message(kind, f'"timeframe":"1m","bars":[{bars}]')
 
     def gap(self, gap: Gap) -> bytes:
         return self._message("gap", f'"gap":{orjson.dumps(gap.json()).decode()}')
@@ -182,8 +190,8 @@ class Text:
         texts = ("null" if value is None else write(self.builder.instrument, value) for value in (ours, theirs))
         return f'"{name}":[{",".join(texts)}]'
 
-    def _bar(self, minute: Minute) -> str:
-        candle, builder = minute.candle, self.builder
+    def _bar(self, candle: Candle) -> str:
+        builder = self.builder
         end_ms = candle.open_ms + MINUTE_MS
         return bar_json(
             candle,

@@ -6,7 +6,7 @@ right to write is given back as far as possible, and the next claim goes on from
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from common.clock import JudgedClock
@@ -16,6 +16,7 @@ from common.market.builder.floor import Floor
 from common.market.builder.gaps import Gap, Ledger
 from common.market.builder.recent import RECENT_TRADES, Conflict, RecentTrades
 from common.market.builder.recent_coverage import RECENT_IDS
+from common.market.candle import Candle
 from common.market.instrument import Instrument
 from common.market.scale import Scales
 from common.market.trade import Trades
@@ -257,8 +258,8 @@ class Term:
         elif self._heartbeat.due_ms() <= 0 or self._heartbeat.news:
             await self._heartbeat.beat(self._seq)
 
-    async def _step(self, batch: Batch) -> tuple[Changes, Faults, Collection[int]]:
-        """Also returns the opens of the late minutes that the store had."""
+    async def _step(self, batch: Batch) -> tuple[Changes, Faults, Mapping[int, Candle]]:
+        """Also returns the late minutes that the store had, as they were."""
         if batch.refused:
             self._builder.refused.update(batch.refused)
         self._builder.sources = batch.sources or self.source.sources
@@ -270,12 +271,13 @@ class Term:
         self._builder.coverage.cover(batch.covered)
         late = sorted({*self._builder.late_minutes(accepted), *(candle.open_ms for candle in batch.candles)})
         stored = await self.store.minutes(late) if late else {}
+        before = {open_ms: minute.candle for open_ms, minute in stored.items()}
         inspection = Inspection.begin(self._builder.watermark_ms, stored)
         changes = self._builder.apply(accepted, self._complete_ms, stored)
         self._builder.replace(changes, batch.candles, stored)
         faults = inspection.faults(changes)
         self._verdicts.faulty(faults, changes)
-        return changes, faults, stored
+        return changes, faults, before
 
     async def _look_below(self, trades: Trades) -> None:
         """Trades of minutes below the floor are refused, but for those that an archive takes: ask from where on."""

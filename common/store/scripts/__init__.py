@@ -9,16 +9,18 @@ from common.tiles import DAY_LEVELS, DEPTH_LEVELS, TRADED_LEVELS
 # A symbol's holder: claim to release.
 
 
-@script("owner", "state", "coverage")
-def claim(*, token: str, holder: str, seen_token: str, seen_beats: str, force: bool, newest_format: int) -> None: ...
+@script("owner", "state", "coverage", "events")
+def claim(
+    *, token: str, holder: str, seen_token: str, seen_beats: str, force: bool, newest_format: int, events_kept: int
+) -> None: ...
 
 
-@script("owner", "state", "health")
-def beat(*, token: str, seq: int, fields: Fields) -> None: ...
+@script("owner", "state", "health", "events")
+def beat(*, token: str, seq: int, events_kept: int, fields: Fields) -> None: ...
 
 
-@script("owner", "health")
-def release(*, token: str, fields: Fields) -> None: ...
+@script("owner", "state", "health", "events")
+def release(*, token: str, events_kept: int, fields: Fields) -> None: ...
 
 
 @script(

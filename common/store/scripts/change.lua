@@ -73,7 +73,8 @@ redis.call('XADD', trades, next_seq .. '-0', 'token', token, 'n', '0', 'watermar
   redis.call('HGET', state, 'watermark_ms'), 'trades', no_trades)
 local time = redis.call('TIME')
 redis.call('HINCRBY', owner, 'beats', 1)
-redis.call('HSET', owner, 'beat_ms', time[1] .. string.sub(string.format('%06d', time[2]), 1, 3))
+local now_ms = time[1] .. string.sub(string.format('%06d', time[2]), 1, 3)
+redis.call('HSET', owner, 'beat_ms', now_ms)
 redis.call('HSET', state, 'seq', next_seq, 'token', token, 'reshaped_seq', next_seq)
 
 for at = state_fields.first, state_fields.last, 2 do
@@ -101,5 +102,5 @@ if with_rescale then
   redis.call('ZADD', rescale, '0', 'list')
 end
 redis.call('DEL', changing)
-tell()
+tell(now_ms)
 return {'OK'}

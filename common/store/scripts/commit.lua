@@ -218,7 +218,6 @@ else
     redis.call('HSET', state, 'reshaped_seq', next_seq)
   end
 end
-note_health(health, health_fields, now_ms)
 for at = gap_puts.first, gap_puts.last, 2 do
   redis.call('HSET', gaps, ARGV[at], ARGV[at + 1])
 end
@@ -285,6 +284,7 @@ if drops then
   forget_months(months, rolled_15m, '-inf', string.format('%.0f', floors_ms[1]), 0, floors_ms[1])
 end
 redis.call('PUBLISH', commits, message_head .. packed_trades)
-tell()
+tell(now_ms)
+note_health(health_fields, next_seq, now_ms)
 -- The channel of the trades has the name of their stream.
 return {'OK', redis.call('PUBSUB', 'NUMSUB', trades)[2], now_ms}

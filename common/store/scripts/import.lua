@@ -119,7 +119,7 @@ end
 for at = forgotten.first, forgotten.last do
   redis.call('HDEL', gaps, ARGV[at])
 end
-tell()
+tell(now_ms)
 for at = entries.first, entries.last do
   note_entry(manifest, faults, 'trades', ARGV[at])
 end

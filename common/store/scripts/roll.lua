@@ -27,6 +27,7 @@ local DAY_MS = 86400000
 local ROLLED = {['1d'] = daily, ['1w'] = weekly, ['1M'] = monthly}
 
 -- with outside.lua
+-- with tell_event.lua
 -- with month.lua
 -- with put_day_tiles.lua
 
@@ -60,9 +61,7 @@ end
 
 local raised = redis.call('HINCRBY', rollup, 'version', 1)
 local seq = redis.call('HGET', state, 'seq')
-local newest = redis.call('XREVRANGE', events, '+', '-', 'COUNT', 1)[1]
-local newest_seq, n = string.match(newest and newest[1] or '0-0', '^(%d+)-(%d+)$')
-n = newest_seq == seq and tonumber(n) or 0
+local now_ms = time[1] .. string.sub(string.format('%06d', time[2]), 1, 3)
 for at = rolled.first, rolled.last, 5 do
   local key, open_ms, candle, event = ROLLED[ARGV[at]], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
   redis.call('ZREMRANGEBYSCORE', key, open_ms, open_ms)
@@ -70,10 +69,8 @@ for at = rolled.first, rolled.last, 5 do
     redis.call('ZADD', key, open_ms, candle)
   end
   if event ~= '' then
-    n = n + 1
-    redis.call('XADD', events, 'MAXLEN', '~', events_kept, seq .. '-' .. n, 'event', event)
     redis.call('PUBLISH', key, ARGV[at + 4])
-    redis.call('PUBLISH', events, event)
+    tell_next(seq, event, now_ms)
   end
 end
 

@@ -1,13 +1,18 @@
 -- Part of commit.lua, import.lua and change.lua: the events of a step, and what is published of it.
---
--- events: id <seq>-<i>, field event (JSON).
+-- with tell_event.lua
 
-local function tell()
+local function tell(now_ms)
+  local told, published = {}, 0
   for at = event_texts.first, event_texts.last do
-    local id = next_seq .. '-' .. at - event_texts.first + 1
-    redis.call('XADD', events, 'MAXLEN', '~', events_kept, id, 'event', ARGV[at])
+    table.insert(told, tell_event(next_seq .. '-' .. #told + 1, ARGV[at], now_ms))
   end
   for at = messages.first, messages.last, 2 do
-    redis.call('PUBLISH', ARGV[at], ARGV[at + 1])
+    local text = ARGV[at + 1]
+    if ARGV[at] == events then
+      -- The same as in the stream.
+      published = published + 1
+      text = told[published]
+    end
+    redis.call('PUBLISH', ARGV[at], text)
   end
 end

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import orjson
 import pytest
 from redis.asyncio import Redis
 
@@ -139,6 +140,50 @@ async def test_a_release_by_a_former_holder_changes_nothing(client: Redis, store
     assert await everything(client) == before
 
 
+# events of the store itself
+
+
+async def events_of(client: Redis) -> list[dict[str, Any]]:
+    found: Any = await client.xrange(KEYS.events)
+    return [orjson.loads(fields[b"event"]) for _, fields in found]
+
+
+async def test_a_change_of_health_is_an_event_and_the_same_health_again_is_none(
+    client: Redis, store: SymbolStore
+) -> None:
+    await claim(store, A)
+    await store.commit(step(A, 0, 1, health={"mode": "LIVE", "reason": ""}))
+    for _ in range(2):
+        await store.beat(A, 1, {"mode": "DEGRADED", "reason": "throttled"})
+    await store.release(A, {"mode": "FAILED", "reason": "store"})
+    throttled, failed = await events_of(client)
+    assert throttled.pop("at") > 0
+    assert throttled == {
+        "type": "health",
+        "symbol": SYMBOL,
+        "seq": 1,
+        "token": A,
+        "mode": "DEGRADED",
+        "reason": "throttled",
+        "was": {"mode": "LIVE", "reason": None},
+        "eventId": "1-1",
+    }
+    assert (failed["mode"], failed["was"]["mode"], failed["eventId"]) == ("FAILED", "DEGRADED", "1-2")
+
+
+async def test_another_holder_is_an_event_and_the_first_one_is_none(client: Redis, store: SymbolStore) -> None:
+    await claim(store, A)
+    assert await events_of(client) == []
+    await store.commit(step(A, 0, 1, events=[b'{"type":"gap"}']))
+    await store.release(A)
+    await claim(store, B)
+    await store.commit(step(B, 1, 2, events=[b'{"type":"gap"}']))
+    _, taken, last = await events_of(client)
+    told = ("type", "symbol", "seq", "token", "epoch", "eventId")
+    assert [taken[name] for name in told] == ["taken", SYMBOL, 1, B, 2, "1-2"]
+    assert last["eventId"] == "2-1" and taken["at"] <= last["at"]
+
+
 # commit
 
 
@@ -147,7 +192,7 @@ async def test_a_commit_writes_all_its_parts(client: Redis, store: SymbolStore) 
     checkpoint = Checkpoint(5, b"candle", b"footprint", b"[[0]]", b'{"bad_id":1}')
     health = {"mode": "LIVE", "source": "test"}
     minutes = {0: (b"c0", b"f0"), MINUTE_MS: (b"c1", b"f1")}
-    await store.commit(step(A, 0, 1, 2, checkpoint=checkpoint, minutes=minutes, events=[b"x", b"y"], health=health))
+    await store.commit(step(A, 0, 1, 2, checkpoint=checkpoint, minutes=minutes, events=[b"{x}", b"{y}"], health=health))
 
     found = await everything(client)
     expected = {
@@ -167,7 +212,9 @@ async def test_a_commit_writes_all_its_parts(client: Redis, store: SymbolStore) 
     assert found[KEYS.trades] == [(b"1-0", fields)]
     assert await score_members(client, KEYS.candles) == [(b"c0", 0), (b"c1", MINUTE_MS)]
     assert await score_members(client, KEYS.minutes(FOOTPRINTS)) == [(b"f0", 0), (b"f1", MINUTE_MS)]
-    assert found[KEYS.events] == [(b"1-1", {b"event": b"x"}), (b"1-2", {b"event": b"y"})]
+    at_ms = int(await client.hget(KEYS.owner, "beat_ms") or 0)
+    told = [b'{%s,"eventId":"1-%d","at":%d}' % (text, n, at_ms) for n, text in ((1, b"x"), (2, b"y"))]
+    assert found[KEYS.events] == [(b"1-1", {b"event": told[0]}), (b"1-2", {b"event": told[1]})]
     assert said(found[KEYS.health]) == {b"mode": b"LIVE", b"source": b"test"}
     assert found[KEYS.owner][b"beats"] == b"2"
 
@@ -176,7 +223,7 @@ async def test_commits_count_up_and_are_one_entry_each_also_without_a_trade(clie
     await claim(store, A)
     await store.commit(step(A, 0, 1))
     await store.commit(step(A, 1))
-    await store.commit(step(A, 2, 2, 3, events=[b"x"]))
+    await store.commit(step(A, 2, 2, 3, events=[b"{x}"]))
     assert await stream_ids(client, KEYS.trades) == ["1-0", "2-0", "3-0"]
     assert await stream_ids(client, KEYS.events) == ["3-1"]
 
@@ -224,7 +271,7 @@ async def test_a_commit_that_stands_elsewhere_is_stale_and_writes_nothing(
 
 async def test_the_same_commit_again_is_refused(client: Redis, store: SymbolStore) -> None:
     await claim(store, A)
-    once = step(A, 0, 1, minutes={0: (b"c", b"f")}, events=[b"x"])
+    once = step(A, 0, 1, minutes={0: (b"c", b"f")}, events=[b"{x}"])
     await store.commit(once)
     before = await everything(client)
     with pytest.raises(Stale):
@@ -237,7 +284,7 @@ async def test_a_commit_whose_trades_are_refused_writes_nothing_else(client: Red
     await client.xadd(KEYS.trades, {"token": A, "n": "0"}, id="7-0")
     before = await everything(client)
     with pytest.raises(StoreUnavailable, match="XADD"):
-        await store.commit(step(A, 0, 1, minutes={0: (b"c", b"f")}, events=[b"x"], health={"mode": "LIVE"}))
+        await store.commit(step(A, 0, 1, minutes={0: (b"c", b"f")}, events=[b"{x}"], health={"mode": "LIVE"}))
     assert await everything(client) == before
 
 
@@ -268,7 +315,7 @@ async def test_numbers_too_large_for_a_double_stay_exact(client: Redis, store: S
     packed = codec.pack_trades(great)
     open_ms = 1_700_000_000_040_000
     await store.commit(
-        step(A, seq, trades=packed, trade_count=1, minutes={open_ms: (b"c", b"f")}, events=[b"x"], position="9" * 30)
+        step(A, seq, trades=packed, trade_count=1, minutes={open_ms: (b"c", b"f")}, events=[b"{x}"], position="9" * 30)
     )
     assert await stream_ids(client, KEYS.trades) == [f"{seq + 1}-0"]
     assert await stream_ids(client, KEYS.events) == [f"{seq + 1}-1"]
@@ -353,7 +400,7 @@ async def test_events_are_bounded(client: Redis) -> None:
     store = SymbolStore(client, SYMBOL, StreamBounds(trades=100, events=10))
     await claim(store, A)
     for seq in range(30):
-        await store.commit(step(A, seq, events=[b"x"] * 20))
+        await store.commit(step(A, seq, events=[b"{x}"] * 20))
     assert 10 <= await client.xlen(KEYS.events) <= 10 + 100
     assert (await stream_ids(client, KEYS.events))[-1] == "30-20"
 
@@ -425,10 +472,13 @@ async def test_messages_are_published_in_order_and_listeners_are_counted(client:
         await pubsub.subscribe(KEYS.trades, KEYS.events)
         confirmed = [await pubsub.get_message(timeout=PATIENCE_S) for _ in range(2)]
         assert [message and message["type"] for message in confirmed] == ["subscribe"] * 2
-        sent = [(KEYS.events, b"first"), (KEYS.trades, b"second"), (KEYS.commits, b"for nobody")]
-        assert await store.commit(step(A, 1, 2, messages=sent)) == 1
+        sent = [(KEYS.events, b"{first}"), (KEYS.trades, b"second"), (KEYS.commits, b"for nobody")]
+        assert await store.commit(step(A, 1, 2, messages=sent, events=[b"{first}"])) == 1
         got = [await pubsub.get_message(timeout=PATIENCE_S) for _ in range(2)]
-    assert [message and message["data"] for message in got] == [b"first", b"second"]
+    first, second = (message and message["data"] for message in got)
+    # An event is told as it is kept.
+    assert second == b"second" and first == (await client.xrange(KEYS.events))[-1][1][b"event"]  # type: ignore[index]
+    assert first.startswith(b'{first,"eventId":"2-1","at":')
 
 
 async def test_a_refused_commit_publishes_nothing(client: Redis, store: SymbolStore) -> None:
@@ -437,10 +487,10 @@ async def test_a_refused_commit_publishes_nothing(client: Redis, store: SymbolSt
         await pubsub.subscribe(KEYS.events)
         assert await pubsub.get_message(timeout=PATIENCE_S)
         with pytest.raises(Stale):
-            await store.commit(step(A, 5, 1, messages=[(KEYS.events, b"never")]))
-        await store.commit(step(A, 0, 1, messages=[(KEYS.events, b"once")]))
+            await store.commit(step(A, 5, 1, messages=[(KEYS.events, b"{never}")], events=[b"{never}"]))
+        await store.commit(step(A, 0, 1, messages=[(KEYS.events, b"{once}")], events=[b"{once}"]))
         found = await pubsub.get_message(timeout=PATIENCE_S)
-    assert found and found["data"] == b"once"
+    assert found and found["data"].startswith(b"{once,")
 
 
 # the store forgets its scripts

@@ -228,8 +228,8 @@ def _bars(trades: Iterable[tuple[int, int, Decimal, Decimal]], timeframe: Timefr
         yield open_ms, prices[0], max(prices), min(prices), prices[-1], volume, turnover, len(rows)
 
 
-# Of the ledger and of events: when a gap ended, and who wrote it.
-_ITS_OWN = re.compile(rb'"(token|endedAt|ended_ms)":("\w+"|\d+)')
+# Of the ledger and of events: when a gap ended, who wrote it, and when it was told.
+_ITS_OWN = re.compile(rb'"(token|endedAt|ended_ms|at)":("\w+"|\d+)')
 
 SCENARIOS = {
     "finer": Request(price_decimals=4, size_decimals=5),
@@ -301,6 +301,8 @@ async def stored(client: Redis) -> dict[str, Any]:
             found[key] = await value_of(client, key)
     for name in (b"token", b"updated_ms"):
         found[KEYS.state].pop(name, None)
+    # Who has taken it over is told, too.
+    found[KEYS.events] = [each for each in found[KEYS.events] or [] if b'"type":"taken"' not in each[1][b"event"]]
     found[KEYS.trades] = [(entry, {**fields, b"token": b""}) for entry, fields in found[KEYS.trades]]
     return found
 

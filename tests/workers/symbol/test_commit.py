@@ -240,7 +240,12 @@ def test_an_amendment_beyond_retention_is_told_while_its_minute_is_kept() -> Non
     """What the archive has not got is not dropped, and is still corrected."""
     far = Trades.of([Trade(START_MS + 5 * DAY_MS, 6, 815, 1_000, BUY)])
     builder, changes = last_step(PLAIN, [MINUTE, far, LATE])
-    commit = make_commit(replace(HEAD, stored=changes.amended), builder, changes, Retention(3, 2))
+    commit = make_commit(
+        replace(HEAD, stored={open_ms: minute.candle for open_ms, minute in changes.amended.items()}),
+        builder,
+        changes,
+        Retention(3, 2),
+    )
     assert list(commit.minutes) == list(changes.amended) != []
 
 
