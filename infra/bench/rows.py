@@ -5,6 +5,7 @@ from collections.abc import Callable
 from infra.bench import (
     archive,
     backup,
+    book,
     candles,
     command,
     crowd,
@@ -52,6 +53,7 @@ ROWS: dict[str, Callable[[], list[Figure]]] = {
     "indicators": indicators.measure,
     "heatmap": heatmap.measure,
     "viewport": viewport.measure,
+    "book": book.measure,
     "overview": overview.measure,
     "memory": memory.measure,
     "crowd": crowd.measure,

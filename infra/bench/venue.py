@@ -130,7 +130,7 @@ async def _frames(url: str) -> tuple[list[float], list[float]]:
     async with serve(venue, "127.0.0.1", 0, process_request=_nothing_by_rest) as server:
         port = server.sockets[0].getsockname()[1]
         async with commit_client(url) as client, blocking_client(url) as listener:
-            await Registry(client).add_symbol(_market(port))
+            await Registry(client).add_symbol(venue_market(port))
             async with process(url, "-m", "workers", FLEET_DEPTH_HOURS="0", FLEET_BACKFILL_HOURS="0"), feed(url) as web:
                 await asyncio.wait_for(opened.wait(), PATIENCE_S)
                 await sockets[-1].send(_trade(1, 1))
@@ -166,7 +166,7 @@ def _nothing_by_rest(_: ServerConnection, request: Request) -> Response | None:
     return Response(HTTPStatus.OK, "OK", headers, body)
 
 
-def _market(port: int, name: str = NAME, instrument: Instrument = INSTRUMENT) -> Market:
+def venue_market(port: int, name: str = NAME, instrument: Instrument = INSTRUMENT) -> Market:
     urls = {"rest_url": f"http://127.0.0.1:{port}", "socket_url": f"ws://127.0.0.1:{port}"}
     source: dict[str, Any] = {"kind": "venue", "venue": "LOCAL", "name": name, "price_step_ticks": 1}
     return Market(instrument, source | {"size_step_lots": 1} | urls)
@@ -202,7 +202,7 @@ async def _missed_hour(url: str) -> tuple[int, float]:
     async with process(url, *exchange), commit_client(url) as client:
         await asyncio.to_thread(_await_exchange, port)
         instrument = replace(INSTRUMENT, symbol=symbol)
-        await Registry(client).add_symbol(_market(port, name, instrument))
+        await Registry(client).add_symbol(venue_market(port, name, instrument))
         async with process(url, "-m", "workers", FLEET_DEPTH_HOURS="0", FLEET_BACKFILL_HOURS="1"):
             await await_owner(url, symbol)
             started_s = time.perf_counter()

@@ -18,10 +18,10 @@ KILLS = 5
 
 def measure() -> list[Figure]:
     with store() as url:
-        rss_mb, takeover_s = asyncio.run(_measure(url))
+        found_mb, takeover_s = asyncio.run(_measure(url))
     max_s = Settings().lease_ttl_ms / 1e3 + 1
     return [
-        Figure("one symbol worker, idle", f"<= {MAX_RSS_MB:g} MB RSS", f"{rss_mb:.1f} MB", rss_mb <= MAX_RSS_MB),
+        Figure("one symbol worker, idle", f"<= {MAX_RSS_MB:g} MB RSS", f"{found_mb:.1f} MB", found_mb <= MAX_RSS_MB),
         Figure(
             f"spare takes over after SIGKILL, worst of {KILLS}",
             f"<= lease TTL + 1 s = {max_s:g} s",
@@ -38,8 +38,8 @@ async def _measure(url: str) -> tuple[float, float]:
         await await_owner(url, SYMBOL)
         # Beats, reads and garbage of a while: what it is when nothing happens, not just after the start.
         await asyncio.sleep(5)
-        rss_mb = _rss_mb(only.pid)
-    return rss_mb, max([await _takeover_s(url) for _ in range(KILLS)])
+        found_mb = rss_mb(only.pid)
+    return found_mb, max([await _takeover_s(url) for _ in range(KILLS)])
 
 
 async def _takeover_s(url: str) -> float:
@@ -55,7 +55,7 @@ async def _takeover_s(url: str) -> float:
         return time.monotonic() - killed_s
 
 
-def _rss_mb(pid: int) -> float:
+def rss_mb(pid: int) -> float:
     found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text("ascii"))
     assert found, f"no VmRSS of process {pid}"
     return int(found[1]) / 1_000

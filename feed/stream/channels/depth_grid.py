@@ -1,8 +1,8 @@
 """The heatmap of what rests in the book: its stored history, and beyond its end the books that are told.
 
-The history is the truth, to the millisecond, and comes some seconds later; a book that is told every 100 ms is what of
-it is known before. So the columns that both are of are worked out of the two of them, and again once the history has
-come further. What of the book of another writer is kept is not known, so with another token the grid begins again.
+The history is the truth, to the millisecond, and comes some seconds later; a book that is told is what of it is known
+before. So the columns that both are of are worked out of the two of them, and again once the history has come further.
+What of the book of another writer is kept is not known, so with another token the grid begins again.
 """
 
 import asyncio
@@ -161,12 +161,16 @@ class DepthGrid(GridSeries):
         if self._open_of(self._known_ms - 1) > newest_ms:
             # It has come further meanwhile: once more.
             return
+        state, self._is_due = self._state(minutes), False
         columns = await self._worked_out(minutes, times)
         self._stored = [each for each in minutes if each.known_ms > self.growing_ms]
-        self.grid = HeldGrid(self.shape, columns, self._state(minutes))
-        self._advance(self.grid.state)
+        self.grid = HeldGrid(self.shape, columns, state)
+        self._advance(state)
         if self._looking is None:
             self._looking = asyncio.create_task(self._look())
+        if self._is_due and self.live:
+            # Books came meanwhile.
+            self._tell_updates(self.live.at, self.live.at, ())
 
     async def _tell(self) -> None:
         """Work out the columns that the history has not all of. Within `reading`."""

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from redis.asyncio import Redis
@@ -28,8 +29,8 @@ from workers.venues.shared.base import DepthEvent, VenueError
 
 log = logging.getLogger(__name__)
 
-# How often the present book is written, if it has changed, and how often while it has listeners: as venues tell it.
-WRITE_MS, LISTENED_MS = 250, 100
+# How often the present book is written, if it has changed; while it has listeners as soon as it has, but no more often.
+WRITE_MS, LISTENED_MS = 250, 50
 # How often the history of the current minute is: what a reader, or the next holder, may be behind.
 CURRENT_MS = 3_000
 TICK_MS = 1_000
@@ -77,6 +78,7 @@ class BookKeeper:
     _heard_ms: int | None = None
     _dirty: bool = False
     _pace_ms: int = WRITE_MS
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _connected: bool = False
     _lag_ms: int = 0
     _fetching: "asyncio.Future[DepthEvent] | None" = None
@@ -116,6 +118,7 @@ class BookKeeper:
             return
         self._closed += self._history.step(event, self.clock.now_ms())
         self._dirty = True
+        self._changed.set()
         if not event.snapshot or not self.rule.numbered:
             now_ms = self.clock.now_ms()
             self._heard_ms = event.ts_ms if event.ts_ms >= 0 else now_ms
@@ -126,7 +129,7 @@ class BookKeeper:
         ticked_ms = written_ms = self.clock.monotonic_ms()
         try:
             while True:
-                await self.clock.sleep_ms(self._pace_ms)
+                await self._pause()
                 now_ms = self.clock.monotonic_ms()
                 await self._fetch_if_needed(now_ms)
                 if now_ms - ticked_ms >= TICK_MS:
@@ -142,6 +145,15 @@ class BookKeeper:
                 self._fetching.cancel()
                 # The client is closed next, and must not find a request half way.
                 await asyncio.gather(self._fetching, return_exceptions=True)
+
+    async def _pause(self) -> None:
+        """Until there may be something to be written: who listens need not wait for a tick."""
+        await self.clock.sleep_ms(self._pace_ms)
+        if self._pace_ms == LISTENED_MS and not self._dirty:
+            self._changed.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout((WRITE_MS - LISTENED_MS) / 1_000):
+                    await self._changed.wait()
 
     async def _restored(self) -> BookHistory:
         packed = await self.stores.chunks.newest()
