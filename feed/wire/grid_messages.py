@@ -1,10 +1,9 @@
 """A heatmap on the stream: a text message that names it, and right behind it a grid frame as a binary one."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from common.frames.grid_columns import Column, GridShape, GridState, pack_grid
-from common.market.instrument import Instrument
 from common.store.registry import Market
 from feed.wire.answers import SymbolAnswer
 from feed.wire.heatmaps import told_grid
@@ -57,15 +56,5 @@ def told_snapshot(
     market: Market, shape: GridShape, newest_ms: int, cols: int, state: GridState, more: Mapping[str, object]
 ) -> SymbolAnswer:
     """What a full frame is of."""
-    told = told_grid(shape.times(newest_ms, cols), _instrument(market))
+    told = told_grid(shape.times(newest_ms, cols), market.instrument)
     return SymbolAnswer(market, {"kind": shape.kind.name.lower(), **told, "knownTo": state.known_ms, **more})
-
-
-def _instrument(market: Market) -> Instrument:
-    return market.instrument
-
-
-def first_to_newest(columns: Mapping[int, Column], changed: Iterable[int]) -> list[int]:
-    """The opens of the columns from the first that changed on."""
-    first_ms = min(changed)
-    return [open_ms for open_ms in sorted(columns) if open_ms >= first_ms]

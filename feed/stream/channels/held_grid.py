@@ -50,7 +50,8 @@ class HeldGrid:
         held = {open_ms: self.columns.get(open_ms) for open_ms in read}
         patches = {at: column.since(held[at] or nothing) for at, column in read.items() if held[at] != column}
         self.columns.update(read)
-        for open_ms in [at for at in self.columns if at <= self.newest_ms - self.shape.cols * self.shape.bucket_ms]:
+        last_ms = self.newest_ms - self.shape.cols * self.shape.bucket_ms
+        for open_ms in [at for at in self.columns if at <= last_ms]:
             del self.columns[open_ms]
             self.changed.pop(open_ms, None)
         before, self.state, self._full = self.state, state, None
