@@ -14,9 +14,9 @@ from common.store.keys import SymbolKeys
 from common.store.registry import Market
 from common.tiles import DAY_LEVELS
 from feed.reading.day_tiles import DayTiles
-from tests.feed.queries.test_traded_heatmap import PATH, cells, of_trades
 from tests.kit.flow_asked import price, size
 from tests.kit.served import Served, served
+from tests.kit.traded_cells import PATH, cells, of_trades
 from tests.kit.writer import INSTRUMENT, START_MS, Writer, random_step, some_trades
 from tests.scale import scaled
 from workers.rollup.day_tiles import make_day_tiles

@@ -12,40 +12,18 @@ import pytest
 
 from common.frames.grid import GridFlags, GridFrame, TradedChannel
 from common.market.depth.chunk import DepthChunk, PriceSpan, pack_chunk
-from common.market.trade import Trade
 from common.store.depth import DepthStore
 from feed.bars.by_trade import TapeTogether
 from feed.bars.together import ClosedTogether
 from feed.reading.budget import QueryBudget
 from tests.kit.flow_asked import answered, price, size, written
 from tests.kit.served import Served
+from tests.kit.traded_cells import PATH, cells, of_trades
 from tests.kit.writer import INSTRUMENT, START_MS, Writer, some_trades
 
 S = INSTRUMENT.symbol
-PATH = f"/v1/heatmap/{S}"
 T0 = START_MS - START_MS % 3_600_000 + 3_600_000
 BUY, SELL, UNKNOWN = 0, 1, 2
-LOTS, COUNTS = ("bv", "sv", "uv"), ("bn", "sn", "un")
-Cells = dict[tuple[int, int], list[int]]
-
-
-async def cells(feed: Served, row_ticks: int = 1, **asked: Any) -> Cells:
-    """By open and lowest tick: lots by side, then trades by side."""
-    found = await answered(feed, PATH, kind="traded", row=price(row_ticks), **asked)
-    told, p0 = found["cells"], int(Decimal(found["p0"]) * 100)
-    lots = [[int(Decimal(value) * 1_000) for value in told[name]] for name in LOTS]
-    places = zip(told["col"], told["row"], *lots, *(told[name] for name in COUNTS), strict=True)
-    return {(found["t0"] + col * found["bucketMs"], p0 + row * row_ticks): list(values) for col, row, *values in places}
-
-
-def of_trades(trades: list[Trade], bucket_ms: int, row_ticks: int) -> Cells:
-    found: Cells = {}
-    for trade in trades:
-        key = trade.ts_ms // bucket_ms * bucket_ms, trade.price_ticks // row_ticks * row_ticks
-        sums = found.setdefault(key, [0] * 6)
-        sums[trade.side] += trade.size_lots
-        sums[3 + trade.side] += 1
-    return found
 
 
 async def trade_example(writer: Writer) -> None:
