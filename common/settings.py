@@ -163,6 +163,14 @@ class Settings(BaseSettings):
     depth_tiles_days: int = Field(
         default=90, ge=1, le=3_650, description="days of it kept by 5 minutes, an hour and a day, of at most 256 rows"
     )
+    tiles_50ms_hours: int = Field(
+        default=24,
+        ge=1,
+        le=720,
+        description="hours of traded cells of 50 ms kept per symbol, some 10 MB of a busy one",
+    )
+    tiles_1s_hours: int = Field(default=168, ge=1, le=8_760, description="the same of 1 s, of rows of about 0.001 %")
+    tiles_30s_hours: int = Field(default=720, ge=1, le=8_760, description="the same of 30 s")
     binance_key: str = Field(
         default="",
         repr=False,

@@ -132,6 +132,12 @@ class SymbolReader:
             found: Any = await self._client.hmget(self.keys.tiles(level), list(map(str, opens)))
         return list(found)
 
+    async def tile_opens(self, level: TileLevel) -> set[int]:
+        """Return when the tiles open that there are now."""
+        with translated(f"look at tiles of {self.keys.symbol}"):
+            found: Any = await self._client.hkeys(self.keys.tiles(level))
+        return set(map(int, found))
+
     async def rolled_months(self, months: Sequence[int]) -> list[bytes | None]:
         """Return the block of 15m candles of each month, as it is now."""
         with translated(f"read of {len(months)} months of {self.keys.symbol}"):

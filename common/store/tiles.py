@@ -17,8 +17,9 @@ from common.errors import Stale
 from common.series import MINUTE_SERIES
 from common.store import scripts
 from common.store.client import translated
+from common.store.format import TRADED_TILES
 from common.store.keys import SymbolKeys
-from common.tiles import DAY_LEVELS, TileLevel
+from common.tiles import DAY_LEVELS, HOUR_MS, TileLevel
 
 # Of the tiles of sealed days.
 FORM = 1
@@ -32,6 +33,38 @@ class TileMark(NamedTuple):
     token: str
     seq: int
     version: str
+
+
+class TileProgress(NamedTuple):
+    """How far a symbol has come: its time, and how many trades were applied."""
+
+    watermark_ms: int
+    applied: int
+
+    def is_due(self, made: "TileProgress", trades_kept: int) -> bool:
+        """Whether tiles of trades are to be made once more, where they were last `made` at that point.
+
+        Once an hour is over; and before trades leave the stream, which keeps so many.
+        """
+        hours = (each.watermark_ms // HOUR_MS for each in (made, self))
+        return next(hours) < next(hours) or 2 * (self.applied - made.applied) >= trades_kept
+
+
+async def due_of_trades(client: Redis, symbols: Sequence[str], trades_kept: int) -> list[str]:
+    """Return the symbols of which tiles of trades are due, by one round trip."""
+    pipe = client.pipeline(transaction=False)
+    for keys in map(SymbolKeys, symbols):
+        pipe.hmget(keys.state, ("watermark_ms", "applied", "format"))
+        pipe.hget(keys.rollup, "tiled")
+    with translated("look at the tiles that are due"):
+        answers = await pipe.execute()
+    found = list[str]()
+    for symbol, (watermark_ms, applied, form), made in zip(symbols, answers[::2], answers[1::2], strict=True):
+        if watermark_ms is not None and int(form or 1) >= TRADED_TILES:
+            before = TileProgress(*map(int, (made or b"-1:0").split(b":")))
+            if TileProgress(int(watermark_ms), int(applied or 0)).is_due(before, trades_kept):
+                found.append(symbol)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +145,17 @@ class TileStore:
         if status == b"STALE":
             raise Stale(f"{self.keys.symbol} has changed since its tiles were made")
         return set(map(int, refused))
+
+    async def progress(self) -> TileProgress | None:
+        """Where the store stands; None before the first commit."""
+        with translated(f"look at {self.keys.symbol}"):
+            found: Any = await self._client.hmget(self.keys.state, list(TileProgress._fields))
+        return TileProgress(*map(int, found)) if None not in found else None
+
+    async def note_progress(self, progress: TileProgress) -> None:
+        """Note that up to there tiles have been made of trades, as far as they could be."""
+        with translated(f"note of tiles of {self.keys.symbol}"):
+            await self._client.hset(self.keys.rollup, "tiled", f"{progress.watermark_ms}:{progress.applied}")
 
     async def are_days_made(self) -> bool:
         """Whether every sealed day has its tiles, or days that are due will make them."""

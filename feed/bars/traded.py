@@ -7,12 +7,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
+from typing import Literal
 
 import polars as pl
 
 from common.errors import BadInput, Overtaken
+from common.frames.footprint import regroup
 from common.frames.liquidity import CellGrid
 from common.frames.minutes import within
+from common.frames.schema import SHOWN
 from common.frames.traded import TradedCells, traded
 from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, Timeframe
 from common.retry import retry_when_overtaken
@@ -30,12 +33,18 @@ from feed.bars.minutes import MinuteSource
 from feed.bars.recipe import BarRecipe
 from feed.bars.source import BarRows, BarsTogether
 from feed.bars.together import MAX_BARS
+from feed.bars.trade_tiles import TiledTrades, TradeTiles, levels_for
 from feed.reading.bounds import Bounds, Span
 from feed.reading.coverage import KnownCoverage
 from feed.reading.day_tiles import CellsWanted, DayTiles
 
 # The grid of a span of time, and of the lowest and highest price that was traded in it, None of nothing.
 GridOf = Callable[[int | None, int | None], CellGrid]
+
+
+# Trades of a time are neither kept nor in tiles.
+Lacking = Literal["lacking"]
+LACKING: Lacking = "lacking"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,12 +72,55 @@ async def read(
 async def _read(
     data: SymbolData, bucket: Timeframe, times: CellGrid, grid_of: GridOf, min_lots: int
 ) -> TradedRead | None:
+    if is_of_trades(bucket) and (tiled := await _of_tiles(data, bucket, times, grid_of, min_lots)) is not None:
+        return tiled if isinstance(tiled, TradedRead) else None
     bars = BarGrid(data.instrument, bucket)
     together = (TradeSource(data, bars) if is_of_trades(bucket) else MinuteSource(data, bars)).together()
     candles = await read_candles(together, bucket, times)
     if is_of_trades(bucket) and _lacks(candles.cover, times.t0_ms):
         return None
     return await of_candles(data, together, candles, bucket, times, grid_of, min_lots)
+
+
+async def _of_tiles(
+    data: SymbolData, bucket: Timeframe, times: CellGrid, grid_of: GridOf, min_lots: int
+) -> TradedRead | Lacking | None:
+    """By the coarsest tiles whose rows the grid's are made of. None: none are, or there are none."""
+    levels, span = levels_for(times.bucket_ms), (times.t0_ms, times.end_ms)
+    for at in range(len(levels)):
+        read = await TradeTiles(data).read(bucket, span, levels[at:])
+        if read is None:
+            continue
+        grid = _grid_for(read, grid_of, min_lots)
+        if grid is None:
+            continue
+        if read.lacks:
+            return LACKING
+        if read.more_ms is not None:
+            raise _too_much(bucket)
+        found = await data.budget.run(len(read.levels), _summed, read, bucket, grid, min_lots)
+        return TradedRead(found, read.view, read.cover)
+    return None
+
+
+def _summed(read: TiledTrades, bucket: Timeframe, grid: CellGrid, min_lots: int) -> TradedCells:
+    # What is left out below a size is a level of the whole bucket.
+    levels = regroup(read.levels, bucket, 1, "floor") if min_lots > 1 else read.levels
+    return traded(levels, SHOWN.to_frame(), bucket, grid, min_lots)
+
+
+def _grid_for(read: TiledTrades, grid_of: GridOf, min_lots: int) -> CellGrid | None:
+    """The grid that the trades themselves would have. None: its rows are not made of those of the tiles."""
+    if read.levels.is_empty():
+        return grid_of(None, None)
+    prices, height = read.levels["price_ticks"].to_numpy(), max(read.heights)
+    low, high = int(prices.min()), int(prices.max())
+    # The lowest price that was traded lies within the lowest row, the highest within the highest: where all heights
+    # divide the grid's, it makes no difference where.
+    widest, narrowest = grid_of(low, high + height - 1), grid_of(min(low + height - 1, high), high)
+    row_ticks = 1 if min_lots > 1 else widest.row_ticks
+    fits = widest.row_ticks == narrowest.row_ticks and all(row_ticks % each == 0 for each in read.heights)
+    return grid_of(low, high) if fits else None
 
 
 async def read_candles(together: BarsTogether, bucket: Timeframe, times: CellGrid) -> BarRows:
@@ -141,5 +193,9 @@ def _lacks(cover: KnownCoverage, t0_ms: int) -> bool:
 def _whole(read: BarRows, bucket: Timeframe) -> BarRows:
     if read.more_ms is None:
         return read
+    raise _too_much(bucket)
+
+
+def _too_much(bucket: Timeframe) -> BadInput:
     fits = "a shorter time" if bucket.longest_ms >= MINUTE_MS else "a bucket of 1m would fit, or a shorter time"
-    raise BadInput(f"that is more of what was traded than one request may read: {fits}")
+    return BadInput(f"that is more of what was traded than one request may read: {fits}")

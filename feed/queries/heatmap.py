@@ -11,6 +11,7 @@ from common.frames.liquidity import CellGrid, CellKind, Liquidity, liquidity
 from common.market.builder.gaps import Ledger
 from common.market.timeframes.timeframe import DAY_MS, MINUTE, MINUTE_MS, Timeframe, width_text
 from common.store.reads import View
+from common.tiles import TRADE_LEVELS
 from feed.bars import traded
 from feed.bars.traded import TradedRead
 from feed.queries.endpoint import Endpoint
@@ -140,8 +141,10 @@ async def _of_trades(symbol: SymbolQueries, query: HeatmapQuery, budget: QueryBu
 
 
 async def _read_traded(symbol: SymbolQueries, query: HeatmapQuery, times: CellGrid, budget: QueryBudget) -> TradedRead:
-    """Of trades that are not kept any more, by minutes."""
-    for some in (times, columns(times.t0_ms, times.end_ms, MINUTE_MS)):
+    """Of trades that are not kept any more, by the next coarser tiles that are, and by minutes."""
+    coarser = [level.bucket_ms for level in TRADE_LEVELS if level.bucket_ms > times.bucket_ms]
+    wider = [columns(times.t0_ms, times.end_ms, bucket_ms) for bucket_ms in (*coarser, MINUTE_MS)]
+    for some in (times, *(wider if times.bucket_ms < MINUTE_MS else ())):
 
         def with_rows(lowest: int | None, highest: int | None, some: CellGrid = some) -> CellGrid:
             return query.window.with_rows(some, lowest, highest)

@@ -51,8 +51,9 @@ async def tick(settings: Settings) -> None:
 async def _due(store: Redis, settings: Settings) -> Sequence[Work]:
     await agree(store, Agreed.of(settings.model_dump()))
     await adopt_calendars(store)
-    trades_kept = settings.trades_kept if settings.archives_trades else None
-    return await due_work(store, archiving=bool(settings.archive_url), trades_kept=trades_kept)
+    archiving, kept = bool(settings.archive_url), settings.trades_kept
+    trades_kept = kept if settings.archives_trades else None
+    return await due_work(store, archiving=archiving, trades_kept=trades_kept, tiles_of=kept)
 
 
 def main() -> int:

@@ -13,8 +13,9 @@ from common.store.depth_tiles import due_of
 from common.store.format import ROLLED_MONTHS, TRADED_TILES, stated_format
 from common.store.registry import Registry
 from common.store.rollups import RollupStore
+from common.store.tiles import due_of_trades
 from common.store.trade_archive import TRADES, Waiting, waiting
-from workers.rollup.work import ARCHIVE, DEPTH, RESCALE, ROLL, ROLLED_BY, Work
+from workers.rollup.work import ARCHIVE, DEPTH, RESCALE, ROLL, ROLLED_BY, TILES, Work
 
 log = logging.getLogger(__name__)
 
@@ -31,10 +32,13 @@ async def adopt_calendars(client: Redis) -> None:
         log.info("calendar changed", extra={"symbol": symbol, "days": count})
 
 
-async def due_work(client: Redis, *, archiving: bool, trades_kept: int | None = None) -> list[Work]:
+async def due_work(
+    client: Redis, *, archiving: bool, trades_kept: int | None = None, tiles_of: int | None = None
+) -> list[Work]:
     """One of each symbol in turn, so that one with years to do does not keep the others waiting; of each the newest.
 
-    `trades_kept`: how many each symbol's stream is to keep; None if trades are not archived.
+    `trades_kept`: how many each symbol's stream is to keep; None if trades are not archived. `tiles_of`: the same, of
+    which tiles are to be made; None if they are not.
     """
     symbols = await Registry(client).symbols()
     listed = (*MINUTE_SERIES, *([] if trades_kept is None else [TRADES]))
@@ -48,6 +52,9 @@ async def due_work(client: Redis, *, archiving: bool, trades_kept: int | None = 
             if is_due(found, trades_kept):
                 # Before all others of the symbol: they are lost if they wait for too long.
                 works[symbol].insert(0, Work(ARCHIVE, symbol, day_of(max(found.since_ms or 0, 0)), (TRADES,)))
+    if tiles_of is not None and form >= TRADED_TILES:
+        for symbol in await due_of_trades(client, list(symbols), tiles_of):
+            works[symbol].insert(0, Work(TILES, symbol, 0))
     return in_turn(works.values())
 
 

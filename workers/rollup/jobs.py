@@ -27,12 +27,13 @@ from common.store.jobs import Jobs
 from common.store.manifest import Manifest
 from common.store.registry import Market, Registry
 from common.store.trade_archive import TRADES
-from common.tiles import DEPTH_LEVELS, HOUR_MS
+from common.tiles import DEPTH_LEVELS, HOUR_MS, TRADE_LEVELS
 from workers.rollup.day import MAX_JOB_S, Older, roll_days
 from workers.rollup.day_tiles import make_day_tiles
 from workers.rollup.month import make_months
 from workers.rollup.rq_worker import Functions
-from workers.rollup.work import ARCHIVE, DEPTH, RESCALE, ROLL, ROLLED_BY
+from workers.rollup.trade_tiles import make_trade_tiles
+from workers.rollup.work import ARCHIVE, DEPTH, RESCALE, ROLL, ROLLED_BY, TILES
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,7 @@ def functions(settings: Settings, stopping: Callable[[], bool]) -> Functions:
     found: dict[str, Callable[..., object]] = {
         ROLL: partial(roll, settings, stopping),
         DEPTH: partial(depth, settings, stopping),
+        TILES: partial(tiles, settings, stopping),
     }
     if settings.archive_url:
         found[ARCHIVE] = partial(archive, settings, settings.archive_url)
@@ -82,6 +84,13 @@ def depth(settings: Settings, stopping: Callable[[], bool], symbol: str, _: int)
         for level in DEPTH_LEVELS
     }
     _run(settings, symbol, lambda client, market: make_depth_tiles(client, market, kept_ms, stopping))
+
+
+def tiles(settings: Settings, stopping: Callable[[], bool], symbol: str, _: int) -> None:
+    """Make tiles of the trades that are kept."""
+    hours: dict[str, int] = settings.model_dump()
+    kept_ms = {level: hours[level.retention] * HOUR_MS for level in TRADE_LEVELS}
+    _run(settings, symbol, lambda client, market: make_trade_tiles(client, market, kept_ms, stopping))
 
 
 def archive(settings: Settings, url: str, symbol: str, series: str, period_ms: int) -> None:

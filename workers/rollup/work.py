@@ -12,6 +12,8 @@ ROLL, ARCHIVE = "roll", "archive"
 RESCALE = "rescale"
 # Make tiles of a book's history: of all hours and days that lack them.
 DEPTH = "depth"
+# Make tiles of the trades that are kept.
+TILES = "tiles"
 # What one roll-up job takes: few enough days for a second, and for any change to find its job.
 ROLLED_BY = Timeframe(1, "M")
 
