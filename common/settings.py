@@ -225,6 +225,10 @@ class Settings(BaseSettings):
     query_limit_max: int = Field(
         default=50_000, ge=1, le=100_000, description="most bars one request may ask for: 100,000 take some 25 MB"
     )
+    publish_derived: bool = Field(
+        default=True,
+        description="0: this feed publishes no timeframes for subscribers of Redis, and keeps no :latest keys",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="least severe log record that is written"
     )

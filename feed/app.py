@@ -23,6 +23,7 @@ from common.store.server import ServerInfo, StoreWatch, refuse_unfit
 from feed.access import Access
 from feed.bars.tail import Tails
 from feed.metrics import Metrics
+from feed.publishing.publisher import Publisher
 from feed.queries.fleet import Fleet
 from feed.queries.overview_reads import OverviewReads
 from feed.queries.queries import Queries
@@ -112,7 +113,10 @@ def create_app(settings: Settings) -> Starlette:
         hub = Hub(queries, pubsub, metrics, settings.demand_ms)
         fleet = Fleet(settings, queries, Jobs(queue), watch, FEATURES, OverviewReads.of(queries))
         app.state.services = Services(settings, access, client, queries, fleet, hub, metrics)
-        running = [asyncio.create_task(hub.run()), asyncio.create_task(watch.run())]
+        runs = [hub.run(), watch.run()]
+        if settings.publish_derived:
+            runs.append(Publisher(queries, hub, metrics).run())
+        running = [asyncio.create_task(run) for run in runs]
         try:
             async with present(client, WEB):
                 yield

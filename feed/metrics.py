@@ -1,6 +1,7 @@
 """What the feed counts, for Prometheus. One registry per application: tests run several in one process."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -24,6 +25,15 @@ class WorkerCounts(NamedTuple):
     unassigned: int
 
 
+@dataclass(frozen=True, slots=True)
+class Published:
+    """As of WebSocket clients, of what is published for subscribers of Redis."""
+
+    subscriptions: Gauge
+    sent: Counter
+    lags: Counter
+
+
 class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -42,6 +52,11 @@ class Metrics:
         self.busy = Counter("feed_queries_refused", "Queries refused because too many read much", registry=r)
         self.commits = Counter("feed_commits_received", "Commit messages received", registry=r)
         self.resyncs = Counter("feed_resyncs", "Times live bars were read again", ["why"], registry=r)
+        self.published = Published(
+            Gauge("feed_redis_channels", "Channels that this feed publishes in Redis", registry=r),
+            Counter("feed_redis_messages", "Messages published in Redis", registry=r),
+            Counter("feed_redis_lags", "Times too much waited to be published, and bars were read again", registry=r),
+        )
         self.outages = Counter("feed_pubsub_outages", "Times the pub/sub connection was lost", registry=r)
 
     def answered(self, route: str, status: int, seconds: float) -> None:

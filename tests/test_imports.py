@@ -111,6 +111,7 @@ ROOMS: dict[str, set[str]] = {
     "feed.wire": {"feed.reading", "feed.bars"},
     "feed.queries": {"feed.reading", "feed.bars", "feed.wire"},
     "feed.stream": {"feed.reading", "feed.bars", "feed.wire", "feed.queries"},
+    "feed.publishing": FACE | {"feed.bars"},
     "feed.web": FACE | {"feed.faces", "feed.page", "feed.charts"},
     "feed.faces": FACE,
     "feed.page": FACE,

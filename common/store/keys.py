@@ -80,12 +80,19 @@ symbols, and an ACL may name them.
 | {}:archive          | string  | rollup, up          | feed, doctor       | jobs.ARCHIVE_TROUBLE_S                 |
 | {}:failures         | hash    | rollup, fleet jobs  | clock, feed        | jobs.MAX_FAILURES fields               |
 
+What a feed keeps for subscribers of Redis goes by its TTL, and not with the symbol (common.store.publishing):
+
+| {S}:publisher       | string  | hold, keep          | hold, publish      | TTL publishing.TERM_MS                 |
+| {S}:published       | hash    | publish             | feed               | TTL publishing.PROGRESS_KEPT_MS        |
+| {S}:ohlcv:<tf>:latest | string | publish             | anybody            | TTL twice the timeframe, 2 min to 2 days |
+
 What is older than a day goes from all series of a symbol by cut (fleet symbols change --from).
 
 The last two are in the queue's Redis, beside RQ's own keys `rq:*` (docs/queue.md); all others are in the store.
 
 Channels: {S}:candles:1m, 1d, 1w and 1M and {S}:events (JSON), {S}:trades (JSON, while it has listeners), {S}:commits
-(packed, for the feed; common.store.messages), {S}:depth (packed, while it has listeners; common.store.book).
+(packed, for the feed; common.store.messages), {S}:depth (packed, while it has listeners; common.store.book). By a feed,
+while they have listeners: {S}:candles:<tf> of all other timeframes (JSON).
 """
 
 from dataclasses import dataclass
@@ -335,6 +342,20 @@ class SymbolKeys:
     def commits(self) -> str:
         """Channel only."""
         return self._name("commits")
+
+    @property
+    def publisher(self) -> str:
+        """The feed that publishes what is derived of the symbol."""
+        return self._name("publisher")
+
+    @property
+    def published(self) -> str:
+        """How far each channel of that kind has been told."""
+        return self._name("published")
+
+    def latest(self, name: str) -> str:
+        """The newest value of `ohlcv:15m`, ..."""
+        return self._name(f"{name}:latest")
 
     def all_keys(self) -> list[str]:
         """Every key of the symbol, for removing it."""

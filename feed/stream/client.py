@@ -10,13 +10,14 @@ from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, Protocol
+
+from prometheus_client import Counter, Gauge
 
 from common.errors import FleetError, StoreUnavailable
 from common.store.instrument import InstrumentChanged
 from common.store.registry import Market
 from feed.bars.changes import Cursor
-from feed.metrics import Metrics
 from feed.stream.hub import Hub
 from feed.stream.opening import Opening, open_series
 from feed.stream.series import LiveSeries
@@ -30,6 +31,19 @@ MAX_PENDING = 1_000
 MAX_REPLIES = 64
 # Wait before a snapshot is tried again while the store is away.
 RETRY_S = 0.5
+
+
+class StreamCounts(Protocol):
+    """What is counted of clients (feed.metrics)."""
+
+    @property
+    def subscriptions(self) -> Gauge: ...
+
+    @property
+    def sent(self) -> Counter: ...
+
+    @property
+    def lags(self) -> Counter: ...
 
 
 class Stage(Enum):
@@ -133,7 +147,7 @@ class Client:
         send: Callable[[str], Awaitable[None]],
         send_frame: Callable[[bytes], Awaitable[None]],
         hub: Hub,
-        metrics: Metrics,
+        metrics: StreamCounts,
     ) -> None:
         self.metrics = metrics
         self.subscriptions: dict[tuple[str, Topic], Subscription] = {}
@@ -223,6 +237,10 @@ class Client:
         """Open the subscription, or send what waits now: what comes meanwhile has to wait for the others' turn."""
         if subscription.stage is Stage.WAITING and subscription.series.live:
             await self._open(subscription)
+        await self._pass_on(subscription)
+
+    async def _pass_on(self, subscription: Subscription) -> None:
+        """Send what waits of it, if it is live."""
         for _ in range(len(subscription.pending)):
             if subscription.stage is not Stage.LIVE:
                 return
@@ -238,9 +256,7 @@ class Client:
         subscription.stage, subscription.missed = Stage.READING, False
         subscription.pending.clear()
         try:
-            opening = await open_series(
-                series, subscription.limit, wish.cursor, reset=wish.reset, request_id=wish.request_id
-            )
+            opening = await self._opening(subscription)
         except FleetError as error:
             self._failed(subscription, error)
             return
@@ -257,6 +273,15 @@ class Client:
         if wish.lagged:
             opening.messages.insert(0, Notice(series.names, opening.seq, "lag", f"{opening.seq}-{opening.token}"))
         subscription.opened(opening)
+        await self._begin_with(subscription, opening)
+
+    async def _opening(self, subscription: Subscription) -> Opening:
+        wish = subscription.wish
+        return await open_series(
+            subscription.series, subscription.limit, wish.cursor, reset=wish.reset, request_id=wish.request_id
+        )
+
+    async def _begin_with(self, subscription: Subscription, opening: Opening) -> None:
         for message in opening.messages:
             await self._send(message)
 

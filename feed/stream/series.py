@@ -310,8 +310,9 @@ class ToldAtOnce(LiveSeries[U_co]):
     def messages(self, before: At, at: At, updates: Sequence[Any]) -> Iterator[StreamMessage]:
         """What led from one commit to a later one, as it is told. A listener that has all of it is at `at`."""
 
-    async def changes_since(self, cursor: Cursor) -> ReadAgain | None:
-        changes = await self.source.changes(cursor)
+    async def changes_since(self, cursor: Cursor, known: KnownCoverage | None = None) -> ReadAgain | None:
+        """`known`: the coverage that the listener knows; else a gap that has changed since can't be told."""
+        changes = await self.source.changes(cursor, known)
         if changes is None:
             return None
         at = changes.live.at

@@ -162,9 +162,12 @@ def cells_of(answer: dict[str, Any]) -> list[list[str]]:
     return found
 
 
-def test_redis_tells_minutes_without_the_feed(environment: dict[str, str]) -> None:
-    (told,) = lines(environment, sys.executable, "redis_subscriber.py", SYMBOL, count=1)
-    assert re.fullmatch(r"candle \d+ (open|closed) \d{13} \d+(\.\d+)? \d+(\.\d+)?", told), told
+@pytest.mark.parametrize("timeframe", ["1m", "15m", "2s"])
+def test_redis_tells_bars_of_any_timeframe(environment: dict[str, str], timeframe: str) -> None:
+    told = lines(environment, sys.executable, "redis_subscriber.py", SYMBOL, timeframe, count=5)
+    form = r"(candle|amend) \d+ (open|closed) \d{13} \d+(\.\d+)? \d+(\.\d+)?"
+    assert all(re.fullmatch(form, each) for each in told), told
+    assert timeframe != "2s" or any(" closed " in each for each in told), told
 
 
 def test_trades_that_are_pushed_are_in_the_bars(environment: dict[str, str]) -> None:

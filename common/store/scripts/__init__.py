@@ -334,6 +334,26 @@ def closes(*, minutes: Key, from_ms: int, step_ms: int, count: int) -> None: ...
 def reach(*, footprints: Key) -> None: ...
 
 
+# What a feed publishes for subscribers of Redis.
+
+
+@script("publisher", "published")
+def publish(
+    *,
+    latest: Key,
+    token: str,
+    channel: str,
+    name: str,
+    progress: str,
+    kept_ms: int,
+    latest_value: bytes,
+    latest_seq: int,
+    latest_token: str,
+    latest_ms: int,
+    messages: Values,
+) -> None: ...
+
+
 # What processes share beside symbols: the registry, venues' budgets and streams, who is there.
 
 
@@ -355,6 +375,10 @@ def hold(*, right: Key, token: str, ttl_ms: int) -> None: ...
 
 @script("demand", "focus")
 def demand(*, who: str, for_ms: int, attention: str) -> None: ...
+
+
+@script()
+def keep(*, right: Key, token: str, ttl_ms: int) -> None: ...
 
 
 @script()

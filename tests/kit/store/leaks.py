@@ -6,12 +6,20 @@ import redis
 
 from common.store import keys
 
-_ROW = re.compile(r"^\| (\S+) +\| (hash|stream|string|zset) +\|", re.MULTILINE)
+_ROW = re.compile(r"^\| (\S+) +\| (hash|stream|string|zset) +\|.*\| (.*?) *\|$", re.MULTILINE)
+# Placeholders of the table, and what stands in their place.
+_PLACE = re.compile(r"\\\{(?:S|VENUE)\\\}|<tf>")
 
 
 def documented() -> dict[str, str]:
-    """Key name, with {S} for the symbol and {VENUE} for a venue, to type."""
-    return {name: kind for name, kind in _ROW.findall(keys.__doc__ or "")}
+    """Key name, with {S} for the symbol, {VENUE} for a venue and <tf> for a timeframe, to type."""
+    return {name: kind for name, kind, _ in _ROW.findall(keys.__doc__ or "")}
+
+
+def kept() -> set[str]:
+    """Those of a symbol that do not go by their TTL."""
+    found = _ROW.findall(keys.__doc__ or "")
+    return {name for name, _, bound in found if name.startswith("{S}") and not bound.startswith("TTL")}
 
 
 def leaks(url: str) -> list[str]:
@@ -26,5 +34,5 @@ def _kinds(known: dict[str, str], key: str) -> list[str]:
     return [
         kind
         for name, kind in known.items()
-        if re.fullmatch(re.sub(r"\\{(S|VENUE)\\}", r"\\{[^{}]+\\}", re.escape(name)), key)
+        if re.fullmatch(_PLACE.sub(lambda place: r"\w+" if place[0] == "<tf>" else r"\{[^{}]+\}", re.escape(name)), key)
     ]
