@@ -1,5 +1,6 @@
 """`GET /v1/quotes`: the quotes of many symbols, as a watchlist shows them. Nothing is streamed for it."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 
 import orjson
@@ -10,7 +11,7 @@ from common.store.quotes import QuoteRead, read_quotes
 from common.store.registry import Registry
 from feed.queries.endpoint import Endpoint
 from feed.queries.fleet import Fleet
-from feed.queries.queries import unknown_symbol
+from feed.queries.queries import Queries, unknown_symbol
 from feed.queries.quote import NEWEST_MINUTE, quote_answer
 from feed.wire import shapes
 from feed.wire.answers import JsonAnswer
@@ -40,22 +41,26 @@ def _asked(given: Given) -> tuple[str, ...]:
 
 
 async def answer(fleet: Fleet, symbols: tuple[str, ...]) -> JsonAnswer:
-    client = fleet.queries.client
+    return await quotes_of(fleet.queries, symbols)
+
+
+async def quotes_of(queries: Queries, symbols: Sequence[str]) -> JsonAnswer:
+    client = queries.client
     markets = await Registry(client).some(symbols)
     found = dict(zip(markets, await read_quotes(client, markets.values(), NEWEST_MINUTE), strict=True))
     unknown = {symbol: unknown_symbol(symbol) for symbol in symbols if symbol not in found}
-    return JsonAnswer({"quotes": [await _row(fleet, symbol, (found | unknown)[symbol]) for symbol in symbols]})
+    return JsonAnswer({"quotes": [await _row(queries, symbol, (found | unknown)[symbol]) for symbol in symbols]})
 
 
-async def _row(fleet: Fleet, symbol: str, found: QuoteRead | FleetError) -> object:
+async def _row(queries: Queries, symbol: str, found: QuoteRead | FleetError) -> object:
     """A symbol of which there is no quote to tell is a row that says why: the others are told all the same."""
     if isinstance(found, FleetError):
         failure = failure_of(found)
         return {"symbol": symbol, "error": {"code": failure.code, "message": failure.message}}
     # Its health tells whether it is closed.
     with suppress(BadInput):
-        await fleet.queries.work_out_sessions(found.market)
-    return orjson.Fragment(quote_answer(fleet.queries.of(found.market), found.book, found.view).body())
+        await queries.work_out_sessions(found.market)
+    return orjson.Fragment(quote_answer(queries.of(found.market), found.book, found.view).body())
 
 
 ENDPOINT = Endpoint("/v1/quotes", "The quotes of many symbols.", Parameters((SYMBOLS,), _asked), answer, shapes.QUOTES)

@@ -6,23 +6,19 @@ from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlencode
 
 import typer
 
 from common import log
-from common.archive.archive import Archive
-from common.archive.objects import RetryPolicy
 from common.errors import BadInput
-from common.settings import Settings, load
-from common.store.client import commit_client
+from common.settings import load
 from feed.queries import footprint as footprint_endpoint
 from feed.queries import indicators as indicators_endpoint
 from feed.queries import profile as profile_endpoint
-from feed.queries.endpoint import Endpoint, ask
-from feed.queries.queries import Queries, SymbolQueries
-from feed.wire.params import read_request
+from feed.queries.endpoint import Endpoint
+from feed.queries.queries import SymbolQueries
 from infra.cli.agreement import with_agreed
+from infra.cli.answers import answered
 from infra.cli.options import DataOption, store_session
 from infra.cli.pictures import footprint_picture, indicator_lines, profile_picture
 
@@ -93,26 +89,9 @@ def _show(
     settings = load()
     log.setup("warning", settings.log_format)
     with store_session(settings, data) as url:
-        answer = asyncio.run(_answer(with_agreed(settings, url), url, endpoint, symbol, asked))
+        found = asyncio.run(answered(with_agreed(settings, url), url, endpoint, symbol, asked))
+    answer: Answer = json.loads(found, parse_float=Decimal, parse_int=Decimal)
     if not answer[rows]:
         raise BadInput(f"{symbol} has nothing to show in that time")
     for line in picture(answer):
         print(line)
-
-
-async def _answer(
-    settings: Settings, url: str, endpoint: Endpoint[SymbolQueries, Any], symbol: str, asked: Mapping[str, str]
-) -> Answer:
-    client, archive = commit_client(url), None
-    if settings.archive_url:
-        archive = Archive.open(settings.archive_url, settings.archive_s3_endpoint, RetryPolicy())
-    text = urlencode({name: value for name, value in asked.items() if value}).encode()
-    try:
-        queries = Queries(client, settings.lease_ttl_ms, archive=archive)
-        market = await queries.market(symbol)
-        query = read_request(text, endpoint.parameters, settings.query_limit_max, market.instrument)
-        written = await ask(endpoint, queries.of(market), query)
-    finally:
-        await client.aclose()
-    found: Answer = json.loads(bytes(written.content), parse_float=Decimal, parse_int=Decimal)
-    return found

@@ -134,7 +134,7 @@ class Watched:
 
     def _rows(self, bars: Sequence[dict[str, Any]], *, shortened: bool) -> list[Row]:
         style = "dim" if self.is_old else ""
-        digits = max(_decimals(bar[name]) for bar in bars for name in PRICES)
+        digits = max(decimals(bar[name]) for bar in bars for name in PRICES)
         amount = shortened_text if shortened else str
         rows = list[Row]()
         for bar in bars:
@@ -175,7 +175,7 @@ def shortened_text(amount: Decimal | int) -> str:
     return _rounded(number)
 
 
-def _decimals(number: Decimal | int) -> int:
+def decimals(number: Decimal | int) -> int:
     """How many its shortest text has."""
     return len(str(number).partition(".")[2])
 
