@@ -19,6 +19,7 @@ from common.store.registry import Market, Registry
 from common.store.rollups import RollupStore
 from common.store.symbol import Claim, SymbolStore
 from workers.rollup.day import Older, Ranged, roll_day
+from workers.rollup.day_tiles import make_day_tiles
 from workers.symbol.commit import CommitHead, Retention, make_commit
 
 START_MS = 1_700_000_000_000
@@ -146,6 +147,7 @@ class Writer:
         market = Market(self.instrument)
         for day_ms in (await RollupStore(self.client, market.symbol).due()).days:
             assert await roll_day(self.client, market, day_ms, older=self.older, ranged=self.ranged)
+        await make_day_tiles(self.client, market, lambda: False)
 
     async def save(self) -> Saved:
         found = {}
