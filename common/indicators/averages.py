@@ -8,6 +8,7 @@ from common.indicators.engine import Floats, output_of
 from common.indicators.kinds import (
     CLOSE_FIRST,
     VALUE,
+    Compute,
     FirstOf,
     IndicatorInputs,
     IndicatorKind,
@@ -17,7 +18,7 @@ from common.indicators.kinds import (
     length,
 )
 from common.indicators.warmup import Leg, ema, rma
-from common.indicators.windows import total, without
+from common.indicators.windows import ratio, total, weighted
 
 
 def _by_engine(function: str, given: IndicatorInputs) -> list[Floats]:
@@ -32,8 +33,9 @@ def _kind(
     memory: Memory = "window",
     poles: Callable[[float], tuple[float, ...]] | None = None,
     min_value: int = 1,
+    compute: Compute | None = None,
 ) -> IndicatorKind:
-    """One that TA-Lib has under the same name."""
+    """One of a single length. Without `compute` TA-Lib has it under the same name."""
 
     def first_of(numbers: Numbers) -> tuple[int, ...]:
         return (first(int(numbers[0])),)
@@ -45,7 +47,7 @@ def _kind(
         VALUE,
         memory,
         first_of,
-        partial(_by_engine, name),
+        compute or partial(_by_engine, name),
         legs_of=_legs(poles, first_of) if poles else None,
         sources=CLOSE_FIRST,
     )
@@ -55,9 +57,23 @@ def _legs(poles: Callable[[float], tuple[float, ...]], first_of: FirstOf) -> Cal
     return lambda numbers: [Leg(poles(numbers[0]), first_of(numbers)[0])]
 
 
+def _sma(given: IndicatorInputs) -> list[Floats]:
+    (n,) = given.lengths
+    return [total(given.whole, n) / (n * given.unit)]
+
+
+def _wma(given: IndicatorInputs) -> list[Floats]:
+    return [weighted(given.source, given.lengths[0])]
+
+
+def _hma(given: IndicatorInputs) -> list[Floats]:
+    (n,), values = given.lengths, given.source
+    return [weighted(2 * weighted(values, n // 2) - weighted(values, n), isqrt(n))]
+
+
 def _vwma(given: IndicatorInputs) -> list[Floats]:
     (n,), volume = given.lengths, given.bars.volume
-    return [without(output_of("VWMA", given.source, volume, n), total(volume, n) == 0)]
+    return [ratio(total(given.source * volume, n), total(volume, n))]
 
 
 def _kama(given: IndicatorInputs) -> list[Floats]:
@@ -65,7 +81,7 @@ def _kama(given: IndicatorInputs) -> list[Floats]:
 
 
 AVERAGES = (
-    _kind("SMA", "mean of the last n", 20, lambda n: n - 1),
+    _kind("SMA", "mean of the last n", 20, lambda n: n - 1, compute=_sma),
     _kind(
         "EMA",
         "x += 2/(n+1) (c - x), seeded with the mean of the first n",
@@ -74,8 +90,15 @@ AVERAGES = (
         "recursive",
         lambda n: (ema(n),),
     ),
-    _kind("WMA", "weights 1 to n, the newest heaviest", 14, lambda n: n - 1),
-    _kind("HMA", "WMA of sqrt(n) of (2 WMA of n/2 - WMA of n)", 14, lambda n: n + isqrt(n) - 2, min_value=2),
+    _kind("WMA", "weights 1 to n, the newest heaviest", 14, lambda n: n - 1, compute=_wma),
+    _kind(
+        "HMA",
+        "WMA of sqrt(n) of (2 WMA of n/2 - WMA of n)",
+        14,
+        lambda n: n + isqrt(n) - 2,
+        min_value=2,
+        compute=_hma,
+    ),
     IndicatorKind(
         "VWMA",
         "sum(c v) / sum(v) of the last n; null without volume",

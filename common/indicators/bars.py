@@ -1,5 +1,6 @@
 """What indicators are computed of."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,6 +13,17 @@ from common.market.scale import Scale
 from common.market.timeframes.session import Sessions
 
 PriceSource = Literal["open", "high", "low", "close", "hl2", "hlc3", "ohlc4", "volume"]
+# What is added up for each; their number is what that is divided by.
+_WHOLE: Mapping[PriceSource, tuple[str, ...]] = {
+    "open": ("open_ticks",),
+    "high": ("high_ticks",),
+    "low": ("low_ticks",),
+    "close": ("close_ticks",),
+    "hl2": ("high_ticks", "low_ticks"),
+    "hlc3": ("high_ticks", "low_ticks", "close_ticks"),
+    "ohlc4": ("open_ticks", "high_ticks", "low_ticks", "close_ticks"),
+    "volume": ("volume_lots",),
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,12 +68,15 @@ class IndicatorBars:
         return len(self.opens_ms)
 
     def source(self, name: PriceSource) -> Floats:
-        if name in ("open", "high", "low", "close", "volume"):
-            found: Floats = getattr(self, name)
-            return found
-        if name == "hl2":
-            return (self.high + self.low) / 2
-        return self.typical if name == "hlc3" else (self.open + self.high + self.low + self.close) / 4
+        whole, unit = self.whole(name)
+        return whole / unit
+
+    def whole(self, name: PriceSource) -> tuple[Floats, int]:
+        """Whole numbers, and what to divide them by."""
+        columns = _WHOLE[name]
+        found: Floats = np.sum([self.frame[each].to_numpy() for each in columns], axis=0).astype(np.float64)
+        decimals = self.scale.size_decimals if name == "volume" else self.scale.price_decimals
+        return found, len(columns) * 10**decimals
 
     @property
     def typical(self) -> Floats:

@@ -61,6 +61,13 @@ class Indicator:
         return settled + PATH_BARS if kind.memory == "path" else settled
 
     @property
+    def lead(self) -> int:
+        """Bars read before the first one shown: more than W, so that rounding brings two recursions that begin with
+        different bars to the same double. No bound says so; random markets do, under test."""
+        warmup = self.warmup
+        return {"recursive": warmup + warmup // 2, "path": 2 * warmup}.get(self.kind.memory, warmup)
+
+    @property
     def longest(self) -> int:
         """Bars that a value is told of as of, but for what a recursion remembers of older ones."""
         lengths = [number for rule, number in zip(self.kind.numbers, self.numbers, strict=True) if rule.is_whole]

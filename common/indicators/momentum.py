@@ -5,7 +5,19 @@ import numpy as np
 from common.indicators.engine import Floats, output_of, outputs_of
 from common.indicators.kinds import CLOSE_FIRST, VALUE, IndicatorInputs, IndicatorKind, Numbers, length
 from common.indicators.warmup import Leg, ema, rma
-from common.indicators.windows import at_rest, chained, changes, flat, highest, lowest, mean, ratio, total, without
+from common.indicators.windows import (
+    at_rest,
+    chained,
+    changes,
+    flat,
+    highest,
+    lowest,
+    mean,
+    mean_distance,
+    ratio,
+    total,
+    without,
+)
 
 
 def _rsi(given: IndicatorInputs) -> list[Floats]:
@@ -37,7 +49,10 @@ def _stoch_rsi(given: IndicatorInputs) -> list[Floats]:
 
 def _cci(given: IndicatorInputs) -> list[Floats]:
     (n,), bars = given.lengths, given.bars
-    return [without(output_of("CCI", bars.high, bars.low, bars.close, n), flat(bars.typical, n))]
+    typical = bars.typical
+    means = mean(typical, n)
+    found = ratio(typical - means, 0.015 * mean_distance(typical, means, n))
+    return [without(found, flat(typical, n))]
 
 
 def _willr(given: IndicatorInputs) -> list[Floats]:
@@ -57,7 +72,8 @@ def _mom(given: IndicatorInputs) -> list[Floats]:
 
 
 def _ao(given: IndicatorInputs) -> list[Floats]:
-    return [output_of("AO", given.bars.high, given.bars.low, *given.lengths)]
+    middles, (fast, slow) = given.bars.source("hl2"), given.lengths
+    return [mean(middles, fast) - mean(middles, slow)]
 
 
 def _tsi(given: IndicatorInputs) -> list[Floats]:

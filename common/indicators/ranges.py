@@ -1,9 +1,9 @@
 """How far prices range, and channels around them."""
 
-from common.indicators.engine import Floats, output_of, outputs_of
+from common.indicators.engine import Floats, output_of
 from common.indicators.kinds import CLOSE_FIRST, VALUE, IndicatorInputs, IndicatorKind, Numbers, factor, length
 from common.indicators.warmup import Leg, ema, rma
-from common.indicators.windows import flat, highest, lowest, ratio, without
+from common.indicators.windows import deviation, flat, highest, lowest, ratio, total, without
 
 
 def _atr(given: IndicatorInputs) -> list[Floats]:
@@ -16,10 +16,12 @@ def _natr(given: IndicatorInputs) -> list[Floats]:
 
 
 def _bbands(given: IndicatorInputs) -> list[Floats]:
-    values, (n, times) = given.source, given.numbers
-    upper, middle, lower = outputs_of("BBANDS", values, int(n), times, times, 0)
+    values, (n,), times = given.source, given.lengths[:1], given.numbers[1]
+    middle = total(given.whole, n) / (n * given.unit)
+    away = times * deviation(given.whole, n) / given.unit
+    lower, upper = middle - away, middle + away
     width = upper - lower
-    place = without(ratio(values - lower, width), flat(values, int(n)))
+    place = without(ratio(values - lower, width), flat(values, n))
     return [lower, middle, upper, 100 * ratio(width, middle), place]
 
 
@@ -37,7 +39,7 @@ def _donchian(given: IndicatorInputs) -> list[Floats]:
 
 
 def _stddev(given: IndicatorInputs) -> list[Floats]:
-    return [output_of("STDDEV", given.source, given.lengths[0], 1.0)]
+    return [deviation(given.whole, given.lengths[0]) / given.unit]
 
 
 def _range_legs(numbers: Numbers) -> list[Leg]:

@@ -20,8 +20,9 @@ def values_of(bars: IndicatorBars, indicator: Indicator) -> Mapping[str, Floats]
     kind = indicator.kind
     if not len(bars):
         return {name: np.zeros(0) for name in kind.outputs}
+    whole, unit = bars.whole(indicator.source)
     inputs = IndicatorInputs(
-        bars, bars.source(indicator.source), indicator.numbers, indicator.warmup, anchors(bars, indicator)
+        bars, whole / unit, whole, unit, indicator.numbers, indicator.warmup, anchors(bars, indicator)
     )
     return dict(zip(kind.outputs, kind.compute(inputs), strict=False))
 

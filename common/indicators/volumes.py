@@ -6,7 +6,7 @@ from common.indicators.bars import IndicatorBars
 from common.indicators.engine import Floats, output_of
 from common.indicators.kinds import VALUE, IndicatorInputs, IndicatorKind, Numbers, length
 from common.indicators.warmup import Leg, ema
-from common.indicators.windows import ratio, total, without
+from common.indicators.windows import changes, ratio, total, without
 
 
 def flow_of(bars: IndicatorBars) -> Floats:
@@ -21,8 +21,10 @@ def flow_of(bars: IndicatorBars) -> Floats:
 def _mfi(given: IndicatorInputs) -> list[Floats]:
     (n,), bars = given.lengths, given.bars
     typical = bars.typical
-    flows = np.where(np.diff(typical, prepend=typical[:1]) != 0, typical * bars.volume, 0.0)
-    return [without(output_of("MFI", bars.high, bars.low, bars.close, bars.volume, n), total(flows, n) == 0)]
+    rises, flows = changes(typical), typical * bars.volume
+    up, down = (total(np.where(moved, flows, 0.0), n) for moved in (rises > 0, rises < 0))
+    # Bar 0 has none before it.
+    return [without(100 * ratio(up, up + down), np.arange(len(typical)) < n)]
 
 
 def _cmf(given: IndicatorInputs) -> list[Floats]:
@@ -32,8 +34,19 @@ def _cmf(given: IndicatorInputs) -> list[Floats]:
 
 def _adosc(given: IndicatorInputs) -> list[Floats]:
     fast, slow = given.lengths
-    line = np.cumsum(flow_of(given.bars))
-    return [output_of("EMA", line, fast) - output_of("EMA", line, slow)]
+    flows = flow_of(given.bars)
+    return [_lag(flows, slow) - _lag(flows, fast)]
+
+
+def _lag(flows: Floats, n: int) -> Floats:
+    """By how much the sum S of flows is ahead of its EMA_n. The sum itself would have other digits for every bar that
+    it begins with; but S - EMA_n(S) is (n-1)/2 EMA_n(flows), once it begins with the same value."""
+    if n == 1 or len(flows) < n:
+        return np.full(len(flows), 0.0 if n == 1 else np.nan)
+    seed = float(np.arange(n) @ flows[:n]) / n
+    begun = flows.copy()
+    begun[:n] = seed * 2 / (n - 1)
+    return (n - 1) / 2 * output_of("EMA", begun, n)
 
 
 def _adosc_legs(numbers: Numbers) -> list[Leg]:

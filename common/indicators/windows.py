@@ -1,4 +1,11 @@
-"""Windows of n values: those of bar i are of i-n+1 to i. NaN before the first, and where a value of theirs is."""
+"""Windows of n values: those of bar i are of i-n+1 to i. NaN before the first, and where a value of theirs is.
+
+Each is worked out of its own n values in the same order, wherever the values begin: so a bar has one value, in every
+digit. A sum that runs on from bar to bar would have another one for every bar it could have begun with. Windows of n
+are put together of windows half as long.
+"""
+
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -13,15 +20,67 @@ def padded(values: Floats, length: int) -> Floats:
     return np.concatenate([np.full(length - len(values), np.nan), values])
 
 
-def total(values: Floats, n: int) -> Floats:
-    """Sums, each added up in the same order: so a value does not depend on where the values begin."""
-    count = len(values) - n + 1
+# Two windows beside each other as one: the older, the newer, and their lengths.
+Join = Callable[[Floats, Floats, int, int], Floats]
+
+
+def _joined(values: Floats, n: int, join: Join) -> Floats:
+    """Of each window of n, along the last axis, without those that begin before the first value."""
+    count = values.shape[-1] - n + 1
     if count <= 0:
-        return np.full(len(values), np.nan)
-    found = values[:count].copy()
-    for at in range(1, n):
-        found += values[at : at + count]
-    return padded(found, len(values))
+        return values[..., :0]
+    windows, length = values, 1
+    found, covered = values[..., :count], n & 1
+    while True:
+        if n & length and length > 1:
+            beside = windows[..., covered : covered + count]
+            found = join(found, beside, covered, length) if covered else beside
+            covered += length
+        if covered == n:
+            return found
+        windows = join(windows[..., :-length], windows[..., length:], length, length)
+        length *= 2
+
+
+def total(values: Floats, n: int) -> Floats:
+    """Sums."""
+    return padded(_joined(values, n, lambda older, newer, _, __: older + newer), len(values))
+
+
+def weighted(values: Floats, n: int) -> Floats:
+    """Means with the weights 1 to n, the newest with n."""
+
+    def join(older: Floats, newer: Floats, before: int, _: int) -> Floats:
+        """Of sums, and weighted sums."""
+        found: Floats = older + newer
+        found[1] += before * newer[0]
+        return found
+
+    sums = _joined(np.stack([values, values]), n, join)[1]
+    return padded(sums / (n * (n + 1) / 2), len(values))
+
+
+def deviation(values: Floats, n: int) -> Floats:
+    """Population deviations. Of whole numbers, for their sums are exact, and do not cancel out."""
+
+    def join(older: Floats, newer: Floats, before: int, after: int) -> Floats:
+        """Of sums, and sums of squares of the distances from the mean."""
+        found: Floats = older + newer
+        apart = older[0] * after - newer[0] * before
+        found[1] += apart * apart / (before * after * (before + after))
+        return found
+
+    squares = _joined(np.stack([values, np.zeros(len(values))]), n, join)[1]
+    return padded(np.sqrt(squares / n), len(values))
+
+
+def mean_distance(values: Floats, means: Floats, n: int) -> Floats:
+    """How far the values of a window are from its mean, in the mean."""
+    middles = means[n - 1 :]
+    found = np.zeros(len(middles))
+    for at in range(n):
+        found += np.abs(values[at : at + len(middles)] - middles)
+    return padded(found / n, len(values))
 
 
 def mean(values: Floats, n: int) -> Floats:

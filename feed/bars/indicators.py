@@ -161,7 +161,7 @@ async def _warm(
 ) -> WarmBars:
     """The rows with what their values remember, and so many bars more. A path is followed back until it is settled."""
     first_ms = bounds.start_ms if query.is_flat and bounds.start_ms else _first_ms(rows.frame, bounds)
-    count, has_paths = max((each.warmup for each in query.indicators), default=0) + before, _paths(query)
+    count, has_paths = max((each.lead for each in query.indicators), default=0) + before, _paths(query)
     while True:
         lead = await _lead(source, together, query, first_ms, count)
         has_all = len(lead.frame) < count and lead.more_ms is None and is_beginning(rows.cover)

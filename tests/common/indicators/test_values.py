@@ -50,6 +50,17 @@ def test_two_starts_agree_once_they_are_warm(indicator: Indicator, seed: int) ->
         np.testing.assert_allclose(theirs, values[some], rtol=1e-9, atol=room, err_msg=name)
 
 
+@pytest.mark.parametrize("indicator", [each for each in [*EACH, *MORE] if each.kind.memory != "anchored"], ids=named)
+@pytest.mark.parametrize("begins", [0, 37, 500])
+def test_two_starts_agree_in_every_digit_once_all_is_read(indicator: Indicator, begins: int) -> None:
+    """So a stream may begin anywhere, and an answer with any range: a bar has one value."""
+    bars = random_bars(3, 2_500)
+    later = 2_500 - indicator.lead - 200
+    one, other = values_of(bars.since(begins), indicator), values_of(bars.since(later), indicator)
+    for name, values in one.items():
+        assert np.array_equal(values[-200:], other[name][-200:], equal_nan=True), name
+
+
 @pytest.mark.parametrize("indicator", EACH, ids=named)
 def test_the_scale_of_prices_and_sizes_does_not_matter(indicator: Indicator) -> None:
     frame = random_frame(3, 400)

@@ -143,8 +143,8 @@ async def test_nothing_is_computed_that_was_not_asked_for(
     await feed.json(CANDLES, timeframe="5m")
     await feed.json("/v1/indicators")
     assert calls == []
-    await asked(feed, "SMA_3", "VWAP", timeframe="5m")
-    assert calls == ["SMA"]
+    await asked(feed, "EMA_3", "VWAP", timeframe="5m")
+    assert calls == ["EMA"]
 
 
 async def test_a_growing_bar_is_told_or_left_out(feed: Served, writer: Writer) -> None:
