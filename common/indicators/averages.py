@@ -58,8 +58,8 @@ def _legs(poles: Callable[[float], tuple[float, ...]], first_of: FirstOf) -> Cal
 
 
 def _sma(given: IndicatorInputs) -> list[Floats]:
-    (n,) = given.lengths
-    return [total(given.whole, n) / (n * given.unit)]
+    (n,), (whole, unit) = given.lengths, given.bars.whole(given.of)
+    return [total(whole, n) / (n * unit)]
 
 
 def _wma(given: IndicatorInputs) -> list[Floats]:

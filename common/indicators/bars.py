@@ -1,7 +1,7 @@
 """What indicators are computed of."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -68,15 +68,18 @@ class IndicatorBars:
         return len(self.opens_ms)
 
     def source(self, name: PriceSource) -> Floats:
+        if name in ("open", "high", "low", "close", "volume"):
+            found: Floats = getattr(self, name)
+            return found
         whole, unit = self.whole(name)
         return whole / unit
 
     def whole(self, name: PriceSource) -> tuple[Floats, int]:
-        """Whole numbers, and what to divide them by."""
-        columns = _WHOLE[name]
-        found: Floats = np.sum([self.frame[each].to_numpy() for each in columns], axis=0).astype(np.float64)
+        """Whole numbers, and what to divide them by: sums of them are exact."""
+        first, *others = (self.frame[each].to_numpy() for each in _WHOLE[name])
+        found = sum(others, first).astype(np.float64)
         decimals = self.scale.size_decimals if name == "volume" else self.scale.price_decimals
-        return found, len(columns) * 10**decimals
+        return found, (1 + len(others)) * 10**decimals
 
     @property
     def typical(self) -> Floats:
@@ -92,4 +95,13 @@ class IndicatorBars:
 
     def since(self, at: int) -> "IndicatorBars":
         """Those from a position on."""
-        return IndicatorBars.of(self.frame[at:], self.scale, self.sessions)
+        return replace(
+            self,
+            frame=self.frame.slice(at),
+            opens_ms=self.opens_ms[at:],
+            open=self.open[at:],
+            high=self.high[at:],
+            low=self.low[at:],
+            close=self.close[at:],
+            volume=self.volume[at:],
+        )

@@ -42,18 +42,17 @@ def factor(default: float, name: str, max_value: float = 100) -> NumberRule:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class IndicatorInputs:
-    """`source`: what it is taken of, which is `whole / unit`, and `whole` whole numbers.
-
-    `anchors`: since when the sum of each bar runs; `warmup`: as of the id.
-    """
+    """`of`: what it is taken of; `anchors`: since when the sum of each bar runs; `warmup`: as of the id."""
 
     bars: IndicatorBars
-    source: Floats
-    whole: Floats
-    unit: int
+    of: PriceSource
     numbers: Numbers
     warmup: int
     anchors: Ints
+
+    @property
+    def source(self) -> Floats:
+        return self.bars.source(self.of)
 
     @property
     def lengths(self) -> tuple[int, ...]:

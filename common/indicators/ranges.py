@@ -16,9 +16,9 @@ def _natr(given: IndicatorInputs) -> list[Floats]:
 
 
 def _bbands(given: IndicatorInputs) -> list[Floats]:
-    values, (n,), times = given.source, given.lengths[:1], given.numbers[1]
-    middle = total(given.whole, n) / (n * given.unit)
-    away = times * deviation(given.whole, n) / given.unit
+    values, (whole, unit) = given.source, given.bars.whole(given.of)
+    n, times = given.lengths[0], given.numbers[1]
+    middle, away = total(whole, n) / (n * unit), times * deviation(whole, n) / unit
     lower, upper = middle - away, middle + away
     width = upper - lower
     place = without(ratio(values - lower, width), flat(values, n))
@@ -39,7 +39,8 @@ def _donchian(given: IndicatorInputs) -> list[Floats]:
 
 
 def _stddev(given: IndicatorInputs) -> list[Floats]:
-    return [deviation(given.whole, given.lengths[0]) / given.unit]
+    whole, unit = given.bars.whole(given.of)
+    return [deviation(whole, given.lengths[0]) / unit]
 
 
 def _range_legs(numbers: Numbers) -> list[Leg]:

@@ -20,10 +20,7 @@ def values_of(bars: IndicatorBars, indicator: Indicator) -> Mapping[str, Floats]
     kind = indicator.kind
     if not len(bars):
         return {name: np.zeros(0) for name in kind.outputs}
-    whole, unit = bars.whole(indicator.source)
-    inputs = IndicatorInputs(
-        bars, whole / unit, whole, unit, indicator.numbers, indicator.warmup, anchors(bars, indicator)
-    )
+    inputs = IndicatorInputs(bars, indicator.source, indicator.numbers, indicator.warmup, anchors(bars, indicator))
     return dict(zip(kind.outputs, kind.compute(inputs), strict=False))
 
 

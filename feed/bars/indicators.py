@@ -88,11 +88,15 @@ class IndicatorRead:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WarmBars:
-    """Bars, ascending, of which those from `shown` on are asked for. `has_all`: there is none before the first."""
+    """Bars, ascending, of which those from `shown` on are asked for. `has_all`: there is none before the first.
+
+    `settled`: the paths that come to the same in those from an earlier beginning.
+    """
 
     frame: pl.DataFrame
     shown: int
     has_all: bool
+    settled: frozenset[Indicator] = frozenset()
 
     @property
     def opens_ms(self) -> Ints:
@@ -109,8 +113,8 @@ async def read(source: BarSource, query: IndicatorQuery, longer: BarSource | Non
 async def _read(source: BarSource, query: IndicatorQuery, longer: BarSource | None) -> IndicatorRead:
     timeframe, together = source.grid.timeframe, source.together()
     bounds = Bounds.of(query.window, timeframe)
-    rows = await together.read(BarRecipe.candles(timeframe), bounds)
-    warm = None if longer else await _warm(source, together, query, rows, bounds)
+    rows, lead = await _rows(source, together, query, bounds)
+    warm = None if longer else await _warm(source, together, query, rows, bounds, lead=lead)
     frame = warm.frame[warm.shown :] if warm else rows.frame
     more_ms = rows.more_ms if len(frame) < bounds.limit else None
     from_ms, to_ms = covered_span(frame["open_ms"], timeframe, bounds, more_ms)
@@ -129,6 +133,23 @@ async def _read(source: BarSource, query: IndicatorQuery, longer: BarSource | No
     is_final = shown["is_final"].to_numpy()
     more = next_page(bounds, more_ms)
     return IndicatorRead(opens_ms, is_final, columns, rows.view, rows.cover, from_ms, to_ms, more, as_of_ms)
+
+
+async def _rows(
+    source: BarSource, together: BarsTogether, query: IndicatorQuery, bounds: Bounds
+) -> tuple[BarRows, BarRows | None]:
+    """The rows; of the newest ones, in the same read, also the bars before them that their values remember."""
+    recipe, count = BarRecipe.candles(source.grid.timeframe), _lead_count(query)
+    if count and not (bounds.start_ms or bounds.oldest_first or query.is_flat or query.align):
+        found = await together.read(recipe, replace(bounds, limit=bounds.limit + count))
+        if found.more_ms is None:
+            cut = max(len(found.frame) - bounds.limit, 0)
+            return replace(found, frame=found.frame[cut:]), replace(found, frame=found.frame[:cut])
+    return await together.read(recipe, bounds), None
+
+
+def _lead_count(query: IndicatorQuery) -> int:
+    return max((each.lead for each in query.indicators), default=0)
 
 
 async def _aligned(
@@ -157,35 +178,46 @@ def _cursor(view: View) -> str | None:
 
 
 async def _warm(
-    source: BarSource, together: BarsTogether, query: IndicatorQuery, rows: BarRows, bounds: Bounds, before: int = 0
+    source: BarSource,
+    together: BarsTogether,
+    query: IndicatorQuery,
+    rows: BarRows,
+    bounds: Bounds,
+    before: int = 0,
+    lead: BarRows | None = None,
 ) -> WarmBars:
-    """The rows with what their values remember, and so many bars more. A path is followed back until it is settled."""
+    """The rows with what their values remember, and so many bars more. A path is followed back until it is settled.
+
+    `lead`: what was read before them already.
+    """
     first_ms = bounds.start_ms if query.is_flat and bounds.start_ms else _first_ms(rows.frame, bounds)
-    count, has_paths = max((each.lead for each in query.indicators), default=0) + before, _paths(query)
+    count, paths = _lead_count(query) + before, _paths(query)
     while True:
-        lead = await _lead(source, together, query, first_ms, count)
+        lead = await _lead(source, together, query, first_ms, count, lead)
         has_all = len(lead.frame) < count and lead.more_ms is None and is_beginning(rows.cover)
         warm = await source.data.budget.run(
             len(lead.frame) + len(rows.frame), _joined, source, query, lead, rows, bounds, count
         )
-        warm = WarmBars(warm.frame, warm.shown, has_all)
-        is_at_end = len(lead.frame) < count or count >= MAX_PATH_BARS
-        if not has_paths or is_at_end or _all_settled(source, warm, has_paths):
+        settled = paths if has_all else await source.data.budget.run(len(warm.frame), _settled, source, warm, paths)
+        warm = replace(warm, has_all=has_all, settled=settled)
+        if settled == paths or len(lead.frame) < count or count >= MAX_PATH_BARS:
             return warm
-        count = min(2 * count, MAX_PATH_BARS)
+        count, lead = min(2 * count, MAX_PATH_BARS), None
 
 
-def _paths(query: IndicatorQuery) -> list[Indicator]:
-    return [each for each in query.indicators if each.kind.memory == "path"]
+def _paths(query: IndicatorQuery) -> frozenset[Indicator]:
+    return frozenset(each for each in query.indicators if each.kind.memory == "path")
 
 
 def _first_ms(frame: pl.DataFrame, bounds: Bounds) -> int:
     return int(frame["open_ms"][0]) if len(frame) else bounds.end_ms
 
 
-def _all_settled(source: BarSource, warm: WarmBars, paths: Sequence[Indicator]) -> bool:
+def _settled(source: BarSource, warm: WarmBars, paths: frozenset[Indicator]) -> frozenset[Indicator]:
+    if not paths:
+        return paths
     bars = indicator_bars(source, warm.frame)
-    return all(is_settled(bars, each, warm.shown) for each in paths)
+    return frozenset(each for each in paths if is_settled(bars, each, warm.shown))
 
 
 def indicator_bars(source: BarSource, frame: pl.DataFrame) -> IndicatorBars:
@@ -197,11 +229,18 @@ def is_beginning(cover: KnownCoverage) -> bool:
     return cover.start_ms <= cover.from_ms and not cover.lost
 
 
-async def _lead(source: BarSource, together: BarsTogether, query: IndicatorQuery, first_ms: int, count: int) -> BarRows:
-    """So many bars before the first one, and all since its anchors."""
+async def _lead(
+    source: BarSource,
+    together: BarsTogether,
+    query: IndicatorQuery,
+    first_ms: int,
+    count: int,
+    lead: BarRows | None,
+) -> BarRows:
+    """So many bars before the first one, and all since its anchors. `lead`: so many, if they are read."""
     timeframe = source.grid.timeframe
     recipe = BarRecipe.candles(timeframe)
-    lead = await together.read(recipe, Bounds(0, first_ms, max(count, 1), oldest_first=False))
+    lead = lead or await together.read(recipe, Bounds(0, first_ms, max(count, 1), oldest_first=False))
     since_ms = _since_ms(source, query, first_ms)
     if since_ms >= _first_ms(lead.frame, Bounds(0, first_ms, 1, oldest_first=False)):
         return lead
@@ -250,40 +289,49 @@ def _joined(
 class IndicatorRows:
     """Bars and what is known of them, and the rows asked for. `at`: the bar of each row, or NO_BAR.
 
-    `has_all`: as of WarmBars; `lacking`: how many bars before each one may lack trades, and in all.
+    `lacking`: how many bars before each one may lack trades, and in all.
     """
 
     timeframe: Timeframe
+    warm: WarmBars
     bars: IndicatorBars
     cover: KnownCoverage
     lacking: Ints
     at: Ints
-    has_all: bool
 
     @classmethod
     def of(cls, source: BarSource, warm: WarmBars, cover: KnownCoverage, at: Ints) -> "IndicatorRows":
         bars, timeframe = indicator_bars(source, warm.frame), source.grid.timeframe
         lacking = np.cumsum(np.append(0, cover.partial_flags(bars.opens_ms, timeframe)))
-        return cls(timeframe, bars, cover, lacking, at, warm.has_all)
+        return cls(timeframe, warm, bars, cover, lacking, at)
 
     def columns(self, indicator: Indicator) -> IndicatorColumns:
-        at, bars = self.at, self.bars
-        outputs = {name: self._taken(values, np.nan) for name, values in values_of(bars, indicator).items()}
-        since_ms = anchors(bars, indicator)
+        since_ms = anchors(self.bars, indicator)
+        begin = self._begin(indicator, since_ms)
+        values = values_of(self.bars.since(begin) if begin else self.bars, indicator)
+        outputs = {name: self._taken(found, np.nan, begin) for name, found in values.items()}
         exact = IndicatorColumns(indicator, outputs, self._taken(self._partial(indicator, since_ms), False))
         if indicator.anchor:
             return self._anchored(exact, since_ms)
-        if self.has_all:
+        if self.warm.has_all:
             return exact
-        is_path = indicator.kind.memory == "path"
-        settled = not is_path or is_settled(bars, indicator, int(at[0]) if len(at) else len(bars))
-        return replace(exact, warm_from=int(np.searchsorted(at, indicator.warmup)), settled=settled)
+        settled = indicator.kind.memory != "path" or indicator in self.warm.settled
+        return replace(exact, warm_from=int(np.searchsorted(self.at, indicator.warmup)), settled=settled)
 
-    def _taken(self, values: npt.NDArray[Any], none: float | bool) -> npt.NDArray[Any]:
-        """Of each row; `none` where it has no bar."""
+    def _begin(self, indicator: Indicator, since_ms: Ints) -> int:
+        """The first bar that its values remember: others ask for more. A path is as long as it had to be."""
+        first = int(self.at[0]) if len(self.at) else NO_BAR
+        if first == NO_BAR or indicator.kind.memory == "path":
+            return 0
+        if indicator.anchor:
+            return int(np.searchsorted(since_ms, since_ms[first]))
+        return max(first - indicator.lead, 0)
+
+    def _taken(self, values: npt.NDArray[Any], none: float | bool, begin: int = 0) -> npt.NDArray[Any]:
+        """Of each row; `none` where it has no bar. `begin`: the bar of the first value."""
         if not len(values):
             return np.full(len(self.at), none)
-        return np.where(self.at == NO_BAR, none, values[self.at])
+        return np.where(self.at == NO_BAR, none, values[np.maximum(self.at - begin, 0)])
 
     def _anchored(self, found: IndicatorColumns, since_ms: Ints) -> IndicatorColumns:
         last = int(self.at[-1]) if len(self.at) else NO_BAR
