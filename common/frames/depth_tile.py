@@ -48,6 +48,10 @@ class TileCells:
     def some(self, chosen: Ints) -> "TileCells":
         return TileCells(*(getattr(self, name)[chosen] for name in self.__slots__))
 
+    def widened(self) -> "TileCells":
+        """On 64 bits, to count with: those that were unpacked are as small as they may be."""
+        return TileCells(*(getattr(self, name).astype(np.int64) for name in self.__slots__))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DepthTile:

@@ -91,7 +91,7 @@ class _Head(NamedTuple):
 
 def pack_tile(tile: DepthTile, name: Scale | None = None) -> bytes:
     """`name`: the scale that the tile is to name."""
-    grid, cells = tile.grid, tile.cells
+    grid, cells = tile.grid, tile.cells.widened()
     step = step_of([np.abs(cells.last), np.abs(cells.most), np.abs(cells.size_ms)])
     last, most, size_ms = cells.last // step, cells.most // step, cells.size_ms // step
     divisor = np.where(last == 0, 1, last)

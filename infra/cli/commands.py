@@ -47,8 +47,10 @@ COMMANDS = {
     "doctor": LazyCommand(
         "infra.cli.doctor:doctor", "Check the store and the leases, and say what to do. Exit code 1 if a check fails."
     ),
-    "quote": LazyCommand("infra.cli.prices:quote", "Show the last price of symbols, and the best bid and ask."),
-    "candles": LazyCommand("infra.cli.prices:candles", "Show the newest candles of a symbol."),
+    "quote": LazyCommand(
+        "infra.cli.prices:quote", "Show the last price of symbols, and the best bid and ask of those that have a book."
+    ),
+    "candles": LazyCommand("infra.cli.prices:candles", "Show the newest candles of a symbol, as they are now."),
     "footprint": LazyCommand(
         "infra.cli.flow:footprint", "Show the newest bars of a symbol with what was sold and bought at each price."
     ),
