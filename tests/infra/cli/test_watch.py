@@ -56,7 +56,7 @@ async def test_it_connects_shows_prices_says_when_the_feed_has_gone_and_ends_wit
         assert pipe.stderr.readline() == f"fleet: {waiting}\n"
         async with serve(feed, "127.0.0.1", port, reuse_port=False):
             for shown in (usual, dumb):
-                await shows(shown, "63933.41", "live")
+                await shows(shown, "63933.41", "Live")
             # Off the event loop, which is to answer it.
             assert (await asyncio.to_thread(pipe.stdout.readline)).startswith('{"type":"snapshot"')
         # A reader that goes is no outage, and nothing to tell.
