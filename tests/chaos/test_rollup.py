@@ -5,7 +5,6 @@
 
 import os
 import secrets
-import shutil
 import signal
 import subprocess
 import sys
@@ -33,7 +32,6 @@ from common.errors import StoreUnavailable
 from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, Timeframe, day_of
 from common.market.trade import Trade
 from common.series import FOOTPRINTS, MINUTE_SERIES
-from common.store import script
 from common.store.client import commit_client
 from common.store.keys import SymbolKeys
 from common.store.parts import Seals
@@ -44,6 +42,7 @@ from feed.queries.candles import CandleQuery
 from feed.queries.queries import Queries
 from feed.reading.bounds import Window
 from infra.local import die_with_parent, embedded
+from tests.chaos.scripts import changed_script
 from tests.kit.archive.days import archive_all
 from tests.kit.asked import candles_of
 from tests.kit.bars_oracle import of_applied
@@ -357,22 +356,19 @@ GUARDS = {
 }
 
 
+def without(guard: tuple[str, str], text: str) -> str:
+    assert text.count(guard[0]) == 1
+    return text.replace(*guard)
+
+
 @pytest.mark.parametrize("guard", GUARDS)
-async def test_a_guard_that_is_missing_is_found_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, redis_url: str, guard: str
-) -> None:
+async def test_a_guard_that_is_missing_is_found_out(redis_url: str, guard: str) -> None:
     """Negative control of the checker, without kills."""
     async with commit_client(redis_url) as client:
         assert not await is_wrong(client)
         await client.flushall()
-        before, after = GUARDS[guard]
-        scripts = tmp_path / "scripts"
-        shutil.copytree(script._FOLDER, scripts)
-        text = (scripts / "roll.lua").read_text()
-        assert text.count(before) == 1
-        (scripts / "roll.lua").write_text(text.replace(before, after))
-        monkeypatch.setattr(script, "_FOLDER", scripts)
-        assert await is_wrong(client)
+        with changed_script("roll.lua", partial(without, GUARDS[guard])):
+            assert await is_wrong(client)
 
 
 async def is_wrong(client: Redis) -> bool:

@@ -6,14 +6,12 @@ the text of the script is changed here, on its way into this process.
 
 import os
 import re
-import tempfile
-from pathlib import Path
 
 import orjson
 
 from common import settings
-from common.store import script
 from tests.chaos.recording import KIND, RecordingFile
+from tests.chaos.scripts import changed_script
 from workers import run
 from workers.run import SETTINGS_VARIABLE
 from workers.sources import SOURCES
@@ -35,11 +33,7 @@ def main() -> None:
     if not os.environ.get(UNGUARDED):
         run.main()
         return
-    with tempfile.TemporaryDirectory() as folder:
-        for path in script._FOLDER.glob("*.lua"):
-            text = path.read_text()
-            Path(folder, path.name).write_text(without_checks(text) if path.name == "commit.lua" else text)
-        script._FOLDER = Path(folder)
+    with changed_script("commit.lua", without_checks):
         run.main()
 
 
