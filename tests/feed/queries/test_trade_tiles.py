@@ -11,6 +11,7 @@ from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS
 from common.store.format import TRADED_TILES
 from common.store.keys import SymbolKeys
 from common.store.registry import Market
+from common.store.tiles import TileStore
 from common.tiles import HOUR_MS, TRADE_LEVELS
 from feed.bars.trade_tiles import TradeTiles
 from tests.kit.flow_asked import answered, price, size
@@ -63,7 +64,7 @@ async def busy(writer: Writer, hours: int, seed: int = 1) -> None:
     await writer.commit(writer.trade(T0 + hours * HOUR_MS + 1, 1_000_000))
 
 
-@pytest.mark.parametrize("seed", range(scaled(3)))
+@pytest.mark.parametrize("seed", range(scaled(60)))
 async def test_whatever_comes_late_cells_are_the_sums_of_the_trades(
     feed: Served, writer: Writer, client: Redis, heights: list[frozenset[int]], seed: int
 ) -> None:
@@ -157,8 +158,6 @@ async def test_what_is_amended_while_tiles_are_made_is_not_taken(
 ) -> None:
     await busy(writer, 2)
     whole, amended = T0, T0 + 90 * MINUTE_MS
-    from common.store.tiles import TileStore
-
     put, late = TileStore.put, [writer.trade(amended, 1_000_007)]
 
     async def overtaken(self: TileStore, *given: Any) -> Any:
@@ -182,8 +181,6 @@ async def test_another_holder_s_store_takes_none(
     writer: Writer, client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await busy(writer, 1)
-    from common.store.tiles import TileStore
-
     put = TileStore.put
 
     async def overtaken(self: TileStore, *given: Any) -> Any:
