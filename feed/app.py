@@ -23,7 +23,7 @@ from common.store.server import ServerInfo, StoreWatch, refuse_unfit
 from feed.access import Access
 from feed.bars.tail import Tails
 from feed.metrics import Metrics
-from feed.publishing.publisher import Publisher
+from feed.publishing.publisher import DerivedPublisher
 from feed.queries.fleet import Fleet
 from feed.queries.overview_reads import OverviewReads
 from feed.queries.queries import Queries
@@ -115,7 +115,7 @@ def create_app(settings: Settings) -> Starlette:
         app.state.services = Services(settings, access, client, queries, fleet, hub, metrics)
         runs = [hub.run(), watch.run()]
         if settings.publish_derived:
-            runs.append(Publisher(queries, hub, metrics).run())
+            runs.append(DerivedPublisher(queries, hub, metrics).run())
         running = [asyncio.create_task(run) for run in runs]
         try:
             async with present(client, WEB):

@@ -21,7 +21,7 @@ Values: TypeAlias = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class GridColumn:
     """`cells`: by row, those that hold something; in a patch also those that hold nothing any more.
 
     `spans`: what is known of it, ascending. `best`: last bid and ask, least bid, greatest ask; or nothing.
@@ -32,17 +32,17 @@ class Column:
     best: tuple[int, ...] = ()
     is_partial: bool = False
 
-    def since(self, older: "Column") -> "Column":
+    def since(self, older: "GridColumn") -> "GridColumn":
         """With only the cells that are not what they were."""
         changed = {row: values for row, values in self.cells.items() if older.cells.get(row) != values}
         width = len(next(iter(older.cells.values()), ()))
         return replace(self, cells=changed | dict.fromkeys(older.cells.keys() - self.cells.keys(), (0,) * width))
 
-    def whole(self, rows: int, width: int) -> "Column":
+    def whole(self, rows: int, width: int) -> "GridColumn":
         """With every cell: whatever its reader holds, it is this column then."""
         return replace(self, cells={**dict.fromkeys(range(rows), (0,) * width), **self.cells})
 
-    def over(self, older: "Column") -> "Column":
+    def over(self, older: "GridColumn") -> "GridColumn":
         """With the cells that an older change has and this one has not."""
         return replace(self, cells={**older.cells, **self.cells})
 
@@ -93,7 +93,7 @@ class GridState:
     flags: GridFlags = GridFlags(0)
 
 
-def pack_grid(shape: GridShape, columns: Mapping[int, Column], state: GridState, after: int | None = None) -> bytes:
+def pack_grid(shape: GridShape, columns: Mapping[int, GridColumn], state: GridState, after: int | None = None) -> bytes:
     """A frame of columns that follow each other, by their opens. `after`: of a patch, what its reader must hold."""
     opens = sorted(columns)
     found = [columns[open_ms] for open_ms in opens]
@@ -112,7 +112,7 @@ def pack_grid(shape: GridShape, columns: Mapping[int, Column], state: GridState,
     ).pack()  # fmt: skip
 
 
-def _cells(shape: GridShape, columns: Sequence[Column]) -> GridCells:
+def _cells(shape: GridShape, columns: Sequence[GridColumn]) -> GridCells:
     places = [(at, row, *column.cells[row]) for at, column in enumerate(columns) for row in sorted(column.cells)]
     table = np.array(places, np.int64).reshape(-1, 2 + len(shape.channels))
     values: dict[int, Ints] = {channel: table[:, 2 + at] for at, channel in enumerate(shape.channels)}

@@ -30,7 +30,7 @@ class RightLost(RetryableError):
     """Another feed publishes the symbol now."""
 
 
-class Progress(NamedTuple):
+class ToldTo(NamedTuple):
     """A commit up to which a channel has been told, and its watermark."""
 
     seq: int
@@ -38,7 +38,7 @@ class Progress(NamedTuple):
     watermark_ms: int
 
     @classmethod
-    def parse(cls, text: str) -> "Progress":
+    def parse(cls, text: str) -> "ToldTo":
         cursor, _, watermark_ms = text.partition(" ")
         seq, _, token = cursor.partition("-")
         return cls(int(seq), token, int(watermark_ms))
@@ -105,17 +105,17 @@ class SymbolPublishing:
         self._token = token
         self._publish = scripts.publish.of(client, self._keys)
 
-    async def progress(self) -> dict[str, Progress]:
+    async def progress(self) -> dict[str, ToldTo]:
         """How far each channel has been told, by its name without the symbol."""
         with translated(f"read of what is published of {self._keys.symbol}"):
             found: Any = await self._client.hgetall(self._keys.published)
-        return {name.decode(): Progress.parse(text.decode()) for name, text in found.items()}
+        return {name.decode(): ToldTo.parse(text.decode()) for name, text in found.items()}
 
     async def publish(
         self,
         channel: str,
         messages: Sequence[bytes] = (),
-        progress: Progress | None = None,
+        progress: ToldTo | None = None,
         latest: Latest | None = None,
     ) -> None:
         """Publish, note the progress (None: forget it) and keep the newest value. Raises RightLost."""

@@ -18,7 +18,7 @@ _SCRIPT = scripts.reach.compiled()
 _TIME = struct.Struct("<q")
 
 
-class Reach(NamedTuple):
+class KeptReach(NamedTuple):
     """The oldest of each kind that is kept, in ms UTC; None: nothing is."""
 
     candles_ms: int | None = None
@@ -27,12 +27,12 @@ class Reach(NamedTuple):
     depth_ms: int | None = None
 
 
-async def read_reach(client: Redis, symbols: Sequence[str], *, archiving: bool) -> list[Reach]:
+async def read_reach(client: Redis, symbols: Sequence[str], *, archiving: bool) -> list[KeptReach]:
     """`archiving`: what the archive alone has counts, too. Of a symbol that can't be read nothing is known."""
     with translated(_DOING):
         await client.script_load(_SCRIPT.text)
     found = await BulkExchange(client, _DOING).send(_command(SymbolKeys(symbol)) for symbol in symbols)
-    return [Reach() if isinstance(reply, ResponseError) else _reach(reply, archiving=archiving) for reply in found]
+    return [KeptReach() if isinstance(reply, ResponseError) else _reach(reply, archiving=archiving) for reply in found]
 
 
 def _command(keys: SymbolKeys) -> tuple[str | int, ...]:
@@ -40,7 +40,7 @@ def _command(keys: SymbolKeys) -> tuple[str | int, ...]:
     return ("EVALSHA", _SCRIPT.digest, len(named) + 1, *named, keys.minutes(FOOTPRINTS))
 
 
-def _reach(reply: Sequence[bytes], *, archiving: bool) -> Reach:
+def _reach(reply: Sequence[bytes], *, archiving: bool) -> KeptReach:
     *times, trade, candles_from, footprints_from, trades_from = reply
     candles, footprints, candle_floor, footprint_floor, sealed, depth = map(_ms, times)
     trades = _TIME.unpack(trade)[0] if trade else None
@@ -53,7 +53,7 @@ def _reach(reply: Sequence[bytes], *, archiving: bool) -> Reach:
         if trades_from:
             # -1: it has all trades that there ever were.
             trades = _least(trades, int(trades_from)) if int(trades_from) >= 0 else candles
-    return Reach(candles, footprints, trades, depth)
+    return KeptReach(candles, footprints, trades, depth)
 
 
 def _ms(text: bytes) -> int | None:

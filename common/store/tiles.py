@@ -79,7 +79,10 @@ class Tiles:
             pipe.hmget(keys.tiles(level), ["", *map(str, opens)])
 
     def read(self, answers: Iterator[Any]) -> dict[TileLevel, dict[int, bytes]]:
-        return {level: _by_open(opens, next(answers)[1:]) for level, opens in self.wanted}
+        return {
+            level: {open_ms: packed for open_ms, packed in zip(opens, next(answers)[1:], strict=True) if packed}
+            for level, opens in self.wanted
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,20 +115,6 @@ class TileStore:
         with translated(f"look at {self.keys.symbol}"):
             (token, seq), version = await pipe.execute()
         return TileMark(token.decode(), int(seq), (version or b"0").decode()) if token else None
-
-    async def opens(self, level: TileLevel) -> set[int]:
-        """Return when the tiles open that there are."""
-        with translated(f"look at tiles of {self.keys.symbol}"):
-            found: Any = await self._client.hkeys(self.keys.tiles(level))
-        return set(map(int, found))
-
-    async def tiles(self, level: TileLevel, opens: Opens) -> dict[int, bytes]:
-        """Return those of these tiles that there are, by open."""
-        if not opens:
-            return {}
-        with translated(f"read of tiles of {self.keys.symbol}"):
-            found: Any = await self._client.hmget(self.keys.tiles(level), list(map(str, opens)))
-        return _by_open(opens, found)
 
     async def put(self, mark: TileMark, level: TileLevel, tiles: Mapping[int, bytes], gone: Opens = ()) -> set[int]:
         """Take in tiles that were made of trades, or of finer tiles, that were read after `mark`; drop those `gone`.
@@ -184,7 +173,3 @@ class TileStore:
 def made_of(digests: Mapping[str, str]) -> str:
     """What the tiles of a sealed day name: the digests of all that is sealed of it, by series."""
     return ".".join(digests.get(name, "") for name in MINUTE_SERIES)
-
-
-def _by_open(opens: Opens, found: Sequence[bytes | None]) -> dict[int, bytes]:
-    return {open_ms: packed for open_ms, packed in zip(opens, found, strict=True) if packed}

@@ -23,7 +23,7 @@ from common.tiles import TRADE_LEVELS, TileLevel
 from feed.bars.by_trade import read_bars
 from feed.bars.data import SymbolData
 from feed.bars.recipe import BarRecipe
-from feed.reading.bounds import Bounds, Span
+from feed.reading.bounds import Bounds, Span, united, without
 from feed.reading.coverage import KnownCoverage
 
 # More than there are between any two times.
@@ -79,10 +79,10 @@ class TradeTiles:
             count = sum(head.cells for head in known.values())
             cells = await self.data.budget.run(count, traded_tiles.cells_of, packed, level.bucket_ms, scales)
             frame = within(pl.DataFrame(cells, schema=LEVELS), *span)
-            spans = _joined([(open_ms, open_ms + level.span_ms) for open_ms in sorted(known)])
+            spans = united([(open_ms, open_ms + level.span_ms) for open_ms in sorted(known)])
             pieces += [(each[0], within(frame, *each)) for each in spans]
             covered += spans
-        rest = _without(span, sorted(covered))
+        rest = without(span, sorted(covered))
         retention, more_ms = self.data.trade_archive.retention(view, taped.from_ms), None
         recipe = BarRecipe.footprints(bucket, 1, "floor")
         for from_ms, to_ms in rest:
@@ -106,8 +106,8 @@ class TradeTiles:
             taken = sorted(open_ms for open_ms in asked if not _is_cut(open_ms, level, rest, span))
             if taken:
                 found[level] = taken
-                spans = _joined([(open_ms, open_ms + level.span_ms) for open_ms in taken])
-                rest = [part for each in rest for part in _without(each, spans)]
+                spans = united([(open_ms, open_ms + level.span_ms) for open_ms in taken])
+                rest = [part for each in rest for part in without(each, spans)]
         return found
 
 
@@ -121,26 +121,3 @@ def _with_tiles(cover: KnownCoverage, span: Span, rest: Sequence[Span]) -> Known
     lost = tuple(each for each in cover.lost if any(each[0] < to_ms and each[1] >= from_ms for from_ms, to_ms in rest))
     start_ms = max(cover.from_ms, min(cover.start_ms, span[0]))
     return replace(cover, start_ms=start_ms, lost=lost)
-
-
-def _joined(spans: Sequence[Span]) -> list[Span]:
-    """Ascending spans, those that touch as one."""
-    found = list[Span]()
-    for from_ms, to_ms in spans:
-        if found and found[-1][1] == from_ms:
-            found[-1] = (found[-1][0], to_ms)
-        else:
-            found.append((from_ms, to_ms))
-    return found
-
-
-def _without(span: Span, taken: Sequence[Span]) -> list[Span]:
-    """What is left of a span without others, ascending."""
-    found, at_ms = list[Span](), span[0]
-    for from_ms, to_ms in taken:
-        if to_ms <= span[0] or from_ms >= span[1]:
-            continue
-        if at_ms < from_ms:
-            found.append((at_ms, from_ms))
-        at_ms = max(at_ms, to_ms)
-    return [*found, (at_ms, span[1])] if at_ms < span[1] else found

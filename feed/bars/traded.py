@@ -3,7 +3,7 @@
 Buckets are those of the clock, whatever sessions the market has.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
@@ -34,9 +34,9 @@ from feed.bars.recipe import BarRecipe
 from feed.bars.source import BarRows, BarsTogether
 from feed.bars.together import MAX_BARS
 from feed.bars.trade_tiles import TiledTrades, TradeTiles, levels_for
-from feed.reading.bounds import Bounds, Span
+from feed.reading.bounds import Bounds, Span, without
 from feed.reading.coverage import KnownCoverage
-from feed.reading.day_tiles import CellsWanted, DayTiles
+from feed.reading.day_tiles import CellSize, DayTiles
 
 # The grid of a span of time, and of the lowest and highest price that was traded in it, None of nothing.
 GridOf = Callable[[int | None, int | None], CellGrid]
@@ -143,9 +143,10 @@ async def of_candles(
     # Of what is left out below a size nothing may have been summed.
     row_ticks = 1 if min_lots > 1 else grid.row_ticks
     recipe = BarRecipe.footprints(bucket, row_ticks, "floor")
-    tiled = await _tiled(data, candles.view, recipe, CellsWanted(grid.bucket_ms, row_ticks), (grid.t0_ms, grid.end_ms))
+    tiled = await _tiled(data, candles.view, recipe, CellSize(grid.bucket_ms, row_ticks), (grid.t0_ms, grid.end_ms))
     parts = list(tiled.items())
-    for from_ms, to_ms in _between(sorted(tiled), grid.t0_ms, grid.end_ms):
+    days = ((day_ms, day_ms + DAY_MS) for day_ms in sorted(tiled))
+    for from_ms, to_ms in without((grid.t0_ms, grid.end_ms), days):
         read = _whole(await together.read(recipe, _bounds(from_ms, to_ms)), bucket)
         parts.append((from_ms, read.frame))
         cover = read.cover
@@ -157,7 +158,7 @@ async def of_candles(
 
 
 async def _tiled(
-    data: SymbolData, view: View, recipe: BarRecipe, wanted: CellsWanted, span: Span
+    data: SymbolData, view: View, recipe: BarRecipe, wanted: CellSize, span: Span
 ) -> dict[int, pl.DataFrame]:
     """The rows of sealed days that have tiles of these columns, by day. Raises Overtaken."""
     if wanted.bucket_ms % DAY_LEVELS[0].bucket_ms:
@@ -169,16 +170,6 @@ async def _tiled(
     found = await tiles.read(look, span, wanted)
     bars = await bars_of(data.history, recipe, [within(cells, *span) for cells in found.values()])
     return dict(zip(found, bars, strict=True))
-
-
-def _between(days: Sequence[int], from_ms: int, end_ms: int) -> Iterator[Span]:
-    """The rest of a span without some of its days, ascending."""
-    for day_ms in days:
-        if from_ms < day_ms:
-            yield from_ms, day_ms
-        from_ms = day_ms + DAY_MS
-    if from_ms < end_ms:
-        yield from_ms, end_ms
 
 
 def _bounds(from_ms: int, end_ms: int) -> Bounds:

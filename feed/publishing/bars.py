@@ -12,6 +12,7 @@ from common.market.timeframes.timeframe import DAY_MS, MINUTE_MS, Timeframe
 from common.store.publishing import Latest
 from feed.wire.answers import BarsAnswer, written_bar
 from feed.wire.messages import BarMessage, Snapshot, StreamMessage
+from feed.wire.row_bars import single_bars
 
 # Of one message: an outage of minutes is many bars of a second.
 MAX_BARS = 500
@@ -71,9 +72,9 @@ def _written(message: BarMessage) -> bytes:
 
 
 def _bars_of(answer: object) -> list[bytes]:
-    """Those of a snapshot, one by one: they come in runs, and no bar has a bar within."""
+    """Those of a snapshot, one by one."""
     assert isinstance(answer, BarsAnswer)
-    return [b"{%s}" % bar for run in answer.page.runs if run for bar in run[1:-1].split(b"},{")]
+    return single_bars([run for run in answer.page.runs if run])
 
 
 def _open_of(bar: bytes) -> int:

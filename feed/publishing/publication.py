@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from common.market.instrument import Instrument
 from common.market.timeframes.timeframe import Timeframe
-from common.store.publishing import Latest, Progress
+from common.store.publishing import Latest, ToldTo
 from feed.publishing.bars import ToldBars, latest_bar
 from feed.publishing.wishes import Wish
 from feed.wire.messages import StreamMessage
@@ -22,7 +22,7 @@ class Publication:
 
     wish: Wish
     timeframe: Timeframe
-    progress: Progress | None
+    progress: ToldTo | None
     _newest_ms: int
     # The newest value that is not written yet.
     waiting: Latest | None = None
@@ -30,7 +30,7 @@ class Publication:
     _written_s: float = field(default=-LATEST_EVERY_S)
 
     @classmethod
-    def of(cls, wish: Wish, instrument: Instrument, progress: Progress | None) -> "Publication":
+    def of(cls, wish: Wish, instrument: Instrument, progress: ToldTo | None) -> "Publication":
         assert wish.topic
         timeframe = instrument.anchored(Timeframe.parse(str(dict(wish.topic.parts)["timeframe"])))
         # An older bar that is amended now is not the newest one.
@@ -44,7 +44,7 @@ class Publication:
         missed = (watermark_ms - self.progress.watermark_ms) // self.timeframe.longest_ms
         return min(max(missed, 0) + FIRST_BARS, MAX_MISSED_BARS)
 
-    def tell(self, news: Sequence[StreamMessage], to: Progress) -> list[bytes]:
+    def tell(self, news: Sequence[StreamMessage], to: ToldTo) -> list[bytes]:
         """What is to be published of news that lead up to there. Its newest value waits to be written."""
         bars = ToldBars.of(news, self._is_untold if self.progress and self.progress.token == to.token else None)
         self.progress = to

@@ -35,7 +35,7 @@ RELEASE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class HeldRight:
     """A symbol to which this feed has the right."""
 
     symbol: str
@@ -49,14 +49,14 @@ class Held:
         await asyncio.gather(self.task, return_exceptions=True)
 
 
-class Publisher:
+class DerivedPublisher:
     def __init__(self, queries: Queries, hub: Hub, metrics: Metrics) -> None:
         self._queries = queries
         self._hub = hub
         self._counts = metrics.published
         self._store = Publishing(queries.client)
         self._demand = Demand(queries.client)
-        self._held: dict[str, Held] = {}
+        self._held: dict[str, HeldRight] = {}
         self._markets: dict[str, tuple[float, Market]] = {}
         # By the names of channels there are; None: it is none of ours. And symbols that nobody knows.
         self._wishes: dict[str, Wish | None] = {}
@@ -130,13 +130,13 @@ class Publisher:
         except Exception:
             log.exception("publication failed", extra={"symbol": symbol})
 
-    async def _taken(self, symbol: str) -> Held | None:
+    async def _taken(self, symbol: str) -> HeldRight | None:
         market, token = await self._market(symbol), new_token()
         if market is None or not await self._store.take(symbol, token):
             return None
         store = self._store.of(symbol, token)
         publisher = SymbolPublisher(store, self._hub, self._counts, market, await store.progress())
-        held = self._held[symbol] = Held(symbol, token, publisher, asyncio.create_task(publisher.run()))
+        held = self._held[symbol] = HeldRight(symbol, token, publisher, asyncio.create_task(publisher.run()))
         return held
 
     async def _market(self, symbol: str) -> Market | None:
@@ -160,14 +160,14 @@ class Publisher:
         if asked:
             await self._demand.ask(asked)
 
-    async def _give_up(self, held: Held) -> None:
+    async def _give_up(self, held: HeldRight) -> None:
         """Nobody listens any more."""
         await self._stop(held)
         with suppress(StoreUnavailable, RightLost):
             await held.publisher.forget()
             await self._store.release(held.symbol, held.token)
 
-    async def _take_up_again(self, held: Held) -> None:
+    async def _take_up_again(self, held: HeldRight) -> None:
         """What it knew counts no more: under another right, whoever gets it, it goes on from what has been told."""
         error = held.task.exception()
         known = isinstance(error, FleetError)
@@ -178,11 +178,11 @@ class Publisher:
         with suppress(StoreUnavailable):
             await self._store.release(held.symbol, held.token)
 
-    async def _lose(self, held: Held) -> None:
+    async def _lose(self, held: HeldRight) -> None:
         log.warning("right to publish lost", extra={"symbol": held.symbol})
         await self._stop(held)
 
-    async def _stop(self, held: Held) -> None:
+    async def _stop(self, held: HeldRight) -> None:
         self._held.pop(held.symbol, None)
         await held.stop()
 

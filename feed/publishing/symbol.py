@@ -10,7 +10,7 @@ import logging
 from collections.abc import Collection, Mapping, Sequence
 
 from common.errors import BadInput, FleetError
-from common.store.publishing import Progress, SymbolPublishing
+from common.store.publishing import SymbolPublishing, ToldTo
 from common.store.registry import Market
 from feed.bars.changes import Cursor
 from feed.publishing.publication import Publication
@@ -29,7 +29,7 @@ class SymbolPublisher(Client):
     """`progress`: how far others have told its channels, by their names without the symbol."""
 
     def __init__(
-        self, store: SymbolPublishing, hub: Hub, counts: StreamCounts, market: Market, progress: Mapping[str, Progress]
+        self, store: SymbolPublishing, hub: Hub, counts: StreamCounts, market: Market, progress: Mapping[str, ToldTo]
     ) -> None:
         super().__init__(_never_sent, _never_sent, hub, counts)
         self._store = store
@@ -124,7 +124,7 @@ class SymbolPublisher(Client):
         return await super()._opening(subscription)
 
     async def _begin_with(self, subscription: Subscription, opening: Opening) -> None:
-        at = Progress(opening.seq, opening.token, opening.watermark_ms)
+        at = ToldTo(opening.seq, opening.token, opening.watermark_ms)
         await self._publish(subscription, opening.messages, at)
 
     async def _pass_on(self, subscription: Subscription) -> None:
@@ -133,9 +133,9 @@ class SymbolPublisher(Client):
         if subscription.stage is Stage.LIVE and live:
             news = [each for each in subscription.pending.values() if not isinstance(each, Notice)]
             subscription.pending.clear()
-            await self._publish(subscription, news, Progress(live.at.seq, live.at.token, live.at.watermark_ms))
+            await self._publish(subscription, news, ToldTo(live.at.seq, live.at.token, live.at.watermark_ms))
 
-    async def _publish(self, subscription: Subscription, news: Sequence[StreamMessage], at: Progress) -> None:
+    async def _publish(self, subscription: Subscription, news: Sequence[StreamMessage], at: ToldTo) -> None:
         publication = self._publications[subscription.series.topic]
         now_s = asyncio.get_running_loop().time()
         messages = publication.tell(news, at) if news else []

@@ -18,7 +18,7 @@ from feed.queries.endpoint import Endpoint
 from feed.queries.heatmap_window import WINDOW, HeatmapWindow, columns
 from feed.queries.queries import SymbolQueries
 from feed.reading.budget import QueryBudget
-from feed.reading.depth_history import Gap, Plan
+from feed.reading.depth_history import DepthPlan, Untiled
 from feed.wire import shapes
 from feed.wire.answers import Answer
 from feed.wire.errors import NoBook
@@ -108,7 +108,7 @@ async def read_cells(
     if min_lots > 1:
         # Levels are filtered before they are summed into rows, and so only what is kept of levels is.
         minutes = await queries.depth.read(*of_symbol, times.t0_ms, times.end_ms, budget)
-        grid = window.with_rows(times, *Plan((), [Gap(times.t0_ms, times.end_ms, minutes)], {}).prices)
+        grid = window.with_rows(times, *DepthPlan((), [Untiled(times.t0_ms, times.end_ms, minutes)], {}).prices)
         found = await budget.run(grid.cols * grid.rows, liquidity, minutes, grid, cell, min_lots)
         return KnownCells(found, newest.known_ms)
     labels = await queries.book_history.labels(*of_symbol, times)

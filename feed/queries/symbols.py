@@ -7,7 +7,7 @@ from common.errors import BadInput
 from common.market.instrument import Instrument
 from common.market.pairs import pair_of
 from common.store.health import standing_of
-from common.store.reach import Reach, read_reach
+from common.store.reach import KeptReach, read_reach
 from common.store.registry import Market
 from feed.queries.endpoint import Endpoint
 from feed.queries.fleet import Fleet
@@ -30,7 +30,7 @@ async def answer(fleet: Fleet, query: None) -> JsonAnswer:
     return JsonAnswer({"symbols": list(rows)})
 
 
-def _symbol(market: Market, mode: str, reach: Reach) -> dict[str, Any]:
+def _symbol(market: Market, mode: str, reach: KeptReach) -> dict[str, Any]:
     instrument, source = market.instrument, market.source
     venue, _, name = market.symbol.rpartition(":")
     pair = pair_of(str(source.get("name", name))) if market.instrument_kind in _PAIRED else None

@@ -69,3 +69,15 @@ def united(spans: Iterable[Span]) -> list[Span]:
         else:
             united.append((from_ms, to_ms))
     return united
+
+
+def without(span: Span, taken: Iterable[Span]) -> list[Span]:
+    """Return what is left of a span without others, ascending as these are."""
+    left, at_ms = list[Span](), span[0]
+    for from_ms, to_ms in taken:
+        if to_ms <= span[0] or from_ms >= span[1]:
+            continue
+        if at_ms < from_ms:
+            left.append((at_ms, from_ms))
+        at_ms = max(at_ms, to_ms)
+    return [*left, (at_ms, span[1])] if at_ms < span[1] else left

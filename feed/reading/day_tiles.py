@@ -24,7 +24,7 @@ from feed.reading.bounds import Span
 from feed.reading.history import History
 
 
-class CellsWanted(NamedTuple):
+class CellSize(NamedTuple):
     """Columns and rows that cells are to be sums of."""
 
     bucket_ms: int
@@ -48,7 +48,7 @@ class DayTiles:
         """What tells which tiles are true. It is to be of the same minutes as what is read beside them."""
         return await self.history.sealed(Seals(start_ms), Dirty())
 
-    async def read(self, view: View, span: Span, wanted: CellsWanted) -> dict[int, pl.DataFrame]:
+    async def read(self, view: View, span: Span, wanted: CellSize) -> dict[int, pl.DataFrame]:
         """Return the levels of days, by columns and rows of their tiles: the coarsest that the wanted are made of."""
         found: dict[int, pl.DataFrame] = {}
         scales = self.history.scales(view)
@@ -59,7 +59,7 @@ class DayTiles:
         return found
 
     async def _of_level(
-        self, level: TileLevel, seals: Sequence[Seal], scales: Scales, wanted: CellsWanted
+        self, level: TileLevel, seals: Sequence[Seal], scales: Scales, wanted: CellSize
     ) -> dict[int, pl.DataFrame]:
         cached = {seal.day_ms: self._cached(level, seal, scales, wanted) for seal in seals}
         found = {day_ms: cells for day_ms, cells in cached.items() if cells is not None}
@@ -83,7 +83,7 @@ class DayTiles:
             cache.keep(self._key(level, lacking[day_ms], scales, fit[day_ms].row_ticks), cells)
         return found | opened
 
-    def _cached(self, level: TileLevel, seal: Seal, scales: Scales, wanted: CellsWanted) -> pl.DataFrame | None:
+    def _cached(self, level: TileLevel, seal: Seal, scales: Scales, wanted: CellSize) -> pl.DataFrame | None:
         keys = (self._key(level, seal, scales, height) for height in wanted.heights())
         found = (self.history.frame_cache.get(key) for key in keys)
         return next((cells for cells in found if isinstance(cells, pl.DataFrame)), None)

@@ -1,7 +1,7 @@
 """What a book's history is read from: the coarsest tiles that suit the grid asked for, and the minutes between them.
 
 Tiles suit a grid whose buckets and rows are multiples of theirs. Where nothing that suits it is kept any more, the
-question is to be asked again, as coarse as what is kept (`Plan.coarser`): never an empty picture of what is known.
+question is to be asked again, as coarse as what is kept (`DepthPlan.coarser`): never an empty picture of what is known.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +22,7 @@ from common.market.scale import Scale, Scales
 from common.market.timeframes.timeframe import MINUTE_MS
 from common.store.depth_tiles import DepthTileStore
 from common.tiles import DEPTH_LEVELS, TileLevel
+from feed.reading.bounds import without
 from feed.reading.budget import QueryBudget
 from feed.reading.depth_minutes import DepthMinutes
 
@@ -50,7 +51,7 @@ class Coarser(NamedTuple):
     row_ticks: int
 
 
-class Gap(NamedTuple):
+class Untiled(NamedTuple):
     """A time that no tile has, and the minutes of it."""
 
     from_ms: int
@@ -62,11 +63,11 @@ class Gap(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class DepthPlan:
     """`tiles` and `gaps`: each ascending, neither has a time of another."""
 
     tiles: Sequence[LabelledTile]
-    gaps: Sequence[Gap]
+    gaps: Sequence[Untiled]
     labels: Labels
 
     @property
@@ -90,12 +91,12 @@ class Plan:
         return Coarser(*min(found)) if found else None
 
     @staticmethod
-    def _lacks(gap: Gap, level: TileLevel, open_ms: int) -> bool:
+    def _lacks(gap: Untiled, level: TileLevel, open_ms: int) -> bool:
         from_ms, until_ms = max(gap.from_ms, open_ms), min(gap.until_ms, open_ms + level.span_ms)
         return from_ms < until_ms and not gap.has_minutes(from_ms, until_ms)
 
 
-def suiting(labels: Labels, times: CellGrid, row_ticks: int | None) -> tuple[list[LabelledTile], list[Gap]]:
+def suiting(labels: Labels, times: CellGrid, row_ticks: int | None) -> tuple[list[LabelledTile], list[Untiled]]:
     """The coarsest tiles whose columns, and rows where their height is known, nest in those of the grid; and the rest.
 
     A span is a whole number of those of finer levels, so a tile fits into a gap or has nothing of it.
@@ -108,20 +109,10 @@ def suiting(labels: Labels, times: CellGrid, row_ticks: int | None) -> tuple[lis
             if row_ticks is not None and row_ticks % label.row_ticks:
                 continue
             tile = LabelledTile(level, open_ms, label)
-            left = [piece for gap in gaps for piece in _without(gap, tile)]
+            left = [piece for gap in gaps for piece in without(gap, [(tile.open_ms, tile.end_ms)])]
             if left != gaps:
                 gaps, found = left, [*found, tile]
-    return sorted(found, key=lambda tile: tile.open_ms), [Gap(*gap) for gap in gaps]
-
-
-def _without(gap: tuple[int, int], tile: LabelledTile) -> Iterator[tuple[int, int]]:
-    if tile.end_ms <= gap[0] or gap[1] <= tile.open_ms:
-        yield gap
-        return
-    if gap[0] < tile.open_ms:
-        yield gap[0], tile.open_ms
-    if tile.end_ms < gap[1]:
-        yield tile.end_ms, gap[1]
+    return sorted(found, key=lambda tile: tile.open_ms), [Untiled(*gap) for gap in gaps]
 
 
 @dataclass(slots=True)
@@ -153,16 +144,23 @@ class DepthHistory:
         times: CellGrid,
         row_ticks: int | None,
         budget: QueryBudget,
-    ) -> Plan:
+    ) -> DepthPlan:
         tiles, gaps = suiting(labels, times, row_ticks)
         read = [
             gap._replace(minutes=await self.minutes.read(client, symbol, scale, gap.from_ms, gap.until_ms, budget))
             for gap in gaps
         ]
-        return Plan(tiles, read, labels)
+        return DepthPlan(tiles, read, labels)
 
     async def cells(
-        self, client: Redis, symbol: str, scale: Scale, plan: Plan, grid: CellGrid, kind: CellKind, budget: QueryBudget
+        self,
+        client: Redis,
+        symbol: str,
+        scale: Scale,
+        plan: DepthPlan,
+        grid: CellGrid,
+        kind: CellKind,
+        budget: QueryBudget,
     ) -> Liquidity:
         """Of a plan of this grid. What has gone since it was made is not known."""
         keys = {tile: (symbol, scale, tile.level, tile.open_ms, tile.label.digest) for tile in plan.tiles}
@@ -185,7 +183,7 @@ class DepthHistory:
 
         def sources() -> Iterator[Source]:
             """One at a time: they need not be in memory together."""
-            parts: list[LabelledTile | Gap] = [*plan.tiles, *plan.gaps]
+            parts: list[LabelledTile | Untiled] = [*plan.tiles, *plan.gaps]
             for part in sorted(parts, key=_begin):
                 source = opened(part) if isinstance(part, LabelledTile) else part.minutes
                 if source:
@@ -196,5 +194,5 @@ class DepthHistory:
         return await budget.run(count + grid.cols * grid.rows, folded, sources(), grid, kind)
 
 
-def _begin(part: LabelledTile | Gap) -> int:
+def _begin(part: LabelledTile | Untiled) -> int:
     return part.open_ms if isinstance(part, LabelledTile) else part.from_ms

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from common.frames.grid_columns import Column, GridShape, GridState, pack_grid
+from common.frames.grid_columns import GridColumn, GridShape, GridState, pack_grid
 from common.store.registry import Market
 from feed.wire.answers import SymbolAnswer
 from feed.wire.heatmaps import told_grid
@@ -15,7 +15,7 @@ class GridPatch:
     """Columns as they are told, from the first that changed to the newest. `after`: what its reader must hold."""
 
     shape: GridShape
-    columns: Mapping[int, Column]
+    columns: Mapping[int, GridColumn]
     state: GridState
     after: int
 

@@ -53,8 +53,13 @@ class RowBar:
 
 def row_bars(runs: Sequence[bytes]) -> list[RowBar]:
     """The bars of a page's runs."""
+    return [RowBar.of(bar) for bar in single_bars(runs)]
+
+
+def single_bars(runs: Sequence[bytes]) -> list[bytes]:
+    """The JSON of each bar of a page's runs."""
     text = b",".join(runs)
     if not text:
         return []
     first, *rest = text[1:-1].split(_NEXT_BAR)
-    return [RowBar.of(b"{%b}" % each) for each in (first, *(b'"t":' + each for each in rest))]
+    return [b"{%b}" % first, *(b'{"t":%b}' % each for each in rest)]

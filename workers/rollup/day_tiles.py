@@ -69,7 +69,7 @@ async def make_day_tiles(client: Redis, market: Market, stopping: Callable[[], b
     mark, view = await store.mark(), await reader.view(Seals(0))
     if mark is None or view.state is None or view.state.format < TRADED_TILES:
         return
-    there, scales = await store.opens(DAY_LEVELS[0]), view.state.scales(market.instrument)
+    there, scales = await reader.tile_opens(DAY_LEVELS[0]), view.state.scales(market.instrument)
     floor_ms = view.state.floor_ms(FOOTPRINTS)
     sealed = [seal for seal in view.seals if seal.digest(FOOTPRINTS) and seal.day_ms >= floor_ms]
     with suppress(Stale):

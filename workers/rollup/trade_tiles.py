@@ -39,6 +39,7 @@ class _Making(NamedTuple):
     """`mark`: read before all that tiles are made of. `until_ms`: time has passed all that ends by then."""
 
     store: TileStore
+    reader: SymbolReader
     mark: TileMark
     until_ms: int
     scales: Scales
@@ -53,9 +54,9 @@ async def make_trade_tiles(
     state = (await reader.view()).state
     if mark is None or state is None or state.format < TRADED_TILES or progress is None:
         return
-    making = _Making(store, mark, state.watermark_ms, state.scales(market.instrument))
+    making = _Making(store, reader, mark, state.watermark_ms, state.scales(market.instrument))
     with suppress(Stale):
-        made = await _of_trades(making, reader, kept_ms[_FINEST])
+        made = await _of_trades(making, kept_ms[_FINEST])
         for finer, level in pairwise(TRADE_LEVELS):
             if stopping():
                 return
@@ -64,8 +65,9 @@ async def make_trade_tiles(
         log.info("tiles made", extra={"symbol": market.symbol, "tiles": made})
 
 
-async def _of_trades(making: _Making, reader: SymbolReader, kept_ms: int) -> int:
-    there = await making.store.opens(_FINEST)
+async def _of_trades(making: _Making, kept_ms: int) -> int:
+    reader = making.reader
+    there = await reader.tile_opens(_FINEST)
     first_ms, entries = making.until_ms - kept_ms, list[TradeEntry]()
     while page := await reader.entries(entries[-1].seq if entries else 0, PAGE):
         if entries and page[0].seq != entries[-1].seq + 1:
@@ -121,14 +123,15 @@ def _minutes(cells: Cells, opens: Sequence[int], scales: Scales) -> Iterator[tup
 
 async def _of_finer(making: _Making, finer: TileLevel, level: TileLevel, kept_ms: int) -> int:
     """Make tiles of those of a finer level, where all of these are there."""
-    finer_there, there = await making.store.opens(finer), await making.store.opens(level)
+    finer_there, there = await making.reader.tile_opens(finer), await making.reader.tile_opens(level)
     first_ms, made = making.until_ms - kept_ms, 0
     for open_ms in _whole(finer_there, finer, level):
         if open_ms in there or open_ms < first_ms or open_ms + level.span_ms > making.until_ms:
             continue
         wanted = finer.opens(open_ms, open_ms + level.span_ms)
-        found = await making.store.tiles(finer, wanted)
-        tile = _coarser(list(found.values()), finer, level, making.scales) if len(found) == len(wanted) else None
+        found = await making.reader.tiles(finer, wanted)
+        parts = [packed for packed in found if packed]
+        tile = _coarser(parts, finer, level, making.scales) if len(parts) == len(found) else None
         made += await _put(making, level, {open_ms: tile}) if tile else 0
     await _put(making, level, {}, [open_ms for open_ms in there if open_ms < first_ms])
     return made

@@ -17,7 +17,7 @@ import numpy as np
 from common.errors import FleetError, StoreUnavailable
 from common.frames.depth_minute import DepthMinute
 from common.frames.grid import GridFlags
-from common.frames.grid_columns import Column, GridState, columns_of, spans_by_column
+from common.frames.grid_columns import GridColumn, GridState, columns_of, spans_by_column
 from common.frames.liquidity import CellGrid, CellKind, liquidity
 from common.frames.live_runs import LiveRuns
 from common.store.book import BookReader, BookSnapshot, NumberedBook
@@ -208,7 +208,7 @@ class DepthGrid(GridSeries):
         self.tell_patch(grid, patch)
         self.follow(self.live.middle if self.live else None)
 
-    async def _worked_out(self, minutes: list[DepthMinute], times: CellGrid) -> dict[int, Column]:
+    async def _worked_out(self, minutes: list[DepthMinute], times: CellGrid) -> dict[int, GridColumn]:
         live = self._live_minute(minutes)
         budget = QueryBudget(self.host.symbol.queries.workers)
         parts = [*minutes, *([live] if live else [])]
@@ -314,13 +314,13 @@ def _reach(book: BookSnapshot) -> tuple[int, int]:
 
 def _columns(
     minutes: list[DepthMinute], times: CellGrid, cell: CellKind, channels: tuple[int, ...]
-) -> dict[int, Column]:
+) -> dict[int, GridColumn]:
     found = liquidity(minutes, times, cell)
     cells = columns_of(times, depth_cells(found, cell), channels)
     spans = spans_by_column(found.spans, times)
     best = np.stack(found.best, axis=1).tolist()
     partial = np.any(found.known_ms < times.bucket_ms, axis=1).tolist()
     return {
-        open_ms: Column(values, spans[open_ms], tuple(best[at]), partial[at])
+        open_ms: GridColumn(values, spans[open_ms], tuple(best[at]), partial[at])
         for at, (open_ms, values) in enumerate(cells.items())
     }

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from common.frames.grid_columns import Column, GridShape, GridState, pack_grid
+from common.frames.grid_columns import GridColumn, GridShape, GridState, pack_grid
 from feed.bars.changes import Cursor
 from feed.wire.grid_messages import GridPatch
 
@@ -22,7 +22,7 @@ class HeldGrid:
     """
 
     shape: GridShape
-    columns: dict[int, Column]
+    columns: dict[int, GridColumn]
     state: GridState
     told_seq: int = field(init=False)
     changed: dict[int, int] = field(default_factory=dict)
@@ -44,9 +44,9 @@ class HeldGrid:
             self._full = pack_grid(self.shape, self.columns, self.state)
         return self._full
 
-    def take(self, read: Mapping[int, Column], state: GridState) -> GridPatch | None:
+    def take(self, read: Mapping[int, GridColumn], state: GridState) -> GridPatch | None:
         """Put columns in the place of those that are held, and return what changed; None: nothing that shows."""
-        nothing = Column({}, ())
+        nothing = GridColumn({}, ())
         held = {open_ms: self.columns.get(open_ms) for open_ms in read}
         patches = {at: column.since(held[at] or nothing) for at, column in read.items() if held[at] != column}
         self.columns.update(read)
@@ -85,7 +85,7 @@ class HeldGrid:
             return None
         return int(found[3]) if int(found[3]) >= self.oldest_ms else None
 
-    def _through(self, patches: Mapping[int, Column]) -> dict[int, Column]:
+    def _through(self, patches: Mapping[int, GridColumn]) -> dict[int, GridColumn]:
         """From the first to the newest column; of those that did not change what is known, which a reader replaces."""
         first_ms = min(patches)
         unchanged = {at: replace(column, cells={}) for at, column in self.columns.items() if at >= first_ms}

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from functools import partial
 
-from common.frames.grid_columns import Column, GridState, columns_of, spans_by_column
+from common.frames.grid_columns import GridColumn, GridState, columns_of, spans_by_column
 from common.frames.liquidity import CellGrid
 from common.market.timeframes.timeframe import Timeframe
 from feed.bars import traded
@@ -132,18 +132,18 @@ class TradedGrid(GridSeries, TouchedSeries):
         price, middle = self._price, ((lowest or 0) + (highest or 0)) // 2
         return self.placed(middle if price is None else price).times(newest_ms, cols)
 
-    def _columns(self, read: TradedRead) -> dict[int, Column]:
+    def _columns(self, read: TradedRead) -> dict[int, GridColumn]:
         grid, cover, state = read.found.grid, read.cover, read.view.state
         cells = columns_of(grid, read.found.cells, self.shape.channels)
         known_ms = state.watermark_ms + 1 if state else 0
         lacking = set(read.found.missing["open_ms"].to_list())
         whole = [(*span, *ALL_PRICES) for span in cover.whole_spans(grid.t0_ms, grid.end_ms)]
         spans = spans_by_column(whole, grid)
-        found = dict[int, Column]()
+        found = dict[int, GridColumn]()
         for open_ms, values in cells.items():
             end_ms = open_ms + grid.bucket_ms
             is_partial = open_ms in lacking or cover.partial(open_ms, max(open_ms, min(end_ms, known_ms)))
-            found[open_ms] = Column(values, spans[open_ms], (), is_partial)
+            found[open_ms] = GridColumn(values, spans[open_ms], (), is_partial)
         return found
 
     def _state(self, read: TradedRead) -> GridState:

@@ -7,13 +7,13 @@ from redis.asyncio import Redis
 
 from common.store.client import commit_client
 from common.store.keys import SymbolKeys
-from common.store.publishing import PROGRESS_KEPT_MS, TERM_MS, Latest, Progress, Publishing, RightLost
+from common.store.publishing import PROGRESS_KEPT_MS, TERM_MS, Latest, Publishing, RightLost, ToldTo
 from tests.kit.subscribing import subscribed
 from tests.kit.waiting import wait_until_async
 
 S = "V:A"
 KEYS, CHANNEL = SymbolKeys(S), "{V:A}:candles:15m"
-AT = Progress(7, "a" * 32, 1_700_000_000_000)
+AT = ToldTo(7, "a" * 32, 1_700_000_000_000)
 
 
 @pytest.fixture

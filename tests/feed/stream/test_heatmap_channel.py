@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from websockets.asyncio.client import ClientConnection
 
 from common.frames.grid import GridFrame
-from common.frames.grid_columns import Column
+from common.frames.grid_columns import GridColumn
 from common.market.instrument import Instrument
 from feed.stream.channels import depth_grid, grid_series
 from tests.kit.book_writer import BookWriter
@@ -218,7 +218,7 @@ async def test_a_cell_that_is_left_out_would_show(
     one = GridFolding(feed, S, **ASKED)
     one.join()
     await wait_until_async(lambda: one.cursor)
-    monkeypatch.setattr(Column, "since", lambda column, older: replace(column, cells={}))
+    monkeypatch.setattr(GridColumn, "since", lambda column, older: replace(column, cells={}))
     await writer.commit(writer.trade(ticks=10_001))
     await wait_until_async(lambda: one.heard[-1] == "heatmap")
     assert not await is_right(one)
