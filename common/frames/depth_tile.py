@@ -71,12 +71,17 @@ class DepthTile:
     @property
     def prices(self) -> tuple[int, int]:
         """The lowest and the highest of which anything is known."""
-        return min(span[2] for span in self.spans), max(span[3] for span in self.spans)
+        spans = [*filter(has_prices, self.spans)] or self.spans
+        return min(span[2] for span in spans), max(span[3] for span in spans)
 
     @property
     def nbytes(self) -> int:
         columns: list[Ints] = [getattr(self.cells, name) for name in self.cells.__slots__]
         return sum(column.nbytes for column in columns) + self.best.nbytes + 200 * len(self.spans)
+
+
+def has_prices(span: Span) -> bool:
+    return span[2] <= span[3]
 
 
 def tile_grid(prices: tuple[int, int], open_ms: int, span_ms: int, bucket_ms: int, row_ticks: int) -> CellGrid:
@@ -111,6 +116,36 @@ def joined_spans(spans: Sequence[Span], grid: CellGrid) -> list[Span]:
             from_ms = found.pop()[0]
         found.append((from_ms, until_ms, prices[0], prices[1]))
     return found
+
+
+def steady_spans(tile: DepthTile) -> list[Span]:
+    """The tile's spans as far as the same prices are known all the time that anything of a column is.
+
+    Where there are none, a span has no prices, and says only that the best ones are known.
+    """
+    bucket_ms, pieces = tile.grid.bucket_ms, list[Span]()
+    for from_ms, until_ms, low, high in tile.spans:
+        first, last = _open_of(from_ms, bucket_ms), _open_of(until_ms - 1, bucket_ms)
+        # Each cut at the columns that it has but a part of.
+        edges = [from_ms, *(edge for edge in (first + bucket_ms, last) if from_ms < edge < until_ms), until_ms]
+        edges = sorted(set(edges))
+        pieces += [(a, b, low, high) for a, b in zip(edges, edges[1:], strict=False)]
+    narrowest = dict[int, tuple[int, int]]()
+    for from_ms, until_ms, low, high in pieces:
+        if until_ms - from_ms < bucket_ms:
+            col = _open_of(from_ms, bucket_ms)
+            lowest, highest = narrowest.get(col, (low, high))
+            narrowest[col] = max(lowest, low), min(highest, high)
+    found = list[Span]()
+    for from_ms, until_ms, low, high in pieces:
+        if until_ms - from_ms < bucket_ms:
+            low, high = narrowest[_open_of(from_ms, bucket_ms)]
+        found.append((from_ms, until_ms, low, high))
+    return joined_spans(found, tile.grid)
+
+
+def _open_of(ts_ms: int, bucket_ms: int) -> int:
+    return ts_ms // bucket_ms * bucket_ms
 
 
 class _Cells(NamedTuple):

@@ -14,7 +14,7 @@ import numpy as np
 import zstandard
 
 from common.frames.depth import Ints
-from common.frames.depth_tile import DepthTile, TileCells
+from common.frames.depth_tile import DepthTile, TileCells, steady_spans
 from common.frames.liquidity import CellGrid, Span
 from common.market.coding import planes
 from common.market.coding.blocks import BlockKind, step_of
@@ -214,13 +214,16 @@ def _rescaled(tile: DepthTile, rescaling: Rescaling) -> DepthTile:
         return column["size_lots"].astype(np.int64)
 
     cells = tile.cells
+    row_ticks = price(grid.row_ticks, MAX_INT_64)
+    # Of other prices a row may be known for less of a column: its sizes are of all of it, so it is known then or not.
+    spans = tile.spans if row_ticks == grid.row_ticks else steady_spans(tile)
     prices = {ticks: price(ticks, MAX_INT_64) for ticks in np.unique(tile.best).tolist() if ticks != _NO_PRICE}
     best = np.array([[prices.get(ticks, _NO_PRICE) for ticks in row] for row in tile.best.tolist()], np.int64)
     return replace(
         tile,
-        grid=replace(grid, p0_ticks=price(grid.p0_ticks, MAX_INT_64), row_ticks=price(grid.row_ticks, MAX_INT_64)),
+        grid=replace(grid, p0_ticks=price(grid.p0_ticks, MAX_INT_64), row_ticks=row_ticks),
         cells=replace(cells, last=sizes(cells.last), most=sizes(cells.most), size_ms=sizes(cells.size_ms)),
-        spans=tuple((*span[:2], *rescaling.inside(*span[2:])) for span in tile.spans),
+        spans=tuple((*span[:2], *rescaling.inside(*span[2:])) for span in spans),
         best=best.reshape(-1, 4),
     )
 

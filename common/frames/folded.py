@@ -13,7 +13,7 @@ import numpy as np
 from common.frames.best import NOT_THERE, BestPrices
 from common.frames.depth import Flags, Ints
 from common.frames.depth_minute import DepthMinute
-from common.frames.depth_tile import DepthTile, TileCells, joined_spans
+from common.frames.depth_tile import DepthTile, TileCells, has_prices, joined_spans, steady_spans
 from common.frames.liquidity import (
     SIDES,
     CellGrid,
@@ -45,30 +45,7 @@ def clipped(tile: DepthTile, row_ticks: int) -> list[Span]:
     """The tile's spans as far as coarser rows are known by them."""
     if row_ticks == tile.grid.row_ticks:
         return list(tile.spans)
-    bucket_ms, pieces = tile.grid.bucket_ms, list[Span]()
-    for from_ms, until_ms, low, high in tile.spans:
-        first, last = _open_of(from_ms, bucket_ms), _open_of(until_ms - 1, bucket_ms)
-        # Each cut at the columns that it has but a part of.
-        edges = [from_ms, *(edge for edge in (first + bucket_ms, last) if from_ms < edge < until_ms), until_ms]
-        edges = sorted(set(edges))
-        pieces += [(a, b, low, high) for a, b in zip(edges, edges[1:], strict=False)]
-    narrowest = dict[int, tuple[int, int]]()
-    for from_ms, until_ms, low, high in pieces:
-        if until_ms - from_ms < bucket_ms:
-            col = _open_of(from_ms, bucket_ms)
-            lowest, highest = narrowest.get(col, (low, high))
-            narrowest[col] = max(lowest, low), min(highest, high)
-    found = list[Span]()
-    for from_ms, until_ms, low, high in pieces:
-        if until_ms - from_ms < bucket_ms:
-            low, high = narrowest[_open_of(from_ms, bucket_ms)]
-        if low <= high:
-            found.append((from_ms, until_ms, low, high))
-    return joined_spans(found, tile.grid)
-
-
-def _open_of(ts_ms: int, bucket_ms: int) -> int:
-    return ts_ms // bucket_ms * bucket_ms
+    return steady_spans(tile)
 
 
 class _Folded:
@@ -102,7 +79,7 @@ class _Folded:
         starts = np.flatnonzero(np.diff(buckets, prepend=-1))
         some = slice(int(buckets[0]), int(buckets[-1]) + 1)
         self._put(some, _by_bucket(self._kind, cells, known_ms, starts), np.add.reduceat(known_ms, starts, axis=0))
-        spans = joined_spans(tile.spans, grid)
+        spans = joined_spans([span for span in tile.spans if has_prices(span)], grid)
         best, cols_known = tile.best[first:end], _cols_known(tile.spans, shown)
         self._put_best(some, *_best_by_bucket(best, cols_known, starts))
         is_bound = tile.is_bound or grid.row_ticks > own.row_ticks

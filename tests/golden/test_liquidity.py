@@ -64,13 +64,17 @@ def _recorded(name: str) -> tuple[list[DepthMinute], Replay]:
     events = [event for event in getattr(books, name)() if isinstance(event, DepthEvent)]
     rule: Rule = BinanceSpotRule() if name == "eth_usdt" else BinanceUsdmRule()
     history, replay = BookHistory.new(rule, LIMITS), Replay()
-    closed, applied = [], -1
+    closed, applied, waiting = [], -1, list[DepthEvent]()
     for event in events:
         closed += history.step(event, event.ts_ms)
         if event.snapshot:
-            replay.set(0, event)
+            # Diffs that came before it, and go on from it, are in the book from the start.
+            for one in (event, *(each for each in waiting if each.last_id > event.last_id)):
+                replay.set(0, one)
             replay.low, replay.high = min(event.bids)[0], max(event.asks)[0]
-        elif not history.sync.needs_snapshot and history.sync.book.last_id != applied:
+        elif history.sync.needs_snapshot:
+            waiting.append(event)
+        elif history.sync.book.last_id != applied:
             replay.set(event.ts_ms, event)
             replay.first_ms, replay.last_ms = replay.first_ms or event.ts_ms, event.ts_ms
         applied = history.sync.book.last_id
