@@ -52,7 +52,7 @@ async def make(client: Redis) -> None:
     await make_day_tiles(client, Market(INSTRUMENT), lambda: False)
 
 
-@pytest.mark.parametrize("seed", range(scaled(60)))
+@pytest.mark.parametrize("seed", range(scaled(40)))
 async def test_whatever_comes_late_cells_are_the_sums_of_the_trades(
     feed: Served, writer: Writer, client: Redis, taken: list[int], seed: int
 ) -> None:
