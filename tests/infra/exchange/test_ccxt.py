@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from common.market.timeframes.timeframe import DAY_MS
 from common.market.trade import BUY
 from infra.exchange import Exchange, Rules
 from infra.exchange.market import ExchangeMarket
@@ -124,7 +125,9 @@ async def test_the_order_book_is_the_truth() -> None:
 
 async def test_errors_are_those_ccxt_knows() -> None:
     errors = module("ccxt")
-    async with served(still(rules=Rules(weight_limit=30))) as running, client_of(running) as client:
+    # A day, so that no new window begins between two requests.
+    rules = Rules(weight_limit=30, weight_window_ms=DAY_MS)
+    async with served(still(rules=rules)) as running, client_of(running) as client:
         await client.load_markets()
         with pytest.raises(errors.BadSymbol):
             await client.publicGetTickerPrice({"symbol": "NOPE"})
